@@ -1,0 +1,84 @@
+"""Gradients over the training: a norm and a histogram for each layer (Onghena and Belo, Figs. 8 to 11)."""
+
+from typing import Any, Final
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from fer.callbacks.media import save_figure
+from fer.errors import InputError
+from fer.figures import gradient_figure, gradient_histograms
+
+NUM_DRAWN: Final = 12
+"""Layers in the histogram figure: more would be too small to read, so they are chosen evenly."""
+
+
+def _symmetric_edges() -> Tensor:
+    """Return bin edges that are even on a logarithmic axis to both sides of zero: 1e-7 to 10."""
+    half = torch.logspace(-7, 1, 25)
+    return torch.cat([-half.flip(0), half])
+
+
+class GradientCallback(Callback):
+    """Measure the gradients of every layer's weights at the first step of every n-th epoch.
+
+    It logs ``gradients/<layer>`` (the L2 norm) and draws both figures at the end of training.
+
+    Args:
+        every_n_epochs: How often; 0 is never.
+    """
+
+    def __init__(self, every_n_epochs: int = 1) -> None:
+        if every_n_epochs < 0:
+            msg = f"gradients.every_n_epochs is {every_n_epochs}: it must be 0 (never) or more"
+            raise InputError(msg)
+        self.every_n_epochs = every_n_epochs
+        self.edges = _symmetric_edges()
+        self.epochs: list[int] = []
+        self.norms: dict[str, list[float]] = {}
+        self.counts: dict[str, list[Tensor]] = {}
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Measure, if this is the first step of an epoch whose turn it is."""
+        del optimizer
+        if not self.is_due(trainer.current_epoch) or trainer.current_epoch in self.epochs:
+            return
+        self.epochs.append(trainer.current_epoch)
+        edges = self.edges.to(pl_module.device)
+        for name, parameter in pl_module.network.named_parameters():
+            if parameter.grad is None or not name.endswith("weight") or parameter.ndim < 2:
+                continue
+            layer = name.removesuffix(".weight")
+            gradient = parameter.grad.detach().float()
+            norm = float(gradient.norm())
+            bins = torch.bucketize(gradient.flatten(), edges).clamp(1, len(edges) - 1) - 1
+            self.norms.setdefault(layer, []).append(norm)
+            self.counts.setdefault(layer, []).append(torch.bincount(bins, minlength=len(edges) - 1).cpu())
+            pl_module.log(f"gradients/{layer}", norm, on_step=False, on_epoch=True, batch_size=1)
+
+    def is_due(self, epoch: int) -> bool:
+        """Return whether an epoch, from 0, is measured."""
+        return self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw what was measured."""
+        del pl_module
+        if not self.epochs:
+            return
+        save_figure(trainer, "gradient-norms", gradient_figure(self.norms, self.epochs))
+        layers = list(self.counts)
+        step = max(1, -(-len(layers) // NUM_DRAWN))
+        drawn = {layer: (torch.stack(self.counts[layer]), self.edges) for layer in layers[::step]}
+        save_figure(trainer, "gradient-histograms", gradient_histograms(drawn, self.epochs))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history, so that a resumed run goes on."""
+        return {"epochs": self.epochs, "norms": self.norms, "counts": self.counts}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the history."""
+        self.epochs, self.norms, self.counts = (state_dict[key] for key in ("epochs", "norms", "counts"))

@@ -1,0 +1,67 @@
+"""One line an epoch, for the person at the terminal and for the log file."""
+
+import time
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+
+
+class EpochLineCallback(Callback):
+    """Write losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.started = 0.0
+        self.best = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        del trainer, pl_module
+        self.started = time.monotonic()
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the line."""
+        del pl_module
+        line = epoch_line(
+            {key: float(value) for key, value in trainer.callback_metrics.items()},
+            epoch=trainer.current_epoch + 1,
+            num_epochs=trainer.max_epochs,
+            seconds=time.monotonic() - self.started,
+            best=self.best,
+        )
+        self.best = max(self.best, float(trainer.callback_metrics.get("val/acc", 0.0)))
+        self.console.print(line)
+
+
+def epoch_line(
+    metrics: dict[str, float], *, epoch: int, num_epochs: int | None, seconds: float, best: float
+) -> str:
+    """Return the line of an epoch.
+
+    Args:
+        metrics: What was logged, by key; what is missing is left out.
+        epoch: From 1.
+        num_epochs: Of the whole training; None or -1 where nobody knows.
+        seconds: That the epoch took.
+        best: Val accuracy to beat for a star.
+
+    >>> epoch_line({"val/loss": 1.5, "val/acc": 0.625}, epoch=2, num_epochs=20, seconds=61, best=0.6)
+    'epoch  2/20   val loss 1.5000 acc 62.50 % *   61 s'
+    """
+    total = f"/{num_epochs}" if num_epochs and num_epochs > 0 else ""
+    parts = [f"epoch {epoch:>{max(2, len(total) - 1)}}{total}"]
+    for split in ("train", "val"):
+        words = []
+        if f"{split}/loss" in metrics:
+            words.append(f"loss {metrics[f'{split}/loss']:.4f}")
+        if f"{split}/acc" in metrics:
+            words.append(f"acc {100 * metrics[f'{split}/acc']:.2f} %")
+        if words:
+            star = " *" if split == "val" and metrics.get("val/acc", 0.0) > best else ""
+            parts.append(f"{split} {' '.join(words)}{star}")
+    if "lr" in metrics:
+        parts.append(f"lr {metrics['lr']:.2e}")
+    parts.append(f"{seconds:.0f} s")
+    return "   ".join(parts)

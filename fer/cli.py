@@ -1,0 +1,345 @@
+"""The commands around one run: LightningCLI with the network and the data chosen by name."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+    StochasticWeightAveraging,
+)
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+
+from fer.callbacks import EpochLineCallback, EvaluationCallback, GradientCallback
+from fer.callbacks.media import figures_dir
+from fer.configs import config_path
+from fer.dashboards import finish, wandb_logger
+from fer.data import DATA_MODULES
+from fer.errors import InputError
+from fer.tasks import TASKS, load
+
+log = logging.getLogger("fer")
+
+BEST: Final = "best.ckpt"
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run one command of the command line.
+
+    Args:
+        command: ``fit``, ``validate``, ``test``, ``predict`` or ``download``.
+        arguments: The words after it.
+
+    Raises:
+        InputError: Something that the user gave cannot be used.
+    """
+    if command == "download":
+        _download(arguments)
+        return
+    words, chosen = choose(arguments)
+    cli = ExperimentCLI(command, words, **chosen)
+    try:
+        cli.run()
+    finally:
+        finish()
+
+
+# Which network, which data
+
+
+def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Find out which network and which data are meant, before there is a parser for their settings.
+
+    ``--config`` takes the name of a shipped config as well as a file. A checkpoint without a config is
+    taken with the config that its run left beside it.
+
+    Args:
+        arguments: The words of the command line.
+
+    Returns:
+        The words with configs as paths, and the names: ``{"network": …, "dataset": …}``.
+
+    Raises:
+        InputError: A config cannot be read, or a name is unknown.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-c", action="append", default=[])
+    parser.add_argument("--network")
+    parser.add_argument("--dataset")
+    parser.add_argument("--ckpt_path")
+    given, others = parser.parse_known_args(list(arguments))
+    if given.ckpt_path and not given.config:
+        given.config.append(str(_config_of(given.ckpt_path)))
+    paths = [config_path(name) for name in given.config]
+    chosen = {"network": "conv6", "dataset": "synthetic"}
+    for path in paths:
+        content = _read_config(path)
+        chosen |= {key: str(content[key]) for key in chosen if key in content}
+    chosen |= {key: value for key in chosen if (value := getattr(given, key)) is not None}
+    for key, names in (("network", TASKS), ("dataset", DATA_MODULES)):
+        if chosen[key] not in names:
+            near = get_close_matches(chosen[key], names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            msg = f"--{key} {chosen[key]}: unknown; {hint}there are {', '.join(names)}"
+            raise InputError(msg)
+    words = [word for path in paths for word in ("--config", str(path))]
+    if given.ckpt_path:
+        words += ["--ckpt_path", given.ckpt_path]
+    return words + others, chosen
+
+
+def _config_of(checkpoint: str) -> Path:
+    """Return the config of the run that wrote a checkpoint."""
+    path = Path(checkpoint)
+    if not path.is_file():
+        msg = f"--ckpt_path {checkpoint}: there is no such checkpoint"
+        raise InputError(msg)
+    config = path.resolve().parent.parent / "config.yaml"
+    if not config.is_file():
+        msg = f"--ckpt_path {checkpoint}: no config.yaml beside its folder; give the run's with --config"
+        raise InputError(msg)
+    return config
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        msg = f"--config {path}: it cannot be read as YAML: {e}"
+        raise InputError(msg) from e
+    if not isinstance(content, Mapping):
+        msg = f"--config {path}: it holds no settings"
+        raise InputError(msg)
+    return content
+
+
+# One run
+
+
+class ConfigCallback(SaveConfigCallback):
+    """Store the run's whole config: as YAML in its folder, and flat, under a sweep's names, in W&B."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write both, once, on the first process."""
+        del pl_module, stage
+        run_dir = Path(trainer.default_root_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        text = self.parser.dump(self.config, skip_none=False)
+        (run_dir / "config.yaml").write_text(text)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(_flat(yaml.safe_load(text)))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted keys, as a sweep names them.
+
+    >>> _flat({"model": {"lr": 0.1}, "network": "ann"})
+    {'model.lr': 0.1, 'network': 'ann'}
+    """
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+class ExperimentCLI(LightningCLI):
+    """One network on one data set: settings from the classes' signatures, one folder a run.
+
+    Args:
+        command: What to do.
+        arguments: The words of the command line.
+        network: A name of :data:`fer.tasks.TASKS`.
+        dataset: A name of :data:`fer.data.DATA_MODULES`.
+    """
+
+    def __init__(self, command: str, arguments: Sequence[str], *, network: str, dataset: str) -> None:
+        self.command = command
+        self.names = {"network": network, "dataset": dataset}
+        started = time.strftime("%Y%m%d-%H%M%S")
+        suffix = "" if command == "fit" else f"-{command}"
+        self.default_name = f"{network}-{dataset}-{started}{suffix}"
+        super().__init__(
+            TASKS[network],
+            DATA_MODULES[dataset],
+            save_config_callback=ConfigCallback,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            trainer_defaults={"max_epochs": 20, "enable_progress_bar": sys.stdout.isatty()},
+            parser_kwargs={
+                "prog": f"fer {command}",
+                "description": f"{command}: network {network!r} on data {dataset!r}. Settings of the network "
+                "and its training are under model, of the data under data, of Lightning's loop under trainer.",
+            },
+            args=list(arguments),
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the settings that are neither the network's, nor the data's, nor the trainer's."""
+        parser.add_argument("--network", type=str, default=self.names["network"], help=f"{', '.join(TASKS)}")
+        parser.add_argument(
+            "--dataset", type=str, default=self.names["dataset"], help=f"{', '.join(DATA_MODULES)}"
+        )
+        parser.add_argument(
+            "--ckpt_path", type=str | None, default=None, help="a checkpoint to test, or to go on from"
+        )
+        parser.add_argument("--runs_dir", type=str, default="runs", help="where the folders of runs are")
+        parser.add_argument(
+            "--run_name", type=str | None, default=None, help="the run's folder; null: network, data and time"
+        )
+        parser.add_argument(
+            "--test",
+            type=bool,
+            default=True,
+            help="whether fit ends by testing the best checkpoint, once; a sweep says false, "
+            "since the test split is not for choosing",
+        )
+        parser.add_argument(
+            "--early_stopping",
+            type=int | None,
+            default=None,
+            help="epochs without a better val/acc before training ends; null: never",
+        )
+        parser.add_argument(
+            "--averaging",
+            type=Literal["none", "ema", "swa"],
+            default="none",
+            help="of weights: an exponential moving average, evaluated and kept instead of the last step's, "
+            "or stochastic weight averaging over the last quarter",
+        )
+        parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir"})
+        parser.add_lightning_class_args(GradientCallback, "gradients")
+        for setting in ("image_size", "channels"):
+            if _takes(parser, f"model.{setting}"):
+                parser.link_arguments(f"data.{setting}", f"model.{setting}")
+        if _takes(parser, "model.in_features"):
+            parser.link_arguments(
+                ("data.image_size", "data.channels"), "model.in_features", compute_fn=_num_pixels
+            )
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder of this run."""
+        return Path(self.config.runs_dir) / (self.config.run_name or self.default_name)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer with the run's folder, loggers and callbacks."""
+        self.trainer_defaults["callbacks"] = self._callbacks()
+        if self.config.trainer.logger is None:
+            kwargs["logger"] = self._loggers()
+        return super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
+
+    def _loggers(self) -> list[Logger]:
+        if rank_zero_only.rank == 0:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        to_wandb = wandb_logger(self.run_dir, **self.config.wandb.as_dict())
+        to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
+        return [to_csv] if to_wandb is None else [to_csv, to_wandb]
+
+    def _callbacks(self) -> list[Callback]:
+        callbacks: list[Callback] = [
+            EvaluationCallback(),
+            EpochLineCallback(),
+            ModelCheckpoint(
+                dirpath=self.run_dir / "checkpoints",
+                filename=Path(BEST).stem,
+                monitor="val/acc",
+                mode="max",
+                save_last=True,
+                enable_version_counter=False,
+            ),
+        ]
+        if self.config.early_stopping is not None:
+            callbacks.append(EarlyStopping("val/acc", mode="max", patience=self.config.early_stopping))
+        if self.config.averaging == "ema":
+            callbacks.append(EMAWeightAveraging())
+        elif self.config.averaging == "swa":
+            callbacks.append(
+                StochasticWeightAveraging(swa_lrs=self.config.model.lr / 10, swa_epoch_start=0.75)
+            )
+        if self.config.trainer.enable_progress_bar:
+            callbacks.append(RichProgressBar(leave=False))
+        return callbacks
+
+    def run(self) -> None:
+        """Do what the command says."""
+        checkpoint = self.config.ckpt_path
+        if checkpoint is not None:
+            load(checkpoint)  # says in words what is wrong with it
+        elif self.command != "fit":
+            msg = f"fer {self.command} needs --ckpt_path: a checkpoint, such as runs/…/checkpoints/{BEST}"
+            raise InputError(msg)
+        {"fit": self._fit, "validate": self._validate, "test": self._test, "predict": self._predict}[
+            self.command
+        ](checkpoint)
+        self._say_where()
+
+    def _fit(self, checkpoint: str | None) -> None:
+        self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
+        if self.config.test and not self.trainer.interrupted and not self.trainer.fast_dev_run:
+            self._test("best")
+
+    def _validate(self, checkpoint: str | None) -> None:
+        self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
+
+    def _test(self, checkpoint: str | None) -> None:
+        self.trainer.test(
+            self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
+        )
+
+    def _predict(self, checkpoint: str | None) -> None:
+        raise NotImplementedError
+
+    @rank_zero_only
+    def _say_where(self) -> None:
+        """Name what the run left, and how to look at it."""
+        lines = [f"run          {self.run_dir}"]
+        best = self.run_dir / "checkpoints" / BEST
+        if best.is_file():
+            lines.append(f"checkpoint   {best}")
+        pictures = sorted(figures_dir(self.trainer).glob("*.png"))
+        if pictures:
+            lines += ["pictures", *(f"  {path}" for path in pictures)]
+        offline = sorted(self.run_dir.glob("wandb/offline-run-*"))
+        if offline:
+            lines += ["look at it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
+        Console(highlight=False, soft_wrap=True).print("\n".join(["", *lines]))
+
+
+def _takes(parser: LightningArgumentParser, key: str) -> bool:
+    """Return whether the parser has a setting."""
+    return any(action.dest == key for action in parser._actions)
+
+
+def _num_pixels(image_size: int, channels: int) -> int:
+    """Return how many features a flattened picture has."""
+    return image_size * image_size * channels
+
+
+def _download(arguments: Sequence[str]) -> None:
+    """Fetch FER2013."""
+    from fer.data.fer2013 import download
+
+    parser = argparse.ArgumentParser(prog="fer download", description="Fetch FER2013 from Kaggle.")
+    parser.add_argument("root", type=Path, help="folder to put it in")
+    path = download(parser.parse_args(list(arguments)).root)
+    Console(highlight=False, soft_wrap=True).print(f"FER2013 is in {path}; train with --data.root {path}")

@@ -1,0 +1,30 @@
+"""The experiments that are shipped, one YAML file for each network."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from fer.errors import InputError
+
+_FOLDER = Path(__file__).parent
+
+
+def config_names() -> list[str]:
+    """Return the names of the shipped configs, in alphabetical order."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def config_path(name: str) -> Path:
+    """Return the file of a config: a path that exists, or the name of one that is shipped.
+
+    Raises:
+        InputError: There is neither.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if name in config_names():
+        return _FOLDER / f"{name}.yaml"
+    near = get_close_matches(name, config_names(), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    msg = f"--config {name}: no such file, and no shipped config; {hint}shipped: {', '.join(config_names())}"
+    raise InputError(msg)

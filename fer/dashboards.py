@@ -1,0 +1,82 @@
+"""Weights & Biases: the only file that imports wandb."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch.loggers import WandbLogger
+
+WandbMode = Literal["auto", "online", "offline", "disabled"]
+
+log = logging.getLogger("fer.dashboards")
+
+
+def wandb_logger(
+    run_dir: Path,
+    *,
+    mode: WandbMode = "auto",
+    project: str = "fer",
+    entity: str | None = None,
+    name: str | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    tags: Sequence[str] = (),
+    notes: str | None = None,
+) -> WandbLogger | None:
+    """Return the run's W&B logger, or None where it is disabled.
+
+    Args:
+        run_dir: The run's folder; W&B's own files go to ``wandb`` in it.
+        mode: ``auto`` is online for a user who is logged in (``wandb login``), else offline; it heeds
+            ``WANDB_MODE``. ``disabled`` writes nothing.
+        project: W&B's project.
+        entity: W&B's user or team; null: the default of the account.
+        name: Of the run; null: the run's folder.
+        group: Of runs that belong together, such as the folds of a cross-validation.
+        job_type: What the run does, such as fit or test.
+        tags: Words to find the run by.
+        notes: A sentence about the run.
+    """
+    import os
+
+    import wandb
+
+    chosen = os.environ.get("WANDB_MODE") or ("online" if _is_logged_in() else "offline")
+    if mode != "auto":
+        chosen = mode
+    if chosen == "disabled":
+        return None
+    # The client says much; an offline run's only news is where it is, which `fer` says at the end.
+    settings = wandb.Settings(silent=chosen != "online", console="off")
+    return WandbLogger(
+        save_dir=run_dir,
+        project=project,
+        entity=entity,
+        name=name or run_dir.name,
+        group=group,
+        job_type=job_type,
+        tags=list(tags) or None,
+        notes=notes,
+        mode=chosen,
+        settings=settings,
+    )
+
+
+def finish() -> None:
+    """Close the process's W&B run, if there is one."""
+    import wandb
+
+    if wandb.run is not None:
+        wandb.finish()
+
+
+def _is_logged_in() -> bool:
+    """Return whether there is a key that W&B accepts, without a prompt and without a crash."""
+    import wandb
+
+    try:
+        return bool(wandb.login(prompt=False))
+    except (wandb.Error, OSError) as e:
+        log.info("W&B is offline: %s", e)
+        return False

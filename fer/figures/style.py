@@ -1,0 +1,137 @@
+"""The look that all figures share: colours, sizes, and a figure that pyplot knows nothing of."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from torch import Tensor
+
+BLUE: Final = "#0072B2"
+SKY: Final = "#56B4E9"
+GREEN: Final = "#009E73"
+VERMILLION: Final = "#D55E00"
+ORANGE: Final = "#E69F00"
+PURPLE: Final = "#CC79A7"
+INK: Final = "#222222"
+GREY: Final = "#767676"
+PALE: Final = "#E6E6E6"
+"""The first six: Okabe and Ito, "Color Universal Design", 2008, told apart by the colour-blind."""
+
+SHADES: Final = LinearSegmentedColormap.from_list(
+    "shades", ["#FFFFFF", "#CFE6F5", "#7DBBE0", "#2E8BC0", BLUE, "#00456B", "#002338"]
+)
+"""White to dark blue: ever darker, so that it survives a black-and-white print."""
+
+TINY: Final = 6.0
+SMALL: Final = 7.0
+NORMAL: Final = 8.0
+LARGE: Final = 10.0
+"""Font sizes in points, for figures printed at their own size."""
+
+DPI: Final = 150
+"""Pixels an inch when a figure is saved as a picture and nothing else is asked for."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure with constrained layout.
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+
+
+def inch_canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure that one empty axes fills, whose coordinates are inches from the top left.
+
+    It is for contact sheets: hundreds of axes would take many seconds to lay out.
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    _span_inches(axes, width, height)
+    return figure, axes
+
+
+def show_picture(axes: Axes, picture: NDArray[np.uint8], left: float, top: float, width: float) -> float:
+    """Draw a picture on an :func:`inch_canvas` and return the inches it is high.
+
+    Args:
+        axes: The canvas.
+        picture: Grey or RGB, 0 to 255, shape ``(H, W)`` or ``(H, W, 3)``.
+        left: Inches from the left.
+        top: Inches from the top.
+        width: In inches; the height follows from the picture.
+    """
+    height: float = width * picture.shape[0] / picture.shape[1]
+    right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
+    extent = (left, left + width, top + height, top)
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+    _span_inches(axes, right, bottom)  # imshow moves the limits
+    return height
+
+
+def tidy(axes: Axes) -> None:
+    """Give an axes the common look: small type, no box, a faint horizontal grid behind the data."""
+    axes.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK, length=3, width=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=GREY, linewidth=0.6)
+    axes.xaxis.label.set_fontsize(NORMAL)
+    axes.yaxis.label.set_fontsize(NORMAL)
+    axes.grid(visible=True, axis="y", color=PALE, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def scale_epochs(axes: Axes, epochs: Sequence[float] | NDArray[Any]) -> None:
+    """Give an axes whole epochs as ticks, and room where there is only one epoch.
+
+    Args:
+        axes: Whose horizontal axis is the epoch.
+        epochs: The epochs shown, at least one.
+    """
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    first, last = min(epochs), max(epochs)
+    if first == last:
+        axes.set_xlim(first - 1, last + 1)
+
+
+def array(values: Tensor | NDArray[Any] | Sequence[Any]) -> NDArray[Any]:
+    """Return numbers as a numpy array, from a tensor on whichever device or from anything like an array."""
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return np.asarray(values.float() if values.dtype in (torch.bfloat16, torch.float16) else values)
+
+
+def pictures_array(pictures: Tensor | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pictures as grey ``(N, H, W)`` or RGB ``(N, H, W, 3)``, or raise ``ValueError``.
+
+    Args:
+        pictures: 0 to 255, uint8, shape ``(N, H, W)``, ``(N, H, W, 1)`` or ``(N, H, W, 3)``.
+    """
+    result: NDArray[Any] = array(pictures)
+    is_shaped = result.ndim == 3 or (result.ndim == 4 and result.shape[3] in (1, 3))
+    if not is_shaped or result.dtype != np.uint8 or len(result) == 0:
+        msg = (
+            "expected one picture or more, uint8, of shape (N, H, W) or (N, H, W, C) with C of 1 or 3, "
+            f"not {result.dtype} of shape {result.shape}"
+        )
+        raise ValueError(msg)
+    return result[..., 0] if result.ndim == 4 and result.shape[3] == 1 else result
+
+
+def _span_inches(axes: Axes, width: float, height: float) -> None:
+    """Set the limits of a canvas: inches, from the top left."""
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)

@@ -1,0 +1,93 @@
+"""Residual networks for small grey pictures, with torchvision's layers and names."""
+
+from typing import Any, Final, Literal
+
+from torch import Tensor, nn
+from torchvision.models import resnet as published
+
+from fer.models._checks import check_choice, check_counts, check_dropout, check_image_size
+
+Depth = Literal[18, 34, 50]
+Stem = Literal["imagenet", "small"]
+
+_BLOCKS: Final[dict[int, tuple[Any, list[int]]]] = {
+    18: (published.BasicBlock, [2, 2, 2, 2]),
+    34: (published.BasicBlock, [3, 4, 6, 3]),
+    50: (published.Bottleneck, [3, 4, 6, 3]),
+}
+"""Kind and number of blocks of the four stages (He et al., 2016, table 1)."""
+
+_STRIDE: Final = {"imagenet": 32, "small": 8}
+"""Pixels of the picture for a position of the last stage, in either direction."""
+
+
+class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no types
+    """A residual network of 18, 34 or 50 layers, from scratch.
+
+    Layers and state dict are those of :class:`torchvision.models.ResNet`: ``conv1``, ``bn1``,
+    ``relu``, ``maxpool``, ``layer1`` to ``layer4``, ``avgpool``, ``fc``; besides, without
+    parameters, ``flatten`` and ``dropout`` before ``fc``. Inputs
+    ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``.
+
+    Args:
+        depth: Number of layers.
+        stem: ``"imagenet"`` is the published one, 7x7 with stride 2 and max pooling;
+            ``"small"`` is 3x3 with stride 1 and none, which leaves a picture of 48x48 with
+            6x6 positions at the end instead of 2x2, at some sixteen times the cost.
+        dropout: Probability of a feature to be left out in training, before ``fc``.
+        zero_init_residual: Whether each block begins as the identity.
+        channels: Number of colour channels.
+        image_size: Height and width of the pictures, at least 32 (8 with the small stem). The
+            layers do not depend on it.
+        num_classes: Number of expressions.
+
+    Raises:
+        InputError: A setting does not fit.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", 2016; 34 layers on
+    FER2013: Sutton, "Working with Facial Expression Recognition (FER-2013) Dataset", section
+    III.B. The small stem is He et al.'s for CIFAR-10, section 4.2.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: Depth = 34,
+        stem: Stem = "imagenet",
+        dropout: float = 0.0,
+        zero_init_residual: bool = True,
+        channels: int = 1,
+        image_size: int = 48,
+        num_classes: int = 7,
+    ) -> None:
+        network = type(self).__name__
+        check_choice(network, "depth", depth, choices=tuple(_BLOCKS))
+        check_choice(network, "stem", stem, choices=tuple(_STRIDE))
+        check_dropout(network, dropout)
+        check_counts(network, channels=channels, num_classes=num_classes)
+        check_image_size(network, image_size, smallest=_STRIDE[stem])
+        block, num_blocks = _BLOCKS[depth]
+        super().__init__(block, num_blocks, num_classes=num_classes, zero_init_residual=zero_init_residual)
+        if stem == "small":
+            self.conv1 = nn.Conv2d(channels, 64, kernel_size=3, padding=1, bias=False)
+            self.maxpool = nn.Identity()
+        else:
+            self.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.flatten = nn.Flatten()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of a batch.
+
+        Args:
+            inputs: Pictures, shape ``(N, channels, image_size, image_size)``.
+
+        Returns:
+            Logits, shape ``(N, num_classes)``.
+        """
+        maps: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(inputs))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            maps = stage(maps)
+        logits: Tensor = self.fc(self.dropout(self.flatten(self.avgpool(maps))))
+        return logits

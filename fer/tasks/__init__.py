@@ -1,0 +1,78 @@
+"""One thin LightningModule for each network: its settings, and the shared training loop."""
+
+import pickle
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from fer.errors import InputError
+from fer.tasks.alexnet import AlexNetTask
+from fer.tasks.ann import AnnTask
+from fer.tasks.base import ClassificationTask
+from fer.tasks.cbam import CbamTask
+from fer.tasks.conv1 import Conv1Task
+from fer.tasks.conv2 import Conv2Task
+from fer.tasks.conv4 import Conv4Task
+from fer.tasks.conv6 import Conv6Task
+from fer.tasks.resnet import ResNetTask
+from fer.tasks.transfer import TransferTask
+
+TASKS: Final[dict[str, type[ClassificationTask]]] = {
+    "ann": AnnTask,
+    "conv1": Conv1Task,
+    "conv2": Conv2Task,
+    "conv4": Conv4Task,
+    "conv6": Conv6Task,
+    "alexnet": AlexNetTask,
+    "resnet": ResNetTask,
+    "cbam": CbamTask,
+    "transfer": TransferTask,
+}
+"""The networks by the name that configs, make targets and sweeps share."""
+
+
+def load(checkpoint: str | Path) -> ClassificationTask:
+    """Rebuild a trained network from its checkpoint alone.
+
+    Args:
+        checkpoint: A file that training wrote, such as ``runs/…/checkpoints/best.ckpt``.
+
+    Returns:
+        The task in eval mode, on the CPU.
+
+    Raises:
+        InputError: The file is missing, cannot be read, or is no checkpoint of this package.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        msg = f"{path}: there is no such checkpoint"
+        raise InputError(msg)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as e:
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        msg = f"{path}: this is no readable checkpoint ({reason}); it may be cut off: train it again"
+        raise InputError(msg) from e
+    by_class = {task.__name__: task for task in TASKS.values()}
+    name = content.get("task") if isinstance(content, dict) else None
+    if name not in by_class:
+        msg = f"{path}: this checkpoint holds none of fer's networks ({', '.join(TASKS)})"
+        raise InputError(msg)
+    return by_class[name].load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+
+
+__all__ = [
+    "TASKS",
+    "AlexNetTask",
+    "AnnTask",
+    "CbamTask",
+    "ClassificationTask",
+    "Conv1Task",
+    "Conv2Task",
+    "Conv4Task",
+    "Conv6Task",
+    "ResNetTask",
+    "TransferTask",
+    "load",
+]

@@ -1,0 +1,41 @@
+"""Five 3x3 convolutions, three linear layers (Sutton, section III.A)."""
+
+from typing import Any
+
+from fer.models.alexnet import AlexNet
+from fer.tasks.base import ClassificationTask
+
+
+class AlexNetTask(ClassificationTask):
+    """Five 3x3 convolutions, three linear layers (Sutton, section III.A).
+
+    Args:
+        widths: Feature maps of the convolutions.
+        hidden: Neurons of the hidden linear layers.
+        dropout: Share of neurons dropped before the linear layers.
+        batch_norm: Whether batch norm follows each convolution.
+        channels: Channels of a picture; taken from the data on the command line.
+        image_size: Height and width of a picture; taken from the data on the command line.
+        **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: tuple[int, ...] = (48, 96, 192, 192, 256),
+        hidden: tuple[int, ...] = (512, 256),
+        dropout: float = 0.5,
+        batch_norm: bool = False,
+        channels: int = 1,
+        image_size: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        network = AlexNet(
+            widths=widths,
+            hidden=hidden,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            channels=channels,
+            image_size=image_size,
+        )
+        super().__init__(network, **kwargs)

@@ -1,0 +1,243 @@
+"""The training loop, written once for every network."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms.v2 import MixUp
+
+from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
+from fer.metrics import ClassificationMetrics, ClassificationReport
+from fer.tasks.optim import (
+    OptimizerName,
+    OptimizerSettings,
+    ScheduleName,
+    ScheduleSettings,
+    make_optimizer,
+    make_schedule,
+)
+
+Batch = tuple[Tensor, Tensor]
+LossName = Literal["cross_entropy", "mse"]
+
+_LOGGED_ON_VAL = (
+    "acc",
+    "balanced_acc",
+    "ovr_acc",
+    "precision",
+    "recall",
+    "specificity",
+    "f1",
+    *(f"recall/{name}" for name in EXPRESSIONS),
+)
+
+
+class ClassificationTask(LightningModule):
+    """A network that is trained to tell expressions apart.
+
+    It logs ``train/loss``, ``train/acc``, ``val/…`` and ``lr`` once an epoch, and the running best
+    ``val/acc_best``, which a sweep optimises. Testing reports one checkpoint on every split: train and
+    val under ``final/``, test splits under ``test/``, each with n and the Wilson interval.
+
+    Args:
+        network: Maps inputs (N, C, H, W), or features (N, F), to logits (N, 7).
+        loss: ``cross_entropy``, or ``mse`` between probabilities and one-hot labels.
+        label_smoothing: Share of each label spread over all classes (cross-entropy).
+        class_weights: ``balanced`` weighs a class by the inverse of its share of train.
+        mixup: Parameter alpha of mixup (Zhang et al., 2018); 0 is none.
+        optimizer: ``sgd``, ``adam`` or ``adamw``.
+        lr: Learning rate; the peak of a one-cycle schedule, the base of a cyclic one.
+        weight_decay: Of weights; biases and norms have none.
+        momentum: Of ``sgd``.
+        nesterov: Nesterov's momentum, of ``sgd``.
+        schedule: How the learning rate moves.
+        milestones: Epochs after which ``multistep`` multiplies by ``gamma``.
+        gamma: Factor of ``multistep`` and ``plateau``.
+        max_lr: Top of ``cyclic`` (Smith, 2017).
+        cycle_epochs: Epochs of one whole cycle of ``cyclic``.
+        patience: Epochs without a better val accuracy before ``plateau`` multiplies by ``gamma``.
+        min_lr: Floor of ``plateau`` and ``cosine``.
+        warmup: Share of all steps in which ``onecycle`` and ``cosine`` rise.
+        progressive: Share of the epochs that train on pictures shrunk to two thirds, which costs less
+            than half as much (progressive resizing; Howard, 2018).
+        compile: Whether the network is compiled by ``torch.compile``.
+        channels_last: Whether pictures are laid out channels last, which convolutions like.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        loss: LossName = "cross_entropy",
+        label_smoothing: float = 0.0,
+        class_weights: Literal["none", "balanced"] = "none",
+        mixup: float = 0.0,
+        optimizer: OptimizerName = "adam",
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        schedule: ScheduleName = "none",
+        milestones: Sequence[int] = (),
+        gamma: float = 0.1,
+        max_lr: float = 0.1,
+        cycle_epochs: int = 40,
+        patience: int = 2,
+        min_lr: float = 1e-5,
+        warmup: float = 0.3,
+        progressive: float = 0.0,
+        compile: bool = False,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["network"], logger=False)
+        self.network = network
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.mix = MixUp(alpha=mixup, num_classes=NUM_EXPRESSIONS) if mixup > 0 else None
+        self.progressive = progressive
+        self.optimizer_settings = OptimizerSettings(optimizer, lr, weight_decay, momentum, nesterov)
+        self.schedule_settings = ScheduleSettings(
+            schedule, tuple(milestones), gamma, max_lr, cycle_epochs, patience, min_lr, warmup
+        )
+        self.register_buffer("weights", torch.ones(NUM_EXPRESSIONS), persistent=False)
+        self.val_metrics = ClassificationMetrics()
+        self.final_names: tuple[str, ...] = ()
+        self.final_metrics = nn.ModuleList()
+        self.reports: dict[str, ClassificationReport] = {}
+        """The last evaluation of each split; callbacks draw it."""
+        self.best_val_acc = 0.0
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        if channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compile:
+            self.network.compile()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (N, 7)."""
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=self.memory_format)
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    def loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of a batch.
+
+        Args:
+            logits: Shape (N, 7).
+            targets: Labels (N,), or class probabilities (N, 7) where pictures are mixed.
+        """
+        weights = self.get_buffer("weights")
+        if self.loss == "cross_entropy":
+            return F.cross_entropy(logits, targets, weight=weights, label_smoothing=self.label_smoothing)
+        if targets.ndim == 1:
+            targets = F.one_hot(targets, NUM_EXPRESSIONS).to(logits.dtype)
+        error = (logits.softmax(dim=1) - targets).square().mean(dim=1)
+        weight = targets @ weights.to(targets.dtype)
+        return (error * weight).sum() / weight.sum()
+
+    def setup(self, stage: str) -> None:
+        """Take class weights and the names of the splits from the data module."""
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and self.class_weights == "balanced":
+            counts = torch.as_tensor(data.class_counts, dtype=torch.float32)  # type: ignore[union-attr]
+            self.get_buffer("weights").copy_(counts.sum() / (NUM_EXPRESSIONS * counts.clamp(min=1)))
+        if stage == "test":
+            self.final_names = getattr(data, "evaluated_names", ("test",))
+            self.final_metrics = nn.ModuleList(ClassificationMetrics() for _ in self.final_names)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch, mixed where the task says so."""
+        del batch_idx
+        inputs, labels = batch
+        mixed, targets = self.mix(inputs, labels) if self.mix is not None else (inputs, labels)
+        if self.current_epoch < round(self.progressive * (self.trainer.max_epochs or 0)):
+            mixed = F.interpolate(mixed, scale_factor=2 / 3, mode="bilinear", antialias=True)
+        logits = self(mixed)
+        loss = self.loss_of(logits, targets)
+        right = (logits.detach().argmax(dim=1) == labels).float().mean()
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        self.log("train/acc", right, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the learning rate that the next step will use."""
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count right and wrong, and log the plain loss: no smoothing, no weights."""
+        del batch_idx
+        inputs, labels = batch
+        logits = self(inputs)
+        self.val_metrics.update(logits, labels)
+        loss = F.cross_entropy(logits, labels)
+        self.log("val/loss", loss, batch_size=len(labels), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of the validation split and the running best."""
+        report = self.val_metrics.compute()
+        self.val_metrics.reset()
+        if self.trainer.sanity_checking:
+            return
+        self.reports["val"] = report
+        scalars = report.scalars()
+        self.best_val_acc = max(self.best_val_acc, scalars["acc"])
+        self.log_dict({f"val/{name}": scalars[name] for name in _LOGGED_ON_VAL})
+        self.log("val/acc_best", self.best_val_acc)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count right and wrong on one of the evaluated splits."""
+        del batch_idx
+        inputs, labels = batch
+        self.final_metrics[dataloader_idx].update(self(inputs), labels)  # type: ignore[operator]
+
+    def on_test_epoch_end(self) -> None:
+        """Log every metric of every split, all from the weights that are loaded."""
+        for name, metrics in zip(self.final_names, self.final_metrics, strict=True):
+            report: ClassificationReport = metrics.compute()  # type: ignore[operator]
+            self.reports[name] = report
+            prefix = final_prefix(name)
+            self.log_dict({f"{prefix}/{key}": value for key, value in report.scalars().items()})
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return class probabilities (N, 7)."""
+        del batch_idx
+        probabilities: Tensor = self(batch[0]).softmax(dim=1)
+        return probabilities
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimiser and the schedule that the settings name."""
+        optimizer = make_optimizer(self.network, self.optimizer_settings)
+        num_steps = self.trainer.estimated_stepping_batches
+        num_epochs = self.trainer.max_epochs
+        schedule = make_schedule(
+            optimizer, self.schedule_settings, num_steps=int(num_steps), num_epochs=max(1, num_epochs or 1)
+        )
+        if schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the task's class name, by which :func:`fer.tasks.load` finds it, and the running best."""
+        checkpoint["task"] = type(self).__name__
+        checkpoint["best_val_acc"] = self.best_val_acc
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from the running best."""
+        self.best_val_acc = checkpoint.get("best_val_acc", 0.0)
+
+
+def final_prefix(name: str) -> str:
+    """Return the key under which a split's final metrics are logged.
+
+    >>> final_prefix("val"), final_prefix("test"), final_prefix("private")
+    ('final/val', 'test', 'test/private')
+    """
+    if name in ("train", "val"):
+        return f"final/{name}"
+    return "test" if name == "test" else f"test/{name}"

@@ -1,0 +1,35 @@
+"""Two convolutions, three linear layers (Markou, Table 2)."""
+
+from typing import Any
+
+from fer.models.conv2 import Conv2Net
+from fer.tasks.base import ClassificationTask
+
+
+class Conv2Task(ClassificationTask):
+    """Two convolutions, three linear layers (Markou, Table 2).
+
+    Args:
+        widths: Feature maps of the convolutions.
+        hidden: Neurons of the hidden linear layers.
+        channels: Channels of a picture; taken from the data on the command line.
+        image_size: Height and width of a picture; taken from the data on the command line.
+        **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: tuple[int, ...] = (32, 64),
+        hidden: tuple[int, ...] = (128, 32),
+        channels: int = 3,
+        image_size: int = 224,
+        **kwargs: Any,
+    ) -> None:
+        network = Conv2Net(
+            widths=widths,
+            hidden=hidden,
+            channels=channels,
+            image_size=image_size,
+        )
+        super().__init__(network, **kwargs)

@@ -1,0 +1,32 @@
+"""Six convolution modules (Narayan and Ge, section 3.1)."""
+
+from typing import Any
+
+from fer.models.conv6 import Conv6Net
+from fer.tasks.base import ClassificationTask
+
+
+class Conv6Task(ClassificationTask):
+    """Six convolution modules (Narayan and Ge, section 3.1).
+
+    Args:
+        widths: Feature maps of the first five modules.
+        channels: Channels of a picture; taken from the data on the command line.
+        image_size: Height and width of a picture; taken from the data on the command line.
+        **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: tuple[int, ...] = (16, 32, 64, 128, 256),
+        channels: int = 1,
+        image_size: int = 48,
+        **kwargs: Any,
+    ) -> None:
+        network = Conv6Net(
+            widths=widths,
+            channels=channels,
+            image_size=image_size,
+        )
+        super().__init__(network, **kwargs)

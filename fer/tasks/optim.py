@@ -1,0 +1,132 @@
+"""Optimisers and learning-rate schedules by name, from flat settings that a sweep can name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim import lr_scheduler as schedules
+
+from fer.errors import InputError
+
+OptimizerName = Literal["sgd", "adam", "adamw"]
+ScheduleName = Literal["none", "multistep", "cyclic", "plateau", "onecycle", "cosine"]
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights move.
+
+    Attributes:
+        name: ``sgd``, ``adam`` or ``adamw``.
+        lr: Learning rate; the peak of a one-cycle schedule, the base of a cyclic one.
+        weight_decay: Of weights; biases and norms, which are vectors, have none.
+        momentum: Of ``sgd``.
+        nesterov: Nesterov's momentum, of ``sgd``.
+    """
+
+    name: OptimizerName
+    lr: float
+    weight_decay: float
+    momentum: float
+    nesterov: bool
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """How the learning rate moves.
+
+    Attributes:
+        name: Which schedule, or ``none``.
+        milestones: Epochs after which ``multistep`` multiplies by ``gamma``.
+        gamma: Factor of ``multistep`` and ``plateau``.
+        max_lr: Top of ``cyclic`` (Smith, 2017).
+        cycle_epochs: Epochs of one whole cycle of ``cyclic``.
+        patience: Epochs without a better val accuracy before ``plateau`` multiplies by ``gamma``.
+        min_lr: Floor of ``plateau`` and ``cosine``.
+        warmup: Share of all steps in which ``onecycle`` and ``cosine`` rise.
+    """
+
+    name: ScheduleName
+    milestones: Sequence[int]
+    gamma: float
+    max_lr: float
+    cycle_epochs: int
+    patience: int
+    min_lr: float
+    warmup: float
+
+
+def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer:
+    """Return the optimiser of a network's trainable parameters.
+
+    Raises:
+        InputError: No parameter is trainable.
+    """
+    from timm.optim import param_groups_weight_decay
+
+    groups: list[dict[str, Any]] = [
+        group for group in param_groups_weight_decay(network, settings.weight_decay) if group["params"]
+    ]
+    if not groups:
+        msg = "the network has no trainable parameter: unfreeze a part of it"
+        raise InputError(msg)
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+    if settings.name == "adam":
+        return torch.optim.Adam(groups, lr=settings.lr)
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def make_schedule(
+    optimizer: Optimizer, settings: ScheduleSettings, *, num_steps: int, num_epochs: int
+) -> dict[str, Any] | None:
+    """Return Lightning's configuration of the schedule, or None for a constant learning rate.
+
+    Args:
+        optimizer: Whose learning rate moves.
+        settings: Which schedule.
+        num_steps: Optimiser steps of the whole training.
+        num_epochs: Epochs of the whole training.
+    """
+    lr = optimizer.param_groups[0]["lr"]
+    each_step = {"interval": "step", "frequency": 1}
+    match settings.name:
+        case "none":
+            return None
+        case "multistep":
+            multistep = schedules.MultiStepLR(optimizer, list(settings.milestones), settings.gamma)
+            return {"scheduler": multistep, "interval": "epoch"}
+        case "plateau":
+            plateau = schedules.ReduceLROnPlateau(
+                optimizer,
+                mode="max",
+                factor=settings.gamma,
+                patience=settings.patience,
+                min_lr=settings.min_lr,
+                threshold=0.0,
+            )
+            return {"scheduler": plateau, "interval": "epoch", "monitor": "val/acc"}
+        case "cyclic":
+            half_cycle = max(1, round(settings.cycle_epochs * num_steps / num_epochs / 2))
+            cyclic = schedules.CyclicLR(optimizer, lr, settings.max_lr, half_cycle, cycle_momentum=False)
+            return {"scheduler": cyclic, **each_step}
+        case "onecycle":
+            onecycle = schedules.OneCycleLR(
+                optimizer,
+                max_lr=lr,
+                total_steps=num_steps,
+                pct_start=settings.warmup,
+                cycle_momentum=False,
+            )
+            return {"scheduler": onecycle, **each_step}
+        case "cosine":
+            num_warm = round(settings.warmup * num_steps)
+            rise = schedules.LinearLR(optimizer, start_factor=0.01, total_iters=max(1, num_warm))
+            fall = schedules.CosineAnnealingLR(
+                optimizer, T_max=max(1, num_steps - num_warm), eta_min=settings.min_lr
+            )
+            cosine = schedules.SequentialLR(optimizer, [rise, fall], milestones=[num_warm])
+            return {"scheduler": cosine if num_warm else fall, **each_step}

@@ -1,0 +1,41 @@
+"""A residual network from scratch (He et al., 2016; Sutton, section III.B)."""
+
+from typing import Any, Literal
+
+from fer.models.resnet import ResNet
+from fer.tasks.base import ClassificationTask
+
+
+class ResNetTask(ClassificationTask):
+    """A residual network from scratch (He et al., 2016; Sutton, section III.B).
+
+    Args:
+        depth: Weighted layers.
+        stem: ``imagenet`` as published, ``small`` keeps the resolution (slower).
+        dropout: Share of features dropped before the last layer.
+        zero_init_residual: Whether each block starts as the identity.
+        channels: Channels of a picture; taken from the data on the command line.
+        image_size: Height and width of a picture; taken from the data on the command line.
+        **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: Literal[18, 34, 50] = 34,
+        stem: Literal["imagenet", "small"] = "imagenet",
+        dropout: float = 0.0,
+        zero_init_residual: bool = True,
+        channels: int = 1,
+        image_size: int = 48,
+        **kwargs: Any,
+    ) -> None:
+        network = ResNet(
+            depth=depth,
+            stem=stem,
+            dropout=dropout,
+            zero_init_residual=zero_init_residual,
+            channels=channels,
+            image_size=image_size,
+        )
+        super().__init__(network, **kwargs)
