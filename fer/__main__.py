@@ -41,8 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]
-    logging.basicConfig(format="fer: %(message)s", level=logging.DEBUG if debug else logging.WARNING)
-    logging.getLogger("fer").setLevel(logging.DEBUG if debug else logging.INFO)
+    _set_up_logging(debug=debug)
     command = _parser().parse_args(arguments[:1]).command
     try:
         # Imported here, since torch and Lightning take seconds that `fer --help` need not wait for.
@@ -55,6 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"fer {command}: error: {e}\n")
         return 2
     return 0
+
+
+def _set_up_logging(*, debug: bool) -> None:
+    """Show the package's own news, and of the libraries' what is a warning."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("fer: %(message)s"))
+    logger = logging.getLogger("fer")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.INFO if debug else logging.WARNING)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,14 +27,23 @@ from rich.console import Console
 from fer.callbacks import EpochLineCallback, EvaluationCallback, GradientCallback
 from fer.callbacks.media import figures_dir
 from fer.configs import config_path
-from fer.dashboards import finish, wandb_logger
+from fer.dashboards import finish, is_first_process, wandb_logger
 from fer.data import DATA_MODULES
 from fer.errors import InputError
+from fer.files import atomic_write
+from fer.predict import write_predictions
 from fer.tasks import TASKS, load
 
 log = logging.getLogger("fer")
 
 BEST: Final = "best.ckpt"
+
+CONSOLE: Final = Console(highlight=False, soft_wrap=True)
+
+# Lightning's own: a call that the newest torch calls deprecated, and advice to use more workers, which
+# on a CPU would only take the cores that train.
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -83,8 +93,10 @@ def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     given, others = parser.parse_known_args(list(arguments))
     if given.ckpt_path and not given.config:
         given.config.append(str(_config_of(given.ckpt_path)))
-    paths = [config_path(name) for name in given.config]
     chosen = {"network": "conv6", "dataset": "synthetic"}
+    if not (given.config or given.network or given.dataset):
+        given.config.append("demo")
+    paths = [config_path(name) for name in given.config]
     for path in paths:
         content = _read_config(path)
         chosen |= {key: str(content[key]) for key in chosen if key in content}
@@ -135,10 +147,9 @@ class ConfigCallback(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write both, once, on the first process."""
         del pl_module, stage
-        run_dir = Path(trainer.default_root_dir)
-        run_dir.mkdir(parents=True, exist_ok=True)
         text = self.parser.dump(self.config, skip_none=False)
-        (run_dir / "config.yaml").write_text(text)
+        with atomic_write(Path(trainer.default_root_dir) / "config.yaml") as file:
+            file.write(text.encode())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(_flat(yaml.safe_load(text)))
@@ -150,7 +161,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> _flat({"model": {"lr": 0.1}, "network": "ann"})
     {'model.lr': 0.1, 'network': 'ann'}
     """
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
             flat |= _flat(value, f"{prefix}{key}.")
@@ -181,17 +192,26 @@ class ExperimentCLI(LightningCLI):
             save_config_callback=ConfigCallback,
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
-            trainer_defaults={"max_epochs": 20, "enable_progress_bar": sys.stdout.isatty()},
+            trainer_defaults={
+                "max_epochs": 20,
+                "enable_progress_bar": sys.stdout.isatty(),
+                "enable_model_summary": False,  # a line of our own says it
+                "log_every_n_steps": 1,  # nothing is logged by step; this keeps Lightning from warning
+            },
             parser_kwargs={
                 "prog": f"fer {command}",
-                "description": f"{command}: network {network!r} on data {dataset!r}. Settings of the network "
-                "and its training are under model, of the data under data, of Lightning's loop under trainer.",
+                "description": f"{command}: network {network!r} on data {dataset!r}. Under model are the settings "
+                "of the network and its training, under data those of the data, under trainer Lightning's.",
             },
             args=list(arguments),
             run=False,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the words that were given, without Lightning's warning that sys.argv has some too."""
+        self.config = parser.parse_args(args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings that are neither the network's, nor the data's, nor the trainer's."""
@@ -249,10 +269,11 @@ class ExperimentCLI(LightningCLI):
         return super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
 
     def _loggers(self) -> list[Logger]:
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             self.run_dir.mkdir(parents=True, exist_ok=True)
-        to_wandb = wandb_logger(self.run_dir, **self.config.wandb.as_dict())
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
+        _ = to_csv.experiment  # made while the folder is empty, or it warns that it is not
+        to_wandb = wandb_logger(self.run_dir, **self.config.wandb.as_dict())
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
 
     def _callbacks(self) -> list[Callback]:
@@ -288,6 +309,7 @@ class ExperimentCLI(LightningCLI):
         elif self.command != "fit":
             msg = f"fer {self.command} needs --ckpt_path: a checkpoint, such as runs/…/checkpoints/{BEST}"
             raise InputError(msg)
+        self._say_what()
         {"fit": self._fit, "validate": self._validate, "test": self._test, "predict": self._predict}[
             self.command
         ](checkpoint)
@@ -295,7 +317,7 @@ class ExperimentCLI(LightningCLI):
 
     def _fit(self, checkpoint: str | None) -> None:
         self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
-        if self.config.test and not self.trainer.interrupted and not self.trainer.fast_dev_run:
+        if self.config.test and not self.trainer.interrupted:
             self._test("best")
 
     def _validate(self, checkpoint: str | None) -> None:
@@ -307,7 +329,27 @@ class ExperimentCLI(LightningCLI):
         )
 
     def _predict(self, checkpoint: str | None) -> None:
-        raise NotImplementedError
+        batches = self.trainer.predict(
+            self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True
+        )
+        path = self.run_dir / "predictions.csv"
+        # Lightning drops the outer list where there is one loader.
+        write_predictions(
+            path, self.datamodule, batches if len(self.datamodule.test_names) > 1 else [batches]
+        )
+        CONSOLE.print(f"predictions  {path}")
+
+    @rank_zero_only
+    def _say_what(self) -> None:
+        """Name the network, the data and the device."""
+        num_parameters = sum(p.numel() for p in self.model.parameters())
+        lines = [
+            f"network      {self.names['network']}: {num_parameters:,} parameters",
+            f"data         {self.names['dataset']}: {self.datamodule.protocol_name}",
+            f"device       {self.trainer.strategy.root_device}, precision {self.trainer.precision}",
+            f"run          {self.run_dir}",
+        ]
+        CONSOLE.print("\n".join(lines))
 
     @rank_zero_only
     def _say_where(self) -> None:
@@ -322,7 +364,7 @@ class ExperimentCLI(LightningCLI):
         offline = sorted(self.run_dir.glob("wandb/offline-run-*"))
         if offline:
             lines += ["look at it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
-        Console(highlight=False, soft_wrap=True).print("\n".join(["", *lines]))
+        CONSOLE.print("\n".join(["", *lines]))
 
 
 def _takes(parser: LightningArgumentParser, key: str) -> bool:
@@ -342,4 +384,4 @@ def _download(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="fer download", description="Fetch FER2013 from Kaggle.")
     parser.add_argument("root", type=Path, help="folder to put it in")
     path = download(parser.parse_args(list(arguments)).root)
-    Console(highlight=False, soft_wrap=True).print(f"FER2013 is in {path}; train with --data.root {path}")
+    CONSOLE.print(f"FER2013 is in {path}; train with --data.root {path}")

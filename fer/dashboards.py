@@ -1,11 +1,13 @@
 """Weights & Biases: the only file that imports wandb."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
@@ -38,19 +40,19 @@ def wandb_logger(
         tags: Words to find the run by.
         notes: A sentence about the run.
     """
-    import os
-
     import wandb
 
-    chosen = os.environ.get("WANDB_MODE") or ("online" if _is_logged_in() else "offline")
-    if mode != "auto":
-        chosen = mode
+    chosen: str = mode
+    if mode == "auto":
+        chosen = os.environ.get("WANDB_MODE") or ("online" if _is_logged_in() else "offline")
     if chosen == "disabled":
         return None
+    if not is_first_process():
+        return WandbLogger(save_dir=run_dir)  # Lightning gives other processes a run that does nothing
     # The client says much; an offline run's only news is where it is, which `fer` says at the end.
-    settings = wandb.Settings(silent=chosen != "online", console="off")
-    return WandbLogger(
-        save_dir=run_dir,
+    settings = wandb.Settings(silent=chosen == "offline", console="off")
+    run = wandb.init(
+        dir=run_dir,
         project=project,
         entity=entity,
         name=name or run_dir.name,
@@ -58,9 +60,17 @@ def wandb_logger(
         job_type=job_type,
         tags=list(tags) or None,
         notes=notes,
-        mode=chosen,
+        mode=chosen,  # type: ignore[arg-type]
         settings=settings,
     )
+    run.define_metric("epoch")
+    run.define_metric("*", step_metric="epoch")
+    return WandbLogger(save_dir=run_dir, experiment=run)
+
+
+def is_first_process() -> bool:
+    """Return whether this is the process, of those that train together, that writes files."""
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 def finish() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import time
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from rich.console import Console
 from fer.callbacks.media import save_figure
 from fer.data.base import PictureDataModule
 from fer.figures import confusion_figure, curves_figure, predictions_figure
+from fer.files import atomic_write
 from fer.metrics import ClassificationReport
 from fer.tasks.base import ClassificationTask
 
@@ -85,6 +87,7 @@ class EvaluationCallback(Callback):
             "data": type(data).__name__,
             "protocol": data.protocol_name,
             "epochs": trainer.current_epoch,
+            "seed": int(os.environ.get("PL_GLOBAL_SEED", "-1")),  # where Lightning keeps it
             "fit_seconds": round(self.fit_seconds, 1),
             "best_val_acc": task.best_val_acc,
             "splits": {
@@ -93,8 +96,8 @@ class EvaluationCallback(Callback):
                 for r in [task.reports[name]]
             },
         }
-        path = Path(trainer.default_root_dir) / "results.json"
-        path.write_text(json.dumps(results, indent=2) + "\n")
+        with atomic_write(Path(trainer.default_root_dir) / "results.json") as file:
+            file.write(json.dumps(results, indent=2).encode() + b"\n")
 
 
 def accuracy_table(reports: dict[str, ClassificationReport]) -> str:

@@ -49,10 +49,10 @@ class GradientCallback(Callback):
             return
         self.epochs.append(trainer.current_epoch)
         edges = self.edges.to(pl_module.device)
-        for name, parameter in pl_module.network.named_parameters():
+        for name, parameter in pl_module.named_parameters():
             if parameter.grad is None or not name.endswith("weight") or parameter.ndim < 2:
                 continue
-            layer = name.removesuffix(".weight")
+            layer = name.removeprefix("network.").removesuffix(".weight")
             gradient = parameter.grad.detach().float()
             norm = float(gradient.norm())
             bins = torch.bucketize(gradient.flatten(), edges).clamp(1, len(edges) - 1) - 1

@@ -2,11 +2,9 @@
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 EDGE: Final = 64 * 1024
 """Bytes at each end of a file that its fingerprint covers."""
@@ -49,32 +47,6 @@ def fingerprint(paths: Iterable[Path]) -> str:
             digest.update(line)
             digest.update(b"\0")
     return digest.hexdigest()
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name when it is whole, or not at all.
-
-    It is written beside its place under a name of its own and then moved, so that a reader
-    never meets half of it, and of two writers the last wins. Missing folders are made.
-
-    Args:
-        path: Where the file shall stand; what stands there is replaced.
-
-    Yields:
-        The open file, in binary.
-
-    Raises:
-        OSError: The folder cannot be made or written to.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with draft.open("xb") as file:
-            yield file
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _file_lines(path: Path) -> Iterator[bytes]:

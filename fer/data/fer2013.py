@@ -29,8 +29,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fer.data.base import PictureDataModule, Split
-from fer.data.cache import atomic_write, cache_dir, fingerprint
+from fer.data.cache import cache_dir, fingerprint
 from fer.errors import InputError
+from fer.files import atomic_write
 from fer.labels import EXPRESSIONS, FER2013_CSV, NUM_EXPRESSIONS, expression_label
 
 log = logging.getLogger("fer.data")

@@ -1,6 +1,5 @@
 """Faces drawn by code: the toolkit's own data, there without a download."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from types import MappingProxyType
@@ -14,14 +13,9 @@ from fer.data.base import PictureDataModule, Split
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
 
-Colour: TypeAlias = tuple[float, float, float]
-Curve: TypeAlias = NDArray[np.float64]
-"""One coordinate of the points of a line, float64, shape ``(n,)``."""
-"""One coordinate of the points of a line, float64, shape ``(n,)``."""
-"""One coordinate of the points of a line, float64, shape ``(n,)``."""
-"""One coordinate of the points of a line, float64, shape ``(n,)``."""
-Look: TypeAlias = Mapping[str, float]
-"""Who a face is, how it is held and how it is lit: a value for each name of :data:`LOOK_RANGES`."""
+Array: TypeAlias = NDArray[Any]
+Faces: TypeAlias = Mapping[str, Array]
+"""Actions and look of N faces: by the name of each, its values, shape ``(N, 1)``."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ class FacialActions:
 EXPRESSION_ACTIONS: Final[Mapping[str, FacialActions]] = MappingProxyType(
     {
         "angry": FacialActions(
-            brow_inner=-1.0, brow_outer=0.3, brow_furrow=1.0, lid_upper=0.1, lid_lower=0.6,
+            brow_inner=-1.0, brow_outer=0.3, brow_furrow=1.0, lid_upper=0.1, lid_lower=0.6, nose_wrinkle=0.2,
             mouth_corners=-0.45, mouth_width=-0.1, lip_press=0.9,
         ),
         "disgust": FacialActions(
@@ -71,8 +65,8 @@ EXPRESSION_ACTIONS: Final[Mapping[str, FacialActions]] = MappingProxyType(
             cheek_raise=0.5, nose_wrinkle=1.0, upper_lip=1.0, mouth_corners=-0.5, mouth_open=0.2,
         ),
         "fear": FacialActions(
-            brow_inner=1.0, brow_outer=0.1, brow_furrow=0.6, lid_upper=0.9, lid_lower=0.2,
-            mouth_corners=-0.4, mouth_width=0.7, mouth_open=0.4,
+            brow_inner=1.0, brow_outer=0.3, brow_furrow=0.6, lid_upper=0.9, lid_lower=0.2,
+            mouth_corners=-0.4, mouth_width=0.6, mouth_open=0.5,
         ),
         "happy": FacialActions(
             brow_outer=0.1, lid_lower=0.5, cheek_raise=1.0,
@@ -84,7 +78,7 @@ EXPRESSION_ACTIONS: Final[Mapping[str, FacialActions]] = MappingProxyType(
             mouth_width=-0.15,
         ),
         "surprise": FacialActions(
-            brow_inner=0.9, brow_outer=1.0, lid_upper=0.9, mouth_width=-0.5, mouth_open=1.0,
+            brow_inner=0.9, brow_outer=1.0, lid_upper=0.9, mouth_width=-0.4, mouth_open=0.9,
         ),
     }
 )  # fmt: skip
@@ -92,7 +86,7 @@ EXPRESSION_ACTIONS: Final[Mapping[str, FacialActions]] = MappingProxyType(
 
 LOOK_RANGES: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {
-        "width": (0.68, 0.82), "square": (0.75, 1.0), "jaw": (0.02, 0.24), "skin": (0.0, 1.0),
+        "width": (0.68, 0.82), "square": (0.0, 0.25), "jaw": (0.02, 0.24), "skin": (0.0, 1.0),
         "hair_tone": (0.0, 1.0), "hair_style": (0.0, 1.0), "hair_volume": (1.04, 1.17),
         "hairline": (-0.76, -0.64), "parting": (-0.14, 0.14), "beard": (0.0, 1.0), "glasses": (0.0, 1.0),
         "clothes": (0.0, 1.0), "age": (0.3, 1.0), "red": (0.1, 0.6), "iris": (0.0, 1.0),
@@ -102,12 +96,12 @@ LOOK_RANGES: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
         "mouth_size": (0.26, 0.33), "mouth_y": (0.5, 0.57), "lip": (0.035, 0.065),
         "shift_x": (-0.06, 0.06), "shift_y": (-0.05, 0.05), "scale": (0.4, 0.48),
         "roll": (-0.2, 0.2), "yaw": (-0.3, 0.3), "pitch": (-0.15, 0.15),
-        "light": (0.0, 0.4), "light_from": (0.0, 6.28), "exposure": (0.75, 1.1), "noise": (2.0, 20.0),
+        "light_x": (-0.32, 0.32), "light_y": (-0.32, 0.32), "exposure": (0.75, 1.1), "noise": (2.0, 20.0),
     }
 )  # fmt: skip
 """What identity, pose and light are drawn from, evenly.
 
-Lengths are in face units (half the height of the head is 1), turns in radians, shifts and scale in
+Lengths are in face units (half the height of the head is 1), turns are sines, shifts and scale are in
 sides of the picture, noise in grey levels from peak to peak; the rest are shares.
 """
 
@@ -121,15 +115,14 @@ _LABEL_STREAM: Final = 7  # keeps the order of the labels apart from the picture
 _SPLIT_SPACING: Final = 7 * 10**8  # places between the starts of two splits
 
 # Scales of colour, RGB: a face lies anywhere along each.
-_SKINS: Final = ((248, 218, 196), (226, 180, 146), (188, 136, 100), (132, 90, 66))
-_HAIRS: Final = ((26, 20, 18), (80, 52, 34), (146, 94, 50), (206, 174, 116), (180, 176, 172))
-_IRISES: Final = ((30, 20, 16), (84, 56, 30), (70, 104, 120))
-_CLOTHES: Final = ((40, 52, 84), (150, 60, 60), (90, 120, 90), (220, 216, 206))
-_BLACK: Final = (20, 12, 12)
-_WHITE: Final = (248, 246, 242)
-_LIPS: Final = (168, 52, 58)
+_SKINS: Final = np.array(((248, 218, 196), (226, 180, 146), (188, 136, 100), (132, 90, 66)))
+_HAIRS: Final = np.array(((26, 20, 18), (80, 52, 34), (146, 94, 50), (206, 174, 116), (180, 176, 172)))
+_IRISES: Final = np.array(((30, 20, 16), (84, 56, 30), (70, 104, 120)))
+_CLOTHES: Final = np.array(((40, 52, 84), (150, 60, 60), (90, 120, 90), (220, 216, 206)))
+_BLACK, _WHITE, _LIPS = np.array(((20.0, 12.0, 12.0), (248.0, 246.0, 242.0), (168.0, 52.0, 58.0)))
 _LUMA: Final = np.array((0.299, 0.587, 0.114))  # of RGB, ITU-R BT.601
 
+_MAX_ROWS, _MAX_PIXELS = 64, 2**20  # drawn side by side
 _SUPERSAMPLING: Final = 3
 _FRACTION_BITS: Final = 4  # of the coordinates that OpenCV draws
 _EYE_Y: Final = -0.04
@@ -139,193 +132,181 @@ _BELLY: Final = 1.0 - _U**2
 _ROUND: Final = np.sqrt(1.0 - np.abs(_U) ** 3)
 _BOW: Final = _ROUND * np.minimum(0.8 + np.abs(_U), 1.0)  # an upper lip, which dips in the middle
 _V: Final = np.linspace(0.0, 1.0, 7)  # along a brow, from its inner end
-_TURN: Final = np.linspace(0.0, 2 * np.pi, 32, endpoint=False)
+_INNER: Final = (1.0 - _V) ** 1.3
+_ARCH: Final = np.sin(np.pi * _V)
+_TURN: Final = np.linspace(0.0, 2 * np.pi, 33)[:-1]
 _COS, _SIN = np.cos(_TURN), np.sin(_TURN)
 _DOT_COS, _DOT_SIN = _COS[::2], _SIN[::2]
+_RIM_X, _RIM_Y = np.append(_DOT_COS, 1.0), np.append(_DOT_SIN, 0.0)
 _JAW, _CROWN = slice(0, 17), slice(16, 32)  # the lower half of a turn and the upper
 
 
 class Stroke(NamedTuple):
-    """A filled shape, or a line if it has a width, in face units: (0, 0) mid-face, (0, 1) the chin."""
+    """One shape on each of N faces, in face units: (0, 0) is mid-face, (0, 1) the chin."""
 
-    x: Curve
-    y: Curve
-    colour: Colour
+    x: Array
+    """Points, shape ``(N, points)``, or ``(points,)`` where all faces share them."""
+    y: Array
+    colour: Array
+    """RGB, shape ``(N, 3)`` or ``(3,)``."""
     width: float = 0.0
+    """Of a line; 0 fills the shape."""
     relief: float = 1.0
     """How the shape turns with the head: 1 on the front of the face, 0 on its outline, below 0 behind."""
+    shown: Array | bool = True
+    """Which faces have it, shape ``(N, 1)``."""
 
 
-def _pair(x: Curve, y: Curve, colour: Colour, width: float = 0.0, relief: float = 1.0) -> Iterator[Stroke]:
+def _mirror(stroke: Stroke) -> Iterator[Stroke]:
     """Yield a stroke and its mirror image."""
-    yield Stroke(x, y, colour, width, relief)
-    yield Stroke(-x, y, colour, width, relief)
+    yield stroke
+    yield stroke._replace(x=-stroke.x)
 
 
-def _band(x: Curve, top: Curve, bottom: Curve) -> tuple[Curve, Curve]:
-    """Return the outline of what lies between two curves."""
-    return np.concatenate((x, x[::-1])), np.concatenate((top, bottom[::-1]))
+def _band(x: Array, top: Array, bottom: Array, inset: Array | float = 1.0) -> tuple[Array, Array]:
+    """Return the outline of what lies between two curves, the second one narrowed to ``inset``."""
+    top, bottom = np.broadcast_arrays(top, bottom)
+    return np.concatenate((x, inset * x[:, ::-1]), axis=1), np.concatenate((top, bottom[:, ::-1]), axis=1)
 
 
-def _mix(first: Colour, second: Colour, share: float) -> Colour:
-    a, b = 1.0 - share, share
-    return (a * first[0] + b * second[0], a * first[1] + b * second[1], a * first[2] + b * second[2])
+def _mix(first: Array, second: Array, share: Array | float) -> Array:
+    return first + share * (second - first)
 
 
-def _pick(scale: Sequence[Colour], place: float) -> Colour:
-    """Return the colour at ``place``, 0 to 1, along a scale."""
-    low, share = divmod(place * (len(scale) - 1), 1.0)
-    return _mix(scale[int(low)], scale[min(int(low) + 1, len(scale) - 1)], share)
+def _pick(scale: Array, place: Array) -> Array:
+    """Return the colours at ``place``, from 0 to below 1, along a scale."""
+    low = (place * (len(scale) - 1)).astype(np.int64)
+    return _mix(scale[low[:, 0]], scale[low[:, 0] + 1], place * (len(scale) - 1) - low)
 
 
-def _head(actions: FacialActions, look: Look) -> Iterator[Stroke]:
+def _head(face: Faces) -> Iterator[Stroke]:
     """Yield what lies under the features: hair, shoulders, ears, head, beard."""
-    skin, hair = _pick(_SKINS, look["skin"]), _pick(_HAIRS, look["hair_tone"])
-    shadow = _mix(skin, _BLACK, 0.3)
-    down = np.maximum(_SIN, 0.0)
-    x = look["width"] * np.sign(_COS) * np.abs(_COS) ** look["square"] * (1.0 - look["jaw"] * down**2)
-    y = _SIN * (1.0 + 0.1 * actions.mouth_open * down)
-    bald, long = look["hair_style"] < 0.12, look["hair_style"] > 0.55
-    if long:
-        volume = 1.15 * look["hair_volume"]
-        yield Stroke(volume * x, 0.15 + 1.12 * y, _mix(hair, _BLACK, 0.25), relief=-0.1)
-    yield Stroke(1.3 * _COS, 1.75 + 0.6 * _SIN, _pick(_CLOTHES, look["clothes"]), relief=0.0)
+    skin, hair = _pick(_SKINS, face["skin"]), _pick(_HAIRS, face["hair_tone"])
+    shadow, stubble = _mix(skin, _BLACK, 0.3), _mix(skin, _mix(hair, _BLACK, 0.3), 0.6)
+    bald, long = face["hair_style"] < 0.12, face["hair_style"] > 0.55
+    down, volume = np.maximum(_SIN, 0.0), face["hair_volume"]
+    x = face["width"] * _COS * (1.0 + face["square"] * (1.0 - np.abs(_COS))) * (1.0 - face["jaw"] * down**2)
+    y = _SIN * (1.0 + 0.1 * face["mouth_open"] * down)
+    yield Stroke(1.15 * volume * x, 0.15 + 1.12 * y, _mix(hair, _BLACK, 0.25), relief=-0.1, shown=long)
+    yield Stroke(1.3 * _COS, 1.75 + 0.6 * _SIN, _pick(_CLOTHES, face["clothes"]), relief=0.0)
     yield Stroke(0.36 * _COS, 1.0 + 0.45 * _SIN, shadow, relief=0.0)
-    if not long:
-        yield from _pair(look["width"] + 0.1 * _DOT_COS, 0.05 + 0.19 * _DOT_SIN, shadow, relief=-0.15)
+    ear = Stroke(face["width"] + 0.1 * _DOT_COS, 0.05 + 0.19 * _DOT_SIN, shadow, relief=-0.15, shown=~long)
+    yield from _mirror(ear)
     yield Stroke(x, y, shadow, relief=0.0)
-    yield Stroke(0.95 * x + 0.03 * math.cos(look["light_from"]), 0.97 * y, skin, relief=0.05)
-    if look["beard"] > 0.75 and not long:
-        edge_x = np.concatenate((x[_JAW], 0.8 * x[_JAW][::-1]))
-        edge_y = np.concatenate((y[_JAW], 0.1 + 0.28 * _SIN[_JAW]))
-        yield Stroke(edge_x, edge_y, _mix(skin, _mix(hair, _BLACK, 0.3), 0.6), relief=0.1)
-    if not bald:
-        hairline = look["hairline"] + 0.25 * _COS[_CROWN] ** 4 + look["parting"] * _COS[_CROWN]
-        edge_x = np.concatenate((look["hair_volume"] * x[_CROWN], 0.95 * x[_CROWN][::-1]))
-        edge_y = np.concatenate((look["hair_volume"] * y[_CROWN], hairline[::-1]))
-        yield Stroke(edge_x, edge_y, hair, relief=0.1)
+    yield Stroke(0.95 * x + 0.1 * face["light_x"], 0.97 * y, skin, relief=0.05)
+    bearded = (face["beard"] > 0.75) & ~long
+    beard = _band(x[:, _JAW], y[:, _JAW], 0.1 + 0.28 * _SIN[_JAW], inset=0.8)
+    yield Stroke(*beard, stubble, relief=0.1, shown=bearded)
+    hairline = face["hairline"] + 0.25 * _COS[_CROWN] ** 4 + face["parting"] * _COS[_CROWN]
+    cap = _band(volume * x[:, _CROWN], volume * y[:, _CROWN], hairline, inset=0.95 / volume)
+    yield Stroke(*cap, hair, relief=0.1, shown=~bald)
 
 
-def _eyes(actions: FacialActions, look: Look) -> Iterator[Stroke]:
+def _eyes(face: Faces) -> Iterator[Stroke]:
     """Yield both eyes, their lids, and the folds that raised cheeks push up."""
-    skin, size, apart = _pick(_SKINS, look["skin"]), look["eye_size"], look["eye_apart"]
-    upper = size * max(0.62 + 0.45 * actions.lid_upper - 0.12 * actions.cheek_raise, 0.12)
-    lower = size * (0.5 - 0.34 * max(actions.lid_lower, 0.8 * actions.cheek_raise))
+    skin, size, apart, cheek = (
+        _pick(_SKINS, face["skin"]),
+        face["eye_size"],
+        face["eye_apart"],
+        face["cheek_raise"],
+    )
+    upper = size * np.maximum(0.62 + 0.45 * face["lid_upper"] - 0.12 * cheek, 0.12)
+    lower = size * (0.5 - 0.34 * np.maximum(face["lid_lower"], 0.8 * cheek))
     x = apart + size * _U
-    middle = _EYE_Y + 0.05 * max(-actions.lid_upper, 0.0) * _U
+    middle = _EYE_Y - 0.05 * np.minimum(face["lid_upper"], 0.0) * _U
     top, bottom = middle - upper * _BELLY, middle + lower * _BELLY
-    yield from _pair(*_band(x, top, bottom), _WHITE)
-    iris_x = look["gaze"] + 0.56 * _DOT_COS
+    yield from _mirror(Stroke(*_band(x, top, bottom), _WHITE))
+    iris_x = face["gaze"] + 0.56 * _DOT_COS
     opening = 1.0 - iris_x**2
     iris_y = _EYE_Y + np.maximum(np.minimum(0.54 * size * _DOT_SIN, lower * opening), -upper * opening)
     for side in (-apart, apart):
-        yield Stroke(side + size * iris_x, iris_y, _pick(_IRISES, look["iris"]))
-    yield from _pair(x, bottom, _mix(skin, _BLACK, 0.4), width=0.02)
-    yield from _pair(x, top, _mix(skin, _BLACK, 0.8), width=0.05)
-    if actions.cheek_raise > 0.2:
-        yield from _pair(x, 0.05 + 0.12 * _BELLY, _mix(skin, _BLACK, 0.4 * actions.cheek_raise), width=0.03)
+        yield Stroke(side + size * iris_x, iris_y, _pick(_IRISES, face["iris"]))
+    yield from _mirror(Stroke(x, bottom, _mix(skin, _BLACK, 0.4), width=0.02))
+    yield from _mirror(Stroke(x, top, _mix(skin, _BLACK, 0.8), width=0.05))
+    fold = _mix(skin, _BLACK, 0.4 * cheek)
+    yield from _mirror(Stroke(x, 0.05 + 0.12 * _BELLY, fold, width=0.03, shown=cheek > 0.2))
 
 
-def _brows(actions: FacialActions, look: Look) -> Iterator[Stroke]:
+def _brows(face: Faces) -> Iterator[Stroke]:
     """Yield both brows and the lines that they fold into the forehead."""
-    skin = _pick(_SKINS, look["skin"])
-    inner = look["eye_apart"] - 1.05 * look["eye_size"] - 0.06 * actions.brow_furrow
-    outer = look["eye_apart"] + 1.2 * look["eye_size"]
-    lift = look["brow_arch"] * np.sin(np.pi * _V) + 0.15 * actions.brow_outer * _V
-    middle = _BROW_Y + look["brow_lift"] - lift - 0.17 * actions.brow_inner * (1.0 - _V) ** 1.3
-    half = look["brow_weight"] * (0.5 - 0.27 * _V)
-    colour = _mix(_pick(_HAIRS, look["hair_tone"]), _BLACK, 0.45)
-    yield from _pair(*_band(inner + (outer - inner) * _V, middle - half, middle + half), colour)
-    if actions.brow_furrow > 0.25:
-        furrow = _mix(skin, _BLACK, 0.5 * actions.brow_furrow)
-        yield from _pair(np.array((0.05, 0.06)), np.array((-0.32, -0.14)), furrow, width=0.03)
-    raised = look["age"] * (actions.brow_inner + max(actions.brow_outer, 0.0)) / 2
-    if raised > 0.25:
-        for y in (-0.6, -0.68):
-            yield Stroke(0.36 * _U, y + 0.03 * _U**2, _mix(skin, _BLACK, 0.4 * raised), width=0.025)
+    skin, furrow = _pick(_SKINS, face["skin"]), face["brow_furrow"]
+    inner = face["eye_apart"] - 1.05 * face["eye_size"] - 0.06 * furrow
+    outer = face["eye_apart"] + 1.2 * face["eye_size"]
+    lift = face["brow_arch"] * _ARCH + 0.15 * face["brow_outer"] * _V + 0.17 * face["brow_inner"] * _INNER
+    middle, half = _BROW_Y + face["brow_lift"] - lift, face["brow_weight"] * (0.5 - 0.27 * _V)
+    brow = _band(inner + (outer - inner) * _V, middle - half, middle + half)
+    yield from _mirror(Stroke(*brow, _mix(_pick(_HAIRS, face["hair_tone"]), _BLACK, 0.45)))
+    line = np.array((0.05, 0.06)), np.array((-0.32, -0.14))
+    yield from _mirror(Stroke(*line, _mix(skin, _BLACK, 0.5 * furrow), width=0.03, shown=furrow > 0.25))
+    raised = 0.5 * face["age"] * (face["brow_inner"] + np.maximum(face["brow_outer"], 0.0))
+    for y in (-0.6, -0.68):
+        wrinkle = _mix(skin, _BLACK, 0.4 * raised)
+        yield Stroke(0.36 * _U, y + 0.03 * _U**2, wrinkle, width=0.025, shown=raised > 0.25)
 
 
-def _nose(actions: FacialActions, look: Look) -> Iterator[Stroke]:
+def _nose(face: Faces) -> Iterator[Stroke]:
     """Yield the nose, its wrinkles, and the folds from it to the mouth."""
-    skin = _pick(_SKINS, look["skin"])
+    skin, wrinkled = _pick(_SKINS, face["skin"]), face["nose_wrinkle"]
     line = _mix(skin, _BLACK, 0.3)
-    wide = look["nose_width"] * (1.0 + 0.25 * actions.nose_wrinkle)
-    tip = look["nose_length"] - 0.07 * actions.nose_wrinkle
-    shade = -1.0 if math.cos(look["light_from"]) > 0 else 1.0
-    ridge = shade * np.array((0.06, 0.06, wide))
-    yield Stroke(ridge, np.array((-0.1, 0.6 * tip, tip - 0.05)), line, width=0.03)
+    wide, tip = face["nose_width"] * (1.0 + 0.25 * wrinkled), face["nose_length"] - 0.07 * wrinkled
+    ridge = np.where(face["light_x"] > 0, -1.0, 1.0) * (
+        np.array((0.06, 0.06, 0.0)) + wide * np.array((0, 0, 1))
+    )
+    yield Stroke(ridge, np.array((-0.1, 0.0, -0.05)) + tip * np.array((0.0, 0.6, 1.0)), line, width=0.03)
     yield Stroke(wide * _U, tip + 0.02 * _BELLY, line, width=0.035)
-    yield from _pair(0.6 * wide + 0.035 * _DOT_COS, tip + 0.01 + 0.022 * _DOT_SIN, _mix(skin, _BLACK, 0.65))
-    folds = max(actions.nose_wrinkle, actions.upper_lip, 0.8 * actions.mouth_corners)
-    if folds > 0.2:
-        x, y = wide + np.array((0.03, 0.14, 0.2)), tip + np.array((-0.04, 0.07, 0.22))
-        yield from _pair(x, y, _mix(skin, _BLACK, 0.4 * folds), width=0.035)
-    if actions.nose_wrinkle > 0.2:
-        wrinkle = _mix(skin, _BLACK, 0.6 * actions.nose_wrinkle)
-        for y in (-0.06, 0.03, 0.12):
-            yield Stroke(np.array((-0.14, 0.0, 0.14)), np.array((y + 0.06, y, y + 0.06)), wrinkle, width=0.03)
+    nostril = 0.6 * wide + 0.035 * _DOT_COS, tip + 0.01 + 0.022 * _DOT_SIN
+    yield from _mirror(Stroke(*nostril, _mix(skin, _BLACK, 0.65)))
+    depth = np.maximum(np.maximum(wrinkled, face["upper_lip"]), 0.8 * face["mouth_corners"])
+    fold = wide + np.array((0.03, 0.14, 0.2)), tip + np.array((-0.04, 0.07, 0.22))
+    yield from _mirror(Stroke(*fold, _mix(skin, _BLACK, 0.4 * depth), width=0.035, shown=depth > 0.2))
+    for y in (-0.06, 0.03, 0.12):
+        wrinkle = np.array((-0.14, 0.0, 0.14)), np.array((y + 0.06, y, y + 0.06))
+        yield Stroke(*wrinkle, _mix(skin, _BLACK, 0.6 * wrinkled), width=0.03, shown=wrinkled > 0.2)
 
 
-def _mouth(actions: FacialActions, look: Look) -> Iterator[Stroke]:
+def _mouth(face: Faces) -> Iterator[Stroke]:
     """Yield the mouth: lips, the dark between them, teeth."""
-    skin = _pick(_SKINS, look["skin"])
-    lips = _mix(_mix(skin, _BLACK, 0.3), _LIPS, look["red"])
-    thick = look["lip"] * (1.0 - 0.75 * actions.lip_press)
-    x = look["mouth_size"] * (1.0 + 0.32 * actions.mouth_width) * _U
-    rest = look["mouth_y"] - 0.19 * actions.mouth_corners * (_U**2 - 0.4)
-    top = rest - (0.09 * actions.mouth_open + 0.09 * actions.upper_lip) * _ROUND
-    bottom = rest + (0.27 * actions.mouth_open - 0.02 * actions.upper_lip) * _ROUND
+    skin, corners = _pick(_SKINS, face["skin"]), face["mouth_corners"]
+    lips = _mix(_mix(skin, _BLACK, 0.3), _LIPS, face["red"])
+    thick = face["lip"] * (1.0 - 0.75 * face["lip_press"])
+    x = face["mouth_size"] * (1.0 + 0.32 * face["mouth_width"]) * _U
+    rest = face["mouth_y"] - 0.19 * corners * (_U**2 - 0.4)
+    top = rest - (0.09 * face["mouth_open"] + 0.09 * face["upper_lip"]) * _ROUND
+    bottom = rest + (0.27 * face["mouth_open"] - 0.02 * face["upper_lip"]) * _ROUND
     yield Stroke(*_band(x, top - thick * _BOW, bottom + 1.25 * thick * _BELLY), lips)
     yield Stroke(*_band(x, top, bottom), _mix(_BLACK, _LIPS, 0.2))
-    bared = max(actions.mouth_corners, actions.upper_lip, 0.8 * actions.mouth_width, 0.25)
+    bared = np.maximum(np.maximum(corners, face["upper_lip"]), np.maximum(0.8 * face["mouth_width"], 0.25))
     yield Stroke(*_band(0.9 * x, top, np.minimum(top + 0.1 * bared * _ROUND, bottom)), _WHITE)
     yield Stroke(x, bottom, _mix(lips, _BLACK, 0.7), width=0.035)
-    dent = bottom[5] + 2.6 * thick + 0.04 + 0.03 * _BELLY
+    dent = bottom[:, 5:6] + 2.6 * thick + 0.04 + 0.03 * _BELLY
     yield Stroke(0.5 * x, dent, _mix(skin, _BLACK, 0.2), width=0.03)
 
 
-def _glasses(actions: FacialActions, look: Look) -> Iterator[Stroke]:
+def _glasses(face: Faces) -> Iterator[Stroke]:
     """Yield glasses, on some faces."""
-    del actions  # glasses sit still
-    if look["glasses"] > 0.88:
-        turn = np.append(_TURN[::2], 0.0)
-        x, y = look["eye_apart"] + 0.25 * np.cos(turn), _EYE_Y + 0.03 + 0.22 * np.sin(turn)
-        yield from _pair(x, y, _BLACK, width=0.035)
-        yield Stroke(np.array((-0.09, 0.0, 0.09)), np.array((0.0, -0.03, 0.0)), _BLACK, width=0.035)
+    worn = face["glasses"] > 0.88
+    lens = Stroke(face["eye_apart"] + 0.25 * _RIM_X, _EYE_Y + 0.03 + 0.22 * _RIM_Y, _BLACK, 0.035, shown=worn)
+    yield from _mirror(lens)
+    yield Stroke(np.array((-0.09, 0.0, 0.09)), np.array((0.0, -0.03, 0.0)), _BLACK, width=0.035, shown=worn)
 
 
-def _paint(canvas: NDArray[np.uint8], strokes: Sequence[Stroke], look: Look) -> None:
-    """Paint the strokes in their order, turned, scaled and placed as the pose says."""
-    xs, ys, colours, widths, reliefs = zip(*strokes, strict=True)
-    lengths = [x.size for x in xs]
-    x, y, relief = np.concatenate(xs), np.concatenate(ys), np.repeat(reliefs, lengths)
+def _place(x: Array, y: Array, relief: Array, face: Faces) -> Array:
+    """Return points ``(N, points, 2)`` as the pose turns and places them, in sides of the picture."""
     bulge = 0.7 * np.sqrt(np.maximum(1.0 - (x / 0.9) ** 2 - (y / 1.3) ** 2, 0.0))
     depth = np.where(relief < 0, relief, relief * bulge)
-    x, y = x + depth * math.sin(look["yaw"]), y + depth * math.sin(look["pitch"])
-    side = canvas.shape[0]
-    unit = look["scale"] * side
-    cos, sin = unit * math.cos(look["roll"]), unit * math.sin(look["roll"])
-    points = np.empty((x.size, 2))
-    points[:, 0] = (0.5 + look["shift_x"]) * side + cos * x - sin * y
-    points[:, 1] = (0.5 + look["shift_y"]) * side + sin * x + cos * y
-    corners = np.rint(points * 2**_FRACTION_BITS).astype(np.int32)
-    tones = np.array(colours) if canvas.ndim == 3 else np.array(colours) @ _LUMA
-    end = 0
-    for length, tone, width in zip(lengths, tones.tolist(), widths, strict=True):
-        path, end = corners[end : end + length], end + length
-        if width:
-            thickness = max(round(width * unit), 1)
-            cv2.polylines(canvas, [path], False, tone, thickness, cv2.LINE_8, _FRACTION_BITS)
-        else:
-            cv2.fillPoly(canvas, [path], tone, cv2.LINE_AA, _FRACTION_BITS)
+    x, y = x + depth * face["yaw"], y + depth * face["pitch"]
+    sin, cos = face["roll"], np.sqrt(1.0 - face["roll"] ** 2)
+    across = 0.5 + face["shift_x"] + face["scale"] * (cos * x - sin * y)
+    down = 0.5 + face["shift_y"] + face["scale"] * (sin * x + cos * y)
+    return np.stack((across, down), axis=2)
 
 
 def _background(rng: np.random.Generator, side: int, channels: int) -> NDArray[np.uint8]:
-    """Return a canvas of blending colours with a few shapes lying about."""
+    """Return a canvas of blending greyish colours with a few shapes lying about."""
     chance = rng.random((11, 9))
     colours = 20 + 175 * chance[:, :1] + 40 * chance[:, 1:4]
     if channels == 1:
-        colours = (colours @ _LUMA)[:, np.newaxis]
+        colours = colours @ _LUMA[:, np.newaxis]
     corners = colours[:4].astype(np.uint8).reshape(2, 2, channels)
     canvas = np.asarray(cv2.resize(corners, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
     shapes = (side * chance[4:, 4:]).astype(np.int64).tolist()
@@ -339,18 +320,54 @@ def _background(rng: np.random.Generator, side: int, channels: int) -> NDArray[n
     return canvas
 
 
-def _expose(picture: NDArray[np.uint8], rng: np.random.Generator, look: Look) -> NDArray[np.uint8]:
-    """Return the picture under light from one side, with a camera's noise."""
-    strength, angle = look["exposure"] * look["light"], look["light_from"]
-    ramp = np.linspace(-strength, strength, picture.shape[0], dtype=np.float32).reshape(-1, 1)
-    light = (look["exposure"] + math.cos(angle) * ramp.T) + math.sin(angle) * ramp
-    if picture.ndim == 3:
-        light = light[:, :, np.newaxis]
-    lit = rng.random(picture.shape, dtype=np.float32)
-    lit -= 0.5
-    lit *= look["noise"]
-    lit += picture * light
-    return np.maximum(np.minimum(lit, 255.0), 0.0).astype(np.uint8)
+def _expose(pictures: Array, noise: Array, face: Faces) -> NDArray[np.uint8]:
+    """Return pictures ``(N, H, W, C)`` under light from one side, with a camera's noise."""
+    cells = {name: column.astype(np.float32)[:, :, np.newaxis, np.newaxis] for name, column in face.items()}
+    ramp = np.linspace(-1.0, 1.0, pictures.shape[1], dtype=np.float32)[:, np.newaxis]
+    light = 1.0 + cells["light_x"] * ramp + cells["light_y"] * ramp[:, np.newaxis]
+    lit = pictures * (cells["exposure"] * light) + cells["noise"] * (noise - np.float32(0.5))
+    return np.asarray(np.minimum(np.maximum(lit, 0.0), 255.0), np.uint8)
+
+
+def _draw(
+    actions: Sequence[FacialActions], rngs: Sequence[np.random.Generator], *, image_size: int, channels: int
+) -> NDArray[np.uint8]:
+    """Draw N faces side by side: NumPy is asked once for all of them, OpenCV for each."""
+    num_faces, side, shape = len(rngs), _SUPERSAMPLING * image_size, (image_size, image_size, channels)
+    looks = np.stack([_LOWS + _SPANS * rng.random(_LOWS.size) for rng in rngs])
+    values = np.concatenate(([list(vars(each).values()) for each in actions], looks), axis=1)
+    face = dict(zip((*_ACTION_NAMES, *LOOK_RANGES), values.T[:, :, np.newaxis], strict=True))
+    # From here on there are only sums, products and roots of the values: these are exact to the last
+    # bit, so that a face does not depend on those beside it.
+    strokes = [stroke for part in (_head, _nose, _eyes, _brows, _mouth, _glasses) for stroke in part(face)]
+    lengths = [stroke.x.shape[-1] for stroke in strokes]
+    x, y = (
+        np.concatenate([np.broadcast_to(a, (num_faces, n)) for a, n in zip(arrays, lengths, strict=True)], 1)
+        for arrays in ([stroke.x for stroke in strokes], [stroke.y for stroke in strokes])
+    )
+    points = side * _place(x, y, np.repeat([stroke.relief for stroke in strokes], lengths), face)
+    corners = np.rint(points * 2**_FRACTION_BITS).astype(np.int32)
+    cuts = [slice(end - n, end) for end, n in zip(np.cumsum(lengths).tolist(), lengths, strict=True)]
+    shown = np.concatenate([np.broadcast_to(stroke.shown, (num_faces, 1)) for stroke in strokes], axis=1)
+    tones = np.stack([np.broadcast_to(stroke.colour, (num_faces, 3)) for stroke in strokes], axis=1)
+    if channels == 1:
+        tones = (tones * _LUMA).sum(axis=2, keepdims=True)
+    widths = face["scale"] * side * [stroke.width for stroke in strokes]
+    widths = np.where(widths > 0, np.maximum(np.rint(widths), 1), 0).astype(np.int64)
+    pictures = np.empty((num_faces, *shape), np.uint8)
+    for row, rng in enumerate(rngs):
+        canvas = _background(rng, side, channels)
+        plan = zip(cuts, shown[row].tolist(), tones[row].tolist(), widths[row].tolist(), strict=True)
+        for cut, visible, tone, width in plan:
+            if visible and width:
+                cv2.polylines(canvas, [corners[row, cut]], False, tone, width, cv2.LINE_8, _FRACTION_BITS)
+            elif visible:
+                cv2.fillPoly(canvas, [corners[row, cut]], tone, cv2.LINE_AA, _FRACTION_BITS)
+        small = cv2.resize(canvas, (image_size, image_size), interpolation=cv2.INTER_AREA)
+        pictures[row] = small.reshape(shape)
+    noise = np.stack([rng.random(shape, np.float32) for rng in rngs])
+    exposed = _expose(pictures, noise, face)
+    return exposed if channels == 3 else np.squeeze(exposed, axis=3)
 
 
 def draw_face(
@@ -370,12 +387,8 @@ def draw_face(
     Returns:
         The picture, uint8, shape ``(H, W)`` or ``(H, W, 3)``.
     """
-    look = dict(zip(LOOK_RANGES, (_LOWS + _SPANS * rng.random(_LOWS.size)).tolist(), strict=True))
-    canvas = _background(rng, _SUPERSAMPLING * image_size, channels)
-    parts = (_head, _nose, _eyes, _brows, _mouth, _glasses)
-    _paint(canvas, [stroke for part in parts for stroke in part(actions, look)], look)
-    picture = cv2.resize(canvas, (image_size, image_size), interpolation=cv2.INTER_AREA)
-    return _expose(np.asarray(picture, np.uint8), rng, look)
+    picture: NDArray[np.uint8] = _draw([actions], [rng], image_size=image_size, channels=channels)[0]
+    return picture
 
 
 def draw_actions(label: int, rng: np.random.Generator) -> FacialActions:
@@ -423,9 +436,12 @@ def draw_faces(
     ]
     labels = np.concatenate(orders).astype(np.int64)[start : start + count]
     pictures = np.empty((count, image_size, image_size, channels)[: 3 + channels // 3], np.uint8)
-    for row, label in enumerate(labels.tolist()):
-        rng = np.random.default_rng([seed, offset + row])
-        pictures[row] = draw_face(draw_actions(label, rng), rng, image_size=image_size, channels=channels)
+    at_once = max(min(_MAX_ROWS, _MAX_PIXELS // pictures[0].size), 1)
+    for first in range(0, count, at_once):
+        rows = range(first, min(first + at_once, count))
+        rngs = [np.random.default_rng([seed, offset + row]) for row in rows]
+        actions = [draw_actions(int(labels[row]), rng) for row, rng in zip(rows, rngs, strict=True)]
+        pictures[first : rows.stop] = _draw(actions, rngs, image_size=image_size, channels=channels)
     return pictures, labels
 
 

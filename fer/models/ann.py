@@ -15,8 +15,8 @@ _ACTIVATIONS: Final[dict[str, type[nn.Module]]] = {"sigmoid": nn.Sigmoid, "relu"
 class AnnNet(Chain):
     """One hidden layer: linear, activation, linear.
 
-    Layers: ``fc1``, ``activation``, ``fc2``. Inputs ``(N, in_features)``, logits
-    ``(N, num_classes)``. By default 907 parameters.
+    Layers: ``flatten``, ``fc1``, ``activation``, ``fc2``. Inputs ``(N, in_features)``, or pictures of as
+    many values, ``(N, C, H, W)``; logits ``(N, num_classes)``. By default 907 parameters.
 
     Args:
         in_features: Number of features, by default 5 of LPQ and 5 of PHOG.
@@ -45,6 +45,7 @@ class AnnNet(Chain):
         check_choice("AnnNet", "activation", activation, choices=tuple(_ACTIVATIONS))
         super().__init__(
             {
+                "flatten": nn.Flatten(),
                 "fc1": nn.Linear(in_features, hidden),
                 "activation": _ACTIVATIONS[activation](),
                 "fc2": nn.Linear(hidden, num_classes),

@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -59,7 +59,11 @@ def load(checkpoint: str | Path) -> ClassificationTask:
     if name not in by_class:
         msg = f"{path}: this checkpoint holds none of fer's networks ({', '.join(TASKS)})"
         raise InputError(msg)
-    return by_class[name].load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+    # The checkpoint has all weights: those that training started from need not be found again.
+    start: dict[str, Any] = {"weights": None, "pretrained": False}
+    overrides = {key: value for key, value in start.items() if key in content["hyper_parameters"]}
+    task = by_class[name].load_from_checkpoint(path, map_location="cpu", weights_only=True, **overrides)
+    return task.eval()
 
 
 __all__ = [

@@ -1,7 +1,7 @@
 """The training loop, written once for every network."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -62,8 +62,6 @@ class ClassificationTask(LightningModule):
         patience: Epochs without a better val accuracy before ``plateau`` multiplies by ``gamma``.
         min_lr: Floor of ``plateau`` and ``cosine``.
         warmup: Share of all steps in which ``onecycle`` and ``cosine`` rise.
-        progressive: Share of the epochs that train on pictures shrunk to two thirds, which costs less
-            than half as much (progressive resizing; Howard, 2018).
         compile: Whether the network is compiled by ``torch.compile``.
         channels_last: Whether pictures are laid out channels last, which convolutions like.
     """
@@ -89,7 +87,6 @@ class ClassificationTask(LightningModule):
         patience: int = 2,
         min_lr: float = 1e-5,
         warmup: float = 0.3,
-        progressive: float = 0.0,
         compile: bool = False,
         channels_last: bool = True,
     ) -> None:
@@ -100,7 +97,6 @@ class ClassificationTask(LightningModule):
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.mix = MixUp(alpha=mixup, num_classes=NUM_EXPRESSIONS) if mixup > 0 else None
-        self.progressive = progressive
         self.optimizer_settings = OptimizerSettings(optimizer, lr, weight_decay, momentum, nesterov)
         self.schedule_settings = ScheduleSettings(
             schedule, tuple(milestones), gamma, max_lr, cycle_epochs, patience, min_lr, warmup
@@ -114,7 +110,7 @@ class ClassificationTask(LightningModule):
         self.best_val_acc = 0.0
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network.to(memory_format=torch.channels_last)
         if compile:
             self.network.compile()
 
@@ -156,8 +152,6 @@ class ClassificationTask(LightningModule):
         del batch_idx
         inputs, labels = batch
         mixed, targets = self.mix(inputs, labels) if self.mix is not None else (inputs, labels)
-        if self.current_epoch < round(self.progressive * (self.trainer.max_epochs or 0)):
-            mixed = F.interpolate(mixed, scale_factor=2 / 3, mode="bilinear", antialias=True)
         logits = self(mixed)
         loss = self.loss_of(logits, targets)
         right = (logits.detach().argmax(dim=1) == labels).float().mean()
@@ -165,8 +159,8 @@ class ClassificationTask(LightningModule):
         self.log("train/acc", right, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        """Log the learning rate that the next step will use."""
+    def on_train_epoch_start(self) -> None:
+        """Log the learning rate that the epoch starts with."""
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -220,7 +214,7 @@ class ClassificationTask(LightningModule):
         )
         if schedule is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
+        return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": schedule})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the task's class name, by which :func:`fer.tasks.load` finds it, and the running best."""

@@ -1,0 +1,35 @@
+"""Class probabilities of pictures, as a table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fer.data.base import PictureDataModule
+from fer.files import atomic_write
+from fer.labels import EXPRESSIONS
+
+
+def write_predictions(path: Path, data: PictureDataModule, batches: Sequence[Sequence[Tensor]]) -> None:
+    """Write one row for each pattern of the test splits: its truth, what it was taken for, and how surely.
+
+    Args:
+        path: The CSV file; it is there whole or not at all.
+        data: Whose test splits were predicted, in order.
+        batches: For each test split its batches of class probabilities (N, 7).
+    """
+    names = np.array(EXPRESSIONS)
+    tables = []
+    for split, split_batches in zip(data.test_names, batches, strict=True):
+        probabilities = torch.cat(list(split_batches)).float().numpy()
+        table = pd.DataFrame(probabilities, columns=list(EXPRESSIONS))
+        table.insert(0, "predicted", names[probabilities.argmax(axis=1)])
+        table.insert(0, "label", names[data.splits[split].labels])
+        table.insert(0, "index", np.arange(len(table)))
+        table.insert(0, "split", split)
+        tables.append(table)
+    with atomic_write(path) as file:
+        pd.concat(tables).to_csv(file, index=False, float_format="%.6f")
