@@ -1,14 +1,13 @@
 """The commands around one run: LightningCLI with the network and the data chosen by name."""
 
 import argparse
-import logging
 import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -33,8 +32,6 @@ from fer.errors import InputError
 from fer.files import atomic_write
 from fer.predict import write_predictions
 from fer.tasks import TASKS, load
-
-log = logging.getLogger("fer")
 
 BEST: Final = "best.ckpt"
 
@@ -200,8 +197,8 @@ class ExperimentCLI(LightningCLI):
             },
             parser_kwargs={
                 "prog": f"fer {command}",
-                "description": f"{command}: network {network!r} on data {dataset!r}. Under model are the settings "
-                "of the network and its training, under data those of the data, under trainer Lightning's.",
+                "description": f"{command}: network {network!r} on data {dataset!r}. Settings of the network and "
+                "its training are under model, of the data under data, of Lightning's loop under trainer.",
             },
             args=list(arguments),
             run=False,
@@ -329,9 +326,14 @@ class ExperimentCLI(LightningCLI):
         )
 
     def _predict(self, checkpoint: str | None) -> None:
-        batches = self.trainer.predict(
-            self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True
+        batches = cast(
+            list[Any],
+            self.trainer.predict(
+                self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True
+            ),
         )
+        if len(self.datamodule.test_names) == 1:  # Lightning drops the outer list where there is one loader
+            batches = [batches]
         path = self.run_dir / "predictions.csv"
         # Lightning drops the outer list where there is one loader.
         write_predictions(

@@ -1,0 +1,66 @@
+# The team's vocabulary. `make` or `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# More settings for a command: make train-resnet ARGS="--model.lr 0.05"
+ARGS ?=
+# Where FER2013 is looked for, and put by data-fer2013.
+export FER_DATA_DIR ?= data
+
+NETWORKS := $(patsubst fer/configs/%.yaml,%,$(wildcard fer/configs/*.yaml))
+SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow coverage lint format data-fer2013 clean
+
+help: ## List what there is
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-22s %s\n", $$1, $$2}'
+	@for name in $(filter-out demo,$(NETWORKS)); do \
+		printf '  %-22s %s\n' "train-$$name" "$$(sed -n '1s/^# //p' fer/configs/$$name.yaml)"; done
+	@for name in $(SWEEPS); do \
+		printf '  %-22s %s\n' "sweeps/$$name.yaml" "$$(sed -n '1s/^# //p' sweeps/$$name.yaml)"; done
+	@echo
+	@echo '  settings: make train-conv6 ARGS="--model.lr 0.003 --trainer.max_epochs 5"; all of them: .venv/bin/fer fit --config conv6 --help'
+
+setup: $(INSTALLED) ## Make .venv and install the package in it, once
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'fer needs Python 3.11 or newer: make setup PYTHON=/path/to/python3.11'; exit 1; }
+	@echo 'Setting up $(VENV): a few minutes, once; PyTorch for Linux is some gigabytes.'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup ## Watch a network learn expressions, two minutes, nothing to download
+	$(BIN)/fer fit --config demo $(ARGS)
+
+train-%: setup
+	$(BIN)/fer fit --config $* $(ARGS)
+
+test: setup ## Run the fast tests
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-slow: setup ## Run the tests that take longer
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+coverage: setup ## Run all tests and show which lines they miss
+	$(BIN)/python -m pytest --cov=fer --cov-report=term-missing:skip-covered $(ARGS)
+
+lint: setup ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: setup ## Put the code into the house's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+data-fer2013: setup ## Fetch FER2013 from Kaggle into $FER_DATA_DIR (default: data)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kaggle]'
+	$(BIN)/fer download '$(FER_DATA_DIR)'
+
+clean: ## Remove .venv and caches; runs and data stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage
