@@ -197,8 +197,8 @@ class ExperimentCLI(LightningCLI):
             },
             parser_kwargs={
                 "prog": f"fer {command}",
-                "description": f"{command}: network {network!r} on data {dataset!r}. Settings of the network and "
-                "its training are under model, of the data under data, of Lightning's loop under trainer.",
+                "description": f"{command}: network {network!r} on data {dataset!r}. Settings of the network "
+                "and its training are under model, of data under data, of Lightning's loop under trainer.",
             },
             args=list(arguments),
             run=False,
