@@ -31,7 +31,7 @@ from fer.data import DATA_MODULES
 from fer.errors import InputError
 from fer.files import atomic_write
 from fer.predict import write_predictions
-from fer.tasks import TASKS, load
+from fer.tasks import TASKS, ClassificationTask, load
 
 BEST: Final = "best.ckpt"
 
@@ -298,47 +298,52 @@ class ExperimentCLI(LightningCLI):
             callbacks.append(RichProgressBar(leave=False))
         return callbacks
 
+    def before_instantiate_classes(self) -> None:
+        """Spare a network that is loaded from a checkpoint the weights that its training started from."""
+        if self.config.ckpt_path is not None:
+            for setting, none in (("pretrained", False), ("weights", None)):
+                if setting in self.config.model:
+                    self.config.model[setting] = none
+
     def run(self) -> None:
         """Do what the command says."""
         checkpoint = self.config.ckpt_path
         if checkpoint is not None:
-            load(checkpoint)  # says in words what is wrong with it
+            trained = load(checkpoint)
+            if self.command == "fit":
+                _check_fits(trained, self.model, checkpoint)
+            else:
+                self.model = trained
         elif self.command != "fit":
             msg = f"fer {self.command} needs --ckpt_path: a checkpoint, such as runs/…/checkpoints/{BEST}"
             raise InputError(msg)
         self._say_what()
         {"fit": self._fit, "validate": self._validate, "test": self._test, "predict": self._predict}[
             self.command
-        ](checkpoint)
+        ]()
         self._say_where()
 
-    def _fit(self, checkpoint: str | None) -> None:
-        self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
+    def _fit(self) -> None:
+        self.trainer.fit(
+            self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
+        )
         if self.config.test and not self.trainer.interrupted:
             self._test("best")
 
-    def _validate(self, checkpoint: str | None) -> None:
-        self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
+    def _validate(self) -> None:
+        self.trainer.validate(self.model, datamodule=self.datamodule)
 
-    def _test(self, checkpoint: str | None) -> None:
+    def _test(self, checkpoint: str | None = None) -> None:
         self.trainer.test(
             self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
         )
 
-    def _predict(self, checkpoint: str | None) -> None:
-        batches = cast(
-            list[Any],
-            self.trainer.predict(
-                self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True
-            ),
-        )
+    def _predict(self) -> None:
+        batches = cast(list[Any], self.trainer.predict(self.model, datamodule=self.datamodule))
         if len(self.datamodule.test_names) == 1:  # Lightning drops the outer list where there is one loader
             batches = [batches]
         path = self.run_dir / "predictions.csv"
-        # Lightning drops the outer list where there is one loader.
-        write_predictions(
-            path, self.datamodule, batches if len(self.datamodule.test_names) > 1 else [batches]
-        )
+        write_predictions(path, self.datamodule, batches)
         CONSOLE.print(f"predictions  {path}")
 
     @rank_zero_only
@@ -367,6 +372,18 @@ class ExperimentCLI(LightningCLI):
         if offline:
             lines += ["look at it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
         CONSOLE.print("\n".join(["", *lines]))
+
+
+def _check_fits(trained: ClassificationTask, task: ClassificationTask, checkpoint: str) -> None:
+    """Refuse to go on from a checkpoint of another network."""
+    shapes = {name: tuple(value.shape) for name, value in task.state_dict().items()}
+    kept = {name: tuple(value.shape) for name, value in trained.state_dict().items()}
+    if differing := sorted(name for name in shapes | kept if shapes.get(name) != kept.get(name)):
+        msg = (
+            f"--ckpt_path {checkpoint} holds another network ({type(trained).__name__}) than the settings "
+            f"describe ({type(task).__name__}): {differing[0]} differs; give the config of its run"
+        )
+        raise InputError(msg)
 
 
 def _takes(parser: LightningArgumentParser, key: str) -> bool:

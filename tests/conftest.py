@@ -1,19 +1,93 @@
 """What every test shares: nothing leaks out of it, and nothing real is needed."""
 
+import logging
+import random
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+LOGGERS = ("fer", "lightning.pytorch", "lightning.fabric")
+
+
+@contextmanager
+def sandbox(folder: Path) -> Iterator[None]:
+    """Keep caches, runs and W&B inside a folder, and put back what a command sets for its whole process."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "WANDB_API_KEY", "FER_DATA_DIR"):
+            patch.setenv(name, "")  # first set, so that it is put back even where the test sets it
+            patch.delenv(name)
+        patch.setenv("FER_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
+    torch.random.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
+        pytest.fail("a W&B run was left open")
+
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep caches, runs and W&B inside the test's folder, and its random state to itself."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FER_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    state = torch.random.get_rng_state()
-    yield
-    torch.random.set_rng_state(state)
+def isolated(tmp_path: Path) -> Iterator[None]:
+    """Run each test in a folder of its own."""
+    with sandbox(tmp_path):
+        yield
+
+
+@pytest.fixture
+def tiny_data():
+    """A maker of data modules: random pictures, each label as often in every split."""
+    # Imported here, so that tests of pure code need not wait for Lightning.
+    from fer.data.base import PictureDataModule, Split
+
+    class TinyData(PictureDataModule):
+        def __init__(self, *, size=8, depth=1, num_train=28, num_val=14, labels=None, **kwargs):
+            super().__init__(**{"image_size": size, "channels": depth, "batch_size": 7} | kwargs)
+            self.size, self.depth, self.nums, self.train_labels = size, depth, (num_train, num_val, 14), labels
+
+        def load_splits(self):
+            rng = np.random.default_rng(0)
+            splits = {}
+            for name, num in zip(("train", "val", "test"), self.nums, strict=True):
+                shape = (num, self.size, self.size) if self.depth == 1 else (num, self.size, self.size, 3)
+                splits[name] = Split(rng.integers(256, size=shape, dtype=np.uint8), np.arange(num) % 7)
+            if self.train_labels is not None:
+                splits["train"] = Split(splits["train"].pictures, np.array(self.train_labels))
+            return splits
+
+    return TinyData
+
+
+@pytest.fixture
+def tiny_trainer(tmp_path: Path):
+    """A maker of silent trainers on the CPU, whose run's folder is the test's."""
+    from lightning.pytorch import Trainer
+
+    def make(**kwargs):
+        quiet = {
+            "accelerator": "cpu",
+            "logger": False,
+            "max_epochs": 1,
+            "log_every_n_steps": 1,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": tmp_path,
+        }
+        return Trainer(**quiet | kwargs)
+
+    return make

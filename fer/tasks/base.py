@@ -181,8 +181,8 @@ class ClassificationTask(LightningModule):
         self.reports["val"] = report
         scalars = report.scalars()
         self.best_val_acc = max(self.best_val_acc, scalars["acc"])
-        self.log_dict({f"val/{name}": scalars[name] for name in _LOGGED_ON_VAL})
-        self.log("val/acc_best", self.best_val_acc)
+        self.log_dict({f"val/{name}": scalars[name] for name in _LOGGED_ON_VAL}, sync_dist=True)
+        self.log("val/acc_best", self.best_val_acc, sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count right and wrong on one of the evaluated splits."""
@@ -196,7 +196,9 @@ class ClassificationTask(LightningModule):
             report: ClassificationReport = metrics.compute()  # type: ignore[operator]
             self.reports[name] = report
             prefix = final_prefix(name)
-            self.log_dict({f"{prefix}/{key}": value for key, value in report.scalars().items()})
+            self.log_dict(
+                {f"{prefix}/{key}": value for key, value in report.scalars().items()}, sync_dist=True
+            )
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return class probabilities (N, 7)."""

@@ -1,0 +1,141 @@
+"""Optimisers and schedules: learning rates by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from fer.errors import InputError
+from fer.tasks.optim import OptimizerSettings, ScheduleSettings, make_optimizer, make_schedule
+
+
+def _optimizer(name="sgd", *, lr=0.1, weight_decay=0.05, network=None, nesterov=False):
+    network = network or nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 7))
+    return make_optimizer(network, OptimizerSettings(name, lr, weight_decay, 0.9, nesterov))
+
+
+def _settings(name, **changes):
+    defaults = {
+        "milestones": (), "gamma": 0.1, "max_lr": 0.1, "cycle_epochs": 40, "patience": 2, "min_lr": 0.0,
+        "warmup": 0.3,
+    }  # fmt: skip
+    return ScheduleSettings(name, **defaults | changes)
+
+
+def _rates(settings, *, lr, num_steps, num_epochs, metrics=None):
+    """Return the learning rate of each step, or of each epoch where the schedule moves once an epoch."""
+    optimizer = _optimizer(lr=lr)
+    schedule = make_schedule(optimizer, settings, num_steps=num_steps, num_epochs=num_epochs)
+    rates = []
+    for i in range(num_steps if schedule["interval"] == "step" else num_epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule["scheduler"].step(*() if metrics is None else (metrics[i],))
+    assert all(group["lr"] == optimizer.param_groups[0]["lr"] for group in optimizer.param_groups)
+    return rates
+
+
+# Optimisers
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_weights_decay_and_vectors_do_not(name, kind):
+    optimizer = _optimizer(name)
+    assert type(optimizer) is kind
+    decay = {g["weight_decay"]: [tuple(p.shape) for p in g["params"]] for g in optimizer.param_groups}
+    assert decay == {0.0: [(2,), (2,), (2,), (7,)], 0.05: [(2, 1, 3, 3), (7, 2)]}
+
+
+def test_sgd_takes_its_momentum():
+    for group in _optimizer(nesterov=True).param_groups:
+        assert (group["momentum"], group["nesterov"]) == (0.9, True)
+
+
+def test_only_what_is_trainable_is_optimised():
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 7))
+    network[0].requires_grad_(requires_grad=False)
+    shapes = {tuple(p.shape) for g in _optimizer(network=network).param_groups for p in g["params"]}
+    assert shapes == {(7, 3), (7,)}
+    network.requires_grad_(requires_grad=False)
+    with pytest.raises(InputError, match="no trainable parameter"):
+        _optimizer(network=network)
+
+
+# Schedules
+
+
+def test_none_is_constant():
+    assert make_schedule(_optimizer(), _settings("none"), num_steps=9, num_epochs=3) is None
+
+
+COSINE_OF_4 = [0.5 * (1 + math.cos(math.pi * t / 4)) for t in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "lr", "num_steps", "num_epochs", "expected"),
+    [
+        pytest.param(
+            _settings("multistep", milestones=(2, 4)), 1.0, 60, 6, [1, 1, 0.1, 0.1, 0.01, 0.01], id="multistep"
+        ),
+        pytest.param(
+            # Two steps an epoch: a cycle of four epochs is eight steps.
+            _settings("cyclic", max_lr=0.5, cycle_epochs=4), 0.1, 16, 8,
+            [0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.3, 0.2] * 2, id="cyclic goes up, down, and up again",
+        ),
+        pytest.param(
+            _settings("cosine", warmup=0.0), 1.0, 4, 2, COSINE_OF_4, id="cosine without a warm-up starts at lr",
+        ),
+        pytest.param(
+            _settings("cosine", warmup=1 / 3), 1.0, 6, 2, [0.01, 0.505, *COSINE_OF_4], id="cosine, warm-up first"
+        ),
+        pytest.param(
+            _settings("cosine", warmup=0.0, min_lr=0.5), 1.0, 4, 2,
+            [0.5 + 0.5 * value for value in COSINE_OF_4], id="cosine falls to min_lr",
+        ),
+    ],
+)  # fmt: skip
+def test_learning_rates(settings, lr, num_steps, num_epochs, expected):
+    rates = _rates(settings, lr=lr, num_steps=num_steps, num_epochs=num_epochs)
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "min_lr", "expected"),
+    [
+        pytest.param(0.1, 0.0, [1, 1, 1, 1, 1, 1, 1, 0.1, 0.1, 0.1], id="after patience epochs without a better one"),
+        pytest.param(0.1, 0.5, [1, 1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5], id="not below min_lr"),
+    ],
+)  # fmt: skip
+def test_plateau(gamma, min_lr, expected):
+    accuracies = [0.3, 0.4, 0.4, 0.4001, 0.4, 0.4001, 0.3, 0.2, 0.1, 0.0]  # the third after the best lowers it
+    settings = _settings("plateau", gamma=gamma, min_lr=min_lr)
+    assert _rates(settings, lr=1.0, num_steps=10, num_epochs=10, metrics=accuracies) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "num_steps", "peak"),
+    [
+        pytest.param(0.3, 10, 2, id="usual"),
+        pytest.param(0.2, 100, 19, id="longer"),
+        pytest.param(0.0, 10, 0, id="no warm-up"),
+        pytest.param(0.2, 5, 0, id="a warm-up of one step"),
+        pytest.param(0.3, 1, 0, id="one step in all"),
+    ],
+)
+def test_onecycle_peaks_at_lr_once_and_ends_near_zero(warmup, num_steps, peak):
+    rates = _rates(_settings("onecycle", warmup=warmup), lr=0.5, num_steps=num_steps, num_epochs=1)
+    assert rates.index(max(rates)) == peak
+    assert rates == [*sorted(rates[: peak + 1]), *sorted(rates[peak + 1 :], reverse=True)]
+    if num_steps > 1:
+        assert max(rates) == pytest.approx(0.5)
+        assert rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 7])
+@pytest.mark.parametrize("name", ["multistep", "cyclic", "onecycle", "cosine"])
+def test_every_schedule_lasts_for_the_shortest_training(name, num_steps):
+    rates = _rates(_settings(name), lr=0.01, num_steps=num_steps, num_epochs=1)
+    assert all(math.isfinite(rate) and rate >= 0 for rate in rates)

@@ -1,0 +1,130 @@
+"""What every network's task promises: one table, checked on each."""
+
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+from fer.errors import InputError
+from fer.tasks import TASKS, AnnTask, ClassificationTask, load
+
+SMALL = {
+    "ann": {"in_features": 64},
+    "conv1": {"channels": 1, "image_size": 8},
+    "conv2": {"channels": 1, "image_size": 8, "widths": (3, 4), "hidden": (5, 6)},
+    "conv4": {"image_size": 16, "widths": (2, 3, 4, 5), "hidden": (6, 7)},
+    "conv6": {"image_size": 32, "widths": (2, 3, 4, 5, 6)},
+    "alexnet": {"image_size": 8, "widths": (2, 3, 4, 5, 6), "hidden": (7, 8)},
+    "resnet": {"image_size": 32, "depth": 18},
+    "cbam": {"image_size": 32, "depth": 18},
+    "transfer": {"image_size": 32, "channels": 1, "hidden": 5},
+}
+HEAVY = {"resnet", "cbam", "transfer"}
+EACH = [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in SMALL]
+
+
+def _parameters(kind):
+    own = inspect.signature(kind).parameters.values()
+    return {p.name: p.default for p in own if p.kind is p.KEYWORD_ONLY}
+
+
+def test_every_task_is_in_the_table():
+    assert SMALL.keys() == TASKS.keys()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_tasks_network_settings_are_its_networks(name):
+    """The network's and the task's signatures both name them: here they are held to the same defaults."""
+    network = type(TASKS[name](**SMALL[name]).network)
+    expected = {key: value for key, value in _parameters(network).items() if key != "num_classes"}
+    assert _parameters(TASKS[name]) == expected
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_explains_each_of_its_settings(name):
+    """The command line's help comes from the docstrings."""
+    for kind in (TASKS[name], ClassificationTask):
+        for setting in _parameters(kind):
+            assert f"        {setting}: " in kind.__doc__, setting
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_builds_with_its_defaults(name):
+    smaller = {"image_size": 64} if "image_size" in _parameters(TASKS[name]) else {}
+    task = TASKS[name](**smaller)
+    assert task.hparams["lr"] == _parameters(ClassificationTask)["lr"]
+    assert "network" not in task.hparams
+    assert all(isinstance(m, nn.Module) for m in task.network.children())
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_fit_reaches_every_weight_and_its_checkpoint_gives_back_the_same_network(
+    name, tiny_data, tiny_trainer, tmp_path
+):
+    settings = SMALL[name] | {"lr": 0.01, "schedule": "onecycle"}
+    task = TASKS[name](**settings)
+    reached = set()
+    task.on_before_optimizer_step = lambda optimizer: reached.update(
+        key for key, p in task.named_parameters() if p.grad is not None and p.grad.isfinite().all()
+    )
+    trainer = tiny_trainer(limit_train_batches=1)
+    trainer.fit(task, datamodule=tiny_data(size=SMALL[name].get("image_size", 8)))
+    assert reached == {key for key, p in task.named_parameters() if p.requires_grad}
+
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = load(tmp_path / "a.ckpt")
+    assert type(loaded) is TASKS[name]
+    assert not any(module.training for module in loaded.modules())
+    inputs = torch.randn(2, 1, SMALL[name].get("image_size", 8), SMALL[name].get("image_size", 8))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(inputs), task.eval()(inputs), rtol=0, atol=0)
+    assert {key: loaded.hparams[key] for key in settings} == settings
+
+
+# What load refuses
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tiny_data, tiny_trainer):
+    trainer = tiny_trainer(limit_train_batches=1)
+    trainer.fit(AnnTask(in_features=64), datamodule=tiny_data())
+    trainer.save_checkpoint(tmp_path / "whole.ckpt")
+    return tmp_path / "whole.ckpt"
+
+
+def _cut(path, whole):
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+
+
+def _changed(**changes):
+    def write(path, whole):
+        torch.save(torch.load(whole, weights_only=True) | changes, path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        pytest.param(lambda path, whole: None, "no such checkpoint", id="missing"),
+        pytest.param(lambda path, whole: path.mkdir(), "no such checkpoint", id="a folder"),
+        pytest.param(_cut, "cut off", id="cut off"),
+        pytest.param(lambda path, whole: path.write_bytes(b""), "no readable checkpoint", id="empty"),
+        pytest.param(lambda path, whole: path.write_text("epoch,loss\n1,2\n"), "no readable", id="text"),
+        pytest.param(lambda path, whole: torch.save(nn.Linear(2, 2), path), "no readable", id="a pickled module"),
+        pytest.param(lambda path, whole: torch.save([1, 2], path), "none of fer's networks", id="a list"),
+        pytest.param(
+            lambda path, whole: torch.save(nn.Linear(2, 2).state_dict(), path), "none of fer's networks",
+            id="another's weights",
+        ),
+        pytest.param(_changed(task="OtherTask"), "none of fer's networks", id="another's task"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_checkpoint_is_named(write, reason, checkpoint, tmp_path):
+    path = tmp_path / "broken.ckpt"
+    write(path, checkpoint)
+    with pytest.raises(InputError, match=reason) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

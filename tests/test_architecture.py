@@ -1,0 +1,168 @@
+"""The rooms of the house: which may know of which, and what keeps their names in step."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import fer
+
+ROOT = Path(fer.__file__).parent
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+MAX_LINES = 720
+"""A file that grows beyond it has two subjects. fer2013.py, with four formats to read, is the longest."""
+
+NETWORKS = {"alexnet", "ann", "cbam", "conv1", "conv2", "conv4", "conv6", "resnet", "transfer"}
+
+
+class Room(NamedTuple):
+    """What the files of a room may import, beside Python's own, their own room and :data:`EVERYWHERE`."""
+
+    fer: set[str] = set()
+    others: set[str] = set()
+
+
+EVERYWHERE = {"fer", "fer.errors", "fer.labels", "fer.files"}
+"""The ground that all stand on: it imports nothing but itself."""
+
+# A name means the module and all below it: "fer.data" allows fer.data.base, "fer.data.base" only that.
+ROOMS = {
+    "errors": Room(),
+    "labels": Room(),
+    "files": Room(),
+    "models": Room(others={"torch", "torchvision", "timm", "safetensors"}),
+    "metrics": Room(others={"torch", "torchmetrics"}),
+    # PIL reads and scikit-learn splits what FER2013's forms hold; rich shows how far a long read is.
+    "data": Room(
+        others={"albumentations", "cv2", "kagglehub", "lightning", "numpy", "PIL", "rich", "sklearn", "torch"}
+    ),
+    # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
+    "tasks": Room({"fer.models", "fer.metrics"}, {"torch", "torchvision", "timm", "lightning"}),
+    # confusion_figure writes the accuracy that belongs to its matrix, which metrics computes.
+    "figures": Room({"fer.metrics"}, {"matplotlib", "numpy", "torch"}),
+    # The two base classes only: a callback never names a concrete task or data set.
+    "callbacks": Room(
+        {"fer.metrics", "fer.figures", "fer.data.base", "fer.tasks.base"},
+        {"torch", "lightning", "numpy", "matplotlib", "rich"},
+    ),
+    "dashboards": Room(others={"wandb", "lightning"}),
+    "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
+    "configs": Room(),
+    "cli": Room(
+        {"fer.callbacks", "fer.configs", "fer.dashboards", "fer.data", "fer.predict", "fer.tasks"},
+        {"lightning", "rich", "yaml"},
+    ),
+    "__main__": Room({"fer.cli", "fer.configs"}),
+    "__init__": Room(),
+}
+
+
+def _tree(name: str) -> ast.Module:
+    return ast.parse((ROOT / name).read_text())
+
+
+def _room(name: str) -> str:
+    return name.split("/")[0].removesuffix(".py")
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(level=0, module=str(module)):
+                yield module
+            case ast.ImportFrom(module=module):
+                yield f"a relative import of {module}"
+
+
+def _is_below(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+def _is_allowed(module: str, room: str) -> bool:
+    if module.split(".")[0] in sys.stdlib_module_names:
+        return True
+    if module in EVERYWHERE:
+        return True
+    return _is_below(module, {f"fer.{room}"} | ROOMS[room].fer | ROOMS[room].others)
+
+
+def test_every_room_is_in_the_table():
+    assert {_room(name) for name in FILES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_imports_only_what_its_room_may(name: str) -> None:
+    assert [module for module in _imports(_tree(name)) if not _is_allowed(module, _room(name))] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "room", "allowed"),
+    [
+        pytest.param("math", "models", True, id="Python's own"),
+        pytest.param("fer.errors", "models", True, id="the ground"),
+        pytest.param("fer.models.chain", "models", True, id="its own room"),
+        pytest.param("lightning.pytorch", "models", False, id="models are pure"),
+        pytest.param("fer.tasks.base", "callbacks", True, id="a base class"),
+        pytest.param("fer.tasks", "callbacks", False, id="concrete tasks"),
+        pytest.param("fer.data.fer2013", "callbacks", False, id="a concrete data set"),
+        pytest.param("fer.figures", "tasks", False, id="a task draws nothing"),
+        pytest.param("wandb", "callbacks", False, id="W&B outside of dashboards"),
+        pytest.param("fer.cli", "tasks", False, id="nothing imports cli"),
+    ],
+)
+def test_the_table_says_no_where_it_should(module: str, room: str, allowed: bool) -> None:
+    assert _is_allowed(module, room) == allowed
+
+
+def test_arrows_point_one_way():
+    """Leave out, again and again, the rooms that need none of those left: no circle remains."""
+    needs = {room: {name.split(".")[1] for name in ROOMS[room].fer} - {room} for room in ROOMS}
+    while free := {room for room, others in needs.items() if not others & needs.keys()}:
+        needs = {room: others for room, others in needs.items() if room not in free}
+    assert needs == {}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_package_code_does_not_print_assert_or_catch_everything(name: str) -> None:
+    found = []
+    for node in ast.walk(_tree(name)):
+        match node:
+            case ast.Call(func=ast.Name(id="print")):
+                found.append((node.lineno, "print"))
+            case ast.Assert():
+                found.append((node.lineno, "assert"))
+            case ast.ExceptHandler(type=None) | ast.ExceptHandler(
+                type=ast.Name(id="Exception" | "BaseException")
+            ):
+                found.append((node.lineno, "except everything"))
+    assert found == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_has_one_subject(name: str) -> None:
+    assert len((ROOT / name).read_text().splitlines()) <= MAX_LINES
+
+
+def test_a_network_has_one_name_everywhere():
+    from fer.configs import config_names
+    from fer.tasks import TASKS
+
+    models = {path.stem for path in (ROOT / "models").glob("[!_]*.py")} - {"chain"}
+    tasks = {path.stem for path in (ROOT / "tasks").glob("[!_]*.py")} - {"base", "optim"}
+    assert models == tasks == set(TASKS) == set(config_names()) - {"demo"} == NETWORKS
+    for name, task in TASKS.items():
+        assert task.__module__ == f"fer.tasks.{name}"
+
+
+def test_every_config_names_its_own_network_and_says_what_it_is():
+    import yaml
+
+    for name in NETWORKS:
+        text = (ROOT / "configs" / f"{name}.yaml").read_text()
+        assert text.startswith("# "), name  # `make help` shows the line
+        assert yaml.safe_load(text)["network"] == name

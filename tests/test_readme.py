@@ -1,0 +1,63 @@
+"""The README's commands are ones that there are."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fer.__main__ import main
+from fer.configs import config_names, config_path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+LINES = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
+
+
+def words(line: str) -> list[str]:
+    return shlex.split(line, comments=True)
+
+
+FER = [words(line)[1:] for line in LINES if line.startswith("fer ")]
+MAKE = [words(line)[1] for line in LINES if line.startswith("make ")]
+
+
+def test_readme_has_commands() -> None:
+    assert len(FER) >= 5
+    assert {"demo", "test", "train-resnet"} <= set(MAKE)
+
+
+@pytest.mark.parametrize("target", MAKE)
+def test_make_has_the_target(target: str) -> None:
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+    assert target in targets or target.removeprefix("train-") in config_names()
+
+
+@pytest.mark.parametrize("arguments", FER, ids=" ".join)
+def test_fer_understands_the_command(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs" / "NAME"
+    (run / "checkpoints").mkdir(parents=True)
+    for name in ("best", "last"):
+        (run / "checkpoints" / f"{name}.ckpt").touch()
+    (run / "config.yaml").write_text(config_path("demo").read_text())
+    asks_for_help = "--help" in arguments
+
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, *([] if asks_for_help else ["--print_config"])])
+
+    assert ended.value.code == 0
+    assert ("usage:" if asks_for_help else "network:") in capsys.readouterr().out
+
+
+def test_python_example_imports_what_there_is() -> None:
+    [example] = [block for language, block in BLOCKS if language == "python"]
+    imports = [node for node in ast.parse(example).body if isinstance(node, ast.ImportFrom)]
+
+    assert imports
+    for node in imports:
+        exec(compile(ast.Module([node], []), "README.md", "exec"), {})
