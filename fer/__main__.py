@@ -41,12 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]
-    _set_up_logging(debug=debug)
     command = _parser().parse_args(arguments[:1]).command
     try:
         # Imported here, since torch and Lightning take seconds that `fer --help` need not wait for.
         from fer.cli import run
 
+        _set_up_logging(debug=debug)  # not before: Lightning sets its own levels when it is imported
         run(command, arguments[1:])
     except InputError as e:
         if debug:

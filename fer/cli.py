@@ -1,6 +1,7 @@
 """The commands around one run: LightningCLI with the network and the data chosen by name."""
 
 import argparse
+import re
 import sys
 import time
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import yaml
+from jsonargparse import ArgumentError
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     EarlyStopping,
@@ -82,12 +84,15 @@ def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     Raises:
         InputError: A config cannot be read, or a name is unknown.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config", "-c", action="append", default=[])
     parser.add_argument("--network")
     parser.add_argument("--dataset")
     parser.add_argument("--ckpt_path")
-    given, others = parser.parse_known_args(list(arguments))
+    try:
+        given, others = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as e:
+        raise InputError(str(e)) from e
     if given.ckpt_path and not given.config:
         given.config.append(str(_config_of(given.ckpt_path)))
     chosen = {"network": "conv6", "dataset": "synthetic"}
@@ -197,6 +202,8 @@ class ExperimentCLI(LightningCLI):
             },
             parser_kwargs={
                 "prog": f"fer {command}",
+                "exit_on_error": False,
+                "allow_abbrev": False,
                 "description": f"{command}: network {network!r} on data {dataset!r}. Settings of the network "
                 "and its training are under model, of data under data, of Lightning's loop under trainer.",
             },
@@ -207,8 +214,11 @@ class ExperimentCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the words that were given, without Lightning's warning that sys.argv has some too."""
-        self.config = parser.parse_args(args)
+        """Parse the words that were given; what is wrong with them is said without all of the usage."""
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as e:
+            raise InputError(_explain(str(e), parser)) from e
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings that are neither the network's, nor the data's, nor the trainer's."""
@@ -259,7 +269,14 @@ class ExperimentCLI(LightningCLI):
         return Path(self.config.runs_dir) / (self.config.run_name or self.default_name)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer with the run's folder, loggers and callbacks."""
+        """Build the trainer with the run's folder, loggers and callbacks.
+
+        Data and checkpoint are read first: what is wrong with them is said before there is a folder.
+        """
+        self._load_checkpoint()
+        if is_first_process():
+            self.datamodule.prepare_data()
+            self.datamodule.setup()
         self.trainer_defaults["callbacks"] = self._callbacks()
         if self.config.trainer.logger is None:
             kwargs["logger"] = self._loggers()
@@ -305,8 +322,8 @@ class ExperimentCLI(LightningCLI):
                 if setting in self.config.model:
                     self.config.model[setting] = none
 
-    def run(self) -> None:
-        """Do what the command says."""
+    def _load_checkpoint(self) -> None:
+        """Take the network of a checkpoint to evaluate it, or see that training can go on from it."""
         checkpoint = self.config.ckpt_path
         if checkpoint is not None:
             trained = load(checkpoint)
@@ -317,6 +334,9 @@ class ExperimentCLI(LightningCLI):
         elif self.command != "fit":
             msg = f"fer {self.command} needs --ckpt_path: a checkpoint, such as runs/…/checkpoints/{BEST}"
             raise InputError(msg)
+
+    def run(self) -> None:
+        """Do what the command says."""
         self._say_what()
         {"fit": self._fit, "validate": self._validate, "test": self._test, "predict": self._predict}[
             self.command
@@ -372,6 +392,17 @@ class ExperimentCLI(LightningCLI):
         if offline:
             lines += ["look at it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
         CONSOLE.print("\n".join(["", *lines]))
+
+
+def _explain(problem: str, parser: LightningArgumentParser) -> str:
+    """Return a parser's complaint with the settings that were perhaps meant."""
+    unknown = re.search(r"unrecognized arguments: --([\w.]+)", problem)
+    in_config = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", problem)
+    name = unknown.group(1) if unknown else ".".join(in_config.groups()) if in_config else None
+    settings = [action.dest for action in parser._actions]
+    near = get_close_matches(name, settings, n=3) if name else []
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{problem}; {hint}all settings: {parser.prog} --help"
 
 
 def _check_fits(trained: ClassificationTask, task: ClassificationTask, checkpoint: str) -> None:

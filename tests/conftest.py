@@ -27,6 +27,8 @@ def sandbox(folder: Path) -> Iterator[None]:
             patch.delenv(name)
         patch.setenv("FER_CACHE_DIR", str(folder / "cache"))
         patch.setenv("WANDB_MODE", "offline")
+        # Lightning 2.6 calls what jsonargparse 5 removes: hence the upper bound in pyproject.toml.
+        patch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         yield
     torch.random.set_rng_state(states[0])
@@ -39,6 +41,12 @@ def sandbox(folder: Path) -> Iterator[None]:
     if wandb is not None and wandb.run is not None:
         wandb.finish()
         pytest.fail("a W&B run was left open")
+
+
+@pytest.fixture(scope="session")
+def sandboxed():
+    """The sandbox, for what is made once for many tests, which comes before :func:`isolated`."""
+    return sandbox
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +65,12 @@ def tiny_data():
     class TinyData(PictureDataModule):
         def __init__(self, *, size=8, depth=1, num_train=28, num_val=14, labels=None, **kwargs):
             super().__init__(**{"image_size": size, "channels": depth, "batch_size": 7} | kwargs)
-            self.size, self.depth, self.nums, self.train_labels = size, depth, (num_train, num_val, 14), labels
+            self.size, self.depth, self.nums, self.train_labels = (
+                size,
+                depth,
+                (num_train, num_val, 14),
+                labels,
+            )
 
         def load_splits(self):
             rng = np.random.default_rng(0)

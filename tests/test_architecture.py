@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ NETWORKS = {"alexnet", "ann", "cbam", "conv1", "conv2", "conv4", "conv6", "resne
 class Room(NamedTuple):
     """What the files of a room may import, beside Python's own, their own room and :data:`EVERYWHERE`."""
 
-    fer: set[str] = set()
-    others: set[str] = set()
+    fer: Set[str] = frozenset()
+    others: Set[str] = frozenset()
 
 
 EVERYWHERE = {"fer", "fer.errors", "fer.labels", "fer.files"}
@@ -79,7 +79,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
                 yield f"a relative import of {module}"
 
 
-def _is_below(module: str, allowed: set[str]) -> bool:
+def _is_below(module: str, allowed: Set[str]) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in allowed)
 
 
@@ -88,7 +88,7 @@ def _is_allowed(module: str, room: str) -> bool:
         return True
     if module in EVERYWHERE:
         return True
-    return _is_below(module, {f"fer.{room}"} | ROOMS[room].fer | ROOMS[room].others)
+    return _is_below(module, {f"fer.{room}", *ROOMS[room].fer, *ROOMS[room].others})
 
 
 def test_every_room_is_in_the_table():
@@ -136,8 +136,9 @@ def test_package_code_does_not_print_assert_or_catch_everything(name: str) -> No
                 found.append((node.lineno, "print"))
             case ast.Assert():
                 found.append((node.lineno, "assert"))
-            case ast.ExceptHandler(type=None) | ast.ExceptHandler(
-                type=ast.Name(id="Exception" | "BaseException")
+            case (
+                ast.ExceptHandler(type=None)
+                | ast.ExceptHandler(type=ast.Name(id="Exception" | "BaseException"))
             ):
                 found.append((node.lineno, "except everything"))
     assert found == []

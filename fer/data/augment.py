@@ -117,4 +117,7 @@ def seed_augmentation(transform: "A.Compose | None") -> None:
     repetition of the run: so augmentations differ between workers and epochs, and repeat with the run.
     """
     if transform is not None:
-        transform.set_random_seed(int(torch.randint(2**31, ()).item()))
+        # Each part has a generator of its own, and Compose would give all of them one seed: then every
+        # rotation to the left would be the one that is mirrored, too.
+        for part in (transform, *transform.transforms):
+            part.set_random_seed(int(torch.randint(2**31, ()).item()))

@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -175,6 +175,12 @@ class PictureDataModule(LightningDataModule, ABC):
             raise InputError(msg)
         if batch_size < 1:
             msg = f"data.batch_size is {batch_size}: it must be 1 or more"
+            raise InputError(msg)
+        if num_workers is not None and num_workers < 0:
+            msg = f"data.num_workers is {num_workers}: it must be 0 (none) or more, or null"
+            raise InputError(msg)
+        if normalise not in get_args(Normalise):
+            msg = f"data.normalise is {normalise!r}: it must be one of {', '.join(get_args(Normalise))}"
             raise InputError(msg)
         if normalise == "imagenet" and channels != 3:
             msg = "data.normalise=imagenet needs three channels: set data.channels=3"

@@ -284,7 +284,8 @@ class ClassificationMetrics(Metric):
             raise ValueError(msg)
         cells = labels.long() * self.num_classes + predictions.long()
         counts = torch.bincount(cells, minlength=self.num_classes**2)
-        self.confusion += counts.view(self.num_classes, self.num_classes)
+        # Not in place: a validation outside of a fit leaves a tensor of inference mode, which refuses that.
+        self.confusion = self.confusion + counts.view(self.num_classes, self.num_classes)
 
     def compute(self) -> ClassificationReport:
         """Return the report on all patterns seen since the last reset, by all processes together."""

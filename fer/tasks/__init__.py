@@ -1,6 +1,7 @@
 """One thin LightningModule for each network: its settings, and the shared training loop."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,10 @@ def load(checkpoint: str | Path) -> ClassificationTask:
     path = Path(checkpoint)
     if not path.is_file():
         msg = f"{path}: there is no such checkpoint"
+        raise InputError(msg)
+    # Lightning's checkpoints are ZIP files; torch would take another for a pickle, and fail in any way.
+    if not zipfile.is_zipfile(path):
+        msg = f"{path}: this is no readable checkpoint; it may be cut off: train it again"
         raise InputError(msg)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

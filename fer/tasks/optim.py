@@ -118,7 +118,8 @@ def make_schedule(
                 optimizer,
                 max_lr=lr,
                 total_steps=num_steps,
-                pct_start=settings.warmup,
+                # torch divides by zero where the rise is exactly one step long.
+                pct_start=settings.warmup if settings.warmup * num_steps > 1 else 0.0,
                 cycle_momentum=False,
             )
             return {"scheduler": onecycle, **each_step}

@@ -68,7 +68,9 @@ def test_a_run_leaves_results_and_figures(tiny_data, tiny_trainer, tmp_path, mon
     assert "macro mean" in shown
 
     history = read_history(trainer)
-    assert [v for v in history["val/acc_best"] if v == v] == sorted(v for v in history["val/acc_best"] if v == v)
+    assert [v for v in history["val/acc_best"] if v == v] == sorted(
+        v for v in history["val/acc_best"] if v == v
+    )
     assert len([v for v in history["train/loss"] if v == v]) == 2
 
 

@@ -51,10 +51,12 @@ class Keep(Callback):
         pytest.param("mse", UNIFORM, [3], 6 / 49, id="mse, undecided"),  # (36 + 6) / 49 / 7
         pytest.param("mse", SURE_OF_0, [0], 0.0, id="mse, right"),
         pytest.param("mse", SURE_OF_0, [1], 2 / 7, id="mse, wrong"),
-        pytest.param("cross_entropy", UNIFORM, [[0.5, 0.5, 0, 0, 0, 0, 0]], math.log(7), id="cross-entropy, mixed"),
+        pytest.param(
+            "cross_entropy", UNIFORM, [[0.5, 0.5, 0, 0, 0, 0, 0]], math.log(7), id="cross-entropy, mixed"
+        ),
         pytest.param("mse", SURE_OF_0, [[0.5, 0.5, 0, 0, 0, 0, 0]], 0.5 / 7, id="mse, mixed"),
     ],
-)  # fmt: skip
+)
 def test_loss_by_hand(loss, logits, targets, expected):
     assert float(_task(loss=loss).loss_of(logits, torch.tensor(targets))) == pytest.approx(expected, abs=1e-6)
 
@@ -115,8 +117,8 @@ def test_every_schedule_trains(schedule, tiny_data, tiny_trainer):
 
 def test_the_running_best_never_falls(tiny_data, tiny_trainer):
     keep = Keep()
-    task = _task(lr=0.3, optimizer="sgd")
-    tiny_trainer(max_epochs=6, callbacks=[keep]).fit(task, datamodule=tiny_data())
+    task = _task(lr=0.1, activation="relu")
+    tiny_trainer(max_epochs=6, callbacks=[keep]).fit(task, datamodule=tiny_data(num_val=49))
     accuracies = [logged["val/acc"] for logged in keep.epochs]
     assert sorted(accuracies) != accuracies  # it does fall, else this would show nothing
     expected = [max(accuracies[: i + 1]) for i in range(6)]
@@ -141,10 +143,10 @@ def test_a_resumed_fit_goes_on_at_its_epoch_with_its_best(tiny_data, tiny_traine
 
 
 def test_a_test_reports_every_split_from_one_checkpoint(tiny_data, tiny_trainer, tmp_path):
-    data = tiny_data(augment="markou")
+    data = tiny_data(augment="markou", num_val=49)
     best = ModelCheckpoint(tmp_path, "best", monitor="val/acc", mode="max")
     trainer = tiny_trainer(max_epochs=4, callbacks=[best], enable_checkpointing=True)
-    task = _task(lr=0.3, optimizer="sgd")
+    task = _task(lr=0.1, activation="relu")
     trainer.fit(task, datamodule=data)
     trainer.test(task, datamodule=data, ckpt_path="best", weights_only=True, verbose=False)
 
@@ -157,7 +159,7 @@ def test_a_test_reports_every_split_from_one_checkpoint(tiny_data, tiny_trainer,
         logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
         assert logged[f"{prefix}/acc"] == pytest.approx(float(right.float().mean()))
         assert logged[f"{prefix}/n"] == len(split)
-        assert logged[f"{prefix}/acc_low"] < logged[f"{prefix}/acc"] < logged[f"{prefix}/acc_high"]
+        assert logged[f"{prefix}/acc_low"] <= logged[f"{prefix}/acc"] <= logged[f"{prefix}/acc_high"]
         assert task.reports[name].n == len(split)
 
 
@@ -168,7 +170,7 @@ def test_final_prefix(name, prefix):
     assert final_prefix(name) == prefix
 
 
-def test_validation_and_sanity_check_leave_nothing_behind(tiny_data, tiny_trainer):
+def test_validation_before_training_and_the_sanity_check_leave_nothing_behind(tiny_data, tiny_trainer):
     task = _task()
     (logged,) = tiny_trainer().validate(task, datamodule=tiny_data(), verbose=False)
     assert logged["val/acc"] == pytest.approx(task.reports["val"].accuracy)
@@ -183,6 +185,8 @@ def test_predictions_are_probabilities(tiny_data, tiny_trainer):
     torch.testing.assert_close(torch.cat(batches).sum(dim=1), torch.ones(14))
 
 
+# Lightning's word for a frozen backbone, whose eval mode is meant.
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode")
 def test_training_does_not_move_a_frozen_backbone(tiny_data, tiny_trainer):
     task = TransferTask(image_size=32, lr=0.1, weight_decay=0.1, optimizer="sgd")
     before = copy.deepcopy(task.network.state_dict())

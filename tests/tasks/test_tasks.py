@@ -58,6 +58,8 @@ def test_a_task_builds_with_its_defaults(name):
     assert all(isinstance(m, nn.Module) for m in task.network.children())
 
 
+# Lightning's word for a frozen backbone, whose eval mode is meant.
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode")
 @pytest.mark.parametrize("name", EACH)
 def test_a_fit_reaches_every_weight_and_its_checkpoint_gives_back_the_same_network(
     name, tiny_data, tiny_trainer, tmp_path
@@ -112,15 +114,18 @@ def _changed(**changes):
         pytest.param(_cut, "cut off", id="cut off"),
         pytest.param(lambda path, whole: path.write_bytes(b""), "no readable checkpoint", id="empty"),
         pytest.param(lambda path, whole: path.write_text("epoch,loss\n1,2\n"), "no readable", id="text"),
-        pytest.param(lambda path, whole: torch.save(nn.Linear(2, 2), path), "no readable", id="a pickled module"),
+        pytest.param(
+            lambda path, whole: torch.save(nn.Linear(2, 2), path), "no readable", id="a pickled module"
+        ),
         pytest.param(lambda path, whole: torch.save([1, 2], path), "none of fer's networks", id="a list"),
         pytest.param(
-            lambda path, whole: torch.save(nn.Linear(2, 2).state_dict(), path), "none of fer's networks",
+            lambda path, whole: torch.save(nn.Linear(2, 2).state_dict(), path),
+            "none of fer's networks",
             id="another's weights",
         ),
         pytest.param(_changed(task="OtherTask"), "none of fer's networks", id="another's task"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_checkpoint_is_named(write, reason, checkpoint, tmp_path):
     path = tmp_path / "broken.ckpt"
     write(path, checkpoint)

@@ -1,0 +1,445 @@
+"""The command line: what a run leaves, how it is taken up again, and what is said when something is wrong."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import pandas as pd
+import pytest
+import torch
+import wandb
+import yaml
+
+import fer.cli
+from fer.__main__ import COMMANDS, main
+from fer.errors import InputError
+from fer.labels import EXPRESSIONS
+from fer.tasks import TASKS, load
+
+DATA = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "16"]
+CPU = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+TINY = [*DATA, *CPU]
+ANN = [
+    "--network",
+    "ann",
+    "--data.image_size",
+    "8",
+    "--wandb.mode",
+    "disabled",
+    "--gradients.every_n_epochs",
+    "0",
+]
+# Resumed in another folder, Lightning says that a checkpoint's own list of the best is not taken over.
+RESUMED = pytest.mark.filterwarnings("ignore:The dirpath has changed")
+
+
+class Called(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def call(*words: object) -> Called:
+    """Run a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as e:
+            status = e.code
+    return Called(status, out.getvalue(), err.getvalue())
+
+
+def done(*words: object) -> str:
+    """Run a command that must work, and return what it wrote."""
+    called = call(*words)
+    assert (called.status, called.err) == (0, "")
+    return called.out
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def epochs(run: Path) -> list[int]:
+    return sorted({int(row["epoch"]) for row in rows(run) if row["val/acc"]})
+
+
+def results(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text())
+
+
+class Trained(NamedTuple):
+    run: Path
+    out: str
+    wandb_config: dict
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, sandboxed):
+    """One run of the demo's network, with all that a run has."""
+    folder = tmp_path_factory.mktemp("trained")
+    seen = {}
+
+    def finish():
+        seen.update(wandb.run.config)
+        wandb.finish()
+
+    with sandboxed(folder), patch.object(fer.cli, "finish", finish):
+        out = done("fit", *TINY, "--run_name", "first", "--model.lr", "0.01")
+    return Trained(folder / "runs" / "first", out, seen)
+
+
+# What a run leaves
+
+
+def test_a_runs_folder(trained):
+    files = {path.relative_to(trained.run).as_posix() for path in trained.run.rglob("*") if path.is_file()}
+    figures = {f"confusion-{name}" for name in ("train", "val", "test")}
+    figures |= {"curves", "predictions", "gradient-norms", "gradient-histograms"}
+    expected = {
+        "config.yaml",
+        "metrics.csv",
+        "results.json",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    }
+    assert {name for name in files if not name.startswith("wandb/")} == expected | {
+        f"figures/{name}.png" for name in figures
+    }
+    (offline,) = trained.run.glob("wandb/offline-run-*/*.wandb")
+    assert offline.stat().st_size > 0
+
+
+def test_a_runs_config_has_every_setting(trained):
+    config = yaml.safe_load((trained.run / "config.yaml").read_text())
+    assert (config["network"], config["dataset"], config["seed_everything"]) == ("conv6", "synthetic", 0)
+    assert config["model"]["lr"] == 0.01
+    assert config["model"]["optimizer"] == "adamw"  # of the demo's config
+    assert config["model"]["warmup"] == 0.3  # a default
+    assert config["data"]["num_train"] == 70
+
+
+def test_wandb_has_the_config_under_a_sweeps_names(trained):
+    config = trained.wandb_config
+    assert (config["model.lr"], config["network"], config["data.batch_size"]) == (0.01, "conv6", 16)
+    assert not [key for key, value in config.items() if isinstance(value, dict) and value]
+    assert "network" in config
+    assert "lr" not in config
+
+
+def test_a_runs_numbers_belong_together(trained):
+    (val,) = (row for row in rows(trained.run) if row["val/acc"])
+    (final,) = (row for row in rows(trained.run) if row["test/acc"])
+    found = results(trained.run)
+    assert found["network"] == "Conv6Net"
+    assert found["best_val_acc"] == pytest.approx(float(val["val/acc_best"]))
+    for name, prefix in (("train", "final/train"), ("val", "final/val"), ("test", "test")):
+        assert found["splits"][name]["acc"] == pytest.approx(float(final[f"{prefix}/acc"]))
+        assert found["splits"][name]["n"] == {"train": 70, "val": 35, "test": 35}[name]
+    assert found["splits"]["val"]["acc"] == pytest.approx(found["best_val_acc"])
+    assert load(trained.run / "checkpoints" / "best.ckpt").hparams["lr"] == 0.01
+
+
+def test_a_run_says_what_it_does_and_where_it_is(trained):
+    for words in ("conv6: ", "drawn by code", "device       cpu", "epoch  1/1", "n = 35", "macro mean"):
+        assert words in trained.out
+    assert "checkpoint   runs/first/checkpoints/best.ckpt" in trained.out
+    assert "wandb sync runs/first/wandb/offline-run-" in trained.out
+
+
+# A run is taken up again
+
+
+def test_a_runs_config_repeats_it_to_the_last_digit(trained):
+    done("fit", "--config", trained.run / "config.yaml", "--wandb.mode", "disabled")
+    again = Path("runs") / "first"
+    assert rows(again) == rows(trained.run)
+    assert results(again) | {"fit_seconds": 0} == results(trained.run) | {"fit_seconds": 0}
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict"])
+def test_a_checkpoint_alone_says_which_network_and_data(command, trained):
+    best = trained.run / "checkpoints" / "best.ckpt"
+    out = done(command, "--ckpt_path", best, "--wandb.mode", "disabled", "--run_name", "again")
+    run = Path("runs") / "again"
+    assert "conv6" in out
+    if command == "test":
+        assert results(run)["splits"] == results(trained.run)["splits"]
+    if command == "validate":
+        (row,) = rows(run)
+        assert float(row["val/acc"]) == pytest.approx(results(trained.run)["best_val_acc"])
+    if command == "predict":
+        assert "runs/again/predictions.csv" in out
+        table = pd.read_csv(run / "predictions.csv")
+        assert len(table) == 35
+        accuracy = (table["label"] == table["predicted"]).mean()
+        assert accuracy == pytest.approx(results(trained.run)["splits"]["test"]["acc"])
+        assert (table[list(EXPRESSIONS)].sum(axis=1) - 1).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict"])
+def test_evaluating_a_checkpoint_leaves_its_run_as_it_was(command, trained, monkeypatch):
+    monkeypatch.chdir(trained.run.parent.parent)
+    names = ("config.yaml", "metrics.csv", "results.json")
+    before = [(trained.run / name).read_text() for name in names]
+    done(command, "--ckpt_path", "runs/first/checkpoints/best.ckpt", "--wandb.mode", "disabled")
+    assert [(trained.run / name).read_text() for name in names] == before
+
+
+@RESUMED
+def test_a_fit_goes_on_from_a_checkpoint(trained):
+    last = trained.run / "checkpoints" / "last.ckpt"
+    words = "--trainer.max_epochs 3 --model.schedule none --wandb.mode disabled --run_name more".split()
+    done("fit", "--ckpt_path", last, *words)
+    run = Path("runs") / "more"
+    assert epochs(run) == [1, 2]
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
+
+
+def test_runs_without_a_name_have_folders_of_their_own(monkeypatch):
+    times = iter(["20260101-000000", "20260101-000001"])
+    monkeypatch.setattr("fer.cli.time.strftime", lambda form: next(times))
+    for _ in range(2):
+        done("fit", *ANN, *TINY, "--test", "false")
+    assert sorted(path.name for path in Path("runs").iterdir()) == [
+        "ann-synthetic-20260101-000000", "ann-synthetic-20260101-000001",
+    ]  # fmt: skip
+
+
+# Options
+
+
+def test_without_a_test_the_test_split_is_left_alone():
+    done("fit", *ANN, *TINY, "--test", "false", "--run_name", "a")
+    keys = rows(Path("runs/a"))[0].keys()
+    assert "val/acc_best" in keys
+    assert not [key for key in keys if key.startswith(("test", "final"))]
+    assert not Path("runs/a/results.json").exists()
+    assert not list(Path("runs/a/figures").glob("confusion*"))
+
+
+def test_early_stopping_ends_a_training_that_gets_no_better():
+    words = [
+        "--early_stopping",
+        "2",
+        "--trainer.max_epochs",
+        "20",
+        "--model.lr",
+        "0",
+        "--test",
+        "false",
+        "--run_name",
+        "a",
+    ]
+    done("fit", *ANN, *TINY, *words)
+    assert epochs(Path("runs/a")) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("averaging", ["ema", "swa"])
+def test_averaged_weights_are_what_is_kept_and_tested(averaging):
+    words = ["--averaging", averaging, "--trainer.max_epochs", 4, "--model.lr", "0.03", "--run_name", "a"]
+    done("fit", *ANN, *TINY, *words)
+    found = results(Path("runs/a"))
+    assert found["splits"]["val"]["acc"] == pytest.approx(found["best_val_acc"])
+    assert load("runs/a/checkpoints/best.ckpt").hparams["lr"] == 0.03
+
+
+def test_no_wandb_and_no_gradients_where_they_are_not_wanted():
+    out = done("fit", *ANN, *TINY, "--test", "false", "--run_name", "a")
+    assert "wandb" not in out
+    assert not Path("runs/a/wandb").exists()
+    assert not [key for key in rows(Path("runs/a"))[0] if key.startswith("gradients")]
+
+
+def test_a_sweeps_json_has_flat_keys_and_nulls(tmp_path):
+    path = tmp_path / "args.json"
+    path.write_text(
+        json.dumps(
+            {"model.lr": 0.02, "model.hidden": 9, "early_stopping": None, "wandb.group": None, "test": False}
+        )
+    )
+    config = yaml.safe_load(done_printing("fit", "--config", "ann", "--config", path))
+    assert (config["model"]["lr"], config["model"]["hidden"]) == (0.02, 9)
+    assert (config["early_stopping"], config["wandb"]["group"], config["test"]) == (None, None, False)
+    assert (config["network"], config["data"]["batch_size"]) == ("ann", 128)  # of the first config
+
+
+def done_printing(*words: object) -> str:
+    """Return the config that a command would run with."""
+    return done(*words, "--print_config")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param([], ("conv6", "synthetic", 3e-3), id="the demo"),
+        pytest.param(["--config", "conv6"], ("conv6", "fer2013", 6e-3), id="a shipped config"),
+        pytest.param(["--network", "ann"], ("ann", "synthetic", 1e-3), id="a network without a config"),
+        pytest.param(
+            ["--config", "conv6", "--dataset", "synthetic", "--data", "{}"], None, id="protocol is fer2013's"
+        ),
+        pytest.param(["--config=conv6", "--model.lr=0.5"], ("conv6", "fer2013", 0.5), id="words with ="),
+        pytest.param(
+            ["--model.lr", "0.5", "-c", "conv6"], ("conv6", "fer2013", 0.5), id="a word before a config"
+        ),
+    ],
+)
+def test_which_network_data_and_settings_are_meant(words, expected):
+    if expected is None:
+        called = call("fit", *words, "--print_config")
+        assert called.status == 2
+        assert "protocol" in called.err
+        return
+    config = yaml.safe_load(done_printing("fit", *words))
+    assert (config["network"], config["dataset"], config["model"]["lr"]) == expected
+
+
+@pytest.mark.parametrize("image_size", [8, 12])
+def test_the_network_takes_its_input_from_the_data(image_size):
+    done("fit", *ANN, *TINY, "--data.image_size", image_size, "--data.channels", 3, "--test", "false",
+         "--run_name", "a")  # fmt: skip
+    assert load("runs/a/checkpoints/best.ckpt").hparams["in_features"] == 3 * image_size**2
+
+
+# Help
+
+
+def test_help_lists_commands_and_configs():
+    out = done("--help")
+    for name in (*COMMANDS, "resnet", "--debug"):
+        assert name in out
+
+
+def test_help_is_there_without_torch():
+    code = (
+        "import sys\nfrom fer.__main__ import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "sys.exit(' '.join({'torch', 'lightning', 'wandb', 'numpy'} & sys.modules.keys()))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "taught"),
+    [
+        pytest.param([], ["--model.lr", "--model.widths", "--data.num_train", "--early_stopping"], id="demo"),
+        pytest.param(["--config", "resnet"], ["--model.depth {18,34,50}", "--data.protocol"], id="resnet"),
+        pytest.param(["--network", "transfer"], ["--model.backbone", "--model.unfreeze"], id="transfer"),
+    ],
+)
+def test_a_commands_help_teaches_the_settings_of_its_network(words, taught):
+    out = done("fit", *words, "--help")
+    for name in [
+        *taught,
+        "--trainer.max_epochs",
+        "--gradients.every_n_epochs",
+        "--wandb.mode",
+        "--averaging",
+    ]:
+        assert name in out
+    assert "Of weights; biases and norms have none." in out  # from the docstring
+    assert "--model.image_size" not in out  # the data says it
+
+
+# What is wrong is said in one message
+
+
+@pytest.fixture
+def files(tmp_path, trained):
+    (tmp_path / "broken.yaml").write_text("model: {lr: [")
+    (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
+    (tmp_path / "empty.yaml").write_text("")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "odd.yaml").write_text("model:\n  lrr: 1\n")
+    (tmp_path / "orphan.ckpt").write_bytes(b"")
+    cut = tmp_path / "run" / "checkpoints" / "cut.ckpt"
+    cut.parent.mkdir(parents=True)
+    whole = (trained.run / "checkpoints" / "best.ckpt").read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "run" / "config.yaml").write_text((trained.run / "config.yaml").read_text())
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        pytest.param("", ["command"], id="no command"),
+        pytest.param("fitt", ["fitt", "validate"], id="unknown command"),
+        pytest.param("fit --network resnett", ["resnett", "did you mean 'resnet'?"], id="unknown network"),
+        pytest.param("fit --dataset sfew", ["--dataset sfew", "fer2013"], id="unknown data set"),
+        pytest.param(
+            "fit --config resnett", ["--config resnett", "did you mean 'resnet'?"], id="unknown config"
+        ),
+        pytest.param("fit --config broken.yaml", ["broken.yaml", "YAML"], id="no YAML"),
+        pytest.param("fit --config list.yaml", ["list.yaml", "no settings"], id="a list"),
+        pytest.param("fit --config empty.yaml", ["empty.yaml", "no settings"], id="empty config"),
+        pytest.param("fit --config binary.yaml", ["binary.yaml", "cannot be read"], id="binary config"),
+        pytest.param("fit --config odd.yaml", ["lrr"], id="unknown option in a config"),
+        pytest.param("fit --model.lrr 1", ["model.lrr"], id="unknown option"),
+        pytest.param("fit --model.lr high", ["model.lr", "high"], id="not a number"),
+        pytest.param("fit --model.optimizer lion", ["model.optimizer", "lion", "adamw"], id="not a choice"),
+        pytest.param("fit --averaging mean", ["averaging", "ema"], id="not a choice of averaging"),
+        pytest.param("fit --data.batch_size 0", ["data.batch_size is 0"], id="out of range"),
+        pytest.param(
+            "fit --data.num_train 14", ["data.batch_size is 64", "14 pictures"], id="too large a batch"
+        ),
+        pytest.param("fit --data.image_size 8", ["image_size=8", "32"], id="too small a picture"),
+        pytest.param(
+            "fit --gradients.every_n_epochs -1", ["gradients.every_n_epochs is -1"], id="of a callback"
+        ),
+        pytest.param("fit --config conv6 --data.root absent", ["absent"], id="no data"),
+        pytest.param("test", ["fer test", "--ckpt_path"], id="test without a checkpoint"),
+        pytest.param(
+            "predict --ckpt_path absent.ckpt", ["absent.ckpt", "no such checkpoint"], id="no checkpoint"
+        ),
+        pytest.param("test --ckpt_path orphan.ckpt", ["orphan.ckpt", "--config"], id="no config beside it"),
+        pytest.param("test --ckpt_path run/checkpoints/cut.ckpt", ["cut.ckpt", "cut off"], id="cut off"),
+        pytest.param("fit --config demo --ckpt_path orphan.ckpt", ["orphan.ckpt"], id="not to go on from"),
+        pytest.param("download", ["root"], id="download to nowhere"),
+    ],
+)
+def test_a_mistake_is_named_in_one_message(words, named):
+    called = call(*words.split(), *(CPU if " " in words else []))
+    assert called.status == 2
+    for name in named:
+        assert name in called.err
+    assert called.err.count("error:") == 1
+    assert "Traceback" not in called.err
+    assert called.out == ""
+    assert not Path("runs").exists()
+
+
+def test_another_networks_checkpoint_is_not_gone_on_from(trained):
+    last = trained.run / "checkpoints" / "last.ckpt"
+    called = call("fit", *ANN, *TINY, "--config", "demo", "--ckpt_path", last)
+    assert called.status == 2
+    assert "holds another network (Conv6Task)" in called.err
+
+
+def test_debug_shows_where_a_mistake_was_found():
+    with pytest.raises(InputError, match="resnett"):
+        main(["fit", "--network", "resnett", "--debug"])
+
+
+def test_every_network_has_settings_of_its_own():
+    for name in TASKS:
+        assert yaml.safe_load(done_printing("fit", "--network", name))["network"] == name
+
+
+@pytest.mark.slow
+def test_the_installed_command_is_quiet_but_for_its_news(tmp_path):
+    words = [*ANN, *TINY, "--test", "false", "--run_name", "a"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "fer", "fit", *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "epoch  1/1" in ended.stdout
