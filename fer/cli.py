@@ -39,10 +39,11 @@ BEST: Final = "best.ckpt"
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
-# Lightning's own: a call that the newest torch calls deprecated, and advice to use more workers, which
-# on a CPU would only take the cores that train.
+# Lightning's own: a call that the newest torch calls deprecated, advice to use more workers, which on a
+# CPU would only take the cores that train, and a warning of repeated patterns, which are not counted.
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders.*")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:

@@ -197,7 +197,16 @@ def test_evaluating_a_checkpoint_leaves_its_run_as_it_was(command, trained, monk
 @RESUMED
 def test_a_fit_goes_on_from_a_checkpoint(trained):
     last = trained.run / "checkpoints" / "last.ckpt"
-    words = "--trainer.max_epochs 3 --model.schedule none --wandb.mode disabled --run_name more".split()
+    words = [
+        "--trainer.max_epochs",
+        "3",
+        "--model.schedule",
+        "none",
+        "--wandb.mode",
+        "disabled",
+        "--run_name",
+        "more",
+    ]
     done("fit", "--ckpt_path", last, *words)
     run = Path("runs") / "more"
     assert epochs(run) == [1, 2]

