@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -96,6 +97,8 @@ def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         raise InputError(str(e)) from e
     if given.ckpt_path and not given.config:
         given.config.append(str(_config_of(given.ckpt_path)))
+        # A run of its own: under the old one's name it would replace that one's config, metrics and results.
+        others = ["--run_name", "null", *others]
     chosen = {"network": "conv6", "dataset": "synthetic"}
     if not (given.config or given.network or given.dataset):
         given.config.append("demo")
@@ -288,7 +291,12 @@ class ExperimentCLI(LightningCLI):
             self.run_dir.mkdir(parents=True, exist_ok=True)
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
         _ = to_csv.experiment  # made while the folder is empty, or it warns that it is not
-        to_wandb = wandb_logger(self.run_dir, **self.config.wandb.as_dict())
+        try:
+            to_wandb = wandb_logger(self.run_dir, **self.config.wandb.as_dict())
+        except InputError:
+            with suppress(OSError):  # not empty: it was there before
+                self.run_dir.rmdir()
+            raise
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
 
     def _callbacks(self) -> list[Callback]:
@@ -349,7 +357,12 @@ class ExperimentCLI(LightningCLI):
             self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
         )
         if self.config.test and not self.trainer.interrupted:
-            self._test("best")
+            if self.config.averaging == "ema":
+                # Its callback would put the last step's weights in the place of the checkpoint's average.
+                self.model = load(self.run_dir / "checkpoints" / BEST)
+                self._test()
+            else:
+                self._test("best")
 
     def _validate(self) -> None:
         self.trainer.validate(self.model, datamodule=self.datamodule)

@@ -9,6 +9,8 @@ from typing import Literal
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from fer.errors import InputError
+
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
 log = logging.getLogger("fer.dashboards")
@@ -39,6 +41,9 @@ def wandb_logger(
         job_type: What the run does, such as fit or test.
         tags: Words to find the run by.
         notes: A sentence about the run.
+
+    Raises:
+        InputError: The run was to be online and cannot be.
     """
     import wandb
 
@@ -51,18 +56,22 @@ def wandb_logger(
         return WandbLogger(save_dir=run_dir)  # Lightning gives other processes a run that does nothing
     # The client says much; an offline run's only news is where it is, which `fer` says at the end.
     settings = wandb.Settings(silent=chosen == "offline", console="off")
-    run = wandb.init(
-        dir=run_dir,
-        project=project,
-        entity=entity,
-        name=name or run_dir.name,
-        group=group,
-        job_type=job_type,
-        tags=list(tags) or None,
-        notes=notes,
-        mode=chosen,  # type: ignore[arg-type]
-        settings=settings,
-    )
+    try:
+        run = wandb.init(
+            dir=run_dir,
+            project=project,
+            entity=entity,
+            name=name or run_dir.name,
+            group=group,
+            job_type=job_type,
+            tags=list(tags) or None,
+            notes=notes,
+            mode=chosen,  # type: ignore[arg-type]
+            settings=settings,
+        )
+    except wandb.Error as e:
+        msg = f"W&B cannot start a run ({e}): log in with `wandb login`, or go on with --wandb.mode offline"
+        raise InputError(msg) from e
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     return WandbLogger(save_dir=run_dir, experiment=run)

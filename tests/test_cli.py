@@ -197,17 +197,8 @@ def test_evaluating_a_checkpoint_leaves_its_run_as_it_was(command, trained, monk
 @RESUMED
 def test_a_fit_goes_on_from_a_checkpoint(trained):
     last = trained.run / "checkpoints" / "last.ckpt"
-    words = [
-        "--trainer.max_epochs",
-        "3",
-        "--model.schedule",
-        "none",
-        "--wandb.mode",
-        "disabled",
-        "--run_name",
-        "more",
-    ]
-    done("fit", "--ckpt_path", last, *words)
+    words = ["--trainer.max_epochs", 3, "--model.schedule", "none", "--wandb.mode", "disabled"]
+    done("fit", "--ckpt_path", last, *words, "--run_name", "more")
     run = Path("runs") / "more"
     assert epochs(run) == [1, 2]
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
@@ -253,12 +244,36 @@ def test_early_stopping_ends_a_training_that_gets_no_better():
 
 
 @pytest.mark.parametrize("averaging", ["ema", "swa"])
-def test_averaged_weights_are_what_is_kept_and_tested(averaging):
-    words = ["--averaging", averaging, "--trainer.max_epochs", 4, "--model.lr", "0.03", "--run_name", "a"]
-    done("fit", *ANN, *TINY, *words)
+def test_averaging_trains(averaging):
+    done("fit", *ANN, *TINY, "--averaging", averaging, "--trainer.max_epochs", 4, "--run_name", "a")
     found = results(Path("runs/a"))
+    assert found["epochs"] == 4
     assert found["splits"]["val"]["acc"] == pytest.approx(found["best_val_acc"])
-    assert load("runs/a/checkpoints/best.ckpt").hparams["lr"] == 0.03
+
+
+@pytest.mark.parametrize(
+    "averaging",
+    [
+        "ema",
+        pytest.param(
+            "swa",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="Lightning's callback sets the average after the last checkpoint: it is never evaluated",
+            ),
+        ),
+    ],
+)
+def test_averaged_weights_are_what_is_kept(averaging, monkeypatch):
+    def on_fit_end(self, trainer, pl_module):  # by then the average has taken the network's place
+        averaged.update({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+    averaged = {}
+    monkeypatch.setattr(fer.cli.EvaluationCallback, "on_fit_end", on_fit_end)
+    words = ["--averaging", averaging, "--trainer.max_epochs", 4, "--model.lr", "0.03", "--test", "false"]
+    done("fit", *ANN, *TINY, *words, "--run_name", "a")
+    kept = load("runs/a/checkpoints/last.ckpt").state_dict()
+    assert all(torch.equal(kept[name], averaged[name]) for name in kept)
 
 
 def test_no_wandb_and_no_gradients_where_they_are_not_wanted():
