@@ -308,8 +308,11 @@ class ExperimentCLI(LightningCLI):
                 filename=Path(BEST).stem,
                 monitor="val/acc",
                 mode="max",
-                save_last=True,
                 enable_version_counter=False,
+            ),
+            # A callback of its own: save_last only writes what is saved as the best, too.
+            ModelCheckpoint(
+                dirpath=self.run_dir / "checkpoints", filename="last", enable_version_counter=False
             ),
         ]
         if self.config.early_stopping is not None:
@@ -357,20 +360,16 @@ class ExperimentCLI(LightningCLI):
             self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
         )
         if self.config.test and not self.trainer.interrupted:
-            if self.config.averaging == "ema":
-                # Its callback would put the last step's weights in the place of the checkpoint's average.
-                self.model = load(self.run_dir / "checkpoints" / BEST)
-                self._test()
-            else:
-                self._test("best")
+            # Loaded as a stranger would load it. (Lightning's "best" with an average of weights would put
+            # the last step's weights in the place of the checkpoint's average.)
+            self.model = load(self.run_dir / "checkpoints" / BEST)
+            self._test()
 
     def _validate(self) -> None:
         self.trainer.validate(self.model, datamodule=self.datamodule)
 
-    def _test(self, checkpoint: str | None = None) -> None:
-        self.trainer.test(
-            self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
-        )
+    def _test(self) -> None:
+        self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
 
     def _predict(self) -> None:
         batches = cast(list[Any], self.trainer.predict(self.model, datamodule=self.datamodule))

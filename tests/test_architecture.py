@@ -53,7 +53,7 @@ ROOMS = {
     "configs": Room(),
     "cli": Room(
         {"fer.callbacks", "fer.configs", "fer.dashboards", "fer.data", "fer.predict", "fer.tasks"},
-        {"lightning", "rich", "yaml"},
+        {"jsonargparse", "lightning", "rich", "yaml"},
     ),
     "__main__": Room({"fer.cli", "fer.configs"}),
     "__init__": Room(),

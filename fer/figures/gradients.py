@@ -52,7 +52,10 @@ def gradient_figure(
         ValueError: No layer, or norms that are not as many as the epochs.
     """
     _check_layers(norms)
-    figure = new_figure(6.2, max(3.0, 0.16 * math.ceil(len(norms) / _num_legend_columns(len(norms))) + 0.9))
+    num_columns = _num_legend_columns(len(norms))
+    # Long names in several columns would leave the axes no room: 0.06 inches a letter, 0.5 for the line.
+    width = max(6.2, 3.5 + num_columns * (0.06 * max(map(len, norms)) + 0.5))
+    figure = new_figure(width, max(3.0, 0.16 * math.ceil(len(norms) / num_columns) + 0.9))
     axes = figure.add_subplot()
     colours = colormaps["viridis"](np.linspace(0, 0.88, len(norms)))
     has_zero = has_infinite = False
@@ -92,7 +95,7 @@ def gradient_figure(
     figure.legend(
         handles=handles,
         loc="outside right upper",
-        ncols=_num_legend_columns(len(norms)),
+        ncols=num_columns,
         fontsize=SMALL,
         frameon=False,
         handlelength=2.8,

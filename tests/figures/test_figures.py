@@ -373,3 +373,11 @@ def test_gradient_histograms_show_shares_of_their_epoch() -> None:
 def test_gradient_histograms_refuse_counts_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="do not fit 3 epochs and 3 edges"):
         gradient_histograms({"fc": (torch.zeros(2, 2), torch.tensor([-1.0, 0.0, 1.0]))}, range(3))
+
+
+def test_the_legend_of_many_long_names_leaves_the_norms_their_room():
+    """Matplotlib warns, and draws the axes over the legend, where they have none."""
+    norms = {f"layer{index}.channel.attention.fc": [1.0, 2.0] for index in range(85)}
+    figure = gradient_figure(norms, [0, 1])
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_position().width * figure.get_figwidth() > 2.5
