@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import yaml
 from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
     ModelCheckpoint,
     RichProgressBar,
-    StochasticWeightAveraging,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
@@ -40,11 +40,14 @@ BEST: Final = "best.ckpt"
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
-# Lightning's own: a call that the newest torch calls deprecated, advice to use more workers, which on a
-# CPU would only take the cores that train, and a warning of repeated patterns, which are not counted.
+# Lightning's own, on things that are as they should be: a call that the newest torch calls deprecated;
+# workers, which on a CPU would only take the cores that train; patterns repeated for a second process,
+# which are not counted; frozen layers in eval mode; a run that goes on in a folder of its own.
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders.*")
+warnings.filterwarnings("ignore", message="Found .* in eval mode.*")
+warnings.filterwarnings("ignore", message="The dirpath has changed.*")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -61,9 +64,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
         _download(arguments)
         return
     words, chosen = choose(arguments)
-    cli = ExperimentCLI(command, words, **chosen)
     try:
-        cli.run()
+        ExperimentCLI(command, words, **chosen).run()
+    except MisconfigurationException as e:  # a setting that Lightning refuses
+        raise InputError(str(e)) from e
     finally:
         finish()
 
@@ -251,11 +255,11 @@ class ExperimentCLI(LightningCLI):
             help="epochs without a better val/acc before training ends; null: never",
         )
         parser.add_argument(
-            "--averaging",
-            type=Literal["none", "ema", "swa"],
-            default="none",
-            help="of weights: an exponential moving average, evaluated and kept instead of the last step's, "
-            "or stochastic weight averaging over the last quarter",
+            "--ema",
+            type=bool,
+            default=False,
+            help="whether an exponential moving average of the weights is evaluated and kept, "
+            "instead of the last step's",
         )
         parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir"})
         parser.add_lightning_class_args(GradientCallback, "gradients")
@@ -267,10 +271,28 @@ class ExperimentCLI(LightningCLI):
                 ("data.image_size", "data.channels"), "model.in_features", compute_fn=_num_pixels
             )
 
-    @property
-    def run_dir(self) -> Path:
-        """The folder of this run."""
-        return Path(self.config.runs_dir) / (self.config.run_name or self.default_name)
+    def _make_run_dir(self) -> Path:
+        """Make the run's folder, which no other run has.
+
+        Raises:
+            InputError: The name was given, and its folder is not empty.
+        """
+        folder = Path(self.config.runs_dir)
+        if not is_first_process():
+            return folder / (self.config.run_name or self.default_name)  # writes nothing
+        if self.config.run_name is not None:
+            run_dir = folder / str(self.config.run_name)
+            run_dir.mkdir(parents=True, exist_ok=True)
+            if any(run_dir.iterdir()):
+                msg = f"{run_dir} holds a run: choose another --run_name, or move it away"
+                raise InputError(msg)
+            return run_dir
+        for name in (self.default_name, *(f"{self.default_name}-{k}" for k in range(2, 1000))):
+            with suppress(FileExistsError):  # two that started in the same second
+                (folder / name).mkdir(parents=True)
+                return folder / name
+        msg = f"{folder}: too many runs that started in the same second"
+        raise InputError(msg)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, loggers and callbacks.
@@ -281,21 +303,19 @@ class ExperimentCLI(LightningCLI):
         if is_first_process():
             self.datamodule.prepare_data()
             self.datamodule.setup()
+        self.run_dir = self._make_run_dir()
         self.trainer_defaults["callbacks"] = self._callbacks()
         if self.config.trainer.logger is None:
             kwargs["logger"] = self._loggers()
         return super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
 
     def _loggers(self) -> list[Logger]:
-        if is_first_process():
-            self.run_dir.mkdir(parents=True, exist_ok=True)
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
         _ = to_csv.experiment  # made while the folder is empty, or it warns that it is not
         try:
             to_wandb = wandb_logger(self.run_dir, **self.config.wandb.as_dict())
         except InputError:
-            with suppress(OSError):  # not empty: it was there before
-                self.run_dir.rmdir()
+            self.run_dir.rmdir()
             raise
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
 
@@ -317,12 +337,8 @@ class ExperimentCLI(LightningCLI):
         ]
         if self.config.early_stopping is not None:
             callbacks.append(EarlyStopping("val/acc", mode="max", patience=self.config.early_stopping))
-        if self.config.averaging == "ema":
+        if self.config.ema:
             callbacks.append(EMAWeightAveraging())
-        elif self.config.averaging == "swa":
-            callbacks.append(
-                StochasticWeightAveraging(swa_lrs=self.config.model.lr / 10, swa_epoch_start=0.75)
-            )
         if self.config.trainer.enable_progress_bar:
             callbacks.append(RichProgressBar(leave=False))
         return callbacks
@@ -359,10 +375,11 @@ class ExperimentCLI(LightningCLI):
         self.trainer.fit(
             self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
         )
-        if self.config.test and not self.trainer.interrupted:
-            # Loaded as a stranger would load it. (Lightning's "best" with an average of weights would put
-            # the last step's weights in the place of the checkpoint's average.)
-            self.model = load(self.run_dir / "checkpoints" / BEST)
+        best = self.run_dir / "checkpoints" / BEST
+        if self.config.test and best.is_file() and not self.trainer.interrupted:
+            # Loaded as a stranger would load it. (With an average of weights, Lightning's own "best" would
+            # put the last step's weights in its place.)
+            self.model = load(best)
             self._test()
 
     def _validate(self) -> None:

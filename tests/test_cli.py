@@ -36,7 +36,6 @@ ANN = [
     "0",
 ]
 # Resumed in another folder, Lightning says that a checkpoint's own list of the best is not taken over.
-RESUMED = pytest.mark.filterwarnings("ignore:The dirpath has changed")
 
 
 class Called(NamedTuple):
@@ -194,7 +193,6 @@ def test_evaluating_a_checkpoint_leaves_its_run_as_it_was(command, trained, monk
     assert [(trained.run / name).read_text() for name in names] == before
 
 
-@RESUMED
 def test_a_fit_goes_on_from_a_checkpoint(trained):
     last = trained.run / "checkpoints" / "last.ckpt"
     words = ["--trainer.max_epochs", 3, "--model.schedule", "none", "--wandb.mode", "disabled"]
@@ -253,34 +251,20 @@ def test_early_stopping_ends_a_training_that_gets_no_better():
     assert epochs(Path("runs/a")) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("averaging", ["ema", "swa"])
-def test_averaging_trains(averaging):
-    done("fit", *ANN, *TINY, "--averaging", averaging, "--trainer.max_epochs", 4, "--run_name", "a")
+def test_a_moving_average_trains():
+    done("fit", *ANN, *TINY, "--ema", "true", "--trainer.max_epochs", 4, "--run_name", "a")
     found = results(Path("runs/a"))
     assert found["epochs"] == 4
     assert found["splits"]["val"]["acc"] == pytest.approx(found["best_val_acc"])
 
 
-@pytest.mark.parametrize(
-    "averaging",
-    [
-        "ema",
-        pytest.param(
-            "swa",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="Lightning's callback sets the average after the last checkpoint and validation",
-            ),
-        ),
-    ],
-)
-def test_averaged_weights_are_what_is_kept(averaging, monkeypatch):
+def test_averaged_weights_are_what_is_kept(monkeypatch):
     def on_fit_end(self, trainer, pl_module):  # by then the average has taken the network's place
         averaged.update({name: value.clone() for name, value in pl_module.state_dict().items()})
 
     averaged = {}
     monkeypatch.setattr(fer.cli.EvaluationCallback, "on_fit_end", on_fit_end)
-    words = ["--averaging", averaging, "--trainer.max_epochs", 4, "--model.lr", "0.03", "--test", "false"]
+    words = ["--ema", "true", "--trainer.max_epochs", 4, "--model.lr", "0.03", "--test", "false"]
     done("fit", *ANN, *TINY, *words, "--run_name", "a")
     kept = load("runs/a/checkpoints/last.ckpt").state_dict()
     assert all(torch.equal(kept[name], averaged[name]) for name in kept)
@@ -377,7 +361,7 @@ def test_a_commands_help_teaches_the_settings_of_its_network(words, taught):
         "--trainer.max_epochs",
         "--gradients.every_n_epochs",
         "--wandb.mode",
-        "--averaging",
+        "--ema",
     ]:
         assert name in out
     assert "Of weights; biases and norms have none." in out  # from the docstring
@@ -421,7 +405,17 @@ def files(tmp_path, trained):
         pytest.param("fit --model.lrr 1", ["model.lrr"], id="unknown option"),
         pytest.param("fit --model.lr high", ["model.lr", "high"], id="not a number"),
         pytest.param("fit --model.optimizer lion", ["model.optimizer", "lion", "adamw"], id="not a choice"),
-        pytest.param("fit --averaging mean", ["averaging", "ema"], id="not a choice of averaging"),
+        pytest.param("fit --ema perhaps", ["ema", "perhaps"], id="neither true nor false"),
+        pytest.param("fit --model.lr -1", ["model.lr is -1", "0 or more"], id="negative learning rate"),
+        pytest.param("fit --model.warmup 2", ["model.warmup is 2"], id="more than all"),
+        pytest.param("fit --model.label_smoothing 2", ["model.label_smoothing is 2"], id="too smooth"),
+        pytest.param("fit --model.mixup -1", ["model.mixup is -1"], id="negative mixup"),
+        pytest.param(
+            "fit --model.optimizer sgd --model.nesterov true --model.momentum 0",
+            ["model.nesterov needs momentum"],
+            id="Nesterov without momentum",
+        ),
+        pytest.param("fit --data.augment_strength 20", ["data.augment_strength is 20"], id="too strong"),
         pytest.param("fit --data.batch_size 0", ["data.batch_size is 0"], id="out of range"),
         pytest.param(
             "fit --data.num_train 14", ["data.batch_size is 64", "14 pictures"], id="too large a batch"
@@ -457,6 +451,23 @@ def test_another_networks_checkpoint_is_not_gone_on_from(trained):
     called = call("fit", *ANN, *TINY, "--config", "demo", "--ckpt_path", last)
     assert called.status == 2
     assert "holds another network (Conv6Task)" in called.err
+
+
+def test_a_run_does_not_write_over_another():
+    done("fit", *ANN, *TINY, "--test", "false", "--run_name", "a")
+    before = Path("runs/a/metrics.csv").read_text()
+    called = call("fit", *ANN, *TINY, "--run_name", "a")
+    assert called.status == 2
+    assert "holds a run" in called.err
+    assert "--run_name" in called.err
+    assert Path("runs/a/metrics.csv").read_text() == before
+
+
+def test_runs_of_the_same_second_have_folders_of_their_own(monkeypatch):
+    monkeypatch.setattr(fer.cli.time, "strftime", lambda _: "20260101-000000")
+    for _ in range(2):
+        done("fit", *ANN, *TINY, "--test", "false")
+    assert len(list(Path("runs").iterdir())) == 2
 
 
 def test_debug_shows_where_a_mistake_was_found():

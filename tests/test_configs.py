@@ -32,8 +32,6 @@ def tiny_fer2013(tmp_path: Path) -> Path:
     return folder
 
 
-# Lightning's word for a frozen backbone, whose eval mode is meant.
-@pytest.mark.filterwarnings("ignore:Found .* in eval mode")
 @pytest.mark.parametrize("name", EACH)
 def test_a_config_trains_and_tests_its_network(name, tiny_fer2013, capsys):
     config = yaml.safe_load(config_path(name).read_text())

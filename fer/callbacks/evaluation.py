@@ -86,9 +86,10 @@ class EvaluationCallback(Callback):
             "trainable_parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
             "data": type(data).__name__,
             "protocol": data.protocol_name,
-            "epochs": trainer.current_epoch,
+            # Null where a checkpoint is tested that another run trained.
+            "epochs": trainer.current_epoch or None,
             "seed": int(os.environ.get("PL_GLOBAL_SEED", "-1")),  # where Lightning keeps it
-            "fit_seconds": round(self.fit_seconds, 1),
+            "fit_seconds": round(self.fit_seconds, 1) or None,
             "best_val_acc": task.best_val_acc,
             "splits": {
                 name: {"n": r.n, "acc": r.accuracy, "interval": list(r.interval)}

@@ -89,22 +89,23 @@ def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
 
     Args:
         name: Which one; see :data:`Augment`.
-        strength: Scales ranges of angles, shifts and contrasts; 1 is as published, 0 next to nothing.
+        strength: Scales ranges of angles, shifts and contrasts; 1 is as published, 0 next to
+            nothing but the mirror; 3 at most.
 
     Returns:
         The composed transform, or None where there is nothing to do. It is not seeded: albumentations
         heeds no global seed, so that :func:`seed_augmentation` must be called in every process.
 
     Raises:
-        InputError: The name is unknown or the strength is negative.
+        InputError: The name is unknown or the strength out of its range.
     """
     import albumentations as A
 
     if name not in _POLICIES:
         msg = f"data.augment is {name!r}: it must be one of {', '.join(get_args(Augment))}"
         raise InputError(msg)
-    if strength < 0:
-        msg = f"data.augment_strength is {strength}: it must be 0 or more"
+    if not 0 <= strength <= 3:
+        msg = f"data.augment_strength is {strength}: it must be 0 to 3"
         raise InputError(msg)
     transforms = _POLICIES[name](strength)
     return A.Compose(transforms) if transforms else None

@@ -1,5 +1,6 @@
 """The training loop, written once for every network."""
 
+import math
 from collections.abc import Sequence, Sized
 from typing import Any, Literal, cast
 
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import MixUp
 
+from fer.errors import InputError
 from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
 from fer.metrics import ClassificationMetrics, ClassificationReport
 from fer.tasks.optim import (
@@ -18,6 +20,7 @@ from fer.tasks.optim import (
     OptimizerSettings,
     ScheduleName,
     ScheduleSettings,
+    check_setting,
     make_optimizer,
     make_schedule,
 )
@@ -93,6 +96,8 @@ class ClassificationTask(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["network"], logger=False)
+        check_setting("label_smoothing", label_smoothing, is_right=0 <= label_smoothing <= 1, wanted="0 to 1")
+        check_setting("mixup", mixup, is_right=mixup >= 0, wanted="0 or more")
         self.network = network
         self.loss = loss
         self.label_smoothing = label_smoothing
@@ -231,6 +236,9 @@ class ClassificationTask(LightningModule):
         optimizer = make_optimizer(self.network, self.optimizer_settings)
         num_steps = self.trainer.estimated_stepping_batches
         num_epochs = self.trainer.max_epochs
+        if self.schedule_settings.name != "none" and not math.isfinite(num_steps):
+            msg = f"model.schedule={self.schedule_settings.name} needs an end: set trainer.max_epochs"
+            raise InputError(msg)
         schedule = make_schedule(
             optimizer, self.schedule_settings, num_steps=int(num_steps), num_epochs=max(1, num_epochs or 1)
         )

@@ -33,6 +33,14 @@ class OptimizerSettings:
     momentum: float
     nesterov: bool
 
+    def __post_init__(self) -> None:
+        check_setting("lr", self.lr, is_right=self.lr >= 0, wanted="0 or more")
+        check_setting("weight_decay", self.weight_decay, is_right=self.weight_decay >= 0, wanted="0 or more")
+        check_setting("momentum", self.momentum, is_right=0 <= self.momentum < 1, wanted="from 0 to below 1")
+        if self.nesterov and self.momentum == 0:
+            msg = "model.nesterov needs momentum: set model.momentum, or model.nesterov=false"
+            raise InputError(msg)
+
 
 @dataclass(frozen=True)
 class ScheduleSettings:
@@ -57,6 +65,20 @@ class ScheduleSettings:
     patience: int
     min_lr: float
     warmup: float
+
+    def __post_init__(self) -> None:
+        check_setting("gamma", self.gamma, is_right=0 < self.gamma <= 1, wanted="above 0, and at most 1")
+        check_setting("cycle_epochs", self.cycle_epochs, is_right=self.cycle_epochs >= 1, wanted="1 or more")
+        check_setting("patience", self.patience, is_right=self.patience >= 0, wanted="0 or more")
+        check_setting("min_lr", self.min_lr, is_right=self.min_lr >= 0, wanted="0 or more")
+        check_setting("warmup", self.warmup, is_right=0 <= self.warmup <= 1, wanted="from 0 to 1")
+
+
+def check_setting(setting: str, value: float, *, is_right: bool, wanted: str) -> None:
+    """Refuse a setting that is out of its range, by an InputError that names it and the range."""
+    if not is_right:
+        msg = f"model.{setting} is {value}: it must be {wanted}"
+        raise InputError(msg)
 
 
 def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer:

@@ -58,8 +58,6 @@ def test_a_task_builds_with_its_defaults(name):
     assert all(isinstance(m, nn.Module) for m in task.network.children())
 
 
-# Lightning's word for a frozen backbone, whose eval mode is meant.
-@pytest.mark.filterwarnings("ignore:Found .* in eval mode")
 @pytest.mark.parametrize("name", EACH)
 def test_a_fit_reaches_every_weight_and_its_checkpoint_gives_back_the_same_network(
     name, tiny_data, tiny_trainer, tmp_path
