@@ -22,7 +22,7 @@ def test_number_of_parameters(settings, num_parameters):
 )
 def test_layers_and_logits(activation, layer):
     network = AnnNet(in_features=4, hidden=3, activation=activation, num_classes=5)
-    assert dict(network.named_children()).keys() == {"fc1", "activation", "fc2"}
+    assert list(dict(network.named_children())) == ["flatten", "fc1", "activation", "fc2"]
     assert isinstance(network.activation, layer)
     inputs = torch.randn(6, 4)
     expected = network.fc2(layer()(network.fc1(inputs)))
@@ -36,3 +36,9 @@ def test_unsuitable_settings_are_named(settings):
     (name,) = settings
     with pytest.raises(InputError, match=f"{name}="):
         AnnNet(**settings)
+
+
+def test_a_picture_is_its_values_in_a_row():
+    network = AnnNet(in_features=2 * 3 * 3, hidden=3)
+    pictures = torch.randn(4, 2, 3, 3)
+    torch.testing.assert_close(network(pictures), network(pictures.reshape(4, -1)))
