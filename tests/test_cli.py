@@ -488,3 +488,20 @@ def test_the_installed_command_is_quiet_but_for_its_news(tmp_path):
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "val loss" in ended.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_count_each_picture_once(tmp_path):
+    """Their sampler repeats pictures until each process has as many; n and the metrics know nothing of it."""
+    sizes = {"train": 71, "val": 35, "test": 37}
+    words = [word for name, size in sizes.items() for word in (f"--data.num_{name}", str(size))]
+    words += ["--data.batch_size", "8", "--trainer.max_epochs", "1", "--run_name", "two"]
+    two = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "fer", "fit", *words, *two], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["two"]
+    found = results(tmp_path / "runs" / "two")["splits"]
+    assert {name: found[name]["n"] for name in found} == sizes
+    assert len(rows(tmp_path / "runs" / "two")) > 0

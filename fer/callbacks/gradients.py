@@ -58,7 +58,9 @@ class GradientCallback(Callback):
             bins = torch.bucketize(gradient.flatten(), edges).clamp(1, len(edges) - 1) - 1
             self.norms.setdefault(layer, []).append(norm)
             self.counts.setdefault(layer, []).append(torch.bincount(bins, minlength=len(edges) - 1).cpu())
-            pl_module.log(f"gradients/{layer}", norm, on_step=False, on_epoch=True, batch_size=1)
+            pl_module.log(
+                f"gradients/{layer}", norm, on_step=False, on_epoch=True, batch_size=1, sync_dist=True
+            )
 
     def is_due(self, epoch: int) -> bool:
         """Return whether an epoch, from 0, is measured."""

@@ -167,7 +167,7 @@ class ClassificationTask(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate that the epoch starts with."""
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count right and wrong, and log the plain loss: no smoothing, no weights."""
