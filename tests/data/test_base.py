@@ -1,0 +1,186 @@
+"""Pictures as batches: sizes, channels, normalisation, and which splits are augmented."""
+
+import numpy as np
+import pytest
+import torch
+
+from fer.data.base import IMAGENET_MEAN, IMAGENET_STD, Split, channel_statistics, resize, to_channels
+from fer.errors import InputError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(256, size=(6, 6), dtype=np.uint8)
+COLOUR = RNG.integers(256, size=(6, 6, 3), dtype=np.uint8)
+
+
+# One picture
+
+
+@pytest.mark.parametrize("picture", [GREY, COLOUR], ids=["grey", "RGB"])
+@pytest.mark.parametrize("image_size", [3, 6, 9])
+def test_resize(picture, image_size):
+    output = resize(picture, image_size)
+    assert output.shape == (image_size, image_size, *picture.shape[2:])
+    assert output.dtype == np.uint8
+    if image_size == 6:
+        assert output is picture
+    if image_size == 3:  # each pixel is the mean of four
+        blocks = picture.reshape(3, 2, 3, 2, -1).mean(axis=(1, 3)).reshape(output.shape)
+        assert abs(output - blocks).max() <= 0.5
+
+
+def test_resize_makes_a_square():
+    assert resize(np.zeros((4, 8), np.uint8), 4).shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("picture", "channels", "expected"),
+    [
+        pytest.param([[10, 20]], 1, [[[10], [20]]], id="grey stays"),
+        pytest.param([[10, 20]], 3, [[[10, 10, 10], [20, 20, 20]]], id="grey is repeated"),
+        pytest.param([[[10], [20]]], 3, [[[10, 10, 10], [20, 20, 20]]], id="grey with an axis is repeated"),
+        pytest.param([[[1, 2, 3]]], 3, [[[1, 2, 3]]], id="RGB stays"),
+        # ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B
+        pytest.param([[[100, 0, 0], [0, 100, 0], [0, 0, 100]]], 1, [[[30], [59], [11]]], id="luminance"),
+    ],
+)
+def test_to_channels(picture, channels, expected):
+    assert to_channels(np.array(picture, np.uint8), channels).tolist() == expected
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 7), (5, 6, 7, 3)], ids=["grey", "RGB"])
+def test_channel_statistics_are_numpys(shape):
+    pictures = RNG.integers(256, size=shape, dtype=np.uint8)
+    mean, std = channel_statistics(pictures)
+    values = pictures.reshape(5 * 6 * 7, -1) / 255
+    np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(std, values.std(axis=0), rtol=1e-6)
+    assert mean.dtype == std.dtype == np.float32
+
+
+def test_pictures_of_one_value_can_be_normalised():
+    for value in range(256):
+        mean, std = channel_statistics(np.full((2, 3, 3), value, np.uint8))
+        assert mean == pytest.approx(value / 255)
+        assert std == pytest.approx(1 / 255)
+
+
+def test_take_keeps_the_order_of_the_rows():
+    split = Split(np.arange(3, dtype=np.uint8).reshape(3, 1, 1), np.array([4, 5, 6])).take(np.array([2, 0]))
+    assert (split.pictures.ravel().tolist(), split.labels.tolist(), len(split)) == ([2, 0], [6, 4], 2)
+
+
+# Batches
+
+
+@pytest.mark.parametrize(
+    ("depth", "settings", "shape"),
+    [
+        pytest.param(1, {}, (1, 8, 8), id="as it is"),
+        pytest.param(1, {"channels": 3, "image_size": 12}, (3, 12, 12), id="larger, three channels"),
+        pytest.param(3, {"channels": 3}, (3, 8, 8), id="RGB"),
+        pytest.param(3, {"channels": 1, "image_size": 4}, (1, 4, 4), id="RGB as grey, smaller"),
+    ],
+)
+@pytest.mark.parametrize("augment", ["none", "fer"])
+def test_every_loader_gives_batches_of_one_shape(augment, depth, settings, shape, tiny_data):
+    data = tiny_data(depth=depth, batch_size=8, augment=augment, **settings)
+    data.setup()
+    train, val = data.train_dataloader(), data.val_dataloader()
+    tests, predicted = data.test_dataloader(), data.predict_dataloader()
+    assert (len(tests), len(predicted)) == (len(data.evaluated_names), len(data.test_names))
+    for loader in (train, val, *tests, *predicted):
+        for inputs, labels in loader:
+            assert inputs.shape == (len(labels), *shape)
+            assert (inputs.dtype, labels.dtype) == (torch.float32, torch.int64)
+            assert inputs.isfinite().all()
+    assert [len(labels) for _, labels in train] == [8, 8, 8]  # of 28: the rest is left out
+    assert [len(labels) for _, labels in val] == [8, 6]
+    assert sum(len(labels) for _, labels in tests[0]) == 28
+
+
+def _pictures(data, name, **kwargs):
+    dataset = data.dataset(name, **kwargs)
+    return torch.stack([dataset[row][0] for row in range(len(dataset))])
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_normalised_by_train(depth, tiny_data):
+    data = tiny_data(depth=depth, channels=depth)
+    data.setup()
+    inputs = _pictures(data, "train").transpose(0, 1).flatten(1)
+    torch.testing.assert_close(inputs.mean(dim=1), torch.zeros(depth), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs.std(dim=1, correction=0), torch.ones(depth), atol=1e-5, rtol=0)
+    mean, std = channel_statistics(data.splits["train"].pictures)
+    expected = (data.splits["val"].pictures.reshape(14, 8, 8, depth) / 255 - mean) / std
+    torch.testing.assert_close(_pictures(data, "val"), torch.from_numpy(expected).permute(0, 3, 1, 2).float())
+
+
+def test_normalised_to_minus_one_and_one(tiny_data):
+    data = tiny_data(normalise="half")
+    data.setup()
+    expected = torch.from_numpy(data.splits["val"].pictures / 127.5 - 1).float().unsqueeze(1)
+    torch.testing.assert_close(_pictures(data, "val"), expected)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_normalised_as_imagenet(depth, tiny_data):
+    data = tiny_data(depth=depth, channels=3, normalise="imagenet")
+    data.setup()
+    pictures = np.broadcast_to(data.splits["val"].pictures.reshape(14, 8, 8, depth), (14, 8, 8, 3)) / 255
+    expected = torch.from_numpy((pictures - IMAGENET_MEAN) / IMAGENET_STD).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(_pictures(data, "val"), expected)
+
+
+def test_only_training_is_augmented_and_shuffled(tiny_data):
+    plain, augmented = tiny_data(), tiny_data(augment="jain")
+    plain.setup()
+    augmented.setup()
+    expected = _pictures(plain, "train")
+    assert torch.equal(_pictures(augmented, "train"), expected)
+    assert torch.equal(_pictures(augmented, "train"), expected)  # asked again: the same
+    assert not torch.equal(_pictures(augmented, "train", augmented=True), expected)
+    for loader in (augmented.val_dataloader(), augmented.test_dataloader()[1]):
+        assert torch.equal(torch.cat([inputs for inputs, _ in loader]), _pictures(plain, "val"))
+    assert torch.equal(torch.cat([x for x, _ in augmented.test_dataloader()[0]]), expected)
+    first, second = ([labels.tolist() for _, labels in plain.train_dataloader()] for _ in range(2))
+    assert first != second
+
+
+def test_setup_loads_once(tiny_data):
+    data = tiny_data()
+    data.setup("fit")
+    splits = data.splits
+    data.setup("test")
+    assert data.splits is splits
+
+
+def test_class_counts(tiny_data):
+    data = tiny_data(labels=[0, 0, 2, 6], num_train=4, batch_size=2)
+    data.setup()
+    assert data.class_counts.tolist() == [2, 0, 1, 0, 0, 0, 1]
+    assert data.evaluated_names == ("train", "val", "test")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        pytest.param({"image_size": 0}, "data.image_size is 0", id="no pixels"),
+        pytest.param({"channels": 2}, "data.channels is 2: it must be 1 .* or 3", id="two channels"),
+        pytest.param({"batch_size": 0}, "data.batch_size is 0", id="no batch"),
+        pytest.param({"normalise": "imagenet"}, "three channels: set data.channels=3", id="ImageNet in grey"),
+        pytest.param({"augment": "no"}, "data.augment is 'no'", id="augmentation"),
+        pytest.param(
+            {"batch_size": 29}, "data.batch_size is 29, more than the 28 pictures", id="large batch"
+        ),
+        pytest.param({"num_workers": -1}, "data.num_workers is -1", id="workers"),
+        pytest.param({"normalise": "no"}, "data.normalise is 'no'", id="normalisation"),
+    ],
+)
+def test_unusable_settings_are_named(settings, reason, tiny_data):
+    def set_up():
+        data = tiny_data(**settings)
+        data.setup()
+        data.train_dataloader()
+
+    with pytest.raises(InputError, match=reason):
+        set_up()
