@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 
 from fer.errors import InputError
-from fer.tasks.alexnet import AlexNetTask
+from fer.tasks.alexnet import AlexnetTask
 from fer.tasks.ann import AnnTask
 from fer.tasks.base import ClassificationTask
 from fer.tasks.cbam import CbamTask
@@ -16,7 +16,7 @@ from fer.tasks.conv1 import Conv1Task
 from fer.tasks.conv2 import Conv2Task
 from fer.tasks.conv4 import Conv4Task
 from fer.tasks.conv6 import Conv6Task
-from fer.tasks.resnet import ResNetTask
+from fer.tasks.resnet import ResnetTask
 from fer.tasks.transfer import TransferTask
 
 TASKS: Final[dict[str, type[ClassificationTask]]] = {
@@ -25,8 +25,8 @@ TASKS: Final[dict[str, type[ClassificationTask]]] = {
     "conv2": Conv2Task,
     "conv4": Conv4Task,
     "conv6": Conv6Task,
-    "alexnet": AlexNetTask,
-    "resnet": ResNetTask,
+    "alexnet": AlexnetTask,
+    "resnet": ResnetTask,
     "cbam": CbamTask,
     "transfer": TransferTask,
 }
@@ -73,7 +73,7 @@ def load(checkpoint: str | Path) -> ClassificationTask:
 
 __all__ = [
     "TASKS",
-    "AlexNetTask",
+    "AlexnetTask",
     "AnnTask",
     "CbamTask",
     "ClassificationTask",
@@ -81,7 +81,7 @@ __all__ = [
     "Conv2Task",
     "Conv4Task",
     "Conv6Task",
-    "ResNetTask",
+    "ResnetTask",
     "TransferTask",
     "load",
 ]

@@ -6,7 +6,7 @@ from fer.models.alexnet import AlexNet
 from fer.tasks.base import ClassificationTask
 
 
-class AlexNetTask(ClassificationTask):
+class AlexnetTask(ClassificationTask):
     """Five 3x3 convolutions, three linear layers (Sutton, section III.A).
 
     Args:

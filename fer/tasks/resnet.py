@@ -6,7 +6,7 @@ from fer.models.resnet import ResNet
 from fer.tasks.base import ClassificationTask
 
 
-class ResNetTask(ClassificationTask):
+class ResnetTask(ClassificationTask):
     """A residual network from scratch (He et al., 2016; Sutton, section III.B).
 
     Args:

@@ -1,4 +1,4 @@
-"""Augmentations: what each keeps, and that random numbers differ where they must and repeat where they must."""
+"""Augmentations: what each keeps, and which random numbers differ, which repeat."""
 
 from typing import get_args
 

@@ -131,3 +131,9 @@ def test_a_file_that_is_no_checkpoint_is_named(write, reason, checkpoint, tmp_pa
         load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_tasks_name_follows_from_its_networks(name):
+    assert TASKS[name].__module__ == f"fer.tasks.{name}"
+    assert TASKS[name].__name__ == f"{name.capitalize()}Task"
