@@ -2,11 +2,11 @@
 
 import argparse
 import re
+import shutil
 import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, cast
@@ -287,12 +287,15 @@ class ExperimentCLI(LightningCLI):
                 msg = f"{run_dir} holds a run: choose another --run_name, or move it away"
                 raise InputError(msg)
             return run_dir
-        for name in (self.default_name, *(f"{self.default_name}-{k}" for k in range(2, 1000))):
-            with suppress(FileExistsError):  # two that started in the same second
-                (folder / name).mkdir(parents=True)
-                return folder / name
-        msg = f"{folder}: too many runs that started in the same second"
-        raise InputError(msg)
+        run_dir, number = folder / self.default_name, 1
+        while True:
+            try:
+                run_dir.mkdir(parents=True)
+            except FileExistsError:  # another started in the same second
+                number += 1
+                run_dir = folder / f"{self.default_name}-{number}"
+            else:
+                return run_dir
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, loggers and callbacks.
@@ -315,7 +318,7 @@ class ExperimentCLI(LightningCLI):
         try:
             to_wandb = wandb_logger(self.run_dir, **self.config.wandb.as_dict())
         except InputError:
-            self.run_dir.rmdir()
+            shutil.rmtree(self.run_dir)  # made for this run, and with what W&B may have put there
             raise
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
 
@@ -375,7 +378,8 @@ class ExperimentCLI(LightningCLI):
         self.trainer.fit(
             self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
         )
-        best = self.run_dir / "checkpoints" / BEST
+        # The first process's: one that started a second later would name another folder.
+        best = Path(self.trainer.strategy.broadcast(str(self.run_dir / "checkpoints" / BEST)))
         if self.config.test and best.is_file() and not self.trainer.interrupted:
             # Loaded as a stranger would load it. (With an average of weights, Lightning's own "best" would
             # put the last step's weights in its place.)

@@ -495,13 +495,17 @@ def test_two_processes_count_each_picture_once(tmp_path):
     """Their sampler repeats pictures until each process has as many; n and the metrics know nothing of it."""
     sizes = {"train": 71, "val": 35, "test": 37}
     words = [word for name, size in sizes.items() for word in (f"--data.num_{name}", str(size))]
-    words += ["--data.batch_size", "8", "--trainer.max_epochs", "1", "--run_name", "two"]
+    words += ["--data.batch_size", "8", "--trainer.max_epochs", "1"]
     two = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
     ended = subprocess.run(
-        [sys.executable, "-m", "fer", "fit", *words, *two], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-m", "fer", "fit", *words, *two],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["two"]
-    found = results(tmp_path / "runs" / "two")["splits"]
+    [run] = (tmp_path / "runs").iterdir()  # though each process named the folder by its own clock
+    found = results(run)["splits"]
     assert {name: found[name]["n"] for name in found} == sizes
-    assert len(rows(tmp_path / "runs" / "two")) > 0
+    assert len(rows(run)) > 0

@@ -578,8 +578,9 @@ class Fer2013DataModule(PictureDataModule):
         return f"{self.protocol}: {1 - share:.0%} of Training / {share:.0%} / {tests}"
 
     def prepare_data(self) -> None:
-        """Parse the source into the cache, in one process."""
-        read_fer2013(data_root(self.root))
+        """Parse the source into the cache, in one process, unless the splits are there."""
+        if not self.splits:
+            read_fer2013(data_root(self.root))
 
     def load_splits(self) -> dict[str, Split]:
         """Return the splits of the protocol.
