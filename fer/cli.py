@@ -29,11 +29,12 @@ from rich.console import Console
 from fer.callbacks import EpochLineCallback, EvaluationCallback, GradientCallback
 from fer.callbacks.media import figures_dir
 from fer.configs import config_path
-from fer.dashboards import finish, is_first_process, wandb_logger
+from fer.dashboards import finish, wandb_logger
 from fer.data import DATA_MODULES
-from fer.errors import InputError
+from fer.errors import InputError, did_you_mean
 from fer.files import atomic_write
 from fer.predict import write_predictions
+from fer.processes import process_rank
 from fer.tasks import TASKS, ClassificationTask, load
 
 BEST: Final = "best.ckpt"
@@ -113,8 +114,7 @@ def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     chosen |= {key: value for key in chosen if (value := getattr(given, key)) is not None}
     for key, names in (("network", TASKS), ("dataset", DATA_MODULES)):
         if chosen[key] not in names:
-            near = get_close_matches(chosen[key], names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(chosen[key], names)
             msg = f"--{key} {chosen[key]}: unknown; {hint}there are {', '.join(names)}"
             raise InputError(msg)
     words = [word for path in paths for word in ("--config", str(path))]
@@ -278,7 +278,7 @@ class ExperimentCLI(LightningCLI):
             InputError: The name was given, and its folder is not empty.
         """
         folder = Path(self.config.runs_dir)
-        if not is_first_process():
+        if process_rank() != 0:
             return folder / (self.config.run_name or self.default_name)  # writes nothing
         if self.config.run_name is not None:
             run_dir = folder / str(self.config.run_name)
@@ -303,7 +303,7 @@ class ExperimentCLI(LightningCLI):
         Data and checkpoint are read first: what is wrong with them is said before there is a folder.
         """
         self._load_checkpoint()
-        if is_first_process():
+        if process_rank() == 0:
             self.datamodule.prepare_data()
             self.datamodule.setup()
         self.run_dir = self._make_run_dir()

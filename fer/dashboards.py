@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from fer.errors import InputError
+from fer.processes import process_rank
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
@@ -52,7 +52,7 @@ def wandb_logger(
         chosen = os.environ.get("WANDB_MODE") or ("online" if _is_logged_in() else "offline")
     if chosen == "disabled":
         return None
-    if not is_first_process():
+    if process_rank() != 0:
         return WandbLogger(save_dir=run_dir)  # Lightning gives other processes a run that does nothing
     # The client says much; an offline run's only news is where it is, which `fer` says at the end.
     settings = wandb.Settings(silent=chosen == "offline", console="off")
@@ -75,11 +75,6 @@ def wandb_logger(
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     return WandbLogger(save_dir=run_dir, experiment=run)
-
-
-def is_first_process() -> bool:
-    """Return whether this is the process, of those that train together, that writes files."""
-    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 def finish() -> None:

@@ -1,4 +1,7 @@
-"""The one exception that is the user's to mend."""
+"""The one exception that is the user's to mend, and how its message helps."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -7,3 +10,13 @@ class InputError(ValueError):
     The message names it and says the way out. The command line prints the message alone,
     without a traceback, and exits with status 2.
     """
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return the question after the nearest of the names, with a blank behind it; empty if none is near.
+
+    >>> did_you_mean("resnett", ["resnet", "cbam"])
+    "did you mean 'resnet'? "
+    """
+    near = get_close_matches(name, list(names), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

@@ -4,7 +4,8 @@ import pytest
 import wandb
 from lightning.pytorch.utilities import rank_zero_only
 
-from fer.dashboards import finish, is_first_process, wandb_logger
+from fer.dashboards import finish, wandb_logger
+from fer.processes import process_rank
 
 
 @pytest.fixture
@@ -83,9 +84,9 @@ def test_a_run_is_called_like_its_folder_and_drawn_over_epochs(asked, tmp_path):
 
 
 def test_only_the_first_process_starts_a_run(asked, monkeypatch, tmp_path):
-    assert is_first_process()
+    assert process_rank() == 0
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    assert not is_first_process()
+    assert process_rank() == 1
     assert wandb_logger(tmp_path) == (tmp_path, None)
     assert asked == {}
 

@@ -1,9 +1,8 @@
 """The experiments that are shipped, one YAML file for each network."""
 
-from difflib import get_close_matches
 from pathlib import Path
 
-from fer.errors import InputError
+from fer.errors import InputError, did_you_mean
 
 _FOLDER = Path(__file__).parent
 
@@ -24,7 +23,6 @@ def config_path(name: str) -> Path:
         return path
     if name in config_names():
         return _FOLDER / f"{name}.yaml"
-    near = get_close_matches(name, config_names(), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name, config_names())
     msg = f"--config {name}: no such file, and no shipped config; {hint}shipped: {', '.join(config_names())}"
     raise InputError(msg)

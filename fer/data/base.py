@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from fer.data.augment import Augment, augmentation, seed_augmentation
 from fer.errors import InputError
 from fer.labels import NUM_EXPRESSIONS
+from fer.processes import process_rank
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -296,7 +296,6 @@ def _seed_worker(worker_id: int) -> None:
     """Give this worker's copy of the augmentation its own random numbers, in every process of a run."""
     del worker_id
     info = get_worker_info()
-    rank = int(getattr(rank_zero_only, "rank", 0) or 0)
-    torch.manual_seed(torch.initial_seed() + 1_000_003 * rank)
+    torch.manual_seed(torch.initial_seed() + 1_000_003 * process_rank())
     if info is not None and isinstance(info.dataset, PictureDataset):
         seed_augmentation(info.dataset.transform)
