@@ -1,18 +1,19 @@
 """The commands around one run: LightningCLI with the network and the data chosen by name."""
 
 import argparse
+import json
 import re
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, cast
 
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
@@ -29,12 +30,16 @@ from rich.console import Console
 from fer.callbacks import EpochLineCallback, EvaluationCallback, GradientCallback
 from fer.callbacks.media import figures_dir
 from fer.configs import config_path
-from fer.dashboards import finish, wandb_logger
-from fer.data import DATA_MODULES
+from fer.crop import crop
+from fer.dashboards import apart_from_sweep, finish, wandb_logger
+from fer.data import DATA_MODULES, PooledDataModule
 from fer.errors import InputError, did_you_mean
+from fer.figures import confusion_figure, folds_figure
 from fer.files import atomic_write
+from fer.history import read_history
 from fer.predict import write_predictions
 from fer.processes import process_rank
+from fer.studies.crossval import run_folds, summarise
 from fer.tasks import TASKS, ClassificationTask, load
 
 BEST: Final = "best.ckpt"
@@ -55,16 +60,22 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Run one command of the command line.
 
     Args:
-        command: ``fit``, ``validate``, ``test``, ``predict`` or ``download``.
+        command: A name of :data:`fer.__main__.COMMANDS`.
         arguments: The words after it.
 
     Raises:
         InputError: Something that the user gave cannot be used.
     """
-    if command == "download":
-        _download(arguments)
-        return
-    words, chosen = choose(arguments)
+    others = {"download": _download, "crop": _crop, "crossval": _crossval}
+    if command in others:
+        others[command](arguments)
+    else:
+        words, chosen = choose(arguments)
+        _run(command, words, chosen)
+
+
+def _run(command: str, words: Sequence[str], chosen: Mapping[str, str]) -> None:
+    """Run a command on one run, and close its W&B run whatever happens."""
     try:
         ExperimentCLI(command, words, **chosen).run()
     except MisconfigurationException as e:  # a setting that Lightning refuses
@@ -237,6 +248,13 @@ class ExperimentCLI(LightningCLI):
         parser.add_argument(
             "--ckpt_path", type=str | None, default=None, help="a checkpoint to test, or to go on from"
         )
+        parser.add_argument(
+            "--start_from",
+            type=str | None,
+            default=None,
+            help="a checkpoint of the same network, perhaps trained on other data, whose weights fit starts "
+            "from; all else begins anew",
+        )
         parser.add_argument("--runs_dir", type=str, default="runs", help="where the folders of runs are")
         parser.add_argument(
             "--run_name", type=str | None, default=None, help="the run's folder; null: network, data and time"
@@ -264,12 +282,10 @@ class ExperimentCLI(LightningCLI):
         parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir"})
         parser.add_lightning_class_args(GradientCallback, "gradients")
         for setting in ("image_size", "channels"):
-            if _takes(parser, f"model.{setting}"):
+            if _takes(parser, f"model.{setting}") and _takes(parser, f"data.{setting}"):
                 parser.link_arguments(f"data.{setting}", f"model.{setting}")
         if _takes(parser, "model.in_features"):
-            parser.link_arguments(
-                ("data.image_size", "data.channels"), "model.in_features", compute_fn=_num_pixels
-            )
+            parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
 
     def _make_run_dir(self) -> Path:
         """Make the run's folder, which no other run has.
@@ -355,11 +371,16 @@ class ExperimentCLI(LightningCLI):
 
     def _load_checkpoint(self) -> None:
         """Take the network of a checkpoint to evaluate it, or see that training can go on from it."""
+        start = self.config.start_from
+        if start is not None:
+            trained = load(start)
+            _check_fits(trained, self.model, option="--start_from", checkpoint=start)
+            self.model.load_state_dict(trained.state_dict())
         checkpoint = self.config.ckpt_path
         if checkpoint is not None:
             trained = load(checkpoint)
             if self.command == "fit":
-                _check_fits(trained, self.model, checkpoint)
+                _check_fits(trained, self.model, option="--ckpt_path", checkpoint=checkpoint)
             else:
                 self.model = trained
         elif self.command != "fit":
@@ -428,7 +449,7 @@ class ExperimentCLI(LightningCLI):
         CONSOLE.print("\n".join(["", *lines]))
 
 
-def _explain(problem: str, parser: LightningArgumentParser) -> str:
+def _explain(problem: str, parser: ArgumentParser) -> str:
     """Return a parser's complaint with the settings that were perhaps meant."""
     unknown = re.search(r"unrecognized arguments: --([\w.]+)", problem)
     in_config = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", problem)
@@ -439,13 +460,15 @@ def _explain(problem: str, parser: LightningArgumentParser) -> str:
     return f"{problem}; {hint}all settings: {parser.prog} --help"
 
 
-def _check_fits(trained: ClassificationTask, task: ClassificationTask, checkpoint: str) -> None:
+def _check_fits(
+    trained: ClassificationTask, task: ClassificationTask, *, option: str, checkpoint: str
+) -> None:
     """Refuse to go on from a checkpoint of another network."""
     shapes = {name: tuple(value.shape) for name, value in task.state_dict().items()}
     kept = {name: tuple(value.shape) for name, value in trained.state_dict().items()}
     if differing := sorted(name for name in shapes | kept if shapes.get(name) != kept.get(name)):
         msg = (
-            f"--ckpt_path {checkpoint} holds another network ({type(trained).__name__}) than the settings "
+            f"{option} {checkpoint} holds another network ({type(trained).__name__}) than the settings "
             f"describe ({type(task).__name__}): {differing[0]} differs; give the config of its run"
         )
         raise InputError(msg)
@@ -456,9 +479,109 @@ def _takes(parser: LightningArgumentParser, key: str) -> bool:
     return any(action.dest == key for action in parser._actions)
 
 
-def _num_pixels(image_size: int, channels: int) -> int:
-    """Return how many features a flattened picture has."""
-    return image_size * image_size * channels
+# Pictures
+
+
+def _crop(arguments: Sequence[str]) -> None:
+    """Crop the faces of pictures: the function's signature is the command line."""
+    parser = ArgumentParser(
+        prog="fer crop", exit_on_error=False, allow_abbrev=False, description=_summary(crop)
+    )
+    parser.add_function_arguments(crop, as_positional=True)
+    try:
+        settings = parser.parse_args(list(arguments))
+    except ArgumentError as e:
+        raise InputError(_explain(str(e), parser)) from e
+    crop(**settings.as_dict())
+
+
+def _summary(function: Callable[..., None]) -> str:
+    """Return a docstring up to its arguments."""
+    return (function.__doc__ or "").split("\n\n    Args:")[0]
+
+
+# Many runs
+
+
+def _crossval(arguments: Sequence[str]) -> None:
+    """Train and test every fold of a cross-validation, each a run, and say what they say together."""
+    parser = argparse.ArgumentParser(
+        prog="fer crossval",
+        allow_abbrev=False,
+        description="Cross-validate: train on all folds but one, choose the epoch on a part of those (val), "
+        "test on the fold; for every fold. Each is a run of its own, in one W&B group, in a folder of one "
+        "name. Called again with the same --run_name, it goes on where it was cut off.",
+        epilog="All settings of fit can be given, too: fer fit --config NAME --help lists them.",
+    )
+    parser.add_argument("--folds", type=int, default=5, help="number of folds (5)")
+    parser.add_argument("--runs_dir", default="runs", help="where the folders of runs are (runs)")
+    parser.add_argument(
+        "--run_name", help="folder and W&B group (network, data, number of folds, their groups, and time)"
+    )
+    own, others = parser.parse_known_args(list(arguments))
+    words, chosen = choose(others)
+    if not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
+        pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
+        msg = (
+            f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; "
+            f"{', '.join(pools)} can"
+        )
+        raise InputError(msg)
+    name = own.run_name or "-".join((*chosen.values(), f"{own.folds}fold", time.strftime("%Y%m%d-%H%M%S")))
+    folder = Path(own.runs_dir) / name
+
+    def run_fold(fold: int, run_dir: Path) -> None:
+        CONSOLE.print(f"\nfold {fold + 1} of {own.folds}")
+        of_fold = {
+            "data.protocol": f"{own.folds}-fold",
+            "data.fold": fold,
+            "runs_dir": run_dir.parent,
+            "run_name": run_dir.name,
+            "test": "true",
+            "wandb.group": name,
+            "wandb.name": f"{name}-{run_dir.name}",
+            "wandb.job_type": "fold",
+        }
+        # Put last: they hold whatever else was given.
+        _run("fit", [*words, *(f"--{key}={value}" for key, value in of_fold.items())], chosen)
+
+    with apart_from_sweep():
+        results = run_folds(folder, own.folds, words, run_fold)
+    _conclude(folder, results)
+
+
+def _conclude(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
+    """Write, draw, log and print what the folds say together."""
+    summary = summarise(results)
+    protocol = re.sub(r", fold \d+", "", str(results[0]["protocol"]))
+    title = f"{results[0]['network']}: {protocol}"
+    figures = {
+        "folds": folds_figure(
+            summary.reports["test"],
+            [read_history(folder / f"fold-{fold}") for fold in range(len(results))],
+            title,
+        ),
+        "confusion-pooled": confusion_figure(summary.pooled["test"].confusion, title=f"{title}, all folds"),
+    }
+    config = yaml.safe_load((folder / "fold-0" / "config.yaml").read_text())
+    del config["data"]["fold"], config["run_name"], config["runs_dir"]  # a fold's own
+    own_words = {"group": folder.name, "name": folder.name, "job_type": "crossval"}
+    to_wandb = wandb_logger(folder, **config.pop("wandb") | own_words)
+    for name, figure in figures.items():
+        path = folder / "figures" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        figure.savefig(path)
+        if to_wandb is not None:
+            to_wandb.log_image(key=f"figures/{name}", images=[str(path)])
+    if to_wandb is not None:
+        to_wandb.log_hyperparams(_flat(config))
+        to_wandb.log_metrics(summary.scalars())
+        finish()
+    with atomic_write(folder / "crossval.json") as file:
+        content = {"protocol": protocol, "folds": len(results), **summary.scalars()}
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
+    CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\npictures")
+    CONSOLE.print("\n".join(f"  {folder / 'figures' / name}.png" for name in figures))
 
 
 def _download(arguments: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +76,24 @@ def wandb_logger(
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     return WandbLogger(save_dir=run_dir, experiment=run)
+
+
+@contextmanager
+def apart_from_sweep() -> Iterator[None]:
+    """Let runs be started that are not the one which a sweep's agent gave this process.
+
+    An agent says by variables of the environment which run, and of which sweep, the process is; every
+    run it starts would be that one, and write over the last.
+    """
+    variables = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_NAME", "WANDB_RUN_GROUP")
+    import wandb
+
+    hidden = {name: os.environ.pop(name) for name in variables if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+        wandb.teardown()  # the client read the environment when the first run started, and must again
 
 
 def finish() -> None:

@@ -8,12 +8,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fer.data.base import PictureDataModule
+from fer.data.base import ExpressionDataModule
 from fer.files import atomic_write
 from fer.labels import EXPRESSIONS
 
 
-def write_predictions(path: Path, data: PictureDataModule, batches: Sequence[Sequence[Tensor]]) -> None:
+def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[Sequence[Tensor]]) -> None:
     """Write one row for each pattern of the test splits: its truth, what it was taken for, and how surely.
 
     Args:

@@ -5,6 +5,7 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,8 @@ def isolated(tmp_path: Path) -> Iterator[None]:
 def tiny_data():
     """A maker of data modules: random pictures, each label as often in every split."""
     # Imported here, so that tests of pure code need not wait for Lightning.
-    from fer.data.base import PictureDataModule, Split
+    from fer.data.base import numbered
+    from fer.data.pictures import PictureDataModule, PictureSplit
 
     class TinyData(PictureDataModule):
         def __init__(self, *, size=8, depth=1, num_train=28, num_val=14, labels=None, **kwargs):
@@ -77,12 +79,36 @@ def tiny_data():
             splits = {}
             for name, num in zip(("train", "val", "test"), self.nums, strict=True):
                 shape = (num, self.size, self.size) if self.depth == 1 else (num, self.size, self.size, 3)
-                splits[name] = Split(rng.integers(256, size=shape, dtype=np.uint8), np.arange(num) % 7)
+                splits[name] = PictureSplit(
+                    pictures=rng.integers(256, size=shape, dtype=np.uint8),
+                    labels=np.arange(num) % 7,
+                    names=numbered(num),
+                )
             if self.train_labels is not None:
-                splits["train"] = Split(splits["train"].pictures, np.array(self.train_labels))
+                splits["train"] = replace(splits["train"], labels=np.array(self.train_labels))
             return splits
 
     return TinyData
+
+
+@pytest.fixture(scope="session")
+def make_pictures():
+    """A maker of folders of classes, each with pictures of noise."""
+
+    def make(root, *, num=0, names=None, class_names=None, size=(24, 18), seed=0):
+        from PIL import Image
+
+        from fer.labels import EXPRESSIONS
+
+        rng = np.random.default_rng(seed)
+        for class_name in class_names or EXPRESSIONS:
+            (root / class_name).mkdir(parents=True)
+            for name in names or [f"{i:03d}.png" for i in range(num)]:
+                pixels = rng.integers(256, size=(size[1], size[0], 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / class_name / name)
+        return root
+
+    return make
 
 
 @pytest.fixture

@@ -34,11 +34,17 @@ ROOMS = {
     "labels": Room(),
     "files": Room(),
     "processes": Room(others={"lightning"}),
+    # OpenCV finds the edges of PHOG.
+    "features": Room(others={"cv2", "numpy", "torch"}),
     "models": Room(others={"torch", "torchvision", "timm", "safetensors"}),
     "metrics": Room(others={"torch", "torchmetrics"}),
     # PIL reads and scikit-learn splits what FER2013's forms hold; rich shows how far a long read is.
     "data": Room(
-        others={"albumentations", "cv2", "kagglehub", "lightning", "numpy", "PIL", "rich", "sklearn", "torch"}
+        {"fer.features"},
+        {
+            *("albumentations", "cv2", "facenet_pytorch", "imagehash", "kagglehub", "lightning", "numpy"),
+            *("pandas", "PIL", "rich", "sklearn", "torch"),
+        },
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
     "tasks": Room({"fer.models", "fer.metrics"}, {"torch", "torchvision", "timm", "lightning"}),
@@ -46,14 +52,31 @@ ROOMS = {
     "figures": Room({"fer.metrics"}, {"matplotlib", "numpy", "torch"}),
     # The two base classes only: a callback never names a concrete task or data set.
     "callbacks": Room(
-        {"fer.metrics", "fer.figures", "fer.data.base", "fer.tasks.base"},
+        {"fer.history", "fer.metrics", "fer.figures", "fer.data.base", "fer.data.pictures", "fer.tasks.base"},
         {"torch", "lightning", "numpy", "matplotlib", "rich"},
     ),
     "dashboards": Room(others={"wandb", "lightning"}),
+    "history": Room(),
+    "studies": Room({"fer.metrics"}, {"numpy", "torch"}),
+    # The commands on pictures.
+    "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),
+    "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
     "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
     "configs": Room(),
     "cli": Room(
-        {"fer.callbacks", "fer.configs", "fer.dashboards", "fer.data", "fer.predict", "fer.tasks"},
+        {
+            "fer.audit",
+            "fer.callbacks",
+            "fer.configs",
+            "fer.crop",
+            "fer.dashboards",
+            "fer.data",
+            "fer.figures",
+            "fer.history",
+            "fer.predict",
+            "fer.studies",
+            "fer.tasks",
+        },
         {"jsonargparse", "lightning", "rich", "yaml"},
     ),
     "__main__": Room({"fer.cli", "fer.configs"}),

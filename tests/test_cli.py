@@ -1,11 +1,9 @@
 """The command line: what a run leaves, how it is taken up again, and what is said when something is wrong."""
 
 import csv
-import io
 import json
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -15,6 +13,7 @@ import pytest
 import torch
 import wandb
 import yaml
+from command import call, done
 
 import fer.cli
 from fer.__main__ import COMMANDS, main
@@ -36,30 +35,6 @@ ANN = [
     "0",
 ]
 # Resumed in another folder, Lightning says that a checkpoint's own list of the best is not taken over.
-
-
-class Called(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-def call(*words: object) -> Called:
-    """Run a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        try:
-            status = main([str(word) for word in words])
-        except SystemExit as e:
-            status = e.code
-    return Called(status, out.getvalue(), err.getvalue())
-
-
-def done(*words: object) -> str:
-    """Run a command that must work, and return what it wrote."""
-    called = call(*words)
-    assert (called.status, called.err) == (0, "")
-    return called.out
 
 
 def rows(run: Path) -> list[dict[str, str]]:

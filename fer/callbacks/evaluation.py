@@ -1,6 +1,5 @@
 """What a run found out, as pictures and as one JSON file."""
 
-import csv
 import json
 import os
 import time
@@ -10,14 +9,15 @@ from typing import Final
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from fer.callbacks.media import save_figure
-from fer.data.base import PictureDataModule
+from fer.data.base import ExpressionDataModule
+from fer.data.pictures import PictureSplit
 from fer.figures import confusion_figure, curves_figure, predictions_figure
 from fer.files import atomic_write
+from fer.history import read_history
 from fer.metrics import ClassificationReport
 from fer.tasks.base import ClassificationTask
 
@@ -29,7 +29,8 @@ class EvaluationCallback(Callback):
     """Draw curves after training; after testing draw confusion matrices and samples, and write results.
 
     ``results.json`` in the run's folder holds what a table needs: network, parameters, protocol, n,
-    epochs, seconds, and each split's accuracy with its interval, all from the checkpoint that was tested.
+    epochs, seconds, and each split's accuracy with its interval and its confusion matrix, from which all
+    other metrics follow; all from the checkpoint that was tested.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,9 @@ class EvaluationCallback(Callback):
         """Draw the curves of the whole training."""
         del pl_module
         self.fit_seconds = time.monotonic() - self.started
-        history = read_history(trainer)
+        for logger in trainer.loggers:
+            logger.save()  # the last epoch is still in memory
+        history = read_history(Path(trainer.default_root_dir))
         if history:
             save_figure(trainer, "curves", curves_figure(history))
 
@@ -55,23 +58,23 @@ class EvaluationCallback(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw and write what the test found."""
         data = getattr(trainer, "datamodule", None)
-        if not isinstance(pl_module, ClassificationTask) or not isinstance(data, PictureDataModule):
+        if not isinstance(pl_module, ClassificationTask) or not isinstance(data, ExpressionDataModule):
             return
         for name in data.evaluated_names:
             title = f"{name} ({data.protocol_name})"
             figure = confusion_figure(pl_module.reports[name].confusion, title=title)
             save_figure(trainer, f"confusion-{name}", figure)
-        first_test = data.test_names[0]
-        self._draw_samples(trainer, pl_module, data, first_test)
+        if isinstance(data.splits["train"], PictureSplit):
+            self._draw_samples(trainer, pl_module, data, data.test_names[0])
         self.console.print(accuracy_table({name: pl_module.reports[name] for name in data.evaluated_names}))
         self.console.print()
         self.console.print(pl_module.reports[data.test_names[-1]].table())
         self._write_results(trainer, pl_module, data)
 
     @staticmethod
-    def _draw_samples(trainer: Trainer, task: ClassificationTask, data: PictureDataModule, name: str) -> None:
-        dataset = data.dataset(name)
-        rows = np.linspace(0, len(dataset) - 1, min(NUM_SAMPLES, len(dataset))).astype(int)
+    def _draw_samples(trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule, name: str) -> None:
+        dataset, num_patterns = data.dataset(name), len(data.splits[name])
+        rows = np.linspace(0, num_patterns - 1, min(NUM_SAMPLES, num_patterns)).astype(int)
         inputs = torch.stack([dataset[int(row)][0] for row in rows]).to(task.device)
         with torch.no_grad():
             probabilities = task(inputs).float().softmax(dim=1).cpu()
@@ -79,7 +82,7 @@ class EvaluationCallback(Callback):
         figure = predictions_figure(split.pictures, torch.from_numpy(split.labels), probabilities)
         save_figure(trainer, "predictions", figure)
 
-    def _write_results(self, trainer: Trainer, task: ClassificationTask, data: PictureDataModule) -> None:
+    def _write_results(self, trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule) -> None:
         results = {
             "network": type(task.network).__name__,
             "parameters": sum(p.numel() for p in task.parameters()),
@@ -92,7 +95,12 @@ class EvaluationCallback(Callback):
             "fit_seconds": round(self.fit_seconds, 1) or None,
             "best_val_acc": task.best_val_acc,
             "splits": {
-                name: {"n": r.n, "acc": r.accuracy, "interval": list(r.interval)}
+                name: {
+                    "n": r.n,
+                    "acc": r.accuracy,
+                    "interval": list(r.interval),
+                    "confusion": r.confusion.tolist(),
+                }
                 for name in data.evaluated_names
                 for r in [task.reports[name]]
             },
@@ -109,20 +117,3 @@ def accuracy_table(reports: dict[str, ClassificationReport]) -> str:
         low, high = (100 * bound for bound in r.interval)
         lines.append(f"{name:<{width}}  {100 * r.accuracy:6.2f} %  [{low:.2f}, {high:.2f}]  n = {r.n:,}")
     return "\n".join(lines)
-
-
-def read_history(trainer: Trainer) -> dict[str, list[float]]:
-    """Return the columns of the run's ``metrics.csv``, NaN where a row has no value."""
-    for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger):
-            logger.save()
-            path = Path(logger.log_dir) / "metrics.csv"
-            if not path.is_file():
-                return {}
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            return {
-                key: [float(row[key]) if row[key] else float("nan") for row in rows]
-                for key in (rows[0] if rows else {})
-            }
-    return {}

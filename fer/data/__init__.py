@@ -1,15 +1,32 @@
-"""Data modules: pictures of faces, split, normalised and augmented, as batches ``(inputs, labels)``."""
+"""Data modules: faces, or features of faces, in splits, as batches ``(inputs, labels)``."""
 
 from typing import Final
 
-from fer.data.base import PictureDataModule
+from fer.data.base import ExpressionDataModule
 from fer.data.fer2013 import Fer2013DataModule
+from fer.data.folder import FaceFolderDataModule
+from fer.data.pictures import PictureDataModule
+from fer.data.pool import PooledDataModule
+from fer.data.sfew import SfewDataModule, SfewFeaturesDataModule
 from fer.data.synthetic import SyntheticFacesDataModule
 
-DATA_MODULES: Final[dict[str, type[PictureDataModule]]] = {
+DATA_MODULES: Final[dict[str, type[ExpressionDataModule]]] = {
     "fer2013": Fer2013DataModule,
+    "folder": FaceFolderDataModule,
+    "sfew": SfewDataModule,
+    "sfew_features": SfewFeaturesDataModule,
     "synthetic": SyntheticFacesDataModule,
 }
 """The data sets by the name that configs and the command line use."""
 
-__all__ = ["DATA_MODULES", "Fer2013DataModule", "PictureDataModule", "SyntheticFacesDataModule"]
+__all__ = [
+    "DATA_MODULES",
+    "ExpressionDataModule",
+    "FaceFolderDataModule",
+    "Fer2013DataModule",
+    "PictureDataModule",
+    "PooledDataModule",
+    "SfewDataModule",
+    "SfewFeaturesDataModule",
+    "SyntheticFacesDataModule",
+]

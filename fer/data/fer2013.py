@@ -9,7 +9,6 @@ import gzip
 import io
 import logging
 import lzma
-import os
 import re
 import shutil
 import tarfile
@@ -28,8 +27,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from fer.data.base import PictureDataModule, Split
 from fer.data.cache import cache_dir, fingerprint
+from fer.data.pictures import PictureDataModule, PictureSplit
+from fer.data.root import data_root
 from fer.errors import InputError
 from fer.files import atomic_write
 from fer.labels import EXPRESSIONS, FER2013_CSV, NUM_EXPRESSIONS, expression_label
@@ -547,7 +547,7 @@ class Fer2013DataModule(PictureDataModule):
             there: :func:`read_fer2013`.
         protocol: Which pictures train, select and test; see :data:`Protocol`. Splits that are drawn
             keep the classes' shares and depend on ``seed`` alone.
-        **kwargs: See :class:`fer.data.base.PictureDataModule`.
+        **kwargs: See :class:`fer.data.pictures.PictureDataModule`.
 
     Raises:
         InputError: A setting is out of its range.
@@ -560,6 +560,11 @@ class Fer2013DataModule(PictureDataModule):
             raise InputError(msg)
         self.root = root
         self.protocol = protocol
+
+    @property
+    def source(self) -> Path:
+        """The file or folder that is read, or looked in."""
+        return data_root(self.root, dataset="FER2013", way_out=WAY_OUT)
 
     @property
     def test_names(self) -> tuple[str, ...]:
@@ -580,17 +585,18 @@ class Fer2013DataModule(PictureDataModule):
     def prepare_data(self) -> None:
         """Parse the source into the cache, in one process, unless the splits are there."""
         if not self.splits:
-            read_fer2013(data_root(self.root))
+            read_fer2013(self.source)
 
-    def load_splits(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, PictureSplit]:
         """Return the splits of the protocol.
 
         Raises:
             InputError: There is no FER2013 where it was looked for, or a split would be empty.
         """
-        root = data_root(self.root)
-        rows = read_fer2013(root)
-        everything = Split(rows.pictures, rows.labels)
+        rows = read_fer2013(self.source)
+        # As lines of the CSV are counted, the first of which is the header.
+        names = np.char.add("row ", np.arange(2, len(rows.labels) + 2).astype(np.str_))
+        everything = PictureSplit(pictures=rows.pictures, labels=rows.labels, names=names)
         training, public, private = (np.flatnonzero(rows.usage == usage) for usage in range(len(USAGES)))
         if self.protocol == "official":
             chosen = {"train": training, "val": public, "test": private}
@@ -602,7 +608,7 @@ class Fer2013DataModule(PictureDataModule):
             chosen = {"train": train, "val": val, "public": public, "private": private}
         if empty := [name for name, indices in chosen.items() if not indices.size]:
             msg = (
-                f"the FER2013 in {root} has {_written(rows.counts)} pictures ({', '.join(USAGES)}), "
+                f"the FER2013 in {self.source} has {_written(rows.counts)} pictures ({', '.join(USAGES)}), "
                 f"which leaves nothing for {' and '.join(empty)} by data.protocol={self.protocol}; "
                 f"choose another protocol, or {WAY_OUT}"
             )
@@ -625,24 +631,11 @@ class Fer2013DataModule(PictureDataModule):
         except ValueError as e:
             msg = (
                 f"data.protocol={self.protocol} cannot draw {val_share:.0%} of the {indices.size} Training "
-                f"pictures of {data_root(self.root)} by class ({e}); "
+                f"pictures of {self.source} by class ({e}); "
                 "give all of FER2013 with --data.root, or take data.protocol=official"
             )
             raise InputError(msg) from e
         return np.sort(train), np.sort(val)
-
-
-def data_root(root: str | None) -> Path:
-    """Return the folder or file of the data: what was given, else the environment's ``FER_DATA_DIR``.
-
-    Raises:
-        InputError: Neither is there.
-    """
-    given = root or os.environ.get("FER_DATA_DIR")
-    if not given:
-        msg = f"no folder was given for FER2013; {WAY_OUT}"
-        raise InputError(msg)
-    return Path(given).expanduser()
 
 
 # Download

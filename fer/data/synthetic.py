@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.data.base import PictureDataModule, Split
+from fer.data.base import numbered
+from fer.data.pictures import PictureDataModule, PictureSplit
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
 
@@ -473,14 +474,16 @@ class SyntheticFacesDataModule(PictureDataModule):
         """How the splits were made, in words."""
         return "drawn by code"
 
-    def load_splits(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, PictureSplit]:
         """Draw the splits, each from its own range of places in the seed's album."""
-        size, channels = self.image_size, self.channels
-        return {
-            name: Split(
-                *draw_faces(
-                    count, image_size=size, channels=channels, seed=self.seed, offset=place * _SPLIT_SPACING
-                )
+        splits = {}
+        for place, (name, count) in enumerate(self.counts.items()):
+            pictures, labels = draw_faces(
+                count,
+                image_size=self.image_size,
+                channels=self.channels,
+                seed=self.seed,
+                offset=place * _SPLIT_SPACING,
             )
-            for place, (name, count) in enumerate(self.counts.items())
-        }
+            splits[name] = PictureSplit(pictures=pictures, labels=labels, names=numbered(count))
+        return splits

@@ -7,12 +7,14 @@ nothing is said by colour alone.
 
 from fer.figures.confusion import confusion_figure
 from fer.figures.curves import curves_figure
+from fer.figures.folds import folds_figure
 from fer.figures.gradients import gradient_figure, gradient_histograms
 from fer.figures.pictures import picture_grid, predictions_figure
 
 __all__ = [
     "confusion_figure",
     "curves_figure",
+    "folds_figure",
     "gradient_figure",
     "gradient_histograms",
     "picture_grid",

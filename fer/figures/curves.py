@@ -26,7 +26,7 @@ from fer.figures.style import (
 LOSS = ("train/loss", "val/loss")
 ACCURACY = ("train/acc", "val/acc")
 
-LINES = {
+LINES: dict[str, dict[str, Any]] = {
     "train": {"color": BLUE, "linestyle": (0, (4, 1.5)), "linewidth": 1.3},
     "val": {"color": VERMILLION, "linestyle": "solid", "linewidth": 1.6},
 }
@@ -56,7 +56,7 @@ def curves_figure(history: Mapping[str, Sequence[float]], title: str = "") -> Fi
     Raises:
         ValueError: None of the columns has a value.
     """
-    curves = _curves(history)
+    curves = read_curves(history)
     rates = [key for key in curves if key == "lr" or key.startswith("lr-")]
     panels = [
         (name, keys, ratio)
@@ -98,7 +98,7 @@ def curves_figure(history: Mapping[str, Sequence[float]], title: str = "") -> Fi
     return figure
 
 
-def _curves(history: Mapping[str, Sequence[float]]) -> dict[str, Curve]:
+def read_curves(history: Mapping[str, Sequence[float]]) -> dict[str, Curve]:
     """Return the columns that have a finite value, without ``epoch``."""
     curves = {}
     for key, column in history.items():
@@ -117,9 +117,8 @@ def _curves(history: Mapping[str, Sequence[float]]) -> dict[str, Curve]:
 
 def _draw_line(axes: Axes, curve: Curve, split: str) -> None:
     """Draw a curve; a single epoch, which has no line, as a point."""
-    look: dict[str, Any] = LINES[split]
     marker = "o" if len(curve.values) == 1 else None
-    axes.plot(curve.epochs, curve.values, label=split, marker=marker, markersize=4, **look)
+    axes.plot(curve.epochs, curve.values, label=split, marker=marker, markersize=4, **LINES[split])
 
 
 def _draw_rates(axes: Axes, curves: Mapping[str, Curve]) -> None:

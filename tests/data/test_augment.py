@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fer.data.augment import Augment, augmentation, seed_augmentation
-from fer.data.base import Split
+from fer.data.base import numbered
+from fer.data.pictures import PictureSplit
 from fer.errors import InputError
 
 POLICIES = [name for name in get_args(Augment) if name != "none"]
@@ -125,7 +126,13 @@ def one_picture(tiny_data):
     class OnePicture(tiny_data):
         def load_splits(self):
             splits = super().load_splits()
-            return splits | {"train": Split(np.repeat(PICTURE[None], 28, axis=0), np.arange(28) % 7)}
+            return splits | {
+                "train": PictureSplit(
+                    pictures=np.repeat(PICTURE[None], 28, axis=0),
+                    labels=np.arange(28) % 7,
+                    names=numbered(28),
+                )
+            }
 
     return lambda **kwargs: OnePicture(image_size=48, augment="markou", normalise="half", **kwargs)
 

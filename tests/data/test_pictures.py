@@ -1,10 +1,19 @@
 """Pictures as batches: sizes, channels, normalisation, and which splits are augmented."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from fer.data.base import IMAGENET_MEAN, IMAGENET_STD, Split, channel_statistics, resize, to_channels
+from fer.data.pictures import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PictureSplit,
+    channel_statistics,
+    resize,
+    to_channels,
+)
 from fer.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -65,8 +74,14 @@ def test_pictures_of_one_value_can_be_normalised():
 
 
 def test_take_keeps_the_order_of_the_rows():
-    split = Split(np.arange(3, dtype=np.uint8).reshape(3, 1, 1), np.array([4, 5, 6])).take(np.array([2, 0]))
+    split = PictureSplit(
+        pictures=np.arange(3, dtype=np.uint8).reshape(3, 1, 1),
+        labels=np.array([4, 5, 6]),
+        names=np.array(["a", "b", "c"]),
+        groups={"clip": np.array(["x", "y", "z"])},
+    ).take(np.array([2, 0]))
     assert (split.pictures.ravel().tolist(), split.labels.tolist(), len(split)) == ([2, 0], [6, 4], 2)
+    assert (split.names.tolist(), split.groups["clip"].tolist()) == (["c", "a"], ["z", "x"])
 
 
 # Batches
@@ -170,7 +185,7 @@ def test_class_counts(tiny_data):
         pytest.param({"normalise": "imagenet"}, "three channels: set data.channels=3", id="ImageNet in grey"),
         pytest.param({"augment": "no"}, "data.augment is 'no'", id="augmentation"),
         pytest.param(
-            {"batch_size": 29}, "data.batch_size is 29, more than the 28 pictures", id="large batch"
+            {"batch_size": 29}, "data.batch_size is 29, more than the 28 patterns", id="large batch"
         ),
         pytest.param({"num_workers": -1}, "data.num_workers is -1", id="workers"),
         pytest.param({"normalise": "no"}, "data.normalise is 'no'", id="normalisation"),
@@ -184,3 +199,58 @@ def test_unusable_settings_are_named(settings, reason, tiny_data):
 
     with pytest.raises(InputError, match=reason):
         set_up()
+
+
+# What stands on two sides
+
+
+def _repeat(data, *, into, from_, rows):
+    """Put the first pictures of one split in the place of rows of another."""
+    load = data.load_splits
+
+    def with_repeats():
+        splits = load()
+        pictures = splits[into].pictures.copy()
+        pictures[rows] = splits[from_].pictures[: len(rows)]
+        return splits | {into: replace(splits[into], pictures=pictures)}
+
+    data.load_splits = with_repeats
+    return data
+
+
+@pytest.mark.parametrize("from_", ["train", "val"])
+def test_a_test_picture_that_was_seen_is_left_out_of_the_clean_rest(from_, tiny_data):
+    data = _repeat(tiny_data(), into="test", from_=from_, rows=[2, 5])
+    data.setup()
+    assert data.evaluated_names == ("train", "val", "test", "clean")
+    assert len(data.splits["test"]) == 14
+    assert data.splits["clean"].names.tolist() == [str(i) for i in range(14) if i not in (2, 5)]
+
+
+def test_where_nothing_was_seen_there_is_one_test(tiny_data):
+    data = tiny_data()
+    data.setup()
+    assert data.evaluated_names == ("train", "val", "test")
+
+
+@pytest.mark.parametrize("into", ["val", "test"])
+def test_clean_leaves_out_of_train_what_is_evaluated(into, tiny_data):
+    data = _repeat(tiny_data(clean=True), into=into, from_="train", rows=[9, 4])
+    data.setup()
+    assert data.splits["train"].names.tolist() == [str(i) for i in range(2, 28)]
+    assert len(data.splits[into]) == 14
+    assert "clean" not in data.evaluated_names
+
+
+# Descriptors
+
+
+def test_inputs_can_be_ten_features_of_the_picture(tiny_data):
+    data = tiny_data(size=24, descriptors=True, depth=3)
+    assert data.num_features == 10
+    data.setup()
+    inputs = torch.cat([inputs for inputs, _ in data.train_dataloader()])
+    assert inputs.shape == (28, 10)
+    torch.testing.assert_close(inputs.mean(0), torch.zeros(10), atol=1e-5, rtol=0)
+    val, labels = next(iter(data.val_dataloader()))
+    assert (val.shape, labels.tolist()) == ((7, 10), [0, 1, 2, 3, 4, 5, 6])

@@ -1,0 +1,258 @@
+"""The command ``fer crop``: crop the faces of pictures, and show what was done."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import chain, count
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+
+from fer.data.crops import (
+    BATCH_SIZE,
+    MAX_BAD_SHARE,
+    CropRecord,
+    Crops,
+    count_policies,
+    crop_pictures,
+    policy_table,
+    write_crops_csv,
+)
+from fer.data.faces import CropSettings, Detector, Fallback, Select
+from fer.data.reading import find_pictures, read_picture
+from fer.errors import InputError
+from fer.figures.crops import CropPanel, crops_figure
+from fer.files import atomic_write
+
+CONSOLE: Final = Console(highlight=False, soft_wrap=True)
+
+NUM_SHEET: Final = 48
+"""Pictures on the contact sheet."""
+
+SHEET_SIDE: Final = 480
+"""Longest side of a picture on the contact sheet, in pixels: more is not seen."""
+
+
+def crop(
+    src: Path,
+    dst: Path,
+    *,
+    detector: Detector = "mtcnn",
+    size: int = 224,
+    margin: float = 0.1,
+    align: bool = False,
+    select: Select = "largest",
+    fallback: Fallback = "centre",
+    max_bad: float = MAX_BAD_SHARE,
+    batch_size: int = BATCH_SIZE,
+) -> None:
+    """Crop the faces of pictures, and show what was done.
+
+    Writes each crop as PNG, under the folders and the name that its picture has below SRC; ``crops.csv``
+    with a row for each picture; and ``contact-sheet.png``, pictures without a face first. Crops are made
+    once: a second run takes them from the cache.
+
+    Args:
+        src: A picture, or a folder of pictures, at any depth below it.
+        dst: Folder to write to; made if missing.
+        detector: Who finds the faces: mtcnn, viola_jones, narayan (both), or none (the whole picture).
+        size: Side of a crop, in pixels.
+        margin: Added on every side of the face, as a share of the longer side of its box, 0 to 1.
+        align: Whether a crop is turned and scaled by MTCNN's landmarks: eyes level, at the same places.
+        select: Which of several faces: the largest, or the most central.
+        fallback: Without a face: mtcnn (after viola_jones), centre (the square in the middle), keep (the
+            whole picture), drop, or error.
+        max_bad: Part of the pictures that may be unusable before that is an error, 0 to 1; 0: none.
+        batch_size: Pictures that the detector is given at once; more suit a GPU.
+
+    Raises:
+        InputError: A setting, a folder, or too many pictures cannot be used.
+    """
+    settings = CropSettings(
+        detector=detector, size=size, margin=margin, align=align, select=select, fallback=fallback
+    )
+    if not 0 <= max_bad <= 1:
+        msg = f"--max_bad is {max_bad}: it must be 0 to 1, a share of the pictures"
+        raise InputError(msg)
+    if batch_size < 1:
+        msg = f"--batch_size is {batch_size}: it must be 1 or more"
+        raise InputError(msg)
+    src, dst = Path(src).expanduser(), Path(dst).expanduser()
+    paths, root = _sources(src)
+    _check_apart(src, dst)
+    crops = crop_pictures(paths, settings, batch_size=batch_size, max_bad_share=max_bad)
+    names = _crop_names([path.relative_to(root) for path in paths])
+    try:
+        _write_crops(dst, names, crops)
+        write_crops_csv(dst / "crops.csv", crops.records, root=root, names=names)
+        _write_sheet(dst / "contact-sheet.png", crops, root)
+    except OSError as e:
+        msg = f"{dst} cannot be written to ({e}); name another folder"
+        raise InputError(msg) from e
+    _say(crops, [_folder_name(path, root) for path in paths], dst)
+
+
+def _sources(src: Path) -> tuple[list[Path], Path]:
+    """Return the pictures that are meant, and the folder whose tree their crops repeat.
+
+    Raises:
+        InputError: There are none.
+    """
+    if src.is_file():
+        return [src], src.parent
+    if not src.exists():
+        msg = f"{src} does not exist: give a picture, or a folder of pictures"
+        raise InputError(msg)
+    if not (paths := find_pictures(src)):
+        msg = f"{src} holds no pictures: give a picture, or a folder of pictures"
+        raise InputError(msg)
+    return paths, src
+
+
+def _check_apart(src: Path, dst: Path) -> None:
+    """Refuse to write where pictures are read: crops would be cropped again, or replace their pictures.
+
+    Raises:
+        InputError: One folder is the other, or in the other; or ``dst`` is a file.
+    """
+    if dst.exists() and not dst.is_dir():
+        msg = f"{dst} is a file: name a folder to write the crops to"
+        raise InputError(msg)
+    source, target = src.resolve(), dst.resolve()
+    if src.is_file():
+        is_apart = target != source.parent
+    else:
+        is_apart = not (target.is_relative_to(source) or source.is_relative_to(target))
+    if not is_apart:
+        msg = f"{dst} and {src} are the same folder or one holds the other: name a folder apart from it"
+        raise InputError(msg)
+
+
+def _crop_names(paths: Sequence[Path]) -> list[str]:
+    """Return for each picture the name of its crop, no two the same.
+
+    >>> _crop_names([Path("happy/a.jpg"), Path("happy/a.tif"), Path("sad/a.jpg")])
+    ['happy/a.png', 'happy/a.tif.png', 'sad/a.png']
+    """
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        numbered = (path.with_name(f"{path.name}-{number}.png") for number in count(2))
+        candidates: Iterator[Path] = chain(
+            (path.with_suffix(".png"), path.with_name(f"{path.name}.png")), numbered
+        )
+        name = next(name for each in candidates if (name := each.as_posix()) not in taken)
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _write_crops(dst: Path, names: Sequence[str], crops: Crops) -> None:
+    """Write each crop, and remove what an earlier run wrote for a picture that now has none."""
+    pictures = iter(crops.pictures)
+    for name, record in zip(names, crops.records, strict=True):
+        if record.kept:
+            with atomic_write(dst / name) as file:
+                Image.fromarray(next(pictures)).save(file, "PNG")
+        else:
+            (dst / name).unlink(missing_ok=True)
+
+
+# What was done, to look at
+
+
+def _write_sheet(path: Path, crops: Crops, root: Path) -> None:
+    """Draw the contact sheet, unless there is no picture to show."""
+    records = crops.records
+    rows = np.cumsum(crops.kept) - 1
+    shown = _choose(records, NUM_SHEET)
+    if not shown:
+        path.unlink(missing_ok=True)
+        return
+    panels = [
+        _panel(records[index], crops.pictures[rows[index]] if records[index].kept else None, root)
+        for index in shown
+    ]
+    num_usable = sum(record.policy != "bad" for record in records)
+    some = f"{len(shown)} of " if len(shown) < num_usable else ""
+    num_faceless = sum(_is_faceless(record) for record in records)
+    title = f"{some}{num_usable:,} pictures, {num_faceless:,} without a face"
+    with atomic_write(path) as file, warnings.catch_warnings():
+        # A name may have letters that the font lacks: they are shown as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        crops_figure(panels, title).savefig(file, format="png")
+
+
+def _choose(records: Sequence[CropRecord], num: int) -> list[int]:
+    """Return the indices of pictures for the sheet: half without a face, if there are so many, half with one.
+
+    Both are taken evenly from all there are, so that all classes are seen.
+    """
+    faceless = [index for index, record in enumerate(records) if _is_faceless(record)]
+    others = [
+        index for index, record in enumerate(records) if record.policy != "bad" and not _is_faceless(record)
+    ]
+    num_faceless = min(len(faceless), max(num // 2, num - len(others)))
+    return _spread(faceless, num_faceless) + _spread(others, num - num_faceless)
+
+
+def _spread(indices: Sequence[int], num: int) -> list[int]:
+    """Return some of the indices, evenly spread; all if there are not more.
+
+    >>> _spread([0, 1, 2, 3, 4, 5], 3)
+    [0, 2, 4]
+    """
+    num = min(num, len(indices))
+    return [indices[place * len(indices) // num] for place in range(num)]
+
+
+def _is_faceless(record: CropRecord) -> bool:
+    return record.face is None and record.policy not in ("bad", "none")
+
+
+def _panel(record: CropRecord, picture: NDArray[np.uint8] | None, root: Path) -> CropPanel:
+    """Return what the sheet shows of a picture, made smaller."""
+    source = read_picture(record.path)
+    scale = min(1.0, SHEET_SIDE / max(source.shape[:2]))
+    height, width = (max(1, round(scale * side)) for side in source.shape[:2])
+    small = np.asarray(cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    name = _printable(record.path.relative_to(root))
+    if record.face is None:
+        is_whole = record.policy == "none"
+        policy = "whole picture" if is_whole else f"no face: {record.policy}"
+        return CropPanel(small, picture, policy, name, (0, 0, width, height) if is_whole else None)
+    left, top, right, bottom = (scale * value for value in record.face.box)
+    landmarks = [(scale * x, scale * y) for x, y in record.face.landmarks or ()]
+    probability = record.face.probability
+    policy = record.policy if np.isnan(probability) else f"{record.policy} {probability:.2f}"
+    return CropPanel(small, picture, policy, name, (left, top, right, bottom), landmarks)
+
+
+def _say(crops: Crops, class_names: Sequence[str], dst: Path) -> None:
+    """Print the table of policies, the bad pictures, and what is where."""
+    CONSOLE.print(policy_table(count_policies(crops.records, class_names)))
+    num_faceless = sum(map(_is_faceless, crops.records))
+    CONSOLE.print(f"no face      {num_faceless:,} of {len(crops.records):,} pictures")
+    for record in crops.records:
+        if record.policy == "bad":
+            CONSOLE.print(f"bad          {_printable(record.path)}: {record.reason}", markup=False)
+    for what, path in (
+        ("crops", dst),
+        ("table", dst / "crops.csv"),
+        ("look at it", dst / "contact-sheet.png"),
+    ):
+        CONSOLE.print(f"{what:<12} {_printable(path)}", markup=False)
+
+
+def _folder_name(path: Path, root: Path) -> str:
+    """Return the name of a picture's class: its folder, as seen from the root."""
+    return root.name if path.parent == root else _printable(path.parent.relative_to(root))
+
+
+def _printable(path: Path) -> str:
+    """Return a path without the bytes that are no text: a file's name need not be UTF-8."""
+    return path.as_posix().encode(errors="backslashreplace").decode()

@@ -1,0 +1,473 @@
+"""What stands twice in a data set and on which sides of its splits, and what is blank, missing or odd."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fer.data.features import FeatureSplit, far_outliers
+from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
+
+if TYPE_CHECKING:
+    from fer.data.pictures import PictureSplit
+
+NEAR_DISTANCE: Final = 10
+"""Bits of 64 in which the perceptual hashes of near duplicates differ, at most.
+
+Alone it is far too wide: most pairs of FER2013 at this distance are two faces that look alike.
+"""
+
+NEAR_CORRELATION: Final = 0.95
+"""Correlation of the thumbnails of near duplicates, at least.
+
+Of 60 pairs of FER2013 looked at with distances up to 6 and correlations of .95 to .97, and of 60 with
+distances of 8 to 12 and .95 or more, every one was of one photo: another crop or contrast, a watermark.
+Below it there are still many such pairs, but also pairs of two people: 4 of 60 at .90 to .93.
+"""
+
+THUMBNAIL_SIDE: Final = 16
+"""Height and width of the pictures that are correlated, in pixels."""
+
+BLOCK: Final = 16
+"""Hashes compared with all others at once: so few that the table of their distances stays in the cache."""
+
+PAIRS_AT_ONCE: Final = 1 << 16
+"""Pairs correlated at once, which take 128 MB."""
+
+LEARNT_FROM: Final = ("train", "val")
+"""The splits that a test should share nothing with."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One pattern.
+
+    Attributes:
+        split: Name of its split.
+        row: In its split, from 0.
+        name: What it is called in its source.
+        label: Name of its expression.
+    """
+
+    split: str
+    row: int
+    name: str
+    label: str
+
+
+Members = tuple[Member, ...]
+"""Patterns that belong together, in the order of their splits."""
+
+
+def is_conflicting(members: Members) -> bool:
+    """Return whether the patterns have more than one label."""
+    return len({member.label for member in members}) > 1
+
+
+def is_straddling(members: Members) -> bool:
+    """Return whether the patterns stand in more than one split."""
+    return len({member.split for member in members}) > 1
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many patterns of a split have company in others.
+
+    Attributes:
+        split: The split.
+        others: The others, taken together.
+        identical: Patterns that stand identical in the others.
+        alike: Patterns that stand identical or as a near duplicate in the others.
+        grouped: For each kind of group, patterns whose group has patterns in the others.
+    """
+
+    split: str
+    others: tuple[str, ...]
+    identical: int
+    alike: int
+    grouped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What one kind of group is like.
+
+    Attributes:
+        kind: Such as ``clip``.
+        groups: Number of groups.
+        shared: Groups of two patterns or more.
+        patterns: Patterns in these.
+        conflicting: Groups with more than one label.
+        straddling: Groups in more than one split.
+    """
+
+    kind: str
+    groups: int
+    shared: int
+    patterns: int
+    conflicting: int
+    straddling: int
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a row of features; None where it is missing."""
+
+    member: Member
+    column: int
+    value: float | None
+
+
+@dataclass(frozen=True)
+class FeatureFindings:
+    """What is odd among features.
+
+    Attributes:
+        missing: Values that are missing.
+        constant: Columns whose values are all the same, or all missing.
+        outliers: Values far outside of their column; see :func:`fer.data.features.far_outliers`.
+    """
+
+    missing: tuple[Value, ...]
+    constant: tuple[int, ...]
+    outliers: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What an audit found.
+
+    Attributes:
+        class_counts: For each split the patterns of each expression, shape (7,).
+        blank: Pictures of one colour.
+        identical: Groups of patterns that are the same in every pixel (or feature).
+        near: Groups of pictures that are the same photo, or nearly so, and not all identical. One is linked
+            to the next: its first and its last may differ more.
+        overlaps: Val against train; each test against train, val, and both together.
+        groupings: What the data's kinds of groups are like.
+        features: None for pictures.
+    """
+
+    class_counts: dict[str, tuple[int, ...]]
+    blank: Members
+    identical: tuple[Members, ...]
+    near: tuple[Members, ...]
+    overlaps: tuple[Overlap, ...]
+    groupings: tuple[Grouping, ...]
+    features: FeatureFindings | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all findings and their counts, of what JSON can hold."""
+        duplicates = {"identical": self.identical, "near": self.near}
+        counts = {kind: _duplicate_counts(groups) for kind, groups in duplicates.items()}
+        return {"counts": {"blank": len(self.blank), **counts}, **asdict(self)}
+
+    def table(self) -> str:
+        """Return the counts as aligned text, one block for each question."""
+        blocks = [self._balance(), self._duplicates()]
+        if self.overlaps:
+            blocks.append(self._overlaps())
+        if self.groupings:
+            blocks.append(self._groupings())
+        if self.features is not None:
+            blocks.append(self._features(self.features))
+        return "\n\n".join(map(_aligned, blocks))
+
+    def _balance(self) -> list[list[str]]:
+        rows = [["split", *EXPRESSIONS, "all", "blank"]]
+        for name, counts in self.class_counts.items():
+            num_blank = sum(member.split == name for member in self.blank)
+            rows.append([name, *(f"{count:,}" for count in (*counts, sum(counts), num_blank))])
+        return rows
+
+    def _duplicates(self) -> list[list[str]]:
+        rows = [["duplicates", "groups", "patterns", "surplus", "in 2+ splits", "with 2+ labels"]]
+        for name, groups in (("identical", self.identical), ("near", self.near)):
+            rows.append([name, *(f"{count:,}" for count in _duplicate_counts(groups).values())])
+        return rows
+
+    def _overlaps(self) -> list[list[str]]:
+        kinds = [grouping.kind for grouping in self.groupings]
+        rows = [["patterns of", "that stand in", "identical", "or near", *(f"by {kind}" for kind in kinds)]]
+        for overlap in self.overlaps:
+            total = sum(self.class_counts[overlap.split])
+            found = (overlap.identical, overlap.alike, *(overlap.grouped[kind] for kind in kinds))
+            shares = (f"{count:,} ({count / max(total, 1):.1%})" for count in found)
+            rows.append([overlap.split, " or ".join(overlap.others), *shares])
+        return rows
+
+    def _groupings(self) -> list[list[str]]:
+        rows = [["groups by", "groups", "of 2+ patterns", "patterns there", "with 2+ labels", "in 2+ splits"]]
+        for grouping in self.groupings:
+            kind, *counts = asdict(grouping).values()
+            rows.append([kind, *(f"{count:,}" for count in counts)])
+        return rows
+
+    def _features(self, features: FeatureFindings) -> list[list[str]]:
+        rows = [["features", "values", "patterns", "columns"]]
+        for name, values in (("missing", features.missing), ("outliers", features.outliers)):
+            num_patterns = len({value.member for value in values})
+            num_columns = len({value.column for value in values})
+            rows.append([name, *(f"{count:,}" for count in (len(values), num_patterns, num_columns))])
+        rows.append(["constant", "", "", f"{len(features.constant):,}"])
+        return rows
+
+
+def audit(splits: "Mapping[str, PictureSplit | FeatureSplit]") -> AuditReport:
+    """Look for what makes the word of a split worth less.
+
+    Identical means every pixel, or every feature. Near duplicates, of pictures alone, have perceptual
+    hashes within :data:`NEAR_DISTANCE` bits and thumbnails that correlate by :data:`NEAR_CORRELATION`.
+    Memory is bounded but for the pairs that are found.
+
+    Args:
+        splits: By their names; the comparisons across splits are those of :class:`AuditReport`.
+
+    Returns:
+        All findings.
+
+    Source of the hash: Krawetz, "Looks Like It", The Hacker Factor Blog, 2011, as imagehash has it.
+    """
+    members = [
+        Member(name, row, str(split.names[row]), EXPRESSIONS[split.labels[row]])
+        for name, split in splits.items()
+        for row in range(len(split))
+    ]
+    tables = [split.features for split in splits.values() if isinstance(split, FeatureSplit)]
+    pictures = [
+        picture
+        for split in splits.values()
+        if not isinstance(split, FeatureSplit)
+        for picture in split.pictures
+    ]
+    patterns = pictures or [row for table in tables for row in table]
+
+    distinct = _number([_digest(pattern) for pattern in patterns])
+    firsts = np.unique(distinct, return_index=True)[1]
+    blank = np.array([bool((picture == picture[0, 0]).all()) for picture in pictures], np.bool_)
+    pairs = np.zeros((2, 0), np.intp)
+    if pictures:
+        shown = np.flatnonzero(~blank[firsts])
+        pairs = shown[near_pairs([pictures[first] for first in firsts[shown]])]
+
+    where = np.repeat(np.array(list(splits), np.str_), [len(split) for split in splits.values()])
+    kinds = sorted({kind for split in splits.values() for kind in split.groups})
+    groups = {
+        kind: _number([str(group) for split in splits.values() for group in split.groups[kind]])
+        for kind in kinds
+    }
+    shared = {kind: list(_gather(members, numbers)) for kind, numbers in groups.items()}
+    return AuditReport(
+        class_counts={
+            name: tuple(np.bincount(split.labels, minlength=NUM_EXPRESSIONS).tolist())
+            for name, split in splits.items()
+        },
+        blank=tuple(members[index] for index in np.flatnonzero(blank)),
+        identical=tuple(_gather(members, distinct)),
+        # Identical pictures alone are no near duplicates: their group holds one picture, many times.
+        near=tuple(_gather(members, _components(pairs, len(firsts))[distinct], among=distinct)),
+        overlaps=tuple(
+            _overlap(where, split, others, distinct, pairs, groups) for split, others in _opponents(splits)
+        ),
+        groupings=tuple(_grouping(kind, shared[kind], groups[kind]) for kind in kinds),
+        features=_feature_findings(members, np.concatenate(tables)) if tables else None,
+    )
+
+
+def seen_in(pictures: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]]) -> NDArray[np.bool_]:
+    """Tell which pictures stand pixel-identical among others.
+
+    Args:
+        pictures: uint8, shape (N, H, W) or (N, H, W, 3).
+        others: Arrays of pictures, of any number and size each.
+
+    Returns:
+        bool, shape (N,).
+    """
+    seen = {_digest(picture) for group in others for picture in group}
+    return np.array([_digest(picture) in seen for picture in pictures], np.bool_)
+
+
+def near_pairs(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp]:
+    """Return the pairs of pictures that are nearly the same; see :func:`audit`.
+
+    Args:
+        pictures: N pictures of any size, uint8, shape (H, W) or (H, W, 3), that differ from each other.
+
+    Returns:
+        For each pair the numbers of its two pictures, the lower first, shape (2, P).
+    """
+    hashes, thumbnails = _hashes_and_thumbnails(pictures)
+    candidates = list(_close_hashes(hashes))
+    firsts, seconds = np.concatenate(candidates, axis=1) if candidates else np.zeros((2, 0), np.intp)
+    correlation = np.zeros(len(firsts), np.float32)
+    for start in range(0, len(firsts), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        correlation[part] = np.einsum("pt,pt->p", thumbnails[firsts[part]], thumbnails[seconds[part]])
+    return np.stack((firsts, seconds))[:, correlation >= NEAR_CORRELATION]
+
+
+def _hashes_and_thumbnails(
+    pictures: Sequence[NDArray[np.uint8]],
+) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+    """Return perceptual hashes, shape (N,), and thumbnails of mean 0 and norm 1, shape (N, T)."""
+    hashes = np.zeros(len(pictures), np.uint64)
+    thumbnails = np.zeros((len(pictures), THUMBNAIL_SIDE**2), np.float32)
+    for index, picture in enumerate(pictures):
+        image = Image.fromarray(picture).convert("L")
+        bits: NDArray[np.bool_] = imagehash.phash(image).hash
+        hashes[index] = np.packbits(bits).view(np.uint64)[0]
+        thumbnail = image.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+        thumbnails[index] = np.asarray(thumbnail, np.float32).ravel()
+    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
+    thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
+    return hashes, thumbnails
+
+
+def _close_hashes(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.intp]]:
+    """Yield pairs of hashes within the distance, by blocks, shape (2, P)."""
+    for start in range(0, len(hashes), BLOCK):
+        distances = np.bitwise_count(hashes[start : start + BLOCK, np.newaxis] ^ hashes[start:])
+        firsts, seconds = np.divmod(np.flatnonzero(distances <= NEAR_DISTANCE), len(hashes) - start)
+        is_pair = firsts < seconds
+        yield start + np.stack((firsts[is_pair], seconds[is_pair]))
+
+
+def _digest(pattern: NDArray[Any]) -> bytes:
+    """Return what two patterns have in common if their sizes and values are the same, and else never."""
+    size = str(pattern.shape).encode()
+    return hashlib.blake2b(pattern.tobytes(), digest_size=16, salt=size[:16]).digest()
+
+
+def _number(keys: Sequence[bytes] | Sequence[str]) -> NDArray[np.intp]:
+    """Return a number for each key, from 0 in order of appearance, the same for the same key."""
+    numbers: dict[bytes | str, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
+
+
+def _components(pairs: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Return for each of ``count`` nodes the lowest node that it is linked to, through others or not."""
+    lowest = np.arange(count)
+    while True:
+        linked = lowest.copy()
+        np.minimum.at(linked, pairs[0], lowest[pairs[1]])
+        np.minimum.at(linked, pairs[1], lowest[pairs[0]])
+        if (linked == lowest).all():
+            return lowest
+        lowest = linked
+
+
+def _gather(
+    members: Sequence[Member], groups: NDArray[np.intp], *, among: NDArray[np.intp] | None = None
+) -> Iterator[Members]:
+    """Yield the groups of two or more.
+
+    Args:
+        members: All patterns.
+        groups: The group of each.
+        among: What there must be two of in a group; None: patterns.
+    """
+    order = np.argsort(groups, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+        if len(rows if among is None else set(among[rows].tolist())) > 1:
+            yield tuple(members[row] for row in rows)
+
+
+def _opponents(splits: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each split with the splits that it should share nothing with, one by one and together."""
+    learnt: tuple[str, ...] = ()
+    for name in splits:
+        yield from ((name, (other,)) for other in learnt)
+        if len(learnt) > 1:
+            yield name, learnt
+        if name in LEARNT_FROM:
+            learnt += (name,)
+
+
+def _overlap(
+    where: NDArray[np.str_],
+    split: str,
+    others: tuple[str, ...],
+    distinct: NDArray[np.intp],
+    pairs: NDArray[np.intp],
+    groups: Mapping[str, NDArray[np.intp]],
+) -> Overlap:
+    """Count the patterns of a split that have company in others."""
+    here, there = where == split, np.isin(where, others)
+    identical = np.isin(distinct[here], distinct[there])
+    is_there = np.zeros(distinct.max(initial=-1) + 1, np.bool_)
+    is_there[distinct[there]] = True
+    is_near = is_there.copy()
+    is_near[pairs[0, is_there[pairs[1]]]] = True
+    is_near[pairs[1, is_there[pairs[0]]]] = True
+    return Overlap(
+        split=split,
+        others=others,
+        identical=int(identical.sum()),
+        alike=int(is_near[distinct[here]].sum()),
+        grouped={kind: int(np.isin(group[here], group[there]).sum()) for kind, group in groups.items()},
+    )
+
+
+def _grouping(kind: str, shared: Sequence[Members], groups: NDArray[np.intp]) -> Grouping:
+    """Count what is to be known of one kind of group."""
+    return Grouping(
+        kind=kind,
+        groups=len(np.unique(groups)),
+        shared=len(shared),
+        patterns=sum(map(len, shared)),
+        conflicting=sum(map(is_conflicting, shared)),
+        straddling=sum(map(is_straddling, shared)),
+    )
+
+
+def _feature_findings(members: Sequence[Member], features: NDArray[np.float64]) -> FeatureFindings:
+    """Return what is odd among the features (N, F) of N patterns."""
+    missing = np.isnan(features)
+    known = np.where(missing.all(axis=0), 0.0, features)
+    constant = np.nanmin(known, axis=0) == np.nanmax(known, axis=0)
+
+    def values(found: NDArray[np.bool_]) -> tuple[Value, ...]:
+        return tuple(
+            Value(members[row], column, None if missing[row, column] else float(features[row, column]))
+            for row, column in np.argwhere(found).tolist()
+        )
+
+    return FeatureFindings(
+        missing=values(missing),
+        constant=tuple(np.flatnonzero(constant).tolist()),
+        outliers=values(far_outliers(known)),
+    )
+
+
+def _duplicate_counts(groups: Sequence[Members]) -> dict[str, int]:
+    num_patterns = sum(map(len, groups))
+    return {
+        "groups": len(groups),
+        "patterns": num_patterns,
+        "surplus": num_patterns - len(groups),
+        "straddling": sum(map(is_straddling, groups)),
+        "conflicting": sum(map(is_conflicting, groups)),
+    }
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as text, words to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    words = [
+        number == 0 or not any(character.isdigit() for cell in column[1:] for character in cell)
+        for number, column in enumerate(zip(*rows, strict=True))
+    ]
+    lines = []
+    for row in rows:
+        cells = (
+            cell.ljust(width) if is_word else cell.rjust(width)
+            for cell, width, is_word in zip(row, widths, words, strict=True)
+        )
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,427 @@
+"""Crops of many picture files: each made once, kept in the cache, and accounted for."""
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import math
+import zipfile
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from fer.data.cache import cache_dir
+from fer.data.faces import Crop, CropSettings, Face, FaceCropper, Policy
+from fer.data.reading import BadPictureError, digest_picture, picture_shape, read_picture
+from fer.errors import InputError
+from fer.files import atomic_write
+
+log = logging.getLogger("fer.data")
+
+CACHE_FORMAT: Final = 1
+"""Raised when crops are made in another way, so that older cache files are not met."""
+
+BATCH_SIZE: Final = 16
+"""Pictures that a detector is given at once."""
+
+BATCH_PIXELS: Final = 16_000_000
+"""Pixels that a detector is given at once, unless one picture has more: MTCNN takes about a
+gigabyte for them."""
+
+MAX_BAD_SHARE: Final = 0.05
+"""Part of the pictures that may be unusable before something else must be wrong."""
+
+NUM_NAMED: Final = 5
+"""Pictures that a message names before it counts the rest."""
+
+LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+
+@dataclass(frozen=True)
+class CropRecord:
+    """What became of one picture file.
+
+    Attributes:
+        path: The file.
+        policy: What was done; ``bad`` where the file cannot be used.
+        face: The face that was cropped; None where there is none.
+        reason: Why it is bad; empty where it is not.
+    """
+
+    path: Path
+    policy: Policy | Literal["bad"]
+    face: Face | None = None
+    reason: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is a crop."""
+        return self.policy not in ("bad", "drop", "error")
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """Crops of N picture files, M of which were kept.
+
+    Attributes:
+        pictures: Of the files that were kept, in their order, RGB, uint8, shape ``(M, size, size, 3)``.
+        records: One for each file, N of them, in the order they were given.
+    """
+
+    pictures: NDArray[np.uint8]
+    records: tuple[CropRecord, ...]
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which of the files are in :attr:`pictures`, shape ``(N,)``: ``labels[crops.kept]``."""
+        return np.array([record.kept for record in self.records], np.bool_)
+
+
+def crop_pictures(
+    paths: Sequence[Path],
+    settings: CropSettings,
+    *,
+    cache: Path | None = None,
+    batch_size: int = BATCH_SIZE,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> Crops:
+    """Crop the face of each picture file, in batches of pictures of one size.
+
+    What is made is kept in the cache, one file for each source, under a name that follows from the
+    source's bytes and the settings: wherever the source is moved it is found again. A batch is kept as soon
+    as it is made, so that a run that was killed goes on where it was, and processes that run at once
+    take over each other's work.
+
+    Files that cannot be used are logged and left out.
+
+    Args:
+        paths: The files.
+        settings: How faces are found and cropped.
+        cache: Folder of the cache; :func:`fer.data.cache.cache_dir` by default.
+        batch_size: Pictures that the detector is given at once, 1 or more; fewer where they are large.
+        max_bad_share: Part of the files that may be unusable, 0 to 1; 0: none.
+
+    Returns:
+        The crops, and a record for each file.
+
+    Raises:
+        InputError: More files than that are unusable, or the settings' fallback is ``error`` and a
+            picture has no face.
+    """
+    folder = (cache or cache_dir()) / "crops"
+    maker = _Maker(settings, folder)
+    keys: list[str] = []
+    outcomes: dict[str, Crop | BadPictureError] = {}
+    missing: defaultdict[tuple[int, int], dict[str, Path]] = defaultdict(dict)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Faces", total=len(paths))
+        for path in paths:
+            try:
+                key = _key(path, settings)
+                if key not in outcomes and (crop := _load(maker.kept(key), settings)) is not None:
+                    outcomes[key] = crop
+                if key not in outcomes:
+                    missing[picture_shape(path)].setdefault(key, path)
+            except BadPictureError as e:
+                key = str(path)
+                outcomes[key] = e
+            keys.append(key)
+            progress.advance(task, key in outcomes)
+        num_waiting = Counter(keys)
+        for batch in _batches(missing, batch_size):
+            outcomes |= maker.make(batch)
+            progress.advance(task, sum(num_waiting[key] for key in batch))
+    records = tuple(_record(path, outcomes[key]) for path, key in zip(paths, keys, strict=True))
+    _report(records, max_bad_share)
+    crops = [outcome for key in keys if isinstance(outcome := outcomes[key], Crop)]
+    pictures = [crop.picture for crop in crops if crop.picture is not None]
+    none = np.empty((0, settings.size, settings.size, 3), np.uint8)
+    return Crops(np.stack(pictures) if pictures else none, records)
+
+
+def _record(path: Path, outcome: Crop | BadPictureError) -> CropRecord:
+    if isinstance(outcome, Crop):
+        return CropRecord(path, outcome.policy, outcome.face)
+    return CropRecord(path, "bad", reason=outcome.reason)
+
+
+def _report(records: Sequence[CropRecord], max_bad_share: float) -> None:
+    """Log what was done, and refuse it where too many files are bad or a face was a condition.
+
+    Raises:
+        InputError: As :func:`crop_pictures` has it.
+    """
+    bad = [f"{record.path}: {record.reason}" for record in records if record.policy == "bad"]
+    if len(bad) > max_bad_share * len(records):
+        msg = (
+            f"{len(bad)} of {len(records)} pictures cannot be used, more than {max_bad_share:.0%}: "
+            f"{_name_some(bad)}; replace or remove them"
+        )
+        raise InputError(msg)
+    if bad:
+        log.warning("%d of %d pictures cannot be used: %s", len(bad), len(records), _name_some(bad))
+    if faceless := [str(record.path) for record in records if record.policy == "error"]:
+        msg = (
+            f"no face is found in {len(faceless)} of {len(records)} pictures: {_name_some(faceless)}; "
+            "take another detector, or another data.crop_fallback (fer crop: --fallback) than error"
+        )
+        raise InputError(msg)
+    counts = Counter(record.policy for record in records)
+    written = ", ".join(f"{policy} {count:,}" for policy, count in counts.most_common())
+    if counts.keys() != {"none"}:  # nobody was asked to look
+        log.info("crops of %s pictures: %s", f"{len(records):,}", written or "none")
+
+
+def _name_some(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are.
+
+    >>> _name_some(["a", "b", "c", "d", "e", "f", "g"])
+    'a; b; c; d; e; and 2 more'
+    """
+    more = len(names) - NUM_NAMED
+    return "; ".join([*names[:NUM_NAMED], *([f"and {more} more"] if more > 0 else [])])
+
+
+# Making
+
+
+def _batches(
+    missing: Mapping[tuple[int, int], Mapping[str, Path]], batch_size: int
+) -> Iterator[dict[str, Path]]:
+    """Yield what is missing in batches of one size that are not too large."""
+    for (height, width), paths in missing.items():
+        size = max(1, min(batch_size, BATCH_PIXELS // (height * width)))
+        waiting = iter(paths.items())
+        while batch := dict(islice(waiting, size)):
+            yield batch
+
+
+class _Maker:
+    """Makes crops in batches and keeps them in the cache.
+
+    Args:
+        settings: How.
+        folder: Of the cache.
+    """
+
+    def __init__(self, settings: CropSettings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.is_writable = True
+
+    @cached_property
+    def cropper(self) -> FaceCropper:
+        """Made for the first batch: what is in the cache needs no detector."""
+        return FaceCropper(self.settings)
+
+    def kept(self, key: str) -> Path:
+        """Return where the cache keeps a crop."""
+        return self.folder / f"{key}.npz"
+
+    def make(self, paths: Mapping[str, Path]) -> dict[str, Crop | BadPictureError]:
+        """Return the crop of each source, or why there is none.
+
+        Args:
+            paths: Sources of one size, by key.
+        """
+        outcomes: dict[str, Crop | BadPictureError] = {}
+        pictures: dict[str, NDArray[np.uint8]] = {}
+        for key, path in paths.items():
+            # Another process may have made it by now.
+            if (crop := _load(self.kept(key), self.settings)) is not None:
+                outcomes[key] = crop
+                continue
+            try:
+                pictures[key] = read_picture(path)
+            except BadPictureError as e:
+                outcomes[key] = e
+        crops = self._crop(list(pictures.values()))
+        for key, crop_or_reason in zip(pictures, crops, strict=True):
+            if isinstance(crop_or_reason, str):
+                outcomes[key] = BadPictureError(paths[key], crop_or_reason)
+            else:
+                outcomes[key] = crop_or_reason
+                self._store(crop_or_reason, self.kept(key))
+        return outcomes
+
+    def _crop(self, pictures: list[NDArray[np.uint8]]) -> list[Crop | str]:
+        """Return the crop of each picture, or the reason why the detector fails on it."""
+        import cv2
+
+        if not pictures:
+            return []
+        try:
+            return list(self.cropper.crop(np.stack(pictures)))
+        # What is raised where the memory does not last, and by facenet-pytorch where MTCNN's first stage
+        # puts a face wholly beside the picture.
+        except (RuntimeError, IndexError, MemoryError, cv2.error) as e:
+            if len(pictures) == 1:
+                return [f"the detector fails on it ({e})"]
+            half = len(pictures) // 2
+            return self._crop(pictures[:half]) + self._crop(pictures[half:])
+
+    def _store(self, crop: Crop, path: Path) -> None:
+        if not self.is_writable:
+            return
+        try:
+            with atomic_write(path) as file:
+                _write(file, crop)
+        except OSError as e:
+            self.is_writable = False
+            log.warning(
+                "faces are looked for anew in every run, as the cache cannot be written (%s); "
+                "name a folder that can with FER_CACHE_DIR",
+                e,
+            )
+
+
+# Cache
+
+
+def _key(path: Path, settings: CropSettings) -> str:
+    """Return the name of a source's crop, which follows from its bytes and the settings."""
+    digest = hashlib.blake2b(digest_picture(path), digest_size=16)
+    digest.update(json.dumps([CACHE_FORMAT, asdict(settings)], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _write(file: BinaryIO, crop: Crop) -> None:
+    """Write a crop as arrays; what it lacks has no rows."""
+    face = crop.face
+    np.savez(
+        file,
+        policy=np.array(crop.policy),
+        pictures=np.empty((0, 0, 0, 3), np.uint8) if crop.picture is None else crop.picture[np.newaxis],
+        faces=np.empty((0, 5)) if face is None else np.array([[*face.box, face.probability]]),
+        landmarks=np.array(face.landmarks if face is not None and face.landmarks else np.empty((0, 2))),
+    )
+
+
+def _read(arrays: Mapping[str, NDArray[Any]], size: int) -> Crop:
+    """Return the crop that :func:`_write` wrote.
+
+    Raises:
+        KeyError: An array is missing.
+        ValueError: The arrays are no crop of that size.
+    """
+    policy, pictures, faces = arrays["policy"].item(), arrays["pictures"], arrays["faces"]
+    points = tuple((float(x), float(y)) for x, y in arrays["landmarks"])
+    num_pictures = 0 if policy in ("drop", "error") else 1
+    is_sound = policy in get_args(Policy) and len(pictures) == num_pictures and pictures.dtype == np.uint8
+    if not is_sound or (num_pictures and pictures.shape[1:] != (size, size, 3)):
+        msg = f"no crop of {size}x{size} pixels"
+        raise ValueError(msg)
+    face = None
+    if len(faces):
+        left, top, right, bottom, probability = map(float, faces[0])
+        face = Face((left, top, right, bottom), probability, points or None)
+    return Crop(policy, pictures[0] if num_pictures else None, face)
+
+
+def _load(path: Path, settings: CropSettings) -> Crop | None:
+    """Return the crop of a cache file, or None if there is none or it is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return _read(arrays, settings.size)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error, zipfile.BadZipFile) as e:
+        log.warning("the cache file %s cannot be read and is made again (%s)", path, e)
+        return None
+
+
+# Accounts
+
+
+def write_crops_csv(
+    path: Path, records: Sequence[CropRecord], *, root: Path | None = None, names: Sequence[str] = ()
+) -> None:
+    """Write one row for each picture file: what was done, and where the face is in it, in pixels.
+
+    Args:
+        path: The CSV file; it is there whole or not at all. Where a file has no face, cells are empty.
+        records: What became of the files.
+        root: Folder that the files' paths are written relative to; left out, they are written as they are.
+        names: For each file the name of its crop, for a column of its own; left out, there is none.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    points = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
+    columns = ["path", "policy", "reason", "probability", "left", "top", "right", "bottom", *points]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([*columns, "crop"] if names else columns)
+    for index, record in enumerate(records):
+        source = record.path if root is None else record.path.relative_to(root)
+        row = [source.as_posix(), record.policy, record.reason, *_face_cells(record.face)]
+        writer.writerow([*row, names[index] if record.kept else ""] if names else row)
+    with atomic_write(path) as file:
+        # A file's name need not be UTF-8.
+        file.write(text.getvalue().encode(errors="surrogateescape"))
+
+
+def _face_cells(face: Face | None) -> list[str]:
+    """Return probability, box and landmarks as text, empty where there is none."""
+    if face is None:
+        return [""] * (5 + 2 * len(LANDMARKS))
+    probability = "" if math.isnan(face.probability) else f"{face.probability:.4f}"
+    points = [f"{value:.2f}" for point in face.landmarks or () for value in point]
+    return [
+        probability,
+        *(f"{value:.2f}" for value in face.box),
+        *(points or [""] * 2 * len(LANDMARKS)),
+    ]
+
+
+def count_policies(records: Sequence[CropRecord], class_names: Sequence[str]) -> dict[str, Counter[str]]:
+    """Count for each class what was done.
+
+    Args:
+        records: What became of N files.
+        class_names: Class of each, N of them.
+
+    Returns:
+        For each class, in the order of their names, how many files met each policy.
+    """
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for record, name in zip(records, class_names, strict=True):
+        counts[name][record.policy] += 1
+    return dict(sorted(counts.items()))
+
+
+def policy_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    """Lay out what :func:`count_policies` counted, for rich to print, with a row of sums.
+
+    Args:
+        counts: For each class how many files met each policy.
+    """
+    order = (*get_args(Policy), "bad")
+    totals: Counter[str] = Counter()
+    for of_class in counts.values():
+        totals.update(of_class)
+    policies = [policy for policy in order if totals[policy]]
+    table = Table("class", box=box.SIMPLE, show_footer=len(counts) > 1)
+    table.columns[0].footer = "all"
+    for policy in policies:
+        table.add_column(policy, footer=f"{totals[policy]:,}", justify="right")
+    table.add_column("pictures", footer=f"{totals.total():,}", justify="right")
+    for name, of_class in counts.items():
+        cells = [f"{of_class.get(policy, 0):,}" for policy in policies]
+        table.add_row(Text(name), *cells, f"{sum(of_class.values()):,}")
+    return table

@@ -1,0 +1,251 @@
+"""Pictures in one folder for each expression: RAF-DB, CK+, KDEF, one's own."""
+
+import logging
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer.data.crops import Crops, crop_pictures
+from fer.data.faces import CropSettings, Detector, Fallback, Select
+from fer.data.pictures import PictureDataModule, PictureSplit
+from fer.data.pool import PooledDataModule
+from fer.data.reading import find_pictures
+from fer.data.root import data_root
+from fer.data.splits import hold_out
+from fer.errors import InputError
+from fer.labels import ALIASES, EXPRESSIONS, expression_label
+
+log = logging.getLogger("fer.data")
+
+GIVEN: Final = "given"
+"""The protocol of a data set that comes with its splits."""
+
+SPLIT_FOLDERS: Final = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""Names of the folders of given splits."""
+
+WAY_OUT: Final = "give the folder with --data.root or the environment's FER_DATA_DIR"
+
+
+def class_folders(folder: Path) -> dict[str, int]:
+    """Return the folders of a data set's classes, by name, with their canonical labels.
+
+    Raises:
+        InputError: There are none, or one has another name than an expression's.
+    """
+    names = sorted(path.name for path in subfolders(folder))
+    if not any(is_expression(name) for name in names):
+        msg = (
+            f"{folder} has no folders named after the expressions ({', '.join(EXPRESSIONS)}; "
+            f"also {', '.join(ALIASES)}); {WAY_OUT}"
+        )
+        raise InputError(msg)
+    labels = {}
+    for name in names:
+        try:
+            labels[name] = expression_label(name)
+        except InputError as e:
+            msg = f"{folder / name}: {e}; rename or remove that folder"
+            raise InputError(msg) from e
+    return labels
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, hidden ones left out.
+
+    Raises:
+        InputError: It is no folder, or cannot be read.
+    """
+    try:
+        return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
+    except OSError as e:
+        msg = f"{folder} cannot be read as a folder ({e.strerror}); {WAY_OUT}"
+        raise InputError(msg) from e
+
+
+def is_expression(name: str) -> bool:
+    """Return whether a folder is named after an expression."""
+    plain = name.strip().lower()
+    return plain in EXPRESSIONS or plain in ALIASES
+
+
+def given_splits(folder: Path) -> dict[str, Path]:
+    """Return the folders of the splits that a data set comes with, by the split's name; may be empty."""
+    there = {path.name.lower(): path for path in subfolders(folder)}
+    found = {
+        name: next((there[each] for each in names if each in there), None)
+        for name, names in SPLIT_FOLDERS.items()
+    }
+    return {name: path for name, path in found.items() if path is not None}
+
+
+class FaceFolderDataModule(PooledDataModule, PictureDataModule):
+    r"""Pictures in one folder for each expression, named in English in any case ("Happy", "happiness").
+
+    Faces are cropped once, before training, and kept in the cache.
+
+    Args:
+        root: The folder that holds the expressions' folders, or folders ``train``, ``test`` and perhaps
+            ``val`` which do; null: the environment's ``FER_DATA_DIR``.
+        protocol: As for every pool (``80/20``, ``80/10/10``, ``5-fold``); or ``given``, the splits that
+            the folders are; null: these where there are any, else ``80/10/10``.
+        name_pattern: Regular expression of a file's name without its suffix, whose named groups are kinds
+            of groups for ``group_by``: ``(?P<subject>S\d+)_.*``.
+        crop: How a face is found; see :data:`fer.data.faces.Detector`.
+        crop_margin: What is added to the face's box on each side, as a share of its longer side.
+        crop_align: Whether the eyes are brought to fixed places, level, which needs MTCNN's landmarks.
+        crop_select: Which face counts where there are several.
+        crop_fallback: What becomes of a picture without a face; see :data:`fer.data.faces.Fallback`.
+        **kwargs: See :class:`fer.data.pool.PooledDataModule` and
+            :class:`fer.data.pictures.PictureDataModule`.
+
+    Raises:
+        InputError: A setting is out of its range, or the pictures cannot be used.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        *,
+        protocol: str | None = None,
+        name_pattern: str | None = None,
+        crop: Detector = "none",
+        crop_margin: float = 0.1,
+        crop_align: bool = False,
+        crop_select: Select = "largest",
+        crop_fallback: Fallback = "centre",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(protocol="80/10/10" if protocol in (None, GIVEN) else protocol, **kwargs)
+        self.root = root
+        self.given = protocol == GIVEN
+        self.chosen = protocol is not None
+        try:
+            self.name_pattern = None if name_pattern is None else re.compile(name_pattern)
+        except re.error as e:
+            msg = f"data.name_pattern is {name_pattern!r}: it is no regular expression ({e})"
+            raise InputError(msg) from e
+        self.crop_settings = CropSettings(
+            detector=crop,
+            size=self.image_size,
+            margin=crop_margin,
+            align=crop_align,
+            select=crop_select,
+            fallback=crop_fallback,
+        )
+
+    @property
+    def source(self) -> Path:
+        """The folder of the data set."""
+        return data_root(self.root, dataset="pictures in class folders", way_out=WAY_OUT)
+
+    @property
+    def protocol_name(self) -> str:
+        """How the splits were made, in words."""
+        return "as given in folders" if self.given_folders() else super().protocol_name
+
+    def given_folders(self) -> dict[str, Path]:
+        """Return the folders of the given splits by the split's name; empty where the data is one pool.
+
+        Raises:
+            InputError: Given splits were asked for, and there is no train or no test.
+        """
+        if self.chosen and not self.given:
+            return {}
+        found = given_splits(self.source)
+        if {"train", "test"} <= found.keys():
+            return found
+        if self.given:
+            msg = (
+                f"data.protocol is {GIVEN!r}, but {self.source} has no folders train and test; "
+                "take a protocol that splits one pool, such as 80/10/10"
+            )
+            raise InputError(msg)
+        return {}
+
+    def prepare_data(self) -> None:
+        """Crop all pictures into the cache, in one process, unless the splits are there."""
+        if not self.splits:
+            for folder in self.given_folders().values() or [self.source]:
+                self._crop(folder)
+
+    def load_pool(self) -> PictureSplit:
+        """Return all pictures, cropped."""
+        return self._read(self.source)
+
+    def load_splits(self) -> dict[str, PictureSplit]:
+        """Return the given splits, or those of the protocol."""
+        folders = self.given_folders()
+        if not folders:
+            return super().load_splits()
+        splits = {name: self._read(folder) for name, folder in folders.items()}
+        if "val" not in splits:
+            whole = splits["train"]
+            size = round(self.val_share * len(whole))
+            groups = whole.groups.get(self.group_by) if self.group_by is not None else None
+            val = hold_out(whole.labels, size, groups=groups, seed=self.seed, name="val")
+            train = np.setdiff1d(np.arange(len(whole)), val)
+            splits |= {"train": whole.take(train), "val": whole.take(val)}
+        return splits
+
+    def _read(self, folder: Path) -> PictureSplit:
+        """Return the pictures below the classes' folders of a folder, cropped."""
+        paths, labels, crops = self._crop(folder)
+        names = np.array([path.relative_to(folder).as_posix() for path in paths], np.str_)[crops.kept]
+        return PictureSplit(
+            pictures=crops.pictures,
+            labels=labels[crops.kept],
+            names=names,
+            groups={} if self.name_pattern is None else named_groups(names, self.name_pattern),
+        )
+
+    def _crop(self, folder: Path) -> tuple[list[Path], NDArray[np.int64], Crops]:
+        """Return the files of a folder of classes, their labels and their crops."""
+        paths, labels = list_pictures(folder)
+        return paths, labels, crop_pictures(paths, self.crop_settings)
+
+
+def list_pictures(folder: Path) -> tuple[list[Path], NDArray[np.int64]]:
+    """Return the pictures of a folder of classes, in order, and their canonical labels.
+
+    Raises:
+        InputError: There are no classes, one is unknown, or one is empty.
+    """
+    paths: list[Path] = []
+    labels: list[int] = []
+    for name, label in class_folders(folder).items():
+        found = find_pictures(folder / name)
+        if not found:
+            msg = f"{folder / name} holds no picture: fill that folder, or remove it"
+            raise InputError(msg)
+        paths += found
+        labels += [label] * len(found)
+    return paths, np.array(labels, np.int64)
+
+
+def named_groups(names: NDArray[np.str_], pattern: re.Pattern[str]) -> dict[str, NDArray[np.str_]]:
+    """Return for each named group of a pattern what it is in each file's name.
+
+    Args:
+        names: Paths of files, shape (N,).
+        pattern: Matches a file's name without its suffix. One that it does not match is a group of its own.
+    """
+    stems = [PurePosixPath(name).stem for name in names]
+    matches = [pattern.fullmatch(stem) for stem in stems]
+    if missing := [stem for stem, match in zip(stems, matches, strict=True) if match is None]:
+        log.warning(
+            "%d of %d file names do not say which group they are of (%s): each is taken as its own",
+            len(missing), len(names), missing[0],
+        )  # fmt: skip
+    return {
+        kind: np.array(
+            [stem if match is None else match[kind] for stem, match in zip(stems, matches, strict=True)]
+        )
+        for kind in pattern.groupindex
+    }

@@ -1,0 +1,259 @@
+"""Pictures of faces as network inputs: sizes, channels, normalisation, augmentation."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset, get_worker_info
+
+from fer.data.audit import seen_in
+from fer.data.augment import Augment, augmentation, seed_augmentation
+from fer.data.base import ExpressionDataModule, Item, Split
+from fer.data.descriptors import NUM_FEATURES, Descriptors
+from fer.errors import InputError
+from fer.processes import process_rank
+
+if TYPE_CHECKING:
+    import albumentations as A
+
+Normalise = Literal["train", "half", "imagenet"]
+"""How pixels in 0..1 are shifted and scaled.
+
+- ``train``: by the mean and the deviation of the train split, per channel.
+- ``half``: to -1..1.
+- ``imagenet``: by ImageNet's mean and deviation, for networks pretrained there (three channels).
+"""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PictureSplit(Split):
+    """Pictures with their labels.
+
+    Attributes:
+        pictures: uint8, shape (N, H, W) for grey pictures or (N, H, W, 3) for RGB.
+    """
+
+    pictures: NDArray[np.uint8]
+
+
+class PictureDataset(Dataset[Item]):
+    """Pictures of a split as network inputs, each augmented when it is asked for.
+
+    An item is ``(inputs, labels)``: float32 of shape (C, image_size, image_size), and an int64 scalar.
+    """
+
+    def __init__(
+        self,
+        split: PictureSplit,
+        *,
+        image_size: int,
+        channels: int,
+        mean: NDArray[np.float32],
+        std: NDArray[np.float32],
+        transform: "A.Compose | None" = None,
+    ) -> None:
+        self.split = split
+        self.image_size = image_size
+        self.channels = channels
+        self.mean = mean
+        self.std = std
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        picture = self.split.pictures[index]
+        if self.transform is not None:
+            picture = self.transform(image=picture)["image"]
+        picture = to_channels(resize(picture, self.image_size), self.channels)
+        # Two steps in place instead of one expression: this runs for every picture of every epoch.
+        values = picture.astype(np.float32)
+        values -= 255 * self.mean
+        values /= 255 * self.std
+        return torch.from_numpy(values).permute(2, 0, 1), torch.tensor(self.split.labels[index])
+
+
+def resize(picture: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+    """Return the picture (H, W) or (H, W, C) as a square of ``image_size`` pixels."""
+    if picture.shape[:2] == (image_size, image_size):
+        return picture
+    import cv2
+
+    shrinks = picture.shape[0] > image_size
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (image_size, image_size), interpolation=interpolation), np.uint8)
+
+
+def to_channels(picture: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Return the picture (H, W) or (H, W, C) as (H, W, channels), grey by luminance, RGB by repetition."""
+    if picture.ndim == 2:
+        picture = picture[:, :, np.newaxis]
+    if picture.shape[2] == channels:
+        return picture
+    if channels == 3:
+        return picture.repeat(3, axis=2)
+    import cv2
+
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, np.newaxis]
+
+
+def channel_statistics(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean and the standard deviation of pixels in 0..1, per channel.
+
+    Args:
+        pictures: uint8, shape (N, H, W) or (N, H, W, C).
+
+    Returns:
+        Two float32 arrays of shape (C,), C = 1 for grey pictures.
+    """
+    channels = pictures[..., np.newaxis] if pictures.ndim == 3 else pictures
+    values = np.arange(256) / 255
+    # Counting the 256 values is exact and needs no copy of the pictures as floats.
+    counts = np.stack([np.bincount(c.ravel(), minlength=256) for c in np.moveaxis(channels, -1, 0)])
+    share = counts / counts.sum(axis=1, keepdims=True)
+    mean = share @ values
+    std = np.sqrt(share @ values**2 - mean**2)
+    return mean.astype(np.float32), np.maximum(std, 1 / 255).astype(np.float32)
+
+
+class PictureDataModule(ExpressionDataModule):
+    """Pictures of faces with one of seven expressions, as batches ``(inputs, labels)``.
+
+    ``inputs`` are float32 of shape (N, channels, image_size, image_size), ``labels`` int64 of shape (N,).
+    Only the train split is augmented. Where pictures of a test split stand in train or val, too, its
+    metrics are reported twice: of all of it, and of its clean rest.
+
+    Args:
+        image_size: Height and width of the network's input, in pixels.
+        channels: 1 for grey, 3 for RGB (a grey picture is repeated).
+        normalise: How pixels are scaled; see :data:`Normalise`.
+        augment: What is done to training pictures; see :data:`fer.data.augment.Augment`.
+        augment_strength: 1 as named, 0 next to nothing, 2 twice as much.
+        clean: Whether pictures that stand in val or test, pixel by pixel, are left out of train.
+        descriptors: Whether inputs are ten features of a picture, the first components of LPQ and PHOG
+            as :class:`fer.data.descriptors.Descriptors` fits them on train, instead of its pixels.
+        **kwargs: See :class:`fer.data.base.ExpressionDataModule`.
+
+    Raises:
+        InputError: A setting is out of its range, or a batch is larger than the train split.
+    """
+
+    splits: dict[str, PictureSplit]
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 48,
+        channels: int = 1,
+        normalise: Normalise = "train",
+        augment: Augment = "none",
+        augment_strength: float = 1.0,
+        clean: bool = False,
+        descriptors: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if image_size < 1:
+            msg = f"data.image_size is {image_size}: it must be 1 or more pixels"
+            raise InputError(msg)
+        if channels not in (1, 3):
+            msg = f"data.channels is {channels}: it must be 1 (grey) or 3 (RGB)"
+            raise InputError(msg)
+        if normalise not in get_args(Normalise):
+            msg = f"data.normalise is {normalise!r}: it must be one of {', '.join(get_args(Normalise))}"
+            raise InputError(msg)
+        if normalise == "imagenet" and channels != 3:
+            msg = "data.normalise=imagenet needs three channels: set data.channels=3"
+            raise InputError(msg)
+        self.image_size = image_size
+        self.channels = channels
+        self.normalise = normalise
+        self.clean = clean
+        self.descriptors = descriptors
+        self.transform = augmentation(augment, strength=augment_strength)
+        self.clean_names: tuple[str, ...] = ()
+
+    @property
+    def num_features(self) -> int:
+        """Numbers in one network input."""
+        return NUM_FEATURES if self.descriptors else self.channels * self.image_size**2
+
+    @property
+    def evaluated_names(self) -> tuple[str, ...]:
+        """Splits that testing reports, all from one checkpoint: train as it is, val, tests, clean rests."""
+        return (*super().evaluated_names, *self.clean_names)
+
+    def prepare_splits(self, splits: dict[str, PictureSplit]) -> dict[str, PictureSplit]:
+        """Return the splits with the clean rests of the tests, train cleaned where that was asked for."""
+        train, val = splits["train"], splits["val"]
+        tests = {name: splits[name] for name in self.test_names}
+        if self.clean:
+            repeated = seen_in(train.pictures, [split.pictures for split in (val, *tests.values())])
+            train = train.take(np.flatnonzero(~repeated))
+        rests = {}
+        for name, test in tests.items():
+            repeated = seen_in(test.pictures, [train.pictures, val.pictures])
+            if repeated.any() and not repeated.all():
+                rests["clean" if name == "test" else f"{name}_clean"] = test.take(np.flatnonzero(~repeated))
+        self.clean_names = tuple(rests)
+        return {"train": train, "val": val, **tests, **rests}
+
+    def fit(self, train: PictureSplit) -> None:
+        """Fit the normalisation on train, or the descriptors."""
+        if self.descriptors:
+            self.described = Descriptors.fit(self._grey(train))
+            return
+        if self.normalise == "train":
+            mean, std = channel_statistics(train.pictures)
+        elif self.normalise == "half":
+            mean = std = np.array([0.5], np.float32)
+        else:
+            mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+        self.mean, self.std = mean, std
+
+    def dataset(self, name: str, *, augmented: bool = False) -> Dataset[Item]:
+        """Return a split as a dataset of network inputs.
+
+        Args:
+            name: ``train``, ``val``, or another of :attr:`evaluated_names`.
+            augmented: Whether the augmentation is applied; only training wants that. Descriptors are
+                computed once, of the pictures as they are.
+        """
+        split = self.splits[name]
+        if self.descriptors:
+            inputs = torch.from_numpy(self.described.transform(self._grey(split)))
+            return TensorDataset(inputs, torch.from_numpy(split.labels))
+        grey_input = self.channels == 1 and self.mean.size == 3
+        return PictureDataset(
+            split,
+            image_size=self.image_size,
+            channels=self.channels,
+            mean=self.mean.mean(keepdims=True) if grey_input else self.mean,
+            std=self.std.mean(keepdims=True) if grey_input else self.std,
+            transform=self.transform if augmented else None,
+        )
+
+    def _grey(self, split: PictureSplit) -> NDArray[np.uint8]:
+        """Return a split's pictures in grey and at the input's size, shape (N, image_size, image_size)."""
+        return np.stack([to_channels(resize(each, self.image_size), 1)[:, :, 0] for each in split.pictures])
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Shuffled, augmented batches; a last batch that is not full is left out."""
+        seed_augmentation(self.transform)
+        return super().train_dataloader()
+
+    @staticmethod
+    def seed_worker(worker_id: int) -> None:
+        """Give this worker's copy of the augmentation its own random numbers, in every process of a run."""
+        del worker_id
+        info = get_worker_info()
+        torch.manual_seed(torch.initial_seed() + 1_000_003 * process_rank())
+        if info is not None and isinstance(info.dataset, PictureDataset):
+            seed_augmentation(info.dataset.transform)

@@ -1,0 +1,70 @@
+"""Data that comes in one pool, which a protocol splits."""
+
+from abc import abstractmethod
+from typing import Any
+
+from fer.data.base import ExpressionDataModule
+from fer.data.splits import parse_protocol, split_indices
+from fer.errors import InputError, did_you_mean
+
+
+class PooledDataModule(ExpressionDataModule):
+    """Patterns that come in one pool, split as a protocol says.
+
+    Args:
+        protocol: Shares in percent or counts of train and test, or of train, val and test, as ``80/20``,
+            ``346/329`` or ``80/10/10``; or cross-validation, as ``5-fold``.
+        fold: Which fold tests, from 0, where the protocol is a cross-validation.
+        val_share: Part of the training patterns that validates where the protocol names none: a model is
+            chosen there, and the test split is seen once.
+        group_by: Kind of group whose patterns never stand on both sides, such as ``clip`` or ``movie``;
+            null: patterns are drawn one by one.
+        **kwargs: See :class:`fer.data.base.ExpressionDataModule`.
+
+    Raises:
+        InputError: A setting is out of its range, or does not fit the data.
+    """
+
+    def __init__(
+        self,
+        *,
+        protocol: str = "80/10/10",
+        fold: int = 0,
+        val_share: float = 0.1,
+        group_by: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        parse_protocol(protocol)  # what is wrong with it is said before the data is read
+        self.protocol = protocol
+        self.fold = fold
+        self.val_share = val_share
+        self.group_by = group_by
+
+    @abstractmethod
+    def load_pool(self) -> Any:
+        """Return all patterns, as the module's own kind of :class:`fer.data.base.Split`."""
+
+    @property
+    def protocol_name(self) -> str:
+        """How the splits were made, in words."""
+        fold = f", fold {self.fold}" if self.protocol.endswith("-fold") else ""
+        return f"{self.protocol}{fold}, " + (f"grouped by {self.group_by}" if self.group_by else "random")
+
+    def load_splits(self) -> dict[str, Any]:
+        """Return the splits of the protocol."""
+        pool = self.load_pool()
+        if self.group_by is not None and self.group_by not in pool.groups:
+            there = f"there are {', '.join(pool.groups)}" if pool.groups else "this data has none"
+            hint = did_you_mean(self.group_by, pool.groups)
+            msg = f"data.group_by is {self.group_by!r}: no such kind of group; {hint}{there}"
+            raise InputError(msg)
+        indices = split_indices(
+            pool.labels,
+            self.protocol,
+            fold=self.fold,
+            groups=None if self.group_by is None else pool.groups[self.group_by],
+            val_share=self.val_share,
+            seed=self.seed,
+        )
+        return {name: pool.take(rows) for name, rows in indices.items()}

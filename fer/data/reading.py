@@ -1,0 +1,257 @@
+"""Picture files as they come: what a folder holds, and each file as RGB or a reason why not."""
+
+import hashlib
+import os
+import stat
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from fer.errors import InputError
+
+IMAGE_SUFFIXES: Final = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Files that :func:`find_pictures` takes for pictures, in lower case."""
+
+MAX_PIXELS: Final = 80_000_000
+"""Larger pictures are refused before they are decoded. One of this size takes 240 MB, and a detector
+many times that."""
+
+MAX_SIDE: Final = 32_766
+"""Longest side in pixels that OpenCV resamples: it counts with 16 bits."""
+
+LIMITS: Final = f"{MAX_PIXELS:,} and {MAX_SIDE:,} a side are the limit"
+
+BACKGROUND: Final = 128
+"""Grey behind what is transparent: in the middle, so that the edge of a face cut out stays faint in
+both directions, where black or white would draw a contour that no camera saw."""
+
+WIDE_MODES: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+"""PIL's names for grey of 16 bits, the last for the same in 32."""
+
+SIDEWAYS: Final = range(5, 9)
+"""EXIF orientations that swap height and width (CIPA DC-008, section 4.6.4)."""
+
+# What PIL's readers raise on broken files. They were written by many hands: beside OSError and
+# SyntaxError, which are meant, bytes that lie run into every error of arithmetic and look-up.
+BROKEN: Final = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+class BadPictureError(InputError):
+    """A file that cannot be used as a picture.
+
+    Attributes:
+        path: The file.
+        reason: Why, in words, without the path.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; replace or remove it")
+        self.path = path
+        self.reason = reason
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """List the pictures in a folder and in all folders below it.
+
+    Symbolic links are followed, each folder once. Hidden files and folders are left out, and so is what
+    a Mac leaves in archives (``__MACOSX``). A file counts by its suffix (:data:`IMAGE_SUFFIXES`), so that
+    one that is damaged, or a link that leads nowhere, is listed and can be reported.
+
+    Args:
+        folder: Where to look: class folders, or pictures themselves.
+
+    Returns:
+        Paths that begin with ``folder``, in the order of their parts, on every machine the same.
+
+    Raises:
+        InputError: It is not a folder, or a folder cannot be read.
+    """
+    if not folder.is_dir():
+        msg = f"{folder} is not a folder: give one that holds pictures, or class folders of pictures"
+        raise InputError(msg)
+    found: list[Path] = []
+    visited: set[Path] = set()
+    for name, subfolders, files in os.walk(folder, followlinks=True, onerror=_refuse_folder):
+        here = Path(name)
+        resolved = here.resolve()
+        if resolved in visited:  # a link to a folder above
+            subfolders.clear()
+            continue
+        visited.add(resolved)
+        subfolders[:] = sorted(sub for sub in subfolders if not _is_hidden(sub))
+        found += [
+            here / file
+            for file in files
+            if not _is_hidden(file) and Path(file).suffix.lower() in IMAGE_SUFFIXES
+        ]
+    return sorted(found, key=lambda path: path.parts)
+
+
+def _refuse_folder(error: OSError) -> None:
+    msg = f"{error.filename} cannot be read: {error.strerror}; change its permissions, or move it away"
+    raise InputError(msg) from error
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def picture_shape(path: Path) -> tuple[int, int]:
+    """Return the height and width that :func:`read_picture` will give, from the file's header alone.
+
+    Raises:
+        BadPictureError: The file cannot be opened as a picture, or is too large.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        is_sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+    return (width, height) if is_sideways else (height, width)
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture file, whatever its form.
+
+    The rotation that EXIF asks for is done. Of an animation or of many pages the first counts. What is
+    transparent is laid on grey (:data:`BACKGROUND`). Grey of 16 bits is divided by 256. Grey in floating
+    point is taken as 0..1 where it does not go beyond 1, else as 0..255.
+
+    Args:
+        path: The file; a symbolic link is followed.
+
+    Returns:
+        RGB, uint8, shape ``(H, W, 3)``.
+
+    Raises:
+        BadPictureError: It is not a file, cannot be read, is empty, truncated, damaged, no picture, or has
+            more than :data:`MAX_PIXELS` pixels or a side beyond :data:`MAX_SIDE`.
+    """
+    with _opened(path) as image:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
+
+
+def digest_picture(path: Path) -> bytes:
+    """Return what tells a picture file's bytes from all others, without decoding them.
+
+    Returns:
+        The BLAKE2b digest, 64 bytes.
+
+    Raises:
+        BadPictureError: It is not a file, or cannot be read.
+    """
+    _check_file(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()
+    except OSError as e:
+        raise BadPictureError(path, f"cannot be read ({e.strerror})") from e
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file before it is opened: a pipe would be waited for.
+
+    Raises:
+        BadPictureError: It is something else, or nothing.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as e:
+        is_link = path.is_symlink()
+        reason = f"a link to {path.readlink()}, which does not exist" if is_link else "there is no such file"
+        raise BadPictureError(path, reason) from e
+    except OSError as e:  # a loop of links, a folder that may not be entered
+        raise BadPictureError(path, f"cannot be read ({e.strerror})") from e
+    if not stat.S_ISREG(mode):
+        raise BadPictureError(path, "a folder" if stat.S_ISDIR(mode) else "not a file")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture of an allowed size; what goes wrong in the block is said of its file."""
+    _check_file(path)
+    try:
+        # PIL warns of oddities in EXIF, palettes and sizes that are dealt with here.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            _check_size(path, *image.size)
+            yield image
+    except BadPictureError:
+        raise
+    except PermissionError as e:
+        raise BadPictureError(path, f"cannot be read ({e.strerror})") from e
+    except UnidentifiedImageError as e:
+        reason = "no picture of a known format" if path.stat().st_size else "an empty file"
+        raise BadPictureError(path, reason) from e
+    except Image.DecompressionBombError as e:
+        raise BadPictureError(path, f"too many pixels ({LIMITS})") from e
+    except BROKEN as e:
+        raise BadPictureError(path, f"not a whole picture ({e or type(e).__name__})") from e
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise BadPictureError(path, f"{width}x{height} are too many pixels ({LIMITS})")
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an opened picture as uint8 ``(H, W, 3)``.
+
+    Raises:
+        ValueError: Its values fit no range that can be known.
+    """
+    if image.mode in WIDE_MODES:
+        return _grey_to_rgb(_narrow(np.asarray(image)))
+    if image.mode == "F":
+        return _grey_to_rgb(_quantise(np.asarray(image)))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
+        image = Image.alpha_composite(ground, image)
+    return np.array(image.convert("RGB"), np.uint8)
+
+
+def _narrow(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Return grey of 16 bits as grey of 8; PIL's own conversion clips at 255."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65_535:
+        msg = f"grey values {low} to {high} are not 16 bits"
+        raise ValueError(msg)
+    return (values // 256).astype(np.uint8)
+
+
+def _quantise(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return grey in floating point, 0..1 or 0..255, as grey of 8 bits."""
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 255):  # nor where one is NaN
+        msg = f"grey values {low:g} to {high:g} are neither 0..1 nor 0..255"
+        raise ValueError(msg)
+    scale = 255 if high <= 1 else 1
+    result: NDArray[np.uint8] = np.rint(values * scale).astype(np.uint8)
+    return result
+
+
+def _grey_to_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)

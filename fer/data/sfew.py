@@ -1,0 +1,205 @@
+"""SFEW, the first release of 2011: 675 stills from 58 films, and their LPQ and PHOG components.
+
+Source: Dhall et al., "Static Facial Expression Analysis in Tough Conditions: Data, Evaluation Protocol
+and Benchmark", 2011. (SFEW 2.0, of 2015, is another set of stills, split otherwise.)
+"""
+
+import logging
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fer.data.features import FeatureDataModule, FeatureSplit, far_outliers
+from fer.data.folder import FaceFolderDataModule, is_expression, named_groups, subfolders
+from fer.data.pool import PooledDataModule
+from fer.data.root import data_root
+from fer.errors import InputError
+from fer.labels import NUM_EXPRESSIONS
+
+log = logging.getLogger("fer.data")
+
+NAME: Final = r"(?P<clip>(?P<movie>.+)[_-]\d+)_+\d+"
+"""A still's name: the film, the time code of the clip, the number of the frame. Three of the 675 have a dash or
+a second underscore."""
+
+TABLE_NAMES: Final = ("SFEW.xlsx", "SFEW.csv")
+
+DESCRIPTORS: Final = np.repeat(("LPQ", "PHOG"), 5)
+"""The descriptor that each of the ten features is a principal component of."""
+
+FEATURES: Final = tuple(f"{kind}{place % 5 + 1}" for place, kind in enumerate(DESCRIPTORS))
+
+WAY_OUT: Final = "give it with --data.root or the environment's FER_DATA_DIR"
+
+
+class SfewDataModule(FaceFolderDataModule):
+    """SFEW's stills, in one folder for each expression.
+
+    Stills have two kinds of groups for ``group_by``: the ``clip`` they are a frame of, and the ``movie``.
+
+    Args:
+        root: The folder that holds the expressions' folders, or one above it (``sfew``, ``Images``);
+            null: the environment's ``FER_DATA_DIR``.
+        name_pattern: How a file's name tells clip and movie.
+        **kwargs: See :class:`fer.data.folder.FaceFolderDataModule`.
+    """
+
+    def __init__(self, root: str | None = None, *, name_pattern: str = NAME, **kwargs: Any) -> None:
+        super().__init__(root, name_pattern=name_pattern, **kwargs)
+
+    @property
+    def source(self) -> Path:
+        """The folder that holds the expressions' folders."""
+        root = data_root(self.root, dataset="SFEW", way_out=WAY_OUT)
+        places = [root / part for part in ("", "sfew", "SFEW", "Images", "sfew/Images", "SFEW/Images")]
+        for place in places:
+            if place.is_dir() and any(is_expression(path.name) for path in subfolders(place)):
+                return place
+        msg = (
+            f"no stills of SFEW in {root}: looked there and in its subfolders "
+            f"{', '.join(str(place.relative_to(root)) for place in places[1:])} for folders named after the "
+            f"expressions (Angry, Disgust, …); {WAY_OUT}"
+        )
+        raise InputError(msg)
+
+
+class SfewFeaturesDataModule(PooledDataModule, FeatureDataModule):
+    """The first five principal components of LPQ and of PHOG of SFEW's stills: ten features, 675 rows.
+
+    Rows have two kinds of groups for ``group_by``: the ``clip`` they are a frame of, and the ``movie``.
+    No row is left out: what is missing is filled by the mean of train, what lies far out is clipped, and
+    both are named in a message.
+
+    Args:
+        root: ``SFEW.xlsx`` or ``SFEW.csv``, or a folder that holds one of them, there or in its subfolder
+            ``sfew``; null: the environment's ``FER_DATA_DIR``.
+        **kwargs: See :class:`fer.data.pool.PooledDataModule` and
+            :class:`fer.data.features.FeatureDataModule`.
+    """
+
+    def __init__(self, root: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.root = root
+
+    @property
+    def num_features(self) -> int:
+        """Ten."""
+        return len(FEATURES)
+
+    @property
+    def descriptors(self) -> NDArray[np.str_]:
+        """LPQ or PHOG, for each column."""
+        return DESCRIPTORS
+
+    @property
+    def source(self) -> Path:
+        """The table."""
+        root = data_root(self.root, dataset="SFEW's features", way_out=WAY_OUT)
+        if root.is_file():
+            return root
+        places = [folder / name for folder in (root, root / "sfew", root / "SFEW") for name in TABLE_NAMES]
+        for place in places:
+            if place.is_file():
+                return place
+        msg = f"no features of SFEW: looked for {', '.join(map(str, places))}; {WAY_OUT}"
+        raise InputError(msg)
+
+    def load_pool(self) -> FeatureSplit:
+        """Return all rows, and say which have values that are missing or far out."""
+        pool = read_features(self.source)
+        for what, is_odd in (("missing", np.isnan(pool.features)), ("far out", far_outliers(pool.features))):
+            if is_odd.any():
+                rows = [f"{pool.names[row]} {FEATURES[column]}" for row, column in np.argwhere(is_odd)]
+                log.info("%d values are %s: %s", len(rows), what, ", ".join(rows))
+        return pool
+
+
+def read_features(path: Path) -> FeatureSplit:
+    """Read a table of SFEW's features.
+
+    Args:
+        path: ``.xlsx`` or ``.csv``: a name in the first column, the label 1 to 7 in the second, then five
+            components of LPQ and five of PHOG. Rows without a name are headers.
+
+    Returns:
+        All rows in their order, NaN where a cell is empty.
+
+    Raises:
+        InputError: The table cannot be read, a column is missing, a label is unknown, or there is text
+            among the numbers.
+    """
+    cells = _read_cells(path)
+    if cells.shape[1] != 2 + len(FEATURES):
+        msg = (
+            f"{path} has {cells.shape[1]} columns instead of {2 + len(FEATURES)}: a name, a label 1 to 7, "
+            f"{', '.join(FEATURES)}; restore the missing ones"
+        )
+        raise InputError(msg)
+    is_pattern = [re.fullmatch(NAME, Path(str(name)).stem) is not None for name in cells[:, 0]]
+    lines = [line for line, is_one in enumerate(is_pattern, start=1) if is_one]
+    if not lines:
+        msg = f"{path}: no row begins with the name of a still (Movie_000519240_00000005); {WAY_OUT}"
+        raise InputError(msg)
+    # A header's first cell is empty or in its first rows; what comes later is a row without a name.
+    if len(lines) <= len(cells) - lines[0]:
+        line = lines[0] + is_pattern[lines[0] - 1 :].index(False)
+        name = cells[line - 1, 0]
+        msg = f"{path}, row {line}: {name!r} is not the name of a still (Movie_000519240_00000005)"
+        raise InputError(msg)
+    rows = cells[np.array(lines) - 1]
+    labels = np.array(
+        [_label(cell, path, line) for cell, line in zip(rows[:, 1], lines, strict=True)], np.int64
+    )
+    features = np.array(
+        [
+            [_number(cell, name, path, line) for cell, name in zip(row[2:], FEATURES, strict=True)]
+            for row, line in zip(rows, lines, strict=True)
+        ]
+    )
+    names = np.array([Path(str(name)).stem for name in rows[:, 0]])
+    return FeatureSplit(
+        features=features, labels=labels, names=names, groups=named_groups(names, re.compile(NAME))
+    )
+
+
+def _read_cells(path: Path) -> NDArray[np.object_]:
+    """Return a table's cells, the header's as well."""
+    try:
+        if path.suffix.lower() == ".csv":
+            table = pd.read_csv(path, header=None, dtype=object)
+        else:
+            with warnings.catch_warnings():
+                # Excel's own extensions, which hold no data.
+                warnings.filterwarnings("ignore", message="Unknown extension", module="openpyxl")
+                table = pd.read_excel(path, header=None, dtype=object)
+    # What pandas and openpyxl raise for what is not a table.
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+        msg = f"{path} cannot be read as a table ({e}); replace it with a whole copy of SFEW.xlsx"
+        raise InputError(msg) from e
+    return np.asarray(table, object)
+
+
+def _label(cell: object, path: Path, line: int) -> int:
+    """Return the canonical label of a label 1 to 7, which is in canonical order."""
+    number = _number(cell, "label", path, line)
+    if number not in range(1, NUM_EXPRESSIONS + 1):
+        msg = f"{path}, row {line}: label {cell!r} is none of 1 to {NUM_EXPRESSIONS}"
+        raise InputError(msg)
+    return int(number) - 1
+
+
+def _number(cell: object, name: str, path: Path, line: int) -> float:
+    """Return a cell's number; NaN where it is empty."""
+    try:
+        return float(str(cell)) if not pd.isna(cell) else float("nan")  # type: ignore[call-overload]
+    except ValueError as e:
+        msg = (
+            f"{path}, row {line}: {name} is {cell!r}, which is no number; correct it, or leave the cell empty"
+        )
+        raise InputError(msg) from e

@@ -1,0 +1,94 @@
+"""The folds of a cross-validation beside each other."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from fer.figures.curves import ACCURACY, LINES, LOSS, read_curves
+from fer.figures.style import BLUE, GREY, INK, LARGE, NORMAL, PALE, SMALL, new_figure, scale_epochs, tidy
+from fer.metrics import ClassificationReport
+
+
+def folds_figure(
+    reports: Sequence[ClassificationReport],
+    histories: Sequence[Mapping[str, Sequence[float]]],
+    title: str = "",
+) -> Figure:
+    """Draw each fold's test accuracy with its interval, and the loss and accuracy of every fold's training.
+
+    Args:
+        reports: K folds' reports of their test patterns.
+        histories: K folds' columns over the epochs; see :func:`fer.figures.curves_figure`.
+        title: Above the figure.
+
+    Returns:
+        The figure with three panels: accuracies of the folds with mean and standard deviation, losses,
+        accuracies over the epochs.
+
+    Raises:
+        ValueError: There is no fold, or the histories are not as many.
+    """
+    if not reports or len(reports) != len(histories):
+        msg = f"{len(reports)} reports and {len(histories)} histories: one of each is needed for every fold"
+        raise ValueError(msg)
+    figure = new_figure(8.4, 2.9)
+    axes = figure.subplots(1, 3, width_ratios=[1.0, 1.2, 1.2])
+    _draw_accuracies(axes[0], reports)
+    for panel, keys in ((axes[1], LOSS), (axes[2], ACCURACY)):
+        _draw_histories(panel, keys, histories)
+    axes[1].set_ylabel("loss")
+    axes[2].set_ylabel("accuracy")
+    axes[2].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    if title:
+        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
+    return figure
+
+
+def _draw_accuracies(axes: Axes, reports: Sequence[ClassificationReport]) -> None:
+    """Draw a dot with its Wilson interval for each fold, their mean as a line, mean ± std as a band."""
+    accuracies = np.array([fold.accuracy for fold in reports])
+    bounds = np.array([fold.interval for fold in reports])
+    mean = accuracies.mean()
+    text = f"mean {100 * mean:.2f} %"
+    if len(reports) > 1:
+        spread = accuracies.std(ddof=1)
+        axes.axhspan(mean - spread, mean + spread, color=PALE, zorder=0)
+        text += f", std {100 * spread:.2f}"
+    axes.axhline(mean, color=GREY, linewidth=1)
+    below_above = np.abs(bounds.T - accuracies)
+    folds = np.arange(len(reports))
+    axes.errorbar(
+        folds, accuracies, yerr=below_above, fmt="o", color=BLUE, markersize=4, linewidth=1, capsize=2
+    )
+    axes.set_xticks(folds)
+    axes.set_xlim(-0.5, len(reports) - 0.5)
+    axes.set_xlabel("fold")
+    axes.set_ylabel("test accuracy, 95 % intervals")
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    axes.set_title(text, fontsize=NORMAL, color=INK)
+    tidy(axes)
+
+
+def _draw_histories(
+    axes: Axes, keys: Sequence[str], histories: Sequence[Mapping[str, Sequence[float]]]
+) -> None:
+    """Draw every fold's train and val values as thin lines, and the mean of the folds as a thick one."""
+    epochs: list[float] = [0.0]
+    for key in keys:
+        split = key.split("/")[0]
+        curves = [found[key] for history in histories if key in (found := read_curves(history))]
+        for curve in curves:
+            axes.plot(curve.epochs, curve.values, alpha=0.35, **LINES[split] | {"linewidth": 0.8})
+            epochs.extend(curve.epochs)
+        if curves:
+            shortest = min(len(curve.values) for curve in curves)
+            mean = np.mean([curve.values[:shortest] for curve in curves], axis=0)
+            axes.plot(curves[0].epochs[:shortest], mean, label=split, **LINES[split])
+    axes.set_xlabel("epoch")
+    scale_epochs(axes, epochs)
+    tidy(axes)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=SMALL, frameon=False, loc="best", handlelength=2.6)

@@ -1,0 +1,158 @@
+"""Cross-validation: every fold a run of its own, then what they say together."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from fer.errors import InputError
+from fer.files import atomic_write
+from fer.metrics import ClassificationReport, report
+
+RESULTS: Final = "results.json"
+"""What a whole run leaves in its folder, last of all."""
+
+SETTINGS: Final = "settings.json"
+SPLITS: Final = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What K folds say together.
+
+    Attributes:
+        reports: For ``val`` and ``test`` the report of each fold.
+        pooled: For ``val`` and ``test`` the report of the sum of the folds' confusion matrices.
+    """
+
+    reports: Mapping[str, Sequence[ClassificationReport]]
+    pooled: Mapping[str, ClassificationReport]
+
+    def scalars(self) -> dict[str, float]:
+        """Return mean and spread over the folds as flat numbers to be logged.
+
+        Returns:
+            For every figure of :meth:`fer.metrics.ClassificationReport.scalars` its mean over the folds
+            where it is defined, ``val/acc``; its standard deviation (n - 1), ``val/acc_std``; and, where
+            there are any, the number of folds where it is not defined, ``val/precision/fear_undefined``.
+            Besides ``test/pooled_acc`` with ``_low`` and ``_high``, of all folds' patterns together.
+        """
+        flat: dict[str, float] = {}
+        for split, reports in self.reports.items():
+            folds = [fold.scalars() for fold in reports]
+            for key in folds[0]:
+                if key in ("acc_low", "acc_high"):  # an interval of one fold has no mean
+                    continue
+                values = np.array([fold[key] for fold in folds])
+                defined = values[~np.isnan(values)]
+                flat[f"{split}/{key}"] = float(defined.mean()) if defined.size else float("nan")
+                flat[f"{split}/{key}_std"] = float(defined.std(ddof=1)) if defined.size > 1 else float("nan")
+                if defined.size < len(folds):
+                    flat[f"{split}/{key}_undefined"] = float(len(folds) - defined.size)
+            pooled = self.pooled[split]
+            flat[f"{split}/pooled_acc"] = pooled.accuracy
+            flat[f"{split}/pooled_acc_low"], flat[f"{split}/pooled_acc_high"] = pooled.interval
+        return flat
+
+    def table(self) -> str:
+        """Return a line for each fold, accuracies in per cent; then mean, spread, and all pooled."""
+        flat = self.scalars()
+        lines = ["fold     val acc   test acc   n test"]
+        for fold, (val, test) in enumerate(zip(*(self.reports[split] for split in SPLITS), strict=True)):
+            lines.append(f"{fold:<6} {100 * val.accuracy:7.2f} % {100 * test.accuracy:8.2f} % {test.n:8,}")
+        for name, key in (("mean", "acc"), ("std", "acc_std")):
+            lines.append(f"{name:<6} {100 * flat[f'val/{key}']:7.2f} % {100 * flat[f'test/{key}']:8.2f} %")
+        test = self.pooled["test"]
+        low, high = (100 * bound for bound in test.interval)
+        lines.append(f"pooled{'':10} {100 * test.accuracy:8.2f} % {test.n:8,}   [{low:.2f}, {high:.2f}]")
+        return "\n".join(lines)
+
+
+def summarise(results: Sequence[Mapping[str, Any]]) -> Summary:
+    """Return what folds say together.
+
+    Args:
+        results: What each fold's run wrote to ``results.json``.
+    """
+    matrices = {
+        split: [torch.tensor(fold["splits"][split]["confusion"]) for fold in results] for split in SPLITS
+    }
+    return Summary(
+        reports={split: [report(matrix) for matrix in of_folds] for split, of_folds in matrices.items()},
+        pooled={split: report(torch.stack(of_folds).sum(dim=0)) for split, of_folds in matrices.items()},
+    )
+
+
+def run_folds(
+    folder: Path, num_folds: int, settings: Sequence[str], run_fold: Callable[[int, Path], None]
+) -> list[dict[str, Any]]:
+    """Run the folds that have no results yet, each in a folder of its own.
+
+    A fold that was cut off is run again; what it left is kept beside it.
+
+    Args:
+        folder: Of the cross-validation; the folds' are ``fold-0`` and so on in it.
+        num_folds: How many there are.
+        settings: What the folds have in common: words of the command line, kept in the folder so that
+            a later call goes on with the same ones.
+        run_fold: Runs a fold, given its number and its folder.
+
+    Returns:
+        The results of every fold, in order.
+
+    Raises:
+        InputError: The folder holds another cross-validation, or a fold ended without results.
+    """
+    _check_settings(folder, {"folds": num_folds, "settings": list(settings)})
+    results = []
+    for fold in range(num_folds):
+        run_dir = folder / f"fold-{fold}"
+        if not (run_dir / RESULTS).is_file():
+            _set_aside(run_dir)
+            run_fold(fold, run_dir)
+        if not (run_dir / RESULTS).is_file():
+            msg = (
+                f"{run_dir} ended without results: the same command, with --run_name {folder.name}, "
+                "goes on from this fold"
+            )
+            raise InputError(msg)
+        results.append(json.loads((run_dir / RESULTS).read_text()))
+    return results
+
+
+def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Keep the settings in the folder, or compare them with those that are there."""
+    path = folder / SETTINGS
+    if not path.is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            msg = f"{folder} holds something else than a cross-validation: choose another --run_name"
+            raise InputError(msg)
+        with atomic_write(path) as file:
+            file.write(json.dumps(settings, indent=2).encode() + b"\n")
+        return
+    before = json.loads(path.read_text())
+    if before != settings:
+        differing = [
+            f"{name} were {before.get(name)}, now {settings[name]}"
+            for name in settings
+            if before.get(name) != settings[name]
+        ]
+        msg = (
+            f"{folder} holds a cross-validation with other settings ({'; '.join(differing)}): "
+            "give the same ones to go on with it, or choose another --run_name"
+        )
+        raise InputError(msg)
+
+
+def _set_aside(run_dir: Path) -> None:
+    """Move what a fold that was cut off left."""
+    if run_dir.exists():
+        number = 1
+        while (aside := run_dir.with_name(f"{run_dir.name}-cut-off-{number}")).exists():
+            number += 1
+        shutil.move(run_dir, aside)

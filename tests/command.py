@@ -1,0 +1,31 @@
+"""The command line in this process, for tests: what it returns and writes."""
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NamedTuple
+
+from fer.__main__ import main
+
+
+class Called(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def call(*words: object) -> Called:
+    """Run a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as e:
+            status = e.code
+    return Called(status, out.getvalue(), err.getvalue())
+
+
+def done(*words: object) -> str:
+    """Run a command that must work, and return what it wrote."""
+    called = call(*words)
+    assert (called.status, called.err) == (0, "")
+    return called.out

@@ -1,0 +1,140 @@
+"""Class folders: given splits or one pool, names of classes, groups, and what cannot be used."""
+
+import numpy as np
+import pytest
+
+from fer.data.folder import FaceFolderDataModule
+from fer.errors import InputError
+from fer.labels import EXPRESSIONS
+
+
+def _data(root, **settings):
+    data = FaceFolderDataModule(str(root), **{"image_size": 16, "batch_size": 4} | settings)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_one_pool_is_split_by_the_protocol(tmp_path, make_pictures):
+    data = _data(make_pictures(tmp_path / "data", num=10), protocol="80/10/10")
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 56, "val": 7, "test": 7}
+    assert data.protocol_name == "80/10/10, random"
+    inputs, labels = next(iter(data.val_dataloader()))
+    assert inputs.shape == (4, 1, 16, 16)
+
+
+def test_labels_are_those_of_the_folders(tmp_path, make_pictures):
+    root = make_pictures(tmp_path / "data", num=10, class_names=("Anger", "happiness", "SAD"))
+    data = _data(root, protocol="50/50", val_share=0.3)
+    for split in data.splits.values():
+        for name, label in zip(split.names, split.labels, strict=True):
+            assert (
+                EXPRESSIONS[label]
+                == {"Anger": "angry", "happiness": "happy", "SAD": "sad"}[name.split("/")[0]]
+            )
+
+
+@pytest.mark.parametrize("with_val", [True, False])
+def test_given_splits_are_kept(with_val, tmp_path, make_pictures):
+    make_pictures(tmp_path / "train", num=10)
+    make_pictures(tmp_path / "test", num=3, seed=1)
+    if with_val:
+        make_pictures(tmp_path / "Validation", num=2, seed=2)
+    data = _data(tmp_path)
+    sizes = {name: len(split) for name, split in data.splits.items()}
+    assert sizes == (
+        {"train": 70, "val": 14, "test": 21} if with_val else {"train": 63, "val": 7, "test": 21}
+    )
+    assert data.protocol_name.startswith("as given in folders")
+
+
+def test_given_splits_must_be_there(tmp_path, make_pictures):
+    make_pictures(tmp_path / "data", num=2)
+    with pytest.raises(InputError, match="data.protocol is 'given', but .* has no folders train and test"):
+        _data(tmp_path / "data", protocol="given")
+
+
+def test_the_name_tells_the_group(tmp_path, make_pictures):
+    names = [f"S{subject:03d}_{frame}.png" for subject in range(5) for frame in range(4)]
+    data = _data(
+        make_pictures(tmp_path / "data", names=names),
+        name_pattern=r"(?P<subject>S\d+)_.*",
+        group_by="subject",
+        protocol="5-fold",
+    )
+    sides = {name: set(split.groups["subject"]) for name, split in data.splits.items()}
+    assert len(sides["test"]) == 1
+    assert not sides["test"] & (sides["train"] | sides["val"])
+
+
+def test_a_name_that_does_not_match_is_its_own_group(tmp_path, make_pictures):
+    names = ["S1_a.png", "S1_b.png", "me.png"]
+    pool = FaceFolderDataModule(
+        str(make_pictures(tmp_path / "data", names=names, class_names=("happy",))),
+        name_pattern=r"(?P<subject>S\d+)_.*",
+    ).load_pool()
+    assert sorted(pool.groups["subject"]) == ["S1", "S1", "me"]
+
+
+def test_pictures_of_any_size_and_kind_become_squares(tmp_path, make_pictures):
+    from PIL import Image
+
+    root = make_pictures(tmp_path / "data", num=10, class_names=("happy", "sad"))
+    Image.new("L", (7, 33)).save(root / "happy" / "tall grey ü.png")
+    Image.new("RGBA", (40, 20)).save(root / "sad" / "wide.png")
+    pool = FaceFolderDataModule(str(root), image_size=12).load_pool()
+    assert pool.pictures.shape == (22, 12, 12, 3)
+
+
+def test_one_bad_picture_is_left_out_and_many_are_an_error(tmp_path, make_pictures):
+    root = make_pictures(tmp_path / "data", num=10)
+    (root / "happy" / "x.png").write_bytes(b"no picture")
+    pool = FaceFolderDataModule(str(root)).load_pool()
+    assert len(pool) == 70
+    assert "happy/x.png" not in pool.names
+    for i in range(5):
+        (root / "happy" / f"x{i}.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="6 of 76 pictures cannot be used"):
+        FaceFolderDataModule(str(root)).load_pool()
+
+
+def test_a_second_start_is_served_from_the_cache(tmp_path, make_pictures, monkeypatch):
+    root = make_pictures(tmp_path / "data", num=2)
+    first = FaceFolderDataModule(str(root)).load_pool()
+    monkeypatch.setattr("fer.data.crops.read_picture", lambda path: pytest.fail(f"{path} is read again"))
+    again = FaceFolderDataModule(str(root)).load_pool()
+    np.testing.assert_array_equal(first.pictures, again.pictures)
+
+
+@pytest.mark.parametrize(
+    ("folders", "reason"),
+    [
+        pytest.param(["cats", "dogs"], "has no folders named after the expressions", id="no classes"),
+        pytest.param(["happy", "contempt"], "contempt: unknown expression 'contempt'", id="unknown class"),
+        pytest.param(["happy"], "happy holds no picture", id="empty class"),
+    ],
+)
+def test_folders_that_cannot_be_used(folders, reason, tmp_path):
+    for name in folders:
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=reason):
+        _data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        pytest.param({"name_pattern": "("}, "data.name_pattern is '\\('", id="regular expression"),
+        pytest.param({"crop": "dlib"}, "data.crop .* is 'dlib'", id="detector"),
+        pytest.param({"protocol": "most"}, "data.protocol", id="protocol"),
+        pytest.param({"group_by": "subject"}, "no such kind of group; this data has none", id="group"),
+    ],
+)
+def test_unusable_settings_are_named(settings, reason, tmp_path, make_pictures):
+    with pytest.raises(InputError, match=reason):
+        _data(make_pictures(tmp_path / "data", num=10), **settings)
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(InputError, match="gone cannot be read as a folder"):
+        _data(tmp_path / "gone")

@@ -1,0 +1,99 @@
+"""Cross-validation: what the folds say together, and how it goes on where it was cut off."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fer.errors import InputError
+from fer.studies.crossval import run_folds, summarise
+
+
+def _results(*rights, n=10, predicted=3):
+    """A fold in which ``right`` of ``n`` pictures of happy are found, the rest taken for another class."""
+    folds = []
+    for right in rights:
+        confusion = np.zeros((7, 7), int)
+        confusion[predicted, predicted], confusion[predicted, 4] = right, n - right
+        folds.append({"splits": {name: {"confusion": confusion.tolist()} for name in ("val", "test")}})
+    return folds
+
+
+def test_mean_spread_and_pool():
+    flat = summarise(_results(4, 6, 8)).scalars()
+    assert flat["test/acc"] == pytest.approx(0.6)
+    assert flat["test/acc_std"] == pytest.approx(0.2)
+    assert flat["test/pooled_acc"] == pytest.approx(18 / 30)
+    assert flat["test/pooled_acc_low"] < 0.6 < flat["test/pooled_acc_high"]
+
+
+def test_folds_of_different_size_weigh_the_same_in_the_mean_and_by_their_size_in_the_pool():
+    flat = summarise([*_results(10, n=10), *_results(0, n=30)]).scalars()
+    assert flat["val/acc"] == pytest.approx(0.5)
+    assert flat["val/pooled_acc"] == pytest.approx(0.25)
+
+
+def test_a_figure_that_a_fold_does_not_have_is_left_out_of_the_mean_and_counted():
+    flat = summarise(_results(10, 5, 5)).scalars()
+    # neutral is never predicted in the first fold, and wrongly in the others
+    assert flat["test/precision/neutral"] == 0
+    assert flat["test/precision/neutral_undefined"] == 1
+    assert np.isnan(flat["test/precision/angry"])
+    assert flat["test/precision/angry_undefined"] == 3
+    assert "test/precision/happy_undefined" not in flat
+
+
+def test_one_fold_has_no_spread():
+    assert np.isnan(summarise(_results(4)).scalars()["test/acc_std"])
+
+
+def test_the_table_names_every_fold():
+    table = summarise(_results(4, 6)).table().splitlines()
+    assert [line.split()[0] for line in table] == ["fold", "0", "1", "mean", "std", "pooled"]
+    assert "40.00 %" in table[1]
+    assert "50.00 %" in table[3]
+
+
+def _run(folder, *, cut_off_at=None, words=("--a",), folds=3):
+    ran = []
+
+    def run_fold(fold, run_dir):
+        run_dir.mkdir(parents=True)
+        (run_dir / "log").touch()
+        ran.append(fold)
+        if fold != cut_off_at:
+            (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
+
+    return ran, lambda: run_folds(folder, folds, list(words), run_fold)
+
+
+def test_every_fold_is_run_once(tmp_path):
+    ran, start = _run(tmp_path / "study")
+    assert start() == [{"fold": 0}, {"fold": 1}, {"fold": 2}]
+    assert ran == [0, 1, 2]
+
+
+def test_a_study_that_was_cut_off_goes_on_with_the_fold_that_was(tmp_path):
+    _, start = _run(tmp_path / "study", cut_off_at=1)
+    with pytest.raises(InputError, match="--run_name study, goes on from this fold"):
+        start()
+    ran, start = _run(tmp_path / "study")
+    assert len(start()) == 3
+    assert ran == [1, 2]
+    assert (tmp_path / "study" / "fold-1-cut-off-1" / "log").is_file()  # nothing is lost
+
+
+def test_a_study_goes_on_with_its_own_settings_only(tmp_path):
+    _, start = _run(tmp_path / "study")
+    start()
+    for change in ({"words": ["--b"]}, {"folds": 4}):
+        _, start = _run(tmp_path / "study", **change)
+        with pytest.raises(InputError, match="other settings"):
+            start()
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.doc").touch()
+    _, start = _run(tmp_path)
+    with pytest.raises(InputError, match="something else than a cross-validation"):
+        start()

@@ -1,0 +1,89 @@
+"""The command ``fer crossval``: a run for every fold, their summary, and how it is taken up again."""
+
+import json
+from unittest.mock import patch
+
+import pytest
+import wandb
+from command import call, done
+
+import fer.cli
+
+WORDS = ["--network", "ann", "--dataset", "folder", "--folds", "3", "--run_name", "study"]
+SETTINGS = [
+    *("--data.image_size", "4", "--data.batch_size", "8", "--data.val_share", "0.3"),
+    *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--gradients.every_n_epochs", "0"),
+]
+
+
+@pytest.fixture
+def root(tmp_path, make_pictures):
+    return ["--data.root", make_pictures(tmp_path / "pictures", num=10)]
+
+
+def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeypatch):
+    # As a sweep's agent has it: the folds are runs of their own, the summary is the agent's run.
+    monkeypatch.setenv("WANDB_RUN_ID", "trial0")
+    runs = []
+
+    def finish():
+        run = wandb.run
+        if run is not None:
+            runs.append((run.id, run.name, run.group, run.config.get("data.fold"), dict(run.summary)))
+            wandb.finish()
+
+    with patch.object(fer.cli, "finish", finish):
+        out = done("crossval", *WORDS, *SETTINGS, *root)
+    study = tmp_path / "runs" / "study"
+    summary = json.loads((study / "crossval.json").read_text())
+    folds = [json.loads((study / f"fold-{fold}" / "results.json").read_text()) for fold in range(3)]
+    tested = [fold["splits"]["test"] for fold in folds]
+    assert sum(fold["n"] for fold in tested) == summary["test/n"] * 3 == 70
+    assert summary["test/acc"] == pytest.approx(sum(fold["acc"] for fold in tested) / 3)
+    assert summary["test/pooled_acc"] == pytest.approx(sum(f["acc"] * f["n"] for f in tested) / 70)
+    for name in ("folds", "confusion-pooled"):
+        assert (study / "figures" / f"{name}.png").stat().st_size > 10_000
+    assert f"mean   {100 * summary['val/acc']:7.2f} %" in out
+
+    *of_folds, of_study = runs
+    assert [(name, group, fold) for _, name, group, fold, _ in of_folds] == [
+        (f"study-fold-{fold}", "study", fold) for fold in range(3)
+    ]
+    assert of_study[:3] == ("trial0", "study", "study")
+    assert of_study[4]["val/acc"] == pytest.approx(summary["val/acc"])
+    assert len({run[0] for run in runs}) == 4
+
+
+def test_folds_that_are_done_are_not_run_again(root, tmp_path):
+    words = ["crossval", *WORDS, *SETTINGS, *root, "--wandb.mode", "disabled"]
+    done(*words)
+    study = tmp_path / "runs" / "study"
+    kept = (study / "fold-0" / "results.json").stat().st_mtime_ns
+    (study / "fold-2" / "results.json").unlink()
+    before = json.loads((study / "crossval.json").read_text())
+    done(*words)
+    assert (study / "fold-0" / "results.json").stat().st_mtime_ns == kept
+    assert (study / "fold-2-cut-off-1").is_dir()
+    assert json.loads((study / "crossval.json").read_text()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        pytest.param(["--dataset", "synthetic"], "sfew_features can", id="data that comes with its splits"),
+        pytest.param(["--folds", "1"], "data.protocol is '1-fold'", id="one fold"),
+        pytest.param(["--folds", "many"], "invalid int value: 'many'", id="no number"),
+        pytest.param(["--model.hiden", "3"], "did you mean model.hidden", id="a misspelt setting"),
+    ],
+)
+def test_a_mistake_is_named(words, named, root):
+    called = call("crossval", *WORDS, *SETTINGS, *root, *words)
+    assert called.status == 2
+    assert named in called.err
+
+
+def test_help_teaches():
+    called = call("crossval", "--help")
+    assert called.status == 0
+    assert "--folds" in called.out
+    assert "goes on where it was cut off" in " ".join(called.out.split())
