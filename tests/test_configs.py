@@ -1,4 +1,4 @@
-"""Every config that is shipped runs through the real command line, on a tiny FER2013."""
+"""Every config that is shipped runs through the real command line, on tiny data of the same form."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from fer.__main__ import main
 from fer.configs import config_names, config_path
 from fer.errors import InputError
 
-HEAVY = {"alexnet", "cbam", "conv2", "conv4", "resnet", "transfer"}
+HEAVY = {"alexnet", "cbam", "conv1", "conv2", "conv4", "resnet", "transfer"}
 EACH = [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in config_names()]
 USAGES = ("Training", "PublicTest", "PrivateTest")
 
@@ -32,8 +32,28 @@ def tiny_fer2013(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def tiny_sfew(tmp_path: Path, make_pictures) -> Path:
+    """Ten stills of noise for each expression, in which no detector finds a face."""
+    return make_pictures(
+        tmp_path / "sfew", names=[f"Film_{i % 3}_{i:09d}_{i:08d}.png" for i in range(10)], size=(40, 30)
+    )
+
+
+@pytest.fixture
+def tiny_sfew_features(tmp_path: Path) -> Path:
+    """SFEW's table with random numbers: ten rows for each expression."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "SFEW.csv"
+    with path.open("w", newline="") as file:
+        for row in range(70):
+            name = f"Film_{row % 3}_{row:09d}_{row:08d}"
+            csv.writer(file).writerow([name, row % 7 + 1, *rng.normal(size=10)])
+    return path
+
+
 @pytest.mark.parametrize("name", EACH)
-def test_a_config_trains_and_tests_its_network(name, tiny_fer2013, capsys):
+def test_a_config_trains_and_tests_its_network(name, request, capsys):
     config = yaml.safe_load(config_path(name).read_text())
     tiny = {
         "trainer.accelerator": "cpu",
@@ -44,10 +64,12 @@ def test_a_config_trains_and_tests_its_network(name, tiny_fer2013, capsys):
         "wandb.mode": "disabled",
         "run_name": "a",
     }
-    if config["dataset"] == "fer2013":
-        tiny["data.root"] = tiny_fer2013
-    else:
+    if config["dataset"] == "synthetic":
         tiny |= {"data.num_train": 35, "data.num_val": 14, "data.num_test": 14}
+    else:
+        tiny["data.root"] = request.getfixturevalue(f"tiny_{config['dataset']}")
+        if config["data"]["protocol"] != "official":
+            tiny["data.val_share"] = 0.2
     if name == "transfer":
         tiny["model.pretrained"] = "false"  # whose weights are on the internet
     words = [str(word) for key, value in tiny.items() for word in (f"--{key}", value)]
