@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "validate": "evaluate a checkpoint on the validation split",
     "test": "evaluate a checkpoint on train, val and test, with intervals and figures",
     "predict": "write a checkpoint's class probabilities for the test split as CSV",
+    "audit": "what stands twice, under two labels or on both sides of a split",
     "crop": "find and crop the faces of pictures, with a contact sheet and a table",
     "crossval": "train and test every fold of a cross-validation, then their mean and spread",
     "download": "fetch FER2013 from Kaggle",

@@ -27,6 +27,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
+from fer.audit import audit_data
 from fer.callbacks import EpochLineCallback, EvaluationCallback, GradientCallback
 from fer.callbacks.media import figures_dir
 from fer.configs import config_path
@@ -66,7 +67,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     Raises:
         InputError: Something that the user gave cannot be used.
     """
-    others = {"download": _download, "crop": _crop, "crossval": _crossval}
+    others = {"download": _download, "audit": _audit, "crop": _crop, "crossval": _crossval}
     if command in others:
         others[command](arguments)
     else:
@@ -480,6 +481,37 @@ def _takes(parser: LightningArgumentParser, key: str) -> bool:
 
 
 # Pictures
+
+
+def _audit(arguments: Sequence[str]) -> None:
+    """Say what a data set's user should know of it."""
+    names = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    names.add_argument("--dataset", "--data", default="fer2013")
+    try:
+        chosen, others = names.parse_known_args(list(arguments))
+    except argparse.ArgumentError as e:
+        raise InputError(str(e)) from e
+    if chosen.dataset not in DATA_MODULES:
+        hint = did_you_mean(chosen.dataset, DATA_MODULES)
+        msg = f"--dataset {chosen.dataset}: unknown; {hint}there are {', '.join(DATA_MODULES)}"
+        raise InputError(msg)
+    parser = ArgumentParser(
+        prog="fer audit",
+        exit_on_error=False,
+        allow_abbrev=False,
+        description="What stands twice in a data set, under two labels, or on both sides of a split; blank "
+        "pictures, missing values, and the balance of classes.",
+    )
+    parser.add_argument("--dataset", type=str, default=chosen.dataset, help=", ".join(DATA_MODULES))
+    parser.add_argument("--json", action="store_true", help="print all findings as JSON, and nothing else")
+    parser.add_argument("--page", type=Path | None, default=None, help="PNG to draw the pictures on")
+    parser.add_class_arguments(DATA_MODULES[chosen.dataset], "data")
+    try:
+        settings = parser.parse_args(others)
+    except ArgumentError as e:
+        raise InputError(_explain(str(e), parser)) from e
+    data = parser.instantiate_classes(settings).data
+    audit_data(data, as_json=settings.json, page=settings.page)
 
 
 def _crop(arguments: Sequence[str]) -> None:

@@ -36,7 +36,28 @@ def test_make_has_the_target(target: str) -> None:
     assert target in targets or target.removeprefix("train-") in config_names()
 
 
-@pytest.mark.parametrize("arguments", FER, ids=" ".join)
+ONE_RUN = ("fit", "validate", "test", "predict")
+
+
+@pytest.mark.parametrize("arguments", [words for words in FER if words[0] not in ONE_RUN], ids=" ".join)
+def test_help_lists_what_the_command_uses(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *others = arguments
+    options = [word for word in others if word.startswith("--")]
+    with pytest.raises(SystemExit) as ended:
+        main([] if command == "--help" else [command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    if command == "crossval":  # which takes all of fit's as well
+        config = others[others.index("--config") + 1]
+        with pytest.raises(SystemExit):
+            main(["fit", "--config", config, "--help"])
+        shown += capsys.readouterr().out
+    assert [option for option in options if option not in shown] == []
+
+
+@pytest.mark.parametrize("arguments", [words for words in FER if words[0] in ONE_RUN], ids=" ".join)
 def test_fer_understands_the_command(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,7 +72,9 @@ class EvaluationCallback(Callback):
         self._write_results(trainer, pl_module, data)
 
     @staticmethod
-    def _draw_samples(trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule, name: str) -> None:
+    def _draw_samples(
+        trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule, name: str
+    ) -> None:
         dataset, num_patterns = data.dataset(name), len(data.splits[name])
         rows = np.linspace(0, num_patterns - 1, min(NUM_SAMPLES, num_patterns)).astype(int)
         inputs = torch.stack([dataset[int(row)][0] for row in rows]).to(task.device)

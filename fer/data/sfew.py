@@ -25,8 +25,8 @@ from fer.labels import NUM_EXPRESSIONS
 log = logging.getLogger("fer.data")
 
 NAME: Final = r"(?P<clip>(?P<movie>.+)[_-]\d+)_+\d+"
-"""A still's name: the film, the time code of the clip, the number of the frame. Three of the 675 have a dash or
-a second underscore."""
+"""A still's name: the film, the time code of the clip, the number of the frame. Three of the 675 names
+have a dash or a second underscore."""
 
 TABLE_NAMES: Final = ("SFEW.xlsx", "SFEW.csv")
 

@@ -19,7 +19,7 @@ def test_one_pool_is_split_by_the_protocol(tmp_path, make_pictures):
     data = _data(make_pictures(tmp_path / "data", num=10), protocol="80/10/10")
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 56, "val": 7, "test": 7}
     assert data.protocol_name == "80/10/10, random"
-    inputs, labels = next(iter(data.val_dataloader()))
+    inputs, _ = next(iter(data.val_dataloader()))
     assert inputs.shape == (4, 1, 16, 16)
 
 
@@ -50,7 +50,7 @@ def test_given_splits_are_kept(with_val, tmp_path, make_pictures):
 
 def test_given_splits_must_be_there(tmp_path, make_pictures):
     make_pictures(tmp_path / "data", num=2)
-    with pytest.raises(InputError, match="data.protocol is 'given', but .* has no folders train and test"):
+    with pytest.raises(InputError, match=r"data.protocol is 'given', but .* has no folders train and test"):
         _data(tmp_path / "data", protocol="given")
 
 

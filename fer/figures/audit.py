@@ -1,0 +1,196 @@
+"""What an audit found, as a page of pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from fer.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    LARGE,
+    NORMAL,
+    PALE,
+    SMALL,
+    TINY,
+    VERMILLION,
+    inch_canvas,
+    show_picture,
+)
+from fer.labels import EXPRESSIONS
+
+PAGE_WIDTH = 11.0
+"""In inches."""
+
+PICTURE_WIDTH = 0.72
+"""In inches."""
+
+MARGIN = 0.14
+"""Around groups and at the edges, in inches."""
+
+HEADING_HEIGHT = 0.34
+"""Of a section's title, in inches."""
+
+LINE_HEIGHT = 1.3 * TINY / 72
+"""Of a line of a caption, in inches."""
+
+BAR_HEIGHT = 0.15
+"""Of a class among the bars, with its gap, in inches."""
+
+
+class PictureGroup(NamedTuple):
+    """Pictures that stand side by side.
+
+    Attributes:
+        pictures: One or more, uint8, shape ``(H, W)`` or ``(H, W, 3)`` each.
+        captions: A text for each, of lines; each line is cut to the width of its picture.
+        stands_out: Whether the group is framed, as what needs looking at first.
+    """
+
+    pictures: Sequence[NDArray[np.uint8]]
+    captions: Sequence[str]
+    stands_out: bool = False
+
+
+class Section(NamedTuple):
+    """Groups of pictures under one title."""
+
+    title: str
+    groups: Sequence[PictureGroup]
+
+
+def audit_figure(
+    class_counts: Mapping[str, Sequence[int]],
+    sections: Sequence[Section],
+    title: str = "Audit",
+    class_names: Sequence[str] = EXPRESSIONS,
+) -> Figure:
+    """Draw sections of groups of pictures, and above them the class balance of each split.
+
+    Args:
+        class_counts: For each split the patterns of K classes.
+        sections: From top to bottom; the groups of one flow as words do.
+        title: What was audited.
+        class_names: K names.
+
+    Returns:
+        The figure; its height follows from the pictures.
+
+    Raises:
+        ValueError: No splits, the names are not as many as the classes, the captions not as many as the
+            pictures, or a group is empty.
+    """
+    if not class_counts or any(len(counts) != len(class_names) for counts in class_counts.values()):
+        msg = f"{len(class_names)} class names do not fit the splits' classes {dict(class_counts)}"
+        raise ValueError(msg)
+    for section in sections:
+        for group in section.groups:
+            if not group.pictures or len(group.pictures) != len(group.captions):
+                msg = f"{section.title}: {len(group.captions)} captions for {len(group.pictures)} pictures"
+                raise ValueError(msg)
+    top_of_bars = MARGIN + HEADING_HEIGHT
+    top = top_of_bars + 0.24 + BAR_HEIGHT * len(class_names) + MARGIN
+    layouts = []
+    for section in sections:
+        lines = list(_lines(section.groups))
+        layouts.append((top, lines))
+        top += HEADING_HEIGHT + sum(_line_height(line) for line in lines)
+
+    figure, axes = inch_canvas(PAGE_WIDTH, top + MARGIN)
+    _write(axes, MARGIN, MARGIN, title, LARGE, weight="bold")
+    _draw_balance(axes, top_of_bars, class_counts, class_names)
+    for section, (y, lines) in zip(sections, layouts, strict=True):
+        _write(axes, MARGIN, y + 0.1, section.title, NORMAL, weight="bold")
+        y += HEADING_HEIGHT
+        for line in lines:
+            x = MARGIN
+            for group in line:
+                _draw_group(axes, group, x, y)
+                x += len(group.pictures) * PICTURE_WIDTH + MARGIN
+            y += _line_height(line)
+    return figure
+
+
+def _lines(groups: Sequence[PictureGroup]) -> Iterator[list[PictureGroup]]:
+    """Yield the groups of each line; a group wider than the page has a line of its own, or more."""
+    most = int((PAGE_WIDTH - MARGIN) / PICTURE_WIDTH) - 1
+    line: list[PictureGroup] = []
+    room = PAGE_WIDTH - MARGIN
+    for group in groups:
+        for start in range(0, len(group.pictures), most):
+            stop = start + most
+            part = group._replace(pictures=group.pictures[start:stop], captions=group.captions[start:stop])
+            width = len(part.pictures) * PICTURE_WIDTH + MARGIN
+            if line and width > room:
+                yield line
+                line, room = [], PAGE_WIDTH - MARGIN
+            line.append(part)
+            room -= width
+    if line:
+        yield line
+
+
+def _picture_height(picture: NDArray[np.uint8]) -> float:
+    height: float = PICTURE_WIDTH * picture.shape[0] / picture.shape[1]
+    return height
+
+
+def _line_height(line: Sequence[PictureGroup]) -> float:
+    """Return the inches that a line of groups is high, captions and margin included."""
+    return MARGIN + max(
+        _picture_height(picture) + LINE_HEIGHT * (caption.count("\n") + 1)
+        for group in line
+        for picture, caption in zip(group.pictures, group.captions, strict=True)
+    )
+
+
+def _draw_group(axes: Axes, group: PictureGroup, x: float, y: float) -> None:
+    """Draw pictures edge to edge with their captions, framed if the group stands out."""
+    num_characters = int(PICTURE_WIDTH * 72 / (0.56 * TINY))
+    for index, (picture, caption) in enumerate(zip(group.pictures, group.captions, strict=True)):
+        left = x + index * PICTURE_WIDTH
+        height = show_picture(axes, picture, left, y, PICTURE_WIDTH - 0.02)
+        lines = [_cut(line, num_characters) for line in caption.split("\n")]
+        _write(axes, left, y + height + 0.03, "\n".join(lines), TINY)
+    if group.stands_out:
+        width = len(group.pictures) * PICTURE_WIDTH - 0.02
+        height = max(map(_picture_height, group.pictures))
+        frame = Rectangle((x, y), width, height, fill=False, edgecolor=VERMILLION, linewidth=1.6)
+        axes.add_patch(frame)
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text of so many characters at most: of a long one its end, which tells files apart."""
+    return text if len(text) <= most else "…" + text[1 - most :]
+
+
+def _draw_balance(
+    axes: Axes, top: float, class_counts: Mapping[str, Sequence[int]], class_names: Sequence[str]
+) -> None:
+    """Draw for each split the share of every class as a bar, with its count."""
+    names_width, counts_width = 0.6, 0.85
+    panel = (PAGE_WIDTH - 2 * MARGIN) / max(len(class_counts), 3)
+    shares = {name: [n / max(sum(counts), 1) for n in counts] for name, counts in class_counts.items()}
+    largest = max(max(values) for values in shares.values()) or 1.0
+    room = panel - names_width - counts_width
+    for number, (split, counts) in enumerate(class_counts.items()):
+        left = MARGIN + number * panel
+        _write(axes, left, top, f"{split}: {sum(counts):,} patterns", SMALL, weight="bold")
+        for label, (name, n, share) in enumerate(zip(class_names, counts, shares[split], strict=True)):
+            y = top + 0.24 + BAR_HEIGHT * (label + 0.5)
+            start = left + names_width
+            axes.text(start - 0.05, y, name, fontsize=TINY, ha="right", va="center", color=INK)
+            for width, colour in ((room, PALE), (room * share / largest, BLUE)):
+                axes.barh(y, width, left=start, height=0.75 * BAR_HEIGHT, color=colour, linewidth=0)
+            text = f"{n:,}  {share:.1%}" if n else "0"
+            axes.text(start + room + 0.05, y, text, fontsize=TINY, va="center", color=INK if n else GREY)
+
+
+def _write(axes: Axes, x: float, y: float, text: str, size: float, weight: str = "normal") -> None:
+    """Write a text whose top is at ``y`` inches."""
+    axes.text(x, y, text, fontsize=size, va="top", fontweight=weight, color=INK, linespacing=1.1)
