@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -25,7 +26,16 @@ from rich.table import Table
 from rich.text import Text
 
 from fer.data.cache import cache_dir
-from fer.data.faces import Crop, CropSettings, Face, FaceCropper, Policy
+from fer.data.faces import (
+    Crop,
+    CropSettings,
+    Face,
+    FaceCropper,
+    FaceDetector,
+    Finder,
+    Policy,
+    make_detector,
+)
 from fer.data.reading import BadPictureError, digest_picture, picture_shape, read_picture
 from fer.errors import InputError
 from fer.files import atomic_write
@@ -227,7 +237,10 @@ class _Maker:
     @cached_property
     def cropper(self) -> FaceCropper:
         """Made for the first batch: what is in the cache needs no detector."""
-        return FaceCropper(self.settings)
+        folder = self.folder.with_name("faces")
+        return FaceCropper(
+            self.settings, {name: KeptDetector(name, folder) for name in self.settings.finders}
+        )
 
     def kept(self, key: str) -> Path:
         """Return where the cache keeps a crop."""
@@ -291,6 +304,63 @@ class _Maker:
 
 
 # Cache
+
+
+class KeptDetector:
+    """A detector that looks at a picture once: what it finds is kept under the picture's pixels.
+
+    So another size, margin or alignment of the crops does not cost another search, which takes nearly all
+    of the time.
+
+    Args:
+        name: Of the detector.
+        folder: Of the cache.
+    """
+
+    def __init__(self, name: Finder, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+
+    @cached_property
+    def detector(self) -> FaceDetector:
+        """Made when it must look."""
+        return make_detector(self.name)
+
+    def find(self, pictures: NDArray[np.uint8]) -> list[list[Face]]:
+        """Return the faces of each picture; see :class:`fer.data.faces.FaceDetector`."""
+        paths = [self._path(picture) for picture in pictures]
+        found = [_load_faces(path) for path in paths]
+        missing = [index for index, faces in enumerate(found) if faces is None]
+        if missing:
+            for index, faces in zip(missing, self.detector.find(pictures[missing]), strict=True):
+                found[index] = faces
+                # Where the cache cannot be written, what is kept of the crops says so.
+                with suppress(OSError), atomic_write(paths[index]) as file:
+                    file.write(json.dumps([asdict(face) for face in faces]).encode())
+        return [faces or [] for faces in found]
+
+    def _path(self, picture: NDArray[np.uint8]) -> Path:
+        digest = hashlib.blake2b(picture.tobytes(), digest_size=16)
+        digest.update(json.dumps([CACHE_FORMAT, self.name, picture.shape]).encode())
+        return self.folder / f"{digest.hexdigest()}.json"
+
+
+def _load_faces(path: Path) -> list[Face] | None:
+    """Return the faces of a cache file, or None if there is none or it is damaged."""
+    try:
+        return [
+            Face(
+                tuple(face["box"]),
+                face["probability"],
+                None if face["landmarks"] is None else tuple((x, y) for x, y in face["landmarks"]),
+            )
+            for face in json.loads(path.read_bytes())
+        ]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, KeyError, TypeError, ValueError) as e:
+        log.warning("the cache file %s cannot be read and is made again (%s)", path, e)
+        return None
 
 
 def _key(path: Path, settings: CropSettings) -> str:

@@ -1,7 +1,7 @@
 """Faces in pictures: who finds them, which one counts, how it is cropped, and what is done without one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, get_args
 
@@ -23,6 +23,9 @@ Detector = Literal["mtcnn", "viola_jones", "narayan", "none"]
   Viola-Jones looks where MTCNN finds none.
 - ``none``: nobody: the whole picture, squeezed into a square, is the crop.
 """
+
+Finder = Literal["mtcnn", "viola_jones"]
+"""A detector of its own, of which ``narayan`` combines two."""
 
 Select = Literal["largest", "central"]
 """Which of several faces counts: the one with the largest box, or with the box nearest to the middle."""
@@ -148,7 +151,7 @@ class CropSettings:
             raise InputError(msg)
 
     @property
-    def finders(self) -> tuple[Literal["mtcnn", "viola_jones"], ...]:
+    def finders(self) -> tuple[Finder, ...]:
         """Who looks, in turn, until one finds a face."""
         match self.detector:
             case "mtcnn":
@@ -243,6 +246,11 @@ class ViolaJones:
         return [Face((x, y, x + width, y + height)) for x, y, width, height in ordered]
 
 
+def make_detector(name: Finder) -> FaceDetector:
+    """Return a new detector of a name."""
+    return Mtcnn() if name == "mtcnn" else ViolaJones()
+
+
 def select_face(faces: Sequence[Face], shape: tuple[int, ...], select: Select) -> Face:
     """Return the face that counts; of equals the first.
 
@@ -280,13 +288,14 @@ class FaceCropper:
 
     Args:
         settings: How.
+        detectors: Who finds them, for each of the settings' ``finders``; None: new ones.
     """
 
-    def __init__(self, settings: CropSettings) -> None:
+    def __init__(
+        self, settings: CropSettings, detectors: Mapping[Finder, FaceDetector] | None = None
+    ) -> None:
         self.settings = settings
-        self.detectors: dict[Literal["mtcnn", "viola_jones"], FaceDetector] = {
-            name: Mtcnn() if name == "mtcnn" else ViolaJones() for name in settings.finders
-        }
+        self.detectors = detectors or {name: make_detector(name) for name in settings.finders}
 
     def crop(self, pictures: NDArray[np.uint8]) -> list[Crop]:
         """Crop pictures of one size.

@@ -14,7 +14,14 @@ from PIL import Image
 from rich.console import Console
 
 import fer.data.crops
-from fer.data.crops import CropRecord, count_policies, crop_pictures, policy_table, write_crops_csv
+from fer.data.crops import (
+    CropRecord,
+    KeptDetector,
+    count_policies,
+    crop_pictures,
+    policy_table,
+    write_crops_csv,
+)
 from fer.data.faces import Crop, CropSettings, Face, crop_face, crop_without_face
 from fer.errors import InputError
 
@@ -28,7 +35,8 @@ class Cropper:
     batches: list[tuple[int, ...]]
     fails_on: int | None
 
-    def __init__(self, settings: CropSettings) -> None:
+    def __init__(self, settings: CropSettings, detectors: object) -> None:
+        del detectors
         self.settings = settings
 
     def crop(self, pictures):
@@ -334,3 +342,60 @@ def test_the_table_shows_the_policies_that_were_met_and_their_sums() -> None:
 
 def test_a_record_without_probability_has_none() -> None:
     assert math.isnan(Face((0, 0, 1, 1)).probability)
+
+
+# Faces that were found before
+
+
+class Finder:
+    """Finds as many faces as the first pixel says, and counts what it is shown."""
+
+    shown = 0
+
+    def find(self, pictures):
+        Finder.shown += len(pictures)
+        return [[Face((1.5, 2, 9, 10), math.nan, POINTS)] * int(picture[0, 0, 0]) for picture in pictures]
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KeptDetector:
+    Finder.shown = 0
+    monkeypatch.setattr(fer.data.crops, "make_detector", lambda name: Finder())
+    return KeptDetector("mtcnn", tmp_path / "faces")
+
+
+def pictures_of(*greys: int):
+    return np.stack([np.full((6, 5, 3), grey, np.uint8) for grey in greys])
+
+
+def test_a_picture_is_looked_at_once(kept) -> None:
+    first = kept.find(pictures_of(0, 2))
+    assert [len(faces) for faces in first] == [0, 2]
+    again = KeptDetector("mtcnn", kept.folder).find(pictures_of(2, 1, 0))
+    assert [len(faces) for faces in again] == [2, 1, 0]
+    assert Finder.shown == 3
+    # repr, since NaN is not equal to itself
+    assert repr(again[0]) == repr(first[1])
+
+
+def test_another_detector_and_another_shape_are_looked_at_anew(kept) -> None:
+    kept.find(pictures_of(1))
+    KeptDetector("viola_jones", kept.folder).find(pictures_of(1))
+    kept.find(pictures_of(1).transpose(0, 2, 1, 3))
+    assert Finder.shown == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"[{}]", b"[1]", b"\xff"])
+def test_damaged_faces_are_looked_for_again_with_a_warning(kept, content, caplog) -> None:
+    kept.find(pictures_of(1))
+    (path,) = kept.folder.iterdir()
+    path.write_bytes(content)
+    logging.getLogger("fer.data").propagate = True
+    assert [len(faces) for faces in kept.find(pictures_of(1))] == [1]
+    assert f"the cache file {path} cannot be read" in caplog.text
+    assert Finder.shown == 2
+
+
+def test_faces_are_found_where_nothing_can_be_kept(kept, tmp_path: Path) -> None:
+    (tmp_path / "faces").touch()
+    assert [len(faces) for faces in kept.find(pictures_of(1))] == [1]
