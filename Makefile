@@ -10,6 +10,7 @@ ARGS ?=
 export FER_DATA_DIR ?= data
 
 NETWORKS := $(patsubst fer/configs/%.yaml,%,$(wildcard fer/configs/*.yaml))
+BENCHES := $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))
 SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
 .DEFAULT_GOAL := help
@@ -21,6 +22,8 @@ help: ## List what there is
 		printf '  %-22s %s\n' "train-$$name" "$$(sed -n '1s/^# //p' fer/configs/$$name.yaml)"; done
 	@for name in $(SWEEPS); do \
 		printf '  %-22s %s\n' "sweeps/$$name.yaml" "$$(sed -n '1s/^# //p' sweeps/$$name.yaml)"; done
+	@for name in $(BENCHES); do \
+		printf '  %-22s %s\n' "bench-$$name" "$$(sed -n '1s/^"""//p' tests/bench/$$name.py)"; done
 	@echo
 	@echo '  settings: make train-conv6 ARGS="--model.lr 0.003 --trainer.max_epochs 5"; all of them: .venv/bin/fer fit --config conv6 --help'
 
@@ -39,6 +42,9 @@ demo: setup ## Watch a network learn expressions, two minutes, nothing to downlo
 
 train-%: setup
 	$(BIN)/fer fit --config $* $(ARGS)
+
+bench-%: setup
+	$(BIN)/python tests/bench/$*.py $(ARGS)
 
 test: setup ## Run the fast tests
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

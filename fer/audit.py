@@ -1,6 +1,7 @@
 """The audit of a data module, as a table, as JSON, and as a page of pictures."""
 
 import json
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from fer.files import atomic_write
 
 CONSOLE: Final = Console(highlight=False, markup=False, soft_wrap=True)
 
-MOST_GROUPS: Final = 40
+MOST_GROUPS: Final = 24
 """Groups that a section of the page shows; the JSON lists all."""
 
 MOST_MEMBERS: Final = 6
@@ -62,7 +63,9 @@ def _write_page(data: ExpressionDataModule, report: AuditReport, page: Path) -> 
     """Draw the page and write it."""
     figure = audit_figure(report.class_counts, list(_sections(data, report)), f"Audit: {data.protocol_name}")
     try:
-        with atomic_write(page) as file:
+        with warnings.catch_warnings(), atomic_write(page) as file:
+            # A file name in a script that matplotlib's own font does not have shows boxes.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
             figure.savefig(file, format="png", dpi=DPI)
     except OSError as e:
         msg = f"--page {page} cannot be written: {e.strerror}; name another file"

@@ -506,6 +506,9 @@ def _audit(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print all findings as JSON, and nothing else")
     parser.add_argument("--page", type=Path | None, default=None, help="PNG to draw the pictures on")
     parser.add_class_arguments(DATA_MODULES[chosen.dataset], "data")
+    parser.set_defaults(
+        {"data.batch_size": 1}
+    )  # there are no batches that a small split could be too small for
     try:
         settings = parser.parse_args(others)
     except ArgumentError as e:

@@ -484,3 +484,75 @@ def test_two_processes_count_each_picture_once(tmp_path):
     found = results(run)["splits"]
     assert {name: found[name]["n"] for name in found} == sizes
     assert len(rows(run)) > 0
+
+
+# Commands on pictures
+
+
+def test_pictures_are_cropped(tmp_path, make_pictures):
+    source = make_pictures(tmp_path / "in put", num=2, class_names=("happy", "sad"))
+    called = call("crop", source, tmp_path / "out", "--detector", "none", "--size", 10)
+    assert called.status == 0
+    assert (tmp_path / "out" / "happy" / "001.png").is_file()
+    assert (tmp_path / "out" / "contact-sheet.png").is_file()
+    assert len(pd.read_csv(tmp_path / "out" / "crops.csv")) == 4
+
+
+def test_data_is_audited(tmp_path, make_pictures):
+    root = make_pictures(tmp_path / "data", num=10)
+    (root / "sad" / "again.png").write_bytes((root / "happy" / "000.png").read_bytes())
+    words = ["audit", "--data", "folder", "--data.root", root, "--data.val_share", "0.2"]
+    found = json.loads(done(*words, "--json"))
+    assert found["protocol"] == "80/10/10, random"
+    (group,) = found["identical"]
+    assert {member["name"] for member in group} == {"happy/000.png", "sad/again.png"}
+    table = done(*words, "--page", tmp_path / "page.png")
+    assert "identical" in table
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        pytest.param(["crop", "gone", "out"], "gone does not exist", id="no pictures"),
+        pytest.param(["crop", "gone"], "dst", id="nowhere to put them"),
+        pytest.param(["crop", "a", "b", "--detector", "dlib"], "detector", id="detector"),
+        pytest.param(["crop", "a", "b", "--sise", "3"], "did you mean size", id="misspelt"),
+        pytest.param(["audit", "--data", "fer2012"], "did you mean 'fer2013'?", id="data set"),
+        pytest.param(["audit", "--data", "sfew"], "no folder was given for SFEW", id="no data"),
+        pytest.param(
+            ["audit", "--data", "folder", "--data.rot", "x"], "did you mean data.root", id="setting"
+        ),
+    ],
+)
+def test_a_mistake_with_pictures_is_named(words, named):
+    called = call(*words)
+    assert called.status == 2
+    assert named in called.err
+    assert "Traceback" not in called.err
+
+
+@pytest.mark.parametrize("command", ["crop", "audit"])
+def test_a_command_on_pictures_teaches(command):
+    called = call(command, "--help")
+    assert called.status == 0
+    assert {"crop": "--fallback", "audit": "--page"}[command] in called.out
+
+
+# A start from other weights
+
+
+def test_training_starts_from_the_weights_of_a_checkpoint(trained, tmp_path):
+    start = trained.run / "checkpoints" / "best.ckpt"
+    words = ["fit", *TINY, "--wandb.mode", "disabled", "--gradients.every_n_epochs", "0", "--test", "false"]
+    done(*words, "--start_from", start, "--model.lr", "1e-12", "--run_name", "second")
+    before, after = (
+        load(run / "checkpoints" / "best.ckpt").network.state_dict()
+        for run in (trained.run, tmp_path / "runs/second")
+    )
+    for name, parameter in before.items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(after[name], parameter, atol=1e-6, rtol=0)
+    called = call(*words, "--network", "ann", "--start_from", start)
+    assert called.status == 2
+    assert f"--start_from {start} holds another network" in called.err

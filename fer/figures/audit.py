@@ -36,7 +36,7 @@ MARGIN = 0.14
 HEADING_HEIGHT = 0.34
 """Of a section's title, in inches."""
 
-LINE_HEIGHT = 1.3 * TINY / 72
+LINE_HEIGHT = 1.25 * TINY / 72
 """Of a line of a caption, in inches."""
 
 BAR_HEIGHT = 0.15
@@ -48,7 +48,8 @@ class PictureGroup(NamedTuple):
 
     Attributes:
         pictures: One or more, uint8, shape ``(H, W)`` or ``(H, W, 3)`` each.
-        captions: A text for each, of lines; each line is cut to the width of its picture.
+        captions: A text for each; a line wider than its picture goes on in the next, and of a very long
+            one the end is shown, which tells files apart.
         stands_out: Whether the group is framed, as what needs looking at first.
     """
 
@@ -143,7 +144,7 @@ def _picture_height(picture: NDArray[np.uint8]) -> float:
 def _line_height(line: Sequence[PictureGroup]) -> float:
     """Return the inches that a line of groups is high, captions and margin included."""
     return MARGIN + max(
-        _picture_height(picture) + LINE_HEIGHT * (caption.count("\n") + 1)
+        _picture_height(picture) + LINE_HEIGHT * len(_caption_lines(caption))
         for group in line
         for picture, caption in zip(group.pictures, group.captions, strict=True)
     )
@@ -151,12 +152,12 @@ def _line_height(line: Sequence[PictureGroup]) -> float:
 
 def _draw_group(axes: Axes, group: PictureGroup, x: float, y: float) -> None:
     """Draw pictures edge to edge with their captions, framed if the group stands out."""
-    num_characters = int(PICTURE_WIDTH * 72 / (0.56 * TINY))
     for index, (picture, caption) in enumerate(zip(group.pictures, group.captions, strict=True)):
         left = x + index * PICTURE_WIDTH
         height = show_picture(axes, picture, left, y, PICTURE_WIDTH - 0.02)
-        lines = [_cut(line, num_characters) for line in caption.split("\n")]
-        _write(axes, left, y + height + 0.03, "\n".join(lines), TINY)
+        for number, line in enumerate(_caption_lines(caption), start=1):
+            bottom = y + height + number * LINE_HEIGHT
+            axes.text(left, bottom, line, fontsize=TINY, color=INK, parse_math=False)
     if group.stands_out:
         width = len(group.pictures) * PICTURE_WIDTH - 0.02
         height = max(map(_picture_height, group.pictures))
@@ -164,9 +165,14 @@ def _draw_group(axes: Axes, group: PictureGroup, x: float, y: float) -> None:
         axes.add_patch(frame)
 
 
-def _cut(text: str, most: int) -> str:
-    """Return a text of so many characters at most: of a long one its end, which tells files apart."""
-    return text if len(text) <= most else "…" + text[1 - most :]
+def _caption_lines(caption: str) -> list[str]:
+    """Return the lines of a caption, each as wide as a picture at most."""
+    most = int(PICTURE_WIDTH * 72 / (0.64 * TINY))
+    lines = []
+    for line in caption.split("\n"):
+        text = line if len(line) <= 3 * most else "…" + line[1 - 3 * most :]
+        lines += [text[start : start + most] for start in range(0, len(text), most)]
+    return lines
 
 
 def _draw_balance(
