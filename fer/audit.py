@@ -16,7 +16,7 @@ from fer.figures.audit import PictureGroup, Section, audit_figure
 from fer.figures.style import DPI
 from fer.files import atomic_write
 
-CONSOLE: Final = Console(highlight=False, markup=False, soft_wrap=True)
+CONSOLE: Final = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 MOST_GROUPS: Final = 24
 """Groups that a section of the page shows; the JSON lists all."""

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+import os
 import re
 import shutil
 import sys
@@ -9,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -323,11 +326,26 @@ class ExperimentCLI(LightningCLI):
         if process_rank() == 0:
             self.datamodule.prepare_data()
             self.datamodule.setup()
+            self._check_inputs()
         self.run_dir = self._make_run_dir()
         self.trainer_defaults["callbacks"] = self._callbacks()
         if self.config.trainer.logger is None:
             kwargs["logger"] = self._loggers()
         return super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
+
+    def _check_inputs(self) -> None:
+        """Refuse features where the network takes pictures.
+
+        Raises:
+            InputError: It does.
+        """
+        inputs = self.datamodule.dataset("train")[0][0]
+        if inputs.ndim == 1 and "image_size" in self.config.model:
+            msg = (
+                f"--network {self.names['network']} takes pictures; the data gives {len(inputs)} features "
+                "(--dataset sfew_features, or data.descriptors): take --network ann, or data with pictures"
+            )
+            raise InputError(msg)
 
     def _loggers(self) -> list[Logger]:
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
@@ -364,8 +382,9 @@ class ExperimentCLI(LightningCLI):
         return callbacks
 
     def before_instantiate_classes(self) -> None:
-        """Spare a network that is loaded from a checkpoint the weights that its training started from."""
+        """Spare a network that is loaded from a checkpoint the weights that it started from."""
         if self.config.ckpt_path is not None:
+            self.config.start_from = None
             for setting, none in (("pretrained", False), ("weights", None)):
                 if setting in self.config.model:
                     self.config.model[setting] = none
@@ -475,7 +494,7 @@ def _check_fits(
         raise InputError(msg)
 
 
-def _takes(parser: LightningArgumentParser, key: str) -> bool:
+def _takes(parser: ArgumentParser, key: str) -> bool:
     """Return whether the parser has a setting."""
     return any(action.dest == key for action in parser._actions)
 
@@ -506,9 +525,10 @@ def _audit(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print all findings as JSON, and nothing else")
     parser.add_argument("--page", type=Path | None, default=None, help="PNG to draw the pictures on")
     parser.add_class_arguments(DATA_MODULES[chosen.dataset], "data")
-    parser.set_defaults(
-        {"data.batch_size": 1}
-    )  # there are no batches that a small split could be too small for
+    # There are no batches that a split could be too small for; and pictures are compared in colour.
+    parser.set_defaults({"data.batch_size": 1})
+    if _takes(parser, "data.channels"):
+        parser.set_defaults({"data.channels": 3})
     try:
         settings = parser.parse_args(others)
     except ArgumentError as e:
@@ -544,16 +564,18 @@ def _crossval(arguments: Sequence[str]) -> None:
         prog="fer crossval",
         allow_abbrev=False,
         description="Cross-validate: train on all folds but one, choose the epoch on a part of those (val), "
-        "test on the fold; for every fold. Each is a run of its own, in one W&B group, in a folder of one "
-        "name. Called again with the same --run_name, it goes on where it was cut off.",
-        epilog="All settings of fit can be given, too: fer fit --config NAME --help lists them.",
+        "test on the fold; for every fold. Each is a run of its own on one device, in one W&B group, in a "
+        "folder of one name. Called again with the same --run_name, it goes on where it was cut off.",
+        epilog="All settings of fit can be given, too: fer fit --config NAME --help lists them. What "
+        "--start_from has learnt must not come from patterns that a fold tests.",
     )
-    parser.add_argument("--folds", type=int, default=5, help="number of folds (5)")
+    parser.add_argument("--folds", type=int, help="number of folds (the config's data.protocol, or 5)")
     parser.add_argument("--runs_dir", default="runs", help="where the folders of runs are (runs)")
-    parser.add_argument(
-        "--run_name", help="folder and W&B group (network, data, number of folds, their groups, and time)"
-    )
+    parser.add_argument("--run_name", help="folder and W&B group (network, data, number of folds, and time)")
     own, others = parser.parse_known_args(list(arguments))
+    if taken := [word for word in others if word.split("=")[0] in _SET_BY_CROSSVAL]:
+        msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
+        raise InputError(msg)
     words, chosen = choose(others)
     if not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
         pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
@@ -562,61 +584,95 @@ def _crossval(arguments: Sequence[str]) -> None:
             f"{', '.join(pools)} can"
         )
         raise InputError(msg)
-    name = own.run_name or "-".join((*chosen.values(), f"{own.folds}fold", time.strftime("%Y%m%d-%H%M%S")))
-    folder = Path(own.runs_dir) / name
+    configs = [_read_config(Path(path)) for flag, path in pairwise(words) if flag == "--config"]
+    num_folds = own.folds or _num_folds(configs)
+    name = own.run_name or _unused_name(
+        Path(own.runs_dir), "-".join((*chosen.values(), f"{num_folds}fold", time.strftime("%Y%m%d-%H%M%S")))
+    )
+    project = os.environ.get("WANDB_PROJECT")  # of a sweep, where the summary will be
 
     def run_fold(fold: int, run_dir: Path) -> None:
-        CONSOLE.print(f"\nfold {fold + 1} of {own.folds}")
+        CONSOLE.print(f"\nfold {fold + 1} of {num_folds}")
         of_fold = {
-            "data.protocol": f"{own.folds}-fold",
+            "data.protocol": f"{num_folds}-fold",
             "data.fold": fold,
             "runs_dir": run_dir.parent,
             "run_name": run_dir.name,
             "test": "true",
+            "trainer.devices": 1,
             "wandb.group": name,
             "wandb.name": f"{name}-{run_dir.name}",
             "wandb.job_type": "fold",
+            **({"wandb.project": project} if project else {}),
         }
-        # Put last: they hold whatever else was given.
+        # Put last: they hold whatever a config says.
         _run("fit", [*words, *(f"--{key}={value}" for key, value in of_fold.items())], chosen)
 
+    folder = Path(own.runs_dir) / name
     with apart_from_sweep():
-        results = run_folds(folder, own.folds, words, run_fold)
-    _conclude(folder, results)
+        results = run_folds(folder, num_folds, {"words": words, "configs": configs}, run_fold)
+    _conclude(folder, name, results)
 
 
-def _conclude(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
+_SET_BY_CROSSVAL: Final = (
+    *("--data.protocol", "--data.fold", "--test", "--ckpt_path", "--trainer.devices"),
+    *("--wandb.group", "--wandb.name", "--wandb.job_type"),
+)
+"""Settings of fit that every fold has its own of, or that would let it see what it tests."""
+
+
+def _num_folds(configs: Sequence[Mapping[str, Any]]) -> int:
+    """Return the number of folds that the last config names which names one; else 5.
+
+    >>> _num_folds([{"data": {"protocol": "4-fold"}}, {"data": {}}])
+    4
+    """
+    protocols = [str((config.get("data") or {}).get("protocol")) for config in configs]
+    named = [int(match[1]) for protocol in protocols if (match := re.fullmatch(r"(\d+)-fold", protocol))]
+    return named[-1] if named else 5
+
+
+def _unused_name(folder: Path, name: str) -> str:
+    """Return a name that nothing in the folder has: this one, or this one with a number."""
+    names = (f"{name}-{number}" if number > 1 else name for number in count(1))
+    return next(each for each in names if not (folder / each).exists())
+
+
+def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> None:
     """Write, draw, log and print what the folds say together."""
     summary = summarise(results)
     protocol = re.sub(r", fold \d+", "", str(results[0]["protocol"]))
     title = f"{results[0]['network']}: {protocol}"
+    histories = [read_history(folder / f"fold-{fold}") for fold in range(len(results))]
     figures = {
-        "folds": folds_figure(
-            summary.reports["test"],
-            [read_history(folder / f"fold-{fold}") for fold in range(len(results))],
-            title,
-        ),
-        "confusion-pooled": confusion_figure(summary.pooled["test"].confusion, title=f"{title}, all folds"),
+        "folds": folds_figure(summary.reports["test"], histories, title),
+        "confusion-pooled": confusion_figure(summary.pooled.confusion, title=f"{title}, all folds"),
     }
+    paths = {key: folder / "figures" / f"{key}.png" for key in figures}
+    for key, figure in figures.items():
+        with atomic_write(paths[key]) as file:
+            figure.savefig(file, format="png")
+    scalars = summary.scalars()
+    with atomic_write(folder / "crossval.json") as file:
+        # JSON has no NaN.
+        known = {key: None if math.isnan(value) else value for key, value in scalars.items()}
+        content = {"protocol": protocol, "folds": len(results), **known}
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
     config = yaml.safe_load((folder / "fold-0" / "config.yaml").read_text())
     del config["data"]["fold"], config["run_name"], config["runs_dir"]  # a fold's own
-    own_words = {"group": folder.name, "name": folder.name, "job_type": "crossval"}
-    to_wandb = wandb_logger(folder, **config.pop("wandb") | own_words)
-    for name, figure in figures.items():
-        path = folder / "figures" / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        figure.savefig(path)
+    try:
+        to_wandb = wandb_logger(
+            folder, **config.pop("wandb") | {"group": name, "name": name, "job_type": "crossval"}
+        )
         if to_wandb is not None:
-            to_wandb.log_image(key=f"figures/{name}", images=[str(path)])
-    if to_wandb is not None:
-        to_wandb.log_hyperparams(_flat(config))
-        to_wandb.log_metrics(summary.scalars())
+            to_wandb.log_hyperparams(_flat(config))
+            for key, path in paths.items():
+                to_wandb.log_image(key=f"figures/{key}", images=[str(path)])
+            to_wandb.log_metrics(scalars)
+    finally:
         finish()
-    with atomic_write(folder / "crossval.json") as file:
-        content = {"protocol": protocol, "folds": len(results), **summary.scalars()}
-        file.write(json.dumps(content, indent=2).encode() + b"\n")
     CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\npictures")
-    CONSOLE.print("\n".join(f"  {folder / 'figures' / name}.png" for name in figures))
+    CONSOLE.print("\n".join(f"  {path}" for path in paths.values()))
 
 
 def _download(arguments: Sequence[str]) -> None:

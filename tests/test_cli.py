@@ -532,6 +532,13 @@ def test_a_mistake_with_pictures_is_named(words, named):
     assert "Traceback" not in called.err
 
 
+def test_a_network_of_pictures_is_not_given_features():
+    called = call("fit", *TINY, "--network", "conv6", "--data.descriptors", "true", "--data.image_size", "48")
+    assert called.status == 2
+    assert "--network conv6 takes pictures; the data gives 10 features" in called.err
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize("command", ["crop", "audit"])
 def test_a_command_on_pictures_teaches(command):
     called = call(command, "--help")
@@ -553,6 +560,10 @@ def test_training_starts_from_the_weights_of_a_checkpoint(trained, tmp_path):
     for name, parameter in before.items():
         if name.endswith("weight"):
             torch.testing.assert_close(after[name], parameter, atol=1e-6, rtol=0)
+    second = tmp_path / "runs" / "second" / "checkpoints" / "best.ckpt"
+    config = second.parent.parent / "config.yaml"
+    config.write_text(config.read_text().replace(str(start), "gone.ckpt"))
+    done("validate", "--ckpt_path", second)  # what it started from is not needed any more
     called = call(*words, "--network", "ann", "--start_from", start)
     assert called.status == 2
     assert f"--start_from {start} holds another network" in called.err

@@ -71,6 +71,8 @@ def test_folds_that_are_done_are_not_run_again(root, tmp_path):
     ("words", "named"),
     [
         pytest.param(["--dataset", "synthetic"], "sfew_features can", id="data that comes with its splits"),
+        pytest.param(["--data.fold", "2"], "--data.fold cannot be given", id="a fold's own setting"),
+        pytest.param(["--ckpt_path=x.ckpt"], "--ckpt_path=x.ckpt cannot be given", id="a checkpoint"),
         pytest.param(["--folds", "1"], "data.protocol is '1-fold'", id="one fold"),
         pytest.param(["--folds", "many"], "invalid int value: 'many'", id="no number"),
         pytest.param(["--model.hiden", "3"], "did you mean model.hidden", id="a misspelt setting"),

@@ -40,13 +40,11 @@ ONE_RUN = ("fit", "validate", "test", "predict")
 
 
 @pytest.mark.parametrize("arguments", [words for words in FER if words[0] not in ONE_RUN], ids=" ".join)
-def test_help_lists_what_the_command_uses(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_lists_what_the_command_uses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     command, *others = arguments
     options = [word for word in others if word.startswith("--")]
     with pytest.raises(SystemExit) as ended:
-        main([] if command == "--help" else [command, "--help"])
+        main(["--help"] if command == "--help" else [command, "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     if command == "crossval":  # which takes all of fit's as well

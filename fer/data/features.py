@@ -112,8 +112,10 @@ def far_outliers(features: NDArray[np.float64], *, deviations: float = 10.0) -> 
         deviations: Distance from the column's median, in robust standard deviations (1.4826 times the
             median absolute deviation).
     """
-    distance = np.abs(features - np.nanmedian(features, axis=0))
-    far: NDArray[np.bool_] = distance > deviations * 1.4826 * np.nanmedian(distance, axis=0)
+    far = np.zeros(features.shape, np.bool_)
+    there = ~np.isnan(features).all(axis=0)
+    distance = np.abs(features[:, there] - np.nanmedian(features[:, there], axis=0))
+    far[:, there] = distance > deviations * 1.4826 * np.nanmedian(distance, axis=0)
     return far
 
 

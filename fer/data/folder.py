@@ -1,4 +1,4 @@
-"""Pictures in one folder for each expression: RAF-DB, CK+, KDEF, one's own."""
+"""Pictures in one folder for each expression: RAF-DB, KDEF, one's own."""
 
 import logging
 import re
@@ -131,6 +131,7 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
         except re.error as e:
             msg = f"data.name_pattern is {name_pattern!r}: it is no regular expression ({e})"
             raise InputError(msg) from e
+        self._cropped: dict[Path, tuple[list[Path], NDArray[np.int64], Crops]] = {}
         self.crop_settings = CropSettings(
             detector=crop,
             size=self.image_size,
@@ -148,7 +149,11 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
     @property
     def protocol_name(self) -> str:
         """How the splits were made, in words."""
-        return "as given in folders" if self.given_folders() else super().protocol_name
+        folders = self.given_folders()
+        if not folders:
+            return super().protocol_name
+        drawn = "" if "val" in folders else f", val {self.val_share:.0%} of train, {self.drawn}"
+        return f"as given in folders{drawn}"
 
     def given_folders(self) -> dict[str, Path]:
         """Return the folders of the given splits by the split's name; empty where the data is one pool.
@@ -188,8 +193,7 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
         if "val" not in splits:
             whole = splits["train"]
             size = round(self.val_share * len(whole))
-            groups = whole.groups.get(self.group_by) if self.group_by is not None else None
-            val = hold_out(whole.labels, size, groups=groups, seed=self.seed, name="val")
+            val = hold_out(whole.labels, size, groups=self.groups_of(whole), seed=self.seed, name="val")
             train = np.setdiff1d(np.arange(len(whole)), val)
             splits |= {"train": whole.take(train), "val": whole.take(val)}
         return splits
@@ -207,8 +211,10 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
 
     def _crop(self, folder: Path) -> tuple[list[Path], NDArray[np.int64], Crops]:
         """Return the files of a folder of classes, their labels and their crops."""
-        paths, labels = list_pictures(folder)
-        return paths, labels, crop_pictures(paths, self.crop_settings)
+        if folder not in self._cropped:  # once for prepare_data and for the splits
+            paths, labels = list_pictures(folder)
+            self._cropped[folder] = paths, labels, crop_pictures(paths, self.crop_settings)
+        return self._cropped[folder]
 
 
 def list_pictures(folder: Path) -> tuple[list[Path], NDArray[np.int64]]:
@@ -236,16 +242,19 @@ def named_groups(names: NDArray[np.str_], pattern: re.Pattern[str]) -> dict[str,
         names: Paths of files, shape (N,).
         pattern: Matches a file's name without its suffix. One that it does not match is a group of its own.
     """
-    stems = [PurePosixPath(name).stem for name in names]
-    matches = [pattern.fullmatch(stem) for stem in stems]
-    if missing := [stem for stem, match in zip(stems, matches, strict=True) if match is None]:
+    matches = [pattern.fullmatch(PurePosixPath(name).stem) for name in names]
+    if missing := [name for name, match in zip(names, matches, strict=True) if match is None]:
         log.warning(
             "%d of %d file names do not say which group they are of (%s): each is taken as its own",
             len(missing), len(names), missing[0],
         )  # fmt: skip
     return {
         kind: np.array(
-            [stem if match is None else match[kind] for stem, match in zip(stems, matches, strict=True)]
+            # A named group may have no part in a match.
+            [
+                name if match is None else match[kind] or name
+                for name, match in zip(names, matches, strict=True)
+            ]
         )
         for kind in pattern.groupindex
     }

@@ -1,6 +1,7 @@
 """Pictures of faces as network inputs: sizes, channels, normalisation, augmentation."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -18,6 +19,8 @@ from fer.processes import process_rank
 
 if TYPE_CHECKING:
     import albumentations as A
+
+log = logging.getLogger("fer.data")
 
 Normalise = Literal["train", "half", "imagenet"]
 """How pixels in 0..1 are shifted and scaled.
@@ -104,6 +107,13 @@ def to_channels(picture: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, np.newaxis]
 
 
+def to_grey(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pictures (N, H, W) or (N, H, W, 3) in grey, by luminance, shape (N, H, W)."""
+    if pictures.ndim == 3:
+        return pictures
+    return np.stack([to_channels(picture, 1)[:, :, 0] for picture in pictures])
+
+
 def channel_statistics(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the mean and the standard deviation of pixels in 0..1, per channel.
 
@@ -179,6 +189,7 @@ class PictureDataModule(ExpressionDataModule):
         self.descriptors = descriptors
         self.transform = augmentation(augment, strength=augment_strength)
         self.clean_names: tuple[str, ...] = ()
+        self._features: dict[str, Tensor] = {}
 
     @property
     def num_features(self) -> int:
@@ -197,13 +208,17 @@ class PictureDataModule(ExpressionDataModule):
         if self.clean:
             repeated = seen_in(train.pictures, [split.pictures for split in (val, *tests.values())])
             train = train.take(np.flatnonzero(~repeated))
+            log.info("%d pictures of train stand in val or test, too, and are left out", repeated.sum())
         rests = {}
         for name, test in tests.items():
             repeated = seen_in(test.pictures, [train.pictures, val.pictures])
             if repeated.any() and not repeated.all():
                 rests["clean" if name == "test" else f"{name}_clean"] = test.take(np.flatnonzero(~repeated))
         self.clean_names = tuple(rests)
-        return {"train": train, "val": val, **tests, **rests}
+        used = {"train": train, "val": val, **tests, **rests}
+        if self.channels == 1 and train.pictures.ndim == 4:
+            return {name: replace(split, pictures=to_grey(split.pictures)) for name, split in used.items()}
+        return used
 
     def fit(self, train: PictureSplit) -> None:
         """Fit the normalisation on train, or the descriptors."""
@@ -228,21 +243,21 @@ class PictureDataModule(ExpressionDataModule):
         """
         split = self.splits[name]
         if self.descriptors:
-            inputs = torch.from_numpy(self.described.transform(self._grey(split)))
-            return TensorDataset(inputs, torch.from_numpy(split.labels))
-        grey_input = self.channels == 1 and self.mean.size == 3
+            if name not in self._features:
+                self._features[name] = torch.from_numpy(self.described.transform(self._grey(split)))
+            return TensorDataset(self._features[name], torch.from_numpy(split.labels))
         return PictureDataset(
             split,
             image_size=self.image_size,
             channels=self.channels,
-            mean=self.mean.mean(keepdims=True) if grey_input else self.mean,
-            std=self.std.mean(keepdims=True) if grey_input else self.std,
+            mean=self.mean,
+            std=self.std,
             transform=self.transform if augmented else None,
         )
 
     def _grey(self, split: PictureSplit) -> NDArray[np.uint8]:
         """Return a split's pictures in grey and at the input's size, shape (N, image_size, image_size)."""
-        return np.stack([to_channels(resize(each, self.image_size), 1)[:, :, 0] for each in split.pictures])
+        return to_grey(np.stack([resize(each, self.image_size) for each in split.pictures]))
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled, augmented batches; a last batch that is not full is left out."""

@@ -3,7 +3,10 @@
 from abc import abstractmethod
 from typing import Any
 
-from fer.data.base import ExpressionDataModule
+import numpy as np
+from numpy.typing import NDArray
+
+from fer.data.base import ExpressionDataModule, Split
 from fer.data.splits import parse_protocol, split_indices
 from fer.errors import InputError, did_you_mean
 
@@ -49,21 +52,37 @@ class PooledDataModule(ExpressionDataModule):
     def protocol_name(self) -> str:
         """How the splits were made, in words."""
         fold = f", fold {self.fold}" if self.protocol.endswith("-fold") else ""
-        return f"{self.protocol}{fold}, " + (f"grouped by {self.group_by}" if self.group_by else "random")
+        val = "" if self.protocol.count("/") == 2 else f", val {self.val_share:.0%} of train"
+        return f"{self.protocol}{fold}{val}, {self.drawn}"
+
+    @property
+    def drawn(self) -> str:
+        """What is kept together where patterns are drawn, in words."""
+        return f"grouped by {self.group_by}" if self.group_by else "random"
+
+    def groups_of(self, split: Split) -> NDArray[np.str_] | None:
+        """Return the group of each pattern by which it is drawn; None where they are drawn one by one.
+
+        Raises:
+            InputError: The data has no such kind of group.
+        """
+        if self.group_by is None:
+            return None
+        if self.group_by not in split.groups:
+            there = f"there are {', '.join(split.groups)}" if split.groups else "this data has none"
+            hint = did_you_mean(self.group_by, split.groups)
+            msg = f"data.group_by is {self.group_by!r}: no such kind of group; {hint}{there}"
+            raise InputError(msg)
+        return split.groups[self.group_by]
 
     def load_splits(self) -> dict[str, Any]:
         """Return the splits of the protocol."""
         pool = self.load_pool()
-        if self.group_by is not None and self.group_by not in pool.groups:
-            there = f"there are {', '.join(pool.groups)}" if pool.groups else "this data has none"
-            hint = did_you_mean(self.group_by, pool.groups)
-            msg = f"data.group_by is {self.group_by!r}: no such kind of group; {hint}{there}"
-            raise InputError(msg)
         indices = split_indices(
             pool.labels,
             self.protocol,
             fold=self.fold,
-            groups=None if self.group_by is None else pool.groups[self.group_by],
+            groups=self.groups_of(pool),
             val_share=self.val_share,
             seed=self.seed,
         )

@@ -5,9 +5,11 @@ and Benchmark", 2011. (SFEW 2.0, of 2015, is another set of stills, split otherw
 """
 
 import logging
+import math
 import re
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -141,18 +143,19 @@ def read_features(path: Path) -> FeatureSplit:
             f"{', '.join(FEATURES)}; restore the missing ones"
         )
         raise InputError(msg)
-    is_pattern = [re.fullmatch(NAME, Path(str(name)).stem) is not None for name in cells[:, 0]]
-    lines = [line for line, is_one in enumerate(is_pattern, start=1) if is_one]
-    if not lines:
+    is_name = [re.fullmatch(NAME, Path(str(name)).stem) is not None for name in cells[:, 0]]
+    # Above the patterns there may be headers, which have a word, or nothing, where a label would be.
+    is_header = [not _is_number(cell) for cell in cells[:, 1]]
+    first = next((row for row, is_one in enumerate(is_name) if is_one or not is_header[row]), len(cells))
+    if first == len(cells):
         msg = f"{path}: no row begins with the name of a still (Movie_000519240_00000005); {WAY_OUT}"
         raise InputError(msg)
-    # A header's first cell is empty or in its first rows; what comes later is a row without a name.
-    if len(lines) <= len(cells) - lines[0]:
-        line = lines[0] + is_pattern[lines[0] - 1 :].index(False)
-        name = cells[line - 1, 0]
-        msg = f"{path}, row {line}: {name!r} is not the name of a still (Movie_000519240_00000005)"
+    if not all(is_name[first:]):
+        row = first + is_name[first:].index(False)
+        name = cells[row, 0]
+        msg = f"{path}, row {row + 1}: {name!r} is not the name of a still (Movie_000519240_00000005)"
         raise InputError(msg)
-    rows = cells[np.array(lines) - 1]
+    rows, lines = cells[first:], range(first + 1, len(cells) + 1)
     labels = np.array(
         [_label(cell, path, line) for cell, line in zip(rows[:, 1], lines, strict=True)], np.int64
     )
@@ -179,7 +182,17 @@ def _read_cells(path: Path) -> NDArray[np.object_]:
                 warnings.filterwarnings("ignore", message="Unknown extension", module="openpyxl")
                 table = pd.read_excel(path, header=None, dtype=object)
     # What pandas and openpyxl raise for what is not a table.
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        SyntaxError,
+        ImportError,
+        NotImplementedError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as e:
         msg = f"{path} cannot be read as a table ({e}); replace it with a whole copy of SFEW.xlsx"
         raise InputError(msg) from e
     return np.asarray(table, object)
@@ -194,12 +207,18 @@ def _label(cell: object, path: Path, line: int) -> int:
     return int(number) - 1
 
 
+def _is_number(cell: object) -> bool:
+    try:
+        return not math.isnan(float(str(cell)))
+    except ValueError:
+        return False
+
+
 def _number(cell: object, name: str, path: Path, line: int) -> float:
     """Return a cell's number; NaN where it is empty."""
-    try:
-        return float(str(cell)) if not pd.isna(cell) else float("nan")  # type: ignore[call-overload]
-    except ValueError as e:
-        msg = (
-            f"{path}, row {line}: {name} is {cell!r}, which is no number; correct it, or leave the cell empty"
-        )
-        raise InputError(msg) from e
+    if pd.isna(cell):  # type: ignore[call-overload]
+        return math.nan
+    if not _is_number(cell) or math.isinf(float(str(cell))):
+        msg = f"{path}, row {line}: {name} is {cell!r}, which is no number; correct it, or empty the cell"
+        raise InputError(msg)
+    return float(str(cell))

@@ -27,11 +27,12 @@ class Summary:
 
     Attributes:
         reports: For ``val`` and ``test`` the report of each fold.
-        pooled: For ``val`` and ``test`` the report of the sum of the folds' confusion matrices.
+        pooled: Report of the sum of the folds' confusion matrices of ``test``. (A pattern is tested once,
+            but may be in the val of several folds, so that these are not pooled.)
     """
 
     reports: Mapping[str, Sequence[ClassificationReport]]
-    pooled: Mapping[str, ClassificationReport]
+    pooled: ClassificationReport
 
     def scalars(self) -> dict[str, float]:
         """Return mean and spread over the folds as flat numbers to be logged.
@@ -40,7 +41,8 @@ class Summary:
             For every figure of :meth:`fer.metrics.ClassificationReport.scalars` its mean over the folds
             where it is defined, ``val/acc``; its standard deviation (n - 1), ``val/acc_std``; and, where
             there are any, the number of folds where it is not defined, ``val/precision/fear_undefined``.
-            Besides ``test/pooled_acc`` with ``_low`` and ``_high``, of all folds' patterns together.
+            Besides ``test/pooled_acc`` with ``_low`` and ``_high``, of all folds' patterns together, and
+            ``val/acc_best``, which is ``val/acc`` under the name that a sweep of single runs optimises.
         """
         flat: dict[str, float] = {}
         for split, reports in self.reports.items():
@@ -54,9 +56,9 @@ class Summary:
                 flat[f"{split}/{key}_std"] = float(defined.std(ddof=1)) if defined.size > 1 else float("nan")
                 if defined.size < len(folds):
                     flat[f"{split}/{key}_undefined"] = float(len(folds) - defined.size)
-            pooled = self.pooled[split]
-            flat[f"{split}/pooled_acc"] = pooled.accuracy
-            flat[f"{split}/pooled_acc_low"], flat[f"{split}/pooled_acc_high"] = pooled.interval
+        flat["test/pooled_acc"] = self.pooled.accuracy
+        flat["test/pooled_acc_low"], flat["test/pooled_acc_high"] = self.pooled.interval
+        flat["val/acc_best"] = flat["val/acc"]
         return flat
 
     def table(self) -> str:
@@ -67,9 +69,10 @@ class Summary:
             lines.append(f"{fold:<6} {100 * val.accuracy:7.2f} % {100 * test.accuracy:8.2f} % {test.n:8,}")
         for name, key in (("mean", "acc"), ("std", "acc_std")):
             lines.append(f"{name:<6} {100 * flat[f'val/{key}']:7.2f} % {100 * flat[f'test/{key}']:8.2f} %")
-        test = self.pooled["test"]
-        low, high = (100 * bound for bound in test.interval)
-        lines.append(f"pooled{'':10} {100 * test.accuracy:8.2f} % {test.n:8,}   [{low:.2f}, {high:.2f}]")
+        low, high = (100 * bound for bound in self.pooled.interval)
+        lines.append(
+            f"pooled{'':10} {100 * self.pooled.accuracy:8.2f} % {self.pooled.n:8,}   [{low:.2f}, {high:.2f}]"
+        )
         return "\n".join(lines)
 
 
@@ -84,12 +87,12 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> Summary:
     }
     return Summary(
         reports={split: [report(matrix) for matrix in of_folds] for split, of_folds in matrices.items()},
-        pooled={split: report(torch.stack(of_folds).sum(dim=0)) for split, of_folds in matrices.items()},
+        pooled=report(torch.stack(matrices["test"]).sum(dim=0)),
     )
 
 
 def run_folds(
-    folder: Path, num_folds: int, settings: Sequence[str], run_fold: Callable[[int, Path], None]
+    folder: Path, num_folds: int, settings: Mapping[str, Any], run_fold: Callable[[int, Path], None]
 ) -> list[dict[str, Any]]:
     """Run the folds that have no results yet, each in a folder of its own.
 
@@ -98,8 +101,8 @@ def run_folds(
     Args:
         folder: Of the cross-validation; the folds' are ``fold-0`` and so on in it.
         num_folds: How many there are.
-        settings: What the folds have in common: words of the command line, kept in the folder so that
-            a later call goes on with the same ones.
+        settings: What the folds have in common, kept in the folder so that a later call goes on with
+            the same.
         run_fold: Runs a fold, given its number and its folder.
 
     Returns:
@@ -108,7 +111,7 @@ def run_folds(
     Raises:
         InputError: The folder holds another cross-validation, or a fold ended without results.
     """
-    _check_settings(folder, {"folds": num_folds, "settings": list(settings)})
+    _check_settings(folder, {"folds": num_folds, **settings})
     results = []
     for fold in range(num_folds):
         run_dir = folder / f"fold-{fold}"
@@ -117,7 +120,7 @@ def run_folds(
             run_fold(fold, run_dir)
         if not (run_dir / RESULTS).is_file():
             msg = (
-                f"{run_dir} ended without results: the same command, with --run_name {folder.name}, "
+                f"{run_dir} ended without results: the same command, with --run_name for {folder}, "
                 "goes on from this fold"
             )
             raise InputError(msg)
@@ -126,27 +129,23 @@ def run_folds(
 
 
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Keep the settings in the folder, or compare them with those that are there."""
+    """Keep the settings in the folder, or compare them with those that folds in it were run with."""
     path = folder / SETTINGS
-    if not path.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
-            msg = f"{folder} holds something else than a cross-validation: choose another --run_name"
-            raise InputError(msg)
-        with atomic_write(path) as file:
-            file.write(json.dumps(settings, indent=2).encode() + b"\n")
-        return
-    before = json.loads(path.read_text())
-    if before != settings:
-        differing = [
-            f"{name} were {before.get(name)}, now {settings[name]}"
-            for name in settings
-            if before.get(name) != settings[name]
-        ]
-        msg = (
-            f"{folder} holds a cross-validation with other settings ({'; '.join(differing)}): "
-            "give the same ones to go on with it, or choose another --run_name"
-        )
+    if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
+        msg = f"{folder} holds something else than a cross-validation: choose another --run_name"
         raise InputError(msg)
+    settings = json.loads(json.dumps(settings))  # as they are read back
+    if any(folder.glob(f"fold-*/{RESULTS}")):
+        before = json.loads(path.read_text())
+        if differing := [name for name in settings if before.get(name) != settings[name]]:
+            name = differing[0]
+            msg = (
+                f"{folder} holds folds that were run with other {name} ({before.get(name)}; now "
+                f"{settings[name]}): give the same to go on with it, or choose another --run_name"
+            )
+            raise InputError(msg)
+    with atomic_write(path) as file:
+        file.write(json.dumps(settings, indent=2).encode() + b"\n")
 
 
 def _set_aside(run_dir: Path) -> None:

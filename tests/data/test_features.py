@@ -59,6 +59,7 @@ def test_far_outliers():
     column[3] = 9.5 + 10 * 1.4826 * 5 + 20
     column[5] = NAN
     assert np.flatnonzero(far_outliers(column)).tolist() == [3]
+    assert not far_outliers(np.hstack((column, np.full((20, 1), NAN))))[:, 1].any()
 
 
 class TenRows(FeatureDataModule):

@@ -45,7 +45,20 @@ def test_given_splits_are_kept(with_val, tmp_path, make_pictures):
     assert sizes == (
         {"train": 70, "val": 14, "test": 21} if with_val else {"train": 63, "val": 7, "test": 21}
     )
-    assert data.protocol_name.startswith("as given in folders")
+    drawn = "" if with_val else ", val 10% of train, random"
+    assert data.protocol_name == f"as given in folders{drawn}"
+
+
+def test_a_group_is_kept_together_where_val_is_drawn_from_a_given_train(tmp_path, make_pictures):
+    names = [f"S{subject:03d}_{frame}.png" for subject in range(10) for frame in range(4)]
+    make_pictures(tmp_path / "data" / "train", names=names)
+    make_pictures(tmp_path / "data" / "test", num=1)
+    settings = {"name_pattern": r"(?P<subject>S\d+)_.*", "val_share": 0.2}
+    data = _data(tmp_path / "data", group_by="subject", **settings)
+    sides = [set(data.splits[name].groups["subject"]) for name in ("train", "val")]
+    assert not sides[0] & sides[1]
+    with pytest.raises(InputError, match=r"data.group_by is 'subjct'"):
+        _data(tmp_path / "data", group_by="subjct", **settings)
 
 
 def test_given_splits_must_be_there(tmp_path, make_pictures):
@@ -69,11 +82,10 @@ def test_the_name_tells_the_group(tmp_path, make_pictures):
 
 def test_a_name_that_does_not_match_is_its_own_group(tmp_path, make_pictures):
     names = ["S1_a.png", "S1_b.png", "me.png"]
-    pool = FaceFolderDataModule(
-        str(make_pictures(tmp_path / "data", names=names, class_names=("happy",))),
-        name_pattern=r"(?P<subject>S\d+)_.*",
-    ).load_pool()
-    assert sorted(pool.groups["subject"]) == ["S1", "S1", "me"]
+    root = make_pictures(tmp_path / "data", names=names, class_names=("happy", "sad"))
+    pool = FaceFolderDataModule(str(root), name_pattern=r"(?P<subject>S\d+)_.*|(?P<other>O\d+)").load_pool()
+    assert sorted(pool.groups["subject"]) == ["S1"] * 4 + ["happy/me.png", "sad/me.png"]
+    assert len(set(pool.groups["other"])) == 6  # a group that no name has: each is its own
 
 
 def test_pictures_of_any_size_and_kind_become_squares(tmp_path, make_pictures):

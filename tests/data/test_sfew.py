@@ -97,6 +97,8 @@ def _change(row, column, value):
         pytest.param(_change(3, 1, 1.5), r"row 5: label .*1.5.* is none of 1 to 7", id="label between"),
         pytest.param(_change(0, 7, "n/k"), r"row 2: PHOG1 is 'n/k', which is no number", id="text"),
         pytest.param(_change(6, 0, "total"), r"row 8: 'total' is not the name of a still", id="other row"),
+        pytest.param(_change(0, 0, "still"), r"row 2: 'still' is not the name of a still", id="first row"),
+        pytest.param(_change(0, 7, "inf"), r"row 2: PHOG1 is 'inf', which is no number", id="infinite"),
         pytest.param(lambda rows: [row.pop() for row in rows], r"11 columns instead of 12", id="column"),
     ],
 )
@@ -108,6 +110,18 @@ def test_a_table_that_cannot_be_used(name, change, reason, tmp_path):
     with pytest.raises(InputError, match=reason) as error:
         read_features(_write(tmp_path / name, rows, header))
     assert name in str(error.value)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_damaged_spreadsheet_is_named(seed, tmp_path):
+    path = _write(tmp_path / "SFEW.xlsx", _table())
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    for place in rng.integers(len(content), size=40):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"SFEW.xlsx"):
+        read_features(path)
 
 
 def test_what_is_no_table(tmp_path):
@@ -138,7 +152,7 @@ def test_no_group_stands_on_both_sides(group_by, tmp_path):
     data.setup()
     sides = [set(split.groups[group_by]) for split in data.splits.values()]
     assert sum(map(len, sides)) == len(set.union(*sides))
-    assert data.protocol_name == f"4-fold, fold 2, grouped by {group_by}"
+    assert data.protocol_name == f"4-fold, fold 2, val 10% of train, grouped by {group_by}"
 
 
 def test_an_unknown_kind_of_group(tmp_path):
@@ -160,7 +174,7 @@ def stills(tmp_path, make_pictures):
 
 
 def test_stills_are_found_with_their_groups(stills, tmp_path):
-    data = SfewDataModule(str(tmp_path), image_size=16, protocol="80/10/10", batch_size=8)
+    data = SfewDataModule(str(tmp_path), image_size=16, channels=3, protocol="80/10/10", batch_size=8)
     data.prepare_data()
     data.setup()
     assert data.source == stills

@@ -29,8 +29,10 @@ def test_mean_spread_and_pool():
 
 def test_folds_of_different_size_weigh_the_same_in_the_mean_and_by_their_size_in_the_pool():
     flat = summarise([*_results(10, n=10), *_results(0, n=30)]).scalars()
-    assert flat["val/acc"] == pytest.approx(0.5)
-    assert flat["val/pooled_acc"] == pytest.approx(0.25)
+    assert flat["test/acc"] == pytest.approx(0.5)
+    assert flat["test/pooled_acc"] == pytest.approx(0.25)
+    assert "val/pooled_acc" not in flat  # folds may share val patterns
+    assert flat["val/acc_best"] == flat["val/acc"]
 
 
 def test_a_figure_that_a_fold_does_not_have_is_left_out_of_the_mean_and_counted():
@@ -64,7 +66,7 @@ def _run(folder, *, cut_off_at=None, words=("--a",), folds=3):
         if fold != cut_off_at:
             (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
 
-    return ran, lambda: run_folds(folder, folds, list(words), run_fold)
+    return ran, lambda: run_folds(folder, folds, {"words": words}, run_fold)
 
 
 def test_every_fold_is_run_once(tmp_path):
@@ -75,7 +77,7 @@ def test_every_fold_is_run_once(tmp_path):
 
 def test_a_study_that_was_cut_off_goes_on_with_the_fold_that_was(tmp_path):
     _, start = _run(tmp_path / "study", cut_off_at=1)
-    with pytest.raises(InputError, match="--run_name study, goes on from this fold"):
+    with pytest.raises(InputError, match="study, goes on from this fold"):
         start()
     ran, start = _run(tmp_path / "study")
     assert len(start()) == 3
@@ -88,8 +90,16 @@ def test_a_study_goes_on_with_its_own_settings_only(tmp_path):
     start()
     for change in ({"words": ["--b"]}, {"folds": 4}):
         _, start = _run(tmp_path / "study", **change)
-        with pytest.raises(InputError, match="other settings"):
+        with pytest.raises(InputError, match=r"were run with other (words|folds)"):
             start()
+
+
+def test_settings_can_be_mended_as_long_as_no_fold_is_done(tmp_path):
+    _, start = _run(tmp_path / "study", cut_off_at=0, words=["--wrong"])
+    with pytest.raises(InputError, match="goes on from this fold"):
+        start()
+    _, start = _run(tmp_path / "study", words=["--right"])
+    assert len(start()) == 3
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
