@@ -36,6 +36,7 @@ ROOMS = {
     "processes": Room(others={"lightning"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
+    "neurons": Room(others={"torch"}),
     "models": Room(others={"torch", "torchvision", "timm", "safetensors"}),
     "metrics": Room(others={"torch", "torchmetrics"}),
     # PIL reads and scikit-learn splits what FER2013's forms hold; rich shows how far a long read is.

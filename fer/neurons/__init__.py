@@ -1,0 +1,30 @@
+"""What hidden neurons do, pure: tensors in, numbers and decisions out."""
+
+from fer.neurons.angles import (
+    COMPLEMENTARY_ABOVE,
+    SIMILAR_BELOW,
+    NeuronClasses,
+    Normalise,
+    angles,
+    classify,
+)
+from fer.neurons.record import find_layers, measure, record, untouched
+from fer.neurons.statistics import MAX_NEURONS, ActivationStatistics, MapPattern, Unit, pattern_minmax
+
+__all__ = [
+    "COMPLEMENTARY_ABOVE",
+    "MAX_NEURONS",
+    "SIMILAR_BELOW",
+    "ActivationStatistics",
+    "MapPattern",
+    "NeuronClasses",
+    "Normalise",
+    "Unit",
+    "angles",
+    "classify",
+    "find_layers",
+    "measure",
+    "pattern_minmax",
+    "record",
+    "untouched",
+]

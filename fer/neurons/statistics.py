@@ -1,0 +1,302 @@
+"""What one pass over the patterns leaves of a layer: a few sums from which all else follows."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self, get_args
+
+import torch
+from torch import Tensor
+
+from fer.errors import InputError
+
+MapPattern = Literal["positions", "mean"]
+"""What a pattern of a feature map is: what the layer's reader sees.
+
+- ``positions``: every position of every picture, as a convolution that reads the map sees it.
+- ``mean``: the mean over the positions of a picture, as global average pooling sees it.
+"""
+
+Unit = Literal["logistic", "tanh", "other"]
+"""The kind of a layer's neurons, by which ``normalise="auto"`` chooses; see :func:`fer.neurons.angles`."""
+
+MAX_NEURONS: Final = 16_384
+"""Neurons of the widest layer that is measured: a matrix of so many takes 2 GiB, and angles need two."""
+
+CHUNK: Final = 2**18
+"""Values that are converted at a time: 2 MiB in float64, which stay in the processor's cache."""
+
+MIN_PATTERNS: Final = 1024
+"""Patterns in a chunk, however wide the layer: a product of matrices is slow where they are thin."""
+
+BLOCK: Final = 512
+"""Rows of a matrix that are computed at a time."""
+
+FLAT: Final = 1e-6
+"""A neuron's spread, relative to its layer's or to its own mean, up to which it counts as constant.
+
+In float32 a number that does not change is uncertain by 1e-7 of itself.
+"""
+
+
+@dataclass(eq=False, kw_only=True)
+class ActivationStatistics:
+    """Count, mean, scatter, minimum and maximum of C neurons' outputs over N patterns, in float64.
+
+    Memory is C x C, however many patterns there are. Batches and processes add up with ``+``; the
+    order of patterns, batches and processes changes nothing but the last digits. A neuron whose output
+    was once NaN or infinite has a mean and a row and column of NaN; its neighbours are not touched.
+
+    Batches are centred at their own means and merged by Chan's formula, so that nothing cancels where a
+    mean is large against the spread. Products are float64, too: an angle near 0 is the root of the last
+    digits of a cosine, and of those float32 has too few: it would err by 0.03 degrees, not by 5e-6.
+
+    Attributes:
+        count: N, the number of patterns; 0 is allowed.
+        mean: Of each neuron, shape ``(C,)``.
+        upper: The scatter matrix, see :attr:`scatter`, whose part below the diagonal is not kept up.
+        minimum: Of each neuron, shape ``(C,)``; plus infinity where N is 0.
+        maximum: Of each neuron, shape ``(C,)``; minus infinity where N is 0.
+        maps: What a pattern of a feature map is.
+        pattern_minmax: Each pattern was first rescaled over its neurons; see :func:`pattern_minmax`.
+        unit: The kind of neuron.
+
+    Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances", 1979, equation 2.1, for matrices.
+    """
+
+    count: int
+    mean: Tensor
+    upper: Tensor
+    minimum: Tensor
+    maximum: Tensor
+    maps: MapPattern = "positions"
+    pattern_minmax: bool = False
+    unit: Unit = "other"
+
+    @classmethod
+    def of(
+        cls,
+        activations: Tensor,
+        *,
+        maps: MapPattern = "positions",
+        pattern_minmax: bool = False,
+        unit: Unit = "other",
+    ) -> Self:
+        """Return the statistics of a layer's outputs.
+
+        Args:
+            activations: Of N patterns, shape ``(N, C)``, or feature maps, ``(N, C, H, W)``.
+            maps: What a pattern of a feature map is; N patterns for ``mean``, N x H x W for ``positions``.
+            pattern_minmax: Rescale each pattern over its neurons; see :func:`pattern_minmax`.
+            unit: The kind of neuron.
+
+        Raises:
+            InputError: Another shape, more neurons than :data:`MAX_NEURONS`, or an unknown choice.
+        """
+        for name, value, choices in (("maps", maps, MapPattern), ("unit", unit, Unit)):
+            if value not in get_args(choices):
+                msg = f"{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
+                raise InputError(msg)
+        _check_activations(activations)
+        width = activations.shape[1]
+        # Apple's GPUs have no float64.
+        device = torch.device("cpu") if activations.device.type == "mps" else activations.device
+        with torch.inference_mode(mode=False):  # what is made in that mode cannot be added to outside it
+            upper = torch.zeros(width, width, dtype=torch.float64, device=device)
+            statistics = cls(
+                count=0,
+                mean=upper.new_zeros(width),
+                upper=upper,
+                minimum=upper.new_full((width,), math.inf),
+                maximum=upper.new_full((width,), -math.inf),
+                maps=maps,
+                pattern_minmax=pattern_minmax,
+                unit=unit,
+            )
+        statistics.update(activations)
+        return statistics
+
+    def update(self, activations: Tensor) -> None:
+        """Add the next batch in place, which saves ``+`` a matrix.
+
+        Args:
+            activations: As :meth:`of` takes them, of the same C neurons.
+
+        Raises:
+            InputError: Another shape.
+        """
+        _check_activations(activations)
+        if activations.shape[1] != self.num_neurons:
+            msg = f"{activations.shape[1]} neurons do not add to statistics of {self.num_neurons}"
+            raise InputError(msg)
+        with torch.inference_mode(mode=False), torch.no_grad():
+            activations = activations.to(self.mean.device)
+            if self.maps == "mean" and activations.ndim == 4:
+                activations = activations.mean((2, 3), dtype=torch.float64)
+            num_patterns = max(MIN_PATTERNS, CHUNK // self.num_neurons)
+            step = max(1, num_patterns // math.prod(activations.shape[2:]))
+            for chunk in torch.split(activations, step):
+                values = pattern_minmax(chunk) if self.pattern_minmax else chunk
+                self._add(values.transpose(0, 1).flatten(1))
+
+    def _add(self, values: Tensor) -> None:
+        """Add a chunk of P patterns, shape ``(C, P)``."""
+        num = values.shape[1]
+        if num == 0:
+            return
+        total = self.count + num
+        rows = torch.empty(len(values), num + 1, dtype=torch.float64, device=self.mean.device)
+        centred = rows[:, :num].copy_(values)
+        self.minimum = torch.minimum(self.minimum, centred.amin(1))
+        self.maximum = torch.maximum(self.maximum, centred.amax(1))
+        mean = centred.mean(1)
+        centred -= mean[:, None]
+        # The step between the two means is Chan's second term: one more pattern in the same product.
+        gap = mean - self.mean
+        rows[:, num] = gap * math.sqrt(self.count * num / total)
+        for start in range(0, len(rows), BLOCK):
+            self.upper[start : start + BLOCK, start:].addmm_(rows[start : start + BLOCK], rows[start:].T)
+        self.mean = self.mean + gap * (num / total)
+        self.count = total
+
+    def __add__(self, other: Self) -> Self:
+        """Return the statistics over the patterns of both, on this one's device.
+
+        Raises:
+            ValueError: They are not of the same number and kind of neurons, or not read alike.
+        """
+        if self._settings() != other._settings() or self.num_neurons != other.num_neurons:
+            mine, theirs = ({"neurons": one.num_neurons, **one._settings()} for one in (self, other))
+            msg = f"statistics of {theirs} do not add to those of {mine}"
+            raise ValueError(msg)
+        device = self.mean.device
+        total = self.count + other.count
+        with torch.inference_mode(mode=False):
+            share = other.count / max(total, 1)
+            gap = other.mean.to(device) - self.mean
+            upper = torch.outer(gap, gap * (self.count * share))
+            return type(self)(
+                count=total,
+                mean=self.mean + gap * share,
+                upper=upper.add_(self.upper).add_(other.upper.to(device)),
+                minimum=torch.minimum(self.minimum, other.minimum.to(device)),
+                maximum=torch.maximum(self.maximum, other.maximum.to(device)),
+                **self._settings(),
+            )
+
+    def _settings(self) -> dict[str, Any]:
+        return {"maps": self.maps, "pattern_minmax": self.pattern_minmax, "unit": self.unit}
+
+    @property
+    def num_neurons(self) -> int:
+        """C."""
+        return len(self.mean)
+
+    @property
+    def scatter(self) -> Tensor:
+        """The sum over the patterns of (a - mean)(a - mean)ᵀ, N times the covariance, shape ``(C, C)``."""
+        return self.upper.triu() + self.upper.triu(1).T
+
+    @property
+    def sum(self) -> Tensor:
+        """The sum over the patterns, shape ``(C,)``."""
+        return self.mean * self.count
+
+    @property
+    def gram(self) -> Tensor:
+        """The sum over the patterns of a aᵀ, shape ``(C, C)``."""
+        return self.scatter + torch.outer(self.mean, self.sum)
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation of each neuron, with N below the root, shape ``(C,)``; 0 where N is 0."""
+        return (self.upper.diagonal() / max(self.count, 1)).sqrt()
+
+    @property
+    def non_finite(self) -> Tensor:
+        """Which neurons were once NaN or infinite, shape ``(C,)``."""
+        return ~self.mean.isfinite()
+
+    @property
+    def dead(self) -> Tensor:
+        """Which neurons were always exactly zero, shape ``(C,)``."""
+        return (self.minimum == 0) & (self.maximum == 0)
+
+    @property
+    def constant(self) -> Tensor:
+        """Which neurons did not change but are not dead, shape ``(C,)``.
+
+        Their standard deviation is at most :data:`FLAT` of their layer's (its root mean square over the
+        neurons) or of their own mean. After :func:`pattern_minmax` a dead neuron is among them.
+        """
+        std = self.std
+        layer = std[~self.non_finite].square().mean().sqrt() if self.count else std.new_zeros(())
+        # A layer that is NaN throughout has no spread, and no neuron of it is constant.
+        return (std <= FLAT * torch.maximum(layer, self.mean.abs())) & ~self.dead
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values, for ``torch.save`` and ``torch.load(weights_only=True)``."""
+        return {
+            "count": self.count,
+            "mean": self.mean,
+            "scatter": self.scatter,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            **self._settings(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the statistics that :meth:`to_dict` gave, which share no memory with it.
+
+        Raises:
+            ValueError: A part is missing, unknown, or of another shape than the rest.
+        """
+        width = len(values.get("mean", ()))
+        shapes = {"mean": (width,), "scatter": (width, width), "minimum": (width,), "maximum": (width,)}
+        settings = {"maps", "pattern_minmax", "unit"}
+        if values.keys() != {"count", *shapes, *settings}:
+            msg = f"these are no statistics of activations: they have {', '.join(values) or 'no parts'}"
+            raise ValueError(msg)
+        for name, shape in shapes.items():
+            if values[name].shape != shape:
+                msg = f"{name} of {width} neurons has shape {tuple(values[name].shape)}, not {shape}"
+                raise ValueError(msg)
+        with torch.inference_mode(mode=False):
+            tensors = {name: values[name].to(torch.float64, copy=True) for name in shapes}
+        tensors["upper"] = tensors.pop("scatter")
+        return cls(count=values["count"], **tensors, **{name: values[name] for name in settings})
+
+
+def pattern_minmax(activations: Tensor) -> Tensor:
+    """Rescale each pattern over its neurons to -0.5 to 0.5.
+
+    This is no map per neuron, and no origin that :func:`fer.neurons.angles` could choose afterwards: it
+    is done to every batch before it is added up.
+
+    Args:
+        activations: Shape ``(N, C)``, or ``(N, C, H, W)``, where every position is a pattern.
+
+    Returns:
+        The same shape, float64. A pattern in which all neurons are equal is 0 throughout.
+
+    Source: Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying
+    Faces-Emotion via Transfer Learning": what the code of it does.
+    """
+    values = activations.double()
+    low, high = values.aminmax(dim=1, keepdim=True)
+    spread = high - low
+    return torch.where(spread == 0, 0.0, (values - low) / spread - 0.5)
+
+
+def _check_activations(activations: Tensor) -> None:
+    if activations.ndim not in (2, 4) or 0 in activations.shape[1:]:
+        msg = f"expected activations (N, C) or maps (N, C, H, W), not of shape {tuple(activations.shape)}"
+        raise InputError(msg)
+    if (width := activations.shape[1]) > MAX_NEURONS:
+        gib = 8 * width**2 / 2**30
+        msg = (
+            f"{width:,} neurons are more than the {MAX_NEURONS:,} that are measured at once: a matrix of "
+            f"their angles takes {gib:.1f} GiB; choose a narrower layer, or give a part of the neurons"
+        )
+        raise InputError(msg)
