@@ -36,6 +36,11 @@ def test_make_has_the_target(target: str) -> None:
     assert target in targets or target.removeprefix("train-") in config_names()
 
 
+def _with_value(words: list[str], flag: str) -> list[str]:
+    place = words.index(flag)
+    return words[place : place + 2]
+
+
 ONE_RUN = ("fit", "validate", "test", "predict")
 
 
@@ -48,9 +53,11 @@ def test_help_lists_what_the_command_uses(arguments: list[str], capsys: pytest.C
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     if command == "crossval":  # which takes all of fit's as well
-        config = others[others.index("--config") + 1]
+        meant = [
+            word for flag in ("--config", "--dataset") if flag in others for word in _with_value(others, flag)
+        ]
         with pytest.raises(SystemExit):
-            main(["fit", "--config", config, "--help"])
+            main(["fit", *meant, "--help"])
         shown += capsys.readouterr().out
     assert [option for option in options if option not in shown] == []
 
