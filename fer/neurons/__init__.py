@@ -9,6 +9,7 @@ from fer.neurons.angles import (
     classify,
 )
 from fer.neurons.record import find_layers, measure, record, untouched
+from fer.neurons.stages import Stage, StageLabel, label_stages, live_stages
 from fer.neurons.statistics import MAX_NEURONS, ActivationStatistics, MapPattern, Unit, pattern_minmax
 
 __all__ = [
@@ -19,10 +20,14 @@ __all__ = [
     "MapPattern",
     "NeuronClasses",
     "Normalise",
+    "Stage",
+    "StageLabel",
     "Unit",
     "angles",
     "classify",
     "find_layers",
+    "label_stages",
+    "live_stages",
     "measure",
     "pattern_minmax",
     "record",

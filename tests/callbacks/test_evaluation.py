@@ -10,8 +10,9 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from matplotlib.figure import Figure
 
 from fer.callbacks import EvaluationCallback
-from fer.callbacks.evaluation import accuracy_table, read_history
+from fer.callbacks.evaluation import accuracy_table
 from fer.callbacks.media import save_figure
+from fer.history import read_history
 from fer.metrics import report
 from fer.tasks import AnnTask
 
@@ -58,6 +59,7 @@ def test_a_run_leaves_results_and_figures(tiny_data, tiny_trainer, tmp_path, mon
         "train": 28, "val": 14, "test": 14,
     }  # fmt: skip
     for name, split in results["splits"].items():
+        assert split["confusion"] == task.reports[name].confusion.tolist()
         assert split["acc"] == task.reports[name].accuracy
         assert split["interval"] == list(task.reports[name].interval)
 
@@ -67,7 +69,7 @@ def test_a_run_leaves_results_and_figures(tiny_data, tiny_trainer, tmp_path, mon
     assert "n = 28" in shown
     assert "macro mean" in shown
 
-    history = read_history(trainer)
+    history = read_history(tmp_path)
     assert [v for v in history["val/acc_best"] if v == v] == sorted(
         v for v in history["val/acc_best"] if v == v
     )
@@ -80,8 +82,8 @@ def test_another_module_is_left_alone(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_no_history_without_a_csv_logger(tiny_trainer):
-    assert read_history(tiny_trainer()) == {}
+def test_no_history_without_a_csv_logger(tmp_path):
+    assert read_history(tmp_path) == {}
 
 
 def test_save_figure_writes_a_picture_and_logs_it(tmp_path):

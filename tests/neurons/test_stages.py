@@ -1,0 +1,293 @@
+"""The stages: histories whose boundaries are known, Markou's stories, invariants, ruptures as oracle."""
+
+import math
+from itertools import groupby
+from statistics import mean
+from time import process_time
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from fer.neurons.stages import DWELL, LEAST_VALUES, Stage, StageLabel, label_stages, live_stages
+
+NAN = math.nan
+SEEDS = 24
+
+Spans = list[tuple[int, str]]
+
+
+class History(NamedTuple):
+    """One value an epoch of each quantity."""
+
+    speed: list[float]
+    train: list[float]
+    val: list[float]
+    ratio: list[float] | None = None
+
+
+class Known(NamedTuple):
+    """A history and the epochs where its stages begin."""
+
+    history: History
+    intermediate: int
+    static: int
+
+
+def known(seed: int, *, noise: float, overfits: bool = False, num_epochs: int = 200) -> Known:
+    """Return a run that waits, falls and comes to rest, each at a known epoch.
+
+    Args:
+        seed: Of the epochs (Initial for 8 to 29, at rest after 70 to 139) and the noise.
+        noise: Of the train loss as a share of its fall; the validation loss has twice as much, the speed
+            always 10 % of itself.
+        overfits: Whether the validation loss rises at the end, and the train loss goes on to fall.
+        num_epochs: Length.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def scatter(size: float) -> Tensor:
+        return size * torch.randn(num_epochs, generator=generator, dtype=torch.float64)
+
+    begin = int(torch.randint(8, 30, (), generator=generator))
+    end = int(torch.randint(70, 140, (), generator=generator))
+    epochs = torch.arange(num_epochs, dtype=torch.float64)
+    way = ((epochs - begin) / (end - begin)).clamp(0, 1)
+    rest = (epochs - end).clamp(min=0) * overfits
+    speed = torch.where(epochs < begin, 2.0, 1.1 - 0.8 * way) * scatter(0.1).exp()
+    speed[0] = NAN
+    train = 2.0 - 1.4 * way - 0.002 * rest + scatter(1.4 * noise)
+    val = 2.0 - 1.1 * way + 0.01 * rest + scatter(2.8 * noise)
+    return Known(History(speed.tolist(), train.tolist(), val.tolist()), begin, end)
+
+
+def smooth(num_epochs: int, first: float, last: float, tau: float) -> list[float]:
+    """Return a curve that falls or rises exponentially, without any noise."""
+    return [last + (first - last) * math.exp(-epoch / tau) for epoch in range(num_epochs)]
+
+
+def noisy(values: list[float], size: float, seed: int = 0) -> list[float]:
+    generator = torch.Generator().manual_seed(seed)
+    scatter = size * torch.randn(len(values), generator=generator, dtype=torch.float64)
+    return [value + float(x) for value, x in zip(values, scatter, strict=True)]
+
+
+def spans(labels: list[StageLabel]) -> Spans:
+    """Return where each label begins and its reason, which is another for every label."""
+    found, epoch = [], 0
+    for label, epochs in groupby(labels):
+        found.append((epoch, label.reason))
+        epoch += len(list(epochs))
+    return found
+
+
+def reasons(labels: list[StageLabel]) -> list[str]:
+    return [reason for _, reason in spans(labels)]
+
+
+# Known boundaries
+
+
+@pytest.mark.parametrize(
+    ("noise", "overfits", "most"),
+    [
+        pytest.param(0.005, False, 1.0, id="little noise, solution"),
+        pytest.param(0.005, True, 1.0, id="little noise, overfit"),
+        pytest.param(0.02, False, 3.0, id="much noise, solution"),
+        pytest.param(0.02, True, 3.0, id="much noise, overfit"),
+    ],
+)
+def test_boundaries_are_within_three_epochs_of_two_hundred(noise, overfits, most, record_property):
+    errors = []
+    for seed in range(SEEDS):
+        history, intermediate, static = known(seed, noise=noise, overfits=overfits)
+        labels = [label.stage for label in label_stages(*history)]
+        errors.append(abs(labels.index(Stage.INTERMEDIATE) - intermediate))
+        errors.append(abs(min(labels.index(s) for s in set(labels) & {"plateau", "solution"}) - static))
+        assert labels[-1] == (Stage.PLATEAU if overfits else Stage.SOLUTION)
+    record_property("mean boundary error in epochs", mean(errors))
+    assert mean(errors) < most
+
+
+def test_live_is_final_on_the_past_but_for_its_delay(record_property):
+    """The live form needs some 10 to 20 epochs to see a change: of 200 epochs with two, a sixth differ."""
+    shares = []
+    for seed in range(SEEDS):
+        history = known(seed, noise=0.005, overfits=bool(seed % 2)).history
+        final, live = label_stages(*history), live_stages(*history)
+        assert reasons(live) == reasons(final)
+        assert all(0 <= late[0] - true[0] <= 30 for late, true in zip(spans(live), spans(final), strict=True))
+        shares.append(mean(a == b for a, b in zip(live, final, strict=True)))
+    record_property("share of epochs where live equals final", mean(shares))
+    assert mean(shares) > 0.8
+
+
+def test_boundaries_are_as_near_as_those_of_ruptures(record_property):
+    """Which is told that there are two, and that between them the curves are lines that meet."""
+    ruptures = pytest.importorskip("ruptures")
+    ours, theirs = [], []
+    for seed in range(3):
+        history, *truth = known(seed, noise=0.02, num_epochs=160)
+        # It weighs all curves alike: only the train loss, the clearest, helps it.
+        signal = torch.tensor(history.train, dtype=torch.float64)[:, None].numpy()
+        found = ruptures.Dynp(model="clinear", min_size=DWELL, jump=1).fit(signal).predict(n_bkps=2)
+        theirs += [abs(a - b) for a, b in zip(found[:2], truth, strict=True)]
+        begins = [begin for begin, _ in spans(label_stages(*history))]
+        ours += [abs(a - b) for a, b in zip(begins[1:3], truth, strict=True)]
+    record_property("ours, theirs", (mean(ours), mean(theirs)))
+    assert mean(ours) < mean(theirs) + 1.5
+
+
+# Stories
+
+
+def test_a_learning_rate_that_moves_nothing_is_a_plateau_from_the_start():
+    """Markou's ANN as recomputed: loss 2.02 to 1.93 in 2,000 epochs, angles at 90.1 degrees throughout."""
+    loss = smooth(2000, 2.02, 1.93, tau=600)
+    history = History([NAN, *[1e-6] * 1999], loss, [value + 0.01 for value in loss], [8e-6] * 2000)
+    assert spans(label_stages(*history)) == [(0, "lr_frozen")]
+    assert spans(live_stages(*history)) == [(0, "warm_up"), (DWELL - 1, "lr_frozen")]
+
+
+def test_a_schedule_that_freezes_a_net_which_still_learns_is_dated_to_its_epoch():
+    loss = [2.0 - 0.001 * min(epoch, 120) for epoch in range(200)]
+    ratio = [1e-3] * 120 + [1e-6] * 80
+    labels = label_stages([NAN, *[1.0] * 10, *[0.2] * 189], noisy(loss, 1e-3), noisy(loss, 1e-3, 1), ratio)
+    assert spans(labels)[-1] == (120, "lr_frozen")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_net_that_overfits_ends_in_a_plateau(seed):
+    """The train loss falls to the end: it is no progress, since the validation loss rises from epoch 60."""
+    train = noisy(smooth(200, 2.0, 0.1, tau=50), 0.02, seed)
+    val = [max(1.95 - 0.01 * epoch, 1.35 + 0.006 * (epoch - 60)) for epoch in range(200)]
+    speed = noisy(smooth(200, 3.0, 0.3, tau=12), 0.03, seed + 20)
+    labels = label_stages([NAN, *speed[1:]], train, noisy(val, 0.02, seed + 10))
+    assert reasons(labels) == ["warm_up", "moving", "overfit"]
+    assert abs(spans(labels)[-1][0] - 60) <= 20
+    assert live_stages([NAN, *speed[1:]], train, val)[-1] == labels[-1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_net_that_converges_ends_in_a_solution(seed):
+    train = noisy(smooth(200, 2.0, 0.4, tau=15), 0.01, seed)
+    val = noisy(smooth(200, 2.0, 0.5, tau=15), 0.02, seed + 10)
+    speed = noisy(smooth(200, 3.0, 0.2, tau=12), 0.02, seed + 20)
+    labels = label_stages([NAN, *speed[1:]], train, val)
+    assert reasons(labels) == ["warm_up", "moving", "settled"]
+    assert labels[-1].stage == Stage.SOLUTION
+
+
+def test_a_net_that_never_learns_is_stuck_after_a_warm_up():
+    loss = noisy([1.946] * 150, 0.003)
+    labels = label_stages(noisy([0.5] * 150, 0.01), loss, noisy([1.95] * 150, 0.003, 1))
+    assert labels[20].stage == Stage.INITIAL
+    assert labels[-1] == StageLabel(Stage.PLATEAU, "stuck")
+
+
+def test_a_shallow_valley_is_left():
+    """Gedeon's second kind of net: stuck, but it will converge."""
+    train = noisy([2.0] * 80 + smooth(120, 2.0, 0.5, tau=15), 0.01)
+    speed = noisy([1.0] * 10 + [0.3] * 70 + smooth(120, 1.0, 0.2, tau=15), 0.02)
+    labels = label_stages(speed, train, train)
+    assert reasons(labels) == ["warm_up", "stuck", "moving", "settled"]
+    assert abs(spans(labels)[2][0] - 80) <= 3
+
+
+# Invariants
+
+
+@pytest.mark.parametrize("form", [label_stages, live_stages])
+def test_units_of_loss_and_speed_do_not_matter(form):
+    speed, train, val, _ = known(0, noise=0.02, overfits=True).history
+    scaled = [[1024 * x for x in speed], [x / 64 for x in train], [8 * x for x in val]]
+    assert form(*scaled) == form(speed, train, val)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("first_measured", [0, 40])
+def test_a_live_label_never_changes(seed, first_measured):
+    speed, train, val, _ = known(seed, noise=0.02, overfits=True, num_epochs=120).history
+    unknown = [NAN] * first_measured
+    history = [unknown + speed[first_measured:], train, unknown + val[first_measured:]]
+    whole = live_stages(*history)
+    for end in range(0, 121, 7):
+        assert live_stages(*(values[:end] for values in history)) == whole[:end]
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("form", [label_stages, live_stages])
+def test_no_label_flickers(form, noise):
+    for seed in range(SEEDS):
+        history = known(seed, noise=noise, overfits=bool(seed % 2)).history
+        begins = [begin for begin, _ in spans(form(*history))]
+        # Of the last live label the run may end too soon.
+        ends = begins[1:] + [200] * (form is label_stages)
+        assert all(end - begin >= DWELL for begin, end in zip(begins, ends, strict=False))
+
+
+def test_one_odd_epoch_changes_nothing():
+    speed, train, val, _ = known(1, noise=0.005).history
+    expected = spans(label_stages(speed, train, val))
+    train[150], val[40], speed[60] = 30.0, 50.0, 90.0
+    labels = spans(label_stages(speed, train, val))
+    assert [reason for _, reason in labels] == [reason for _, reason in expected]
+    assert all(abs(a - b) <= 3 for (a, _), (b, _) in zip(labels, expected, strict=True))
+
+
+@pytest.mark.parametrize("form", [label_stages, live_stages])
+def test_two_thousand_epochs_take_well_under_a_second(form):
+    history = known(0, noise=0.02, num_epochs=2000).history
+    form(*history)  # what torch sets up once is not counted
+    start = process_time()
+    form(*history)
+    assert process_time() - start < 0.5
+
+
+# What was not measured
+
+
+def test_angles_and_validation_of_every_third_epoch_give_the_same_stages():
+    (speed, train, val, _), intermediate, static = known(2, noise=0.005)
+
+    def thin(values: list[float]) -> list[float]:
+        return [value if epoch % 3 == 0 else NAN for epoch, value in enumerate(values)]
+
+    labels = spans(label_stages(thin(speed), train, thin(val)))
+    assert [reason for _, reason in labels] == ["warm_up", "moving", "settled"]
+    assert abs(labels[1][0] - intermediate) <= 10
+    assert abs(labels[2][0] - static) <= 10
+
+
+def test_without_angles_the_losses_decide_and_without_validation_the_train_loss():
+    (speed, train, val, _), _, static = known(2, noise=0.005)
+    never = [NAN] * 200
+    for history in ((never, train, val), (speed, train, never), (never, train, never)):
+        labels = spans(label_stages(*history))
+        assert labels[-1][1] == "settled"
+        assert abs(labels[-1][0] - static) <= 5
+
+
+@pytest.mark.parametrize("form", [label_stages, live_stages])
+@pytest.mark.parametrize("num_epochs", [0, 1, 2, LEAST_VALUES - 1])
+def test_a_short_run_is_initial(form, num_epochs):
+    values = [2.0 / (epoch + 1) for epoch in range(num_epochs)]
+    speed = [NAN, *values[1:]][:num_epochs]
+    assert [label.stage for label in form(speed, values, values)] == [Stage.INITIAL] * num_epochs
+    never = [NAN] * num_epochs
+    assert [label.stage for label in form(never, never, never, never)] == [Stage.INITIAL] * num_epochs
+
+
+@pytest.mark.parametrize("form", [label_stages, live_stages])
+def test_infinite_losses_are_as_if_not_measured(form):
+    values = [2.0 - 0.01 * epoch for epoch in range(60)]
+    assert len(form(values, [*values[:50], *[math.inf] * 10], [*values[:50], *[NAN] * 10])) == 60
+
+
+@pytest.mark.parametrize("form", [label_stages, live_stages])
+def test_histories_of_different_lengths_are_refused(form):
+    with pytest.raises(ValueError, match=r"\[3, 3, 2, 3\]"):
+        form([NAN, 1.0, 1.0], [2.0, 1.0, 1.0], [2.0, 1.0])
+    with pytest.raises(ValueError, match="one value each an epoch"):
+        form([NAN], [1.0], [1.0], [])
