@@ -262,7 +262,7 @@ def test_a_sweeps_json_has_flat_keys_and_nulls(tmp_path):
     config = yaml.safe_load(done_printing("fit", "--config", "ann", "--config", path))
     assert (config["model"]["lr"], config["model"]["hidden"]) == (0.02, 9)
     assert (config["early_stopping"], config["wandb"]["group"], config["test"]) == (None, None, False)
-    assert (config["network"], config["data"]["batch_size"]) == ("ann", 128)  # of the first config
+    assert (config["network"], config["data"]["batch_size"]) == ("ann", 32)  # of the first config
 
 
 def done_printing(*words: object) -> str:
@@ -368,7 +368,7 @@ def files(tmp_path, trained):
         pytest.param("", ["command"], id="no command"),
         pytest.param("fitt", ["fitt", "validate"], id="unknown command"),
         pytest.param("fit --network resnett", ["resnett", "did you mean 'resnet'?"], id="unknown network"),
-        pytest.param("fit --dataset sfew", ["--dataset sfew", "fer2013"], id="unknown data set"),
+        pytest.param("fit --dataset sfwe", ["--dataset sfwe", "fer2013"], id="unknown data set"),
         pytest.param(
             "fit --config resnett", ["--config resnett", "did you mean 'resnet'?"], id="unknown config"
         ),
@@ -393,7 +393,7 @@ def files(tmp_path, trained):
         pytest.param("fit --data.augment_strength 20", ["data.augment_strength is 20"], id="too strong"),
         pytest.param("fit --data.batch_size 0", ["data.batch_size is 0"], id="out of range"),
         pytest.param(
-            "fit --data.num_train 14", ["data.batch_size is 64", "14 pictures"], id="too large a batch"
+            "fit --data.num_train 14", ["data.batch_size is 64", "14 patterns"], id="too large a batch"
         ),
         pytest.param("fit --data.image_size 8", ["image_size=8", "32"], id="too small a picture"),
         pytest.param(
