@@ -21,6 +21,7 @@ def root(tmp_path, make_pictures):
     return ["--data.root", make_pictures(tmp_path / "pictures", num=10)]
 
 
+@pytest.mark.slow
 def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeypatch):
     # As a sweep's agent has it: the folds are runs of their own, the summary is the agent's run.
     monkeypatch.setenv("WANDB_RUN_ID", "trial0")
@@ -54,6 +55,7 @@ def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeyp
     assert len({run[0] for run in runs}) == 4
 
 
+@pytest.mark.slow
 def test_folds_that_are_done_are_not_run_again(root, tmp_path):
     words = ["crossval", *WORDS, *SETTINGS, *root, "--wandb.mode", "disabled"]
     done(*words)
