@@ -120,6 +120,24 @@ class ExpressionDataModule(LightningDataModule, ABC):
         """Number of training patterns of each expression, shape (7,)."""
         return np.bincount(self.splits["train"].labels, minlength=NUM_EXPRESSIONS)
 
+    def sample(self, name: str, num_patterns: int) -> NDArray[np.int64]:
+        """Return rows of a split, each expression among them as often as in the split, within one.
+
+        Args:
+            name: Of the split.
+            num_patterns: How many; a smaller split is taken whole.
+
+        Returns:
+            Sorted rows, the same in every process and for every run of one :attr:`seed`.
+        """
+        labels = self.splits[name].labels
+        shuffled = np.random.default_rng(self.seed).permutation(len(labels))
+        by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
+        # Steps of equal size through the rows in the order of their labels meet each label in its share.
+        num = min(num_patterns, len(labels))
+        steps = (2 * np.arange(num) + 1) * len(labels) // (2 * num)
+        return np.sort(by_label[steps])
+
     def setup(self, stage: str | None = None) -> None:
         """Load the splits, once, and fit on train what is fitted."""
         del stage  # every stage needs train: what is fitted on it is applied to the others

@@ -163,3 +163,7 @@ class CbamResNet(ResNet):
                     width * (4 if depth == 50 else 1), reduction=reduction, arrangement=arrangement
                 )
             self.add_module(f"layer{k}", nn.Sequential(layers))
+
+    def _block_output(self, name: str) -> str:
+        stage, _, number = name.rpartition(".")
+        return f"{stage}.cbam{number}"

@@ -26,6 +26,25 @@ class Chain(nn.Module):
         for name, layer in layers.items():
             self.add_module(name, layer)
 
+    @property
+    def neuron_layers(self) -> dict[str, str]:
+        """Where the neurons of each hidden layer are seen by the layer that reads them.
+
+        By the name of the layer whose weights make the neurons, the name of the last layer before the next
+        one with weights: what ``pool5`` puts out is what ``conv6`` sees of ``conv5``. The last layer's are
+        the logits, which are not hidden.
+        """
+        places: dict[str, str] = {}
+        neurons = ""
+        for name, layer in self.named_children():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                neurons = name
+            # Flattening takes a feature map apart; dropout does nothing in evaluation.
+            if neurons and not isinstance(layer, nn.Flatten | nn.Dropout):
+                places[neurons] = name
+        places.pop(neurons, None)
+        return places
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the last layer's output for a batch.
 

@@ -1,5 +1,6 @@
 """Residual networks for small grey pictures, with torchvision's layers and names."""
 
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 from torch import Tensor, nn
@@ -76,6 +77,32 @@ class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no type
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.flatten = nn.Flatten()
         self.dropout = nn.Dropout(dropout)
+
+    @property
+    def neuron_layers(self) -> dict[str, str]:
+        """Where the feature maps of the stem, inside of each block and after it are seen by their reader.
+
+        By the layer that makes them. Inside of a block they are known by what the next convolution is given
+        (``layer1.0.conv2:input``), since a block calls its one activation again and again; after the last
+        block by their means, which ``fc`` sees.
+        """
+        places = {"conv1": "maxpool"}
+        for k in range(1, 5):
+            blocks = [
+                (f"layer{k}.{name}", block)
+                for name, block in self.get_submodule(f"layer{k}").named_children()
+                if isinstance(block, published.BasicBlock | published.Bottleneck)
+            ]
+            for name, block in blocks:
+                inner = [layer for layer, _ in block.named_children() if layer.startswith("conv")]
+                places |= {f"{name}.{one}": f"{name}.{reader}:input" for one, reader in pairwise(inner)}
+                places[name] = self._block_output(name)
+        places[name] = "avgpool"
+        return places
+
+    def _block_output(self, name: str) -> str:
+        """Return the layer that puts out what a block gives to the next."""
+        return name
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of a batch.

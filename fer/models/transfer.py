@@ -150,6 +150,12 @@ class TransferNet(nn.Module):
         self.head = nn.Sequential(layers)
         self.train()
 
+    @property
+    def neuron_layers(self) -> dict[str, str]:
+        """Where the neurons that learn are seen: a trained backbone's features, the hidden layer."""
+        places = {} if self.frozen else {"backbone": "backbone"}
+        return places | ({"head.fc1": "head.fc1_sigmoid"} if "fc1" in self.head._modules else {})
+
     def train(self, mode: bool = True) -> Self:
         """Set training mode on the head and the stages that train; the rest stays in eval mode.
 

@@ -6,7 +6,10 @@ from fer.neurons.angles import (
     NeuronClasses,
     Normalise,
     angles,
+    angular_speed,
     classify,
+    pair_angles,
+    summarise,
 )
 from fer.neurons.record import find_layers, measure, record, untouched
 from fer.neurons.stages import Stage, StageLabel, label_stages, live_stages
@@ -24,12 +27,15 @@ __all__ = [
     "StageLabel",
     "Unit",
     "angles",
+    "angular_speed",
     "classify",
     "find_layers",
     "label_stages",
     "live_stages",
     "measure",
+    "pair_angles",
     "pattern_minmax",
     "record",
+    "summarise",
     "untouched",
 ]

@@ -108,6 +108,56 @@ def _usual(statistics: ActivationStatistics) -> Normalise:
     return "half" if statistics.unit == "logistic" else "centre"
 
 
+QUANTILES: Final = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
+"""Shares of the pairs of a layer up to whose angle :func:`summarise` says."""
+
+
+def pair_angles(degrees: Tensor) -> Tensor:
+    """Return the angle of each pair of neurons that has one, shape ``(P,)``.
+
+    Args:
+        degrees: Of C neurons, shape ``(C, C)``; see :func:`angles`.
+    """
+    pairs = degrees[torch.ones_like(degrees, dtype=torch.bool).triu(1)]
+    return pairs[~pairs.isnan()]
+
+
+def summarise(degrees: Tensor) -> dict[str, float]:
+    """Return mean, extremes and quantiles of the angles of a layer's pairs, in degrees.
+
+    Args:
+        degrees: Of C neurons, shape ``(C, C)``; see :func:`angles`.
+
+    Returns:
+        ``mean``, ``min``, ``q05``, ``q25``, ``median``, ``q75``, ``q95`` and ``max``; NaN where no pair has
+        an angle. A quantile is the angle of a pair, the nearest below.
+    """
+    pairs = pair_angles(degrees).sort().values
+    names = ("mean", "min", *QUANTILES, "max")
+    if len(pairs) == 0:
+        return dict.fromkeys(names, float("nan"))
+    shares = [0.0, *QUANTILES.values(), 1.0]
+    values = [pairs.mean(), *pairs[[int(share * (len(pairs) - 1)) for share in shares]]]
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+
+def angular_speed(before: Tensor, after: Tensor, *, num_epochs: float = 1) -> float:
+    """Return how fast the angles of a layer change: the mean of |θ(e) - θ(e-1)| over its pairs.
+
+    Args:
+        before: Angles of C neurons, degrees, shape ``(C, C)``.
+        after: The same, later.
+        num_epochs: Epochs between the two.
+
+    Returns:
+        Degrees an epoch; NaN where no pair has an angle at both times.
+
+    Source: after Markou, "Insights of the Hidden Neuron Functionality using Deep Learning Techniques for
+    Facial Emotion Recognition", who reads stages from curves of angles.
+    """
+    return float(pair_angles(after - before).abs().mean()) / num_epochs
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NeuronClasses:
     """Which neurons have no angle, and which pairs are nearly one neuron; it changes nothing.

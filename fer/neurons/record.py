@@ -1,8 +1,15 @@
-"""What the layers of a network put out, by their names, without a trace left in the network."""
+"""What the layers of a network put out, by their names, without a trace left in the network.
+
+A place in a network is a layer's name as ``network.named_modules()`` has it, which means what the layer puts
+out, or the name and :data:`GIVEN`, ``"conv2:input"``, which means what it is given. What neurons tell the
+layer that reads them is known by the second also where no module of its own makes it: where an activation
+is a function, or a module that the network calls twice.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -10,59 +17,82 @@ from torch import Tensor, nn
 from fer.errors import InputError, did_you_mean
 from fer.neurons.statistics import ActivationStatistics, MapPattern, Unit
 
+GIVEN: Final = ":input"
+"""Ending of a place that means what a layer is given, not what it puts out."""
+
 
 @contextmanager
 def record(
-    network: nn.Module, layers: Iterable[str], receive: Callable[[str, Tensor], None]
+    network: nn.Module, places: Iterable[str], receive: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
-    """Hand over the outputs of layers as they come, as long as the context lasts.
+    """Hand over what layers put out, or are given, as it comes, as long as the context lasts.
+
+    A network that was compiled is run uncompiled meanwhile: compiled code would not call later hooks.
 
     Args:
         network: Any network; it is called by whoever opens the context.
-        layers: Names as ``network.named_modules()`` has them.
-        receive: Called with a layer's name and its output, detached, each time the layer is called. The next
-            layer may overwrite the output in place: what shall stay is cloned.
+        places: Names of layers, with :data:`GIVEN` for what they are given.
+        receive: Called with a place and its tensor, detached, each time the layer is called. The next
+            layer may overwrite the tensor in place: what shall stay is cloned.
 
     Raises:
         InputError: A layer is unknown; later, when the network is called, its output is not a tensor.
     """
     with ExitStack() as hooks:
-        for name, module in find_layers(network, layers).items():
-            hook = module.register_forward_hook(partial(_hand_over, name, receive))
+        hooks.enter_context(torch.compiler.set_stance("force_eager"))
+        for place, module in find_layers(network, places).items():
+            if place.endswith(GIVEN):
+                hook = module.register_forward_pre_hook(partial(_hand_over_input, place, receive))
+            else:
+                hook = module.register_forward_hook(partial(_hand_over_output, place, receive))
             hooks.callback(hook.remove)
         yield
 
 
-def find_layers(network: nn.Module, layers: Iterable[str]) -> dict[str, nn.Module]:
-    """Return the layers by their names.
+def find_layers(network: nn.Module, places: Iterable[str]) -> dict[str, nn.Module]:
+    """Return the layers by the places that name them.
 
     Raises:
         InputError: A layer is unknown.
     """
     modules = {name: module for name, module in network.named_modules() if name}
     found = {}
-    for name in layers:
+    for place in places:
+        name = place.removesuffix(GIVEN)
         if name not in modules:
             msg = (
                 f"{type(network).__name__} has no layer {name!r}: {did_you_mean(name, modules)}"
                 f"its layers are {', '.join(modules) or 'none'}"
             )
             raise InputError(msg)
-        found[name] = modules[name]
+        found[place] = modules[name]
     return found
 
 
-def _hand_over(
-    name: str, receive: Callable[[str, Tensor], None], module: nn.Module, inputs: object, output: object
+def _hand_over_output(
+    place: str, receive: Callable[[str, Tensor], None], module: nn.Module, inputs: object, output: object
 ) -> None:
     del inputs
     if not isinstance(output, Tensor):
         msg = (
-            f"layer {name!r} ({type(module).__name__}) puts out a {type(output).__name__}, not a tensor: "
+            f"layer {place!r} ({type(module).__name__}) puts out a {type(output).__name__}, not a tensor: "
             "name a layer inside or after it"
         )
         raise InputError(msg)
-    receive(name, output.detach())
+    receive(place, output.detach())
+
+
+def _hand_over_input(
+    place: str, receive: Callable[[str, Tensor], None], module: nn.Module, inputs: tuple[object, ...]
+) -> None:
+    tensors = [value for value in inputs if isinstance(value, Tensor)]
+    if len(tensors) != 1:
+        msg = (
+            f"layer {place.removesuffix(GIVEN)!r} ({type(module).__name__}) is given {len(tensors)} tensors, "
+            "not one: name the layer before it"
+        )
+        raise InputError(msg)
+    receive(place, tensors[0].detach())
 
 
 @contextmanager
@@ -98,7 +128,7 @@ def measure(
         network: Any network. The kind of unit is known where a layer is an ``nn.Sigmoid`` or ``nn.Tanh``.
         batches: What the network takes, N patterns each, or sequences that begin with it, as loaders give
             them. They are moved to the device of the network's first parameter.
-        layers: Names as ``network.named_modules()`` has them.
+        layers: Names as ``network.named_modules()`` has them, with :data:`GIVEN` for what a layer is given.
         maps: What a pattern of a feature map is, for all layers or by name (``positions`` where a name is
             left out).
         pattern_minmax: Rescale each pattern over its neurons; see :func:`fer.neurons.pattern_minmax`.
@@ -125,8 +155,9 @@ def measure(
             if name in statistics:
                 statistics[name].update(output)
             else:
+                unit = _unit(name, modules[name])
                 statistics[name] = ActivationStatistics.of(
-                    output, maps=by_layer[name], pattern_minmax=pattern_minmax, unit=_unit(modules[name])
+                    output, maps=by_layer[name], pattern_minmax=pattern_minmax, unit=unit
                 )
         except InputError as error:
             msg = f"layer {name!r}: {error}"
@@ -147,7 +178,9 @@ def measure(
     return {name: statistics[name] for name in modules}
 
 
-def _unit(module: nn.Module) -> Unit:
+def _unit(place: str, module: nn.Module) -> Unit:
+    if place.endswith(GIVEN):
+        return "other"
     match module:
         case nn.Sigmoid():
             return "logistic"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence, Sized
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
@@ -119,6 +120,15 @@ class ClassificationTask(LightningModule):
             self.network.to(memory_format=torch.channels_last)
         if compile:
             self.network.compile()
+
+    @property
+    def neuron_layers(self) -> dict[str, str]:
+        """The hidden layers of the network, and where in it their neurons are seen.
+
+        By the name of the layer whose weights make the neurons, a place as :mod:`fer.neurons.record` names
+        them; this is all that the analysis of neurons knows of a network. Empty: nothing hidden learns.
+        """
+        return dict(getattr(self.network, "neuron_layers", {}))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (N, 7)."""
@@ -245,6 +255,26 @@ class ClassificationTask(LightningModule):
         if schedule is None:
             return optimizer
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": schedule})
+
+    def restart_schedule(self, factor: float = 1.0) -> None:
+        """Begin the learning rate's schedule anew, as if the epochs that are left were the whole training.
+
+        Args:
+            factor: By which the learning rate, and the top of a cyclic one, is lower or higher than set.
+        """
+        num_epochs = (self.trainer.max_epochs or 0) - self.trainer.current_epoch - 1
+        num_steps = self.trainer.estimated_stepping_batches - self.trainer.global_step
+        (optimizer,) = self.trainer.optimizers
+        for group in optimizer.param_groups:
+            group["lr"] = factor * self.optimizer_settings.lr
+            group.pop("initial_lr", None)  # where an old schedule began
+        if num_epochs < 1 or self.schedule_settings.name == "none":
+            return
+        settings = replace(self.schedule_settings, max_lr=factor * self.schedule_settings.max_lr)
+        schedule = make_schedule(optimizer, settings, num_steps=int(num_steps), num_epochs=num_epochs)
+        if schedule is not None:
+            (running,) = self.trainer.lr_scheduler_configs
+            running.scheduler = schedule["scheduler"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the task's class name, by which :func:`fer.tasks.load` finds it, and the running best."""

@@ -227,3 +227,17 @@ def test_what_does_not_fit_is_said(labels, protocol, settings, message):
 def test_groups_must_be_as_many_as_labels():
     with pytest.raises(ValueError, match="do not fit"):
         split_indices(SFEW, "80/20", groups=np.array(["a"]))
+
+
+def test_a_sample_has_each_expression_in_its_share(tiny_data):
+    labels = [0] * 40 + [1] * 20 + [2] * 4
+    data = tiny_data(num_train=64, labels=labels)
+    data.setup()
+    rows = data.sample("train", 16)
+    assert np.bincount(np.array(labels)[rows]).tolist() == [10, 5, 1]
+    assert (np.diff(rows) > 0).all()
+    assert rows.tolist() == data.sample("train", 16).tolist()
+    other = tiny_data(num_train=64, labels=labels, seed=1)
+    other.setup()
+    assert rows.tolist() != other.sample("train", 16).tolist()
+    assert data.sample("train", 1000).tolist() == list(range(64))

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics.pairwise import cosine_similarity
 
 from fer.errors import InputError
-from fer.neurons import ActivationStatistics, angles, classify
+from fer.neurons import ActivationStatistics, angles, angular_speed, classify, pair_angles, summarise
 
 # Activations of 6 logistic units over 16 patterns, and the angles as printed: Gedeon and Harris, 1991.
 PRINTED = torch.tensor(
@@ -325,3 +325,22 @@ def test_thresholds_out_of_order_are_refused(below, above):
 def test_angles_of_other_neurons_are_refused():
     with pytest.raises(ValueError, match="not those of 2 neurons"):
         classify(ActivationStatistics.of(outputs(5, 2)), torch.zeros(3, 3))
+
+
+def test_summary_of_angles_by_hand():
+    nan = float("nan")
+    degrees = torch.tensor([[0.0, 10, 90, nan], [10, 0, 50, nan], [90, 50, 0, nan], [nan] * 4])
+    assert pair_angles(degrees).tolist() == [10, 90, 50]
+    assert summarise(degrees) == {
+        **{"mean": 50, "min": 10, "q05": 10, "q25": 10, "median": 50, "q75": 50, "q95": 50, "max": 90}
+    }
+    assert all(math.isnan(value) for value in summarise(degrees[2:, 2:]).values())
+
+
+def test_angular_speed_by_hand():
+    nan = float("nan")
+    before = torch.tensor([[0.0, 10, nan], [10, 0, 50], [nan, 50, 0]])
+    after = torch.tensor([[0.0, 16, 70], [16, 0, 48], [70, 48, 0]])
+    assert angular_speed(before, after) == 4
+    assert angular_speed(before, after, num_epochs=2) == 2
+    assert math.isnan(angular_speed(before, torch.full_like(after, nan)))

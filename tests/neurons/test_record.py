@@ -182,3 +182,41 @@ def test_outputs_that_cannot_be_measured_name_their_layer(network, inputs, reaso
 def test_an_empty_analysis_set_is_refused():
     with pytest.raises(InputError, match="the analysis set is empty"):
         measure(small_network(), [], ["7"])
+
+
+def test_a_place_can_be_what_a_layer_is_given():
+    network, inputs = small_network().eval(), batches(2)
+    statistics = measure(network, inputs, ["6:input", "4", "1:input", "0"])
+    assert list(statistics) == ["6:input", "4", "1:input", "0"]
+    torch.testing.assert_close(statistics["6:input"].scatter, statistics["4"].scatter)
+    torch.testing.assert_close(statistics["1:input"].scatter, statistics["0"].scatter)
+    assert num_hooks(network) == 0
+
+
+def test_what_is_given_is_known_where_one_activation_serves_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.fc2, self.act = nn.Linear(3, 4), nn.Linear(4, 2), nn.ReLU()
+
+        def forward(self, inputs):
+            return self.act(self.fc2(self.act(self.fc1(inputs))))
+
+    network, inputs = Twice(), torch.randn(9, 3)
+    with pytest.raises(InputError, match="called twice"):
+        measure(network, [inputs], ["act"])
+    statistics = measure(network, [inputs], ["fc2:input"])["fc2:input"]
+    torch.testing.assert_close(statistics.mean, network.fc1(inputs).relu().detach().double().mean(0))
+
+
+def test_a_compiled_network_is_measured():
+    network, inputs = small_network().eval(), batches(2)
+    expected = measure(network, inputs, ["2"])["2"]
+    network.compile(backend="eager")
+    network(inputs[0])
+    torch.testing.assert_close(measure(network, inputs, ["2"])["2"].scatter, expected.scatter)
+
+
+def test_an_unknown_layer_is_unknown_as_input_too():
+    with pytest.raises(InputError, match="no layer '66'"):
+        measure(small_network(), batches(), ["66:input"])
