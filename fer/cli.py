@@ -31,7 +31,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from fer.audit import audit_data
-from fer.callbacks import EpochLineCallback, EvaluationCallback, GradientCallback
+from fer.callbacks import (
+    DistinctivenessCallback,
+    EpochLineCallback,
+    EvaluationCallback,
+    GradientCallback,
+    StageCallback,
+)
 from fer.callbacks.media import figures_dir
 from fer.configs import config_path
 from fer.crop import crop
@@ -285,6 +291,9 @@ class ExperimentCLI(LightningCLI):
         )
         parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir"})
         parser.add_lightning_class_args(GradientCallback, "gradients")
+        # In this order: a stage follows from the angles.
+        parser.add_lightning_class_args(DistinctivenessCallback, "distinctiveness")
+        parser.add_lightning_class_args(StageCallback, "stages")
         for setting in ("image_size", "channels"):
             if _takes(parser, f"model.{setting}") and _takes(parser, f"data.{setting}"):
                 parser.link_arguments(f"data.{setting}", f"model.{setting}")

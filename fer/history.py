@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +35,9 @@ def write_angles(run_dir: Path, epoch: int, degrees: Mapping[str, NDArray[np.flo
         degrees: By layer the angles of its C neurons, shape ``(C, C)``; kept as float32.
     """
     path = run_dir / "angles" / f"epoch-{epoch:04d}.npz"
+    arrays: dict[str, Any] = {layer: matrix.astype(np.float32) for layer, matrix in degrees.items()}
     with atomic_write(path) as file:
-        np.savez_compressed(file, **{layer: matrix.astype(np.float32) for layer, matrix in degrees.items()})
+        np.savez_compressed(file, **arrays)
     return path
 
 

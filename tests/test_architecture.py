@@ -49,15 +49,18 @@ ROOMS = {
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
     "tasks": Room({"fer.models", "fer.metrics"}, {"torch", "torchvision", "timm", "lightning"}),
-    # confusion_figure writes the accuracy that belongs to its matrix, which metrics computes.
-    "figures": Room({"fer.metrics"}, {"matplotlib", "numpy", "torch"}),
+    # confusion_figure writes the accuracy that belongs to its matrix, which metrics computes. SciPy clusters.
+    "figures": Room({"fer.metrics", "fer.neurons"}, {"matplotlib", "numpy", "scipy", "torch"}),
     # The two base classes only: a callback never names a concrete task or data set.
     "callbacks": Room(
-        {"fer.history", "fer.metrics", "fer.figures", "fer.data.base", "fer.data.pictures", "fer.tasks.base"},
+        {
+            *("fer.data.base", "fer.data.pictures", "fer.figures", "fer.history", "fer.metrics"),
+            *("fer.neurons", "fer.tasks.base"),
+        },
         {"torch", "lightning", "numpy", "matplotlib", "rich"},
     ),
     "dashboards": Room(others={"wandb", "lightning"}),
-    "history": Room(),
+    "history": Room(others={"numpy"}),
     "studies": Room({"fer.metrics"}, {"numpy", "torch"}),
     # The commands on pictures.
     "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),

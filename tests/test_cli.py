@@ -486,6 +486,31 @@ def test_two_processes_count_each_picture_once(tmp_path):
     assert len(rows(run)) > 0
 
 
+@pytest.mark.slow
+def test_two_processes_measure_the_angles_of_one(tmp_path):
+    words = ["--network", "conv1", "--data.num_train", "71", "--data.num_val", "35", "--data.num_test", "35"]
+    words += ["--data.batch_size", "8", "--model.lr", "0", "--trainer.max_epochs", "1", "--test", "false"]
+    words += ["--trainer.accelerator", "cpu", "--distinctiveness.num_patterns", "53"]
+    histories = []
+    for num in (1, 2):
+        processes = ["--trainer.devices", str(num), "--trainer.strategy", "ddp", "--run_name", str(num)]
+        ended = subprocess.run(
+            [sys.executable, "-m", "fer", "fit", *words, *processes],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=300,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        last = torch.load(tmp_path / "runs" / str(num) / "checkpoints" / "last.ckpt", weights_only=True)
+        histories.append(last["callbacks"]["DistinctivenessCallback"]["history"]["conv1"])
+    alone, together = histories
+    # Degrees, of single pairs; what a file keeps of them in float32 would be too coarse.
+    for name in ("min", "q05", "median", "q95", "max", "mean"):
+        assert together[name] == pytest.approx(alone[name], abs=1e-6)
+    assert alone["median"] != alone["min"]
+
+
 # Commands on pictures
 
 

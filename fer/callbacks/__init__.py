@@ -1,7 +1,15 @@
 """What happens beside the training: a condition, a call, a log."""
 
+from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.evaluation import EvaluationCallback
 from fer.callbacks.gradients import GradientCallback
 from fer.callbacks.progress import EpochLineCallback
+from fer.callbacks.stages import StageCallback
 
-__all__ = ["EpochLineCallback", "EvaluationCallback", "GradientCallback"]
+__all__ = [
+    "DistinctivenessCallback",
+    "EpochLineCallback",
+    "EvaluationCallback",
+    "GradientCallback",
+    "StageCallback",
+]

@@ -1,5 +1,6 @@
 """Where figures go: the run's folder, and the loggers that take pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -14,17 +15,19 @@ def figures_dir(trainer: Trainer) -> Path:
 
 
 @rank_zero_only
-def save_figure(trainer: Trainer, name: str, figure: Figure) -> None:
-    """Write a figure to the run's folder as PNG, and log it to W&B under the same name.
+def save_figure(trainer: Trainer, name: str, figure: Figure, *, formats: Sequence[str] = ("png",)) -> None:
+    """Write a figure to the run's folder, and log it to W&B under the same name.
 
     Args:
         trainer: Whose run it is.
         name: Of the file, without its ending, and of the key.
         figure: What is drawn.
+        formats: Endings of the files, the first of which W&B gets.
     """
-    path = figures_dir(trainer) / f"{name}.png"
+    path, *others = (figures_dir(trainer) / f"{name}.{ending}" for ending in formats)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    for each in (path, *others):
+        figure.savefig(each, dpi=150)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key=f"figures/{name}", images=[str(path)])

@@ -6,6 +6,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
+from fer.neurons import Stage
+
 
 class EpochLineCallback(Callback):
     """Write losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far."""
@@ -61,6 +63,8 @@ def epoch_line(
         if words:
             star = " *" if split == "val" and metrics.get("val/acc", 0.0) > best else ""
             parts.append(f"{split} {' '.join(words)}{star}")
+    if "stage/network" in metrics:
+        parts.append(tuple(Stage)[int(metrics["stage/network"])])
     if "lr" in metrics:
         parts.append(f"lr {metrics['lr']:.2e}")
     parts.append(f"{seconds:.0f} s")

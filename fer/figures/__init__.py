@@ -5,18 +5,29 @@ no display, and it is gone when the caller drops it. Colours are told apart by t
 nothing is said by colour alone.
 """
 
+from fer.figures.angles import histogram_figure, matrix_figure, pairs_figure
 from fer.figures.confusion import confusion_figure
 from fer.figures.curves import curves_figure
 from fer.figures.folds import folds_figure
 from fer.figures.gradients import gradient_figure, gradient_histograms
+from fer.figures.maps import feature_maps_figure
 from fer.figures.pictures import picture_grid, predictions_figure
+from fer.figures.protocols import protocols_figure
+from fer.figures.stages import fan_figure, speed_figure
 
 __all__ = [
     "confusion_figure",
     "curves_figure",
+    "fan_figure",
+    "feature_maps_figure",
     "folds_figure",
     "gradient_figure",
     "gradient_histograms",
+    "histogram_figure",
+    "matrix_figure",
+    "pairs_figure",
     "picture_grid",
     "predictions_figure",
+    "protocols_figure",
+    "speed_figure",
 ]

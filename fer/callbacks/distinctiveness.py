@@ -1,0 +1,280 @@
+"""How distinct the hidden neurons are, epoch by epoch: angles of each layer, and what follows from them."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, get_args
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from fer.callbacks.media import save_figure
+from fer.data.base import ExpressionDataModule
+from fer.data.pictures import PictureSplit
+from fer.errors import InputError
+from fer.figures import feature_maps_figure, histogram_figure, matrix_figure, pairs_figure
+from fer.history import write_angles
+from fer.neurons import (
+    COMPLEMENTARY_ABOVE,
+    SIMILAR_BELOW,
+    ActivationStatistics,
+    Normalise,
+    angles,
+    angular_speed,
+    classify,
+    find_layers,
+    measure,
+    record,
+    summarise,
+    untouched,
+)
+from fer.tasks.base import ClassificationTask
+
+NUM_DRAWN: Final = 12
+"""Layers in a figure: more would be too small to read, so they are chosen evenly."""
+
+FORMATS: Final = ("png", "svg")
+"""Of the figures of neurons, which are for papers, too."""
+
+log = logging.getLogger("fer.callbacks")
+
+T = TypeVar("T")
+Split = Literal["train", "val"]
+
+
+class DistinctivenessCallback(Callback):
+    """Measure the angles between the hidden neurons of each layer, after every n-th epoch.
+
+    The network is shown a fixed analysis set, not augmented, as it is evaluated; the training goes on as if
+    nothing had been. For each layer it logs ``angles/<layer>/…``: ``mean``, ``min``, ``q05``, ``q25``,
+    ``median``, ``q75``, ``q95``, ``max`` (degrees, of all pairs of neurons), ``speed`` (degrees an epoch),
+    and the shares ``similar`` and ``complementary`` (of the pairs), ``dead``, ``constant`` and
+    ``non_finite`` (of the neurons). All angles go to ``angles/epoch-….npz`` in the run's folder
+    (:func:`fer.history.read_angles`), those of the last epoch into figures.
+
+    Args:
+        every_n_epochs: How often; 0 is never.
+        num_patterns: Size of the analysis set, in which each expression has its share of the split.
+        split: What it is taken from, ``train`` or ``val``.
+        layers: Names of the network's layers; null: the hidden ones that it declares.
+        normalise: Where activation vectors start from; see :data:`fer.neurons.Normalise`.
+        similar_below: Two neurons with a smaller angle are similar; degrees.
+        complementary_above: Two neurons with a larger angle are complementary; degrees.
+
+    Raises:
+        InputError: A number is out of its range.
+
+    Source: Gedeon and Harris, "Network Reduction Techniques", 1991; the curves over the epochs: Markou,
+    "Insights of the Hidden Neuron Functionality using Deep Learning Techniques for Facial Emotion
+    Recognition", figures 2 to 10.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 1,
+        num_patterns: int = 1024,
+        split: Split = "train",
+        layers: list[str] | None = None,
+        normalise: Normalise = "auto",
+        similar_below: float = SIMILAR_BELOW,
+        complementary_above: float = COMPLEMENTARY_ABOVE,
+    ) -> None:
+        if every_n_epochs < 0:
+            msg = f"distinctiveness.every_n_epochs is {every_n_epochs}: it must be 0 (never) or more"
+            raise InputError(msg)
+        if num_patterns < 2:
+            msg = f"distinctiveness.num_patterns is {num_patterns}: one pattern has no angles; give 2 or more"
+            raise InputError(msg)
+        if not 0 <= similar_below <= complementary_above <= 180:
+            msg = (
+                f"distinctiveness.similar_below is {similar_below} and complementary_above "
+                f"{complementary_above}: they must be 0 to 180 degrees in this order"
+            )
+            raise InputError(msg)
+        for name, value, choices in (("split", split, Split), ("normalise", normalise, Normalise)):
+            if value not in get_args(choices):
+                msg = f"distinctiveness.{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
+                raise InputError(msg)
+        self.every_n_epochs = every_n_epochs
+        self.num_patterns = num_patterns
+        self.split = split
+        self.layers = layers
+        self.normalise: Normalise = normalise
+        self.similar_below = similar_below
+        self.complementary_above = complementary_above
+        self.places: dict[str, str] = {}
+        """By layer, where its neurons are seen."""
+        self.epoch = -1
+        """The last that was measured."""
+        self.degrees: dict[str, Tensor] = {}
+        """By layer, the angles after that epoch."""
+        self.history: dict[str, dict[str, list[float]]] = {}
+        """By layer, ``epoch`` and what was logged of it, a list of equal length each."""
+
+    def is_due(self, epoch: int) -> bool:
+        """Return whether an epoch, from 0, is measured."""
+        return self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the layers, and try each on one pattern: what cannot be measured is said before training.
+
+        Raises:
+            InputError: A layer that the user named is unknown or cannot be measured.
+        """
+        if self.every_n_epochs == 0 or not isinstance(pl_module, ClassificationTask):
+            return
+        declared = pl_module.neuron_layers
+        named = list(declared) if self.layers is None else self.layers
+        self.places = {layer: declared.get(layer, layer) for layer in named}
+        find_layers(pl_module.network, self.places.values())
+        with untouched(pl_module.network):  # a loader draws from the random state
+            first = next(self._batches(trainer, pl_module, np.zeros(1, np.int64)))
+        for layer, place in list(self.places.items()):
+            try:
+                measure(pl_module.network, [first], [place])
+            except InputError as error:
+                if self.layers is not None:
+                    msg = f"distinctiveness.layers: {error}"
+                    raise InputError(msg) from error
+                log.warning("no angles of %s: %s", layer, error)
+                del self.places[layer]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure, if it is the epoch's turn, log, and keep."""
+        epoch = trainer.current_epoch
+        if not self.is_due(epoch) or not self.places or not isinstance(pl_module, ClassificationTask):
+            return
+        before, num_epochs = self.degrees, epoch - self.epoch
+        self.epoch, self.degrees = epoch, {}
+        for layer, statistics in self.measure(trainer, pl_module).items():
+            degrees = angles(statistics, self.normalise)
+            classes = classify(
+                statistics,
+                degrees,
+                similar_below=self.similar_below,
+                complementary_above=self.complementary_above,
+            )
+            if num := len(classes.non_finite):
+                log.warning(
+                    "epoch %d: %d of %d neurons of %s put out NaN or infinity and have no angles",
+                    *(epoch, num, classes.num_neurons, layer),
+                )
+            self.degrees[layer] = degrees.cpu()
+            row = summarise(degrees) | classes.shares | {"speed": float("nan")}
+            if layer in before:
+                row["speed"] = angular_speed(before[layer], self.degrees[layer], num_epochs=num_epochs)
+            columns = self.history.setdefault(layer, {})
+            for name, value in ({"epoch": epoch} | row).items():
+                columns.setdefault(name, []).append(value)
+            known = {f"angles/{layer}/{name}": value for name, value in row.items() if value == value}
+            pl_module.log_dict(known, sync_dist=True)
+        if trainer.is_global_zero:
+            write_angles(
+                Path(trainer.default_root_dir), epoch, {k: v.numpy() for k, v in self.degrees.items()}
+            )
+
+    def measure(self, trainer: Trainer, task: ClassificationTask) -> dict[str, ActivationStatistics]:
+        """Return each layer's statistics over the analysis set, of which each process sees its share."""
+        data = _data(trainer)
+        rows = data.sample(self.split, max(self.num_patterns, trainer.world_size))
+        mine = rows[trainer.global_rank :: trainer.world_size]
+        with trainer.precision_plugin.forward_context():
+            by_place = measure(task.network, self._batches(trainer, task, mine), self.places.values())
+        return {layer: _of_all_processes(by_place[place], task) for layer, place in self.places.items()}
+
+    def _batches(
+        self, trainer: Trainer, task: ClassificationTask, rows: NDArray[np.int64]
+    ) -> Iterator[Tensor]:
+        """Give the inputs of rows of the split, in the precision of the training."""
+        data = _data(trainer)
+        dataset = Subset(data.dataset(self.split), rows.tolist())
+        for inputs, _ in DataLoader(dataset, batch_size=data.batch_size):
+            yield trainer.precision_plugin.convert_input(inputs).to(task.device)
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the angles of the last epoch that was measured, and the feature maps of one face."""
+        if not self.degrees or not isinstance(pl_module, ClassificationTask):
+            return
+        degrees = {layer: self.degrees[layer].numpy() for layer in evenly(list(self.degrees))}
+        title = f"epoch {self.epoch}"
+        thresholds = {"similar_below": self.similar_below, "complementary_above": self.complementary_above}
+        figures = {
+            "angle-matrix": matrix_figure(degrees, title),
+            "angle-histogram": histogram_figure(degrees, title, **thresholds),
+            "angle-pairs": pairs_figure(degrees, title),
+        }
+        for name, figure in figures.items():
+            save_figure(trainer, name, figure, formats=FORMATS)
+        self._draw_maps(trainer, pl_module)
+
+    def _draw_maps(self, trainer: Trainer, task: ClassificationTask) -> None:
+        """Draw what each layer makes of the first picture of the split."""
+        split = _data(trainer).splits[self.split]
+        if not isinstance(split, PictureSplit):
+            return
+        maps: dict[str, NDArray[np.float32]] = {}
+        layers = {place: layer for layer, place in self.places.items()}
+
+        def receive(place: str, output: Tensor) -> None:
+            if output.ndim == 4:
+                maps[layers[place]] = output[0].float().cpu().numpy()
+
+        with untouched(task.network), record(task.network, layers, receive):
+            task.network(next(self._batches(trainer, task, np.zeros(1, np.int64))))
+        if maps:
+            drawn = {layer: maps[layer] for layer in evenly([each for each in self.places if each in maps])}
+            figure = feature_maps_figure(split.pictures[0], drawn, f"epoch {self.epoch}")
+            save_figure(trainer, "feature-maps", figure, formats=FORMATS)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history and the last angles, so that a resumed run goes on."""
+        degrees = {layer: matrix.float() for layer, matrix in self.degrees.items()}
+        return {"epoch": self.epoch, "degrees": degrees, "history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the history."""
+        self.epoch, self.history = state_dict["epoch"], state_dict["history"]
+        self.degrees = {layer: matrix.double() for layer, matrix in state_dict["degrees"].items()}
+
+
+def evenly(layers: Sequence[T], most: int = NUM_DRAWN) -> list[T]:
+    """Return at most so many of the layers, evenly chosen, with the first and the last.
+
+    >>> evenly(["a", "b", "c", "d", "e"], most=3)
+    ['a', 'c', 'e']
+    """
+    num = min(most, len(layers))
+    return [layers[round(index * (len(layers) - 1) / max(num - 1, 1))] for index in range(num)]
+
+
+def _of_all_processes(statistics: ActivationStatistics, task: LightningModule) -> ActivationStatistics:
+    """Return the statistics over the patterns of all processes, the same in each of them."""
+    if task.trainer.world_size == 1:
+        return statistics
+    parts = statistics.to_dict() | {"count": torch.tensor(statistics.count, device=task.device)}
+    tensors = {name: value for name, value in parts.items() if isinstance(value, Tensor)}
+    gathered = {name: task.all_gather(value.to(task.device)) for name, value in tensors.items()}
+    everyone = [
+        ActivationStatistics.from_dict(
+            parts | {name: values[rank] for name, values in gathered.items()} | {"count": int(count)}
+        )
+        for rank, count in enumerate(gathered["count"])
+    ]
+    return reduce(add, everyone)
+
+
+def _data(trainer: Trainer) -> ExpressionDataModule:
+    """Return the data module that the network is trained on."""
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, ExpressionDataModule):
+        msg = "neurons are measured on patterns of a data module of fer: give it to trainer.fit as datamodule"
+        raise InputError(msg)
+    return data
