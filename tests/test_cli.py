@@ -24,16 +24,10 @@ from fer.tasks import TASKS, load
 DATA = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "16"]
 CPU = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 TINY = [*DATA, *CPU]
-ANN = [
-    "--network",
-    "ann",
-    "--data.image_size",
-    "8",
-    "--wandb.mode",
-    "disabled",
-    "--gradients.every_n_epochs",
-    "0",
+UNWATCHED = [
+    *("--gradients.every_n_epochs", "0", "--distinctiveness.every_n_epochs", "0", "--stages.enabled", "false")
 ]
+ANN = ["--network", "ann", "--data.image_size", "8", "--wandb.mode", "disabled", *UNWATCHED]
 # Resumed in another folder, Lightning says that a checkpoint's own list of the best is not taken over.
 
 
@@ -78,16 +72,14 @@ def test_a_runs_folder(trained):
     files = {path.relative_to(trained.run).as_posix() for path in trained.run.rglob("*") if path.is_file()}
     figures = {f"confusion-{name}" for name in ("train", "val", "test")}
     figures |= {"curves", "predictions", "gradient-norms", "gradient-histograms"}
+    of_neurons = {"angles", "angular-speed", "angle-matrix", "angle-histogram", "angle-pairs", "feature-maps"}
     expected = {
-        "config.yaml",
-        "metrics.csv",
-        "results.json",
-        "checkpoints/best.ckpt",
-        "checkpoints/last.ckpt",
+        *("config.yaml", "metrics.csv", "results.json", "stages.json", "angles/epoch-0000.npz"),
+        *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
+        *(f"figures/{name}.png" for name in figures | of_neurons),
+        *(f"figures/{name}.svg" for name in of_neurons),
     }
-    assert {name for name in files if not name.startswith("wandb/")} == expected | {
-        f"figures/{name}.png" for name in figures
-    }
+    assert {name for name in files if not name.startswith("wandb/")} == expected
     (offline,) = trained.run.glob("wandb/offline-run-*/*.wandb")
     assert offline.stat().st_size > 0
 
@@ -576,7 +568,7 @@ def test_a_command_on_pictures_teaches(command):
 
 def test_training_starts_from_the_weights_of_a_checkpoint(trained, tmp_path):
     start = trained.run / "checkpoints" / "best.ckpt"
-    words = ["fit", *TINY, "--wandb.mode", "disabled", "--gradients.every_n_epochs", "0", "--test", "false"]
+    words = ["fit", *TINY, "--wandb.mode", "disabled", *UNWATCHED, "--test", "false"]
     done(*words, "--start_from", start, "--model.lr", "1e-12", "--run_name", "second")
     before, after = (
         load(run / "checkpoints" / "best.ckpt").network.state_dict()

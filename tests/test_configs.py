@@ -61,6 +61,7 @@ def test_a_config_trains_and_tests_its_network(name, request, capsys):
         "trainer.limit_train_batches": 2,
         "trainer.limit_test_batches": 1,
         "data.batch_size": 8,
+        "distinctiveness.num_patterns": 8,
         "wandb.mode": "disabled",
         "run_name": "a",
     }

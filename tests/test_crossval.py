@@ -13,6 +13,7 @@ WORDS = ["--network", "ann", "--dataset", "folder", "--folds", "3", "--run_name"
 SETTINGS = [
     *("--data.image_size", "4", "--data.batch_size", "8", "--data.val_share", "0.3"),
     *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--gradients.every_n_epochs", "0"),
+    *("--distinctiveness.every_n_epochs", "0", "--stages.enabled", "false"),
 ]
 
 

@@ -80,8 +80,8 @@ def test_fer_understands_the_command(
     assert ("usage:" if asks_for_help else "network:") in capsys.readouterr().out
 
 
-def test_python_example_imports_what_there_is() -> None:
-    [example] = [block for language, block in BLOCKS if language == "python"]
+@pytest.mark.parametrize("example", [block for language, block in BLOCKS if language == "python"])
+def test_python_example_imports_what_there_is(example: str) -> None:
     imports = [node for node in ast.parse(example).body if isinstance(node, ast.ImportFrom)]
 
     assert imports
