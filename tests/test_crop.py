@@ -2,6 +2,10 @@
 
 import csv
 import logging
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +172,96 @@ def test_mtcnn_crops_the_astronaut_end_to_end(src: Path, tmp_path: Path, caplog)
     with caplog.at_level(logging.INFO, "fer.data"):
         crop(src / "happy days", tmp_path / "dst", size=48, align=True)
     assert "mtcnn 2" in caplog.text
+
+
+# In processes of their own
+
+
+NUM_MANY = 32
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """Pictures in two classes, no two the same, with a face in every other one."""
+    src = tmp_path_factory.mktemp("many")
+    face = data.astronaut()[20:220, 120:320]
+    for number in range(NUM_MANY):
+        pixels = np.full((240, 320, 3), 4 * number, np.uint8)
+        if number % 2:
+            left = 3 * number
+            pixels[20:220, left : left + 200] = face
+        path = src / ("happy" if number % 3 else "sad") / f"{number:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return src
+
+
+@pytest.fixture(scope="module")
+def undisturbed(many: Path, tmp_path_factory) -> Path:
+    """What a run writes, ``dst``, and keeps, ``cache``, that is alone and comes to its end."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(start(many, folder / "dst", folder / "cache"))
+    assert len(contents(folder / "dst")) == NUM_MANY + 2
+    return folder
+
+
+def start(src: Path, dst: Path, cache: Path) -> subprocess.Popen[bytes]:
+    words = ["crop", src, dst, "--detector", "viola_jones", "--size", "64", "--batch_size", "2"]
+    # One thread of OpenCV, so that it is slow enough to be met in the middle.
+    environment = os.environ | {"FER_CACHE_DIR": str(cache), "OPENCV_FOR_THREADS_NUM": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "fer", *map(str, words)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(*processes: subprocess.Popen[bytes]) -> None:
+    for process in processes:
+        said = process.communicate(timeout=300)[1]
+        assert (process.returncode, b"made again" in said) == (0, False), said.decode()
+
+
+def kill_when_there_are(files: int, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Kill a process, as no handler can stop it, when a folder holds so many files."""
+    limit = time.monotonic() + 300
+    while sum(path.suffix in (".npz", ".png") for path in folder.rglob("*")) < files:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < limit
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return all that a folder holds but the drafts that a killed process leaves."""
+    return {name: (folder / name).read_bytes() for name in files(folder) if not name.endswith(".tmp")}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_and_ends_as_if_nothing_had_been(many, undisturbed, tmp_path) -> None:
+    dst, cache = tmp_path / "dst", tmp_path / "cache"
+    kept = cache / "crops"
+
+    kill_when_there_are(6, kept, start(many, dst, cache))
+    made = {path: path.stat().st_mtime_ns for path in kept.glob("*.npz")}
+    assert 6 <= len(made) < NUM_MANY
+    assert not dst.exists()
+    kill_when_there_are(5, dst, start(many, dst, cache))
+    assert len(list(kept.glob("*.npz"))) == NUM_MANY
+    assert {path: path.stat().st_mtime_ns for path in made} == made  # none was made again
+    assert not (dst / "contact-sheet.png").exists()
+    finish(start(many, dst, cache))
+
+    assert contents(dst) == contents(undisturbed / "dst")
+    assert contents(cache) == contents(undisturbed / "cache")
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_cache(many, undisturbed, tmp_path) -> None:
+    finish(*[start(many, tmp_path / name, tmp_path / "cache") for name in ("one", "two")])
+    for name in ("one", "two"):
+        assert contents(tmp_path / name) == contents(undisturbed / "dst")
+    assert files(tmp_path / "cache") == files(undisturbed / "cache")
+    assert contents(tmp_path / "cache") == contents(undisturbed / "cache")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
-import torch
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
@@ -187,7 +187,7 @@ class DistinctivenessCallback(Callback):
         mine = rows[trainer.global_rank :: trainer.world_size]
         with trainer.precision_plugin.forward_context():
             by_place = measure(task.network, self._batches(trainer, task, mine), self.places.values())
-        return {layer: _of_all_processes(by_place[place], task) for layer, place in self.places.items()}
+        return {layer: _of_all_processes(by_place[place]) for layer, place in self.places.items()}
 
     def _batches(
         self, trainer: Trainer, task: ClassificationTask, rows: NDArray[np.int64]
@@ -255,20 +255,17 @@ def evenly(layers: Sequence[T], most: int = NUM_DRAWN) -> list[T]:
     return [layers[round(index * (len(layers) - 1) / max(num - 1, 1))] for index in range(num)]
 
 
-def _of_all_processes(statistics: ActivationStatistics, task: LightningModule) -> ActivationStatistics:
+def _of_all_processes(statistics: ActivationStatistics) -> ActivationStatistics:
     """Return the statistics over the patterns of all processes, the same in each of them."""
-    if task.trainer.world_size == 1:
+    if not dist.is_initialized():
         return statistics
-    parts = statistics.to_dict() | {"count": torch.tensor(statistics.count, device=task.device)}
-    tensors = {name: value for name, value in parts.items() if isinstance(value, Tensor)}
-    gathered = {name: task.all_gather(value.to(task.device)) for name, value in tensors.items()}
-    everyone = [
-        ActivationStatistics.from_dict(
-            parts | {name: values[rank] for name, values in gathered.items()} | {"count": int(count)}
-        )
-        for rank, count in enumerate(gathered["count"])
-    ]
-    return reduce(add, everyone)
+    mine = {
+        name: value.cpu() if isinstance(value, Tensor) else value
+        for name, value in statistics.to_dict().items()
+    }
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    return reduce(add, map(ActivationStatistics.from_dict, everyone))
 
 
 def _data(trainer: Trainer) -> ExpressionDataModule:

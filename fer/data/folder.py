@@ -1,7 +1,8 @@
-"""Pictures in one folder for each expression: RAF-DB, KDEF, one's own."""
+"""Pictures in one folder for each expression: RAF-DB, CK+, KDEF, one's own."""
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from fer.data.pictures import PictureDataModule, PictureSplit
 from fer.data.pool import PooledDataModule
 from fer.data.reading import find_pictures
 from fer.data.root import data_root
-from fer.data.splits import hold_out
+from fer.data.splits import hold_out, parse_protocol
 from fer.errors import InputError
 from fer.labels import ALIASES, EXPRESSIONS, expression_label
 
@@ -33,13 +34,18 @@ SPLIT_FOLDERS: Final = {
 WAY_OUT: Final = "give the folder with --data.root or the environment's FER_DATA_DIR"
 
 
-def class_folders(folder: Path) -> dict[str, int]:
+def class_folders(folder: Path, *, skip: Sequence[str] = ()) -> dict[str, int]:
     """Return the folders of a data set's classes, by name, with their canonical labels.
+
+    Args:
+        folder: That holds them.
+        skip: Names of folders in it, in any case, that are left out.
 
     Raises:
         InputError: There are none, or one has another name than an expression's.
     """
-    names = sorted(path.name for path in subfolders(folder))
+    skipped = {name.lower() for name in skip}
+    names = sorted(path.name for path in subfolders(folder) if path.name.lower() not in skipped)
     if not any(is_expression(name) for name in names):
         msg = (
             f"{folder} has no folders named after the expressions ({', '.join(EXPRESSIONS)}; "
@@ -51,7 +57,7 @@ def class_folders(folder: Path) -> dict[str, int]:
         try:
             labels[name] = expression_label(name)
         except InputError as e:
-            msg = f"{folder / name}: {e}; rename or remove that folder"
+            msg = f"{folder / name}: {e}; leave it out with --data.skip_classes '[{name}]', or rename it"
             raise InputError(msg) from e
     return labels
 
@@ -95,6 +101,8 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
             ``val`` which do; null: the environment's ``FER_DATA_DIR``.
         protocol: As for every pool (``80/20``, ``80/10/10``, ``5-fold``); or ``given``, the splits that
             the folders are; null: these where there are any, else ``80/10/10``.
+        skip_classes: Names of class folders to leave out, such as CK+'s ``[contempt]``, which is none of
+            the seven expressions.
         name_pattern: Regular expression of a file's name without its suffix, whose named groups are kinds
             of groups for ``group_by``: ``(?P<subject>S\d+)_.*``.
         crop: How a face is found; see :data:`fer.data.faces.Detector`.
@@ -114,6 +122,7 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
         root: str | None = None,
         *,
         protocol: str | None = None,
+        skip_classes: Sequence[str] = (),
         name_pattern: str | None = None,
         crop: Detector = "none",
         crop_margin: float = 0.1,
@@ -122,8 +131,9 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
         crop_fallback: Fallback = "centre",
         **kwargs: Any,
     ) -> None:
-        super().__init__(protocol="80/10/10" if protocol in (None, GIVEN) else protocol, **kwargs)
+        super().__init__(protocol=_pool_protocol(protocol), **kwargs)
         self.root = root
+        self.skip_classes = skip_classes
         self.given = protocol == GIVEN
         self.chosen = protocol is not None
         try:
@@ -212,26 +222,52 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
     def _crop(self, folder: Path) -> tuple[list[Path], NDArray[np.int64], Crops]:
         """Return the files of a folder of classes, their labels and their crops."""
         if folder not in self._cropped:  # once for prepare_data and for the splits
-            paths, labels = list_pictures(folder)
+            paths, labels = list_pictures(folder, skip=self.skip_classes)
             self._cropped[folder] = paths, labels, crop_pictures(paths, self.crop_settings)
         return self._cropped[folder]
 
 
-def list_pictures(folder: Path) -> tuple[list[Path], NDArray[np.int64]]:
+def _pool_protocol(protocol: str | None) -> str:
+    """Return the protocol by which the pictures are split where they are one pool.
+
+    Raises:
+        InputError: It is neither one nor the given splits.
+    """
+    if protocol in (None, GIVEN):
+        return "80/10/10"
+    try:
+        parse_protocol(protocol)
+    except InputError as e:
+        msg = f"{e}, or {GIVEN}: the splits that are folders train and test"
+        raise InputError(msg) from e
+    return protocol
+
+
+def list_pictures(folder: Path, *, skip: Sequence[str] = ()) -> tuple[list[Path], NDArray[np.int64]]:
     """Return the pictures of a folder of classes, in order, and their canonical labels.
+
+    Args:
+        folder: That holds the classes' folders.
+        skip: Names of those that are left out, which is logged.
 
     Raises:
         InputError: There are no classes, one is unknown, or one is empty.
     """
     paths: list[Path] = []
     labels: list[int] = []
-    for name, label in class_folders(folder).items():
+    for name, label in class_folders(folder, skip=skip).items():
         found = find_pictures(folder / name)
         if not found:
             msg = f"{folder / name} holds no picture: fill that folder, or remove it"
             raise InputError(msg)
         paths += found
         labels += [label] * len(found)
+    there = {path.name.lower(): path for path in subfolders(folder)} if skip else {}
+    for name in skip:
+        if (skipped := there.get(name.lower())) is None:
+            log.warning("data.skip_classes names %r, and %s has no such folder", name, folder)
+        else:
+            log.info("%d pictures are left out: %s", len(find_pictures(skipped)), skipped)
     return paths, np.array(labels, np.int64)
 
 

@@ -144,7 +144,8 @@ class PictureDataModule(ExpressionDataModule):
         image_size: Height and width of the network's input, in pixels.
         channels: 1 for grey, 3 for RGB (a grey picture is repeated).
         normalise: How pixels are scaled; see :data:`Normalise`.
-        augment: What is done to training pictures; see :data:`fer.data.augment.Augment`.
+        augment: What is done to training pictures; see :data:`fer.data.augment.Augment`. Nothing
+            where ``descriptors`` are the inputs.
         augment_strength: 1 as named, 0 next to nothing, 2 twice as much.
         clean: Whether pictures that stand in val or test, pixel by pixel, are left out of train.
         descriptors: Whether inputs are ten features of a picture, the first components of LPQ and PHOG

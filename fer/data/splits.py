@@ -228,7 +228,7 @@ def _grouped_folds(
 def _check_classes(labels: NDArray[np.int64], least: int, what: str) -> None:
     """Refuse a class that has patterns, but too few."""
     counts = np.bincount(labels, minlength=len(EXPRESSIONS))
-    rarest = int(np.where(counts > 0, counts, counts.max()).argmin())
+    rarest = int(np.where(counts > 0, counts, counts.max() + 1).argmin())
     if counts[rarest] < least:
         msg = (
             f"{what} needs {least} patterns of each class or more, and {EXPRESSIONS[rarest]} has "

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ RESULTS: Final = "results.json"
 """What a whole run leaves in its folder, last of all."""
 
 SETTINGS: Final = "settings.json"
+LOCK: Final = ".lock"
 SPLITS: Final = ("val", "test")
 
 
@@ -109,31 +111,76 @@ def run_folds(
         The results of every fold, in order.
 
     Raises:
-        InputError: The folder holds another cross-validation, or a fold ended without results.
+        InputError: The folder holds something else, other folds, or a cross-validation that another process
+            runs at this moment; or a fold ended without results.
     """
-    _check_settings(folder, {"folds": num_folds, **settings})
-    results = []
-    for fold in range(num_folds):
-        run_dir = folder / f"fold-{fold}"
-        if not (run_dir / RESULTS).is_file():
-            _set_aside(run_dir)
-            run_fold(fold, run_dir)
-        if not (run_dir / RESULTS).is_file():
-            msg = (
-                f"{run_dir} ended without results: the same command, with --run_name for {folder}, "
-                "goes on from this fold"
-            )
-            raise InputError(msg)
-        results.append(json.loads((run_dir / RESULTS).read_text()))
+    with _alone(folder):
+        _check_settings(folder, {"folds": num_folds, **settings})
+        results = []
+        for fold in range(num_folds):
+            run_dir = folder / f"fold-{fold}"
+            if not (run_dir / RESULTS).is_file():
+                _set_aside(run_dir)
+                run_fold(fold, run_dir)
+            results.append(_read_fold(folder, fold))
+        return results
+
+
+def read_folds(folder: Path) -> list[dict[str, Any]]:
+    """Return what each fold of a cross-validation wrote to ``results.json``, in order.
+
+    Args:
+        folder: Of the cross-validation, as ``fer crossval`` left it.
+
+    Raises:
+        InputError: It holds none, or one whose folds are not all done.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        msg = f"{folder} holds no cross-validation: give the folder of one, runs/NAME"
+        raise InputError(msg)
+    num_folds: int = json.loads(path.read_text())["folds"]
+    return [_read_fold(folder, fold) for fold in range(num_folds)]
+
+
+def _read_fold(folder: Path, fold: int) -> dict[str, Any]:
+    path = folder / f"fold-{fold}" / RESULTS
+    if not path.is_file():
+        msg = (
+            f"{path.parent} ended without results: the same command, with --run_name for {folder}, "
+            "goes on from this fold"
+        )
+        raise InputError(msg)
+    results: dict[str, Any] = json.loads(path.read_text())
     return results
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from running the folder's folds; the system ends that with the process, too.
+
+    Raises:
+        InputError: Another one runs them, or the folder holds something else than a cross-validation.
+    """
+    import fcntl  # not above: Windows has none, and the other commands can do without
+
+    is_known = (folder / LOCK).is_file() or (folder / SETTINGS).is_file()
+    if folder.is_dir() and any(folder.iterdir()) and not is_known:
+        msg = f"{folder} holds something else than a cross-validation: choose another --run_name"
+        raise InputError(msg)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            msg = f"{folder}: another process runs its folds; wait for it, or choose another --run_name"
+            raise InputError(msg) from e
+        yield
 
 
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Keep the settings in the folder, or compare them with those that folds in it were run with."""
     path = folder / SETTINGS
-    if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
-        msg = f"{folder} holds something else than a cross-validation: choose another --run_name"
-        raise InputError(msg)
     settings = json.loads(json.dumps(settings))  # as they are read back
     if any(folder.glob(f"fold-*/{RESULTS}")):
         before = json.loads(path.read_text())

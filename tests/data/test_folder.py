@@ -1,5 +1,7 @@
 """Class folders: given splits or one pool, names of classes, groups, and what cannot be used."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,22 @@ def test_labels_are_those_of_the_folders(tmp_path, make_pictures):
                 EXPRESSIONS[label]
                 == {"Anger": "angry", "happiness": "happy", "SAD": "sad"}[name.split("/")[0]]
             )
+
+
+def test_a_class_that_is_no_expression_can_be_left_out(tmp_path, make_pictures, caplog):
+    root = make_pictures(tmp_path / "CK+", num=10, class_names=("anger", "Contempt", "happy"))
+    with caplog.at_level(logging.INFO, "fer.data"):
+        data = _data(root, protocol="50/50", val_share=0.3, skip_classes=["contempt", "neutrl"])
+    assert sum(len(split) for split in data.splits.values()) == 20
+    assert f"10 pictures are left out: {root / 'Contempt'}" in caplog.text
+    assert f"'neutrl', and {root} has no such folder" in caplog.text
+
+
+def test_a_class_is_left_out_of_every_given_split(tmp_path, make_pictures):
+    for name, num in (("train", 10), ("test", 3)):
+        make_pictures(tmp_path / name, num=num, class_names=("anger", "contempt", "happy"))
+    data = _data(tmp_path, skip_classes=["contempt"])
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 18, "val": 2, "test": 6}
 
 
 @pytest.mark.parametrize("with_val", [True, False])
@@ -122,7 +140,9 @@ def test_a_second_start_is_served_from_the_cache(tmp_path, make_pictures, monkey
     ("folders", "reason"),
     [
         pytest.param(["cats", "dogs"], "has no folders named after the expressions", id="no classes"),
-        pytest.param(["happy", "contempt"], "contempt: unknown expression 'contempt'", id="unknown class"),
+        pytest.param(
+            ["happy", "Contempt"], r"leave it out with --data.skip_classes '\[Contempt\]'", id="class"
+        ),
         pytest.param(["happy"], "happy holds no picture", id="empty class"),
     ],
 )
@@ -138,7 +158,7 @@ def test_folders_that_cannot_be_used(folders, reason, tmp_path):
     [
         pytest.param({"name_pattern": "("}, "data.name_pattern is '\\('", id="regular expression"),
         pytest.param({"crop": "dlib"}, "data.crop .* is 'dlib'", id="detector"),
-        pytest.param({"protocol": "most"}, "data.protocol", id="protocol"),
+        pytest.param({"protocol": "most"}, r"'most': it must be .*5-fold\), or given: the", id="protocol"),
         pytest.param({"group_by": "subject"}, "no such kind of group; this data has none", id="group"),
     ],
 )

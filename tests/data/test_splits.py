@@ -241,3 +241,13 @@ def test_a_sample_has_each_expression_in_its_share(tiny_data):
     other.setup()
     assert rows.tolist() != other.sample("train", 16).tolist()
     assert data.sample("train", 1000).tolist() == list(range(64))
+
+
+def test_classes_that_are_absent_are_not_too_few():
+    labels = np.repeat([3, 5], 10)  # only happy and sad, as often
+    split = split_indices(labels, "80/20", val_share=0.25)
+    assert {name: np.bincount(labels[rows]).tolist()[3::2] for name, rows in split.items()} == {
+        "train": [6, 6],
+        "val": [2, 2],
+        "test": [2, 2],
+    }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer.errors import InputError
-from fer.studies.crossval import run_folds, summarise
+from fer.studies.crossval import read_folds, run_folds, summarise
 
 
 def _results(*rights, n=10, predicted=3):
@@ -107,3 +107,45 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
     _, start = _run(tmp_path)
     with pytest.raises(InputError, match="something else than a cross-validation"):
         start()
+
+
+def test_a_second_study_of_one_name_is_refused_until_the_first_one_ends(tmp_path):
+    _, second = _run(tmp_path / "study")
+    refused = []
+
+    def run_fold(fold, run_dir):
+        with pytest.raises(InputError, match="study: another process runs its folds; wait for it") as caught:
+            second()
+        refused.append(caught.value)
+        run_dir.mkdir()
+        (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
+
+    before = run_folds(tmp_path / "study", 3, {"words": ("--a",)}, run_fold)
+    assert len(refused) == 3
+    assert second() == before
+
+
+def test_a_study_that_failed_can_be_started_again_at_once(tmp_path):
+    def fail(fold, run_dir):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_folds(tmp_path / "study", 3, {"words": ("--a",)}, fail)
+    _, start = _run(tmp_path / "study")
+    assert len(start()) == 3
+
+
+def test_the_folds_of_a_folder_are_read_in_order(tmp_path):
+    _, start = _run(tmp_path / "study", folds=11)
+    start()
+    assert [fold["fold"] for fold in read_folds(tmp_path / "study")] == list(range(11))
+
+
+def test_a_folder_without_all_folds_is_not_read(tmp_path):
+    with pytest.raises(InputError, match="holds no cross-validation"):
+        read_folds(tmp_path)
+    _, start = _run(tmp_path / "study", cut_off_at=1)
+    with pytest.raises(InputError):
+        start()
+    with pytest.raises(InputError, match=r"fold-1 ended without results"):
+        read_folds(tmp_path / "study")
