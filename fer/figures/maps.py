@@ -46,7 +46,8 @@ def feature_maps_figure(
     Raises:
         ValueError: No layer, or shapes that are none of the above.
 
-    Source: after Narayan's figure 1 of the feature maps of each layer.
+    Source: after Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional Neural
+    Networks", figure 1.
     """
     if not maps:
         msg = "there is no layer to draw"
@@ -63,7 +64,7 @@ def feature_maps_figure(
     names = 0.1 + max(0.65, *(0.62 * SMALL / 72 * len(layer) for layer in maps))
     begin = MARGIN + names + CELL + 3 * GAP
     step, row = CELL + GAP, CELL + 0.18
-    width = max(begin + most * step + MARGIN, 2 * MARGIN + len(title) * 0.68 * LARGE / 72, 5.6)
+    width = max(begin + most * step + MARGIN, 2 * MARGIN + len(title) * 0.68 * LARGE / 72, 5.0)
     figure, axes = inch_canvas(width, top + row * len(maps) + 0.16)
     look: dict[str, Any] = {"va": "top", "color": INK}
     if title:
@@ -86,10 +87,7 @@ def feature_maps_figure(
                 axes.plot([x, x + CELL], [y + CELL, y], color=GREY, linewidth=0.6)
             else:
                 _show(axes, scaled, x, y)
-    note = (
-        "below a map: its neuron; black to white: its own range, or its layer's where it is one position; "
-        "crossed out: the same everywhere"
-    )
+    note = "black to white: a map's own range (of one position: its layer's); crossed out: no range"
     axes.text(MARGIN, top + row * len(maps), note, **look | {"fontsize": TINY, "color": GREY})
     return figure
 

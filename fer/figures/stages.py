@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -52,7 +53,7 @@ DARK: Final = "#00304D"
 RIBBON: Final = 0.14
 """Height of the strip above a panel that names the stages, in inches."""
 
-GAP: Final = 0.12
+GAP: Final = 0.1
 """Between a panel and the next one's ribbon, in inches."""
 
 WIDTH: Final = 6.6
@@ -107,10 +108,10 @@ def fan_figure(
     """
     check_layers(layers)
     bands = {name: _read_bands(name, losses, stages) for name in (*layers, NETWORK)}
-    heights = [max(0.62, min(1.3, 5.0 / len(layers)))] * len(layers) + [1.0]
+    heights = [max(0.56, min(1.3, 5.0 / len(layers)))] * len(layers) + [1.0]
     # Names stand left of the ribbons, above the ticks.
-    left = max(0.62, *(_text_width(name, SMALL, "bold") + 0.1 for name in layers))
-    figure, rows = _stacked(heights, (left, 0.3), 0.85, title)
+    left = max(0.62, *(_text_width(name, SMALL, "bold") + 0.14 for name in layers))
+    figure, rows = _stacked(heights, (left, 0.3), 0.78, title)
     _scale(rows, [losses, *layers.values()])
     for axes, columns in zip(rows, layers.values(), strict=False):
         _draw_fan(axes, columns)
@@ -173,9 +174,10 @@ def speed_figure(
             label = "" if index else names[0]
             _draw_speed(rows[0], curve, label=label, color="#A6A6A6", linewidth=0.5)
         _draw_speed(rows[0], _median(list(curves.values())), label="their median", color=BLUE, linewidth=1.8)
-    rows[0].set_yscale("log")
     rows[0].set_ylabel(f"angular speed ({DEGREE} an epoch)")
-    if not any((values > 0).any() for _, values in curves.values()):
+    if any((values > 0).any() for _, values in curves.values()):
+        rows[0].set_yscale("log")
+    else:
         rows[0].set_yticks([])
         say(rows[0], "no angular speed above zero was measured")
     tidy(rows[0])
@@ -266,22 +268,24 @@ def _draw_bands(axes: Axes, bands: Sequence[_Band], inches: tuple[float, float])
     low, high = axes.get_xlim()
     ribbon = RIBBON / inches[1]
     outside: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+    # As artists: patches and collections would take their part in the limits of the data, slowly.
     for band in bands:
         colour, hatch = STAGE_LOOKS[band.label.stage]
         width = band.right - band.left
         room = width / (high - low) * inches[0] - 0.04
         text = next((text for text in band.texts if _text_width(text, TINY) <= room), None)
-        axes.axvspan(band.left, band.right, color=_tint(colour, 0.16), zorder=0, linewidth=0)
-        look: dict[str, Any] = {"facecolor": _tint(colour, 0.5), "edgecolor": "white", "linewidth": 0}
-        axes.add_patch(
-            Rectangle((band.left, 1), width, ribbon, hatch=None if text else hatch, **look, **outside)
+        behind: dict[str, Any] = {"facecolor": _tint(colour, 0.16), "zorder": 0}
+        above: dict[str, Any] = {"facecolor": _tint(colour, 0.5), "hatch": None if text else hatch}
+        axes.add_artist(Rectangle((band.left, 0), width, 1, linewidth=0, **behind, **outside))
+        axes.add_artist(
+            Rectangle((band.left, 1), width, ribbon, edgecolor="white", linewidth=0, **above, **outside)
         )
         if text:
             x, y = band.left + width / 2, 1 + 0.45 * ribbon
-            look = {"ha": "center", "va": "center_baseline", "fontsize": TINY, "color": INK}
+            look: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": TINY, "color": INK}
             axes.text(x, y, text, **look, **outside)
-    for band in bands[1:]:
-        axes.plot([band.left] * 2, [0, 1 + ribbon], color=INK, linewidth=0.5, **outside)
+    borders = [[(band.left, 0), (band.left, 1 + ribbon)] for band in bands[1:]]
+    axes.add_artist(LineCollection(borders, colors=INK, linewidths=0.5, zorder=2.5, **outside))
 
 
 def _draw_fan(axes: Axes, columns: Mapping[str, Sequence[float]]) -> None:
@@ -329,6 +333,7 @@ def _draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> None:
     if curves:
         axes.legend(fontsize=SMALL, frameon=False, loc="best", handlelength=2.6)
     else:
+        axes.set_yticks([])
         say(axes, "no loss was measured")
 
 
