@@ -36,9 +36,11 @@ from fer.callbacks import (
     EpochLineCallback,
     EvaluationCallback,
     GradientCallback,
+    PruneCallback,
     StageCallback,
 )
 from fer.callbacks.media import figures_dir
+from fer.callbacks.prune import scalars
 from fer.configs import config_path
 from fer.crop import crop
 from fer.dashboards import apart_from_sweep, finish, wandb_logger
@@ -80,6 +82,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if command in others:
         others[command](arguments)
     else:
+        if command == "prune" and arguments and not arguments[0].startswith("-"):
+            arguments = ["--ckpt_path", *arguments]
         words, chosen = choose(arguments)
         _run(command, words, chosen)
 
@@ -294,6 +298,7 @@ class ExperimentCLI(LightningCLI):
         # In this order: a stage follows from the angles.
         parser.add_lightning_class_args(DistinctivenessCallback, "distinctiveness")
         parser.add_lightning_class_args(StageCallback, "stages")
+        parser.add_lightning_class_args(PruneCallback, "prune")
         for setting in ("image_size", "channels"):
             if _takes(parser, f"model.{setting}") and _takes(parser, f"data.{setting}"):
                 parser.link_arguments(f"data.{setting}", f"model.{setting}")
@@ -403,12 +408,16 @@ class ExperimentCLI(LightningCLI):
         start = self.config.start_from
         if start is not None:
             trained = load(start)
+            if trained.widths is not None:
+                self.model.shrink(trained.widths)
             _check_fits(trained, self.model, option="--start_from", checkpoint=start)
             self.model.load_state_dict(trained.state_dict())
         checkpoint = self.config.ckpt_path
         if checkpoint is not None:
             trained = load(checkpoint)
             if self.command == "fit":
+                if trained.widths is not None:
+                    self.model.shrink(trained.widths)
                 _check_fits(trained, self.model, option="--ckpt_path", checkpoint=checkpoint)
             else:
                 self.model = trained
@@ -419,9 +428,13 @@ class ExperimentCLI(LightningCLI):
     def run(self) -> None:
         """Do what the command says."""
         self._say_what()
-        {"fit": self._fit, "validate": self._validate, "test": self._test, "predict": self._predict}[
-            self.command
-        ]()
+        {
+            "fit": self._fit,
+            "validate": self._validate,
+            "test": self._test,
+            "predict": self._predict,
+            "prune": self._prune,
+        }[self.command]()
         self._say_where()
 
     def _fit(self) -> None:
@@ -449,6 +462,17 @@ class ExperimentCLI(LightningCLI):
         path = self.run_dir / "predictions.csv"
         write_predictions(path, self.datamodule, batches)
         CONSOLE.print(f"predictions  {path}")
+
+    def _prune(self) -> None:
+        callbacks = {type(callback): callback for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
+        callbacks[ConfigCallback].save_config(self.trainer, self.model, "prune")
+        self.model.to(self.trainer.strategy.root_device)
+        results = callbacks[PruneCallback].prune(
+            self.model, self.datamodule, Path(self.config.ckpt_path), self.run_dir
+        )
+        for logger in self.trainer.loggers:
+            logger.log_metrics(scalars(results))
+            logger.save()
 
     @rank_zero_only
     def _say_what(self) -> None:

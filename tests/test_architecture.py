@@ -36,9 +36,10 @@ ROOMS = {
     "processes": Room(others={"lightning"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
-    "neurons": Room(others={"torch"}),
+    # Torch-Pruning traces which rows and columns belong to a neuron.
+    "neurons": Room(others={"torch", "torch_pruning"}),
     "models": Room(others={"torch", "torchvision", "timm", "safetensors"}),
-    "metrics": Room(others={"torch", "torchmetrics"}),
+    "metrics": Room(others={"scipy", "torch", "torchmetrics"}),
     # PIL reads and scikit-learn splits what FER2013's forms hold; rich shows how far a long read is.
     "data": Room(
         {"fer.features"},
@@ -48,7 +49,7 @@ ROOMS = {
         },
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
-    "tasks": Room({"fer.models", "fer.metrics"}, {"torch", "torchvision", "timm", "lightning"}),
+    "tasks": Room({"fer.models", "fer.metrics", "fer.neurons.surgery"}, {"torch", "torchvision", "timm", "lightning"}),
     # confusion_figure writes the accuracy that belongs to its matrix, which metrics computes. SciPy clusters.
     "figures": Room({"fer.metrics", "fer.neurons"}, {"matplotlib", "numpy", "scipy", "torch"}),
     # The two base classes only: a callback never names a concrete task or data set.

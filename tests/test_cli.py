@@ -163,7 +163,7 @@ def test_evaluating_a_checkpoint_leaves_its_run_as_it_was(command, trained, monk
 def test_a_fit_goes_on_from_a_checkpoint(trained):
     last = trained.run / "checkpoints" / "last.ckpt"
     words = ["--trainer.max_epochs", 3, "--model.schedule", "none", "--wandb.mode", "disabled"]
-    done("fit", "--ckpt_path", last, *words, "--run_name", "more")
+    done("fit", "--ckpt_path", last, *words, *UNWATCHED, "--run_name", "more")
     run = Path("runs") / "more"
     assert epochs(run) == [1, 2]
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2

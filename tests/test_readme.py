@@ -41,7 +41,7 @@ def _with_value(words: list[str], flag: str) -> list[str]:
     return words[place : place + 2]
 
 
-ONE_RUN = ("fit", "validate", "test", "predict")
+ONE_RUN = ("fit", "validate", "test", "predict", "prune")
 
 
 @pytest.mark.parametrize("arguments", [words for words in FER if words[0] not in ONE_RUN], ids=" ".join)
@@ -66,11 +66,12 @@ def test_help_lists_what_the_command_uses(arguments: list[str], capsys: pytest.C
 def test_fer_understands_the_command(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "runs" / "NAME"
-    (run / "checkpoints").mkdir(parents=True)
-    for name in ("best", "last"):
-        (run / "checkpoints" / f"{name}.ckpt").touch()
-    (run / "config.yaml").write_text(config_path("demo").read_text())
+    for name, checkpoints in {"NAME": ("best", "last"), "NAME-prune": ("pruned",)}.items():
+        run = tmp_path / "runs" / name
+        (run / "checkpoints").mkdir(parents=True)
+        for checkpoint in checkpoints:
+            (run / "checkpoints" / f"{checkpoint}.ckpt").touch()
+        (run / "config.yaml").write_text(config_path("demo").read_text())
     asks_for_help = "--help" in arguments
 
     with pytest.raises(SystemExit) as ended:

@@ -4,6 +4,7 @@ from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.evaluation import EvaluationCallback
 from fer.callbacks.gradients import GradientCallback
 from fer.callbacks.progress import EpochLineCallback
+from fer.callbacks.prune import PruneCallback
 from fer.callbacks.stages import StageCallback
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "EpochLineCallback",
     "EvaluationCallback",
     "GradientCallback",
+    "PruneCallback",
     "StageCallback",
 ]

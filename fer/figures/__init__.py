@@ -13,11 +13,14 @@ from fer.figures.gradients import gradient_figure, gradient_histograms
 from fer.figures.maps import feature_maps_figure
 from fer.figures.pictures import picture_grid, predictions_figure
 from fer.figures.protocols import protocols_figure
+from fer.figures.pruning import curve_figure, dendrogram_figure, prune_figure
 from fer.figures.stages import fan_figure, speed_figure
 
 __all__ = [
     "confusion_figure",
+    "curve_figure",
     "curves_figure",
+    "dendrogram_figure",
     "fan_figure",
     "feature_maps_figure",
     "folds_figure",
@@ -29,5 +32,6 @@ __all__ = [
     "picture_grid",
     "predictions_figure",
     "protocols_figure",
+    "prune_figure",
     "speed_figure",
 ]

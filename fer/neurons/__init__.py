@@ -11,31 +11,61 @@ from fer.neurons.angles import (
     pair_angles,
     summarise,
 )
+from fer.neurons.groups import Survey, find_groups, survey
+from fer.neurons.merge import Merge, add_incoming, coefficients, merge_weights
+from fer.neurons.plan import RULES, By, Cause, Complementary, Order, PrunePlan, Removal, Rule, plan_pruning
+from fer.neurons.prune import Pruned, prune
 from fer.neurons.record import find_layers, measure, record, untouched
 from fer.neurons.stages import Stage, StageLabel, label_stages, live_stages
 from fer.neurons.statistics import MAX_NEURONS, ActivationStatistics, MapPattern, Unit, pattern_minmax
+from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask, resize, widths
 
 __all__ = [
     "COMPLEMENTARY_ABOVE",
     "MAX_NEURONS",
+    "RULES",
     "SIMILAR_BELOW",
     "ActivationStatistics",
+    "By",
+    "Cause",
+    "Complementary",
     "MapPattern",
+    "Merge",
     "NeuronClasses",
+    "NeuronGroup",
     "Normalise",
+    "Order",
+    "PrunePlan",
+    "Pruned",
+    "Reader",
+    "Removal",
+    "Repair",
+    "Rule",
     "Stage",
     "StageLabel",
+    "Survey",
     "Unit",
+    "add_incoming",
     "angles",
     "angular_speed",
     "classify",
+    "coefficients",
+    "cut",
+    "find_groups",
     "find_layers",
     "label_stages",
     "live_stages",
+    "mask",
     "measure",
+    "merge_weights",
     "pair_angles",
     "pattern_minmax",
+    "plan_pruning",
+    "prune",
     "record",
+    "resize",
     "summarise",
+    "survey",
     "untouched",
+    "widths",
 ]

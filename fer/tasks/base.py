@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import MixUp
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
 from fer.metrics import ClassificationMetrics, ClassificationReport
+from fer.neurons.surgery import resize
 from fer.tasks.optim import (
     OptimizerName,
     OptimizerSettings,
@@ -115,6 +116,8 @@ class ClassificationTask(LightningModule):
         self.reports: dict[str, ClassificationReport] = {}
         """The last evaluation of each split; callbacks draw it."""
         self.best_val_acc = 0.0
+        self.widths: dict[str, int] | None = None
+        """The sizes of a pruned network's layers, which its settings do not say; None of a full one."""
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
@@ -129,6 +132,17 @@ class ClassificationTask(LightningModule):
         them; this is all that the analysis of neurons knows of a network. Empty: nothing hidden learns.
         """
         return dict(getattr(self.network, "neuron_layers", {}))
+
+    def shrink(self, widths: dict[str, int]) -> None:
+        """Give the network the sizes of a pruned one, whose weights it can then take.
+
+        Args:
+            widths: See :func:`fer.neurons.resize`.
+
+        Raises:
+            InputError: The network has other layers, or smaller ones.
+        """
+        self.network, self.widths = resize(self.network, widths), widths
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (N, 7)."""
@@ -280,9 +294,13 @@ class ClassificationTask(LightningModule):
         """Keep the task's class name, by which :func:`fer.tasks.load` finds it, and the running best."""
         checkpoint["task"] = type(self).__name__
         checkpoint["best_val_acc"] = self.best_val_acc
+        if self.widths is not None:
+            checkpoint["widths"] = self.widths
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from the running best."""
+        """Go on from the running best, and take the sizes of a pruned network."""
+        if "widths" in checkpoint:
+            self.shrink(checkpoint["widths"])
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)
 
 

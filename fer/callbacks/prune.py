@@ -1,0 +1,297 @@
+"""A trained network made smaller: pruned by distinctiveness, judged on val, and kept as a checkpoint."""
+
+import copy
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.benchmark import Timer
+from torch.utils.data import DataLoader, Subset
+from torch.utils.flop_counter import FlopCounterMode
+
+from fer.data.base import ExpressionDataModule
+from fer.errors import InputError
+from fer.figures import prune_figure
+from fer.files import atomic_write
+from fer.labels import NUM_EXPRESSIONS
+from fer.metrics import ClassificationReport, mcnemar, report
+from fer.neurons import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, By, Merge, Pruned, prune, untouched
+from fer.tasks.base import ClassificationTask
+
+RuleName = Literal["gedeon_harris", "narayan", "jain"]
+
+NUM_PATTERNS: Final = 4096
+"""Training patterns that neurons are measured on: some ten for each of a wide layer's."""
+
+BATCH_SIZES: Final = (1, 64)
+"""Patterns at a time whose latency is measured."""
+
+LATENCY_SECONDS: Final = 0.5
+"""For which a network is run, at the least, to time it."""
+
+log = logging.getLogger("fer.callbacks")
+
+
+class Judged(NamedTuple):
+    """How good a network is on a split.
+
+    Attributes:
+        loss: Mean cross-entropy.
+        right: Which patterns it gets right, bool, shape ``(N,)``.
+        report: All that its confusion matrix says.
+    """
+
+    loss: float
+    right: Tensor
+    report: ClassificationReport
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a network is.
+
+    Attributes:
+        parameters: Number of them.
+        macs: Multiplications and additions for one pattern, of convolutions and linear layers.
+        milliseconds: By batch size, the median time of a batch, on the device where the network is.
+    """
+
+    parameters: int
+    macs: int
+    milliseconds: dict[int, float]
+
+
+class PruneCallback(Callback):
+    """Prune the best checkpoint when training ends, and say what it costs.
+
+    ``checkpoints/pruned.ckpt`` holds the smaller network, which ``fer test`` takes and ``fer fit
+    --start_from`` trains on; ``prune.json`` what went, why, and what it cost on val. It logs ``prune/…``:
+    ``acc_before``, ``acc_after``, ``loss_…``, ``parameters_…``, ``macs_…``, ``neurons_…``.
+
+    Args:
+        enabled: Whether the best checkpoint is pruned after training.
+        similar_below: Two neurons with a smaller angle become one; degrees.
+        complementary_above: Two neurons with a larger angle become one; degrees.
+        by: What a neuron is compared with: each other neuron (pairs), or all others together (span).
+        merge: What the next layer is given for the neurons that go; see :data:`fer.neurons.Merge`.
+        rule: A paper's rule instead of ``by`` and ``merge``; see :data:`fer.neurons.RULES`.
+        layers: Names of layers whose neurons may go; null: all hidden ones.
+        num_patterns: Training patterns that neurons are measured on.
+
+    Source: Gedeon and Harris, "Network Reduction Techniques", 1991; merges: :mod:`fer.neurons.merge`.
+    """
+
+    def __init__(
+        self,
+        enabled: bool = False,
+        similar_below: float = SIMILAR_BELOW,
+        complementary_above: float = COMPLEMENTARY_ABOVE,
+        by: By = "pairs",
+        merge: Merge = "refit",
+        rule: RuleName | None = None,
+        layers: list[str] | None = None,
+        num_patterns: int = NUM_PATTERNS,
+    ) -> None:
+        if num_patterns < 2:
+            msg = f"prune.num_patterns is {num_patterns}: one pattern has no angles; give 2 or more"
+            raise InputError(msg)
+        if not 0 <= similar_below <= complementary_above <= 180:
+            msg = (
+                f"prune.similar_below is {similar_below} and complementary_above {complementary_above}: "
+                "they must be 0 to 180 degrees in this order"
+            )
+            raise InputError(msg)
+        self.enabled = enabled
+        self.settings: dict[str, Any] = {
+            "similar_below": similar_below,
+            "complementary_above": complementary_above,
+            "by": by,
+            "merge": merge,
+            "rule": rule,
+            "layers": layers,
+        }
+        self.num_patterns = num_patterns
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prune the best checkpoint, if it is asked for."""
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        data = getattr(trainer, "datamodule", None)
+        if not self.enabled or not isinstance(pl_module, ClassificationTask) or not best:
+            return
+        if isinstance(data, ExpressionDataModule):
+            task = copy.deepcopy(pl_module)
+            task.load_state_dict(torch.load(best, map_location=task.device, weights_only=True)["state_dict"])
+            results = self.prune(task, data, Path(best), Path(trainer.default_root_dir))
+            for logger in trainer.loggers:
+                logger.log_metrics(scalars(results), step=trainer.global_step)
+
+    def prune(
+        self, task: ClassificationTask, data: ExpressionDataModule, checkpoint: Path, run_dir: Path
+    ) -> dict[str, Any]:
+        """Prune a trained task, write the smaller one and what it costs, say it, and return it.
+
+        Args:
+            task: Trained; its network is left as it is.
+            data: Its data, set up.
+            checkpoint: That the task was loaded from.
+            run_dir: Gets ``checkpoints/pruned.ckpt`` and ``prune.json``.
+        """
+        pruned = prune(task.network, inputs_of(task, data, self.num_patterns), **self.settings)
+        results = compare(task, pruned, data) | {"settings": self.settings}
+        path = run_dir / "checkpoints" / "pruned.ckpt"
+        write_checkpoint(path, checkpoint, pruned)
+        with atomic_write(run_dir / "prune.json") as file:
+            file.write(json.dumps(results, indent=1).encode() + b"\n")
+        how = self.settings["rule"] or f"{self.settings['by']}, {self.settings['merge']}"
+        thresholds = f"{self.settings['similar_below']:g}° / {self.settings['complementary_above']:g}°"
+        with atomic_write(run_dir / "figures" / "prune.png") as file:
+            figure = prune_figure(results, f"{type(task.network).__name__}: {thresholds}, {how}")
+            figure.savefig(file, format="png", dpi=150)
+        self.console.print(f"{table(results)}\n\npruned       {path}")
+        return results
+
+
+def inputs_of(task: ClassificationTask, data: ExpressionDataModule, num_patterns: int) -> list[Tensor]:
+    """Return a stratified sample of train, not augmented, as batches on the task's device."""
+    rows = data.sample("train", num_patterns)
+    loader = DataLoader(Subset(data.dataset("train"), rows.tolist()), batch_size=data.batch_size)
+    return [inputs.to(task.device) for inputs, _ in loader]
+
+
+def judge(network: nn.Module, batches: Iterable[Sequence[Tensor]], device: torch.device) -> Judged:
+    """Return how good a network is on batches ``(inputs, labels)``."""
+    outputs, truths = [], []
+    with untouched(network):
+        for inputs, labels in batches:
+            outputs.append(network(inputs.to(device)).float().cpu())
+            truths.append(labels)
+    logits, labels = torch.cat(outputs), torch.cat(truths)
+    predicted = logits.argmax(dim=1)
+    counts = torch.bincount(labels * NUM_EXPRESSIONS + predicted, minlength=NUM_EXPRESSIONS**2)
+    confusion = counts.view(NUM_EXPRESSIONS, NUM_EXPRESSIONS)
+    return Judged(float(F.cross_entropy(logits, labels)), predicted == labels, report(confusion))
+
+
+def size_of(network: nn.Module, example: Tensor) -> Size:
+    """Return how large a network is and how long it takes.
+
+    Args:
+        network: Any network.
+        example: What it takes, one pattern or more.
+    """
+    milliseconds = {}
+    with untouched(network):
+        with FlopCounterMode(display=False) as counter:
+            network(example[:1])
+        for batch_size in BATCH_SIZES:
+            batch = torch.cat([example[:1]] * batch_size)
+            timer = Timer("network(batch)", globals={"network": network, "batch": batch})
+            timed = timer.blocked_autorange(min_run_time=LATENCY_SECONDS)
+            milliseconds[batch_size] = 1000 * timed.median
+    return Size(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        macs=counter.get_total_flops() // 2,
+        milliseconds=milliseconds,
+    )
+
+
+def compare(task: ClassificationTask, pruned: Pruned, data: ExpressionDataModule) -> dict[str, Any]:
+    """Return plain numbers: both networks on val, their sizes, and what went from each layer."""
+    networks = {
+        "before": task.network,
+        "after": pruned.network.to(memory_format=task.memory_format),
+    }
+    judged = {when: judge(network, data.val_dataloader(), task.device) for when, network in networks.items()}
+    example = next(iter(data.val_dataloader()))[0].to(task.device)
+    if example.ndim == 4:
+        example = example.contiguous(memory_format=task.memory_format)
+    sizes = {when: asdict(size_of(network, example)) for when, network in networks.items()}
+    return {
+        "protocol": data.protocol_name,
+        "n": judged["before"].report.n,
+        **{
+            when: {
+                "acc": found.report.accuracy,
+                "interval": list(found.report.interval),
+                "loss": found.loss,
+                "confusion": found.report.confusion.tolist(),
+                **sizes[when],
+            }
+            for when, found in judged.items()
+        },
+        "mcnemar": mcnemar(judged["before"].right, judged["after"].right)._asdict(),
+        "layers": {
+            name: {"before": plan.num_neurons, "after": len(plan.kept), **plan.counts}
+            for name, plan in pruned.plans.items()
+        },
+        "refused": dict(pruned.report["refused"]),
+    }
+
+
+def write_checkpoint(path: Path, checkpoint: Path, pruned: Pruned) -> None:
+    """Write the smaller network as a checkpoint, with its widths, which its settings do not say.
+
+    Args:
+        path: Where to.
+        checkpoint: Of the network as it was; its settings are taken over, its training's state is not.
+        pruned: The smaller network.
+    """
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    kept = {key: content[key] for key in ("hyper_parameters", "pytorch-lightning_version", "task")}
+    state = {f"network.{name}": value.cpu() for name, value in pruned.network.state_dict().items()}
+    with atomic_write(path) as file:
+        torch.save({**kept, "state_dict": state, "widths": dict(pruned.widths)}, file)
+
+
+def scalars(results: dict[str, Any]) -> dict[str, float]:
+    """Return what is logged of a comparison, under ``prune/…``."""
+    layers = results["layers"].values()
+    flat = {f"prune/neurons_{when}": sum(layer[when] for layer in layers) for when in ("before", "after")}
+    for when in ("before", "after"):
+        for name in ("acc", "loss", "parameters", "macs"):
+            flat[f"prune/{name}_{when}"] = results[when][name]
+    flat["prune/compression"] = 1 - flat["prune/neurons_after"] / max(flat["prune/neurons_before"], 1)
+    return flat
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return a comparison as text: a line for each layer, then both networks side by side."""
+    before, after, paired = results["before"], results["after"], results["mcnemar"]
+    width = max([len("layer"), *map(len, results["layers"])])
+    lines = [f"{'layer':<{width}}  neurons    left    dead  constant  similar  complementary  span"]
+    for name, layer in results["layers"].items():
+        lines.append(
+            f"{name:<{width}}  {layer['before']:7,} {layer['after']:7,} {layer['dead']:7,} "
+            f"{layer['constant']:9,} {layer['similar']:8,} {layer['complementary']:14,} {layer['span']:5,}"
+        )
+    lines += [f"{name}: all stay: {reason}" for name, reason in results["refused"].items()]
+
+    def row(name: str, text: str, values: tuple[float, float]) -> str:
+        old, new = values
+        return (
+            f"{name:<22} {text.format(old):>14} {text.format(new):>14}   {new / old if old else 1:.3f} of it"
+        )
+
+    lines += ["", f"{'val, n = ' + format(results['n'], ','):<22} {'before':>14} {'after':>14}"]
+    lines.append(
+        f"{'accuracy':<22} {100 * before['acc']:12.2f} % {100 * after['acc']:12.2f} %   "
+        f"{paired['lost']} lost, {paired['won']} won, p = {paired['p']:.3g} (McNemar)"
+    )
+    lines.append(f"{'loss':<22} {before['loss']:14.4f} {after['loss']:14.4f}")
+    lines.append(row("parameters", "{:,}", (before["parameters"], after["parameters"])))
+    lines.append(row("multiply-adds", "{:,}", (before["macs"], after["macs"])))
+    for batch_size in before["milliseconds"]:
+        times = before["milliseconds"][batch_size], after["milliseconds"][batch_size]
+        lines.append(row(f"ms, batch of {batch_size}", "{:.2f}", times))
+    return "\n".join(lines)
