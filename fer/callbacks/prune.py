@@ -3,9 +3,11 @@
 import copy
 import json
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, Literal, NamedTuple
 
 import torch
@@ -14,7 +16,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.benchmark import Timer
 from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -196,14 +197,25 @@ def size_of(network: nn.Module, example: Tensor) -> Size:
             network(example[:1])
         for batch_size in BATCH_SIZES:
             batch = torch.cat([example[:1]] * batch_size)
-            timer = Timer("network(batch)", globals={"network": network, "batch": batch})
-            timed = timer.blocked_autorange(min_run_time=LATENCY_SECONDS)
-            milliseconds[batch_size] = 1000 * timed.median
+            milliseconds[batch_size] = 1000 * median(_seconds(network, batch))
     return Size(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         macs=counter.get_total_flops() // 2,
         milliseconds=milliseconds,
     )
+
+
+def _seconds(network: nn.Module, batch: Tensor) -> list[float]:
+    """Return what each run of a network took, of as many as fit in :data:`LATENCY_SECONDS`."""
+    network(batch)  # the first is slower
+    seconds: list[float] = []
+    while sum(seconds) < LATENCY_SECONDS:
+        started = time.perf_counter()
+        network(batch)
+        if batch.is_cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 def compare(task: ClassificationTask, pruned: Pruned, data: ExpressionDataModule) -> dict[str, Any]:

@@ -341,12 +341,16 @@ def _try(network: nn.Module, trials: Mapping[Key, _Trial], batches: Batches) -> 
 def _scale_means(
     network: nn.Module, group: NeuronGroup, plan: PrunePlan, statistics: Mapping[Key, ActivationStatistics]
 ) -> None:
-    """Let the sum over the survivors stand for the sum over all, where a mean is read, in place."""
+    """Let the sum over the survivors stand for the sum over all, where a mean is read, in place.
+
+    One factor for all survivors is what the mean allows: it is fitted by least squares.
+    """
     gram = reduce(torch.add, [statistics[group.name, reader.layer].gram for reader in group.readers])
-    sums = gram[list(plan.kept)].sum(0)
-    of_kept = sums[list(plan.kept)].sum()
+    kept = list(plan.kept)
+    products, squares = float(gram[kept].sum()), float(gram[kept][:, kept].sum())
     for layer, column in group.means:
-        network.get_parameter(f"{layer}.weight").data[:, column] *= float(sums.sum() / of_kept)
+        if squares > 0:
+            network.get_parameter(f"{layer}.weight").data[:, column] *= products / squares
 
 
 def _add_incoming(network: nn.Module, group: NeuronGroup, plan: PrunePlan) -> None:

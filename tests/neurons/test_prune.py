@@ -1,5 +1,7 @@
 """Whole networks pruned: what was planted goes, and the logits stay; sizes by formula; timm's networks."""
 
+import itertools
+
 import pytest
 import timm
 import torch
@@ -137,3 +139,203 @@ def test_what_is_planted_goes_and_the_logits_stay(place):
     assert 6 in gone
     assert gone & {2, 3} or len(group.rows) > 1
     assert_same_logits(pruned, network, inputs)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "layer"),
+    [
+        pytest.param(lambda: chain(nn.Tanh), (1, 9, 9), "0", id="convolution"),
+        pytest.param(lambda: chain(nn.Tanh, norm=True), (1, 9, 9), "0", id="batch norm"),
+        pytest.param(lambda: chain(nn.Tanh, padding=1), (1, 9, 9), "0", id="before a padded convolution"),
+        pytest.param(lambda: AnnNet(activation="sigmoid", hidden=9), (10,), "fc1", id="complement"),
+        pytest.param(lambda: chain(nn.Sigmoid), (1, 9, 9), "0", id="complement, convolution"),
+        pytest.param(
+            lambda: chain(nn.Sigmoid, padding=1), (1, 9, 9), "0", id="complement before a padded convolution"
+        ),
+    ],
+)
+def test_one_of_two_opposites_stands_for_both(network, shape, layer):
+    """tanh(-x) = -tanh(x), and sigmoid(-x) = 1 - sigmoid(x), for which a padded reader needs a constant."""
+    torch.manual_seed(0)
+    network, inputs = stir(network()), torch.randn(40, *shape, dtype=torch.float64)
+    group = find_groups(network, inputs)[0]
+    rewrite(network, group, 1, 0, factor=-1)
+    rewrite(network, group, 2, 2, constant=0.5)
+    pruned = prune(network, inputs.split(20), layers=[layer], **EXACT)
+    causes = {removal.cause: removal.neuron for removal in pruned.plans[layer].removals}
+    assert causes["complementary"] in {0, 1}
+    assert_same_logits(pruned, network, inputs)
+
+
+def test_a_mean_over_maps_stays_when_half_of_them_are_copies():
+    torch.manual_seed(0)
+    network, inputs = stir(narrow(CbamResNet(depth=18))), torch.randn(40, 1, 64, 64, dtype=torch.float64)
+    group = next(one for one in find_groups(network, inputs) if one.name == "layer2.0.conv2")
+    assert group.num_neurons == 16
+    for neuron in range(0, 16, 2):
+        rewrite(network, group, neuron + 1, neuron)
+    plans = {group.name: PrunePlan(16, tuple(Removal(k, "similar", k - 1) for k in range(1, 16, 2)))}
+    pruned = prune(network, inputs.split(20), plans=plans)
+    assert (pruned.network(inputs) - network(inputs)).abs().max() < 1e-12
+    dropped = prune(network, inputs.split(20), plans=plans, merge="drop")
+    assert (dropped.network(inputs) - network(inputs)).abs().max() > 1e-9
+
+
+def test_parameters_are_those_of_the_formula():
+    """Conv6Net: 9 weights for each map read, a bias and two numbers of batch norm for each map made."""
+    torch.manual_seed(0)
+    network = Conv6Net(widths=(8, 10, 12, 14, 16)).eval()
+    inputs = torch.randn(200, 1, 48, 48)
+    pruned = prune(network, inputs.split(50), similar_below=60, complementary_above=120)
+    left = [1, *(len(plan.kept) for plan in pruned.plans.values()), 7]
+    by_formula = sum(made * (9 * read + 1 + 2) for read, made in itertools.pairwise(left))
+    assert pruned.report["parameters"]["after"] == by_formula
+    assert by_formula == sum(tensor.numel() for tensor in pruned.network.parameters())
+    assert by_formula < pruned.report["parameters"]["before"]
+    for name, group in pruned.report["groups"].items():
+        plan = pruned.plans[name]
+        assert group == {"before": plan.num_neurons, "after": len(plan.kept), **plan.counts}
+
+
+def test_only_the_layers_that_are_named_lose_neurons():
+    network, inputs, _ = make("residual stage")
+    pruned = prune(network, inputs.split(20), layers=["layer2.1.conv2"], similar_below=40)
+    assert [*pruned.plans] == ["layer2.0.conv2"]  # the stage that the layer is added to
+    changed = {name for name, size in widths(network).items() if size != pruned.widths[name]}
+    assert changed == {
+        *(f"layer2.{layer}.out_channels" for layer in ("0.conv2", "0.downsample.0", "1.conv2")),
+        *(f"layer2.{layer}.num_features" for layer in ("0.bn2", "0.downsample.1", "1.bn2")),
+        *(f"{layer}.in_channels" for layer in ("layer2.1.conv1", "layer3.0.conv1", "layer3.0.downsample.0")),
+    }
+
+
+def test_a_constant_that_a_padded_convolution_lacks_is_measured():
+    """On one position the convolution sees its middle weights only; on more it sees a border, too."""
+    torch.manual_seed(0)
+    network = stir(Conv6Net(**SMALL))
+    inputs = torch.randn(90, 1, 48, 48, dtype=torch.float64)
+    for layer, exact in (("conv5", True), ("conv4", False)):
+        group = next(one for one in find_groups(network, inputs) if one.name == layer)
+        plans = {layer: PrunePlan(9, (Removal(3, "similar", 2),))}
+        with torch.no_grad():
+            network.get_submodule(layer).weight[3] = network.get_submodule(layer).weight[2]
+            norm = network.get_submodule(group.name.replace("conv", "bn"))
+            for tensor in (norm.weight, norm.running_mean, norm.running_var):
+                tensor[3] = tensor[2]
+            norm.bias[2], norm.bias[3] = 9, 10  # no ReLU is at rest: one is the other plus one
+            before = network(inputs)
+            error = {
+                merge: (prune(network, inputs.split(30), plans=plans, merge=merge).network(inputs) - before)
+                for merge in ("drop", "scale", "affine", "refit")
+            }
+        size = {merge: float(one.square().mean()) for merge, one in error.items()}
+        assert size["refit"] <= size["affine"] * (1 + 1e-6) + 1e-20
+        assert size["affine"] <= size["scale"] <= size["drop"]
+        assert (size["affine"] < 1e-20) == exact
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_papers_rules_prune_too(rule):
+    torch.manual_seed(0)
+    network = AnnNet(hidden=9).double().eval()
+    inputs = torch.randn(200, 10, dtype=torch.float64)
+    weight, bias = network.fc1.weight.data, network.fc1.bias.data
+    weight[1], bias[1] = weight[0], bias[0]
+    pruned = prune(network, inputs.split(50), rule=rule, similar_below=1e-4, complementary_above=180)
+    (removal,) = pruned.plans["fc1"].removals
+    assert {removal.neuron, removal.into} == {0, 1}
+    if rule == "jain":  # incoming weights are added, too: another function
+        kept = [*pruned.plans["fc1"].kept].index(removal.into)
+        torch.testing.assert_close(pruned.network.fc1.weight[kept], 2 * weight[0])
+    else:
+        assert_same_logits(pruned, network, inputs)
+
+
+def test_pruning_leaves_the_network_alone():
+    network, inputs, _ = make("in a residual block")
+    network.train()
+    network.bn1.eval()
+    modes = [module.training for module in network.modules()]
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    before = torch.random.get_rng_state()
+    pruned = prune(network, inputs.split(20), similar_below=60)
+    assert torch.random.get_rng_state().equal(before)
+    assert [module.training for module in network.modules()] == modes
+    assert [module.training for module in pruned.network.modules()] == modes
+    assert all(tensor.equal(state[name]) for name, tensor in network.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in pruned.network.modules())
+    again = resize(network, pruned.widths)
+    again.load_state_dict(pruned.network.state_dict())
+
+
+def test_batches_may_have_labels():
+    network, inputs, _ = make("linear")
+    labels = torch.zeros(20, dtype=torch.long)
+    with_labels = prune(network, [(batch, labels) for batch in inputs.split(20)], similar_below=60)
+    assert with_labels.report == prune(network, inputs.split(20), similar_below=60).report
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        pytest.param({"layers": ["fc2"]}, "'fc2' cannot go: the network puts them out", id="output layer"),
+        pytest.param({"layers": ["fc11"]}, "no layer 'fc11' .*did you mean 'fc1'", id="unknown layer"),
+        pytest.param({"rule": "jane"}, "rule is 'jane': did you mean 'jain'", id="unknown rule"),
+        pytest.param({"similar_below": 170}, "they must be 0 to 180 degrees in this order", id="order"),
+        pytest.param({"by": "triples"}, "by is 'triples'", id="by"),
+        pytest.param({"merge": "glue"}, "merge is 'glue'", id="merge"),
+        pytest.param({"plans": {"fc1": PrunePlan(3)}}, "fc1 has 9 neurons, and its plan is for 3", id="plan"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(settings, reason):
+    network, inputs, _ = make("linear")
+    rewrite(network, find_groups(network, inputs)[0], 1, 0)
+    with pytest.raises(InputError, match=reason):
+        prune(network, [inputs], **settings)
+
+
+@pytest.mark.parametrize(
+    ("batches", "reason"),
+    [
+        pytest.param([], "the analysis set is empty", id="empty"),
+        pytest.param([torch.zeros(0, 10)], "the analysis set is empty", id="no patterns"),
+        pytest.param(iter([torch.zeros(2, 10)]), "come only once", id="once"),
+        pytest.param([torch.zeros(2, 3)], "AnnNet does not take a batch of shape", id="another shape"),
+    ],
+)
+def test_batches_that_cannot_be_used_are_refused(batches, reason):
+    with pytest.raises(InputError, match=reason):
+        prune(AnnNet(), batches)
+
+
+def assert_smaller_and_alive(network, inputs):
+    pruned = prune(network, inputs.split(8), by="span", similar_below=50)
+    assert pruned.report["parameters"]["after"] < pruned.report["parameters"]["before"]
+    with torch.no_grad():
+        logits = pruned.network(inputs)
+    assert logits.shape == network(inputs).shape
+    assert logits.isfinite().all()
+    again = resize(network, pruned.widths)
+    again.load_state_dict(pruned.network.state_dict())
+    assert again(inputs).equal(logits)
+    return pruned
+
+
+@pytest.mark.parametrize(
+    ("name", "num_refused"),
+    [
+        ("resnet18", 1),
+        ("mobilenetv2_050", 1),
+        ("vgg11_bn", 1),
+        ("densenet121", 1),
+        ("efficientnet_lite0", 1),
+        ("regnetx_002", 1),
+        ("convnext_atto", 5),  # layer norm holds its stages together
+    ],
+)
+@pytest.mark.slow
+def test_networks_of_timm_become_smaller(name, num_refused):
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=7).eval()
+    pruned = assert_smaller_and_alive(network, torch.randn(24, 3, 64, 64))
+    assert len(pruned.report["refused"]) == num_refused
