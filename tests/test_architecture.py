@@ -49,8 +49,10 @@ ROOMS = {
         },
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
-    "tasks": Room({"fer.models", "fer.metrics", "fer.neurons.surgery"}, {"torch", "torchvision", "timm", "lightning"}),
-    # confusion_figure writes the accuracy that belongs to its matrix, which metrics computes. SciPy clusters.
+    "tasks": Room(
+        {"fer.models", "fer.metrics", "fer.neurons.surgery"}, {"torch", "torchvision", "timm", "lightning"}
+    ),
+    # confusion_figure writes the accuracy of its matrix, which metrics computes; SciPy clusters.
     "figures": Room({"fer.metrics", "fer.neurons"}, {"matplotlib", "numpy", "scipy", "torch"}),
     # The two base classes only: a callback never names a concrete task or data set.
     "callbacks": Room(
