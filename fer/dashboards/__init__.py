@@ -1,4 +1,4 @@
-"""Weights & Biases: the only file that imports wandb."""
+"""Weights & Biases: the only room that imports wandb. This file: a run's logger."""
 
 import logging
 import os
