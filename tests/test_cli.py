@@ -15,7 +15,7 @@ import wandb
 import yaml
 from command import call, done
 
-import fer.cli
+import fer.cli.experiment
 from fer.__main__ import COMMANDS, main
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS
@@ -60,7 +60,7 @@ def trained(tmp_path_factory, sandboxed):
         seen.update(wandb.run.config)
         wandb.finish()
 
-    with sandboxed(folder), patch.object(fer.cli, "finish", finish):
+    with sandboxed(folder), patch.object(fer.cli.experiment, "finish", finish):
         out = done("fit", *TINY, "--run_name", "first", "--model.lr", "0.01")
     return Trained(folder / "runs" / "first", out, seen)
 
@@ -171,7 +171,7 @@ def test_a_fit_goes_on_from_a_checkpoint(trained):
 
 def test_runs_without_a_name_have_folders_of_their_own(monkeypatch):
     times = iter(["20260101-000000", "20260101-000001"])
-    monkeypatch.setattr("fer.cli.time.strftime", lambda form: next(times))
+    monkeypatch.setattr("fer.cli.experiment.time.strftime", lambda form: next(times))
     for _ in range(2):
         done("fit", *ANN, *TINY, "--test", "false")
     assert sorted(path.name for path in Path("runs").iterdir()) == [
@@ -230,7 +230,7 @@ def test_averaged_weights_are_what_is_kept(monkeypatch):
         averaged.update({name: value.clone() for name, value in pl_module.state_dict().items()})
 
     averaged = {}
-    monkeypatch.setattr(fer.cli.EvaluationCallback, "on_fit_end", on_fit_end)
+    monkeypatch.setattr(fer.cli.experiment.EvaluationCallback, "on_fit_end", on_fit_end)
     words = ["--ema", "true", "--trainer.max_epochs", 4, "--model.lr", "0.03", "--test", "false"]
     done("fit", *ANN, *TINY, *words, "--run_name", "a")
     kept = load("runs/a/checkpoints/last.ckpt").state_dict()
@@ -431,7 +431,7 @@ def test_a_run_does_not_write_over_another():
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(monkeypatch):
-    monkeypatch.setattr(fer.cli.time, "strftime", lambda _: "20260101-000000")
+    monkeypatch.setattr(fer.cli.experiment.time, "strftime", lambda _: "20260101-000000")
     for _ in range(2):
         done("fit", *ANN, *TINY, "--test", "false")
     assert len(list(Path("runs").iterdir())) == 2

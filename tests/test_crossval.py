@@ -1,13 +1,15 @@
 """The command ``fer crossval``: a run for every fold, their summary, and how it is taken up again."""
 
 import json
+from contextlib import ExitStack
 from unittest.mock import patch
 
 import pytest
 import wandb
 from command import call, done
 
-import fer.cli
+import fer.cli.crossval
+import fer.cli.experiment
 
 WORDS = ["--network", "ann", "--dataset", "folder", "--folds", "3", "--run_name", "study"]
 SETTINGS = [
@@ -34,7 +36,10 @@ def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeyp
             runs.append((run.id, run.name, run.group, run.config.get("data.fold"), dict(run.summary)))
             wandb.finish()
 
-    with patch.object(fer.cli, "finish", finish):
+    modules = fer.cli.crossval, fer.cli.experiment  # of the summary, and of the folds
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(patch.object(module, "finish", finish))
         out = done("crossval", *WORDS, *SETTINGS, *root)
     study = tmp_path / "runs" / "study"
     summary = json.loads((study / "crossval.json").read_text())

@@ -1,22 +1,15 @@
-"""The commands around one run: LightningCLI with the network and the data chosen by name."""
+"""The commands on one run: LightningCLI with the network and the data chosen by name."""
 
-import argparse
-import json
-import math
-import os
-import re
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
-from itertools import count, pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
@@ -28,9 +21,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
 
-from fer.audit import audit_data
 from fer.callbacks import (
     DistinctivenessCallback,
     EpochLineCallback,
@@ -41,22 +32,16 @@ from fer.callbacks import (
 )
 from fer.callbacks.media import figures_dir
 from fer.callbacks.prune import scalars
-from fer.configs import config_path
-from fer.crop import crop
-from fer.dashboards import apart_from_sweep, finish, wandb_logger
-from fer.data import DATA_MODULES, PooledDataModule
-from fer.errors import InputError, did_you_mean
-from fer.figures import confusion_figure, folds_figure
+from fer.cli.words import CONSOLE, explain, takes
+from fer.dashboards import finish, wandb_logger
+from fer.data import DATA_MODULES
+from fer.errors import InputError
 from fer.files import atomic_write
-from fer.history import read_history
 from fer.predict import write_predictions
 from fer.processes import process_rank
-from fer.studies.crossval import run_folds, summarise
 from fer.tasks import TASKS, ClassificationTask, load
 
 BEST: Final = "best.ckpt"
-
-CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
 # Lightning's own, on things that are as they should be: a call that the newest torch calls deprecated;
 # workers, which on a CPU would only take the cores that train; patterns repeated for a second process,
@@ -68,27 +53,7 @@ warnings.filterwarnings("ignore", message="Found .* in eval mode.*")
 warnings.filterwarnings("ignore", message="The dirpath has changed.*")
 
 
-def run(command: str, arguments: Sequence[str]) -> None:
-    """Run one command of the command line.
-
-    Args:
-        command: A name of :data:`fer.__main__.COMMANDS`.
-        arguments: The words after it.
-
-    Raises:
-        InputError: Something that the user gave cannot be used.
-    """
-    others = {"download": _download, "audit": _audit, "crop": _crop, "crossval": _crossval}
-    if command in others:
-        others[command](arguments)
-    else:
-        if command == "prune" and arguments and not arguments[0].startswith("-"):
-            arguments = ["--ckpt_path", *arguments]
-        words, chosen = choose(arguments)
-        _run(command, words, chosen)
-
-
-def _run(command: str, words: Sequence[str], chosen: Mapping[str, str]) -> None:
+def run_experiment(command: str, words: Sequence[str], chosen: Mapping[str, str]) -> None:
     """Run a command on one run, and close its W&B run whatever happens."""
     try:
         ExperimentCLI(command, words, **chosen).run()
@@ -96,84 +61,6 @@ def _run(command: str, words: Sequence[str], chosen: Mapping[str, str]) -> None:
         raise InputError(str(e)) from e
     finally:
         finish()
-
-
-# Which network, which data
-
-
-def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Find out which network and which data are meant, before there is a parser for their settings.
-
-    ``--config`` takes the name of a shipped config as well as a file. A checkpoint without a config is
-    taken with the config that its run left beside it.
-
-    Args:
-        arguments: The words of the command line.
-
-    Returns:
-        The words with configs as paths, and the names: ``{"network": …, "dataset": …}``.
-
-    Raises:
-        InputError: A config cannot be read, or a name is unknown.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config", "-c", action="append", default=[])
-    parser.add_argument("--network")
-    parser.add_argument("--dataset")
-    parser.add_argument("--ckpt_path")
-    try:
-        given, others = parser.parse_known_args(list(arguments))
-    except argparse.ArgumentError as e:
-        raise InputError(str(e)) from e
-    if given.ckpt_path and not given.config:
-        given.config.append(str(_config_of(given.ckpt_path)))
-        # A run of its own: under the old one's name it would replace that one's config, metrics and results.
-        others = ["--run_name", "null", *others]
-    chosen = {"network": "conv6", "dataset": "synthetic"}
-    if not (given.config or given.network or given.dataset):
-        given.config.append("demo")
-    paths = [config_path(name) for name in given.config]
-    for path in paths:
-        content = _read_config(path)
-        chosen |= {key: str(content[key]) for key in chosen if key in content}
-    chosen |= {key: value for key in chosen if (value := getattr(given, key)) is not None}
-    for key, names in (("network", TASKS), ("dataset", DATA_MODULES)):
-        if chosen[key] not in names:
-            hint = did_you_mean(chosen[key], names)
-            msg = f"--{key} {chosen[key]}: unknown; {hint}there are {', '.join(names)}"
-            raise InputError(msg)
-    words = [word for path in paths for word in ("--config", str(path))]
-    if given.ckpt_path:
-        words += ["--ckpt_path", given.ckpt_path]
-    return words + others, chosen
-
-
-def _config_of(checkpoint: str) -> Path:
-    """Return the config of the run that wrote a checkpoint."""
-    path = Path(checkpoint)
-    if not path.is_file():
-        msg = f"--ckpt_path {checkpoint}: there is no such checkpoint"
-        raise InputError(msg)
-    config = path.resolve().parent.parent / "config.yaml"
-    if not config.is_file():
-        msg = f"--ckpt_path {checkpoint}: no config.yaml beside its folder; give the run's with --config"
-        raise InputError(msg)
-    return config
-
-
-def _read_config(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        msg = f"--config {path}: it cannot be read as YAML: {e}"
-        raise InputError(msg) from e
-    if not isinstance(content, Mapping):
-        msg = f"--config {path}: it holds no settings"
-        raise InputError(msg)
-    return content
-
-
-# One run
 
 
 class ConfigCallback(SaveConfigCallback):
@@ -187,19 +74,19 @@ class ConfigCallback(SaveConfigCallback):
             file.write(text.encode())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(_flat(yaml.safe_load(text)))
+                logger.log_hyperparams(flatten(yaml.safe_load(text)))
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings under dotted keys, as a sweep names them.
 
-    >>> _flat({"model": {"lr": 0.1}, "network": "ann"})
+    >>> flatten({"model": {"lr": 0.1}, "network": "ann"})
     {'model.lr': 0.1, 'network': 'ann'}
     """
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat
@@ -251,7 +138,7 @@ class ExperimentCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as e:
-            raise InputError(_explain(str(e), parser)) from e
+            raise InputError(explain(str(e), parser)) from e
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings that are neither the network's, nor the data's, nor the trainer's."""
@@ -300,9 +187,9 @@ class ExperimentCLI(LightningCLI):
         parser.add_lightning_class_args(StageCallback, "stages")
         parser.add_lightning_class_args(PruneCallback, "prune")
         for setting in ("image_size", "channels"):
-            if _takes(parser, f"model.{setting}") and _takes(parser, f"data.{setting}"):
+            if takes(parser, f"model.{setting}") and takes(parser, f"data.{setting}"):
                 parser.link_arguments(f"data.{setting}", f"model.{setting}")
-        if _takes(parser, "model.in_features"):
+        if takes(parser, "model.in_features"):
             parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
 
     def _make_run_dir(self) -> Path:
@@ -502,17 +389,6 @@ class ExperimentCLI(LightningCLI):
         CONSOLE.print("\n".join(["", *lines]))
 
 
-def _explain(problem: str, parser: ArgumentParser) -> str:
-    """Return a parser's complaint with the settings that were perhaps meant."""
-    unknown = re.search(r"unrecognized arguments: --([\w.]+)", problem)
-    in_config = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", problem)
-    name = unknown.group(1) if unknown else ".".join(in_config.groups()) if in_config else None
-    settings = [action.dest for action in parser._actions]
-    near = get_close_matches(name, settings, n=3) if name else []
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{problem}; {hint}all settings: {parser.prog} --help"
-
-
 def _check_fits(
     trained: ClassificationTask, task: ClassificationTask, *, option: str, checkpoint: str
 ) -> None:
@@ -525,194 +401,3 @@ def _check_fits(
             f"describe ({type(task).__name__}): {differing[0]} differs; give the config of its run"
         )
         raise InputError(msg)
-
-
-def _takes(parser: ArgumentParser, key: str) -> bool:
-    """Return whether the parser has a setting."""
-    return any(action.dest == key for action in parser._actions)
-
-
-# Pictures
-
-
-def _audit(arguments: Sequence[str]) -> None:
-    """Say what a data set's user should know of it."""
-    names = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    names.add_argument("--dataset", "--data", default="fer2013")
-    try:
-        chosen, others = names.parse_known_args(list(arguments))
-    except argparse.ArgumentError as e:
-        raise InputError(str(e)) from e
-    if chosen.dataset not in DATA_MODULES:
-        hint = did_you_mean(chosen.dataset, DATA_MODULES)
-        msg = f"--dataset {chosen.dataset}: unknown; {hint}there are {', '.join(DATA_MODULES)}"
-        raise InputError(msg)
-    parser = ArgumentParser(
-        prog="fer audit",
-        exit_on_error=False,
-        allow_abbrev=False,
-        description="What stands twice in a data set, under two labels, or on both sides of a split; blank "
-        "pictures, missing values, and the balance of classes.",
-    )
-    parser.add_argument("--dataset", type=str, default=chosen.dataset, help=", ".join(DATA_MODULES))
-    parser.add_argument("--json", action="store_true", help="print all findings as JSON, and nothing else")
-    parser.add_argument("--page", type=Path | None, default=None, help="PNG to draw the pictures on")
-    parser.add_class_arguments(DATA_MODULES[chosen.dataset], "data")
-    # There are no batches that a split could be too small for; and pictures are compared in colour.
-    parser.set_defaults({"data.batch_size": 1})
-    if _takes(parser, "data.channels"):
-        parser.set_defaults({"data.channels": 3})
-    try:
-        settings = parser.parse_args(others)
-    except ArgumentError as e:
-        raise InputError(_explain(str(e), parser)) from e
-    data = parser.instantiate_classes(settings).data
-    audit_data(data, as_json=settings.json, page=settings.page)
-
-
-def _crop(arguments: Sequence[str]) -> None:
-    """Crop the faces of pictures: the function's signature is the command line."""
-    parser = ArgumentParser(
-        prog="fer crop", exit_on_error=False, allow_abbrev=False, description=_summary(crop)
-    )
-    parser.add_function_arguments(crop, as_positional=True)
-    try:
-        settings = parser.parse_args(list(arguments))
-    except ArgumentError as e:
-        raise InputError(_explain(str(e), parser)) from e
-    crop(**settings.as_dict())
-
-
-def _summary(function: Callable[..., None]) -> str:
-    """Return a docstring up to its arguments."""
-    return (function.__doc__ or "").split("\n\n    Args:")[0]
-
-
-# Many runs
-
-
-def _crossval(arguments: Sequence[str]) -> None:
-    """Train and test every fold of a cross-validation, each a run, and say what they say together."""
-    parser = argparse.ArgumentParser(
-        prog="fer crossval",
-        allow_abbrev=False,
-        description="Cross-validate: train on all folds but one, choose the epoch on a part of those (val), "
-        "test on the fold; for every fold. Each is a run of its own on one device, in one W&B group, in a "
-        "folder of one name. Called again with the same --run_name, it goes on where it was cut off.",
-        epilog="All settings of fit can be given, too: fer fit --config NAME --help lists them. What "
-        "--start_from has learnt must not come from patterns that a fold tests.",
-    )
-    parser.add_argument("--folds", type=int, help="number of folds (the config's data.protocol, or 5)")
-    parser.add_argument("--runs_dir", default="runs", help="where the folders of runs are (runs)")
-    parser.add_argument("--run_name", help="folder and W&B group (network, data, number of folds, and time)")
-    own, others = parser.parse_known_args(list(arguments))
-    if taken := [word for word in others if word.split("=")[0] in _SET_BY_CROSSVAL]:
-        msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
-        raise InputError(msg)
-    words, chosen = choose(others)
-    if not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
-        pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
-        msg = (
-            f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; "
-            f"{', '.join(pools)} can"
-        )
-        raise InputError(msg)
-    configs = [_read_config(Path(path)) for flag, path in pairwise(words) if flag == "--config"]
-    num_folds = own.folds or _num_folds(configs)
-    name = own.run_name or _unused_name(
-        Path(own.runs_dir), "-".join((*chosen.values(), f"{num_folds}fold", time.strftime("%Y%m%d-%H%M%S")))
-    )
-    project = os.environ.get("WANDB_PROJECT")  # of a sweep, where the summary will be
-
-    def run_fold(fold: int, run_dir: Path) -> None:
-        CONSOLE.print(f"\nfold {fold + 1} of {num_folds}")
-        of_fold = {
-            "data.protocol": f"{num_folds}-fold",
-            "data.fold": fold,
-            "runs_dir": run_dir.parent,
-            "run_name": run_dir.name,
-            "test": "true",
-            "trainer.devices": 1,
-            "wandb.group": name,
-            "wandb.name": f"{name}-{run_dir.name}",
-            "wandb.job_type": "fold",
-            **({"wandb.project": project} if project else {}),
-        }
-        # Put last: they hold whatever a config says.
-        _run("fit", [*words, *(f"--{key}={value}" for key, value in of_fold.items())], chosen)
-
-    folder = Path(own.runs_dir) / name
-    with apart_from_sweep():
-        results = run_folds(folder, num_folds, {"words": words, "configs": configs}, run_fold)
-    _conclude(folder, name, results)
-
-
-_SET_BY_CROSSVAL: Final = (
-    *("--data.protocol", "--data.fold", "--test", "--ckpt_path", "--trainer.devices"),
-    *("--wandb.group", "--wandb.name", "--wandb.job_type"),
-)
-"""Settings of fit that every fold has its own of, or that would let it see what it tests."""
-
-
-def _num_folds(configs: Sequence[Mapping[str, Any]]) -> int:
-    """Return the number of folds that the last config names which names one; else 5.
-
-    >>> _num_folds([{"data": {"protocol": "4-fold"}}, {"data": {}}])
-    4
-    """
-    protocols = [str((config.get("data") or {}).get("protocol")) for config in configs]
-    named = [int(match[1]) for protocol in protocols if (match := re.fullmatch(r"(\d+)-fold", protocol))]
-    return named[-1] if named else 5
-
-
-def _unused_name(folder: Path, name: str) -> str:
-    """Return a name that nothing in the folder has: this one, or this one with a number."""
-    names = (f"{name}-{number}" if number > 1 else name for number in count(1))
-    return next(each for each in names if not (folder / each).exists())
-
-
-def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> None:
-    """Write, draw, log and print what the folds say together."""
-    summary = summarise(results)
-    protocol = re.sub(r", fold \d+", "", str(results[0]["protocol"]))
-    title = f"{results[0]['network']}: {protocol}"
-    histories = [read_history(folder / f"fold-{fold}") for fold in range(len(results))]
-    figures = {
-        "folds": folds_figure(summary.reports["test"], histories, title),
-        "confusion-pooled": confusion_figure(summary.pooled.confusion, title=f"{title}, all folds"),
-    }
-    paths = {key: folder / "figures" / f"{key}.png" for key in figures}
-    for key, figure in figures.items():
-        with atomic_write(paths[key]) as file:
-            figure.savefig(file, format="png")
-    scalars = summary.scalars()
-    with atomic_write(folder / "crossval.json") as file:
-        # JSON has no NaN.
-        known = {key: None if math.isnan(value) else value for key, value in scalars.items()}
-        content = {"protocol": protocol, "folds": len(results), **known}
-        file.write(json.dumps(content, indent=2).encode() + b"\n")
-    config = yaml.safe_load((folder / "fold-0" / "config.yaml").read_text())
-    del config["data"]["fold"], config["run_name"], config["runs_dir"]  # a fold's own
-    try:
-        to_wandb = wandb_logger(
-            folder, **config.pop("wandb") | {"group": name, "name": name, "job_type": "crossval"}
-        )
-        if to_wandb is not None:
-            to_wandb.log_hyperparams(_flat(config))
-            for key, path in paths.items():
-                to_wandb.log_image(key=f"figures/{key}", images=[str(path)])
-            to_wandb.log_metrics(scalars)
-    finally:
-        finish()
-    CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\npictures")
-    CONSOLE.print("\n".join(f"  {path}" for path in paths.values()))
-
-
-def _download(arguments: Sequence[str]) -> None:
-    """Fetch FER2013."""
-    from fer.data.fer2013 import download
-
-    parser = argparse.ArgumentParser(prog="fer download", description="Fetch FER2013 from Kaggle.")
-    parser.add_argument("root", type=Path, help="folder to put it in")
-    path = download(parser.parse_args(list(arguments)).root)
-    CONSOLE.print(f"FER2013 is in {path}; train with --data.root {path}")

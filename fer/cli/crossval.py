@@ -1,0 +1,142 @@
+"""The command crossval: folds as runs, and what they say together."""
+
+import argparse
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from fer.cli.choices import choose, read_config
+from fer.cli.experiment import flatten, run_experiment
+from fer.cli.words import CONSOLE
+from fer.dashboards import apart_from_sweep, finish, wandb_logger
+from fer.data import DATA_MODULES, PooledDataModule
+from fer.errors import InputError
+from fer.figures import confusion_figure, folds_figure
+from fer.files import atomic_write
+from fer.history import read_history
+from fer.studies.crossval import run_folds, summarise
+
+
+def crossval(arguments: Sequence[str]) -> None:
+    """Train and test every fold of a cross-validation, each a run, and say what they say together."""
+    parser = argparse.ArgumentParser(
+        prog="fer crossval",
+        allow_abbrev=False,
+        description="Cross-validate: train on all folds but one, choose the epoch on a part of those (val), "
+        "test on the fold; for every fold. Each is a run of its own on one device, in one W&B group, in a "
+        "folder of one name. Called again with the same --run_name, it goes on where it was cut off.",
+        epilog="All settings of fit can be given, too: fer fit --config NAME --help lists them. What "
+        "--start_from has learnt must not come from patterns that a fold tests.",
+    )
+    parser.add_argument("--folds", type=int, help="number of folds (the config's data.protocol, or 5)")
+    parser.add_argument("--runs_dir", default="runs", help="where the folders of runs are (runs)")
+    parser.add_argument("--run_name", help="folder and W&B group (network, data, number of folds, and time)")
+    own, others = parser.parse_known_args(list(arguments))
+    if taken := [word for word in others if word.split("=")[0] in _SET_BY_CROSSVAL]:
+        msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
+        raise InputError(msg)
+    words, chosen = choose(others)
+    if not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
+        pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
+        msg = (
+            f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; "
+            f"{', '.join(pools)} can"
+        )
+        raise InputError(msg)
+    configs = [read_config(Path(path)) for flag, path in pairwise(words) if flag == "--config"]
+    num_folds = own.folds or _num_folds(configs)
+    name = own.run_name or _unused_name(
+        Path(own.runs_dir), "-".join((*chosen.values(), f"{num_folds}fold", time.strftime("%Y%m%d-%H%M%S")))
+    )
+    project = os.environ.get("WANDB_PROJECT")  # of a sweep, where the summary will be
+
+    def run_fold(fold: int, run_dir: Path) -> None:
+        CONSOLE.print(f"\nfold {fold + 1} of {num_folds}")
+        of_fold = {
+            "data.protocol": f"{num_folds}-fold",
+            "data.fold": fold,
+            "runs_dir": run_dir.parent,
+            "run_name": run_dir.name,
+            "test": "true",
+            "trainer.devices": 1,
+            "wandb.group": name,
+            "wandb.name": f"{name}-{run_dir.name}",
+            "wandb.job_type": "fold",
+            **({"wandb.project": project} if project else {}),
+        }
+        # Put last: they hold whatever a config says.
+        run_experiment("fit", [*words, *(f"--{key}={value}" for key, value in of_fold.items())], chosen)
+
+    folder = Path(own.runs_dir) / name
+    with apart_from_sweep():
+        results = run_folds(folder, num_folds, {"words": words, "configs": configs}, run_fold)
+    _conclude(folder, name, results)
+
+
+_SET_BY_CROSSVAL: Final = (
+    *("--data.protocol", "--data.fold", "--test", "--ckpt_path", "--trainer.devices"),
+    *("--wandb.group", "--wandb.name", "--wandb.job_type"),
+)
+"""Settings of fit that every fold has its own of, or that would let it see what it tests."""
+
+
+def _num_folds(configs: Sequence[Mapping[str, Any]]) -> int:
+    """Return the number of folds that the last config names which names one; else 5.
+
+    >>> _num_folds([{"data": {"protocol": "4-fold"}}, {"data": {}}])
+    4
+    """
+    protocols = [str((config.get("data") or {}).get("protocol")) for config in configs]
+    named = [int(match[1]) for protocol in protocols if (match := re.fullmatch(r"(\d+)-fold", protocol))]
+    return named[-1] if named else 5
+
+
+def _unused_name(folder: Path, name: str) -> str:
+    """Return a name that nothing in the folder has: this one, or this one with a number."""
+    names = (f"{name}-{number}" if number > 1 else name for number in count(1))
+    return next(each for each in names if not (folder / each).exists())
+
+
+def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> None:
+    """Write, draw, log and print what the folds say together."""
+    summary = summarise(results)
+    protocol = re.sub(r", fold \d+", "", str(results[0]["protocol"]))
+    title = f"{results[0]['network']}: {protocol}"
+    histories = [read_history(folder / f"fold-{fold}") for fold in range(len(results))]
+    figures = {
+        "folds": folds_figure(summary.reports["test"], histories, title),
+        "confusion-pooled": confusion_figure(summary.pooled.confusion, title=f"{title}, all folds"),
+    }
+    paths = {key: folder / "figures" / f"{key}.png" for key in figures}
+    for key, figure in figures.items():
+        with atomic_write(paths[key]) as file:
+            figure.savefig(file, format="png")
+    scalars = summary.scalars()
+    with atomic_write(folder / "crossval.json") as file:
+        # JSON has no NaN.
+        known = {key: None if math.isnan(value) else value for key, value in scalars.items()}
+        content = {"protocol": protocol, "folds": len(results), **known}
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
+    config = yaml.safe_load((folder / "fold-0" / "config.yaml").read_text())
+    del config["data"]["fold"], config["run_name"], config["runs_dir"]  # a fold's own
+    try:
+        to_wandb = wandb_logger(
+            folder, **config.pop("wandb") | {"group": name, "name": name, "job_type": "crossval"}
+        )
+        if to_wandb is not None:
+            to_wandb.log_hyperparams(flatten(config))
+            for key, path in paths.items():
+                to_wandb.log_image(key=f"figures/{key}", images=[str(path)])
+            to_wandb.log_metrics(scalars)
+    finally:
+        finish()
+    CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\npictures")
+    CONSOLE.print("\n".join(f"  {path}" for path in paths.values()))
