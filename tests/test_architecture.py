@@ -62,7 +62,7 @@ ROOMS = {
         },
         {"torch", "lightning", "numpy", "matplotlib", "rich"},
     ),
-    "dashboards": Room(others={"wandb", "lightning"}),
+    "dashboards": Room(others={"wandb", "wandb_workspaces", "lightning"}),
     "history": Room(others={"numpy"}),
     "studies": Room({"fer.metrics"}, {"numpy", "torch"}),
     # The commands on pictures.

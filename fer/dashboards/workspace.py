@@ -1,0 +1,247 @@
+"""The project's dashboard as code: which panels, in which order, for a workspace and for a report."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
+
+PARAMETERS: Final = (
+    *("model.lr", "model.weight_decay", "model.label_smoothing"),
+    *("data.batch_size", "seed_everything"),
+)
+"""Settings that every network has, which parallel coordinates show where no others are asked for."""
+
+LOGARITHMIC: Final = ("lr", "weight_decay", "min_lr")
+"""Last parts of settings' names whose axis is logarithmic."""
+
+RESULTS: Final = ("val/acc_best", "test/acc", "test/acc_low", "test/acc_high", "test/n")
+"""What the table of runs shows of each, beside its settings."""
+
+OBJECTIVE: Final = "val/acc_best"
+"""What sweeps are judged by."""
+
+
+class Chapter(NamedTuple):
+    """A section of the workspace, and of the report.
+
+    Attributes:
+        name: Its heading.
+        text: What the panels show, a paragraph of the report.
+        panels: In their order.
+        is_open: Whether the workspace shows it unfolded.
+    """
+
+    name: str
+    text: str
+    panels: list[Any]
+    is_open: bool = False
+
+
+def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
+    """Return all that there is to see, in the order in which one asks.
+
+    Args:
+        parameters: Names of settings on the axes of the parallel coordinates.
+    """
+    return [
+        Chapter(
+            "Learning",
+            "How well each run learns: accuracy and loss by epoch. Val chooses the epoch.",
+            [
+                _lines("Accuracy", "train/acc", "val/acc", range_y=(0, 1)),
+                _lines("Loss", "train/loss", "val/loss"),
+                _lines("Best val accuracy so far", OBJECTIVE, range_y=(0, 1)),
+                _lines("Balanced accuracy and F1, val", "val/balanced_acc", "val/f1", range_y=(0, 1)),
+                _lines_like("Recall by expression, val", r"val/recall/.*", range_y=(0, 1)),
+                _lines("Learning rate", "lr"),
+            ],
+            is_open=True,
+        ),
+        Chapter(
+            "Test",
+            "The best checkpoint, tested once, with its Wilson 95 % interval; n stands beside it in the "
+            "table of runs. Grouped, a bar is the mean of its runs, such as seeds or folds.",
+            [
+                wr.BarPlot(title="Accuracy, test", metrics=["test/acc"], range_x=(0, 1)),
+                wr.BarPlot(title="Interval, test", metrics=["test/acc_low", "test/acc_high"], range_x=(0, 1)),
+                wr.BarPlot(
+                    title="By group: mean and standard deviation",
+                    metrics=["test/acc"],
+                    groupby="Group",
+                    groupby_aggfunc="mean",
+                    groupby_rangefunc="stddev",
+                    range_x=(0, 1),
+                ),
+            ],
+            is_open=True,
+        ),
+        Chapter(
+            "Confusion",
+            "Which expressions are taken for which: rows are the truth. Then single pictures.",
+            [_pictures("confusion-test"), _pictures("confusion-val"), _pictures("predictions")],
+            is_open=True,
+        ),
+        Chapter(
+            "Angles and stages",
+            "The angles between every two hidden neurons of a layer, by epoch, and the stage that layer and "
+            "network are in: 0 initial, 1 intermediate, 2 plateau, 3 solution. Similar is below 15 degrees, "
+            "complementary above 165.",
+            [
+                _lines_like("Mean angle, degrees", r"angles/.*/mean"),
+                _lines_like("Angular speed, degrees an epoch", r"angles/.*/speed"),
+                _lines("Stage of the network", "stage/network", range_y=(0, 3)),
+                _lines_like("Stage of each layer", r"stage/[^/]+$", range_y=(0, 3)),
+                _lines_like("Share of similar pairs", r"angles/.*/similar"),
+                _lines_like("Share of complementary pairs", r"angles/.*/complementary"),
+                _lines_like("Share of dead neurons", r"angles/.*/dead"),
+                _lines_like("Size of a step next to the weights", r"update_ratio/.*", log_y=True),
+                _pictures("angles", "angular-speed"),
+                _pictures("angle-matrix", "angle-histogram", "angle-pairs"),
+                _pictures("feature-maps"),
+            ],
+            is_open=True,
+        ),
+        Chapter(
+            "Pruning",
+            "The network before and after the neurons went that others can stand for, on val.",
+            [
+                wr.BarPlot(
+                    title="Accuracy, val", metrics=["prune/acc_before", "prune/acc_after"], range_x=(0, 1)
+                ),
+                wr.BarPlot(title="Parameters", metrics=["prune/parameters_before", "prune/parameters_after"]),
+                wr.BarPlot(title="Multiply-adds", metrics=["prune/macs_before", "prune/macs_after"]),
+                wr.BarPlot(title="Neurons", metrics=["prune/neurons_before", "prune/neurons_after"]),
+                wr.ScatterPlot(
+                    title="What compression costs",
+                    x=wr.SummaryMetric("prune/compression"),
+                    y=wr.SummaryMetric("prune/acc_after"),
+                ),
+                _pictures("prune"),
+            ],
+        ),
+        Chapter(
+            "Sweep",
+            f"Which settings lead to which {OBJECTIVE}, and which of them matter.",
+            [
+                wr.ParallelCoordinatesPlot(
+                    title="Settings and accuracy",
+                    columns=[
+                        *map(_setting, parameters),
+                        wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(OBJECTIVE)),
+                    ],
+                    layout=wr.Layout(w=24, h=9),
+                ),
+                wr.ParameterImportancePlot(with_respect_to=OBJECTIVE),
+                wr.ScatterPlot(
+                    title="In the order of their start",
+                    x=wr.Metric("CreatedTimestamp"),
+                    y=wr.SummaryMetric(OBJECTIVE),
+                    running_ymax=True,
+                ),
+                wr.RunComparer(diff_only=True),
+            ],
+        ),
+        Chapter(
+            "Gradients",
+            "The norm of each layer's gradient at the first step of an epoch.",
+            [
+                _lines_like("Gradient norms", r"gradients/.*", log_y=True),
+                _pictures("gradient-norms", "gradient-histograms"),
+            ],
+        ),
+        Chapter(
+            "System",
+            "What the machine did, by the seconds since a run began.",
+            [
+                _over_time("GPU, %", "system/gpu.0.gpu"),
+                _over_time("GPU memory, %", "system/gpu.0.memoryAllocated"),
+                _over_time("CPU, %", "system/cpu"),
+                _over_time("Memory of the process, MB", "system/proc.memory.rssMB"),
+                _over_time("Memory of the machine, %", "system/memory_percent"),
+                _over_time("Disk, %", "system/disk./.usagePercent"),
+            ],
+        ),
+    ]
+
+
+def workspace(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) -> ws.Workspace:
+    """Return the project's workspace; its ``save`` needs an account."""
+    return ws.Workspace(
+        name="fer",
+        entity=entity,
+        project=project,
+        sections=[ws.Section(name=c.name, panels=c.panels, is_open=c.is_open) for c in chapters(parameters)],
+        settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=20),
+        runset_settings=ws.RunsetSettings(
+            pinned_columns=[
+                *("run:displayName", "run:group", "run:jobType"),
+                *("config:network.value", "config:dataset.value"),
+                *(f"summary:{name}" for name in RESULTS),
+            ]
+        ),
+        auto_generate_panels=False,
+    )
+
+
+def report(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) -> wr.Report:
+    """Return the same as a page to read and share; its ``save`` needs an account."""
+    blocks: list[Any] = [wr.TableOfContents()]
+    for chapter in chapters(parameters):
+        grid = wr.PanelGrid(runsets=[wr.Runset(entity=entity, project=project)], panels=chapter.panels)
+        blocks += [wr.H1(chapter.name), wr.P(chapter.text), grid]
+    return wr.Report(
+        project=project,
+        entity=entity,
+        title="What are the hidden neurons doing, and which are needed?",
+        description="Made by fer dashboard.",
+        blocks=blocks,
+        width="fluid",
+    )
+
+
+def as_json(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) -> str:
+    """Return workspace and report as W&B stores them."""
+    models = {
+        "workspace": workspace(project, entity, parameters)._to_model(),
+        "report": report(project, entity, parameters)._to_model(),
+    }
+    found = {
+        name: json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
+        for name, model in models.items()
+    }
+    return json.dumps(found, indent=1)
+
+
+class _Setting(wr.ParallelCoordinatesPlotColumn):
+    """A column for a setting whose own name has dots, which the library takes for a path."""
+
+    def _to_model(self) -> Any:
+        model = super()._to_model()
+        model.accessor = f"config:{self.metric.name}.value"
+        return model
+
+
+def _setting(name: str) -> _Setting:
+    is_log = name.split(".")[-1] in LOGARITHMIC
+    return _Setting(wr.Config(name), display_name=name, log=is_log or None)
+
+
+def _lines(title: str, *metrics: str, **settings: Any) -> wr.LinePlot:
+    return wr.LinePlot(title=title, x="epoch", y=list(metrics), title_x="epoch", **settings)
+
+
+def _lines_like(title: str, pattern: str, **settings: Any) -> wr.LinePlot:
+    """Return a plot of all metrics of a name: which layers there are depends on the network."""
+    return wr.LinePlot(title=title, x="epoch", metric_regex=pattern, title_x="epoch", **settings)
+
+
+def _over_time(title: str, metric: str) -> wr.LinePlot:
+    return wr.LinePlot(title=title, x="RelativeTime(Process)", y=[metric], title_x="seconds")
+
+
+def _pictures(*names: str) -> wr.MediaBrowser:
+    return wr.MediaBrowser(
+        title=", ".join(names), media_keys=[f"figures/{name}" for name in names], num_columns=2
+    )
