@@ -193,16 +193,21 @@ def size_of(network: nn.Module, example: Tensor) -> Size:
     """
     milliseconds = {}
     with untouched(network):
-        with FlopCounterMode(display=False) as counter:
-            network(example[:1])
         for batch_size in BATCH_SIZES:
             batch = torch.cat([example[:1]] * batch_size)
             milliseconds[batch_size] = 1000 * median(_seconds(network, batch))
     return Size(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        macs=counter.get_total_flops() // 2,
+        macs=macs_of(network, example),
         milliseconds=milliseconds,
     )
+
+
+def macs_of(network: nn.Module, example: Tensor) -> int:
+    """Return the multiplications and additions for one pattern, of convolutions and linear layers."""
+    with untouched(network), FlopCounterMode(display=False) as counter:
+        network(example[:1])
+    return counter.get_total_flops() // 2
 
 
 def _seconds(network: nn.Module, batch: Tensor) -> list[float]:

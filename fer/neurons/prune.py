@@ -31,6 +31,27 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, eq=False)
+class Measurement:
+    """What was seen of a network's neurons, from which it can be pruned in several ways.
+
+    Attributes:
+        survey: What can be pruned, and what cannot.
+        statistics: Of each group of neurons that may go, as each of its readers sees it.
+        pattern_minmax: Whether each pattern was rescaled; see :func:`fer.neurons.pattern_minmax`.
+    """
+
+    survey: Survey
+    statistics: Mapping[Key, ActivationStatistics]
+    pattern_minmax: bool
+
+    @property
+    def groups(self) -> list[NeuronGroup]:
+        """The groups that were measured, in forward order."""
+        measured = {name for name, _ in self.statistics}
+        return [group for group in self.survey.groups if group.name in measured]
+
+
+@dataclass(frozen=True, eq=False)
 class Pruned:
     """A smaller network, and what became of the neurons.
 
@@ -59,7 +80,9 @@ def prune(
     merge: Merge = "refit",
     rule: str | None = None,
     layers: Sequence[str] | None = None,
+    num_removed: Mapping[str, int] | None = None,
     plans: Mapping[str, PrunePlan] | None = None,
+    measurement: Measurement | None = None,
 ) -> Pruned:
     """Return a smaller network, without the neurons that others can stand for.
 
@@ -83,31 +106,33 @@ def prune(
         rule: Name of a paper's rule in :data:`fer.neurons.RULES`, instead of ``by`` and ``merge``.
         layers: Names of layers whose neurons may go; all if left out. A layer whose outputs are added to
             those of others, as in a residual stage, stands for all of them.
+        num_removed: How many go, by the name of a group, whatever the thresholds.
         plans: What shall go, by the name of a group, instead of what the thresholds say; to compare.
+        measurement: What :func:`measure_groups` saw of this network on these batches, if it was called.
 
     Raises:
-        InputError: As of :func:`fer.neurons.survey`, :func:`fer.neurons.plan_pruning` and
-            :func:`fer.neurons.cut`; or the batches come only once, no neurons can go, or a layer or a rule is
-            unknown.
+        InputError: As of :func:`measure_groups`, :func:`fer.neurons.plan_pruning` and
+            :func:`fer.neurons.cut`; or a rule is unknown, or the measurement is not for it.
     """
-    if iter(batches) is iter(batches):
-        msg = "the batches come only once, but are needed again: give a list or a loader"
-        raise InputError(msg)
     if rule is not None and rule not in RULES:
         msg = f"rule is {rule!r}: {did_you_mean(rule, RULES)}the papers' rules are {', '.join(RULES)}"
         raise InputError(msg)
     settings = RULES[rule] if rule else Rule(plan={"by": by}, merge={"merge": merge})
     thresholds = {"similar_below": similar_below, "complementary_above": complementary_above}
     settings = replace(settings, plan={**settings.plan, **thresholds})
-    example = next((_inputs(batch) for batch in batches), None)
-    if example is None or len(example) == 0:
-        msg = "there are no patterns to measure layers on: the analysis set is empty"
+    if measurement is None:
+        measurement = measure_groups(network, batches, layers=layers, **settings.measure)
+    elif measurement.pattern_minmax != settings.measure.get("pattern_minmax", False):
+        msg = (
+            f"rule {rule!r} wants patterns as they {'are' if measurement.pattern_minmax else 'are rescaled'}"
+        )
         raise InputError(msg)
-    found = survey(network, example)
-    groups = _choose(network, found, layers)
-    statistics = _measure(network, groups, batches, **settings.measure)
+    groups, statistics = measurement.groups, measurement.statistics
     if plans is None:
-        plans = {group.name: _plan(network, group, statistics, settings) for group in groups}
+        nums = num_removed or {}
+        plans = {
+            group.name: _plan(network, group, statistics, settings, nums.get(group.name)) for group in groups
+        }
 
     repairs = _repair(network, _concerned(groups, plans), plans, statistics, settings, batches)
     masked = copy.deepcopy(network)
@@ -118,7 +143,39 @@ def prune(
         if settings.merge["merge"] in FITTED:
             _scale_means(masked, group, plans[group.name], statistics)
     small = cut(masked, groups, plans)
-    return Pruned(small, plans, widths(small), _report(network, small, plans, found))
+    return Pruned(small, plans, widths(small), _report(network, small, plans, measurement.survey))
+
+
+def measure_groups(
+    network: nn.Module,
+    batches: Batches,
+    *,
+    layers: Sequence[str] | None = None,
+    pattern_minmax: bool = False,
+) -> Measurement:
+    """Return what is seen of a network's neurons, to prune it in several ways with :func:`prune`.
+
+    Args:
+        network: See :func:`prune`.
+        batches: The same.
+        layers: The same.
+        pattern_minmax: Whether each pattern is rescaled, as the rule of Jain has it.
+
+    Raises:
+        InputError: As of :func:`fer.neurons.survey`; or the batches come only once, no neurons can go, or a
+            layer is unknown.
+    """
+    if iter(batches) is iter(batches):
+        msg = "the batches come only once, but are needed again: give a list or a loader"
+        raise InputError(msg)
+    example = next((_inputs(batch) for batch in batches), None)
+    if example is None or len(example) == 0:
+        msg = "there are no patterns to measure layers on: the analysis set is empty"
+        raise InputError(msg)
+    found = survey(network, example)
+    groups = _choose(network, found, layers)
+    statistics = _measure(network, groups, batches, pattern_minmax=pattern_minmax)
+    return Measurement(found, statistics, pattern_minmax)
 
 
 def _inputs(batch: Tensor | Sequence[Tensor]) -> Tensor:
@@ -160,7 +217,7 @@ def _run(
 
 
 def _measure(
-    network: nn.Module, groups: Iterable[NeuronGroup], batches: Batches, *, pattern_minmax: bool = False
+    network: nn.Module, groups: Iterable[NeuronGroup], batches: Batches, *, pattern_minmax: bool
 ) -> dict[Key, ActivationStatistics]:
     """Return the statistics of each group as each of its readers sees it."""
     seen = defaultdict(list)
@@ -189,7 +246,11 @@ def _neurons(network: nn.Module, reader: Reader, given: Tensor) -> Tensor:
 
 
 def _plan(
-    network: nn.Module, group: NeuronGroup, statistics: Mapping[Key, ActivationStatistics], settings: Rule
+    network: nn.Module,
+    group: NeuronGroup,
+    statistics: Mapping[Key, ActivationStatistics],
+    settings: Rule,
+    num_removed: int | None,
 ) -> PrunePlan:
     """Plan by what all readers see, for each block of neurons by itself, and as many in each."""
     seen = [statistics[group.name, reader.layer] for reader in group.readers]
@@ -204,6 +265,8 @@ def _plan(
     if any(reader.shift is None for reader in group.readers) and chosen.get("by") == "span":
         chosen["normalise"] = "none"
     takes_constants = all(reader.shift is not None and not reader.padded for reader in group.readers)
+    if num_removed is not None:
+        chosen["num_removed"] = num_removed // group.num_blocks
     blocks = []
     for block in _blocks(group):
         part = _part(pooled, block)
