@@ -14,7 +14,7 @@ BENCHES := $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))
 SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow coverage lint format data-fer2013 clean
+.PHONY: help setup demo test test-slow coverage lint format data-fer2013 dashboard clean
 
 help: ## List what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -67,6 +67,11 @@ format: setup ## Put the code into the house's format
 data-fer2013: setup ## Fetch FER2013 from Kaggle into $FER_DATA_DIR (default: data)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kaggle]'
 	$(BIN)/fer download '$(FER_DATA_DIR)'
+
+dashboard: setup ## Make the W&B workspace and report of all runs (ARGS="--project NAME", or "--json FILE" without an account)
+	@$(BIN)/python -c 'import wandb_workspaces' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dashboard]'
+	$(BIN)/fer dashboard $(ARGS)
 
 clean: ## Remove .venv and caches; runs and data stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage

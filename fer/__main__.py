@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "audit": "what stands twice, under two labels or on both sides of a split",
     "crop": "find and crop the faces of pictures, with a contact sheet and a table",
     "crossval": "train and test every fold of a cross-validation, then their mean and spread",
+    "dashboard": "make the W&B workspace and report of all runs, or write them as JSON",
     "download": "fetch FER2013 from Kaggle",
 }
 

@@ -8,6 +8,7 @@ OWN: Final = {
     "audit": "data",
     "crop": "data",
     "crossval": "crossval",
+    "dashboard": "dashboard",
     "download": "data",
 }
 """By command, the module of this package whose function of the command's name runs it.

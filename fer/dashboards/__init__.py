@@ -50,7 +50,7 @@ def wandb_logger(
 
     chosen: str = mode
     if mode == "auto":
-        chosen = os.environ.get("WANDB_MODE") or ("online" if _is_logged_in() else "offline")
+        chosen = os.environ.get("WANDB_MODE") or ("online" if is_logged_in() else "offline")
     if chosen == "disabled":
         return None
     if process_rank() != 0:
@@ -104,7 +104,7 @@ def finish() -> None:
         wandb.finish()
 
 
-def _is_logged_in() -> bool:
+def is_logged_in() -> bool:
     """Return whether there is a key that W&B accepts, without a prompt and without a crash."""
     import wandb
 

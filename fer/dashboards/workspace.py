@@ -4,8 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
+
+from fer.errors import InputError
 
 PARAMETERS: Final = (
     *("model.lr", "model.weight_decay", "model.label_smoothing"),
@@ -189,7 +192,8 @@ def report(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) ->
     """Return the same as a page to read and share; its ``save`` needs an account."""
     blocks: list[Any] = [wr.TableOfContents()]
     for chapter in chapters(parameters):
-        grid = wr.PanelGrid(runsets=[wr.Runset(entity=entity, project=project)], panels=chapter.panels)
+        # A set of runs without a project is of the report's own, and need not be looked up.
+        grid = wr.PanelGrid(runsets=[wr.Runset(name="all runs")], panels=chapter.panels)
         blocks += [wr.H1(chapter.name), wr.P(chapter.text), grid]
     return wr.Report(
         project=project,
@@ -201,11 +205,32 @@ def report(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) ->
     )
 
 
+def save(project: str, entity: str | None, parameters: Sequence[str] = PARAMETERS) -> tuple[str, str]:
+    """Make workspace and report on W&B's server, beside those that are there, and return their addresses.
+
+    Args:
+        project: W&B's project; it is made if it is not there.
+        entity: W&B's user or team; None: the default of the account.
+        parameters: Names of settings on the axes of the parallel coordinates.
+
+    Raises:
+        InputError: The server refuses.
+    """
+    try:
+        owner = entity or wandb.Api().default_entity or ""
+        page = report(project, owner, parameters).save()  # type: ignore[no-untyped-call]
+        view = workspace(project, owner, parameters).save()  # type: ignore[no-untyped-call]
+    except (wandb.Error, ValueError) as e:
+        msg = f"W&B does not take the dashboard of {project}: {e}; see --project, --entity and `wandb login`"
+        raise InputError(msg) from e
+    return view.url, page.url
+
+
 def as_json(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) -> str:
     """Return workspace and report as W&B stores them."""
     models = {
         "workspace": workspace(project, entity, parameters)._to_model(),
-        "report": report(project, entity, parameters)._to_model(),
+        "report": report(project, entity, parameters)._to_model(),  # type: ignore[no-untyped-call]
     }
     found = {
         name: json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
@@ -218,8 +243,8 @@ class _Setting(wr.ParallelCoordinatesPlotColumn):
     """A column for a setting whose own name has dots, which the library takes for a path."""
 
     def _to_model(self) -> Any:
-        model = super()._to_model()
-        model.accessor = f"config:{self.metric.name}.value"
+        model = super()._to_model()  # type: ignore[no-untyped-call]
+        model.accessor = f"config:{self.display_name}.value"
         return model
 
 

@@ -1,0 +1,49 @@
+"""The command dashboard: the project's workspace and report, made by code."""
+
+import argparse
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from fer.cli.words import CONSOLE
+from fer.dashboards import is_logged_in
+from fer.errors import InputError
+from fer.files import atomic_write
+
+
+def dashboard(arguments: Sequence[str]) -> None:
+    """Make the dashboard on W&B's server, or write it as JSON.
+
+    Raises:
+        InputError: There is no account, the server refuses, or a package is missing.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fer dashboard",
+        allow_abbrev=False,
+        description="Make a W&B workspace and a report of the project: learning, test, confusion, angles and "
+        "stages, pruning, sweeps, gradients, system. Each call makes new ones, beside those that are there.",
+    )
+    parser.add_argument("--project", default="fer", help="W&B's project (fer)")
+    parser.add_argument("--entity", help="W&B's user or team (the default of the account)")
+    parser.add_argument(
+        "--parameters",
+        help="settings on the axes of the sweep's parallel coordinates: model.lr,model.dropout",
+    )
+    parser.add_argument("--json", type=Path, help="write what W&B would be sent to a file; needs no account")
+    settings = parser.parse_args(list(arguments))
+    if find_spec("wandb_workspaces") is None:
+        msg = 'the dashboard is made with wandb-workspaces: pip install -e ".[dashboard]", or make dashboard'
+        raise InputError(msg)
+    from fer.dashboards.workspace import PARAMETERS, as_json, save
+
+    parameters = settings.parameters.split(",") if settings.parameters else PARAMETERS
+    if settings.json is not None:
+        with atomic_write(settings.json) as file:
+            file.write(as_json(settings.project, settings.entity or "", parameters).encode() + b"\n")
+        CONSOLE.print(f"dashboard    {settings.json}")
+        return
+    if not is_logged_in():
+        msg = "a dashboard needs an account: `wandb login`, then again; or --json FILE, which needs none"
+        raise InputError(msg)
+    workspace, report = save(settings.project, settings.entity, parameters)
+    CONSOLE.print(f"workspace    {workspace}\nreport       {report}")
