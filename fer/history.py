@@ -54,7 +54,7 @@ def read_angles(run_dir: Path, epoch: int | None = None) -> dict[str, NDArray[np
     Raises:
         InputError: None were measured, or not after this epoch.
     """
-    paths = {int(re.sub(r"\D", "", path.stem)): path for path in (run_dir / "angles").glob("epoch-*.npz")}
+    paths = _angle_paths(run_dir)
     if not paths:
         msg = f"{run_dir} has no angles: train with --distinctiveness.every_n_epochs 1"
         raise InputError(msg)
@@ -65,3 +65,12 @@ def read_angles(run_dir: Path, epoch: int | None = None) -> dict[str, NDArray[np
         raise InputError(msg)
     with np.load(paths[chosen]) as file:
         return dict(file)
+
+
+def measured_epochs(run_dir: Path) -> list[int]:
+    """Return the epochs, from 0, after which a run measured angles, in order."""
+    return sorted(_angle_paths(run_dir))
+
+
+def _angle_paths(run_dir: Path) -> dict[int, Path]:
+    return {int(re.sub(r"\D", "", path.stem)): path for path in (run_dir / "angles").glob("epoch-*.npz")}

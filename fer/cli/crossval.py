@@ -14,8 +14,9 @@ from typing import Any, Final
 import yaml
 
 from fer.cli.choices import choose, read_config
-from fer.cli.experiment import flatten, run_experiment
+from fer.cli.experiment import run_experiment
 from fer.cli.words import CONSOLE
+from fer.configs import flatten
 from fer.dashboards import apart_from_sweep, finish, wandb_logger
 from fer.data import DATA_MODULES, PooledDataModule
 from fer.errors import InputError

@@ -33,6 +33,7 @@ from fer.callbacks import (
 from fer.callbacks.media import figures_dir
 from fer.callbacks.prune import scalars
 from fer.cli.words import CONSOLE, explain, takes
+from fer.configs import flatten
 from fer.dashboards import finish, wandb_logger
 from fer.data import DATA_MODULES
 from fer.errors import InputError
@@ -75,21 +76,6 @@ class ConfigCallback(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(flatten(yaml.safe_load(text)))
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under dotted keys, as a sweep names them.
-
-    >>> flatten({"model": {"lr": 0.1}, "network": "ann"})
-    {'model.lr': 0.1, 'network': 'ann'}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 class ExperimentCLI(LightningCLI):

@@ -1,6 +1,8 @@
 """The experiments that are shipped, one YAML file for each network."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fer.errors import InputError, did_you_mean
 
@@ -26,3 +28,18 @@ def config_path(name: str) -> Path:
     hint = did_you_mean(name, config_names())
     msg = f"--config {name}: no such file, and no shipped config; {hint}shipped: {', '.join(config_names())}"
     raise InputError(msg)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted keys, as a sweep names them.
+
+    >>> flatten({"model": {"lr": 0.1}, "network": "ann"})
+    {'model.lr': 0.1, 'network': 'ann'}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
