@@ -14,7 +14,7 @@ from fer.neurons.angles import (
 from fer.neurons.groups import Survey, find_groups, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients, merge_weights
 from fer.neurons.plan import RULES, By, Cause, Complementary, Order, PrunePlan, Removal, Rule, plan_pruning
-from fer.neurons.prune import Measurement, Pruned, measure_groups, prune
+from fer.neurons.prune import Measurement, Pruned, measure_groups, plan_groups, prune
 from fer.neurons.record import find_layers, measure, record, untouched
 from fer.neurons.stages import Stage, StageLabel, label_stages, live_stages
 from fer.neurons.statistics import MAX_NEURONS, ActivationStatistics, MapPattern, Unit, pattern_minmax
@@ -62,6 +62,7 @@ __all__ = [
     "merge_weights",
     "pair_angles",
     "pattern_minmax",
+    "plan_groups",
     "plan_pruning",
     "prune",
     "record",

@@ -50,6 +50,10 @@ class Measurement:
         measured = {name for name, _ in self.statistics}
         return [group for group in self.survey.groups if group.name in measured]
 
+    def seen(self, group: NeuronGroup) -> ActivationStatistics:
+        """Return what all readers of a group see of its neurons."""
+        return reduce(add, [self.statistics[group.name, reader.layer] for reader in group.readers])
+
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
@@ -111,29 +115,23 @@ def prune(
         measurement: What :func:`measure_groups` saw of this network on these batches, if it was called.
 
     Raises:
-        InputError: As of :func:`measure_groups`, :func:`fer.neurons.plan_pruning` and
-            :func:`fer.neurons.cut`; or a rule is unknown, or the measurement is not for it.
+        InputError: As of :func:`measure_groups`, :func:`plan_groups` and :func:`fer.neurons.cut`.
     """
-    if rule is not None and rule not in RULES:
-        msg = f"rule is {rule!r}: {did_you_mean(rule, RULES)}the papers' rules are {', '.join(RULES)}"
-        raise InputError(msg)
-    settings = RULES[rule] if rule else Rule(plan={"by": by}, merge={"merge": merge})
-    thresholds = {"similar_below": similar_below, "complementary_above": complementary_above}
-    settings = replace(settings, plan={**settings.plan, **thresholds})
+    settings = _rule(rule, by, merge)
     if measurement is None:
         measurement = measure_groups(network, batches, layers=layers, **settings.measure)
-    elif measurement.pattern_minmax != settings.measure.get("pattern_minmax", False):
-        msg = (
-            f"rule {rule!r} wants patterns as they {'are' if measurement.pattern_minmax else 'are rescaled'}"
-        )
-        raise InputError(msg)
-    groups, statistics = measurement.groups, measurement.statistics
     if plans is None:
-        nums = num_removed or {}
-        plans = {
-            group.name: _plan(network, group, statistics, settings, nums.get(group.name)) for group in groups
-        }
-
+        plans = plan_groups(
+            network,
+            measurement,
+            similar_below=similar_below,
+            complementary_above=complementary_above,
+            by=by,
+            merge=merge,
+            rule=rule,
+            num_removed=num_removed,
+        )
+    groups, statistics = measurement.groups, measurement.statistics
     repairs = _repair(network, _concerned(groups, plans), plans, statistics, settings, batches)
     masked = copy.deepcopy(network)
     for group in _concerned(groups, plans):
@@ -144,6 +142,47 @@ def prune(
             _scale_means(masked, group, plans[group.name], statistics)
     small = cut(masked, groups, plans)
     return Pruned(small, plans, widths(small), _report(network, small, plans, measurement.survey))
+
+
+def plan_groups(
+    network: nn.Module,
+    measurement: Measurement,
+    *,
+    similar_below: float = SIMILAR_BELOW,
+    complementary_above: float = COMPLEMENTARY_ABOVE,
+    by: By = "pairs",
+    merge: Merge = "refit",
+    rule: str | None = None,
+    num_removed: Mapping[str, int] | None = None,
+) -> dict[str, PrunePlan]:
+    """Return, by the name of a group, which neurons :func:`prune` would take out; the arguments are its own.
+
+    Raises:
+        InputError: As of :func:`fer.neurons.plan_pruning`; or a rule is unknown, or the measurement is not
+            for it.
+    """
+    settings = _rule(rule, by, merge)
+    if measurement.pattern_minmax != settings.measure.get("pattern_minmax", False):
+        wanted = "as they are" if measurement.pattern_minmax else "rescaled"
+        msg = f"the measurement is not for this rule, which takes patterns {wanted}"
+        raise InputError(msg)
+    thresholds = {"similar_below": similar_below, "complementary_above": complementary_above}
+    settings = replace(settings, plan={**settings.plan, **thresholds})
+    nums = num_removed or {}
+    return {
+        group.name: _plan(network, group, measurement, settings, nums.get(group.name))
+        for group in measurement.groups
+    }
+
+
+def _rule(name: str | None, by: By, merge: Merge) -> Rule:
+    """Return a paper's rule, or ours."""
+    if name is None:
+        return Rule(plan={"by": by}, merge={"merge": merge})
+    if name not in RULES:
+        msg = f"rule is {name!r}: {did_you_mean(name, RULES)}the papers' rules are {', '.join(RULES)}"
+        raise InputError(msg)
+    return RULES[name]
 
 
 def measure_groups(
@@ -248,16 +287,16 @@ def _neurons(network: nn.Module, reader: Reader, given: Tensor) -> Tensor:
 def _plan(
     network: nn.Module,
     group: NeuronGroup,
-    statistics: Mapping[Key, ActivationStatistics],
+    measurement: Measurement,
     settings: Rule,
     num_removed: int | None,
 ) -> PrunePlan:
     """Plan by what all readers see, for each block of neurons by itself, and as many in each."""
-    seen = [statistics[group.name, reader.layer] for reader in group.readers]
-    pooled = reduce(add, seen)
+    pooled = measurement.seen(group)
     is_fitted = settings.merge["merge"] in FITTED
     if is_fitted:  # each reader has a constant of its own
-        pooled = replace(pooled, upper=reduce(torch.add, [one.upper for one in seen]))
+        uppers = [measurement.statistics[group.name, reader.layer].upper for reader in group.readers]
+        pooled = replace(pooled, upper=reduce(torch.add, uppers))
     squares = torch.zeros_like(pooled.mean)
     for reader in group.readers:
         squares += outgoing_weight(network, reader).double().square().transpose(0, 1).flatten(1).sum(1)
