@@ -30,7 +30,7 @@ from fer.tasks.optim import (
 Batch = tuple[Tensor, Tensor]
 LossName = Literal["cross_entropy", "mse"]
 
-_LOGGED_ON_VAL = (
+LOGGED_ON_VAL = (
     "acc",
     "balanced_acc",
     "ovr_acc",
@@ -211,7 +211,7 @@ class ClassificationTask(LightningModule):
         self.reports["val"] = report
         scalars = report.scalars()
         self.best_val_acc = max(self.best_val_acc, scalars["acc"])
-        self.log_dict({f"val/{name}": scalars[name] for name in _LOGGED_ON_VAL}, sync_dist=True)
+        self.log_dict({f"val/{name}": scalars[name] for name in LOGGED_ON_VAL}, sync_dist=True)
         self.log("val/acc_best", self.best_val_acc, sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:

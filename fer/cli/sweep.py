@@ -1,0 +1,301 @@
+"""The command sweep: W&B's sweeps on one's own machine, without an account."""
+
+import argparse
+import json
+import math
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.figure import Figure
+from rich.live import Live
+from rich.table import Table
+
+from fer.cli.crossval import unused_name
+from fer.cli.sweep_check import check_sweep
+from fer.cli.words import CONSOLE
+from fer.errors import InputError
+from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
+from fer.files import atomic_write
+from fer.studies.importance import LEAST_TRIALS, importances
+from fer.studies.journal import Journal, Trial
+from fer.studies.search import METHODS
+from fer.studies.sweep import STUDY, Limits, Study, gpus_for, open_study, run_sweep
+from fer.studies.sweepfile import SweepFile, read_sweep
+
+Watch = Callable[[Sequence[Trial], Sequence[Trial]], None]
+
+ROWS: Final = 20
+"""Of the table on a terminal."""
+
+
+def sweep(arguments: Sequence[str]) -> None:
+    """Run a sweep's trials, or draw several sweeps beside each other."""
+    parser = argparse.ArgumentParser(
+        prog="fer sweep",
+        allow_abbrev=False,
+        description="Search settings as a W&B sweep does, from the same file, without an account: grid, "
+        "random or bayes, K trials side by side, hyperband, each trial an offline W&B run in one group. "
+        "Called again with the same --run_name it goes on; calls at the same time, on one machine or on a "
+        "shared disk, work together. method: bayes is Optuna's Gaussian process (TPE with several agents), "
+        "not W&B's.",
+    )
+    parser.add_argument("file", type=Path, nargs="?", help="of the sweep, such as sweeps/conv6-bayes.yaml")
+    parser.add_argument("--count", type=int, help="points to try (the file's run_cap; a whole grid)")
+    parser.add_argument("--agents", type=int, default=1, help="trials side by side (1), a GPU each in turn")
+    parser.add_argument("--method", choices=METHODS, help="instead of the file's")
+    parser.add_argument("--seed", type=int, default=0, help="of the search, not of the trainings (0)")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where folders are (runs)")
+    parser.add_argument("--run_name", help="folder and W&B group (the file's name, and time)")
+    parser.add_argument("--max_failures", type=int, default=3, help="failures in a row that end it (3)")
+    parser.add_argument("--retry_failed", action="store_true", help="run points again that failed before")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="run nothing: draw the best so far of sweeps that were run, by method, with a band over seeds",
+    )
+    parser.add_argument("--output", type=Path, default=Path("searches.png"), help="picture of --compare")
+    given = parser.parse_args(list(arguments))
+    if given.compare:
+        compare(given.compare, given.output)
+        return
+    if given.file is None:
+        msg = "give the file of a sweep, such as sweeps/conv6-bayes.yaml"
+        raise InputError(msg)
+    for option in ("count", "agents", "max_failures"):
+        if (number := getattr(given, option)) is not None and number < 1:
+            msg = f"--{option} {number}: give a whole number above 0"
+            raise InputError(msg)
+    file = read_sweep(given.file, method=given.method)
+    if given.count is None and file.run_cap is None and file.method != "grid":
+        msg = f"--count is missing, and {given.file} has no run_cap: {file.method} has no end of its own"
+        raise InputError(msg)
+    check_sweep(file)
+    name = given.run_name or unused_name(
+        given.runs_dir, f"{given.file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    )
+    study = open_study(given.runs_dir / name, file, given.seed)
+    limits = Limits(given.count, given.agents, given.max_failures, given.retry_failed)
+    num = _num_points(file, given.count)
+    CONSOLE.print(f"sweep        {given.file}: {file.method}, {num} points, {given.agents} side by side")
+    CONSOLE.print(f"folder       {study.folder}")
+    try:
+        with _watched(study, num) as watch:
+            run_sweep(study, limits, watch, devices=gpus_for(given.agents))
+    finally:
+        _conclude(study)
+
+
+def _num_points(file: SweepFile, count: int | None) -> int:
+    """Return how many points there will be at most."""
+    cap = count or file.run_cap
+    num_points = file.space.num_points() if file.method == "grid" else None
+    return min(each for each in (cap, num_points) if each is not None)
+
+
+# While it runs
+
+
+@contextmanager
+def _watched(study: Study, num_points: int) -> Iterator[Watch]:
+    """Give a function that shows how far the sweep is: a table on a terminal, else a line for each news."""
+    if not CONSOLE.is_terminal:
+        yield lambda trials, changed: _say(study, num_points, trials, changed)
+        return
+    with Live(console=CONSOLE, auto_refresh=False) as live:
+
+        def watch(trials: Sequence[Trial], changed: Sequence[Trial]) -> None:
+            live.update(_table(study, num_points, trials), refresh=True)
+
+        yield watch
+
+
+def _say(study: Study, num_points: int, trials: Sequence[Trial], changed: Sequence[Trial]) -> None:
+    for trial in changed:
+        point = f"point {trial.point_number} of {num_points}"
+        if trial.state == "running":
+            CONSOLE.print(f"{trial.name}  {point}  {_settings(study, trial)}")
+            continue
+        best = study.best(trials)
+        so_far = f"  best so far {best.value:.4f} ({best.name})" if best and best.value is not None else ""
+        CONSOLE.print(
+            f"{trial.name}  {trial.state}  {_value(trial)}  {trial.seconds:.0f} s"
+            f"{so_far if trial.state != 'failed' else ''}{_first_line(trial)}"
+        )
+
+
+def _table(study: Study, num_points: int, trials: Sequence[Trial]) -> Table:
+    """Return the last trials, the best one marked."""
+    best = study.best(trials)
+    ended = sum(trial.state not in ("running", "cut off") for trial in trials)
+    table = Table(title=f"{study.folder.name}: {ended} of {num_points}", title_justify="left")
+    for column in ("trial", "state", study.sweep.metric.name, "values", "seconds", "settings"):
+        table.add_column(column, justify="right" if column in ("values", "seconds") else "left")
+    shown = [trial for trial in trials if trial is best or trial.number > len(trials) - ROWS]
+    for trial in shown:
+        table.add_row(
+            trial.name,
+            trial.state + _first_line(trial),
+            _value(trial) + (" *" if trial is best else ""),
+            str(len(trial.values)),
+            f"{trial.seconds:.0f}",
+            _settings(study, trial),
+            style="bold" if trial is best else "dim" if trial.state in ("failed", "cut off") else None,
+        )
+    return table
+
+
+def _settings(study: Study, trial: Trial) -> str:
+    """Return what was chosen for a trial, as words."""
+    flat = study.sweep.space.flat(trial.point)
+    return "  ".join(f"{p.name}={_text(flat[p.name])}" for p in study.sweep.space.searched)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _value(trial: Trial) -> str:
+    known = trial.value if trial.value is not None else trial.values[-1] if trial.values else None
+    return "-" if known is None else f"{known:.4f}"
+
+
+def _first_line(trial: Trial) -> str:
+    return f"  ({trial.reason.splitlines()[0]})" if trial.reason else ""
+
+
+# At the end
+
+
+def _conclude(study: Study) -> None:
+    """Say which trial was best and what failed; write the table and draw the pictures."""
+    trials = study.journal.read()
+    for trial in trials:
+        if trial.state == "failed":
+            CONSOLE.print(f"\n{trial.name} failed: {trial.reason}")
+    going_on = [trial.name for trial in trials if trial.state == "running"]
+    if going_on:
+        CONSOLE.print(f"\nin other processes: {', '.join(going_on)}; call again when they have ended")
+    best = study.best(trials)
+    if best is None or best.value is None:
+        CONSOLE.print(
+            f"\nno trial has a value of {study.sweep.metric.name}; what they wrote: {study.folder}/*/log.txt"
+        )
+        return
+    pictures = []
+    for name, figure in _figures(study, trials).items():
+        path = study.folder / "figures" / f"{name}.png"
+        with atomic_write(path) as file:
+            figure.savefig(file, format="png")
+        pictures.append(path)
+    with atomic_write(study.folder / "best.json") as file:
+        content = {"trial": best.name, study.sweep.metric.name: best.value, "parameters": best.point}
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
+    counts = {
+        state: sum(trial.state == state for trial in trials) for state in ("finished", "stopped", "failed")
+    }
+    CONSOLE.print(f"\ntrials       {', '.join(f'{num} {state}' for state, num in counts.items() if num)}")
+    CONSOLE.print(f"best         {best.name}: {study.sweep.metric.name} {best.value:.4f}")
+    for name, value in study.sweep.space.flat(best.point).items():
+        CONSOLE.print(f"  {name} {_text(value)}")
+    CONSOLE.print(f"again        {shlex.join(_again(study, best))}")
+    CONSOLE.print("\n".join(["pictures", *(f"  {path}" for path in pictures)]))
+    runs = sorted(study.folder.glob("trial-*/**/offline-run-*"))
+    if runs:
+        CONSOLE.print(f"look at it\n  wandb leet {runs[-1]}\n  wandb sync {_pattern(runs[-1], study.folder)}")
+
+
+def _pattern(run: Path, folder: Path) -> str:
+    """Return a pattern of the shell for all runs beside one of a sweep's folder."""
+    inside = run.relative_to(folder).parts
+    return "/".join([str(folder), "trial-*", *("*" for _ in inside[1:-2]), "wandb", "offline-run-*"])
+
+
+def _again(study: Study, best: Trial) -> list[str]:
+    """Return the best trial's command, for a run of its own."""
+    words = study.sweep.words(best.point, study.folder / best.name / "params.json")
+    return words[1:] if words[0] == "/usr/bin/env" else words
+
+
+def _figures(study: Study, trials: Sequence[Trial]) -> dict[str, Figure]:
+    sweep, metric = study.sweep, study.sweep.metric
+    known = [trial for trial in trials if trial.value is not None]
+    searched = {parameter.name for parameter in sweep.space.searched}
+    points = [
+        {name: value for name, value in sweep.space.flat(trial.point).items() if name in searched}
+        for trial in known
+    ]
+    values = [trial.value for trial in known if trial.value is not None]
+    title = f"{study.folder.name}: {sweep.method}, {len(known)} trials"
+    figures = {
+        "best-so-far": search_figure(
+            {sweep.method: [_values(trials)]}, metric.name, maximize=metric.maximize, title=title
+        )
+    }
+    if searched:
+        logs = [p.name for p in sweep.space.searched if "log" in p.distribution]
+        figures["parallel"] = parallel_figure(
+            points, values, metric.name, maximize=metric.maximize, title=title
+        )
+        figures["slices"] = slices_figure(
+            points, values, metric.name, maximize=metric.maximize, log_scaled=logs, title=title
+        )
+    if found := importances(points, values, seed=study.seed):
+        figures["importances"] = importances_figure(found, len(known), title)
+    elif len(known) < LEAST_TRIALS:
+        CONSOLE.print(f"\nimportances need {LEAST_TRIALS} trials; there are {len(known)}")
+    return figures
+
+
+def _values(trials: Sequence[Trial]) -> list[float]:
+    """Return a value for each point that was tried, NaN for one that failed."""
+    points = {trial.point_number: trial for trial in trials if trial.state not in ("running", "cut off")}
+    return [math.nan if trial.value is None else trial.value for _, trial in sorted(points.items())]
+
+
+def compare(folders: Sequence[Path], output: Path) -> None:
+    """Draw the best so far of several sweeps, those of one method together.
+
+    Args:
+        folders: Of the sweeps.
+        output: The picture.
+
+    Raises:
+        InputError: A folder holds no sweep, or sweeps are for different metrics.
+    """
+    searches: dict[str, list[list[float]]] = {}
+    metrics = {}
+    for folder in folders:
+        if not (folder / STUDY).is_file():
+            msg = f"{folder} holds no sweep: give folders that fer sweep made"
+            raise InputError(msg)
+        settings = json.loads((folder / STUDY).read_text())
+        metrics[folder] = (settings["metric"]["name"], settings["metric"].get("goal") == "maximize")
+        if values := _values(Journal(folder).read()):
+            searches.setdefault(settings["method"], []).append(values)
+    if len(set(metrics.values())) > 1:
+        names = ", ".join(f"{folder}: {name}" for folder, (name, _) in metrics.items())
+        msg = f"these sweeps cannot be compared, their metrics differ: {names}"
+        raise InputError(msg)
+    if not searches:
+        msg = f"no trial of {', '.join(map(str, folders))} has ended"
+        raise InputError(msg)
+    metric, maximize = metrics[folders[0]]
+    ordered: dict[str, list[list[float]]] = {
+        method: searches[method] for method in METHODS if method in searches
+    }
+    figure = search_figure(ordered, metric, maximize=maximize, title="Search compared")
+    with atomic_write(output) as file:
+        figure.savefig(file, format="png")
+    for method, runs in ordered.items():
+        ends = [max(run) if maximize else min(run) for run in ([v for v in r if v == v] for r in runs) if run]
+        CONSOLE.print(
+            f"{method:<8} {len(runs)} seeds, {min(map(len, runs))} trials each: best {metric} "
+            f"{', '.join(f'{end:.4f}' for end in ends)}"
+        )
+    CONSOLE.print(f"picture      {output}")

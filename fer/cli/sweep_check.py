@@ -1,0 +1,160 @@
+"""What is wrong with a sweep, said before its first trial: by the parser of the command that it runs."""
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from fer.cli.choices import choose
+from fer.cli.crossval import SET_BY_CROSSVAL
+from fer.cli.experiment import ExperimentCLI
+from fer.cli.words import explain
+from fer.errors import InputError, did_you_mean
+from fer.studies.space import Parameter
+from fer.studies.sweepfile import SweepFile, args_json, located
+from fer.studies.trial import fer_command
+from fer.tasks.base import LOGGED_ON_VAL
+
+COMMANDS: Final = ("fit", "crossval", "prune")
+_LOGGED: Final = (
+    "train/loss",
+    "train/acc",
+    "lr",
+    "val/loss",
+    "val/acc_best",
+    *(f"val/{name}" for name in LOGGED_ON_VAL),
+)
+_LOGGED_BELOW: Final = ("angles/", "stage/", "gradients/", "update_ratio/", "prune/")
+_OF_CROSSVAL: Final = {"--folds", "--runs_dir", "--run_name"}
+
+
+def check_sweep(sweep: SweepFile) -> None:
+    """Refuse a sweep whose trials could not run, as far as that can be known.
+
+    Each value that a categorical parameter can take, and both ends and the middle of every other, goes once
+    through the command's own parser, and network and data module are built of it (without reading data).
+
+    Raises:
+        InputError: Something is wrong; the message names the line.
+    """
+    first = next(_probes(sweep))[1]
+    words = sweep.words(first, Path("params.json"))
+    ours = fer_command(words)
+    if ours is None:
+        if shutil.which(words[1] if Path(words[0]).name == "env" and len(words) > 1 else words[0]) is None:
+            msg = f"command: there is no program {words[0]}; give its path"
+            raise InputError(located(sweep.path, ["command"], msg))
+        return
+    if ours[0] not in COMMANDS:
+        hint = did_you_mean(ours[0], COMMANDS)
+        msg = f"command: fer {ours[0]} is no trial; {hint}a sweep runs fer {', '.join(COMMANDS)}"
+        raise InputError(located(sweep.path, ["command"], msg))
+    _check_metric(sweep, ours[0])
+    with TemporaryDirectory() as folder:
+        json_path = Path(folder) / "params.json"
+        for changed, point in _probes(sweep):
+            json_path.write_text(args_json(point))
+            _, others = fer_command(sweep.words(point, json_path)) or ("", [])
+            try:
+                _parse(ours[0], others)
+            except (InputError, MisconfigurationException) as e:
+                problem = " ".join(str(e).replace(f"{json_path}", "the parameters").split())
+                path = _meant(sweep, problem) or (changed.path if changed else ())
+                keys = ["parameters", *path] if path else ["command"]
+                raise InputError(located(sweep.path, keys, problem)) from e
+
+
+def _probes(sweep: SweepFile) -> Iterator[tuple[Parameter | None, Mapping[str, Any]]]:
+    """Yield the point in the middle, then it again with each other value that is to be tried."""
+    searched = sweep.space.searched
+    middle = [0.5] * len(searched)
+    seen = [sweep.space.point(middle)]
+    yield None, seen[0]
+    for place, parameter in enumerate(searched):
+        num = max(len(parameter.values), 2)
+        for step in range(num):
+            u = (step + 0.5) / num if parameter.values else float(step)
+            point = sweep.space.point([*middle[:place], u, *middle[place + 1 :]])
+            if point not in seen:
+                seen.append(point)
+                yield parameter, point
+
+
+def _meant(sweep: SweepFile, problem: str) -> tuple[str, ...]:
+    """Return the path of the parameter that a complaint names; empty where it names none."""
+    named = [
+        p for p in sweep.space.parameters if re.search(rf"(?<![\w.]){re.escape(p.name)}(?![\w])", problem)
+    ]
+    in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", problem)
+    if in_group is not None:
+        named = [p for p in sweep.space.parameters if p.name == ".".join(in_group.groups())] or named
+    return max((p.path for p in named), key=lambda path: len(".".join(path)), default=())
+
+
+def _check_metric(sweep: SweepFile, command: str) -> None:
+    name = sweep.metric.name
+    if name.startswith(("test/", "final/")):
+        msg = f"metric {name}: the test split is not for choosing; take val/acc_best"
+    elif command == "prune" and not name.startswith("prune/"):
+        msg = f"metric {name}: fer prune logs prune/acc_after, prune/compression and others below prune/"
+    elif command == "crossval" and not name.startswith("val/"):
+        msg = f"metric {name}: fer crossval writes val/acc_best, which is the mean over the folds"
+    elif command == "fit" and name not in _LOGGED and not name.startswith(_LOGGED_BELOW):
+        msg = f"metric {name}: fer fit does not log it; {did_you_mean(name, _LOGGED)}take val/acc_best"
+    else:
+        return
+    raise InputError(located(sweep.path, ["metric", "name"], msg))
+
+
+def _parse(command: str, words: Sequence[str]) -> None:
+    """Let a command's parser take its words, and build the network and the data module."""
+    if command == "crossval":
+        words = _without(words, _OF_CROSSVAL)
+        if taken := [word for word in words if word.split("=")[0] in SET_BY_CROSSVAL]:
+            msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
+            raise InputError(msg)
+    elif command == "prune" and words and not words[0].startswith("-"):
+        words = ["--ckpt_path", *words]
+    parsed_words, chosen = choose(words)
+    parser = _parser("fit" if command == "crossval" else command, **chosen)
+    try:
+        config = parser.parse_args(parsed_words)
+    except ArgumentError as e:
+        raise InputError(explain(str(e), parser)) from e
+    if "pretrained" in config.model:
+        config.model.pretrained = False  # its weights are fetched by the first trial
+    if not any("in_features" in action.dest for action in parser._actions):  # which the data knows
+        parser.instantiate_classes(config)
+
+
+def _without(words: Sequence[str], flags: set[str]) -> list[str]:
+    """Return words without some flags, and the values that follow them."""
+    kept: list[str] = []
+    places = iter(words)
+    for word in places:
+        if word.split("=")[0] not in flags:
+            kept.append(word)
+        elif "=" not in word:
+            next(places, None)
+    return kept
+
+
+class _Parser(ExperimentCLI):
+    """The command line up to where something would be built."""
+
+    def before_instantiate_classes(self) -> None:
+        """Stay with the settings."""
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
+
+
+@cache
+def _parser(command: str, network: str, dataset: str) -> Any:
+    return _Parser(command, [], network=network, dataset=dataset).parser

@@ -1,0 +1,67 @@
+"""How much each parameter of a sweep bears on its metric."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.ensemble import RandomForestRegressor
+
+LEAST_TRIALS: Final = 8
+"""With fewer, a forest would only tell the draws apart."""
+
+
+def importances(
+    points: Sequence[Mapping[str, Any]], values: Sequence[float], *, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Return by parameter its importance and its correlation with the metric.
+
+    Importance is the share of a random forest's gain that splits on the parameter bring, as W&B's panel
+    has it; the shares sum to 1. Correlation is Spearman's, NaN where values have no order.
+
+    Args:
+        points: N trials' values under one set of names.
+        values: The metric of each.
+        seed: Of the forest.
+
+    Returns:
+        For the parameters that took more than one value, the most important first; empty with fewer than
+        :data:`LEAST_TRIALS` trials, or where all have the same metric.
+    """
+    y = np.asarray(values, dtype=float)
+    if len(points) < LEAST_TRIALS or np.ptp(y) == 0:
+        return {}
+    columns = {
+        name: column
+        for name in points[0]
+        if len({repr(point[name]) for point in points}) > 1
+        for column in [_columns([point[name] for point in points])]
+    }
+    if not columns:
+        return {}
+    forest = RandomForestRegressor(n_estimators=300, min_samples_leaf=2, random_state=seed)
+    forest.fit(np.concatenate(list(columns.values()), axis=1), y)
+    bounds = np.cumsum([column.shape[1] for column in columns.values()])[:-1]
+    shares = [float(part.sum()) for part in np.split(forest.feature_importances_, bounds)]
+    correlations = [
+        float(spearmanr(column[:, 0], y).statistic)
+        if is_numeric([point[name] for point in points])
+        else np.nan
+        for name, column in columns.items()
+    ]
+    found = dict(zip(columns, zip(shares, correlations, strict=True), strict=True))
+    return dict(sorted(found.items(), key=lambda item: -item[1][0]))
+
+
+def is_numeric(values: Sequence[Any]) -> bool:
+    """Return whether values are numbers, which have an order."""
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _columns(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Return numbers as one column, anything else as one column of 0 and 1 for each different value."""
+    if is_numeric(values):
+        return np.asarray(values, dtype=float)[:, None]
+    texts = [repr(value) for value in values]
+    return np.array([[text == each for each in sorted(set(texts))] for text in texts], dtype=float)

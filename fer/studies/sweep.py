@@ -1,0 +1,408 @@
+"""A sweep without a server: trials as processes, side by side, taken up where they were cut off."""
+
+import json
+import math
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from fer.errors import InputError
+from fer.files import atomic_write
+from fer.studies.journal import Journal, Trial
+from fer.studies.search import Tried, suggest
+from fer.studies.sweepfile import SweepFile, args_json
+from fer.studies.trial import (
+    LOG,
+    METRICS,
+    METRICS_VARIABLE,
+    Process,
+    fer_command,
+    judge,
+    not_finite,
+    read_values,
+    start,
+    take_lock,
+    write_inputs,
+)
+
+STUDY: Final = "study.json"
+POLL: Final = 0.5
+"""Seconds between two looks at the trials that run."""
+
+ATTEMPTS: Final = 3
+"""How often a point is run whose trials are cut off."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to start no more trials.
+
+    Attributes:
+        count: The most points of the whole sweep; None: the file's ``run_cap``, or the end of the grid.
+        agents: Trials side by side.
+        max_failures: So many failures in a row end the sweep.
+        retry_failed: Whether points that failed in an earlier call are run again.
+    """
+
+    count: int | None = None
+    agents: int = 1
+    max_failures: int = 3
+    retry_failed: bool = False
+
+
+@dataclass
+class Study:
+    """A sweep in its folder.
+
+    Attributes:
+        folder: Holds the journal and a folder for each trial.
+        sweep: The file.
+        seed: Of the search.
+        key: Begins the ids of its W&B runs.
+    """
+
+    folder: Path
+    sweep: SweepFile
+    seed: int
+    key: str
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.folder)
+
+    def run_dir(self, trial: Trial) -> Path:
+        """Return the folder of the run that a trial is, if its program is ours."""
+        return self.folder / trial.name / f"{self.folder.name}-{trial.name}"
+
+    def best(self, trials: Sequence[Trial]) -> Trial | None:
+        """Return the trial with the best value of those that ended well, the first of equals."""
+        known = [trial for trial in trials if trial.value is not None and trial.state != "failed"]
+        if not known:
+            return None
+        value = self.sweep.metric.best([trial.value for trial in known if trial.value is not None])
+        return next(trial for trial in known if trial.value == value)
+
+
+def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
+    """Make a sweep's folder, or take up the sweep that is in it.
+
+    Raises:
+        InputError: The folder holds something else, or a sweep of other settings.
+    """
+    path = folder / STUDY
+    settings = {
+        "seed": seed,
+        "method": sweep.method,
+        **{key: sweep.content.get(key) for key in ("metric", "parameters", "program")},
+        "command": list(sweep.command),
+    }
+    settings = json.loads(json.dumps(settings))
+    if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
+        msg = f"{folder} holds something else than a sweep: choose another --run_name"
+        raise InputError(msg)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Journal(folder).locked():
+        if path.is_file():
+            before = json.loads(path.read_text())
+            if differing := [key for key in settings if before.get(key) != settings[key]]:
+                key = differing[0]
+                msg = (
+                    f"{folder} holds a sweep with other {key} ({before.get(key)}; now {settings[key]}): give "
+                    "the same to go on with it, or choose another --run_name"
+                )
+                raise InputError(msg)
+            return Study(folder, sweep, seed, before["key"])
+        study = Study(folder, sweep, seed, secrets.token_hex(4))
+        with atomic_write(path) as file:
+            file.write(json.dumps({"key": study.key, **settings}, indent=2).encode() + b"\n")
+        with atomic_write(folder / "sweep.yaml") as file:
+            file.write(sweep.path.read_bytes())
+    return study
+
+
+def run_sweep(
+    study: Study,
+    limits: Limits,
+    watch: Callable[[Sequence[Trial], Sequence[Trial]], None],
+    *,
+    devices: Sequence[str] = (),
+) -> list[Trial]:
+    """Run trials until none is left to start, and return all of the study.
+
+    Other processes may do the same in the same folder at the same time.
+
+    Args:
+        study: What to run.
+        limits: How far.
+        watch: Called again and again, with all trials and with those that changed since the last call.
+        devices: Values for ``CUDA_VISIBLE_DEVICES``, one an agent in turn; empty: it stays as it is.
+
+    Raises:
+        InputError: So many failed in a row that more would, too; or the user ended it.
+    """
+    running: dict[int, Process] = {}
+    to_retry = _failed_before(study) if limits.retry_failed else set()
+    failures: list[Trial] = []
+    try:
+        with _as_interrupt(signal.SIGTERM):
+            while True:
+                changed = _fill(study, limits, running, to_retry, devices)
+                changed += _collect(study, running)
+                for trial in changed:
+                    failures = [*failures, trial] if trial.state == "failed" else failures
+                    failures = [] if trial.state in ("finished", "stopped") else failures
+                if len(failures) >= limits.max_failures:
+                    msg = (
+                        f"{len(failures)} trials failed in a row, the last ({failures[-1].name}): "
+                        f"{failures[-1].reason}\nwhat it wrote: {study.folder / failures[-1].name / LOG}"
+                    )
+                    raise InputError(msg)
+                _stop_early(study, running)
+                watch(_current(study, running), changed)
+                if not running and not changed:
+                    return study.journal.read()
+                time.sleep(POLL if running else 0.0)
+    except KeyboardInterrupt as e:
+        msg = f"ended by the user; the same command with --run_name {study.folder.name} goes on"
+        raise InputError(msg) from e
+    finally:
+        _end(study, running)
+
+
+def gpus_for(agents: int) -> list[str]:
+    """Return the GPUs that agents share, one each in turn; empty where there is no choice."""
+    num_gpus = torch.cuda.device_count()
+    if agents == 1 or num_gpus < 2:
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(place) for place in range(num_gpus)]
+
+
+def _fill(
+    study: Study,
+    limits: Limits,
+    running: dict[int, Process],
+    to_retry: set[int],
+    devices: Sequence[str],
+) -> list[Trial]:
+    """Start trials until all agents have one or none is left, and return what changed."""
+    changed: list[Trial] = []
+    while len(running) < limits.agents:
+        agent = min(set(range(limits.agents)) - {process.trial.agent for process in running.values()})
+        with study.journal.locked():
+            trials = study.journal.read()
+            changed += _find_cut_off(study, trials, running)
+            trial = _next(study, limits, trials, to_retry)
+            if trial is None:
+                return changed
+            trial.agent = agent
+            process = _start(study, trial, devices)
+            study.journal.write(trial)
+        changed.append(trial)
+        if process is not None:
+            running[trial.number] = process
+        elif [each.state for each in changed[-limits.max_failures :]] == ["failed"] * limits.max_failures:
+            return changed
+    return changed
+
+
+def _find_cut_off(study: Study, trials: list[Trial], running: Mapping[int, Process]) -> list[Trial]:
+    """Mark, in the list as well, trials whose process was killed together with the one that watched it."""
+    found = []
+    for trial in trials:
+        if trial.state != "running" or trial.number in running:
+            continue
+        lock = take_lock(study.folder / trial.name)
+        if lock is not None:
+            lock.close()
+            trial.state, trial.reason = "cut off", "the process that ran it ended"
+            trial.values = read_values(
+                study.folder / trial.name, study.run_dir(trial), study.sweep.metric.name
+            )
+            study.journal.write(trial)
+            found.append(trial)
+    return found
+
+
+def _next(study: Study, limits: Limits, trials: Sequence[Trial], to_retry: set[int]) -> Trial | None:
+    """Return the trial to start now: a point that was cut off, else a new one; None: there is none."""
+    metric = study.sweep.metric
+    if any(trial.value is not None and metric.is_reached(trial.value) for trial in trials):
+        return None
+    number = len(trials) + 1
+    points = {trial.point_number: trial for trial in trials}  # the last trial of each
+    for trial in points.values():
+        attempts = sum(each.point_number == trial.point_number for each in trials)
+        if (trial.state == "cut off" and attempts < ATTEMPTS) or trial.number in to_retry:
+            to_retry.discard(trial.number)
+            return Trial(number, trial.point_number, trial.point, trial.cube)
+    cap = limits.count or study.sweep.run_cap
+    if cap is not None and len(points) >= cap:
+        return None
+    suggestion = suggest(
+        study.sweep.space,
+        study.sweep.method,
+        _tried(study, list(points.values())),
+        seed=study.seed,
+        maximize=metric.maximize,
+        is_parallel=any(trial.state == "running" for trial in trials),
+    )
+    if suggestion is None:
+        return None
+    return Trial(number, len(points) + 1, suggestion.point, list(suggestion.cube))
+
+
+def _tried(study: Study, trials: Sequence[Trial]) -> list[Tried]:
+    """Return what the search may know, values imputed where a trial has none as W&B does."""
+    metric = study.sweep.metric
+    known = [trial.value for trial in trials if trial.value is not None and trial.state != "running"]
+    tried = []
+    for trial in trials:
+        value, is_running = trial.value, trial.state == "running"
+        finite = [each for each in trial.values if math.isfinite(each)]
+        rule = metric.impute_while_running if is_running else metric.impute
+        if is_running and rule is not None:
+            process_values = read_values(study.folder / trial.name, study.run_dir(trial), metric.name)
+            finite = [each for each in process_values if math.isfinite(each)]
+        if trial.state in ("failed", "cut off") or is_running:
+            value = None
+            if rule == "worst" and known:
+                value = metric.worst(known)
+            elif rule == "best" and finite:
+                value = metric.best(finite)
+            elif rule == "latest" and finite:
+                value = finite[-1]
+        tried.append(Tried(tuple(trial.cube), dict(trial.point), value, is_running))
+    return tried
+
+
+def command_of(study: Study, trial: Trial) -> list[str]:
+    """Return the words that run a trial: the file's, and for a command of ours where its run belongs."""
+    folder = study.folder / trial.name
+    words = study.sweep.words(trial.point, folder / "params.json")
+    ours = fer_command(words)
+    if ours is None:
+        return words
+    run_dir = study.run_dir(trial)
+    words += ["--runs_dir", str(run_dir.parent), "--run_name", run_dir.name]
+    if study.sweep.project is not None and ours[0] != "crossval":  # which reads WANDB_PROJECT
+        words += ["--wandb.project", study.sweep.project]
+    return words
+
+
+def _start(study: Study, trial: Trial, devices: Sequence[str]) -> Process | None:
+    """Start a trial, or note why it cannot be started."""
+    folder = study.folder / trial.name
+    trial.command = command_of(study, trial)
+    try:
+        lock = take_lock(folder)
+        if lock is None:
+            msg = f"{folder} is in use by another sweep: choose another --run_name"
+            raise InputError(msg)
+        write_inputs(folder, trial.point, args_json(trial.point))
+        return start(trial, folder, study.run_dir(trial), lock, _environment(study, trial, devices))
+    except OSError as e:
+        trial.state, trial.reason = "failed", f"it cannot be started: {e}"
+        return None
+
+
+def _environment(study: Study, trial: Trial, devices: Sequence[str]) -> dict[str, str]:
+    """Return the variables of a trial: what W&B's agent sets, but offline and without a sweep's id."""
+    folder = (study.folder / trial.name).resolve()
+    own = {
+        "WANDB_SWEEP_PARAM_PATH": str(folder / "params.yaml"),
+        "WANDB_RUN_GROUP": study.folder.name,
+        "WANDB_RUN_ID": f"{study.key}-{trial.number}",
+        "WANDB_DIR": str(folder),
+        METRICS_VARIABLE: str(folder / METRICS),
+    }
+    if study.sweep.project is not None:
+        own["WANDB_PROJECT"] = study.sweep.project
+    if devices:
+        own["CUDA_VISIBLE_DEVICES"] = devices[trial.agent % len(devices)]
+    kept = {name: value for name, value in os.environ.items() if name != "WANDB_SWEEP_ID"}
+    return {"WANDB_MODE": "offline", "PYTHONUNBUFFERED": "1", **kept, **own}
+
+
+def _collect(study: Study, running: dict[int, Process]) -> list[Trial]:
+    """Look at the trials that run, and note those that have ended."""
+    metric = study.sweep.metric
+    ended = []
+    for number, process in list(running.items()):
+        trial = process.trial
+        if not process.poll(metric.name):
+            if trial.values and not math.isfinite(trial.values[-1]):
+                process.stop(not_finite(trial.values, metric.name))
+            continue
+        log = (process.folder / LOG).read_text(errors="replace")
+        trial.state, trial.reason = judge(
+            process.process.returncode, trial.values, metric.name, process.stopped_for, log
+        )
+        if trial.state in ("finished", "stopped"):
+            trial.value = metric.best(trial.values)
+        del running[number]
+        with study.journal.locked():
+            study.journal.write(trial)
+        ended.append(trial)
+    return ended
+
+
+def _stop_early(study: Study, running: Mapping[int, Process]) -> None:
+    """Ask the trials to end that hyperband does not let go on."""
+    sweep = study.sweep
+    if sweep.hyperband is None or not running:
+        return
+    histories = {}
+    for trial in _current(study, running):
+        is_elsewhere = trial.state == "running" and trial.number not in running
+        histories[trial.number] = (
+            read_values(study.folder / trial.name, study.run_dir(trial), sweep.metric.name)
+            if is_elsewhere
+            else trial.values
+        )
+    for number in sweep.hyperband.to_stop(histories, list(running), maximize=sweep.metric.maximize):
+        running[number].stop("hyperband")
+
+
+def _current(study: Study, running: Mapping[int, Process]) -> list[Trial]:
+    """Return all trials, ours as they are now."""
+    return [
+        running[trial.number].trial if trial.number in running else trial for trial in study.journal.read()
+    ]
+
+
+def _failed_before(study: Study) -> set[int]:
+    """Return the numbers of the trials that failed and whose points were not run again."""
+    points = {trial.point_number: trial for trial in study.journal.read()}
+    return {trial.number for trial in points.values() if trial.state == "failed"}
+
+
+def _end(study: Study, running: dict[int, Process]) -> None:
+    """Ask the trials that are left to end, wait for them, and note it."""
+    for process in running.values():
+        process.stop("interrupted")
+    while running:
+        _collect(study, running)
+        time.sleep(POLL if running else 0.0)
+
+
+@contextmanager
+def _as_interrupt(number: signal.Signals) -> Iterator[None]:
+    """Let a signal do what Ctrl-C does."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
