@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from fer.errors import InputError
 
@@ -198,7 +199,7 @@ def report(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) ->
     return wr.Report(
         project=project,
         entity=entity,
-        title="What are the hidden neurons doing, and which are needed?",
+        title="What the hidden neurons do",
         description="Made by fer dashboard.",
         blocks=blocks,
         width="fluid",
@@ -220,7 +221,7 @@ def save(project: str, entity: str | None, parameters: Sequence[str] = PARAMETER
         owner = entity or wandb.Api().default_entity or ""
         page = report(project, owner, parameters).save()  # type: ignore[no-untyped-call]
         view = workspace(project, owner, parameters).save()  # type: ignore[no-untyped-call]
-    except (wandb.Error, ValueError) as e:
+    except (wandb.Error, WandbApiFailedError, ValueError) as e:
         msg = f"W&B does not take the dashboard of {project}: {e}; see --project, --entity and `wandb login`"
         raise InputError(msg) from e
     return view.url, page.url
