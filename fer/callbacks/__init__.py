@@ -6,6 +6,7 @@ from fer.callbacks.gradients import GradientCallback
 from fer.callbacks.progress import EpochLineCallback
 from fer.callbacks.prune import PruneCallback
 from fer.callbacks.stages import StageCallback
+from fer.callbacks.stop import StopCallback
 
 __all__ = [
     "DistinctivenessCallback",
@@ -14,4 +15,5 @@ __all__ = [
     "GradientCallback",
     "PruneCallback",
     "StageCallback",
+    "StopCallback",
 ]

@@ -17,7 +17,7 @@ from fer.cli.choices import choose, read_config
 from fer.cli.experiment import run_experiment
 from fer.cli.words import CONSOLE
 from fer.configs import flatten
-from fer.dashboards import apart_from_sweep, finish, wandb_logger
+from fer.dashboards import apart_from_sweep, finish, log_config, wandb_logger
 from fer.data import DATA_MODULES, PooledDataModule
 from fer.errors import InputError
 from fer.figures import confusion_figure, folds_figure
@@ -41,7 +41,7 @@ def crossval(arguments: Sequence[str]) -> None:
     parser.add_argument("--runs_dir", default="runs", help="where the folders of runs are (runs)")
     parser.add_argument("--run_name", help="folder and W&B group (network, data, number of folds, and time)")
     own, others = parser.parse_known_args(list(arguments))
-    if taken := [word for word in others if word.split("=")[0] in _SET_BY_CROSSVAL]:
+    if taken := [word for word in others if word.split("=")[0] in SET_BY_CROSSVAL]:
         msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
         raise InputError(msg)
     words, chosen = choose(others)
@@ -54,7 +54,7 @@ def crossval(arguments: Sequence[str]) -> None:
         raise InputError(msg)
     configs = [read_config(Path(path)) for flag, path in pairwise(words) if flag == "--config"]
     num_folds = own.folds or _num_folds(configs)
-    name = own.run_name or _unused_name(
+    name = own.run_name or unused_name(
         Path(own.runs_dir), "-".join((*chosen.values(), f"{num_folds}fold", time.strftime("%Y%m%d-%H%M%S")))
     )
     project = os.environ.get("WANDB_PROJECT")  # of a sweep, where the summary will be
@@ -82,7 +82,7 @@ def crossval(arguments: Sequence[str]) -> None:
     _conclude(folder, name, results)
 
 
-_SET_BY_CROSSVAL: Final = (
+SET_BY_CROSSVAL: Final = (
     *("--data.protocol", "--data.fold", "--test", "--ckpt_path", "--trainer.devices"),
     *("--wandb.group", "--wandb.name", "--wandb.job_type"),
 )
@@ -100,7 +100,7 @@ def _num_folds(configs: Sequence[Mapping[str, Any]]) -> int:
     return named[-1] if named else 5
 
 
-def _unused_name(folder: Path, name: str) -> str:
+def unused_name(folder: Path, name: str) -> str:
     """Return a name that nothing in the folder has: this one, or this one with a number."""
     names = (f"{name}-{number}" if number > 1 else name for number in count(1))
     return next(each for each in names if not (folder / each).exists())
@@ -133,7 +133,7 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
             folder, **config.pop("wandb") | {"group": name, "name": name, "job_type": "crossval"}
         )
         if to_wandb is not None:
-            to_wandb.log_hyperparams(flatten(config))
+            log_config(to_wandb, flatten(config))
             for key, path in paths.items():
                 to_wandb.log_image(key=f"figures/{key}", images=[str(path)])
             to_wandb.log_metrics(scalars)

@@ -29,12 +29,13 @@ from fer.callbacks import (
     GradientCallback,
     PruneCallback,
     StageCallback,
+    StopCallback,
 )
 from fer.callbacks.media import figures_dir
-from fer.callbacks.prune import scalars
+from fer.callbacks.stop import exit_on_sigterm
 from fer.cli.words import CONSOLE, explain, takes
 from fer.configs import flatten
-from fer.dashboards import finish, wandb_logger
+from fer.dashboards import finish, log_config, wandb_logger
 from fer.data import DATA_MODULES
 from fer.errors import InputError
 from fer.files import atomic_write
@@ -54,14 +55,22 @@ warnings.filterwarnings("ignore", message="Found .* in eval mode.*")
 warnings.filterwarnings("ignore", message="The dirpath has changed.*")
 
 
-def run_experiment(command: str, words: Sequence[str], chosen: Mapping[str, str]) -> None:
+def run_experiment(
+    command: str, words: Sequence[str], chosen: Mapping[str, str], cli: "type[ExperimentCLI] | None" = None
+) -> None:
     """Run a command on one run, and close its W&B run whatever happens."""
+    failed = True
     try:
-        ExperimentCLI(command, words, **chosen).run()
+        with exit_on_sigterm():
+            (cli or ExperimentCLI)(command, words, **chosen).run()
+        failed = False
     except MisconfigurationException as e:  # a setting that Lightning refuses
         raise InputError(str(e)) from e
+    except SystemExit as e:  # a signal
+        failed = bool(e.code)
+        raise
     finally:
-        finish()
+        finish(failed=failed)
 
 
 class ConfigCallback(SaveConfigCallback):
@@ -75,7 +84,7 @@ class ConfigCallback(SaveConfigCallback):
             file.write(text.encode())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(flatten(yaml.safe_load(text)))
+                log_config(logger, flatten(yaml.safe_load(text)))
 
 
 class ExperimentCLI(LightningCLI):
@@ -90,6 +99,7 @@ class ExperimentCLI(LightningCLI):
 
     def __init__(self, command: str, arguments: Sequence[str], *, network: str, dataset: str) -> None:
         self.command = command
+        self.stop = StopCallback()
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
@@ -166,7 +176,7 @@ class ExperimentCLI(LightningCLI):
             help="whether an exponential moving average of the weights is evaluated and kept, "
             "instead of the last step's",
         )
-        parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir"})
+        parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop"})
         parser.add_lightning_class_args(GradientCallback, "gradients")
         # In this order: a stage follows from the angles.
         parser.add_lightning_class_args(DistinctivenessCallback, "distinctiveness")
@@ -238,7 +248,7 @@ class ExperimentCLI(LightningCLI):
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
         _ = to_csv.experiment  # made while the folder is empty, or it warns that it is not
         try:
-            to_wandb = wandb_logger(self.run_dir, **self.config.wandb.as_dict())
+            to_wandb = wandb_logger(self.run_dir, stop=self.stop.asked.set, **self.config.wandb.as_dict())
         except InputError:
             shutil.rmtree(self.run_dir)  # made for this run, and with what W&B may have put there
             raise
@@ -246,6 +256,7 @@ class ExperimentCLI(LightningCLI):
 
     def _callbacks(self) -> list[Callback]:
         callbacks: list[Callback] = [
+            self.stop,
             EvaluationCallback(),
             EpochLineCallback(),
             ModelCheckpoint(
@@ -301,13 +312,7 @@ class ExperimentCLI(LightningCLI):
     def run(self) -> None:
         """Do what the command says."""
         self._say_what()
-        {
-            "fit": self._fit,
-            "validate": self._validate,
-            "test": self._test,
-            "predict": self._predict,
-            "prune": self._prune,
-        }[self.command]()
+        getattr(self, f"_{self.command}")()
         self._say_where()
 
     def _fit(self) -> None:
@@ -316,7 +321,7 @@ class ExperimentCLI(LightningCLI):
         )
         # The first process's: one that started a second later would name another folder.
         best = Path(self.trainer.strategy.broadcast(str(self.run_dir / "checkpoints" / BEST)))
-        if self.config.test and best.is_file() and not self.trainer.interrupted:
+        if self.config.test and best.is_file() and not self.stop.asked.is_set():
             # Loaded as a stranger would load it. (With an average of weights, Lightning's own "best" would
             # put the last step's weights in its place.)
             self.model = load(best)
@@ -335,17 +340,6 @@ class ExperimentCLI(LightningCLI):
         path = self.run_dir / "predictions.csv"
         write_predictions(path, self.datamodule, batches)
         CONSOLE.print(f"predictions  {path}")
-
-    def _prune(self) -> None:
-        callbacks = {type(callback): callback for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
-        callbacks[ConfigCallback].save_config(self.trainer, self.model, "prune")
-        self.model.to(self.trainer.strategy.root_device)
-        results = callbacks[PruneCallback].prune(
-            self.model, self.datamodule, Path(self.config.ckpt_path), self.run_dir
-        )
-        for logger in self.trainer.loggers:
-            logger.log_metrics(scalars(results))
-            logger.save()
 
     @rank_zero_only
     def _say_what(self) -> None:

@@ -2,10 +2,10 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch.loggers import WandbLogger
 
@@ -28,6 +28,7 @@ def wandb_logger(
     job_type: str | None = None,
     tags: Sequence[str] = (),
     notes: str | None = None,
+    stop: Callable[[], None] | None = None,
 ) -> WandbLogger | None:
     """Return the run's W&B logger, or None where it is disabled.
 
@@ -42,6 +43,7 @@ def wandb_logger(
         job_type: What the run does, such as fit or test.
         tags: Words to find the run by.
         notes: A sentence about the run.
+        stop: Called, in another thread, when W&B wants the run to stop; None: W&B interrupts the program.
 
     Raises:
         InputError: The run was to be online and cannot be.
@@ -56,12 +58,14 @@ def wandb_logger(
     if process_rank() != 0:
         return WandbLogger(save_dir=run_dir)  # Lightning gives other processes a run that does nothing
     # The client says much; an offline run's only news is where it is, which `fer` says at the end.
-    settings = wandb.Settings(silent=chosen == "offline", console="off")
+    settings = wandb.Settings(silent=chosen == "offline", console="off", stop_fn=stop)
+    # A sweep has a project already, and W&B warns of any other.
+    is_trial = "WANDB_SWEEP_ID" in os.environ
     try:
         run = wandb.init(
             dir=run_dir,
-            project=project,
-            entity=entity,
+            project=None if is_trial else project,
+            entity=None if is_trial else entity,
             name=name or run_dir.name,
             group=group,
             job_type=job_type,
@@ -96,12 +100,30 @@ def apart_from_sweep() -> Iterator[None]:
         wandb.teardown()  # the client read the environment when the first run started, and must again
 
 
-def finish() -> None:
-    """Close the process's W&B run, if there is one."""
+def log_config(logger: WandbLogger, settings: Mapping[str, Any]) -> None:
+    """Log a run's settings, each once.
+
+    What a sweep has set is in W&B's config already, under the same name; it is locked, and W&B warns of
+    every attempt to set it.
+
+    Args:
+        logger: Of the run.
+        settings: By dotted name, as a sweep names them.
+    """
+    known = logger.experiment.config.keys()
+    logger.log_hyperparams({name: value for name, value in settings.items() if name not in known})
+
+
+def finish(*, failed: bool = False) -> None:
+    """Close the process's W&B run, if there is one.
+
+    Args:
+        failed: Whether the run is to be shown as one that failed.
+    """
     import wandb
 
     if wandb.run is not None:
-        wandb.finish()
+        wandb.finish(exit_code=1 if failed else 0)
 
 
 def is_logged_in() -> bool:
