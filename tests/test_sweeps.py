@@ -12,7 +12,7 @@ import yaml
 
 from fer.callbacks import PruneCallback
 from fer.cli.choices import choose
-from fer.cli.crossval import _SET_BY_CROSSVAL
+from fer.cli.crossval import SET_BY_CROSSVAL
 from fer.cli.experiment import ExperimentCLI
 from fer.configs import config_path
 from fer.data import DATA_MODULES
@@ -94,7 +94,7 @@ def test_it_keeps_the_rules(name):
         assert command[4] == "fit"  # folds have no value before they are all done
         assert sweep["early_terminate"]["type"] == "hyperband"
     if command[4] == "crossval":
-        assert not {f"--{key}" for key in parameters} & set(_SET_BY_CROSSVAL)
+        assert not {f"--{key}" for key in parameters} & set(SET_BY_CROSSVAL)
 
 
 @EACH
