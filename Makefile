@@ -17,13 +17,13 @@ SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 .PHONY: help setup demo test test-slow coverage lint format data-fer2013 dashboard clean
 
 help: ## List what there is
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-22s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-32s %s\n", $$1, $$2}'
 	@for name in $(filter-out demo,$(NETWORKS)); do \
-		printf '  %-22s %s\n' "train-$$name" "$$(sed -n '1s/^# //p' fer/configs/$$name.yaml)"; done
+		printf '  %-32s %s\n' "train-$$name" "$$(sed -n '1s/^# //p' fer/configs/$$name.yaml)"; done
 	@for name in $(SWEEPS); do \
-		printf '  %-22s %s\n' "sweeps/$$name.yaml" "$$(sed -n '1s/^# //p' sweeps/$$name.yaml)"; done
+		printf '  %-32s %s\n' "sweep-$$name" "$$(sed -n '1s/^# //p' sweeps/$$name.yaml)"; done
 	@for name in $(BENCHES); do \
-		printf '  %-22s %s\n' "bench-$$name" "$$(sed -n '1s/^"""//p' tests/bench/$$name.py)"; done
+		printf '  %-32s %s\n' "bench-$$name" "$$(sed -n '1s/^"""//p' tests/bench/$$name.py)"; done
 	@echo
 	@echo '  settings: make train-conv6 ARGS="--model.lr 0.003 --trainer.max_epochs 5"; all of them: .venv/bin/fer fit --config conv6 --help'
 
@@ -42,6 +42,9 @@ demo: setup ## Watch a network learn expressions, two minutes, nothing to downlo
 
 train-%: setup
 	$(BIN)/fer fit --config $* $(ARGS)
+
+sweep-%: setup
+	$(BIN)/fer agent sweeps/$*.yaml $(ARGS)
 
 bench-%: setup
 	$(BIN)/python tests/bench/$*.py $(ARGS)

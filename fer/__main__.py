@@ -18,7 +18,10 @@ COMMANDS: Final = {
     "audit": "what stands twice, under two labels or on both sides of a split",
     "crop": "find and crop the faces of pictures, with a contact sheet and a table",
     "crossval": "train and test every fold of a cross-validation, then their mean and spread",
+    "sweep": "search settings as a W&B sweep does, on this machine, without an account",
+    "agent": "make a W&B sweep of a file and run its trials, or join one; without an account: sweep",
     "dashboard": "make the W&B workspace and report of all runs, or write them as JSON",
+    "report": "one HTML page of a run or a cross-validation, that opens anywhere",
     "download": "fetch FER2013 from Kaggle",
 }
 

@@ -5,11 +5,15 @@ from importlib import import_module
 from typing import Final
 
 OWN: Final = {
+    "agent": "agent",
     "audit": "data",
     "crop": "data",
     "crossval": "crossval",
     "dashboard": "dashboard",
     "download": "data",
+    "prune": "prune",
+    "report": "report",
+    "sweep": "sweep",
 }
 """By command, the module of this package whose function of the command's name runs it.
 
@@ -34,7 +38,5 @@ def run(command: str, arguments: Sequence[str]) -> None:
     from fer.cli.choices import choose
     from fer.cli.experiment import run_experiment
 
-    if command == "prune" and arguments and not arguments[0].startswith("-"):
-        arguments = ["--ckpt_path", *arguments]
     words, chosen = choose(arguments)
     run_experiment(command, words, chosen)

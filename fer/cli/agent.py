@@ -1,0 +1,55 @@
+"""The command agent: a sweep on W&B's server, which any number of machines may work on."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from fer.cli.sweep import sweep
+from fer.cli.sweep_check import check_sweep
+from fer.cli.words import CONSOLE
+from fer.dashboards import is_logged_in
+from fer.dashboards.agents import create_sweep, run_agent
+from fer.errors import InputError
+from fer.studies.sweepfile import read_sweep
+
+
+def agent(arguments: Sequence[str]) -> None:
+    """Make a sweep of a file and work on it, or work on one that there is.
+
+    Raises:
+        InputError: The sweep could not run, or the server refuses it.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fer agent",
+        allow_abbrev=False,
+        description="Make a W&B sweep of a file, and be an agent of it: run its trials, one after the other. "
+        "More agents, here or on other machines, take its address. Ctrl-C ends the trial with its "
+        "checkpoint, and the agent. Without an account: fer sweep, which runs the file here.",
+        epilog="Without an account, all options of fer sweep are taken.",
+    )
+    parser.add_argument("sweep", help="a file, such as sweeps/conv6-bayes.yaml, or ENTITY/PROJECT/ID")
+    parser.add_argument("--count", type=int, help="trials after which to end (when the sweep is at its end)")
+    given, others = parser.parse_known_args(list(arguments))
+    path = Path(given.sweep)
+    is_address = given.sweep.count("/") == 2 and not path.is_file() and path.suffix == ""
+    if os.environ.get("WANDB_MODE", "online") != "online" or not is_logged_in():
+        if is_address:
+            msg = f"{given.sweep} is on W&B's server, which needs an account: wandb login"
+            raise InputError(msg)
+        CONSOLE.print("no account   the sweep runs here; after `wandb login`, on W&B")
+        count = [] if given.count is None else [f"--count={given.count}"]
+        sweep([given.sweep, *count, *others])
+        return
+    if others:
+        msg = f"{others[0]}: an agent takes --count alone; fer sweep takes more, and runs the file here"
+        raise InputError(msg)
+    if is_address:
+        run_agent(given.sweep, given.count)
+        return
+    check_sweep(read_sweep(path))
+    address = create_sweep(yaml.safe_load(path.read_text()), path.stem)
+    CONSOLE.print(f"sweep        {address}\nmore agents  fer agent {address}")
+    run_agent(address, given.count)
