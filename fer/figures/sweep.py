@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from fer.figures.style import (
 Points = Sequence[Mapping[str, Any]]
 
 METHOD_COLORS: Final = {"grid": ORANGE, "random": BLUE, "bayes": VERMILLION}
+DARKENING: Final = LinearSegmentedColormap.from_list("darkening", SHADES(np.linspace(0.28, 1.0, 64)))
+"""Without the palest of the shades, in which a thin line or a dot is not seen."""
+
 MOST_TICKS: Final = 8
 MOST_LETTERS: Final = 22
 
@@ -70,6 +73,7 @@ def importances_figure(
             axes[1].text(0.03, row, "no order", va="center", fontsize=TINY, color=GREY)
     axes[1].axvline(0, color=GREY, linewidth=0.8)
     axes[1].set_xlim(-1, 1)
+    axes[1].set_xticks([-1, -0.5, 0, 0.5, 1])
     axes[1].set_xlabel("rank correlation with the metric")
     for panel in axes:
         tidy(panel)
@@ -99,16 +103,16 @@ def parallel_figure(
     scales.append(_Scale(metric, values))
     figure = new_figure(max(5.0, 1.6 + 1.35 * len(scales)), 3.6)
     axes = figure.subplots()
-    goodness = np.asarray(values, dtype=float) * (1 if maximize else -1)
-    norm = Normalize(goodness.min() - 0.25 * np.ptp(goodness) - 1e-12, goodness.max() + 1e-12)
+    shades = DARKENING if maximize else DARKENING.reversed()
+    mappable = ScalarMappable(Normalize(min(values), max(values)), shades)
     heights = np.array([scale.heights for scale in scales])
-    order = np.argsort(goodness, kind="stable")
+    order = np.argsort(np.asarray(values) * (1 if maximize else -1), kind="stable")
     for trial in order:
         is_best = trial == order[-1]
         axes.plot(
             range(len(scales)),
             heights[:, trial],
-            color=VERMILLION if is_best else SHADES(norm(goodness[trial])),
+            color=VERMILLION if is_best else mappable.to_rgba(values[trial]),
             linewidth=2.0 if is_best else 1.0,
             alpha=1.0 if is_best else 0.8,
             label="best" if is_best else None,
@@ -135,7 +139,6 @@ def parallel_figure(
     axes.legend(
         fontsize=SMALL, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0
     )
-    mappable = ScalarMappable(Normalize(min(values), max(values)), SHADES if maximize else SHADES.reversed())
     bar = figure.colorbar(mappable, ax=axes, fraction=0.02, pad=0.01)
     bar.ax.tick_params(labelsize=TINY)
     bar.outline.set_visible(False)
@@ -172,11 +175,12 @@ def slices_figure(
     figure = new_figure(1.2 + 2.1 * num_columns, 0.5 + 2.1 * num_rows)
     grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
     best = int(np.argmax(values) if maximize else np.argmin(values))
-    mappable = ScalarMappable(Normalize(-0.25 * len(points), len(points)), SHADES)
+    numbers = np.arange(1, len(points) + 1)
+    mappable = ScalarMappable(Normalize(1, max(len(points), 2)), DARKENING)
     for axes, name in zip(grid, names, strict=False):
         scale = _Scale(name, [point[name] for point in points])
         places = scale.places
-        axes.scatter(places, values, c=np.arange(len(points)), cmap=SHADES, norm=mappable.norm, s=14)
+        axes.scatter(places, values, c=numbers, cmap=DARKENING, norm=mappable.norm, s=14)
         axes.scatter(
             places[best], values[best], s=60, facecolors="none", edgecolors=VERMILLION, linewidths=1.4
         )
@@ -186,17 +190,21 @@ def slices_figure(
         elif scale.is_number:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=scale.is_whole))
         else:
-            axes.set_xticks(range(len(scale.names)), [_short(each) for each in scale.names], rotation=30)
             axes.set_xlim(-0.5, len(scale.names) - 0.5)
-            for label in axes.get_xticklabels():
-                label.set_horizontalalignment("right" if len(scale.names) > 2 else "center")
+            is_long = sum(map(len, scale.names)) > MOST_LETTERS
+            axes.set_xticks(
+                range(len(scale.names)),
+                [_short(each) for each in scale.names],
+                rotation=30 if is_long else 0,
+                ha="right" if is_long else "center",
+            )
         axes.set_xlabel(_short(name))
     for axes in grid[len(names) :]:
         axes.set_visible(False)
     for axes in grid[::num_columns]:
         axes.set_ylabel(metric)
     bar = figure.colorbar(mappable, ax=list(grid), fraction=0.02, pad=0.01)
-    bar.mappable.set_clim(1, max(len(points), 2))
+    bar.outline.set_visible(False)
     bar.set_label("trial", fontsize=SMALL)
     bar.ax.tick_params(labelsize=TINY)
     bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -249,7 +257,7 @@ def search_figure(
     axes.set_xlim(0.5, longest + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     tidy(axes)
-    axes.legend(fontsize=SMALL, frameon=False, loc="lower right" if maximize else "upper right")
+    axes.legend(fontsize=SMALL, frameon=False, loc="best")
     _entitle(figure, title)
     return figure
 
