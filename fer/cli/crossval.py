@@ -129,9 +129,9 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
     config = yaml.safe_load((folder / "fold-0" / "config.yaml").read_text())
     del config["data"]["fold"], config["run_name"], config["runs_dir"]  # a fold's own
     try:
-        to_wandb = wandb_logger(
-            folder, **config.pop("wandb") | {"group": name, "name": name, "job_type": "crossval"}
-        )
+        of_wandb = config.pop("wandb") | {"group": name, "name": name, "job_type": "crossval"}
+        del of_wandb["artifacts"]  # each fold has its own
+        to_wandb = wandb_logger(folder, **of_wandb)
         if to_wandb is not None:
             log_config(to_wandb, flatten(config))
             for key, path in paths.items():

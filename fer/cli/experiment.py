@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
@@ -33,10 +33,15 @@ from fer.callbacks import (
 )
 from fer.callbacks.media import figures_dir
 from fer.callbacks.stop import exit_on_sigterm
+from fer.cli.choices import read_config
+from fer.cli.naming import following, standard
 from fer.cli.words import CONSOLE, explain, takes
-from fer.configs import flatten
+from fer.configs import config_path, flatten
 from fer.dashboards import finish, log_config, wandb_logger
+from fer.dashboards.artifacts import Artifacts, log_artifacts, use_checkpoint
 from fer.data import DATA_MODULES
+from fer.data.crops import write_crops_csv
+from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.files import atomic_write
 from fer.predict import write_predictions
@@ -177,6 +182,12 @@ class ExperimentCLI(LightningCLI):
             "instead of the last step's",
         )
         parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop"})
+        parser.add_argument(
+            "--wandb.artifacts",
+            type=Artifacts,
+            default="best",
+            help="what W&B keeps of a run's files: networks (best), also angles and crops (all), or none",
+        )
         parser.add_lightning_class_args(GradientCallback, "gradients")
         # In this order: a stage follows from the angles.
         parser.add_lightning_class_args(DistinctivenessCallback, "distinctiveness")
@@ -248,11 +259,26 @@ class ExperimentCLI(LightningCLI):
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
         _ = to_csv.experiment  # made while the folder is empty, or it warns that it is not
         try:
-            to_wandb = wandb_logger(self.run_dir, stop=self.stop.asked.set, **self.config.wandb.as_dict())
+            to_wandb = wandb_logger(self.run_dir, stop=self.stop.asked.set, **self._wandb_settings())
         except InputError:
             shutil.rmtree(self.run_dir)  # made for this run, and with what W&B may have put there
             raise
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
+
+    def _wandb_settings(self) -> dict[str, Any]:
+        """Return the settings of the run on W&B; what is left open follows from the others."""
+        settings, usual = map(self._flat, (self.config, self.parser.get_defaults()))
+        shipped = flatten(read_config(config_path(self.names["network"])))
+        usual |= {key: value for key, value in standard(settings, shipped).items() if key in usual}
+        given = self.config.wandb.as_dict()
+        del given["artifacts"]
+        return following(settings, usual, command=self.command) | {
+            key: value for key, value in given.items() if value
+        }
+
+    def _flat(self, config: Namespace) -> dict[str, Any]:
+        """Return settings by dotted name, as they are written."""
+        return flatten(yaml.safe_load(self.parser.dump(config, skip_none=False)))
 
     def _callbacks(self) -> list[Callback]:
         callbacks: list[Callback] = [
@@ -312,7 +338,9 @@ class ExperimentCLI(LightningCLI):
     def run(self) -> None:
         """Do what the command says."""
         self._say_what()
+        self._say_origin()
         getattr(self, f"_{self.command}")()
+        self._keep()
         self._say_where()
 
     def _fit(self) -> None:
@@ -340,6 +368,28 @@ class ExperimentCLI(LightningCLI):
         path = self.run_dir / "predictions.csv"
         write_predictions(path, self.datamodule, batches)
         CONSOLE.print(f"predictions  {path}")
+
+    @property
+    def _to_wandb(self) -> WandbLogger | None:
+        return next((each for each in self.trainer.loggers if isinstance(each, WandbLogger)), None)
+
+    @rank_zero_only
+    def _say_origin(self) -> None:
+        """Tell W&B from which checkpoint the run begins."""
+        for checkpoint in (self.config.start_from, self.config.ckpt_path):
+            if checkpoint is not None and self._to_wandb is not None:
+                use_checkpoint(self._to_wandb, Path(checkpoint))
+
+    @rank_zero_only
+    def _keep(self) -> None:
+        """Write what became of pictures that were cropped, and give W&B the run's files."""
+        if isinstance(self.datamodule, FaceFolderDataModule) and self.datamodule.crop_records:
+            root = self.datamodule.source
+            write_crops_csv(self.run_dir / "crops.csv", self.datamodule.crop_records, root=root)
+        if self._to_wandb is not None:
+            about = {**self.names, "protocol": self.datamodule.protocol_name}
+            name = self.config.wandb.name or self.run_dir.name
+            log_artifacts(self._to_wandb, self.run_dir, name, self.config.wandb.artifacts, about)
 
     @rank_zero_only
     def _say_what(self) -> None:

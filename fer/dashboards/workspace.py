@@ -219,7 +219,7 @@ def save(project: str, entity: str | None, parameters: Sequence[str] = PARAMETER
     """
     try:
         owner = entity or wandb.Api().default_entity or ""
-        page = report(project, owner, parameters).save()  # type: ignore[no-untyped-call]
+        page = report(project, owner, parameters).save()
         view = workspace(project, owner, parameters).save()  # type: ignore[no-untyped-call]
     except (wandb.Error, WandbApiFailedError, ValueError) as e:
         msg = f"W&B does not take the dashboard of {project}: {e}; see --project, --entity and `wandb login`"

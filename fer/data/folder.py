@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.data.crops import Crops, crop_pictures
+from fer.data.crops import CropRecord, Crops, crop_pictures
 from fer.data.faces import CropSettings, Detector, Fallback, Select
 from fer.data.pictures import PictureDataModule, PictureSplit
 from fer.data.pool import PooledDataModule
@@ -183,6 +183,13 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
             )
             raise InputError(msg)
         return {}
+
+    @property
+    def crop_records(self) -> list[CropRecord]:
+        """What became of each picture; empty where none was cropped, or not yet."""
+        if self.crop_settings.detector == "none":
+            return []
+        return [record for _, _, crops in self._cropped.values() for record in crops.records]
 
     def prepare_data(self) -> None:
         """Crop all pictures into the cache, in one process, unless the splits are there."""

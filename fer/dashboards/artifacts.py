@@ -1,0 +1,161 @@
+"""What a run made, as W&B's artifacts: networks, angles, crops; and which one it began from."""
+
+import json
+import logging
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import wandb
+from lightning.pytorch.loggers import WandbLogger
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+import fer
+from fer.files import atomic_write
+
+Artifacts = Literal["none", "best", "all"]
+"""Which of a run's files W&B keeps as artifacts.
+
+- ``none``: none of them.
+- ``best``: the networks: the best checkpoint, the pruned one, and ONNX files.
+- ``all``: also the angles of all epochs and the table of crops, which can be large.
+"""
+
+RECORD: Final = "artifacts.json"
+"""In a run's folder: by alias the full name of an artifact, for the runs that begin from it."""
+
+log = logging.getLogger("fer.dashboards")
+
+
+def log_artifacts(
+    logger: WandbLogger, run_dir: Path, name: str, which: Artifacts, about: Mapping[str, Any]
+) -> list[str]:
+    """Give W&B what a run's folder holds; offline, the run's record keeps it for ``wandb sync``.
+
+    The networks are versions of one artifact, of the type ``model``, with the aliases ``best``, ``pruned``
+    and ``onnx``. Files are not copied: where a run is synced later, they must still be there.
+
+    Args:
+        logger: Of the run.
+        run_dir: The run's folder.
+        name: The run's, which the artifact's begins with; the id of W&B's run makes it the only one.
+        which: See :data:`Artifacts`.
+        about: What else is said of it, such as network and data.
+
+    Returns:
+        The artifacts' names with their alias.
+    """
+    run = logger.experiment
+    name = artifact_name(f"{name[:100]}-{run.id}")
+    models = [path for path in _networks(run_dir) if which != "none"]
+    logged = []
+    for path in models:
+        alias = "onnx" if path.suffix == ".onnx" else path.stem
+        logged.append(_log(logger, name, "model", [path], alias, {**about, **describe(run_dir, alias)}))
+    tables = {
+        "angles": sorted((run_dir / "angles").glob("epoch-*.npz")),
+        "crops": sorted(run_dir.glob("crops.csv")),
+    }
+    for kind, paths in tables.items():
+        if which == "all" and paths:
+            metadata = {**about, "files": len(paths)}
+            logged.append(_log(logger, f"{name}-{kind}", kind, paths, "latest", metadata))
+    if models:
+        project = "/".join(part for part in (run.entity, run.project) if part)
+        full_names = {full.split(":")[1]: f"{project}/{full}" for full in logged[: len(models)]}
+        with atomic_write(run_dir / RECORD) as file:
+            file.write(json.dumps(full_names, indent=1).encode() + b"\n")
+    return logged
+
+
+def use_checkpoint(logger: WandbLogger, checkpoint: Path) -> str | None:
+    """Tell W&B that a run begins from a checkpoint of another, and return the name of its artifact.
+
+    Offline it cannot be told, and of a checkpoint whose run logged no artifact there is nothing to tell:
+    then it returns None.
+
+    Args:
+        logger: Of the run that begins.
+        checkpoint: ``checkpoints/best.ckpt`` or the like, in the other run's folder.
+    """
+    record = checkpoint.resolve().parent.parent / RECORD
+    if logger.experiment.offline or not record.is_file():
+        return None
+    name: str | None = json.loads(record.read_text()).get(checkpoint.stem)
+    if name is None:
+        return None
+    try:
+        logger.experiment.use_artifact(name, type="model")
+    except (wandb.Error, WandbApiFailedError, ValueError) as e:  # the other run was never synced, say
+        log.warning("W&B does not know %s, from which the run begins: %s", name, e)
+        return None
+    return name
+
+
+def artifact_name(name: str) -> str:
+    """Return a name that W&B takes: letters, digits, dashes, underscores and dots, 128 at most.
+
+    >>> artifact_name("resnet fer2013 lr=0.003")
+    'resnet-fer2013-lr-0.003'
+    """
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:128]
+
+
+def describe(run_dir: Path, alias: str) -> dict[str, Any]:
+    """Return what is known of a network: how good it is, on how many, how large, and which code made it.
+
+    Args:
+        run_dir: The run's folder, with ``results.json`` or ``prune.json``, if it has come so far.
+        alias: ``pruned``, or another.
+    """
+    found: dict[str, Any] = {"fer": fer.__version__, "commit": _commit()}
+    if alias == "pruned":
+        pruned = _read(run_dir / "prune.json")
+        after = pruned.get("after", {})
+        found |= {"val/acc": after.get("acc"), "val/n": pruned.get("n")}
+        found |= {"parameters": after.get("parameters")}
+        found |= {"widths": {layer: each["after"] for layer, each in pruned.get("layers", {}).items()}}
+        return found
+    results = _read(run_dir / "results.json")
+    keys = ("parameters", "epochs", "seed", "best_val_acc")
+    found |= {key: results[key] for key in keys if key in results}
+    for split, numbers in results.get("splits", {}).items():
+        found |= {f"{split}/{key}": numbers[key] for key in ("acc", "interval", "n")}
+    return found
+
+
+def _networks(run_dir: Path) -> list[Path]:
+    checkpoints = [run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "pruned")]
+    return [path for path in checkpoints if path.is_file()] + sorted(run_dir.rglob("*.onnx"))
+
+
+def _log(
+    logger: WandbLogger, name: str, kind: str, paths: Sequence[Path], alias: str, metadata: dict[str, Any]
+) -> str:
+    artifact = wandb.Artifact(name, type=kind, metadata=metadata)
+    for path in paths:
+        artifact.add_file(str(path.resolve()), name=path.name, policy="immutable", skip_cache=True)
+    logger.experiment.log_artifact(artifact, aliases=[alias])
+    return f"{name}:{alias}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def _commit() -> str | None:
+    """Return the commit that last changed the package; None where it is installed without its history."""
+    try:
+        said = subprocess.run(
+            ["git", "log", "-1", "--format=%H", "--", "."],
+            cwd=Path(fer.__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.stdout.strip() or None
