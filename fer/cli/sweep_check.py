@@ -148,6 +148,9 @@ def _without(words: Sequence[str], flags: set[str]) -> list[str]:
 class _Parser(ExperimentCLI):
     """The command line up to where something would be built."""
 
+    def _set_seed(self) -> None:
+        """Leave chance alone."""
+
     def before_instantiate_classes(self) -> None:
         """Stay with the settings."""
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
 from fer.errors import InputError
 from fer.files import atomic_write
 from fer.studies.journal import Journal, Trial
@@ -179,6 +177,8 @@ def run_sweep(
 
 def gpus_for(agents: int) -> list[str]:
     """Return the GPUs that agents share, one each in turn; empty where there is no choice."""
+    import torch  # not above: it takes seconds, and is needed here alone
+
     num_gpus = torch.cuda.device_count()
     if agents == 1 or num_gpus < 2:
         return []
@@ -302,6 +302,7 @@ def _start(study: Study, trial: Trial, devices: Sequence[str]) -> Process | None
     """Start a trial, or note why it cannot be started."""
     folder = study.folder / trial.name
     trial.command = command_of(study, trial)
+    lock = None
     try:
         lock = take_lock(folder)
         if lock is None:
@@ -310,6 +311,8 @@ def _start(study: Study, trial: Trial, devices: Sequence[str]) -> Process | None
         write_inputs(folder, trial.point, args_json(trial.point))
         return start(trial, folder, study.run_dir(trial), lock, _environment(study, trial, devices))
     except OSError as e:
+        if lock is not None:
+            lock.close()
         trial.state, trial.reason = "failed", f"it cannot be started: {e}"
         return None
 

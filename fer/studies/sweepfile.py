@@ -175,7 +175,9 @@ def read_sweep(path: Path, *, method: str | None = None) -> SweepFile:
         _check_numbers(root, path)
         return _read(content if method is None else {**content, "method": method}, path)
     except SettingError as e:
-        raise InputError(located(path, e.path, str(e), root)) from e
+        name = ".".join(e.path[1:]) if e.path[:1] == ("parameters",) else ""
+        problem = f"{name}: {e.problem}" if name else e.problem
+        raise InputError(located(path, e.path, problem, root)) from e
 
 
 def located(path: Path, keys: Sequence[str], problem: str, root: yaml.Node | None = None) -> str:
@@ -238,7 +240,7 @@ def _read(content: Mapping[str, Any], path: Path) -> SweepFile:
     try:
         space = read_space(content["parameters"])
     except SettingError as e:
-        raise SettingError(("parameters", *e.path), str(e)) from e
+        raise SettingError(("parameters", *e.path), e.problem) from e
     method = content["method"]
     check_method(space, method)
     command = content.get("command", DEFAULT_COMMAND)
@@ -332,7 +334,7 @@ def _read_hyperband(entry: object) -> Hyperband:
     try:
         min_iter, max_iter, s = (_positive(entry, key) for key in ("min_iter", "max_iter", "s"))
     except SettingError as e:
-        raise SettingError(("early_terminate", *e.path), str(e.problem)) from e
+        raise SettingError(("early_terminate", *e.path), e.problem) from e
     if max_iter is not None and s is not None:
         rule = Hyperband.from_max_iter(max_iter, s, eta, strict=strict)
     elif min_iter is not None:
