@@ -268,8 +268,9 @@ class ExperimentCLI(LightningCLI):
     def _wandb_settings(self) -> dict[str, Any]:
         """Return the settings of the run on W&B; what is left open follows from the others."""
         settings, usual = map(self._flat, (self.config, self.parser.get_defaults()))
-        shipped = flatten(read_config(config_path(self.names["network"])))
-        usual |= {key: value for key, value in standard(settings, shipped).items() if key in usual}
+        first = str(self.config.config[0]) if self.config.config else self.names["network"]
+        of_config = standard(settings, flatten(read_config(config_path(first))))
+        usual |= {key: value for key, value in of_config.items() if key in usual}
         given = self.config.wandb.as_dict()
         del given["artifacts"]
         return following(settings, usual, command=self.command) | {

@@ -53,15 +53,15 @@ def following(settings: Mapping[str, Any], usual: Mapping[str, Any], *, command:
     return {key: value for key, value in of_run.items() if VARIABLES[key] not in os.environ}
 
 
-def standard(settings: Mapping[str, Any], shipped: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a network's shipped config says, where it is about the same data.
+def standard(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config says, without what it says of other data.
 
     Args:
         settings: Of a run, by dotted name.
-        shipped: The config of its network, by dotted name.
+        config: The first that it was given, or its network's, by dotted name.
     """
-    is_same_data = settings["dataset"] == shipped.get("dataset")
-    return {key: value for key, value in shipped.items() if is_same_data or not key.startswith("data.")}
+    is_same_data = settings["dataset"] == config.get("dataset")
+    return {key: value for key, value in config.items() if is_same_data or not key.startswith("data.")}
 
 
 def title(settings: Mapping[str, Any], usual: Mapping[str, Any], *, command: str = "fit") -> str:
