@@ -64,7 +64,11 @@ ROOMS = {
     ),
     "dashboards": Room(others={"wandb", "wandb_workspaces", "lightning"}),
     "history": Room(others={"numpy"}),
-    "studies": Room({"fer.metrics"}, {"numpy", "torch"}),
+    # Of sweeps: Optuna searches, a forest of scikit-learn tells what mattered.
+    "studies": Room(
+        {"fer.callbacks.prune", "fer.data.base", "fer.metrics", "fer.neurons", "fer.tasks.base"},
+        {"lightning", "numpy", "optuna", "scipy", "sklearn", "torch", "yaml"},
+    ),
     # The commands on pictures.
     "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),
     "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
@@ -80,11 +84,12 @@ ROOMS = {
             "fer.data",
             "fer.figures",
             "fer.history",
+            "fer.neurons",
             "fer.predict",
             "fer.studies",
             "fer.tasks",
         },
-        {"jsonargparse", "lightning", "rich", "yaml"},
+        {"jsonargparse", "lightning", "matplotlib", "rich", "yaml"},
     ),
     "__main__": Room({"fer.cli", "fer.configs"}),
     "__init__": Room(),

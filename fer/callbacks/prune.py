@@ -4,7 +4,7 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -13,19 +13,32 @@ from typing import Any, Final, Literal, NamedTuple
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
 
+from fer.callbacks.stop import is_stopped
 from fer.data.base import ExpressionDataModule
 from fer.errors import InputError
-from fer.figures import prune_figure
+from fer.figures import dendrogram_figure, prune_figure
 from fer.files import atomic_write
 from fer.labels import NUM_EXPRESSIONS
 from fer.metrics import ClassificationReport, mcnemar, report
-from fer.neurons import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, By, Merge, Pruned, prune, untouched
+from fer.neurons import (
+    COMPLEMENTARY_ABOVE,
+    RULES,
+    SIMILAR_BELOW,
+    By,
+    Merge,
+    PrunePlan,
+    angles,
+    measure_groups,
+    prune,
+    untouched,
+)
 from fer.tasks.base import ClassificationTask
 
 RuleName = Literal["gedeon_harris", "narayan", "jain"]
@@ -130,6 +143,8 @@ class PruneCallback(Callback):
         data = getattr(trainer, "datamodule", None)
         if not self.enabled or not isinstance(pl_module, ClassificationTask) or not best:
             return
+        if is_stopped(trainer):
+            return
         if isinstance(data, ExpressionDataModule):
             task = copy.deepcopy(pl_module)
             task.load_state_dict(torch.load(best, map_location=task.device, weights_only=True)["state_dict"])
@@ -148,19 +163,61 @@ class PruneCallback(Callback):
             checkpoint: That the task was loaded from.
             run_dir: Gets ``checkpoints/pruned.ckpt`` and ``prune.json``.
         """
-        pruned = prune(task.network, inputs_of(task, data, self.num_patterns), **self.settings)
-        results = compare(task, pruned, data) | {"settings": self.settings}
+        inputs = inputs_of(task, data, self.num_patterns)
+        rule = self.settings["rule"]
+        measure = RULES[rule].measure if rule else {}
+        measurement = measure_groups(task.network, inputs, layers=self.settings["layers"], **measure)
+        pruned = prune(task.network, inputs, measurement=measurement, **self.settings)
+        results = compare(task, pruned.network, data) | {
+            "layers": layers_of(pruned.plans),
+            "refused": dict(pruned.report["refused"]),
+            "settings": self.settings,
+        }
+        self.keep(results, pruned.network, dict(pruned.widths), checkpoint, run_dir)
+        if self.settings["by"] == "pairs" and not measurement.pattern_minmax:
+            degrees = {
+                group.name: angles(measurement.seen(group)).cpu().numpy() for group in measurement.groups
+            }
+            figure = dendrogram_figure(
+                *(pruned.plans, degrees, f"{type(task.network).__name__}: what merges"),
+                similar_below=self.settings["similar_below"],
+                complementary_above=self.settings["complementary_above"],
+            )
+            write_figure(figure, run_dir / "figures" / "prune-merges.png")
+        return results
+
+    def keep(
+        self,
+        results: dict[str, Any],
+        network: nn.Module,
+        widths: dict[str, int],
+        checkpoint: Path,
+        run_dir: Path,
+    ) -> None:
+        """Write a smaller network and what it costs into a run's folder, and say it.
+
+        Args:
+            results: Of :func:`compare`, with ``layers``, ``refused`` and ``settings``.
+            network: The smaller one.
+            widths: Of it.
+            checkpoint: That the full network was loaded from.
+            run_dir: Gets ``checkpoints/pruned.ckpt``, ``prune.json`` and ``figures/prune.png``.
+        """
         path = run_dir / "checkpoints" / "pruned.ckpt"
-        write_checkpoint(path, checkpoint, pruned)
+        write_checkpoint(path, checkpoint, network, widths)
         with atomic_write(run_dir / "prune.json") as file:
             file.write(json.dumps(results, indent=1).encode() + b"\n")
         how = self.settings["rule"] or f"{self.settings['by']}, {self.settings['merge']}"
         thresholds = f"{self.settings['similar_below']:g}° / {self.settings['complementary_above']:g}°"
-        with atomic_write(run_dir / "figures" / "prune.png") as file:
-            figure = prune_figure(results, f"{type(task.network).__name__}: {thresholds}, {how}")
-            figure.savefig(file, format="png", dpi=150)
+        title = f"{type(network).__name__}: {results.get('aim', thresholds)}, {how}"
+        write_figure(prune_figure(results, title), run_dir / "figures" / "prune.png")
         self.console.print(f"{table(results)}\n\npruned       {path}")
-        return results
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=150)
 
 
 def inputs_of(task: ClassificationTask, data: ExpressionDataModule, num_patterns: int) -> list[Tensor]:
@@ -207,7 +264,7 @@ def macs_of(network: nn.Module, example: Tensor) -> int:
     """Return the multiplications and additions for one pattern, of convolutions and linear layers."""
     with untouched(network), FlopCounterMode(display=False) as counter:
         network(example[:1])
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def _seconds(network: nn.Module, batch: Tensor) -> list[float]:
@@ -223,11 +280,11 @@ def _seconds(network: nn.Module, batch: Tensor) -> list[float]:
     return seconds
 
 
-def compare(task: ClassificationTask, pruned: Pruned, data: ExpressionDataModule) -> dict[str, Any]:
-    """Return plain numbers: both networks on val, their sizes, and what went from each layer."""
+def compare(task: ClassificationTask, network: nn.Module, data: ExpressionDataModule) -> dict[str, Any]:
+    """Return plain numbers: a task's network and a smaller one on val, and their sizes."""
     networks = {
         "before": task.network,
-        "after": pruned.network.to(memory_format=task.memory_format),
+        "after": network.to(memory_format=task.memory_format),
     }
     judged = {when: judge(network, data.val_dataloader(), task.device) for when, network in networks.items()}
     example = next(iter(data.val_dataloader()))[0].to(task.device)
@@ -248,27 +305,31 @@ def compare(task: ClassificationTask, pruned: Pruned, data: ExpressionDataModule
             for when, found in judged.items()
         },
         "mcnemar": mcnemar(judged["before"].right, judged["after"].right)._asdict(),
-        "layers": {
-            name: {"before": plan.num_neurons, "after": len(plan.kept), **plan.counts}
-            for name, plan in pruned.plans.items()
-        },
-        "refused": dict(pruned.report["refused"]),
     }
 
 
-def write_checkpoint(path: Path, checkpoint: Path, pruned: Pruned) -> None:
+def layers_of(plans: Mapping[str, PrunePlan]) -> dict[str, dict[str, int]]:
+    """Return plain numbers: what went from each layer, and why."""
+    return {
+        name: {"before": plan.num_neurons, "after": len(plan.kept), **dict(plan.counts.items())}
+        for name, plan in plans.items()
+    }
+
+
+def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: dict[str, int]) -> None:
     """Write the smaller network as a checkpoint, with its widths, which its settings do not say.
 
     Args:
         path: Where to.
         checkpoint: Of the network as it was; its settings are taken over, its training's state is not.
-        pruned: The smaller network.
+        network: The smaller network.
+        widths: Of it; see :func:`fer.neurons.widths`.
     """
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     kept = {key: content[key] for key in ("hyper_parameters", "pytorch-lightning_version", "task")}
-    state = {f"network.{name}": value.cpu() for name, value in pruned.network.state_dict().items()}
+    state = {f"network.{name}": value.cpu() for name, value in network.state_dict().items()}
     with atomic_write(path) as file:
-        torch.save({**kept, "state_dict": state, "widths": dict(pruned.widths)}, file)
+        torch.save({**kept, "state_dict": state, "widths": widths}, file)
 
 
 def scalars(results: dict[str, Any]) -> dict[str, float]:

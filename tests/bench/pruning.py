@@ -21,17 +21,9 @@ from torch.nn import functional as F
 
 from fer.callbacks.prune import inputs_of, judge, macs_of
 from fer.data import DATA_MODULES
-from fer.neurons import Measurement, PrunePlan, Removal, measure_groups, prune
+from fer.neurons import Measurement, PrunePlan, Removal, prune
+from fer.studies.pruning import WAYS, measure_ways, measurement_of
 from fer.tasks import load
-
-RULES = {
-    "pairs, refit": {"by": "pairs"},
-    "pairs, affine": {"by": "pairs", "merge": "affine"},
-    "span, refit": {"by": "span"},
-    "gedeon_harris": {"rule": "gedeon_harris"},
-    "narayan": {"rule": "narayan"},
-    "jain": {"rule": "jain"},
-}
 
 CRITERIA = {
     "L1": lambda: tp.importance.MagnitudeImportance(p=1),
@@ -62,7 +54,7 @@ def main() -> None:
     inputs = inputs_of(task, data, settings.num_patterns)
     val = list(data.val_dataloader())
 
-    measurements = {way: measure_groups(network, inputs, pattern_minmax=way) for way in (False, True)}
+    measurements = measure_ways(network, inputs)
     sizes = {group.name: group.num_neurons for group in measurements[False].groups}
     scores = importances(network, measurements[False], labelled(data, settings.num_patterns), settings.seed)
     places = {
@@ -148,8 +140,8 @@ def ways(
     inputs: Sequence[Tensor],
 ) -> Iterator[tuple[str, nn.Module]]:
     """Yield what each rule and each criterion leaves of a network, if so many go from each group."""
-    for name, settings in RULES.items():
-        measurement = measurements[name == "jain"]
+    for name, settings in WAYS.items():
+        measurement = measurement_of(settings, measurements)
         every = dict.fromkeys((group.name for group in measurement.groups), 0) | dict(nums)
         yield name, prune(network, inputs, num_removed=every, measurement=measurement, **settings).network
     for name, importance in scores.items():

@@ -1,0 +1,288 @@
+"""Many prunings as one: curves over thresholds, a network of a given size, and pruning in rounds."""
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from fer.callbacks.prune import judge, macs_of
+from fer.data.base import ExpressionDataModule
+from fer.errors import InputError
+from fer.neurons import (
+    RULES,
+    Measurement,
+    PrunePlan,
+    cut,
+    measure_groups,
+    plan_groups,
+    prune,
+    untouched,
+)
+from fer.tasks.base import ClassificationTask
+
+WAYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "pairs, refit": {"by": "pairs", "merge": "refit"},
+    "pairs, affine": {"by": "pairs", "merge": "affine"},
+    "span, refit": {"by": "span", "merge": "refit"},
+    **{name: {"rule": name} for name in RULES},
+}
+"""Our ways to prune and the papers', as settings of :func:`fer.neurons.prune`."""
+
+THRESHOLDS: Final = (5.0, 8.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0)
+"""Of a curve, degrees from 0 and from 180: those of the papers, and wider ones."""
+
+WIDEST: Final = 90.0
+"""Degrees; at this threshold every two neurons are alike."""
+
+SEARCH_STEPS: Final = 12
+"""Halvings of :data:`WIDEST` in the search for a threshold: to a fiftieth of a degree."""
+
+
+class Round(NamedTuple):
+    """What a round of pruning came to.
+
+    Attributes:
+        threshold: Degrees from 0 and from 180 at which it pruned.
+        neurons: Hidden neurons left.
+        macs: Multiplications and additions for one pattern.
+        pruned: Accuracy on val after pruning.
+        recalibrated: After the statistics of batch norm were measured anew.
+        tuned: After the fine-tuning.
+        is_kept: Whether val fell by no more than the tolerance.
+        plans: What went, by the name of a group.
+    """
+
+    threshold: float
+    neurons: int
+    macs: int
+    pruned: float
+    recalibrated: float
+    tuned: float
+    is_kept: bool
+    plans: Mapping[str, PrunePlan]
+
+
+def measure_ways(
+    network: nn.Module, inputs: Sequence[Tensor], layers: Sequence[str] | None = None
+) -> dict[bool, Measurement]:
+    """Return what all :data:`WAYS` need to have seen of a network: patterns as they are, and rescaled."""
+    return {
+        rescaled: measure_groups(network, inputs, layers=layers, pattern_minmax=rescaled)
+        for rescaled in (False, True)
+    }
+
+
+def measurement_of(way: Mapping[str, Any], measurements: Mapping[bool, Measurement]) -> Measurement:
+    """Return the measurement that a way to prune is for."""
+    rule = way.get("rule")
+    return measurements[rule is not None and RULES[rule].measure.get("pattern_minmax", False)]
+
+
+def threshold_curves(
+    task: ClassificationTask,
+    data: ExpressionDataModule,
+    inputs: Sequence[Tensor],
+    *,
+    layers: Sequence[str] | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+    ways: Mapping[str, Mapping[str, Any]] = WAYS,
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield what each way to prune costs at each threshold, on val, with nothing trained on.
+
+    The network is measured once; it is left as it is.
+
+    Args:
+        task: Trained.
+        data: Its data, set up.
+        inputs: Training patterns to measure on, as batches.
+        layers: Names of layers whose neurons may go; None: all hidden ones.
+        thresholds: Degrees from 0 and from 180.
+        ways: By name, settings of :func:`fer.neurons.prune`.
+
+    Yields:
+        The name of the way and a row: ``threshold`` in degrees (0: the network as it is), ``acc`` with
+        Wilson's interval ``acc_low`` and ``acc_high``, and the shares of ``neurons`` and of ``macs`` left.
+
+    Source: after Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional Neural
+    Networks", figure 2.
+    """
+    val = list(data.val_dataloader())
+    measurements = measure_ways(task.network, inputs, layers)
+    whole = macs_of(task.network, inputs[0])
+
+    def row(threshold: float, network: nn.Module, neurons: float) -> dict[str, float]:
+        report = judge(network, val, task.device).report
+        low, high = report.interval
+        macs = macs_of(network, inputs[0]) / whole
+        accuracy = {"acc": report.accuracy, "acc_low": low, "acc_high": high}
+        return {"threshold": threshold, **accuracy, "neurons": neurons, "macs": macs}
+
+    before = row(0.0, task.network, 1.0)
+    for name, way in ways.items():
+        yield name, before
+        for threshold in thresholds:
+            pruned = prune(
+                task.network,
+                inputs,
+                similar_below=threshold,
+                complementary_above=180 - threshold,
+                measurement=measurement_of(way, measurements),
+                **way,
+            )
+            yield name, row(threshold, pruned.network, _share_left(pruned.plans.values()))
+
+
+def _share_left(plans: Collection[PrunePlan]) -> float:
+    return sum(len(plan.kept) for plan in plans) / sum(plan.num_neurons for plan in plans)
+
+
+def threshold_of_macs(
+    network: nn.Module, measurement: Measurement, example: Tensor, macs: float, **settings: Any
+) -> float:
+    """Return the narrowest threshold at which a network needs no more than some multiply-adds.
+
+    Only plans are made, and cut out without a repair: what is repaired has the same size.
+
+    Args:
+        network: Untouched.
+        measurement: Of it.
+        example: What it takes, one pattern or more.
+        macs: Multiplications and additions for one pattern, at the most.
+        settings: Of :func:`fer.neurons.plan_groups`, but for the thresholds.
+
+    Returns:
+        Degrees from 0 and from 180.
+
+    Raises:
+        InputError: No threshold leaves so few.
+    """
+
+    def macs_at(threshold: float) -> int:
+        plans = plan_groups(
+            *(network, measurement),
+            similar_below=threshold,
+            complementary_above=180 - threshold,
+            **settings,
+        )
+        return macs_of(cut(network, measurement.groups, plans), example)
+
+    low, high = 0.0, WIDEST
+    if (fewest := macs_at(high)) > macs:
+        msg = (
+            f"no threshold leaves as few as {macs:,.0f} multiply-adds; the widest leaves {fewest:,}: give a "
+            "larger --target_macs, more --prune.layers, or --prune.by span"
+        )
+        raise InputError(msg)
+    for _ in range(SEARCH_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if macs_at(middle) <= macs else (middle, high)
+    return high
+
+
+def prune_in_rounds(
+    task: ClassificationTask,
+    data: ExpressionDataModule,
+    inputs: Sequence[Tensor],
+    make_trainer: Callable[[int], Trainer],
+    *,
+    rounds: int,
+    tune_epochs: int,
+    tune_lr: float,
+    tolerance: float,
+    threshold: float,
+    macs: float | None = None,
+    layers: Sequence[str] | None = None,
+    **settings: Any,
+) -> Iterator[Round]:
+    """Prune a task's network a little more in each round, fine-tune it, and stop before it costs too much.
+
+    The thresholds, or the multiply-adds, approach what is asked for in equal steps. The task is left with
+    the last network whose accuracy on val is no more than the tolerance below that of the first.
+
+    Args:
+        task: Trained; its network is replaced.
+        data: Its data, set up.
+        inputs: Training patterns to measure on, as batches.
+        make_trainer: Returns a trainer for a number of epochs.
+        rounds: How many, at the most.
+        tune_epochs: Of training in each; 0: only batch norm is measured anew.
+        tune_lr: Where its learning rate starts, or the top of a one-cycle schedule.
+        tolerance: How much val may fall, 0 to 1.
+        threshold: Degrees from 0 and from 180 in the last round.
+        macs: Share of the multiply-adds left after the last round, instead of the threshold.
+        layers: Names of layers whose neurons may go; None: all hidden ones.
+        settings: Of :func:`fer.neurons.prune`: ``by``, ``merge`` or ``rule``.
+
+    Yields:
+        What each round came to.
+
+    Source: progressive pruning: Gedeon, "Indicators of Hidden Neuron Functionality: the Weight Matrix versus
+    Neuron Behaviour", 1995.
+    """
+    val, device = list(data.val_dataloader()), task.device
+    before = judge(task.network, val, device).report.accuracy
+    whole = macs_of(task.network, inputs[0])
+    rule = settings.get("rule")
+    measure = RULES[rule].measure if rule else {}
+    task.optimizer_settings = replace(task.optimizer_settings, lr=tune_lr)
+    for number in range(1, rounds + 1):
+        best, sizes = copy.deepcopy(task.network), task.widths
+        measurement = measure_groups(task.network, inputs, layers=layers, **measure)
+        degrees = threshold * number / rounds
+        if macs is not None:
+            aim = whole * (1 - (1 - macs) * number / rounds)
+            degrees = threshold_of_macs(task.network, measurement, inputs[0], aim, **settings)
+        pruned = prune(
+            *(task.network, inputs),
+            similar_below=degrees,
+            complementary_above=180 - degrees,
+            measurement=measurement,
+            **settings,
+        )
+        after_pruning = judge(pruned.network, val, device).report.accuracy
+        task.network, task.widths = pruned.network, dict(pruned.widths)
+        recalibrate_(task.network, inputs)
+        recalibrated = judge(task.network, val, device).report.accuracy
+        if tune_epochs:
+            make_trainer(tune_epochs).fit(task, datamodule=data)
+            task.eval().to(device)
+        tuned = judge(task.network, val, device).report.accuracy
+        is_kept = tuned >= before - tolerance
+        yield Round(
+            threshold=degrees,
+            neurons=sum(len(plan.kept) for plan in pruned.plans.values()),
+            macs=macs_of(task.network, inputs[0]),
+            pruned=after_pruning,
+            recalibrated=recalibrated,
+            tuned=tuned,
+            is_kept=is_kept,
+            plans=pruned.plans,
+        )
+        if not is_kept:
+            task.network, task.widths = best, sizes
+            return
+
+
+def recalibrate_(network: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Measure the means and variances of batch norm anew, in place: those of all batches, equally.
+
+    Other layers stay as in evaluation. A batch of one pattern, which has no variance, is left out.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    if not norms or all(len(batch) < 2 for batch in inputs):
+        return
+    with untouched(network):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train()
+            norm.momentum = None  # a plain mean over the batches
+        for batch in inputs:
+            if len(batch) > 1:
+                network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
