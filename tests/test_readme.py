@@ -33,7 +33,8 @@ def test_readme_has_commands() -> None:
 def test_make_has_the_target(target: str) -> None:
     targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
-    assert target in targets or target.removeprefix("train-") in config_names()
+    sweeps = {f"sweep-{path.stem}" for path in (ROOT / "sweeps").glob("*.yaml")}
+    assert target in targets or target in sweeps or target.removeprefix("train-") in config_names()
 
 
 def _with_value(words: list[str], flag: str) -> list[str]:
