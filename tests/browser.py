@@ -1,9 +1,11 @@
 """A headless Chromium, spoken to through a pipe: no driver, no port, no package."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,13 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
 )
 """The browser on this machine, if there is one."""
+
+START = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Tab:
@@ -107,15 +116,17 @@ class Tab:
 def browser(profile: Path) -> Iterator[Tab]:
     """Start the browser, whose files are put into a folder, and end it."""
     (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
-    # It reads from 3 and writes to 4; a container has no sandbox to give.
-    words = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
+    # Above those that it reads from and writes to, 3 and 4. A container has no sandbox to give.
+    given = [fcntl.fcntl(number, fcntl.F_DUPFD, 10) for number in (theirs_in, theirs_out)]
     flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe")
     process = subprocess.Popen(
-        ["sh", "-c", words, str(CHROMIUM), *flags, f"--user-data-dir={profile}"],
-        pass_fds=(theirs_in, theirs_out),
+        [sys.executable, "-c", START, *map(str, given), str(CHROMIUM), *flags, f"--user-data-dir={profile}"],
+        pass_fds=given,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    for number in given:
+        os.close(number)
     os.close(theirs_in)
     os.close(theirs_out)
     try:

@@ -73,6 +73,13 @@ ROOMS = {
     "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),
     "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
     "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
+    # One page of what a folder holds, with the colours of the figures.
+    "report": Room(
+        {"fer.configs", "fer.figures", "fer.history", "fer.metrics", "fer.neurons", "fer.studies"},
+        {"matplotlib", "numpy", "torch", "yaml"},
+    ),
+    # Any network as ONNX: it knows none of ours.
+    "export": Room(others={"torch"}),
     "configs": Room(),
     "cli": Room(
         {
@@ -82,10 +89,12 @@ ROOMS = {
             "fer.crop",
             "fer.dashboards",
             "fer.data",
+            "fer.export",
             "fer.figures",
             "fer.history",
             "fer.neurons",
             "fer.predict",
+            "fer.report",
             "fer.studies",
             "fer.tasks",
         },

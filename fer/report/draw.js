@@ -38,7 +38,8 @@ function ticks(low, high, most) {
   return found;
 }
 
-// Tables. A column: key, label, format(value, row), text (left), sort (may be sorted by), cell(row) (nodes).
+// Tables. A column: key (null: not to be sorted by), label, format(value, row) or cell(row), which gives nodes,
+// text (at the left), wrap.
 
 function table(columns, rows, { caption, sortable = false, foot, onrow, tall = false } = {}) {
   const body = el("tbody");
@@ -57,7 +58,7 @@ function table(columns, rows, { caption, sortable = false, foot, onrow, tall = f
   });
   const heads = columns.map((column) => {
     const head = el("th", { scope: "col", class: column.text ? "text" : null });
-    if (!sortable) return grow(head, null, [column.label]);
+    if (!sortable || column.key === null) return grow(head, null, [column.label]);
     head.classList.add("sortable");
     head.append(el("button", { type: "button", onclick: () => sort(column, head) }, column.label));
     return head;
@@ -87,7 +88,7 @@ function table(columns, rows, { caption, sortable = false, foot, onrow, tall = f
 // A fraction with its interval on a scale of 0 to 100 %.
 function bar(value, low, high, { color = "var(--blue)", width = 110, mark = null } = {}) {
   if (!isNumber(value)) return null;
-  const x = (fraction) => 2 + fraction * (width - 4);
+  const x = (fraction) => 5 + fraction * (width - 10);
   return svg("svg", { class: "bar", width, height: 18, "aria-hidden": "true" },
     svg("line", { x1: x(0), x2: x(1), y1: 9, y2: 9, stroke: "var(--pale)", "stroke-width": 2 }),
     isNumber(mark) && svg("line", { x1: x(mark), x2: x(mark), y1: 3, y2: 15, stroke: "var(--grey)", "stroke-width": 1.5 }),
@@ -160,10 +161,8 @@ function chart(spec) {
         for (const [x, y] of points) root.append(svg("circle", { cx: X(x), cy: Y(y), r: 3, fill: s.color }));
     }
     if (spec.best) {
-      const { x, y, text } = spec.best;
-      const isRight = X(x) > width * 0.7;
+      const { x, y } = spec.best;
       root.append(svg("circle", { cx: X(x), cy: Y(y), r: 4.5, fill: "#fff", stroke: "var(--ink)", "stroke-width": 2 }));
-      root.append(svg("text", { class: "halo", x: X(x) + (isRight ? -9 : 9), y: Y(y) + 19, "text-anchor": isRight ? "end" : "start" }, text));
     }
     own.line = svg("line", { class: "cursor", y1: margin.top, y2: inner.bottom });
     root.append(own.line);
@@ -223,9 +222,10 @@ function chart(spec) {
 }
 
 function key(entries) {
-  return el("ul", { class: "key" }, entries.map(({ name, color, dash, area, opacity = 1 }) =>
+  return el("ul", { class: "key" }, entries.map(({ name, color, dash, area, ring, opacity = 1 }) =>
     el("li", null, svg("svg", { "aria-hidden": "true" },
-      area ? svg("rect", { width: 26, height: 12, fill: color, "fill-opacity": opacity }) : svg("line", { x1: 1, x2: 25, y1: 6, y2: 6, stroke: color, "stroke-width": 2.5, "stroke-dasharray": dash })), name)));
+      ring ? svg("circle", { cx: 13, cy: 6, r: 4.5, fill: "#fff", stroke: "var(--ink)", "stroke-width": 2 })
+        : area ? svg("rect", { width: 26, height: 12, fill: color, "fill-opacity": opacity }) : svg("line", { x1: 1, x2: 25, y1: 6, y2: 6, stroke: color, "stroke-width": 2.5, "stroke-dasharray": dash })), name)));
 }
 
 // One of several, as buttons of one row; many as a list.

@@ -22,7 +22,8 @@ from fer.report.repeat import SettingsOf
 BUDGET: Final = 6_000_000
 """Bytes that a page may have, to be sent by mail."""
 
-_FOLDER: Final = Path(__file__).parent
+FOLDER: Final = Path(__file__).parent
+"""Where the template, the style and the scripts are, which are shipped as they are."""
 
 
 def write_report(folder: Path, out: Path | None, settings_of: SettingsOf) -> Path:
@@ -53,11 +54,11 @@ def page(content: dict[str, Any]) -> str:
     Texts of the folder are in it as JSON alone, without a ``<``, and the script makes text nodes of them:
     none can become a tag.
     """
-    template = Template((_FOLDER / "template.html").read_text())
+    template = Template((FOLDER / "template.html").read_text())
     return template.substitute(
         title=escape(f"{content['name']}: {content['kind'].lower()}"),
-        style=f":root {{ {_colours()} }}\n{(_FOLDER / 'report.css').read_text()}",
-        script="\n".join((_FOLDER / name).read_text() for name in ("draw.js", "report.js")),
+        style=f":root {{ {_colours()} }}\n{(FOLDER / 'report.css').read_text()}",
+        script="\n".join((FOLDER / name).read_text() for name in ("draw.js", "report.js")),
         content=as_json(content | {"look": _look()}),
     )
 

@@ -42,7 +42,7 @@ function command(text) {
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   } }, "Copy");
-  return el("div", { class: "command" }, el("pre", null, text), button);
+  return el("div", { class: "command" }, el("pre", null, text.split(" ").flatMap((word) => [el("span", null, word), " "]).slice(0, -1)), button);
 }
 
 function what() {
@@ -71,11 +71,11 @@ function results() {
     { key: "n", label: "n", format: count },
     { key: "acc", label: "accuracy", format: (value) => percent(value) },
     { key: "low", label: "95 % interval", format: (_, row) => interval(row.low, row.high) },
-    { key: "bar", label: "0 to 100 %", text: true, cell: (row) => bar(row.acc, row.low, row.high, { mark: row.largest }) },
-    { key: "balanced", label: "mean recall", format: (value) => percent(value) },
-    { key: "f1", label: "mean F1", format: (value) => percent(value) },
+    { key: null, label: "0 to 100 %", text: true, cell: (row) => bar(row.acc, row.low, row.high, { mark: row.largest }) },
+    { key: "balanced", label: "recall", format: (value) => percent(value) },
+    { key: "f1", label: "F1", format: (value) => percent(value) },
     { key: "largest", label: "largest class", format: (value) => percent(value) },
-  ], splits, { caption: "Top-1 accuracy with Wilson's interval" }),
+  ], splits, { caption: "Top-1 accuracy with Wilson's interval; recall and F1 are means over the classes" }),
   note("The grey mark, “largest class”, is the accuracy of always naming the most frequent expression. ",
     page.kind === "Cross-validation" ? "Each picture is tested once, by the network that has not seen it." : "All splits are evaluated with one checkpoint, which was chosen on val."));
   const start = Math.max(0, splits.findIndex((split) => split.name === "test"));
@@ -95,7 +95,7 @@ function classes(split) {
     { key: "n", label: "n", format: count },
     { key: "recall", label: "recall", format: (value) => percent(value, 1) },
     { key: "low", label: "95 % interval", format: (_, row) => (row.n ? `${(100 * row.low).toFixed(1)} to ${(100 * row.high).toFixed(1)}` : NONE) },
-    { key: "bar", label: "0 to 100 %", text: true, cell: (row) => bar(row.recall, row.low, row.high) },
+    { key: null, label: "0 to 100 %", text: true, cell: (row) => bar(row.recall, row.low, row.high) },
     { key: "precision", label: "precision", format: (value) => percent(value, 1) },
     { key: "specificity", label: "specificity", format: (value) => percent(value, 1) },
     { key: "f1", label: "F1", format: (value) => percent(value, 1) },
@@ -137,7 +137,7 @@ function mistakes(split, names) {
 }
 
 function drawn({ title, alt, src, path }) {
-  return el("figure", null, el("h3", null, title), src ? el("img", { class: "picture", src, alt, loading: "lazy" }) : note(`Too large for this page: ${path} in the run's folder.`));
+  return el("figure", null, el("h3", null, title), src ? el("img", { class: "picture", src, alt }) : note(`Too large for this page: ${path} in the run's folder.`));
 }
 
 function curves() {
@@ -148,7 +148,7 @@ function curves() {
   const panel = (name, title, spec) => {
     if (!all[name]) return;
     const series = Object.entries(all[name]).map(([split, curve]) => ({ name: split, ...(LINES[split] ?? LINES.lr), ...curve }));
-    made.append(el("figure", null, el("h3", null, title), series.length > 1 && key(series),
+    made.append(el("figure", null, el("h3", null, title), (series.length > 1 || spec.best) && key([...series, ...(spec.best ? [{ name: spec.best.text, ring: true }] : [])]),
       chart({ series, bands, group: "epochs", label: `${title} over the epochs; arrow keys read the values. ${ends(series, spec.format ?? short)}`, ...spec })));
   };
   const acc = all.acc?.val;
@@ -324,7 +324,7 @@ function pruning() {
     const causes = ["dead", "constant", "similar", "complementary", "span"].filter((cause) => entries.some((each) => each[cause]));
     if (entries.length) made.append(table([
       { key: "name", label: "layer", text: true }, { key: "before", label: "neurons", format: count }, { key: "after", label: "left", format: count },
-      { key: "share", label: "0 to 100 %", text: true, cell: (row) => bar(row.after / row.before, null, null) },
+      { key: null, label: "0 to 100 %", text: true, cell: (row) => bar(row.after / row.before, null, null) },
       ...causes.map((cause) => ({ key: cause, label: cause, format: count })),
     ], entries, { caption: "What went from each layer, and why", sortable: true }));
     const kept = Object.entries(refused ?? {});
@@ -358,14 +358,14 @@ function folds() {
   const made = section("folds", "The folds");
   if (all) {
     const rows = all.rows.map(({ fold, val, test, epochs, seconds }) => ({ fold, val: val.acc, acc: test.acc, low: test.low, high: test.high, n: test.n, balanced: test.balanced, epochs, seconds, mark: test.largest }));
-    const foot = el("tfoot", null, [["mean", all.mean], ["standard deviation", all.std]].map(([name, of]) =>
+    const foot = el("tfoot", null, [["mean", all.mean], ["std. dev.", all.std]].map(([name, of]) =>
       el("tr", null, el("th", { scope: "row", class: "text" }, name), el("td", null, percent(of.val)), el("td", null, percent(of.test)), el("td", { colspan: 6 }))));
     made.append(table([
-      { key: "fold", label: "fold" }, { key: "val", label: "val", format: (value) => percent(value) }, { key: "acc", label: "test", format: (value) => percent(value) },
-      { key: "low", label: "95 % interval", format: (_, row) => interval(row.low, row.high) }, { key: "bar", label: "0 to 100 %", text: true, cell: (row) => bar(row.acc, row.low, row.high, { mark: row.mark }) },
-      { key: "n", label: "n, test", format: count }, { key: "balanced", label: "mean recall", format: (value) => percent(value) },
+      { key: "fold", label: "fold", text: true }, { key: "val", label: "val", format: (value) => percent(value) }, { key: "acc", label: "test", format: (value) => percent(value) },
+      { key: "low", label: "95 % interval", format: (_, row) => interval(row.low, row.high) }, { key: null, label: "0 to 100 %", text: true, cell: (row) => bar(row.acc, row.low, row.high, { mark: row.mark }) },
+      { key: "n", label: "n, test", format: count }, { key: "balanced", label: "recall", format: (value) => percent(value) },
       { key: "epochs", label: "epochs", format: count }, { key: "seconds", label: "time", format: minutes },
-    ], rows, { caption: "Accuracy of each fold's best checkpoint", sortable: true, foot }));
+    ], rows, { caption: "Accuracy of each fold's best checkpoint; recall is the mean over the classes of test", sortable: true, foot }));
   }
   const lines = Object.entries(curves ?? {}).map(([fold, curve], i) => ({ name: `fold ${fold}`, color: COLOURS[i % COLOURS.length], dash: DASHES[i % DASHES.length], ...curve }));
   if (lines.length) made.append(el("figure", null, el("h3", null, "Accuracy on val"), key(lines),

@@ -1,0 +1,164 @@
+"""Folders as commands leave them, made up in a moment."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.image import imsave
+
+from fer.configs import config_path
+from fer.history import write_angles
+
+CONFIG = {
+    "seed_everything": 7,
+    "network": "conv6",
+    "dataset": "fer2013",
+    "model": {"lr": 0.006, "widths": [16, 32]},
+    "data": {"root": "~/data", "batch_size": 128},
+    "runs_dir": "runs",
+    "run_name": "made-up",
+    "wandb": {"mode": "offline"},
+    "ckpt_path": None,
+}
+
+
+def confusion(right=8, wrong=2):
+    """Of each class some are right and the others are taken for the next class."""
+    return (right * np.eye(7, dtype=int) + wrong * np.roll(np.eye(7, dtype=int), 1, axis=1)).tolist()
+
+
+def write_json(path: Path, content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def write_results(path: Path, rights=None) -> None:
+    rights = rights or {"train": 9, "val": 8, "test": 6, "clean": 7}
+    splits = {name: {"confusion": confusion(right, 10 - right)} for name, right in rights.items()}
+    facts = {"network": "Conv6Net", "parameters": 1234, "trainable_parameters": 1234, "protocol": "official"}
+    write_json(path, facts | {"epochs": 12, "seed": 7, "fit_seconds": 61.0, "splits": splits})
+
+
+def write_history(path: Path, num_epochs=12, layers=("conv1", "conv2")) -> None:
+    rows = []
+    for epoch in range(num_epochs):
+        rows.append({"epoch": epoch, "val/loss": 2 / (epoch + 2), "val/acc": epoch / 20})
+        row = {"epoch": epoch, "train/loss": 2 / (epoch + 1), "train/acc": epoch / 15, "lr": 0.01}
+        for layer in layers:
+            quantiles = dict(
+                zip(("min", "q05", "q25", "median", "q75", "q95", "max"), range(30, 170, 20), strict=True)
+            )
+            row |= {f"angles/{layer}/{name}": value for name, value in quantiles.items()}
+        rows.append(row)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0] | rows[1]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_pruning(folder: Path) -> None:
+    sides = {
+        when: {
+            "acc": 0.8,
+            "interval": [0.7, 0.9],
+            "loss": 0.5,
+            "confusion": confusion(),
+            "parameters": size,
+            "macs": 10 * size,
+            "milliseconds": {"1": 0.5},
+        }
+        for when, size in (("before", 1000), ("after", 600))
+    }
+    causes = {"dead": 1, "constant": 0, "similar": 5, "complementary": 0, "span": 0}
+    write_json(
+        folder / "prune.json",
+        {
+            "protocol": "official",
+            "n": 70,
+            **sides,
+            "mcnemar": {"lost": 3, "won": 1, "p": 0.6},
+            "layers": {"conv1": {"before": 16, "after": 10, **causes}},
+            "refused": {"conv2": "the network puts them out"},
+            "settings": {"similar_below": 30, "rule": None},
+        },
+    )
+    rule = {
+        "threshold": [0, 15, 30],
+        "acc": [0.8, 0.7, 0.5],
+        "acc_low": [0.7, 0.6, 0.4],
+        "acc_high": [0.9, 0.8, 0.6],
+        "neurons": [48, 40, 20],
+        "macs": [900, 700, 300],
+    }
+    write_json(
+        folder / "curve.json", {"protocol": "official", "n": 70, "rules": {"pairs": rule, "span": rule}}
+    )
+
+
+def make_angles(num_neurons: int, seed: int):
+    vectors = np.random.default_rng(seed).normal(size=(num_neurons, 20))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.degrees(np.arccos(np.clip(vectors @ vectors.T, -1, 1)))
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """The folder of a whole training of 12 epochs, pruned."""
+    folder = tmp_path / "runs" / "made-up"
+    write_results(folder / "results.json")
+    write_history(folder / "metrics.csv")
+    (folder / "config.yaml").write_text("# lightning.pytorch==2.6.6\n" + yaml.safe_dump(CONFIG))
+    spans = [
+        {"stage": "initial", "reason": "warm_up", "first": 0, "last": 4},
+        {"stage": "plateau", "reason": "lr_frozen", "first": 5, "last": 11},
+    ]
+    write_json(
+        folder / "stages.json", {name: {"final": spans, "live": spans[:1]} for name in ("network", "conv1")}
+    )
+    for epoch in range(12):
+        angles = {"conv1": make_angles(8, epoch), "conv2": make_angles(16, epoch)}
+        angles["conv2"][3] = angles["conv2"][:, 3] = np.nan
+        write_angles(folder, epoch, angles)
+    write_pruning(folder)
+    (folder / "figures").mkdir()
+    imsave(folder / "figures" / "predictions.png", np.zeros((8, 8)))
+    return folder
+
+
+@pytest.fixture
+def study_dir(tmp_path):
+    """The folder of a cross-validation, of whose three folds two are done."""
+    folder = tmp_path / "runs" / "study"
+    words = ["--config", str(config_path("ann")), "--model.lr", "0.1"]
+    write_json(folder / "settings.json", {"folds": 3, "words": words, "configs": []})
+    for fold, right in enumerate((4, 6)):
+        write_results(folder / f"fold-{fold}" / "results.json", {"val": 5, "test": right})
+        write_history(folder / f"fold-{fold}" / "metrics.csv", layers=())
+    return folder
+
+
+@pytest.fixture
+def settings_of():
+    """What words of fit lead to: another learning rate, and a batch size of 128 with a config."""
+
+    def settings(words, network, dataset):
+        batch_size = 128 if "--config" in words else 64
+        return {
+            "seed_everything": 0,
+            "network": network,
+            "dataset": dataset,
+            "model.lr": 0.001,
+            "model.widths": [16, 32],
+            "data.root": None,
+            "data.batch_size": batch_size,
+            "runs_dir": "runs",
+            "run_name": None,
+            "wandb.mode": "auto",
+            "ckpt_path": None,
+        }
+
+    return settings

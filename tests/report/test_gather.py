@@ -1,0 +1,112 @@
+"""What a folder holds: everything that is there, and nothing that is not."""
+
+import json
+import shutil
+
+import pytest
+
+from fer.errors import InputError
+from fer.metrics import wilson_interval
+from fer.report import gather
+
+
+def test_a_whole_run_has_every_part(run_dir, settings_of):
+    found = gather(run_dir, settings_of)
+    assert found["kind"] == "Training run"
+    assert found["name"] == "made-up"
+    assert "unfinished" not in found
+    assert dict(found["facts"])["Network"] == "Conv6Net · 1,234 parameters"
+    assert dict(found["facts"])["Time"] == "1 min 1 s"
+    assert [split["name"] for split in found["results"]] == ["train", "val", "test", "clean"]
+    assert found["curves"]["acc"]["val"] == {
+        "x": list(range(12)),
+        "y": pytest.approx([e / 20 for e in range(12)]),
+    }
+    assert found["stages"]["network"][1]["reason"] == "lr_frozen"
+    assert found["fan"]["conv1"]["median"] == [90.0] * 12
+    assert found["prune"]["mcnemar"]["lost"] == 3
+    assert set(found["prune_curve"]["rules"]) == {"pairs", "span"}
+    assert [picture["src"][:22] for picture in found["pictures"]] == ["data:image/png;base64,"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_accuracy_and_recall_have_n_and_an_interval(run_dir, settings_of):
+    (test,) = (split for split in gather(run_dir, settings_of)["results"] if split["name"] == "test")
+    assert (test["n"], test["acc"]) == (70, 0.6)
+    assert (test["low"], test["high"]) == pytest.approx(wilson_interval(42, 70), abs=1e-6)
+    angry = test["classes"][0]
+    assert (angry["name"], angry["n"], angry["recall"]) == ("angry", 10, 0.6)
+    assert (angry["low"], angry["high"]) == pytest.approx(wilson_interval(6, 10), abs=1e-6)
+    assert test["largest"] == pytest.approx(1 / 7, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [
+        ("results.json", "results"),
+        ("stages.json", "stages"),
+        ("angles", "heat"),
+        ("figures", "pictures"),
+        ("prune.json", "prune"),
+        ("curve.json", "prune_curve"),
+        ("config.yaml", "repeat"),
+        ("metrics.csv", "curves"),
+    ],
+)
+def test_what_is_not_in_the_folder_is_not_in_the_report(run_dir, settings_of, file, part):
+    assert part in gather(run_dir, settings_of)
+    path = run_dir / file
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert part not in gather(run_dir, settings_of)
+
+
+def test_a_run_without_results_is_said_to_be_unfinished(run_dir, settings_of):
+    (run_dir / "results.json").unlink()
+    assert "goes on, or was cut off" in gather(run_dir, settings_of)["unfinished"]
+
+
+def test_a_class_that_does_not_occur_has_no_recall(run_dir, settings_of):
+    results = json.loads((run_dir / "results.json").read_text())
+    results["splits"]["test"]["confusion"][1] = [0] * 7
+    (run_dir / "results.json").write_text(json.dumps(results))
+    (test,) = (split for split in gather(run_dir, settings_of)["results"] if split["name"] == "test")
+    assert test["classes"][1]["recall"] is None
+    assert test["classes"][1]["n"] == 0
+
+
+def test_a_cross_validation_says_how_many_folds_are_done_and_pools_them(study_dir, settings_of):
+    found = gather(study_dir, settings_of)
+    assert found["unfinished"] == "2 of 3 folds are done."
+    assert [row["test"]["acc"] for row in found["folds"]["rows"]] == [0.4, 0.6]
+    assert found["folds"]["mean"]["test"] == 0.5
+    assert [(split["n"], split["acc"]) for split in found["results"]] == [(140, 0.5)]
+    assert sorted(found["fold_curves"]) == ["0", "1"]
+    assert found["repeat"]["command"] == "fer crossval --folds 3 --config ann --model.lr 0.1"
+
+
+def test_a_cross_validation_without_a_finished_fold_has_no_results(study_dir, settings_of):
+    for path in study_dir.glob("*/results.json"):
+        path.unlink()
+    found = gather(study_dir, settings_of)
+    assert found["unfinished"] == "0 of 3 folds are done."
+    assert "results" not in found
+    assert "folds" not in found
+
+
+@pytest.mark.parametrize("file", ["results.json", "stages.json", "config.yaml", "metrics.csv"])
+def test_a_damaged_file_is_named(run_dir, settings_of, file):
+    (run_dir / file).write_text("epoch,lr\n0,a{")
+    with pytest.raises(InputError, match=f"{file} is damaged.*move it away"):
+        gather(run_dir, settings_of)
+
+
+def test_no_folder_and_an_empty_one(tmp_path, settings_of):
+    with pytest.raises(InputError, match="nowhere: there is no such folder"):
+        gather(tmp_path / "nowhere", settings_of)
+    with pytest.raises(InputError, match=r"holds no run.*runs/NAME"):
+        gather(tmp_path, settings_of)
+
+
+def test_a_folder_of_runs_is_no_run_but_its_runs_are_named(run_dir, settings_of):
+    with pytest.raises(InputError, match=r"did you mean .*made-up"):
+        gather(run_dir.parent, settings_of)

@@ -1,0 +1,96 @@
+"""The page in a real browser: drawn without a complaint, and it does what is asked of it."""
+
+import pytest
+from browser import CHROMIUM, browser
+
+from fer.report import write_report
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
+]
+
+SECTIONS = "[...document.querySelectorAll('section')].map((each) => each.id)"
+CELLS = (
+    "[...document.querySelectorAll('#classes tbody tr')].slice(0, 7).map((row) => row.cells[0].textContent)"
+)
+PIXELS = "document.querySelector('canvas').toDataURL()"
+TOO_WIDE = (
+    "[...document.querySelectorAll('main *')].filter((each) => !each.closest('.scroll, .sr')"
+    " && each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.outerHTML.slice(0, 90))"
+)
+
+
+@pytest.fixture
+def tab(tmp_path):
+    with browser(tmp_path / "profile") as opened:
+        yield opened
+
+
+def test_a_run(tab, run_dir, settings_of):
+    path = write_report(run_dir, None, settings_of)
+    tab.open(path)
+    assert tab.complaints == []
+    assert tab.requests == [path.as_uri()]
+    assert tab.run(SECTIONS) == ["run", "results", "classes", "training", "neurons", "pruning"]
+    assert tab.run("document.querySelector('h1').textContent") == "made-up"
+    assert "plateau: lr frozen" in tab.run("document.querySelector('#training').textContent")
+    # Every chart has lines in it.
+    assert (
+        tab.run("[...document.querySelectorAll('.chart')].filter((c) => !c.querySelector('path')).length")
+        == 0
+    )
+
+    # The slider moves by the keyboard, and the map with it.
+    tab.run("document.querySelector('#epoch').focus()")
+    last = tab.run(PIXELS)
+    tab.press("ArrowLeft")
+    assert tab.run("document.querySelector('output').textContent") == "epoch 10"
+    assert tab.run("document.querySelector('#heat-words h4').textContent") == "conv1, epoch 10"
+    assert tab.run(PIXELS) != last
+    tab.press("End")
+    assert tab.run(PIXELS) == last
+
+    # A table sorts at a click, there and back.
+    click = (
+        "[...document.querySelectorAll('#classes th button')].find((b) => b.textContent === 'class').click()"
+    )
+    names = tab.run(CELLS)
+    tab.run(click)
+    assert tab.run(CELLS) == sorted(names)
+    tab.run(click)
+    assert tab.run(CELLS) == sorted(names, reverse=True)
+    assert tab.run("document.querySelector('#classes th').getAttribute('aria-sort')") == "descending"
+
+    # Another split is shown.
+    tab.run("document.querySelectorAll('#classes input')[1].click()")
+    assert "Each class of train" in tab.run("document.querySelector('#classes caption').textContent")
+
+    # A chart's values are read by the keyboard.
+    tab.run("document.querySelector('.chart').focus()")
+    tab.press("Home")
+    tab.press("ArrowRight")
+    assert "epoch 1: initial" in tab.run("document.querySelector('.chart .tip').textContent")
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_it_fits_its_screen(tab, run_dir, settings_of, width):
+    tab.open(write_report(run_dir, None, settings_of), width=width)
+    assert tab.run(TOO_WIDE) == []
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_cross_validation(tab, study_dir, settings_of):
+    tab.open(write_report(study_dir, None, settings_of))
+    assert tab.complaints == []
+    assert tab.run(SECTIONS) == ["run", "folds", "results", "classes"]
+    assert "2 of 3 folds are done." in tab.run("document.querySelector('.warn').textContent")
+
+
+def test_what_a_folder_says_stays_text(tab, run_dir, settings_of):
+    folder = run_dir.rename(run_dir.with_name("<img src=x onerror=alert(1)>"))
+    tab.open(write_report(folder, None, settings_of))
+    assert tab.complaints == []
+    assert tab.run("document.querySelector('h1').textContent") == folder.name
+    assert tab.run("document.querySelectorAll('h1 img').length") == 0

@@ -1,0 +1,113 @@
+"""The page: one file, nothing loaded, nothing of the folder taken for HTML."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import fer.report.page
+from fer.errors import InputError
+from fer.history import write_angles
+from fer.report import gather, write_report
+from fer.report.page import BUDGET, page
+
+
+class Parts(HTMLParser):
+    """The elements with their attributes, and the texts of scripts by their id."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.scripts, self.inside = [], {}, None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.inside = dict(attrs).get("id", "code") if tag == "script" else None
+
+    def handle_data(self, data):
+        if self.inside:
+            self.scripts[self.inside] = self.scripts.get(self.inside, "") + data
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+
+@pytest.fixture
+def html(run_dir, settings_of):
+    return page(gather(run_dir, settings_of))
+
+
+def test_nothing_is_loaded_from_anywhere(html):
+    loading = [
+        value
+        for tag, attributes in Parts(html).elements
+        for name, value in attributes.items()
+        if name in ("src", "srcset", "href", "action", "data", "poster")
+        and not value.startswith(("#", "data:"))
+    ]
+    assert loading == []
+    # The only address is the name that SVG has.
+    assert set(re.findall(r"""https?://[^"'\s)]+""", html)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(
+        r"@import|url\((?!data:)|\bfetch\(|XMLHttpRequest|WebSocket|sendBeacon|import\(", html
+    )
+    assert "default-src 'none'" in html
+
+
+def test_what_was_gathered_is_in_it_as_json(html, run_dir, settings_of):
+    content = json.loads(Parts(html).scripts["content"])
+    assert content["results"] == json.loads(json.dumps(gather(run_dir, settings_of)["results"]))
+    assert len(content["look"]["angles"]) == 241
+    assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in content["look"]["angles"])
+
+
+def test_a_text_of_the_folder_cannot_become_a_tag(run_dir, settings_of):
+    evil = '</script><script>alert("1")</script><img src=x onerror=alert(2)>&amp;\u2028'
+    pruned = json.loads((run_dir / "prune.json").read_text())
+    pruned["refused"] = {evil: evil}
+    (run_dir / "prune.json").write_text(json.dumps(pruned))
+    folder = run_dir.rename(run_dir.with_name("<img src=x>&"))
+    before = Parts(page(gather(folder, settings_of)))
+    assert json.loads(before.scripts["content"])["prune"]["refused"] == {evil: evil}
+    assert [tag for tag, _ in before.elements].count("script") == 2
+    assert "img" not in [tag for tag, _ in before.elements]
+    assert json.loads(before.scripts["content"])["name"] == "<img src=x>&"
+
+
+def test_it_is_written_beside_the_run_or_where_it_is_asked_for(run_dir, settings_of, tmp_path):
+    assert write_report(run_dir, None, settings_of) == run_dir / "report.html"
+    other = tmp_path / "new" / "page.html"
+    assert write_report(run_dir, other, settings_of) == other
+    assert [path.name for path in other.parent.iterdir()] == ["page.html"]
+    assert gather(run_dir, settings_of)["kind"] == "Training run"  # a report is no part of the run
+
+
+def test_a_place_that_cannot_be_written_to_is_named(run_dir, settings_of, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be written.*--out"):
+        write_report(run_dir, tmp_path / "file" / "page.html", settings_of)
+
+
+def test_a_large_run_stays_below_the_budget(run_dir, settings_of):
+    rng = np.random.default_rng(0)
+    for epoch in range(40):  # angles at random, which cannot be compressed
+        degrees = np.triu(rng.uniform(0, 180, size=(300, 300)), 1)
+        write_angles(run_dir, epoch, {f"conv{layer}": degrees + degrees.T for layer in range(4)})
+    for name in ("predictions", "feature-maps"):
+        (run_dir / "figures" / f"{name}.png").write_bytes(rng.bytes(600_000))
+    assert len(page(gather(run_dir, settings_of))) < BUDGET
+
+
+def test_a_picture_that_is_too_large_is_named(run_dir, settings_of):
+    (run_dir / "figures" / "predictions.png").write_bytes(bytes(700_000))
+    (picture,) = gather(run_dir, settings_of)["pictures"]
+    assert picture["path"] == "figures/predictions.png"
+    assert "src" not in picture
+
+
+def test_the_page_is_shipped_with_the_package():
+    folder = fer.report.page.__file__
+    for name in ("template.html", "report.css", "draw.js", "report.js"):
+        assert fer.report.page.FOLDER.joinpath(name).is_file(), folder

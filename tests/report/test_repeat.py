@@ -1,0 +1,68 @@
+"""How to run it again: the shortest command that leads to the same settings."""
+
+import shlex
+
+import pytest
+import yaml
+
+from fer.cli.choices import choose
+from fer.cli.report import settings_of as real_settings
+from fer.configs import flatten
+from fer.report import gather
+from fer.report.repeat import as_word, command_of, started, versions
+
+
+def test_the_command_names_the_shipped_config_and_what_is_changed(run_dir, settings_of):
+    repeat = gather(run_dir, settings_of)["repeat"]
+    assert repeat["command"] == (
+        "fer fit --config conv6 --data.root '~/data' --model.lr 0.006 --seed_everything 7"
+    )
+    assert repeat["folder"] == f"fer fit --config {run_dir / 'config.yaml'} --run_name null"
+    assert {"name": "data.batch_size", "value": "128", "default": "64"} in repeat["differs"]
+    assert "run_name" not in [setting["name"] for setting in repeat["differs"]]
+
+
+def test_a_checkpoint_that_was_tested_is_tested_again_from_the_folder(run_dir, settings_of):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text()) | {"ckpt_path": "a.ckpt"}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    for file in ("metrics.csv", "prune.json"):
+        (run_dir / file).unlink()
+    found = gather(run_dir, settings_of)
+    assert found["kind"] == "Test of a checkpoint"
+    assert found["repeat"]["folder"].startswith("fer test --config")
+    assert "command" not in found["repeat"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config", "demo", "--trainer.max_epochs", "3", "--distinctiveness.layers", "[conv4, conv5]"],
+        ["--config", "ann", "--model.lr", "1.0e-05", "--early_stopping", "4"],
+        ["--network", "conv1", "--dataset", "synthetic", "--model.milestones", "[10, 20]"],
+    ],
+    ids=lambda words: words[1],
+)
+def test_the_command_leads_to_the_same_settings(words):
+    _, chosen = choose(words)
+    settings = real_settings(words, **chosen)
+    command = command_of(settings, real_settings)
+    assert command == shlex.join(["fer", "fit", *words])
+    assert real_settings(shlex.split(command)[2:], **chosen) == settings
+
+
+def test_a_value_is_written_as_it_is_read():
+    for value in (1e-5, 0.1, 10, True, None, [1, 2], [], "text", "null", "1e-5", "a b"):
+        assert yaml.safe_load(as_word(value)) == value
+
+
+def test_versions_are_those_that_wandb_wrote_or_lightnings_alone(run_dir):
+    assert versions(run_dir) == {"lightning": "2.6.6"}
+    files = run_dir / "wandb" / "offline-run-20260102_030405-abc" / "files"
+    files.mkdir(parents=True)
+    (files / "requirements.txt").write_text("torch==2.9.0\nodd line\nunknown==1\n")
+    assert versions(run_dir) == {"torch": "2.9.0"}
+    assert started(run_dir) == "2026-01-02 03:04"
+
+
+def test_settings_are_flat():
+    assert flatten({"a": {"b": {"c": 1}}, "d": {}}) == {"a.b.c": 1, "d": {}}
