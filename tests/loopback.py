@@ -264,6 +264,9 @@ class Loopback:
         ]
         return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
 
+    def _artifact_type(self, v: dict[str, Any]) -> dict[str, Any]:
+        return {"project": None}
+
     def _commit_artifact(self, v: dict[str, Any]) -> dict[str, Any]:
         return {"commitArtifact": {"artifact": {"id": v["artifactID"], "digest": ""}}}
 
