@@ -14,12 +14,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from fer.cli.choices import choose
 from fer.cli.crossval import SET_BY_CROSSVAL
 from fer.cli.experiment import ExperimentCLI
-from fer.cli.words import explain
+from fer.cli.words import explain, takes
+from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
 from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, located
 from fer.studies.trial import fer_command
+from fer.tasks import TASKS
 from fer.tasks.base import LOGGED_ON_VAL
+from fer.tasks.optim import make_optimizer
 
 COMMANDS: Final = ("fit", "crossval", "prune")
 _LOGGED: Final = (
@@ -31,6 +34,7 @@ _LOGGED: Final = (
     *(f"val/{name}" for name in LOGGED_ON_VAL),
 )
 _LOGGED_BELOW: Final = ("angles/", "stage/", "gradients/", "update_ratio/", "prune/")
+_FEATURES: Final = 10
 _OF_CROSSVAL: Final = {"--folds", "--runs_dir", "--run_name"}
 
 
@@ -127,10 +131,17 @@ def _parse(command: str, words: Sequence[str]) -> None:
         config = parser.parse_args(parsed_words)
     except ArgumentError as e:
         raise InputError(explain(str(e), parser)) from e
-    if "pretrained" in config.model:
-        config.model.pretrained = False  # its weights are fetched by the first trial
-    if not any("in_features" in action.dest for action in parser._actions):  # which the data knows
-        parser.instantiate_classes(config)
+    DATA_MODULES[chosen["dataset"]](**config.data.as_dict())
+    settings = config.model.as_dict()
+    if "pretrained" in settings:
+        settings["pretrained"] = False  # its weights are fetched by the first trial
+    if takes(parser, "model.in_features"):
+        settings["in_features"] = _FEATURES  # which only the data knows
+    task = TASKS[chosen["network"]](**settings)
+    try:
+        make_optimizer(task.network, task.optimizer_settings)
+    except ValueError as e:  # torch's
+        raise InputError(str(e)) from e
 
 
 def _without(words: Sequence[str], flags: set[str]) -> list[str]:

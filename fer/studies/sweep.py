@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -206,7 +206,7 @@ def _fill(
             trial.agent = agent
             process = _start(study, trial, devices)
             study.journal.write(trial)
-        changed.append(trial)
+        changed.append(replace(trial))  # as it is now
         if process is not None:
             running[trial.number] = process
         elif [each.state for each in changed[-limits.max_failures :]] == ["failed"] * limits.max_failures:

@@ -192,12 +192,19 @@ def located(path: Path, keys: Sequence[str], problem: str, root: yaml.Node | Non
     node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader) if root is None else root
     line = None
     for key in keys:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = next(((name, value) for name, value in pairs if name.value == key), None)
-        if found is None:
+        entries = _entries(node)
+        if key not in entries and "parameters" in entries:  # a nested parameter's name leaves these out
+            entries = _entries(entries["parameters"][1])
+        if key not in entries:
             break
-        line, node = found[0].start_mark.line + 1, found[1]
+        name, node = entries[key]
+        line = name.start_mark.line + 1
     return f"{path}: {problem}" if line is None else f"{path}, line {line}: {problem}"
+
+
+def _entries(node: yaml.Node | None) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return {name.value: (name, value) for name, value in pairs}
 
 
 def _check_numbers(root: yaml.Node, path: Path) -> None:

@@ -98,15 +98,21 @@ def test_a_law_that_is_not_said_follows_from_what_is_given(entry, distribution):
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        pytest.param({"min": "1e-5", "max": 0.1}, "a: min: min 1e-5 is text to YAML; write 1.0e-05", id="text"),
+        pytest.param(
+            {"min": "1e-5", "max": 0.1}, "a: min: min 1e-5 is text to YAML; write 1.0e-05", id="text"
+        ),
         pytest.param({"min": 1, "max": 2.5}, "one is whole, the other is not", id="ambiguous"),
         pytest.param({"min": 3, "max": 3}, "min 3 is not less than max 3", id="no room"),
         pytest.param({"min": True, "max": 3}, "min True is not a number", id="a boolean"),
         pytest.param(
             {"distribution": "log_uniform_values", "min": 0, "max": 3}, "needs one above 0", id="log of 0"
         ),
-        pytest.param({"distribution": "log_uniform", "min": 0, "max": 1000}, "an exponent of e", id="exponents"),
-        pytest.param({"distribution": "unifrom", "min": 0, "max": 3}, "did you mean 'uniform'", id="spelling"),
+        pytest.param(
+            {"distribution": "log_uniform", "min": 0, "max": 1000}, "an exponent of e", id="exponents"
+        ),
+        pytest.param(
+            {"distribution": "unifrom", "min": 0, "max": 3}, "did you mean 'uniform'", id="spelling"
+        ),
         pytest.param({"distribution": "uniform", "min": 0.0}, "uniform needs max", id="one end"),
         pytest.param({"min": 0, "max": 3, "q": 2}, "int_uniform takes max, min, not q", id="q of no q law"),
         pytest.param({"distribution": "q_normal", "q": 0}, "q 0 is not above 0", id="no step"),
@@ -133,7 +139,9 @@ def test_a_name_can_stand_once():
 
 
 NESTED = {
-    "model": {"parameters": {"opt": {"parameters": {"lr": {"min": 0.0, "max": 1.0}}}, "depth": {"values": [1, 2]}}},
+    "model": {
+        "parameters": {"opt": {"parameters": {"lr": {"min": 0.0, "max": 1.0}}}, "depth": {"values": [1, 2]}}
+    },
     "data.size": {"value": 48},
     "b": {"values": ["x", "y", "z"]},
 }
@@ -205,7 +213,10 @@ def test_values_are_those_of_wandb(entry, theirs):
     [
         {"b": {"values": [True, False]}, "a": {"min": 1, "max": 3}, "c": {"value": 0.1}},
         {"q": {"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.25}},
-        {"m": {"parameters": {"z": {"values": [1, 2]}, "y": {"values": ["s", None]}}}, "a": {"values": [3, 4]}},
+        {
+            "m": {"parameters": {"z": {"values": [1, 2]}, "y": {"values": ["s", None]}}},
+            "a": {"values": [3, 4]},
+        },
     ],
     ids=str,
 )

@@ -1,0 +1,223 @@
+"""The command ``fer sweep``: what it refuses before it begins, what it says, and real trials of ours."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from command import call, done
+
+import fer.cli.sweep
+from fer.studies.journal import Journal
+
+PROGRAM = """\
+import json, os, sys
+x, y = (json.load(open(sys.argv[1]))[name] for name in ("x", "y"))
+with open(os.environ["FER_SWEEP_METRICS"], "a") as file:
+    file.write(json.dumps({"loss": (x - 0.3) ** 2 + y}) + "\\n")
+"""
+TOY = {
+    "program": "train.py",
+    "method": "random",
+    "metric": {"name": "loss", "goal": "minimize"},
+    "parameters": {"x": {"min": 0.0, "max": 1.0}, "y": {"values": [0, 1]}, "z": {"value": "a"}},
+    "command": ["${interpreter}", "-S", "-E", "${program}", "${args_json_file}"],
+}
+FIT = {
+    "method": "grid",
+    "metric": {"name": "val/acc_best", "goal": "maximize"},
+    "command": [
+        "${env}",
+        "${interpreter}",
+        "-m",
+        "fer",
+        "fit",
+        "--network",
+        "ann",
+        "--config",
+        "${args_json_file}",
+    ],
+    "parameters": {"model.lr": {"values": [0.01, 0.001]}, "model.hidden": {"value": 8}},
+}
+
+
+def write(content):
+    path = Path("sweep.yaml")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def toy():
+    Path("train.py").write_text(PROGRAM)
+    return write(TOY)
+
+
+def test_a_sweep_says_what_it_does_and_what_was_best(toy):
+    out = done("sweep", toy, "--count", "9", "--agents", "3", "--run_name", "s")
+    assert "sweep        sweep.yaml: random, 9 points, 3 side by side" in out
+    trials = Journal(Path("runs/s")).read()
+    best = min(trials, key=lambda trial: trial.value)
+    assert len(re.findall(r"^trial-\d+  finished  \d\.\d{4}  ", out, re.MULTILINE)) == 9
+    assert f"best         {best.name}: loss {best.value:.4f}\n" in out
+    assert f"  x {best.point['x']:.4g}\n" in out
+    (again,) = re.findall("^again        (.*)$", out, re.MULTILINE)
+    assert again.endswith(f"train.py runs/s/{best.name}/params.json")
+    assert json.loads(Path("runs/s/best.json").read_text())["parameters"] == best.point
+    for name in ("best-so-far", "parallel", "slices", "importances"):
+        assert Path(f"runs/s/figures/{name}.png").stat().st_size > 8_000
+    assert "nothing" not in done("sweep", toy, "--count", "9", "--run_name", "s")  # goes on, with none left
+    assert len(Journal(Path("runs/s")).read()) == 9
+
+
+def test_the_same_seed_gives_the_same_points(toy):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        done("sweep", toy, "--count", "2", "--run_name", name, "--seed", seed)
+    points = {name: [trial.point for trial in Journal(Path("runs") / name).read()] for name in "abc"}
+    assert points["a"] == points["b"] != points["c"]
+
+
+def test_a_sweep_that_fails_ends_with_a_status(toy):
+    Path("train.py").write_text("raise SystemExit('no luck')")
+    called = call("sweep", toy, "--count", "9", "--run_name", "s")
+    assert called.status == 2
+    assert "3 trials failed in a row, the last (trial-0003): exit status 1\nno luck" in called.err
+    assert "trial-0001 failed: exit status 1" in called.out
+    assert "no trial has a value of loss" in called.out
+
+
+def test_searches_are_compared(toy):
+    pytest.importorskip("optuna")
+    for method in ("random", "bayes"):
+        for seed in (0, 1):
+            words = ("--count", "3", "--method", method, "--seed", seed, "--run_name", f"{method}-{seed}")
+            done("sweep", toy, *words)
+    folders = [Path("runs") / f"{method}-{seed}" for method in ("bayes", "random") for seed in (0, 1)]
+    out = done("sweep", "--compare", *folders, "--output", "compared.png")
+    assert "random   2 seeds, 3 trials each: best loss " in out
+    assert Path("compared.png").stat().st_size > 10_000
+    assert "runs holds no sweep" in call("sweep", "--compare", "runs").err
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        pytest.param(
+            {"parameters": {"model.lrr": {"values": [0.1]}}},
+            "model.lrr",
+            r"'lrr'; did you mean model\.lr",
+            id="an unknown parameter",
+        ),
+        pytest.param(
+            {"parameters": {"model": {"parameters": {"lrr": {"values": [0.1]}}}}},
+            "lrr",
+            r"'lrr'; did you mean model\.lr",
+            id="an unknown parameter, nested",
+        ),
+        pytest.param(
+            {"parameters": {"model.hidden": {"value": 8}, "model.lr": {"values": [0.1, "fast"]}}},
+            "model.lr",
+            r"fast",
+            id="a value of another type",
+        ),
+        pytest.param(
+            {"parameters": {"model.hidden": {"value": 8}, "model.lr": {"values": [0.1, -1.0]}}},
+            "model.lr",
+            r"-1\.0",
+            id="a value that the optimiser refuses",
+        ),
+        pytest.param(
+            {"parameters": {"model.hidden": {"values": [8, 0]}}},
+            "model.hidden",
+            r"hidden",
+            id="a value that the network refuses",
+        ),
+        pytest.param(
+            {"parameters": {"data.batch_size": {"min": 0, "max": 8}}},
+            "data.batch_size",
+            r"batch_size",
+            id="an end that the data refuses",
+        ),
+        pytest.param(
+            {"metric": {"name": "val/acc_bets", "goal": "maximize"}},
+            "name",
+            "did you mean 'val/acc_best'",
+            id="metric",
+        ),
+        pytest.param(
+            {"metric": {"name": "test/acc", "goal": "maximize"}}, "name", "test split is not for", id="test"
+        ),
+        pytest.param(
+            {"command": ["fer", "tset", "${args}"]}, "command", "fer tset is no trial", id="command"
+        ),
+        pytest.param({"command": ["fer", "fit", "--config", "nonet"]}, "command", "nonet", id="config"),
+        pytest.param({"command": ["./nothing", "${args}"]}, "command", "no program ./nothing", id="program"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(change, key, words, monkeypatch):
+    monkeypatch.setattr(fer.cli.sweep, "run_sweep", lambda *args, **kwargs: pytest.fail("it began"))
+    path = write(FIT | change)
+    lines = path.read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, start=1) if text.strip().startswith(f"{key}:"))
+    called = call("sweep", path)
+    assert called.status == 2
+    assert called.err.startswith(f"fer sweep: error: sweep.yaml, line {line}: ")
+    assert re.search(words, called.err)
+    assert not Path("runs").exists()
+
+
+def test_a_search_without_an_end_is_refused(toy):
+    called = call("sweep", toy)
+    assert (called.status, "--count is missing" in called.err) == (2, True)
+
+
+def test_options_are_checked(toy):
+    assert "--agents 0: give a whole number above 0" in call("sweep", toy, "--agents", "0").err
+    assert "give the file of a sweep" in call("sweep").err
+
+
+QUICK = {
+    "data.num_train": 35,
+    "data.num_val": 14,
+    "data.num_test": 14,
+    "data.batch_size": 7,
+    "trainer.accelerator": "cpu",
+    "trainer.max_epochs": 3,
+    "distinctiveness.every_n_epochs": 0,
+    "stages.enabled": False,
+    "gradients.every_n_epochs": 0,
+}
+
+
+@pytest.mark.slow
+def test_trials_of_ours_are_runs_of_one_group():
+    parameters = {
+        "model.lr": {"values": [0.01, 0.001]},
+        "model.hidden": {"value": 8},
+        "test": {"value": False},
+        **{name: {"value": value} for name, value in QUICK.items()},
+    }
+    out = done(
+        "sweep",
+        write(FIT | {"parameters": parameters, "project": "faces"}),
+        "--run_name",
+        "s",
+        "--agents",
+        "2",
+    )
+    trials = Journal(Path("runs/s")).read()
+    assert [trial.state for trial in trials] == ["finished", "finished"]
+    for trial in trials:
+        run_dir = Path("runs/s") / trial.name / f"s-{trial.name}"
+        with (run_dir / "metrics.csv").open() as file:
+            logged = [float(row["val/acc_best"]) for row in csv.DictReader(file) if row["val/acc_best"]]
+        assert trial.values == logged
+        assert len(logged) == 3
+        assert (run_dir / "checkpoints" / "best.ckpt").is_file()
+        config = yaml.safe_load((run_dir / "config.yaml").read_text())
+        assert config["model"]["lr"] == trial.point["model.lr"]
+        assert config["wandb"]["project"] == "faces"
+        assert next(run_dir.glob("wandb/offline-run-*")).name.endswith(f"-{trial.number}")
+    assert "wandb sync runs/s/trial-*/*/wandb/offline-run-*" in out
