@@ -1,21 +1,23 @@
 """A trained network made smaller: measure, plan, merge and cut."""
 
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fer.errors import InputError, did_you_mean
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.neurons.groups import Survey, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients
-from fer.neurons.plan import RULES, By, PrunePlan, Removal, Rule, plan_pruning
+from fer.neurons.plan import PATTERNS_PER_NEURON, RULES, By, PrunePlan, Removal, Rule, plan_pruning
 from fer.neurons.record import record, untouched
 from fer.neurons.statistics import ActivationStatistics
 from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask_, outgoing_weight, widths
@@ -25,6 +27,12 @@ Batches = Iterable[Tensor | Sequence[Tensor]]
 
 FITTED: Final = ("refit", "affine", "scale")
 """Merges that measure how much of another neuron a survivor stands for."""
+
+MAX_ENTRIES: Final = 5000
+"""Neurons times places of a kernel, up to which a refit looks at each place by itself: 200 MB a matrix."""
+
+MOST_WINDOWS: Final = 20
+"""Windows for each coefficient of such a fit; of more, some are drawn."""
 
 Key = tuple[str, str]
 """Names of a group of neurons, and of a layer that reads them."""
@@ -98,6 +106,10 @@ def prune(
     repaired by what it sees itself. A zero-padded convolution is given the constant that its outputs lack on
     average; of a fit with and one without constants it takes the one that errs less. One constant neuron is
     spared for such readers, by which all others are replaced without error.
+
+    With ``refit``, and ten patterns or more for each coefficient, what a convolution or a layer behind a flatten
+    reads at each place of its kernel is fitted by itself. Of a ``conv6`` with 65.3 % on FER2013 and without 30 %
+    of all maps, by span, 62.4 % were left, and 60.6 % by a fit that is the same at all places.
 
     Args:
         network: Any network of linear layers and two-dimensional convolutions, ours or timm's; untouched.
@@ -354,12 +366,15 @@ def _repair(
     """Return what readers are given for the neurons that go."""
     merge, has_constants = settings.merge["merge"], settings.merge.get("constants", True)
     repairs: dict[Key, Repair] = {}
-    trials: dict[Key, _Trial] = {}
+    trials: dict[Key, _Trial | _Windows] = {}
     for group in groups:
         plan = plans[group.name]
         for reader in group.readers:
             key = group.name, reader.layer
             takes_constants = has_constants and reader.shift is not None
+            if merge == "refit" and (windows := _Windows.of(network, group, reader, plan, statistics[key])):
+                trials[key] = windows
+                continue
             if takes_constants and not reader.padded:
                 matrix, constant = _coefficients(group, plan, statistics[key], merge, constants=True)
                 weight = outgoing_weight(network, reader).to(constant)
@@ -428,8 +443,86 @@ class _Trial:
         return Repair(self.matrices[best], means[best])
 
 
-def _try(network: nn.Module, trials: Mapping[Key, _Trial], batches: Batches) -> None:
-    by_place = defaultdict(list)
+class _Windows:
+    """What a reader multiplies by its weights: a neuron at each place of the kernel is an entry of its own.
+
+    Survivors then stand for a neuron by what they are beside it, too, and zeros around a map are seen as they
+    are. A fit of so many more coefficients needs as many more patterns.
+    """
+
+    def __init__(
+        self, network: nn.Module, group: NeuronGroup, reader: Reader, plan: PrunePlan, count: int
+    ) -> None:
+        self.network, self.reader = network, reader
+        self.weight = outgoing_weight(network, reader).flatten(2)
+        self.size = size = self.weight.shape[2]
+        self.plan = PrunePlan(
+            plan.num_neurons * size,
+            tuple(
+                replace(
+                    one, neuron=one.neuron * size + k, into=None if one.into is None else one.into * size + k
+                )
+                for one in plan.removals
+                for k in range(size)
+            ),
+        )
+        self.share = min(1.0, MOST_WINDOWS * len(plan.kept) * size / count)
+        self.generator = torch.Generator().manual_seed(0)
+        self.statistics: ActivationStatistics | None = None
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        group: NeuronGroup,
+        reader: Reader,
+        plan: PrunePlan,
+        statistics: ActivationStatistics,
+    ) -> Self | None:
+        """Return it for a reader, or None where there are too few patterns, or a neuron is one number."""
+        layer: Any = network.get_submodule(reader.layer)
+        size = outgoing_weight(network, reader)[0, 0].numel()
+        if isinstance(layer, nn.Linear):
+            count = statistics.count // size  # measured column by column
+        elif layer.groups == 1 and isinstance(layer.padding, tuple) and layer.padding_mode == "zeros":
+            count = statistics.count // math.prod(layer.stride)
+            size = 1 if len(reader.columns[0]) > 1 else size
+        else:
+            return None
+        is_enough = count >= PATTERNS_PER_NEURON * size * len(plan.kept)
+        if size == 1 or group.num_blocks > 1 or plan.num_neurons * size > MAX_ENTRIES or not is_enough:
+            return None
+        return cls(network, group, reader, plan, count)
+
+    def receive(self, given: Tensor) -> None:
+        """Add some of a batch's windows."""
+        layer: Any = self.network.get_submodule(self.reader.layer)
+        neurons = _neurons(self.network, self.reader, given)
+        if isinstance(layer, nn.Linear):
+            windows = neurons.flatten(1)
+        else:
+            form = {name: getattr(layer, name) for name in ("kernel_size", "dilation", "padding", "stride")}
+            windows = F.unfold(neurons.squeeze(2), **form).transpose(1, 2).flatten(0, 1)
+        if self.share < 1:
+            num = max(1, math.ceil(self.share * len(windows)))
+            windows = windows[torch.randperm(len(windows), generator=self.generator)[:num]]
+        if self.statistics is None:
+            self.statistics = ActivationStatistics.of(windows)
+        else:
+            self.statistics.update(windows)
+
+    def best(self) -> Repair:
+        """Return the fit, and the mean that it lacks."""
+        if self.statistics is None:
+            msg = f"{self.reader.layer} was given nothing"
+            raise ValueError(msg)
+        takes_constants = self.reader.shift is not None
+        matrix, constant = coefficients(self.plan, self.statistics, constants=takes_constants)
+        return Repair(matrix, self.weight.flatten(1).to(constant) @ constant if takes_constants else None)
+
+
+def _try(network: nn.Module, trials: Mapping[Key, _Trial | _Windows], batches: Batches) -> None:
+    by_place: dict[str, list[_Trial | _Windows]] = defaultdict(list)
     for trial in trials.values():
         by_place[trial.reader.place].append(trial)
 

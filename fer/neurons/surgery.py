@@ -83,7 +83,8 @@ class Repair(NamedTuple):
     """What a reader is given for the neurons that go.
 
     Attributes:
-        matrix: M of :func:`fer.neurons.coefficients`, shape ``(K, C)``.
+        matrix: M of :func:`fer.neurons.coefficients`, shape ``(K, C)``; or, where each of the P places of a
+            reader's kernel was fitted by itself, ``(K P, C P)``.
         shift: What is added to the reader's outputs, shape ``(out,)``; None for nothing.
     """
 
@@ -133,11 +134,18 @@ def mask_(
             weight = _dense(module)
             if repair is not None:
                 read = outgoing_weight(network, reader).double()
-                merged = torch.einsum("oc...,kc->ok...", read, repair.matrix.to(read))
+                merged = _merged(read, repair.matrix.to(read))
                 weight[:, torch.tensor([reader.columns[neuron] for neuron in kept])] = merged.to(weight)
                 _shift(network, reader, repair.shift)
             weight[:, _pick(reader.columns, gone)] = 0
             module.weight.copy_(_grouped(weight, getattr(module, "groups", 1)))
+
+
+def _merged(weight: Tensor, matrix: Tensor) -> Tensor:
+    """Return a reader's weights for the survivors, shape ``(out, K, columns, ...)``."""
+    if matrix.shape[1] == weight.shape[1]:
+        return torch.einsum("oc...,kc->ok...", weight, matrix)
+    return (weight.flatten(1) @ matrix.T).view(len(weight), -1, *weight.shape[2:])
 
 
 def outgoing_weight(network: nn.Module, reader: Reader) -> Tensor:

@@ -1,6 +1,7 @@
 """Whole networks pruned: what was planted goes, and the logits stay; sizes by formula; timm's networks."""
 
 import itertools
+import sys
 
 import pytest
 import timm
@@ -359,3 +360,44 @@ def test_attention_is_refused_in_words_and_left_whole():
     }
     assert "pos_embed" in pruned.report["refused"]["patch_embed.proj"]
     assert pruned.network(batches[0]).isfinite().all()
+
+
+def shifted_chain():
+    """Map 1 is map 0 seen one column further right, read by a padded convolution; ReLUs."""
+    torch.manual_seed(0)
+    network = stir(chain(nn.ReLU, padding=1))
+    with torch.no_grad():
+        network[0].weight[1] = 0
+        network[0].weight[1, :, :, 1:] = network[0].weight[0, :, :, :-1]
+        network[0].weight[0, :, :, -1] = 0
+        network[0].bias[1] = network[0].bias[0]
+    return network, torch.randn(2000, 1, 9, 9, dtype=torch.float64)
+
+
+def test_a_survivor_stands_for_its_neighbour_by_what_is_beside_it(monkeypatch):
+    """Place by place of the reader's kernel a fit finds the map that was shifted; map by map it cannot."""
+    network, inputs = shifted_chain()
+    plans = {"0": PrunePlan(9, (Removal(1, "similar", 0),))}
+    errors = {}
+    for entries in (0, 5000):
+        monkeypatch.setattr(sys.modules["fer.neurons.prune"], "MAX_ENTRIES", entries)
+        pruned = prune(network, inputs.split(200), plans=plans).network
+        with torch.no_grad():
+            errors[entries] = float((pruned(inputs) - network(inputs)).square().mean())
+    assert errors[5000] < 0.5 * errors[0]
+
+
+def test_too_few_patterns_are_fitted_map_by_map(monkeypatch):
+    network, inputs = shifted_chain()
+    plans = {"0": PrunePlan(9, (Removal(1, "similar", 0),))}
+    few = inputs[:10].split(5)  # 490 positions for 8 survivors at 9 places
+    as_it_is = prune(network, few, plans=plans).network
+    monkeypatch.setattr(sys.modules["fer.neurons.prune"], "MAX_ENTRIES", 0)
+    assert all(
+        tensor.equal(other)
+        for tensor, other in zip(
+            as_it_is.state_dict().values(),
+            prune(network, few, plans=plans).network.state_dict().values(),
+            strict=True,
+        )
+    )
