@@ -18,15 +18,15 @@ def report(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="fer report",
         allow_abbrev=False,
-        description="Write one HTML page of a run or of a cross-validation, finished or not: what was run "
-        "and how to repeat it, results with n and 95 %% intervals, where the network errs, curves with the "
-        "stages of training, the angles between hidden neurons through the epochs, and what pruning did. A "
-        "part is left out where the folder has nothing of it. The page loads nothing from anywhere; it can "
+        description="Write one HTML page of a run, a cross-validation or a sweep, finished or not: what was "
+        "run and how to repeat it, results with n and 95 %% intervals, where the network errs, curves with "
+        "the stages of training, the angles between hidden neurons through the epochs, and what pruning did. "
+        "A part is left out where the folder has nothing of it. The page loads nothing from anywhere; it can "
         "be mailed, read on a phone, and printed. It holds the pictures of figures/predictions.png, which "
         "may be faces that are not yours to publish.",
     )
     parser.add_argument(
-        "folder", type=Path, help="of a run or a cross-validation: runs/NAME", metavar="runs/NAME"
+        "folder", type=Path, help="of a run, a cross-validation or a sweep: runs/NAME", metavar="runs/NAME"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (report.html in the folder)")
     given = parser.parse_args(list(arguments))

@@ -156,7 +156,7 @@ function chart(spec) {
       if (s.low) root.append(shape(s.x, s.low, s.high, s.color, 0.15));
       const points = s.x.map((x, i) => [x, s.y[i]]).filter(([, y]) => isNumber(y) && (!spec.log || y > 0));
       const path = points.map(([x, y], i) => `${i ? "L" : "M"}${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join("");
-      root.append(svg("path", { class: "line", d: path, stroke: s.color, "stroke-dasharray": s.dash, "stroke-width": s.width }));
+      root.append(svg("path", { class: "line", d: path, stroke: s.color, "stroke-dasharray": s.dash, "stroke-width": s.width ?? 2 }));
       if (points.length <= 40 && (s.marks || points.length === 1))
         for (const [x, y] of points) root.append(svg("circle", { cx: X(x), cy: Y(y), r: 3, fill: s.color }));
     }

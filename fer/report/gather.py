@@ -21,6 +21,7 @@ from fer.metrics import ClassificationReport, report, wilson_interval
 from fer.report.heat import heat_maps
 from fer.report.pictures import pictures
 from fer.report.repeat import SettingsOf, as_word, command_of, differences, name_configs, started, versions
+from fer.report.sweep import is_sweep, sweep_of
 from fer.studies.crossval import RESULTS, SETTINGS, summarise
 
 Page = dict[str, Any]
@@ -34,24 +35,28 @@ MARKS: Final = ("config.yaml", RESULTS, "metrics.csv", "prune.json", "curve.json
 
 
 def gather(folder: Path, settings_of: SettingsOf) -> Page:
-    """Return what there is to say of a run or a cross-validation.
+    """Return what there is to say of a run, a cross-validation or a sweep.
 
     Args:
-        folder: As ``fer fit``, ``fer test``, ``fer prune`` or ``fer crossval`` left it, or is filling it.
+        folder: As ``fer fit``, ``test``, ``prune``, ``crossval`` or ``sweep`` left it, or is filling it.
         settings_of: What words of ``fer fit`` lead to, to say what differs from the defaults.
 
     Raises:
         InputError: There is no such folder, it holds nothing of the kind, or a file in it is damaged.
     """
     if not folder.is_dir():
-        msg = f"{folder}: there is no such folder; give that of a run or of a cross-validation, runs/NAME"
+        msg = (
+            f"{folder}: there is no such folder; give that of a run, a cross-validation or a sweep, runs/NAME"
+        )
         raise InputError(msg)
     about: Page = {
         "name": folder.resolve().name,
         "made": f"{datetime.now():%Y-%m-%d %H:%M}",
         "version": __version__,
     }
-    if (folder / SETTINGS).is_file():
+    if is_sweep(folder):
+        found = sweep_of(folder)
+    elif (folder / SETTINGS).is_file():
         found = _crossval(folder, settings_of)
     elif any((folder / mark).is_file() for mark in MARKS):
         found = _run(folder, settings_of)
@@ -64,7 +69,7 @@ def _nothing_in(folder: Path) -> InputError:
     """Return what to say of a folder that is none of a run."""
     inside = sorted(path.parent.name for mark in MARKS[:2] for path in folder.glob(f"*/{mark}"))
     hint = f"; did you mean {folder / inside[0]}?" if inside else ": give that of one, runs/NAME"
-    return InputError(f"{folder} holds no run and no cross-validation{hint}")
+    return InputError(f"{folder} holds no run, no cross-validation and no sweep{hint}")
 
 
 def _run(folder: Path, settings_of: SettingsOf) -> Page:

@@ -25,6 +25,7 @@ function head() {
   if (test) numbers.push([`Accuracy, ${test.name}`, percent(test.acc), `95 %: ${interval(test.low, test.high)}, n = ${count(test.n)}`],
     ["Mean recall of the classes", percent(test.balanced), "each class counts the same"]);
   if (page.folds) numbers.push(["Mean over the folds", percent(page.folds.mean.test), `standard deviation ${percent(page.folds.std.test)}`]);
+  if (page.sweep?.best) numbers.push([`Best ${page.sweep.metric}`, short(page.sweep.best.value), `${page.sweep.best.name}, of ${page.sweep.rows.length} trials`]);
   if (page.prune) {
     const { before, after } = page.prune;
     numbers.push(["Accuracy on val, pruned", percent(after.acc), `before: ${percent(before.acc)}; n = ${count(page.prune.n)}`],
@@ -52,6 +53,7 @@ function what() {
   if (facts) made.append(el("dl", { class: "facts" }, facts.map(([name, text]) => [el("dt", null, name), el("dd", null, text)])));
   if (!repeat) return;
   if (repeat.command) made.append(el("h3", null, "The command"), command(repeat.command));
+  if (repeat.best) made.append(el("h3", null, "The best trial once more"), command(repeat.best));
   if (repeat.folder) made.append(el("h3", null, repeat.command ? "Or with the settings that the run has left" : "With the settings that the run has left"), command(repeat.folder));
   if (repeat.differs?.length) made.append(el("h3", null, "Settings that are not the defaults"), table([
     { key: "name", label: "setting", text: true, cell: (row) => el("code", null, row.name) },
@@ -372,8 +374,78 @@ function folds() {
     chart({ series: lines, height: 260, xLabel: "epoch", format: (y, isTick) => percent(y, isTick ? 0 : 2), label: `Accuracy on val over the epochs, a line for each fold. ${ends(lines, (y) => percent(y))}` })));
 }
 
+function sweep() {
+  if (!page.sweep) return;
+  const { metric, maximize, best, parameters, rows, importances } = page.sweep;
+  const made = section("trials", "The trials");
+  if (!rows.length) { made.append(note("No trial has begun.")); return; }
+  const known = rows.filter((row) => isNumber(row.value));
+  const parallel = known.length && parameters.length ? parallels(parameters, known, metric, maximize, best) : null;
+  if (parallel) made.append(parallel.figure);
+  const flat = rows.map(({ point, ...row }) => ({ ...row, ...Object.fromEntries(Object.entries(point).map(([name, value]) => [`point ${name}`, value])) }));
+  const text = (value) => (isNumber(value) ? short(value) : value === null || value === undefined ? NONE : String(value));
+  made.append(table([
+    { key: "name", label: "trial", text: true }, { key: "value", label: metric, format: short, cell: (row) => (row.name === best?.name ? el("strong", null, `${short(row.value)} (best)`) : short(row.value)) },
+    ...parameters.map(({ name }) => ({ key: `point ${name}`, label: name, format: text })),
+    { key: "state", label: "state", text: true }, { key: "values", label: "epochs", format: count }, { key: "seconds", label: "time", format: minutes },
+    ...(rows.some((row) => row.reason) ? [{ key: "reason", label: "why it ended", text: true }] : []),
+  ], flat, { caption: `${rows.length} trials; sort by a click on a column`, sortable: true, tall: rows.length > 15, onrow: (place) => parallel?.light(place === null ? null : rows[place].name) }));
+  if (importances.length) {
+    made.append(el("h3", null, "What bears on it"), table([
+      { key: "name", label: "setting", text: true, cell: (row) => el("code", null, row.name) }, { key: "share", label: "importance", format: (value) => percent(value, 0) },
+      { key: null, label: "0 to 100 %", text: true, cell: (row) => bar(row.share, null, null) }, { key: "correlation", label: "rank correlation", format: (value) => (isNumber(value) ? value.toFixed(2) : NONE) },
+    ], importances, { caption: `Shares of a random forest's gain; n = ${known.length} trials` }));
+  }
+}
+
+// A line for each trial, over an axis for each setting and one for what was looked for.
+function parallels(parameters, rows, metric, maximize, best) {
+  const axes = [...parameters.map(({ name, log }) => ({ name, log, get: (row) => row.point[name] })), { name: metric, get: (row) => row.value }];
+  const [width, height, top, bottom] = [Math.max(800, 150 * axes.length), 300, 44, 270];
+  const X = (place) => 60 + (place * (width - 120)) / (axes.length - 1);
+  for (const axis of axes) {
+    const values = [...new Set(rows.map(axis.get))].filter((value) => value !== null && value !== undefined);
+    axis.isNumeric = values.every(isNumber) && values.length > 0;
+    if (axis.isNumeric) {
+      const scale = axis.log && values.every((value) => value > 0) ? Math.log10 : (value) => value;
+      const [low, high] = [Math.min(...values), Math.max(...values)];
+      axis.y = (value) => bottom - (high > low ? (scale(value) - scale(low)) / (scale(high) - scale(low)) : 0.5) * (bottom - top);
+      axis.marks = high > low ? [low, high] : [low];
+    } else {
+      axis.marks = values.sort();
+      axis.y = (value) => bottom - (values.length > 1 ? values.indexOf(value) / (values.length - 1) : 0.5) * (bottom - top);
+    }
+  }
+  const values = rows.map((row) => row.value);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const rank = (row) => (high > low ? (maximize ? row.value - low : high - row.value) / (high - low) : 1);
+  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, role: "img", "aria-label": `A line for each of ${rows.length} trials over its settings and ${metric}; the table below has the numbers` });
+  const lines = new Map();
+  for (const row of [...rows].sort((a, b) => rank(a) - rank(b))) {
+    const points = axes.map((axis, place) => [X(place), axis.get(row) === null || axis.get(row) === undefined ? null : axis.y(axis.get(row))]).filter(([, y]) => y !== null);
+    const isBest = row.name === best?.name;
+    const line = svg("path", { class: "line", d: points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join(""), stroke: isBest ? "var(--vermillion)" : look.shades[Math.round(25 + 60 * rank(row))], "stroke-width": isBest ? 3 : 1.5 },
+      svg("title", null, `${row.name}: ${short(row.value)}`));
+    lines.set(row.name, line);
+    root.append(line);
+  }
+  axes.forEach((axis, place) => {
+    const end = place === axes.length - 1;
+    root.append(svg("line", { x1: X(place), x2: X(place), y1: top, y2: bottom, stroke: "var(--ink)" }));
+    root.append(svg("text", { x: X(place), y: place % 2 && axes.length > 4 ? 12 : 26, "text-anchor": "middle", "font-weight": 600 }, axis.name));
+    for (const value of axis.marks) root.append(svg("text", { class: "halo axis", x: X(place) + (end ? 7 : -7), y: axis.y(value) + 4, "text-anchor": end ? "start" : "end" }, isNumber(value) ? short(value) : String(value)));
+  });
+  function light(name) {
+    for (const [other, line] of lines) line.style.opacity = name === null || name === other ? "" : "0.12";
+  }
+  const figure = el("figure", null, el("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": "trials over their settings" }, root),
+    el("figcaption", null, "Darker lines are better trials, and the thick orange one is the best. Point at a row of the table to see its line alone."));
+  return { figure, light };
+}
+
 head();
 what();
+sweep();
 folds();
 results();
 curves();

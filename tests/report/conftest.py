@@ -11,6 +11,7 @@ from matplotlib.image import imsave
 
 from fer.configs import config_path
 from fer.history import write_angles
+from fer.studies.journal import Journal, Trial
 
 CONFIG = {
     "seed_everything": 7,
@@ -138,6 +139,33 @@ def study_dir(tmp_path):
     for fold, right in enumerate((4, 6)):
         write_results(folder / f"fold-{fold}" / "results.json", {"val": 5, "test": right})
         write_history(folder / f"fold-{fold}" / "metrics.csv", layers=())
+    return folder
+
+
+SWEEP = """
+method: random
+metric: {name: val/acc_best, goal: maximize}
+run_cap: 9
+command: ["${env}", "${interpreter}", -m, fer, fit, --config, "${args_json_file}"]
+parameters:
+  model.lr: {distribution: log_uniform_values, min: 1.0e-4, max: 3.0e-2}
+  model.optimizer: {values: [adamw, sgd]}
+  trainer.max_epochs: {value: 6}
+"""
+
+
+@pytest.fixture
+def sweep_dir(tmp_path):
+    """The folder of a sweep, whose ten trials are better the larger the rate; the last one failed."""
+    folder = tmp_path / "runs" / "sweep"
+    write_json(folder / "study.json", {"key": "abc", "seed": 3, "method": "random"})
+    (folder / "sweep.yaml").write_text(SWEEP)
+    for number in range(1, 11):
+        point = {"model.lr": 0.001 * number, "model.optimizer": "sgd", "trainer.max_epochs": 6}
+        value = None if number == 10 else 0.05 * number
+        trial = Trial(number, number, point, [0.5, 0.5], value=value, values=[0.1] * 6)
+        trial.state, trial.reason = ("failed", "no memory\nmore") if value is None else ("finished", "")
+        Journal(folder).write(trial)
     return folder
 
 

@@ -110,3 +110,26 @@ def test_no_folder_and_an_empty_one(tmp_path, settings_of):
 def test_a_folder_of_runs_is_no_run_but_its_runs_are_named(run_dir, settings_of):
     with pytest.raises(InputError, match=r"did you mean .*made-up"):
         gather(run_dir.parent, settings_of)
+
+
+def test_a_sweep_has_its_trials_the_best_and_what_bears_on_it(sweep_dir, settings_of):
+    found = gather(sweep_dir, settings_of)
+    assert found["kind"] == "Sweep"
+    assert dict(found["facts"])["Trials"] == "9 finished, 1 failed"
+    sweep = found["sweep"]
+    assert sweep["best"] == {"name": "trial-0009", "value": 0.45}
+    assert sweep["parameters"] == [
+        {"name": "model.lr", "log": True},
+        {"name": "model.optimizer", "log": False},
+    ]
+    assert sweep["rows"][0]["point"] == {"model.lr": 0.001, "model.optimizer": "sgd"}
+    assert (sweep["rows"][9]["value"], sweep["rows"][9]["reason"]) == (None, "no memory")
+    assert [(each["name"], each["correlation"]) for each in sweep["importances"]] == [("model.lr", 1.0)]
+    assert found["repeat"]["command"] == f"fer sweep {sweep_dir}/sweep.yaml --seed 3 --count 10"
+    assert found["repeat"]["best"] == f"fer fit --config {sweep_dir}/trial-0009/params.json"
+
+
+def test_a_sweep_that_has_only_begun(sweep_dir, settings_of):
+    (sweep_dir / "journal.jsonl").unlink()
+    sweep = gather(sweep_dir, settings_of)["sweep"]
+    assert (sweep["rows"], sweep["best"], sweep["importances"]) == ([], None, [])

@@ -94,3 +94,17 @@ def test_what_a_folder_says_stays_text(tab, run_dir, settings_of):
     assert tab.complaints == []
     assert tab.run("document.querySelector('h1').textContent") == folder.name
     assert tab.run("document.querySelectorAll('h1 img').length") == 0
+
+
+def test_a_sweep(tab, sweep_dir, settings_of):
+    tab.open(write_report(sweep_dir, None, settings_of))
+    assert tab.complaints == []
+    assert tab.run(SECTIONS) == ["run", "trials"]
+    assert tab.run("document.querySelectorAll('#trials svg path').length") == 9  # the failed one has no value
+    heads = "[...document.querySelectorAll('#trials th button')]"
+    first = "document.querySelector('#trials tbody th').textContent"
+    last = "[...document.querySelectorAll('#trials table')[0].tBodies[0].rows].at(-1).cells[0].textContent"
+    tab.run(f"{heads}.find((b) => b.textContent === 'val/acc_best').click()")
+    assert (tab.run(first), tab.run(last)) == ("trial-0009", "trial-0010")
+    tab.run(f"{heads}.find((b) => b.textContent === 'val/acc_best').click()")
+    assert (tab.run(first), tab.run(last)) == ("trial-0001", "trial-0010")  # what is not known stays last
