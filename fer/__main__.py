@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "validate": "evaluate a checkpoint on the validation split",
     "test": "evaluate a checkpoint on train, val and test, with intervals and figures",
     "prune": "make a checkpoint's network smaller, without the neurons that others can stand for",
+    "export": "write a checkpoint's network, pruned or not, as an ONNX file that is checked",
     "predict": "write a checkpoint's class probabilities for the test split as CSV",
     "audit": "what stands twice, under two labels or on both sides of a split",
     "crop": "find and crop the faces of pictures, with a contact sheet and a table",
@@ -21,7 +22,7 @@ COMMANDS: Final = {
     "sweep": "search settings as a W&B sweep does, on this machine, without an account",
     "agent": "make a W&B sweep of a file and run its trials, or join one; without an account: sweep",
     "dashboard": "make the W&B workspace and report of all runs, or write them as JSON",
-    "report": "one HTML page of a run or a cross-validation, that opens anywhere",
+    "report": "one HTML page of a run, a cross-validation or a sweep, that opens anywhere",
     "download": "fetch FER2013 from Kaggle",
 }
 
