@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.progress import track
 
 from fer.callbacks import PruneCallback
-from fer.callbacks.prune import compare, inputs_of, layers_of, scalars, write_figure
+from fer.callbacks.prune import compare, inputs_of, layers_of, macs_of, scalars, write_figure
 from fer.cli.choices import choose
 from fer.cli.experiment import ConfigCallback, ExperimentCLI, run_experiment
 from fer.cli.words import CONSOLE
@@ -84,9 +84,9 @@ class PruneCLI(ExperimentCLI):
         """Parse the words, and keep what is this command's own out of the run's config."""
         super().parse_arguments(parser, args)
         self.own = {name: self.config.pop(name) for name in OWN}
+        self._check()
 
     def _prune(self) -> None:
-        self._check()
         callbacks = {type(callback): callback for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
         callbacks[ConfigCallback].save_config(self.trainer, self.model, "prune")
         self.model.to(self.trainer.strategy.root_device)
@@ -126,7 +126,8 @@ class PruneCLI(ExperimentCLI):
             self.model.network, inputs, layers=callback.settings["layers"], **measure
         )
         share: float = self.own["target_macs"]
-        degrees = threshold_of_macs(self.model.network, measurement, inputs[0], share, **settings)
+        most = share * macs_of(self.model.network, inputs[0])
+        degrees = threshold_of_macs(self.model.network, measurement, inputs[0], most, **settings)
         CONSOLE.print(f"thresholds   {degrees:.2f}° and {180 - degrees:.2f}° leave {share:.0%}")
         callback.settings |= {"similar_below": degrees, "complementary_above": 180 - degrees}
 

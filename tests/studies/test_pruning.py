@@ -1,0 +1,107 @@
+"""Many prunings as one: curves begin with the network itself, searches hit their aim, rounds end in time."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from fer.callbacks.prune import inputs_of, judge, macs_of
+from fer.errors import InputError
+from fer.neurons import measure_groups
+from fer.studies.pruning import (
+    WAYS,
+    measure_ways,
+    measurement_of,
+    prune_in_rounds,
+    recalibrate_,
+    threshold_curves,
+    threshold_of_macs,
+)
+from fer.tasks import Conv6Task
+
+
+@pytest.fixture
+def trained(tiny_data):
+    """A task with neurons of which some are alike, its data, and what it is measured on."""
+    torch.manual_seed(0)
+    data = tiny_data(size=32, num_train=42)
+    data.prepare_data()
+    data.setup()
+    task = Conv6Task(widths=(4, 6, 6, 6, 6), image_size=32, optimizer="sgd").eval()
+    return task, data, inputs_of(task, data, 42)
+
+
+def test_a_curve_begins_with_the_network_as_it_is(trained):
+    task, data, inputs = trained
+    state = copy.deepcopy(task.network.state_dict())
+    rows: dict[str, list] = {}
+    for way, row in threshold_curves(task, data, inputs, thresholds=(30.0, 80.0)):
+        rows.setdefault(way, []).append(row)
+    assert list(rows) == list(WAYS)
+    accuracy = judge(task.network, data.val_dataloader(), task.device).report.accuracy
+    for way in rows.values():
+        assert [row["threshold"] for row in way] == [0, 30, 80]
+        assert way[0]["acc"] == accuracy
+        assert way[0]["neurons"] == way[0]["macs"] == 1
+        shares = [row["neurons"] for row in way]
+        assert shares == sorted(shares, reverse=True)
+        assert all(row["acc_low"] <= row["acc"] <= row["acc_high"] for row in way)
+    assert min(way[-1]["neurons"] for way in rows.values()) < 1
+    assert all(tensor.equal(state[name]) for name, tensor in task.network.state_dict().items())
+
+
+def test_each_way_is_given_the_patterns_that_it_is_for(trained):
+    task, _, inputs = trained
+    measurements = measure_ways(task.network, inputs)
+    rescaled = {name for name, way in WAYS.items() if measurement_of(way, measurements).pattern_minmax}
+    assert rescaled == {"jain"}
+
+
+def test_a_threshold_is_found_for_a_share_of_the_multiply_adds(trained):
+    task, _, inputs = trained
+    measurement = measure_groups(task.network, inputs)
+    whole = macs_of(task.network, inputs[0])
+    degrees = threshold_of_macs(task.network, measurement, inputs[0], 0.7 * whole, by="span")
+    assert 0 < degrees <= 90
+    with pytest.raises(InputError, match="no threshold leaves as few as"):
+        threshold_of_macs(task.network, measurement, inputs[0], 1, by="span")
+
+
+def test_rounds_stop_when_val_falls_too_far(trained, tiny_trainer):
+    task, data, inputs = trained
+    before = copy.deepcopy(task.network)
+    settings = {"rounds": 3, "tune_epochs": 1, "tune_lr": 1e-4, "threshold": 80.0}
+    rounds = list(
+        prune_in_rounds(
+            *(task, data, inputs, lambda num: tiny_trainer(max_epochs=num)), tolerance=1.0, **settings
+        )
+    )
+    assert [round_.threshold for round_ in rounds] == pytest.approx([80 / 3, 160 / 3, 80])
+    assert all(round_.is_kept for round_ in rounds)
+    assert task.widths is not None
+    assert macs_of(task.network, inputs[0]) == rounds[-1].macs < macs_of(before, inputs[0])
+
+    task.network, task.widths = before, None
+    state = copy.deepcopy(before.state_dict())
+    (only,) = prune_in_rounds(
+        *(task, data, inputs, lambda num: tiny_trainer(max_epochs=num)), tolerance=-1.0, **settings
+    )
+    assert not only.is_kept
+    assert task.widths is None
+    assert all(tensor.equal(state[name]) for name, tensor in task.network.state_dict().items())
+
+
+def test_batch_norm_is_measured_anew():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5)).train()
+    batches = [torch.randn(6, 1, 3, 3) for _ in range(3)]
+    recalibrate_(network, [*batches, torch.randn(1, 1, 3, 3)])
+    with torch.no_grad():
+        outputs = [network[0](batch).transpose(0, 1).flatten(1) for batch in batches]
+    mean = torch.stack([one.mean(1) for one in outputs]).mean(0)
+    variance = torch.stack([one.var(1) for one in outputs]).mean(0)
+    torch.testing.assert_close(network[1].running_mean, mean)
+    torch.testing.assert_close(network[1].running_var, variance)
+    assert network[1].momentum == 0.1
+    assert all(module.training for module in network.modules())

@@ -1,0 +1,88 @@
+"""``fer prune``: curves, networks of a given size, rounds; what it refuses."""
+
+import json
+
+import pytest
+from command import call, done
+
+from fer.tasks import load
+
+WORDS = [
+    *("--data.num_train", "140", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "20"),
+    *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--wandb.mode", "disabled"),
+    *("--gradients.every_n_epochs", "0", "--distinctiveness.every_n_epochs", "0"),
+    *("--stages.enabled", "false", "--test", "false"),
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, sandboxed):
+    """Of a network that has hardly learnt anything."""
+    folder = tmp_path_factory.mktemp("trained")
+    with sandboxed(folder):
+        done("fit", *WORDS, "--run_name", "a", "--model.widths", "[4, 6, 6, 8, 8]")
+    return folder / "runs" / "a" / "checkpoints" / "best.ckpt"
+
+
+def prune(*words):
+    """Prune, and return what was said; too few patterns are warned of, and nothing else."""
+    called = call("prune", *words)
+    assert called.status == 0, called.err
+    assert all(
+        "fewer than 10 a neuron" in line or "of the others" in line for line in called.err.splitlines()
+    )
+    return called.out
+
+
+def test_a_curve_is_drawn_for_each_rule(checkpoint, tmp_path):
+    out = prune(checkpoint, "--curve", "true", "--run_name", "b")
+    curve = json.loads((tmp_path / "runs" / "b" / "curve.json").read_text())
+    assert curve["n"] == 35
+    assert {"pairs, refit", "span, refit", "gedeon_harris", "narayan", "jain"} <= {*curve["rules"]}
+    assert {len(column) for rule in curve["rules"].values() for column in rule.values()} == {10}
+    assert (tmp_path / "runs" / "b" / "figures" / "prune-curve.png").stat().st_size > 10_000
+    assert "accuracy on val (neurons left)" in out
+    assert not list((tmp_path / "runs" / "b").rglob("pruned.ckpt"))
+
+
+def test_a_share_of_the_multiply_adds_is_left(checkpoint, tmp_path):
+    prune(checkpoint, "--target-macs", "0.7", "--prune.by", "span", "--run_name", "b")
+    results = json.loads((tmp_path / "runs" / "b" / "prune.json").read_text())
+    assert results["after"]["macs"] <= 0.7 * results["before"]["macs"]
+    assert results["settings"]["similar_below"] > 0
+    small = load(tmp_path / "runs" / "b" / "checkpoints" / "pruned.ckpt")
+    assert small.widths is not None
+
+
+def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
+    out = prune(
+        *(checkpoint, "--rounds", "2", "--tolerance", "1", "--run_name", "b"),
+        *("--prune.similar_below", "60", "--prune.complementary_above", "120"),
+    )
+    assert "fine-tuned" in out
+    results = json.loads((tmp_path / "runs" / "b" / "prune.json").read_text())
+    assert [found["threshold"] for found in results["rounds"]] == [30, 60]
+    assert results["after"]["macs"] == results["rounds"][-1]["macs"]
+    gone = sum(layer["before"] - layer["after"] for layer in results["layers"].values())
+    causes = ("dead", "constant", "similar", "complementary", "span")
+    assert gone == sum(layer[cause] for layer in results["layers"].values() for cause in causes)
+    # A config that a pruned network's other commands take.
+    done("test", "--ckpt_path", tmp_path / "runs" / "b" / "checkpoints" / "pruned.ckpt", "--run_name", "c")
+    tested = json.loads((tmp_path / "runs" / "c" / "results.json").read_text())
+    assert tested["splits"]["val"]["acc"] == results["after"]["acc"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["--target_macs", "1.5"], "above 0 and below 1", id="share"),
+        pytest.param(["--target_macs", "0.0001"], "no threshold leaves as few", id="out of reach"),
+        pytest.param(["--rounds", "-1"], "neither can be below 0", id="rounds"),
+        pytest.param(["--tolerance", "3"], "a share of val", id="tolerance"),
+        pytest.param(["--curves", "true"], "did you mean curve", id="unknown option"),
+    ],
+)
+def test_what_is_refused(words, message, checkpoint):
+    called = call("prune", checkpoint, *words)
+    assert called.status == 2
+    assert message in called.err
