@@ -98,7 +98,7 @@ ROOMS = {
             "fer.studies",
             "fer.tasks",
         },
-        {"jsonargparse", "lightning", "matplotlib", "rich", "yaml"},
+        {"jsonargparse", "lightning", "matplotlib", "rich", "torch", "yaml"},
     ),
     "__main__": Room({"fer.cli", "fer.configs"}),
     "__init__": Room(),

@@ -11,6 +11,7 @@ OWN: Final = {
     "crossval": "crossval",
     "dashboard": "dashboard",
     "download": "data",
+    "export": "export",
     "prune": "prune",
     "report": "report",
     "sweep": "sweep",

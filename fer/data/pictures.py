@@ -234,6 +234,12 @@ class PictureDataModule(ExpressionDataModule):
             mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
         self.mean, self.std = mean, std
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, for who feeds its network without this package: mean and std."""
+        if self.descriptors or not self.splits:
+            return {}
+        return {"mean": self.mean.tolist(), "std": self.std.tolist()}
+
     def dataset(self, name: str, *, augmented: bool = False) -> Dataset[Item]:
         """Return a split as a dataset of network inputs.
 

@@ -1,0 +1,103 @@
+"""The command export: a checkpoint's network as an ONNX file that says how it wants to be fed."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fer
+from fer.cli.choices import read_config
+from fer.cli.words import CONSOLE
+from fer.data import DATA_MODULES
+from fer.errors import InputError
+from fer.export import BATCH_SIZES, OPSETS, export_onnx
+from fer.labels import EXPRESSIONS
+from fer.tasks import ClassificationTask, load
+
+
+def export(arguments: Sequence[str]) -> None:
+    """Write a checkpoint's network as ONNX, and say how to use it."""
+    parser = argparse.ArgumentParser(
+        prog="fer export",
+        allow_abbrev=False,
+        description="Write a checkpoint's network, pruned or not, as one ONNX file for batches of any size, "
+        "with the names of its classes and the normalisation of its inputs; checked against torch.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="such as runs/…/checkpoints/best.ckpt, or pruned.ckpt")
+    parser.add_argument("--out", type=Path, help="the file (beside the checkpoint, of the same name, .onnx)")
+    parser.add_argument(
+        "--opset",
+        type=int,
+        help=f"version of ONNX's operators, {OPSETS.start} to {OPSETS.stop - 1} (torch's choice)",
+    )
+    given = parser.parse_args(list(arguments))
+    task = load(given.checkpoint)
+    shape = input_shape(task)
+    normalisation, remark = find_normalisation(given.checkpoint) if len(shape) == 3 else ({}, "")
+    metadata = {
+        "network": type(task.network).__name__,
+        "class_names": json.dumps(EXPRESSIONS),
+        "input_shape": json.dumps(shape),
+        **{key: json.dumps(value) for key, value in normalisation.items()},
+        "fer_version": fer.__version__,
+        "checkpoint": str(given.checkpoint),
+    }
+    if len(shape) == 3:
+        metadata |= {"channels": json.dumps(shape[0]), "image_size": json.dumps(shape[1])}
+        metadata["layout"] = "NCHW, pixels 0 to 1 (grey or RGB), less the mean, divided by the std"
+    path = given.out or given.checkpoint.with_suffix(".onnx")
+    written = export_onnx(task.network, torch.zeros(1, *shape), path, opset=given.opset, metadata=metadata)
+    num_parameters = sum(parameter.numel() for parameter in task.network.parameters())
+    batches = ", ".join(map(str, BATCH_SIZES))
+    axes = ", ".join(map(str, shape))
+    lines = [
+        f"network      {metadata['network']}: {num_parameters:,} parameters",
+        f"file         {written.path}, {written.num_bytes / 2**20:.1f} MiB, opset {written.opset}",
+        f"checked      logits at most {written.difference:.1g} from torch's, batches of {batches}",
+        f"inputs       float32 (N, {axes}){remark}",
+        "use it",
+        "  import onnxruntime",
+        f"  session = onnxruntime.InferenceSession({str(written.path)!r})",
+        '  logits = session.run(["logits"], {"inputs": inputs})[0]'
+        "   # session.get_modelmeta().custom_metadata_map: classes, …",
+    ]
+    CONSOLE.print("\n".join(lines), markup=False)
+
+
+def input_shape(task: ClassificationTask) -> tuple[int, ...]:
+    """Return the shape of one pattern: (channels, height, width) of a picture, or (features,)."""
+    settings = task.hparams
+    if "image_size" in settings:
+        return (settings["channels"], settings["image_size"], settings["image_size"])
+    return (settings["in_features"],)
+
+
+def find_normalisation(checkpoint: Path) -> tuple[dict[str, list[float]], str]:
+    """Return mean and deviation of each channel, of pixels in 0..1, as the network was trained with.
+
+    They are in the checkpoint; for one that was pruned, or is older, they are computed again as the config
+    says that its run left.
+
+    Returns:
+        ``mean`` and ``std``, and what to say of them; without them why they are not known.
+    """
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    config = checkpoint.resolve().parent.parent / "config.yaml"
+    kept = [content[module.__name__] for module in DATA_MODULES.values() if module.__name__ in content]
+    try:
+        found = kept[0] if kept else _normalisation_of(read_config(config))
+    except InputError as e:
+        return {}, f"; their normalisation is not known, and not in the file: {e}"
+    mean, std = (", ".join(f"{value:.4f}" for value in found[key]) for key in ("mean", "std"))
+    return found, f", pixels 0 to 1 less {mean}, divided by {std}"
+
+
+def _normalisation_of(config: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the normalisation of the data that a config names."""
+    data = DATA_MODULES[config["dataset"]](**config["data"])
+    data.prepare_data()
+    data.setup()
+    return {key: list(value) for key, value in data.state_dict().items()}

@@ -1,0 +1,145 @@
+"""A trained network as an ONNX file, which is checked against torch before it is there."""
+
+import copy
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fer.errors import InputError
+from fer.files import atomic_write
+
+BATCH_SIZES: Final = (1, 3, 8)
+"""Patterns at a time that both networks are given."""
+
+TOLERANCE: Final = 1e-4
+"""Largest difference of logits; where the largest logit is above 1, this share of it."""
+
+MAX_BYTES: Final = 2**31 - 2**20
+"""Of all weights in one file: what protobuf, in which ONNX is written, can hold, less room for the graph."""
+
+OPSETS: Final = range(18, 24)
+"""Versions of ONNX's operators that torch's exporter and the runtime were tried with."""
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Attributes:
+        path: The file, which needs no other beside it.
+        num_bytes: Its size.
+        opset: Version of ONNX's operators.
+        difference: Largest absolute difference between its logits and torch's.
+    """
+
+    path: Path
+    num_bytes: int
+    opset: int
+    difference: float
+
+
+def export_onnx(
+    network: nn.Module,
+    example: Tensor,
+    path: Path,
+    *,
+    opset: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Exported:
+    """Write a network as ONNX: one file, from ``inputs`` to ``logits``, for batches of any size.
+
+    Its logits are compared with torch's, on standard normal inputs in batches of :data:`BATCH_SIZES`,
+    before the file appears.
+
+    Args:
+        network: Any network of one input and one output; left as it is.
+        example: What it takes, shape ``(N, …)``; all but N is fixed in the file.
+        path: Where the file shall stand; what stands there is replaced.
+        opset: Version of ONNX's operators; None: torch's choice.
+        metadata: What the file says of itself, by name.
+
+    Raises:
+        InputError: The packages of the extra ``export`` are missing; the opset is none of :data:`OPSETS`;
+            the network cannot be written as ONNX, or the runtime finds other logits.
+    """
+    onnx, runtime = _packages()
+    if opset is not None and opset not in OPSETS:
+        msg = f"opset is {opset}: ONNX can be written with {OPSETS.start} to {OPSETS.stop - 1}"
+        raise InputError(msg)
+    size = sum(tensor.nbytes for tensor in network.state_dict().values())
+    if size > MAX_BYTES:
+        msg = f"{type(network).__name__} has {size:,} bytes of weights: one ONNX file holds {MAX_BYTES:,}"
+        raise InputError(msg)
+    # A copy is not compiled, which the exporter would not see through.
+    plain = copy.deepcopy(network).eval().cpu().float().to(memory_format=torch.contiguous_format)
+    program = _translate(plain, example[:1].cpu().float(), opset)
+    model = program.model_proto
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    content = model.SerializeToString()
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    difference = _difference(plain, session, example.shape[1:])
+    with atomic_write(path) as file:
+        file.write(content)
+    version = next(one.version for one in model.opset_import if one.domain == "")
+    return Exported(path, len(content), version, difference)
+
+
+def _packages() -> tuple[Any, Any]:
+    """Return onnx and its runtime."""
+    try:
+        onnx, _, runtime = (import_module(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+    except ImportError as e:
+        msg = f'ONNX needs packages that are not installed ({e.name}): pip install "fer-neurons[export]"'
+        raise InputError(msg) from e
+    return onnx, runtime
+
+
+def _translate(network: nn.Module, example: Tensor, opset: int | None) -> Any:
+    """Return the network as torch's exporter writes it."""
+    # Two patterns: of one, the exporter would take the batch's size for fixed.
+    inputs = torch.cat([example, example])
+    try:
+        with torch.no_grad():
+            return torch.onnx.export(
+                network,
+                (inputs,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=["inputs"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as e:
+        reason = str(e.__cause__ or e).strip().splitlines()[0]
+        msg = f"{type(network).__name__} cannot be written as ONNX: {reason}"
+        raise InputError(msg) from e
+
+
+def _difference(network: nn.Module, session: Any, shape: torch.Size) -> float:
+    """Return the largest difference between both networks' logits.
+
+    Raises:
+        InputError: It is too large.
+    """
+    generator = torch.Generator().manual_seed(0)
+    difference = 0.0
+    for num in BATCH_SIZES:
+        inputs = torch.randn(num, *shape, generator=generator)
+        with torch.no_grad():
+            logits = network(inputs)
+        (values,) = session.run(["logits"], {"inputs": inputs.numpy()})
+        found = float((torch.from_numpy(values) - logits).abs().max())
+        largest = max(1.0, float(logits.abs().max()))
+        if not found <= TOLERANCE * largest:  # nor if it is no number
+            msg = (
+                f"{type(network).__name__} as ONNX has other logits than in torch: {found:.3g} apart on a "
+                f"batch of {num}, where {TOLERANCE * largest:.3g} is allowed; nothing was written: try "
+                "another opset"
+            )
+            raise InputError(msg)
+        difference = max(difference, found)
+    return difference
