@@ -53,10 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _parser().parse_args(arguments[:1]).command
     try:
         # Imported here, since torch and Lightning take seconds that `fer --help` need not wait for.
-        from fer.cli import run
+        from fer.cli import load
 
+        run = load(command)
         _set_up_logging(debug=debug)  # not before: Lightning sets its own levels when it is imported
-        run(command, arguments[1:])
+        run(arguments[1:])
     except InputError as e:
         if debug:
             raise

@@ -584,3 +584,22 @@ def test_training_starts_from_the_weights_of_a_checkpoint(trained, tmp_path):
     called = call(*words, "--network", "ann", "--start_from", start)
     assert called.status == 2
     assert f"--start_from {start} holds another network" in called.err
+
+
+def test_libraries_are_quiet_in_a_process_of_its_own(tmp_path):
+    """Lightning sets its loggers' levels when it is imported, which is after the command line began."""
+    words = [
+        sys.executable,
+        "-m",
+        "fer",
+        "fit",
+        *TINY,
+        "--wandb.mode",
+        "disabled",
+        "--trainer.fast_dev_run",
+        "1",
+    ]
+    called = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = called.stdout + called.stderr
+    assert "Seed set" not in said
+    assert "GPU available" not in said

@@ -1,6 +1,6 @@
 """The commands of ``fer``, each a function of the words that come after it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
 
@@ -22,22 +22,23 @@ All other commands are on one run, and :mod:`fer.cli.experiment`'s.
 """
 
 
-def run(command: str, arguments: Sequence[str]) -> None:
-    """Run one command of the command line.
+def load(command: str) -> Callable[[Sequence[str]], None]:
+    """Import what a command needs, and return the function that runs it.
 
     Args:
         command: A name of :data:`fer.__main__.COMMANDS`.
-        arguments: The words after it.
 
-    Raises:
-        InputError: Something that the user gave cannot be used.
+    Returns:
+        It takes the words after the command, and raises InputError where they, or what they name, cannot be
+        used.
     """
-    # Imported here, so that a command waits for what it needs alone.
     if command in OWN:
-        getattr(import_module(f"fer.cli.{OWN[command]}"), command)(arguments)
-        return
+        function: Callable[[Sequence[str]], None] = getattr(import_module(f"fer.cli.{OWN[command]}"), command)
+        return function
     from fer.cli.choices import choose
     from fer.cli.experiment import run_experiment
 
-    words, chosen = choose(arguments)
-    run_experiment(command, words, chosen)
+    def run(arguments: Sequence[str]) -> None:
+        run_experiment(command, *choose(arguments))
+
+    return run
