@@ -13,6 +13,9 @@ NETWORKS := $(patsubst fer/configs/%.yaml,%,$(wildcard fer/configs/*.yaml))
 BENCHES := $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))
 SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
+# A process a core, and each file's tests, which share what they trained, in one of them.
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow coverage lint format data-fer2013 dashboard clean
 
@@ -50,7 +53,7 @@ bench-%: setup
 	$(BIN)/python tests/bench/$*.py $(ARGS)
 
 test: setup ## Run the fast tests
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow' $(IN_PARALLEL) $(ARGS)
 
 test-slow: setup ## Run the tests that take longer
 	$(BIN)/python -m pytest -m slow $(ARGS)

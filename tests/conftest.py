@@ -1,6 +1,7 @@
 """What every test shares: nothing leaks out of it, and nothing real is needed."""
 
 import logging
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes share the cores; torch reads it once
+
 import torch
 
 LOGGERS = ("fer", "lightning.pytorch", "lightning.fabric")
