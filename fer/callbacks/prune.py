@@ -208,8 +208,11 @@ class PruneCallback(Callback):
         with atomic_write(run_dir / "prune.json") as file:
             file.write(json.dumps(results, indent=1).encode() + b"\n")
         how = self.settings["rule"] or f"{self.settings['by']}, {self.settings['merge']}"
-        thresholds = f"{self.settings['similar_below']:g}° / {self.settings['complementary_above']:g}°"
-        title = f"{type(network).__name__}: {results.get('aim', thresholds)}, {how}"
+        thresholds = f"{self.settings['similar_below']:.4g}° / {self.settings['complementary_above']:.4g}°"
+        what = f"{len(results['rounds'])} rounds" if "rounds" in results else thresholds
+        if "num_removed" in self.settings:
+            what = f"{results['after']['macs'] / results['before']['macs']:.0%} of the multiply-adds"
+        title = f"{type(network).__name__}: {what}, {how}"
         write_figure(prune_figure(results, title), run_dir / "figures" / "prune.png")
         self.console.print(f"{table(results)}\n\npruned       {path}")
 

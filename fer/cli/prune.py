@@ -21,7 +21,7 @@ from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.files import atomic_write
 from fer.neurons import RULES, measure_groups
-from fer.studies.pruning import THRESHOLDS, WAYS, prune_in_rounds, threshold_curves, threshold_of_macs
+from fer.studies.pruning import THRESHOLDS, WAYS, goal_of_macs, prune_in_rounds, threshold_curves
 
 OF_TRAINING: Final = ("accelerator", "devices", "precision", "limit_train_batches", "gradient_clip_val")
 """Settings of the trainer that fine-tuning has, too."""
@@ -62,7 +62,8 @@ class PruneCLI(ExperimentCLI):
             "--target_macs",
             type=float | None,
             default=None,
-            help="share of the multiply-adds to leave, 0 to 1: the thresholds are found by search",
+            help="share of the multiply-adds to leave, 0 to 1: one threshold for all layers is found by "
+            "search; with --prune.by span each layer gives what it can best spare",
         )
         parser.add_argument(
             "--rounds",
@@ -98,7 +99,7 @@ class PruneCLI(ExperimentCLI):
             results = self._prune_in_rounds(callback)
         else:
             if self.own["target_macs"] is not None:
-                self._find_thresholds(callback)
+                self._set_goal(callback)
             results = callback.prune(self.model, self.datamodule, Path(self.config.ckpt_path), self.run_dir)
         for logger in self.trainer.loggers:
             logger.log_metrics(scalars(results))
@@ -116,8 +117,8 @@ class PruneCLI(ExperimentCLI):
             msg = f"--tolerance is {self.own['tolerance']}: it is a share of val, 0 to 1"
             raise InputError(msg)
 
-    def _find_thresholds(self, callback: PruneCallback) -> None:
-        """Set the thresholds that leave the share of the multiply-adds which was asked for."""
+    def _set_goal(self, callback: PruneCallback) -> None:
+        """Let the callback leave the share of the multiply-adds that was asked for."""
         inputs = inputs_of(self.model, self.datamodule, callback.num_patterns)
         settings = {key: callback.settings[key] for key in ("by", "merge", "rule")}
         rule = settings["rule"]
@@ -125,11 +126,8 @@ class PruneCLI(ExperimentCLI):
         measurement = measure_groups(
             self.model.network, inputs, layers=callback.settings["layers"], **measure
         )
-        share: float = self.own["target_macs"]
-        most = share * macs_of(self.model.network, inputs[0])
-        degrees = threshold_of_macs(self.model.network, measurement, inputs[0], most, **settings)
-        CONSOLE.print(f"thresholds   {degrees:.2f}° and {180 - degrees:.2f}° leave {share:.0%}")
-        callback.settings |= {"similar_below": degrees, "complementary_above": 180 - degrees}
+        most = self.own["target_macs"] * macs_of(self.model.network, inputs[0])
+        callback.settings |= goal_of_macs(self.model.network, measurement, inputs[0], most, **settings)
 
     def _prune_in_rounds(self, callback: PruneCallback) -> dict[str, Any]:
         before = copy.deepcopy(self.model)
@@ -152,7 +150,8 @@ class PruneCLI(ExperimentCLI):
             plans = found.plans
             rounds.append(found._replace(plans={})._asdict())
             CONSOLE.print(
-                f"{len(rounds):>5}  {found.threshold:8.2f}°  {found.neurons:7,}  {found.macs:13,}  "
+                f"{len(rounds):>5}  {'' if found.threshold is None else f'{found.threshold:.2f}°':>9}  "
+                f"{found.neurons:7,}  {found.macs:13,}  "
                 f"{100 * found.pruned:5.2f} %  {100 * found.recalibrated:10.2f} %  {100 * found.tuned:8.2f} %"
                 f"{'' if found.is_kept else '   too much: not kept'}"
             )
@@ -169,7 +168,6 @@ class PruneCLI(ExperimentCLI):
             "refused": {},
             "settings": callback.settings,
             "rounds": rounds,
-            "aim": f"{sum(one['is_kept'] for one in rounds)} rounds",
         }
         callback.keep(
             *(results, self.model.network, dict(self.model.widths or {})),

@@ -14,7 +14,7 @@ from fer.neurons.angles import (
 from fer.neurons.groups import Survey, find_groups, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients, merge_weights
 from fer.neurons.plan import RULES, By, Cause, Complementary, Order, PrunePlan, Removal, Rule, plan_pruning
-from fer.neurons.prune import Measurement, Pruned, measure_groups, plan_groups, prune
+from fer.neurons.prune import Measurement, Pruned, measure_groups, plan_groups, prune, span_costs
 from fer.neurons.record import find_layers, measure, record, untouched
 from fer.neurons.stages import Stage, StageLabel, label_stages, live_stages
 from fer.neurons.statistics import MAX_NEURONS, ActivationStatistics, MapPattern, Unit, pattern_minmax
@@ -67,6 +67,7 @@ __all__ = [
     "prune",
     "record",
     "resize",
+    "span_costs",
     "summarise",
     "survey",
     "untouched",

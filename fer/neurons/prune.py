@@ -187,6 +187,31 @@ def plan_groups(
     }
 
 
+def span_costs(network: nn.Module, measurement: Measurement) -> dict[str, list[float]]:
+    """Return what it costs a network's readers, group by group, if one neuron after the other goes by span.
+
+    Args:
+        network: That was measured.
+        measurement: Of it, of patterns that were not rescaled.
+
+    Returns:
+        By the name of a group, in the order in which its neurons go, all but one: the variance that the
+        others do not explain, times the square of the outgoing norm, as a share of the sum of all neurons'
+        variances times theirs. Later ones are not below earlier ones.
+    """
+    all_but_one = {group.name: group.num_neurons - 1 for group in measurement.groups}
+    plans = plan_groups(network, measurement, by="span", num_removed=all_but_one)
+    costs: dict[str, list[float]] = {}
+    for group in measurement.groups:
+        variances = measurement.seen(group).std.square() * _outgoing_squares(network, group)
+        total, highest, costs[group.name] = float(variances.sum()) or 1.0, 0.0, []
+        for removal in plans[group.name].removals:
+            sine = math.sin(math.radians(removal.degrees or 0.0))
+            highest = max(highest, float(variances[removal.neuron]) * sine**2 / total)
+            costs[group.name].append(highest)
+    return costs
+
+
 def _rule(name: str | None, by: By, merge: Merge) -> Rule:
     """Return a paper's rule, or ours."""
     if name is None:
@@ -309,9 +334,7 @@ def _plan(
     if is_fitted:  # each reader has a constant of its own
         uppers = [measurement.statistics[group.name, reader.layer].upper for reader in group.readers]
         pooled = replace(pooled, upper=reduce(torch.add, uppers))
-    squares = torch.zeros_like(pooled.mean)
-    for reader in group.readers:
-        squares += outgoing_weight(network, reader).double().square().transpose(0, 1).flatten(1).sum(1)
+    squares = _outgoing_squares(network, group)
     chosen = dict(settings.plan)
     if any(reader.shift is None for reader in group.readers) and chosen.get("by") == "span":
         chosen["normalise"] = "none"
@@ -332,6 +355,12 @@ def _plan(
         for removal in removals[:num]
     ]
     return PrunePlan(group.num_neurons, tuple(moved))
+
+
+def _outgoing_squares(network: nn.Module, group: NeuronGroup) -> Tensor:
+    """Return the squared norm of each neuron's outgoing weights, those of all readers, shape ``(C,)``."""
+    weights = [outgoing_weight(network, reader).double() for reader in group.readers]
+    return reduce(torch.add, [each.square().transpose(0, 1).flatten(1).sum(1) for each in weights])
 
 
 def _blocks(group: NeuronGroup) -> list[slice]:

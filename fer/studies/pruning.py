@@ -1,6 +1,8 @@
 """Many prunings as one: curves over thresholds, a network of a given size, and pruning in rounds."""
 
 import copy
+import math
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -15,10 +17,12 @@ from fer.neurons import (
     RULES,
     Measurement,
     PrunePlan,
+    Removal,
     cut,
     measure_groups,
     plan_groups,
     prune,
+    span_costs,
     untouched,
 )
 from fer.tasks.base import ClassificationTask
@@ -37,6 +41,12 @@ THRESHOLDS: Final = (5.0, 8.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0)
 WIDEST: Final = 90.0
 """Degrees; at this threshold every two neurons are alike."""
 
+BLOCK: Final = 16
+"""Maps that processors with AVX-512 compute at a time: a width between is as slow as the next multiple."""
+
+PRICE_STEPS: Final = 24
+"""Halvings in the search for what a multiply-add may cost, over 16 decades."""
+
 SEARCH_STEPS: Final = 12
 """Halvings of :data:`WIDEST` in the search for a threshold: to a fiftieth of a degree."""
 
@@ -45,7 +55,7 @@ class Round(NamedTuple):
     """What a round of pruning came to.
 
     Attributes:
-        threshold: Degrees from 0 and from 180 at which it pruned.
+        threshold: Degrees from 0 and from 180 at which it pruned, if thresholds decided.
         neurons: Hidden neurons left.
         macs: Multiplications and additions for one pattern.
         pruned: Accuracy on val after pruning.
@@ -55,7 +65,7 @@ class Round(NamedTuple):
         plans: What went, by the name of a group.
     """
 
-    threshold: float
+    threshold: float | None
     neurons: int
     macs: int
     pruned: float
@@ -139,6 +149,30 @@ def _share_left(plans: Collection[PrunePlan]) -> float:
     return sum(len(plan.kept) for plan in plans) / sum(plan.num_neurons for plan in plans)
 
 
+def goal_of_macs(
+    network: nn.Module, measurement: Measurement, example: Tensor, macs: float, **settings: Any
+) -> dict[str, Any]:
+    """Return what to tell :func:`fer.neurons.prune` for a network of some size.
+
+    By span each layer gives what it can best spare (:func:`nums_of_macs`). Pairs, and the papers' rules, know
+    no costs: one threshold holds for all layers (:func:`threshold_of_macs`).
+
+    Args:
+        network: Untouched.
+        measurement: Of it.
+        example: What it takes, one pattern or more.
+        macs: Multiplications and additions for one pattern, at the most.
+        settings: ``by``, ``merge`` and ``rule`` of :func:`fer.neurons.prune`.
+
+    Raises:
+        InputError: So few cannot be reached.
+    """
+    if settings.get("by") == "span" and settings.get("rule") is None:
+        return {"num_removed": nums_of_macs(network, measurement, example, macs)}
+    degrees = threshold_of_macs(network, measurement, example, macs, **settings)
+    return {"similar_below": degrees, "complementary_above": 180 - degrees}
+
+
 def threshold_of_macs(
     network: nn.Module, measurement: Measurement, example: Tensor, macs: float, **settings: Any
 ) -> float:
@@ -180,6 +214,71 @@ def threshold_of_macs(
         middle = (low + high) / 2
         low, high = (low, middle) if macs_at(middle) <= macs else (middle, high)
     return high
+
+
+def nums_of_macs(
+    network: nn.Module, measurement: Measurement, example: Tensor, macs: float
+) -> dict[str, int]:
+    """Return how many neurons go from each group so that a network needs no more than some multiply-adds.
+
+    Those go, by span, whose loss costs the readers least for each multiply-add that is saved. Of a wide layer
+    a multiple of :data:`BLOCK` is left.
+
+    Args:
+        network: Untouched.
+        measurement: Of it, of patterns that were not rescaled.
+        example: What it takes, one pattern or more.
+        macs: Multiplications and additions for one pattern, at the most.
+
+    Raises:
+        InputError: So few cannot be reached.
+    """
+    costs, whole = span_costs(network, measurement), macs_of(network, example)
+    sizes = {group.name: group.num_neurons for group in measurement.groups}
+    blocks = {group.name: group.num_blocks for group in measurement.groups}
+
+    def macs_without(nums: Mapping[str, int]) -> int:
+        plans = {
+            name: PrunePlan(
+                sizes[name], tuple(Removal(k, "span") for k in _evenly(sizes[name], blocks[name], num))
+            )
+            for name, num in nums.items()
+        }
+        return macs_of(cut(network, measurement.groups, plans), example)
+
+    saved = {
+        name: (whole - macs_without({name: size // 2})) / (size // 2)
+        for name, size in sizes.items()
+        if size > 1
+    }
+
+    def nums_at(price: float) -> dict[str, int]:
+        """Remove what costs no more than a price for the share of the multiply-adds that it saves."""
+        nums = {}
+        for name, share in saved.items():
+            num = bisect_right(costs[name], price * share / whole)
+            step = math.lcm(BLOCK if sizes[name] >= 2 * BLOCK else 1, blocks[name])
+            kept = min(sizes[name], step * math.ceil((sizes[name] - num) / step))
+            nums[name] = sizes[name] - kept
+        return nums
+
+    low, high = math.log(1e-8), math.log(1e8)
+    if (fewest := macs_without(nums_at(math.exp(high)))) > macs:
+        msg = (
+            f"{macs:,.0f} multiply-adds cannot be reached, {fewest:,} are the fewest: give a larger "
+            "--target_macs, or more --prune.layers"
+        )
+        raise InputError(msg)
+    for _ in range(PRICE_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if macs_without(nums_at(math.exp(middle))) <= macs else (middle, high)
+    return nums_at(math.exp(high))
+
+
+def _evenly(size: int, num_blocks: int, num: int) -> Iterator[int]:
+    """Yield as many neurons of each block."""
+    for start in range(0, size, size // num_blocks):
+        yield from range(start, start + num // num_blocks)
 
 
 def prune_in_rounds(
@@ -231,17 +330,13 @@ def prune_in_rounds(
     for number in range(1, rounds + 1):
         best, sizes = copy.deepcopy(task.network), task.widths
         measurement = measure_groups(task.network, inputs, layers=layers, **measure)
-        degrees = threshold * number / rounds
-        if macs is not None:
+        if macs is None:
+            degrees = threshold * number / rounds
+            goal: dict[str, Any] = {"similar_below": degrees, "complementary_above": 180 - degrees}
+        else:
             aim = whole * (1 - (1 - macs) * number / rounds)
-            degrees = threshold_of_macs(task.network, measurement, inputs[0], aim, **settings)
-        pruned = prune(
-            *(task.network, inputs),
-            similar_below=degrees,
-            complementary_above=180 - degrees,
-            measurement=measurement,
-            **settings,
-        )
+            goal = goal_of_macs(task.network, measurement, inputs[0], aim, **settings)
+        pruned = prune(task.network, inputs, measurement=measurement, **goal, **settings)
         after_pruning = judge(pruned.network, val, device).report.accuracy
         task.network, task.widths = pruned.network, dict(pruned.widths)
         recalibrate_(task.network, inputs)
@@ -252,7 +347,7 @@ def prune_in_rounds(
         tuned = judge(task.network, val, device).report.accuracy
         is_kept = tuned >= before - tolerance
         yield Round(
-            threshold=degrees,
+            threshold=goal.get("similar_below"),
             neurons=sum(len(plan.kept) for plan in pruned.plans.values()),
             macs=macs_of(task.network, inputs[0]),
             pruned=after_pruning,
