@@ -34,7 +34,8 @@ def test_make_has_the_target(target: str) -> None:
     targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
     sweeps = {f"sweep-{path.stem}" for path in (ROOT / "sweeps").glob("*.yaml")}
-    assert target in targets or target in sweeps or target.removeprefix("train-") in config_names()
+    benches = {f"bench-{path.stem}" for path in (ROOT / "tests" / "bench").glob("*.py")}
+    assert target in {*targets, *sweeps, *benches} or target.removeprefix("train-") in config_names()
 
 
 def _with_value(words: list[str], flag: str) -> list[str]:
