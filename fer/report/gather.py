@@ -74,11 +74,12 @@ def _nothing_in(folder: Path) -> InputError:
 
 def _run(folder: Path, settings_of: SettingsOf) -> Page:
     history, results = _history(folder), _read_json(folder / RESULTS)
-    pruned = _read_json(folder / "prune.json")
+    pruned, curve = _read_json(folder / "prune.json"), _read_json(folder / "curve.json")
     config = _read_config(folder / "config.yaml")
-    command = _command(config, history, pruned is not None)
+    command = _command(config, history, is_pruned=bool(pruned or curve))
+    kinds = {"fit": "Training run", "test": "Test of a checkpoint", "prune": "Pruned network"}
     found: Page = {
-        "kind": {"fit": "Training run", "test": "Test of a checkpoint", "prune": "Pruned network"}[command],
+        "kind": kinds[command] if command != "prune" or pruned else "Pruning by threshold",
         "facts": _facts(folder, config, results or {}),
         "unfinished": "No results.json yet: the run goes on, or was cut off."
         if command != "prune" and results is None
@@ -91,7 +92,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         "heat": heat_maps(folder),
         "pictures": pictures(folder),
         "prune": pruned,
-        "prune_curve": _read_json(folder / "curve.json"),
+        "prune_curve": curve,
     }
     if results is not None:
         found["results"] = [
@@ -101,7 +102,14 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     if config:
         # From the folder everything is as it was; it only must not be written into again.
         again = ["fer", command, "--config", str(folder / "config.yaml"), "--run_name", "null"]
+        if command == "prune" and not pruned:
+            again += ["--curve", "true"]
         found["repeat"] = {"folder": shlex.join(again), **_settings(config, settings_of)}
+        if command == "prune" and pruned and not _is_of_config(pruned, config):
+            found["repeat"]["note"] = (
+                "It was pruned with --target_macs or in --rounds, which are not among the settings that it "
+                "has left: give them again."
+            )
         if command == "fit" and not config.get("ckpt_path"):
             found["repeat"]["command"] = command_of(config, settings_of)
         found["repeat"] |= {"seed": config.get("seed_everything"), "versions": versions(folder)}
@@ -213,7 +221,15 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _command(config: Mapping[str, Any], history: Mapping[str, Sequence[float]], is_pruned: bool) -> str:
+def _is_of_config(pruned: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Return whether pruning was by the settings of the config alone."""
+    settings = pruned.get("settings") or {}
+    return "rounds" not in pruned and all(
+        config.get(f"prune.{name}") == value for name, value in settings.items()
+    )
+
+
+def _command(config: Mapping[str, Any], history: Mapping[str, Sequence[float]], *, is_pruned: bool) -> str:
     """Return which command filled a folder.
 
     Only a training has a train loss, and only a training may have been given no checkpoint.

@@ -55,6 +55,7 @@ function what() {
   if (repeat.command) made.append(el("h3", null, "The command"), command(repeat.command));
   if (repeat.best) made.append(el("h3", null, "The best trial once more"), command(repeat.best));
   if (repeat.folder) made.append(el("h3", null, repeat.command ? "Or with the settings that the run has left" : "With the settings that the run has left"), command(repeat.folder));
+  if (repeat.note) made.append(note(repeat.note));
   if (repeat.differs?.length) made.append(el("h3", null, "Settings that are not the defaults"), table([
     { key: "name", label: "setting", text: true, cell: (row) => el("code", null, row.name) },
     { key: "value", label: "here", text: true, wrap: true, cell: (row) => el("code", null, row.value) },
@@ -321,7 +322,7 @@ function pruning() {
     made.append(table([{ key: "name", label: "", text: true }, { key: "before", label: "before" }, { key: "after", label: "after" }, { key: "ratio", label: "of it" }], rows,
       { caption: `n = ${count(prune.n)}; ${prune.protocol}` }),
     el("p", null, `Of ${count(prune.n)} pictures the smaller network lost ${count(mcnemar.lost)} that were right and won ${count(mcnemar.won)} that were wrong (McNemar, p = ${short(mcnemar.p)}).`),
-    settings && note(Object.entries(settings).filter(([, value]) => value !== null).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`).join(" · ")));
+    settings && note(Object.entries(settings).filter(([, value]) => value !== null).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(" · ")));
     const entries = Object.entries(layers ?? {}).map(([name, layer]) => ({ name, ...layer }));
     const causes = ["dead", "constant", "similar", "complementary", "span"].filter((cause) => entries.some((each) => each[cause]));
     if (entries.length) made.append(table([

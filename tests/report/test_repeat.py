@@ -1,5 +1,6 @@
 """How to run it again: the shortest command that leads to the same settings."""
 
+import json
 import shlex
 
 import pytest
@@ -25,7 +26,7 @@ def test_the_command_names_the_shipped_config_and_what_is_changed(run_dir, setti
 def test_a_checkpoint_that_was_tested_is_tested_again_from_the_folder(run_dir, settings_of):
     config = yaml.safe_load((run_dir / "config.yaml").read_text()) | {"ckpt_path": "a.ckpt"}
     (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
-    for file in ("metrics.csv", "prune.json"):
+    for file in ("metrics.csv", "prune.json", "curve.json"):
         (run_dir / file).unlink()
     found = gather(run_dir, settings_of)
     assert found["kind"] == "Test of a checkpoint"
@@ -66,3 +67,37 @@ def test_versions_are_those_that_wandb_wrote_or_lightnings_alone(run_dir):
 
 def test_settings_are_flat():
     assert flatten({"a": {"b": {"c": 1}}, "d": {}}) == {"a.b.c": 1, "d": {}}
+
+
+def _as_pruned(run_dir, **prune):
+    """Leave in the folder what ``fer prune`` does."""
+    config = yaml.safe_load((run_dir / "config.yaml").read_text()) | {"ckpt_path": "a.ckpt", "prune": prune}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    for file in ("metrics.csv", "results.json"):
+        (run_dir / file).unlink()
+
+
+def test_a_pruned_network_by_its_settings_or_with_what_they_do_not_say(run_dir, settings_of):
+    _as_pruned(run_dir, similar_below=30, rule=None)
+    found = gather(run_dir, settings_of)
+    assert (found["kind"], "unfinished" in found, "note" in found["repeat"]) == (
+        "Pruned network",
+        False,
+        False,
+    )
+    _, *words = found["repeat"]["folder"].split()
+    assert words == ["prune", "--config", str(run_dir / "config.yaml"), "--run_name", "null"]
+
+    pruned = json.loads((run_dir / "prune.json").read_text())
+    (run_dir / "prune.json").write_text(json.dumps(pruned | {"rounds": [{}]}))
+    assert "--rounds" in gather(run_dir, settings_of)["repeat"]["note"]
+    (run_dir / "prune.json").write_text(json.dumps(pruned | {"settings": {"similar_below": 41.2}}))
+    assert "--target_macs" in gather(run_dir, settings_of)["repeat"]["note"]
+
+
+def test_a_curve_alone_is_no_test_and_is_finished(run_dir, settings_of):
+    _as_pruned(run_dir)
+    (run_dir / "prune.json").unlink()
+    found = gather(run_dir, settings_of)
+    assert (found["kind"], "unfinished" in found) == ("Pruning by threshold", False)
+    assert found["repeat"]["folder"].endswith("--run_name null --curve true")
