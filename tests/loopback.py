@@ -1,7 +1,7 @@
 """A server on 127.0.0.1 that answers what W&B's client and agents ask: for tests, never a product.
 
 It holds what it was sent, so that a test can compare it with what was trained. Its grid and its random
-search are the simplest there are.
+search are the simplest there are; a sweep with a scheduler has its runs from that.
 """
 
 import gzip
@@ -169,7 +169,7 @@ class Loopback:
         return {"viewer": person | {"teams": {"edges": []}, "name": "team", "apiKeys": {"edges": []}}}
 
     def _server_features_query(self, v: dict[str, Any]) -> dict[str, Any]:
-        return {"serverInfo": {"features": []}}
+        return {"serverInfo": {"features": [{"name": "SWEEPS_LOCAL_SCHEDULER", "isEnabled": True}]}}
 
     def _upsert_sweep(self, v: dict[str, Any]) -> dict[str, Any]:
         config = yaml.safe_load(v["config"])
@@ -200,20 +200,87 @@ class Loopback:
         stops = [name for name in busy if self.runs[name].stop == "by the agent"]
         if busy:
             return [{"type": "stop", "run_id": name} for name in stops]
-        args = sweep.draw()
-        if args is None:
-            sweep.state = "FINISHED"
-            return [{"type": "exit"}]
-        sweep.state = "RUNNING"
-        run = Run(f"trial{len(self.runs)}", args, sweep.name, agent)
-        self.runs[run.name] = run
+        run = self._next(sweep)
+        if run is None:
+            return [{"type": "exit"}] if sweep.state == "FINISHED" else []
+        run.agent = agent
+        args = run.args
         command = {"type": "run", "run_id": run.name, "program": sweep.config.get("program")}
         return [command | {"args": {key: {"value": value} for key, value in args.items()}}]
+
+    def _next(self, sweep: Sweep) -> Run | None:
+        """Return a run that waits for an agent: one that a scheduler has put there, or a new one."""
+        if sweep.config.get("scheduler"):
+            runs = (run for run in self.runs.values() if run.sweep == sweep.name)
+            waiting = (run for run in runs if run.state == "pending" and run.agent is None)
+            return next(waiting, None)
+        args = sweep.draw()
+        if args is not None:
+            sweep.state = "RUNNING"
+            return self._add(sweep, args)
+        # A run that goes on elsewhere may yet be lost, and its settings drawn again.
+        if all(
+            run.state not in ("pending", "running") for run in self.runs.values() if run.sweep == sweep.name
+        ):
+            sweep.state = "FINISHED"
+        return None
+
+    def _add(self, sweep: Sweep, args: dict[str, Any]) -> Run:
+        run = Run(f"trial{len(self.runs)}", args, sweep.name)
+        self.runs[run.name] = run
+        return run
+
+    def _sweep_config(self, v: dict[str, Any]) -> dict[str, Any]:
+        sweep = self.sweeps[v["sweep"]]
+        content = {"id": sweep.name, "state": sweep.state, "config": yaml.safe_dump(sweep.config)}
+        return {
+            "project": {"sweep": content | {"displayName": sweep.name, "controllerRunName": "controller"}}
+        }
+
+    def _enqueue_sweep_run(self, v: dict[str, Any]) -> dict[str, Any]:
+        args = {key: item["value"] for key, item in json.loads(v["config"]).items()}
+        run = self._add(self.sweeps[v["id"]], args)
+        return {"enqueueSweepRun": {"id": run.name, "runQueueItemId": run.name}}
+
+    def _upsert_sweep_state(self, v: dict[str, Any]) -> dict[str, Any]:
+        self.sweeps[v["id"]].state = v["state"]
+        return {"upsertSweep": {"sweep": {"state": v["state"]}}}
+
+    def _sweep_runs_with_history(self, v: dict[str, Any]) -> dict[str, Any]:
+        sweep = self.sweeps[v["sweep"]]
+        return {"project": {"sweep": {"state": sweep.state, "runs": self._polled(sweep, v)}}}
+
+    def _sweep_watched_runs(self, v: dict[str, Any]) -> dict[str, Any]:
+        sweep = self.sweeps[v["sweep"]]
+        return {"project": {"sweep": {"state": sweep.state}, "runs": self._polled(sweep, v)}}
+
+    def _polled(self, sweep: Sweep, v: dict[str, Any]) -> dict[str, Any]:
+        """Return a sweep's runs as a scheduler wants them."""
+        keys = [json.loads(spec)["keys"] for spec in v["historySpecs"]]
+        nodes = [
+            {
+                "id": run.name,
+                "name": run.name,
+                "state": run.state,
+                "config": json.dumps(
+                    run.config or {key: {"value": value} for key, value in run.args.items()}
+                ),
+                "summaryMetrics": json.dumps(run.summary),
+                "sampledHistory": [
+                    [{key: row[key] for key in of_spec} for row in run.history if {*of_spec} <= row.keys()]
+                    for of_spec in keys
+                ],
+            }
+            for run in self.runs.values()
+            if run.sweep == sweep.name
+        ]
+        page = {"hasNextPage": False, "endCursor": None}
+        return {"pageInfo": page, "edges": [{"node": node} for node in nodes]}
 
     def _find_lost(self, sweep: Sweep) -> None:
         """Take the runs of agents that are silent for lost, and draw their settings again."""
         for run in self.runs.values():
-            is_lost = time.monotonic() - self.heard.get(run.agent or "", 0.0) > self.patience
+            is_lost = run.agent and time.monotonic() - self.heard[run.agent] > self.patience
             if run.sweep == sweep.name and run.state in ("pending", "running") and is_lost:
                 run.state = "crashed"
                 sweep.again.append(run.args)

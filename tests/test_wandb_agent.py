@@ -1,4 +1,4 @@
-"""W&B's own client and agents run our sweeps, against a server on this machine: what it holds is what was trained."""
+"""W&B's own client and agents run our sweeps against a server on this machine that holds what it was told."""
 
 import csv
 import math
@@ -191,7 +191,7 @@ def test_two_agents_share_a_grid_and_a_failing_trial_fails_alone(machine):
 def test_what_a_killed_agent_had_is_run_by_another_and_a_server_that_goes_comes_back(machine):
     parameters = {
         "model.lr": {"distribution": "uniform", "min": 1e-3, "max": 1e-2},
-        "trainer.max_epochs": {"value": 40},
+        "trainer.max_epochs": {"value": 60},
     }
     server = machine.server
     server.patience = 12.0
@@ -212,7 +212,7 @@ def test_what_a_killed_agent_had_is_run_by_another_and_a_server_that_goes_comes_
     assert lost.args == run.args
     assert len(run.history) > before
     check(machine, run)
-    assert len(trained(machine.run_dir(run))["val/acc"]) == 40
+    assert len(trained(machine.run_dir(run))["val/acc"]) == 60
 
 
 def test_a_trial_that_is_to_stop_ends_with_a_checkpoint_and_a_whole_record(machine):
@@ -262,3 +262,24 @@ def test_the_folds_are_runs_of_their_own_and_their_summary_is_the_trial(machine,
     accuracies = [fold.summary["val/acc_best"] for fold in folds]
     assert trial.summary["val/acc_best"] == pytest.approx(sum(accuracies) / 2)
     assert "locked" not in machine.said()
+
+
+def test_wandbs_own_scheduler_with_optuna_draws_what_our_trials_take(machine):
+    pytest.importorskip("optuna")  # of the extra for Bayesian search
+    parameters = {
+        "model.lr": {"distribution": "log_uniform_values", "min": 1e-3, "max": 1e-2},
+        "model.nesterov": {"values": [False, True]},
+        "trainer.max_epochs": {"value": 1},
+    }
+    sweep = machine.sweep("custom", parameters, scheduler={"engine": "optuna"}, run_cap=2)
+    scheduler = machine.start("wandb", "sweep-scheduler", "--batch-size", "1", "--poll-interval", "1", sweep)
+    agent = machine.start("wandb", "agent", "--count", "2", sweep)
+    assert machine.wait_for_end(agent) == 0
+    runs = [run for run in machine.server.runs.values() if run.agent]
+    assert [run.state for run in runs] == ["finished", "finished"], machine.said()
+    for run in runs:
+        assert 1e-3 <= run.args["model.lr"] <= 1e-2
+        check(machine, run)
+    assert len({run.args["model.lr"] for run in runs}) == 2
+    scheduler.terminate()
+    machine.wait_for_end(scheduler)

@@ -45,15 +45,16 @@ def log_artifacts(
         about: What else is said of it, such as network and data.
 
     Returns:
-        The artifacts' names with their alias.
+        The names, with their alias, of the artifacts that W&B took. It may be out of reach when the run
+        ends, which is said, and does not make a failure of what was trained.
     """
     run = logger.experiment
     name = artifact_name(f"{name[:100]}-{run.id}")
-    models = [path for path in _networks(run_dir) if which != "none"]
-    logged = []
-    for path in models:
+    networks = []
+    for path in _networks(run_dir) if which != "none" else []:
         alias = "onnx" if path.suffix == ".onnx" else path.stem
-        logged.append(_log(logger, name, "model", [path], alias, {**about, **describe(run_dir, alias)}))
+        networks += _log(logger, name, "model", [path], alias, {**about, **describe(run_dir, alias)})
+    others = []
     tables = {
         "angles": sorted((run_dir / "angles").glob("epoch-*.npz")),
         "crops": sorted(run_dir.glob("crops.csv")),
@@ -61,13 +62,13 @@ def log_artifacts(
     for kind, paths in tables.items():
         if which == "all" and paths:
             metadata = {**about, "files": len(paths)}
-            logged.append(_log(logger, f"{name}-{kind}", kind, paths, "latest", metadata))
-    if models:
+            others += _log(logger, f"{name}-{kind}", kind, paths, "latest", metadata)
+    if networks:
         project = "/".join(part for part in (run.entity, run.project) if part)
-        full_names = {full.split(":")[1]: f"{project}/{full}" for full in logged[: len(models)]}
+        full_names = {full.split(":")[1]: f"{project}/{full}" for full in networks}
         with atomic_write(run_dir / RECORD) as file:
             file.write(json.dumps(full_names, indent=1).encode() + b"\n")
-    return logged
+    return networks + others
 
 
 def use_checkpoint(logger: WandbLogger, checkpoint: Path) -> str | None:
@@ -133,12 +134,17 @@ def _networks(run_dir: Path) -> list[Path]:
 
 def _log(
     logger: WandbLogger, name: str, kind: str, paths: Sequence[Path], alias: str, metadata: dict[str, Any]
-) -> str:
+) -> list[str]:
+    """Log an artifact, and return its name with its alias, or nothing where W&B cannot be reached."""
     artifact = wandb.Artifact(name, type=kind, metadata=metadata)
     for path in paths:
         artifact.add_file(str(path.resolve()), name=path.name, policy="immutable", skip_cache=True)
-    logger.experiment.log_artifact(artifact, aliases=[alias])
-    return f"{name}:{alias}"
+    try:
+        logger.experiment.log_artifact(artifact, aliases=[alias])
+    except (wandb.Error, WandbApiFailedError) as e:
+        log.warning("W&B did not take %s, which is in the run's folder: %s", name, e)
+        return []
+    return [f"{name}:{alias}"]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What W&B keeps of a run's files: offline as a record for later, online on a server."""
 
 import json
+import logging
 import subprocess
 import sys
 
@@ -89,6 +90,20 @@ def test_what_is_kept_is_chosen(which, num, run_dir):
     assert len(log_artifacts(logger, run_dir, "first", which, ABOUT)) == num
     finish()
     assert (run_dir / RECORD).is_file() == bool(num)
+
+
+def test_a_server_out_of_reach_makes_no_failure_of_what_was_trained(run_dir, monkeypatch, caplog):
+    logger = wandb_logger(run_dir)
+
+    def log_artifact(*args, **kwargs):
+        raise wandb.errors.CommError("no connection")
+
+    monkeypatch.setattr(logger.experiment, "log_artifact", log_artifact)
+    monkeypatch.setattr(logging.getLogger("fer"), "propagate", True)
+    assert log_artifacts(logger, run_dir, "first", "all", ABOUT) == []
+    finish()
+    assert not (run_dir / RECORD).exists()
+    assert "W&B did not take first-" in caplog.text
 
 
 def test_a_run_without_a_network_keeps_none(tmp_path):
