@@ -56,7 +56,7 @@ def trained(tmp_path_factory, sandboxed):
     folder = tmp_path_factory.mktemp("trained")
     seen = {}
 
-    def finish():
+    def finish(**_):
         seen.update(wandb.run.config)
         wandb.finish()
 
@@ -74,7 +74,8 @@ def test_a_runs_folder(trained):
     figures |= {"curves", "predictions", "gradient-norms", "gradient-histograms"}
     of_neurons = {"angles", "angular-speed", "angle-matrix", "angle-histogram", "angle-pairs", "feature-maps"}
     expected = {
-        *("config.yaml", "metrics.csv", "results.json", "stages.json", "angles/epoch-0000.npz"),
+        *("artifacts.json", "config.yaml", "metrics.csv", "results.json", "stages.json"),
+        "angles/epoch-0000.npz",
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
         *(f"figures/{name}.png" for name in figures | of_neurons),
         *(f"figures/{name}.svg" for name in of_neurons),
