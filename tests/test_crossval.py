@@ -30,7 +30,7 @@ def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeyp
     monkeypatch.setenv("WANDB_RUN_ID", "trial0")
     runs = []
 
-    def finish():
+    def finish(**_):
         run = wandb.run
         if run is not None:
             runs.append((run.id, run.name, run.group, run.config.get("data.fold"), dict(run.summary)))
