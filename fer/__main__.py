@@ -13,7 +13,7 @@ COMMANDS: Final = {
     "fit": "train a network, then test its best checkpoint once",
     "validate": "evaluate a checkpoint on the validation split",
     "test": "evaluate a checkpoint on train, val and test, with intervals and figures",
-    "prune": "make a checkpoint's network smaller, without the neurons that others can stand for",
+    "prune": "make a network smaller, without the neurons that others can stand for; --timm NAME: anyone's",
     "export": "write a checkpoint's network, pruned or not, as an ONNX file that is checked",
     "predict": "write a checkpoint's class probabilities for the test split as CSV",
     "audit": "what stands twice, under two labels or on both sides of a split",

@@ -72,6 +72,10 @@ ROOMS = {
     # The commands on pictures.
     "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),
     "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
+    "prune_timm": Room(
+        {"fer.callbacks.prune", "fer.data.reading", "fer.metrics", "fer.neurons"},
+        {"PIL", "rich", "safetensors", "timm", "torch"},
+    ),
     "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
@@ -94,6 +98,7 @@ ROOMS = {
             "fer.history",
             "fer.neurons",
             "fer.predict",
+            "fer.prune_timm",
             "fer.report",
             "fer.studies",
             "fer.tasks",

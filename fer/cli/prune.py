@@ -37,6 +37,11 @@ Layers = dict[str, dict[str, int]]
 def prune(arguments: Sequence[str]) -> None:
     """Make a checkpoint's network smaller; the first word may be the checkpoint."""
     words = list(arguments)
+    if any(word.split("=")[0] == "--timm" for word in words):
+        from fer.cli.prune_timm import prune_timm
+
+        prune_timm(words)
+        return
     if words and not words[0].startswith("-"):
         words = ["--ckpt_path", *words]
     # As the papers' readers would write it.

@@ -1,0 +1,246 @@
+"""Any network of timm made smaller, on any pictures: pruned by distinctiveness, without labels."""
+
+import json
+import logging
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import timm
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.data import create_transform, resolve_data_config
+from torch import Tensor, nn
+
+from fer.callbacks.prune import Size, layers_of, size_of
+from fer.data.reading import BadPictureError, find_pictures, read_picture
+from fer.errors import InputError, did_you_mean
+from fer.files import atomic_write
+from fer.metrics import wilson_interval
+from fer.neurons import Pruned, prune, untouched
+
+HELD_OUT: Final = 5
+"""One picture of so many is not measured on, and tells how the smaller network does on others."""
+
+CONSOLE: Final = Console(highlight=False, soft_wrap=True)
+
+log = logging.getLogger("fer.prune_timm")
+
+
+class Agreement(NamedTuple):
+    """On how many pictures two networks choose the same class.
+
+    Attributes:
+        same: Pictures of which the largest logit is the same one's.
+        n: All pictures.
+    """
+
+    same: int
+    n: int
+
+    def __str__(self) -> str:
+        """Return the share with its Wilson 95 % interval."""
+        low, high = wilson_interval(self.same, self.n)
+        share = self.same / self.n
+        return f"{100 * share:.2f} % [{100 * low:.2f}, {100 * high:.2f}], {self.same:,} of {self.n:,}"
+
+
+def prune_timm(
+    name: str,
+    images: Path,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    num_patterns: int,
+    batch_size: int = 64,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Prune a network of timm, write the smaller one and what it costs, say it, and return it.
+
+    ``pruned.pt`` is ``{"model", "widths", "state_dict"}``, which ``torch.load(…, weights_only=True)`` reads
+    and ``fer.neurons.resize(timm.create_model(model, num_classes=…), widths)`` has the place for;
+    ``prune.json`` holds the numbers. Pictures are resized and normalised as timm has it for the network.
+
+    Args:
+        name: Of the network, as timm has it.
+        images: Folder with pictures, at any depth; class folders mean nothing here.
+        out: Folder for both files.
+        weights: State dict, as ``.pth``, ``.bin`` or ``.safetensors``; None: the network is not trained.
+        num_patterns: Pictures to read, at most, spread evenly over the folder.
+        batch_size: Pictures at a time.
+        **settings: Of :func:`fer.neurons.prune`.
+
+    Raises:
+        InputError: The name, a file or the folder cannot be used, or as of :func:`fer.neurons.prune`.
+    """
+    network = load_timm(name, weights)
+    batches, held_out = read_batches(network, images, num_patterns=num_patterns, batch_size=batch_size)
+    with CONSOLE.status("pruning"):
+        pruned = prune(network, batches, **settings)
+        examples = {"before": network, "after": pruned.network}
+        sizes = {when: size_of(one, batches[0]) for when, one in examples.items()}
+        agreements = {
+            "measured": agreement(network, pruned.network, batches),
+            "held out": agreement(network, pruned.network, held_out),
+        }
+    results = {
+        "model": name,
+        "weights": None if weights is None else str(weights),
+        "num_classes": network.num_classes,
+        "settings": settings,
+        **{when: asdict(size) for when, size in sizes.items()},
+        "agreement": {which: one._asdict() for which, one in agreements.items()},
+        "layers": layers_of(pruned.plans),
+        "refused": dict(pruned.report["refused"]),
+    }
+    state = {key: value.contiguous() for key, value in pruned.network.state_dict().items()}
+    with atomic_write(out / "pruned.pt") as file:
+        torch.save({"model": name, "widths": dict(pruned.widths), "state_dict": state}, file)
+    with atomic_write(out / "prune.json") as file:
+        file.write(json.dumps(results, indent=1).encode() + b"\n")
+    CONSOLE.print(_table(pruned, sizes, agreements), markup=False)
+    CONSOLE.print(_usage(network, out / "pruned.pt"), markup=False)
+    return results
+
+
+def load_timm(name: str, weights: Path | None) -> nn.Module:
+    """Return a network of timm in eval mode, with as many classes as its weights have.
+
+    Raises:
+        InputError: timm has no such network, or the file does not hold its weights.
+    """
+    if not timm.is_model(name):
+        near = did_you_mean(name, timm.list_models())
+        msg = f"--timm {name}: timm has no such network: {near}python -c 'import timm; timm.list_models()'"
+        raise InputError(msg)
+    if weights is None:
+        log.warning(
+            "%s is untrained without --weights: what is similar in it is chance, and the numbers say nothing "
+            "about a trained one",
+            name,
+        )
+        return timm.create_model(name).eval()
+    state = _read(weights)
+    settings: dict[str, Any] = {}
+    classifier = timm.get_pretrained_cfg_value(name, "classifier")
+    if isinstance(classifier, str) and f"{classifier}.weight" in state:
+        settings["num_classes"] = len(state[f"{classifier}.weight"])
+    network: nn.Module = timm.create_model(name, **settings).eval()
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as e:
+        reason = " ".join(str(e).split())
+        shown = reason if len(reason) < 300 else f"{reason[:300]} …"
+        msg = f"--weights {weights} does not hold the weights of {name}: {shown}"
+        raise InputError(msg) from e
+    return network
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Return the state dict in a file."""
+    try:
+        state = (
+            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        )
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as e:
+        msg = f"--weights {path} cannot be read: {str(e).partition(chr(10))[0]}; it must be a state dict"
+        raise InputError(msg) from e
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        msg = f"--weights {path} is no state dict: it must map names to tensors and hold nothing else"
+        raise InputError(msg)
+    return dict(state)
+
+
+def read_batches(
+    network: nn.Module, folder: Path, *, num_patterns: int, batch_size: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the pictures of a folder as a network of timm wants them.
+
+    Args:
+        network: The network.
+        folder: With pictures, at any depth; those that cannot be read are named and left out.
+        num_patterns: Pictures to read, at most.
+        batch_size: Pictures at a time.
+
+    Returns:
+        Batches ``(N, channels, height, width)`` to measure on, and those of each :data:`HELD_OUT`-th picture.
+
+    Raises:
+        InputError: There are fewer pictures than :data:`HELD_OUT` that can be read.
+    """
+    paths = find_pictures(folder)
+    num = min(num_patterns, len(paths))
+    paths = [paths[number * len(paths) // num] for number in range(num)]
+    config = resolve_data_config({}, model=network)  # type: ignore[no-untyped-call]
+    transform = create_transform(**config)
+    inputs: list[Tensor] = []
+    with Progress(console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as progress:
+        for path in progress.track(paths, description="pictures"):
+            try:
+                inputs.append(transform(Image.fromarray(read_picture(path))))
+            except BadPictureError as e:
+                log.warning("%s", e)
+    if len(inputs) < HELD_OUT:
+        msg = (
+            f"--images {folder}: {len(inputs)} pictures can be read there; give {HELD_OUT}, better thousands"
+        )
+        raise InputError(msg)
+    held_out = inputs[HELD_OUT - 1 :: HELD_OUT]
+    del inputs[HELD_OUT - 1 :: HELD_OUT]
+    measured, others = (list(torch.split(torch.stack(one), batch_size)) for one in (inputs, held_out))
+    return measured, others
+
+
+def agreement(network: nn.Module, other: nn.Module, batches: Iterable[Tensor]) -> Agreement:
+    """Return on how many patterns two networks choose the same class."""
+    same = n = 0
+    with untouched(network), untouched(other):
+        for batch in batches:
+            same += int((network(batch).argmax(dim=1) == other(batch).argmax(dim=1)).sum())
+            n += len(batch)
+    return Agreement(same, n)
+
+
+def _table(pruned: Pruned, sizes: Mapping[str, Size], agreements: Mapping[str, Agreement]) -> str:
+    """Return what went as text: a line for each layer, then both networks side by side."""
+    layers = layers_of(pruned.plans)
+    causes = [cause for cause in next(iter(layers.values())) if cause not in ("before", "after")]
+    width = max([len("layer"), *map(len, layers)])
+    lines = [f"{'layer':<{width}}  neurons     left" + "".join(f"{cause:>15}" for cause in causes)]
+    for name, layer in layers.items():
+        went = "".join(f"{layer[cause]:15,}" for cause in causes)
+        lines.append(f"{name:<{width}}  {layer['before']:7,}  {layer['after']:7,}{went}")
+    lines += [f"{name}: all stay: {reason}" for name, reason in pruned.report["refused"].items()]
+    before, after = sizes["before"], sizes["after"]
+    rows: list[tuple[str, str, Sequence[float]]] = [
+        ("parameters", ",", (before.parameters, after.parameters)),
+        ("multiply-adds", ",", (before.macs, after.macs)),
+        *(
+            (f"ms, batch of {num}", ".2f", (before.milliseconds[num], after.milliseconds[num]))
+            for num in before.milliseconds
+        ),
+    ]
+    lines += ["", f"{'':<22} {'before':>14} {'after':>14}"]
+    lines += [
+        f"{name:<22} {old:>14{form}} {new:>14{form}}   {new / old:.3f} of it"
+        for name, form, (old, new) in rows
+    ]
+    lines.append("the same class (top-1), before and after")
+    lines += [f"  {which:<20} {found}" for which, found in agreements.items()]
+    return "\n".join(lines)
+
+
+def _usage(network: nn.Module, path: Path) -> str:
+    """Return how the file is loaded."""
+    return (
+        f"\npruned       {path}\nuse it\n  content = torch.load({str(path)!r}, weights_only=True)\n"
+        f"  network = timm.create_model(content['model'], num_classes={network.num_classes})\n"
+        "  network = fer.neurons.resize(network, content['widths'])\n"
+        "  network.load_state_dict(content['state_dict'])"
+    )
