@@ -151,6 +151,7 @@ def test_the_target_ends_it(sweep_of):
 
 def test_a_trial_has_the_environment_of_an_agents(sweep_of, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "of another")
+    monkeypatch.setenv("WANDB_SERVICE", "of a run in this process")
     run(sweep_of("environment", project="faces"), devices=["3"])
     trial = Path("study/trial-0001").resolve()
     found = json.loads((trial / "log.txt").read_text())
