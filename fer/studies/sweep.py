@@ -332,8 +332,8 @@ def _environment(study: Study, trial: Trial, devices: Sequence[str]) -> dict[str
     if devices:
         own["CUDA_VISIBLE_DEVICES"] = devices[trial.agent % len(devices)]
     # Not another sweep's, and not the connection of a run that this process has.
-    ours = ("WANDB_SWEEP_ID", "WANDB_SERVICE")
-    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    others = ("WANDB_SWEEP_ID", "WANDB_SERVICE")
+    kept = {name: value for name, value in os.environ.items() if name not in others}
     return {"WANDB_MODE": "offline", "PYTHONUNBUFFERED": "1", **kept, **own}
 
 
