@@ -152,6 +152,12 @@ def test_searches_are_compared(toy):
         pytest.param(
             {"command": ["fer", "tset", "${args}"]}, "command", "fer tset is no trial", id="command"
         ),
+        pytest.param(
+            {"command": ["fer", "prune", "${envvar:NONE}/best.ckpt", "--config", "${args_json_file}"]},
+            "command",
+            "NONE}? is not set; NONE=… fer sweep",
+            id="a variable",
+        ),
         pytest.param({"command": ["fer", "fit", "--config", "nonet"]}, "command", "nonet", id="config"),
         pytest.param({"command": ["./nothing", "${args}"]}, "command", "no program ./nothing", id="program"),
     ],

@@ -1,5 +1,6 @@
 """What is wrong with a sweep, said before its first trial: by the parser of the command that it runs."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from fer.cli.words import explain, takes
 from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
 from fer.studies.space import Parameter
-from fer.studies.sweepfile import SweepFile, args_json, located
+from fer.studies.sweepfile import SweepFile, args_json, envvars, located
 from fer.studies.trial import fer_command
 from fer.tasks import TASKS
 from fer.tasks.base import LOGGED_ON_VAL
@@ -47,6 +48,9 @@ def check_sweep(sweep: SweepFile) -> None:
     Raises:
         InputError: Something is wrong; the message names the line.
     """
+    if unset := [name for name in envvars(sweep.command) if name not in os.environ]:
+        msg = f"command: ${{envvar:{unset[0]}}} is not set; {unset[0]}=… fer sweep {sweep.path}"
+        raise InputError(located(sweep.path, ["command"], msg))
     first = next(_probes(sweep))[1]
     words = sweep.words(first, Path("params.json"))
     ours = fer_command(words)

@@ -148,6 +148,15 @@ def args_json(point: Mapping[str, Any]) -> str:
     return json.dumps(point)
 
 
+def envvars(command: Sequence[str]) -> list[str]:
+    """Return the names of the variables of the environment that a command has.
+
+    >>> envvars(["${envvar:RUN}/config.yaml", "${args}"])
+    ['RUN']
+    """
+    return [name for word in command for name in _ENVVAR.findall(word)]
+
+
 def read_sweep(path: Path, *, method: str | None = None) -> SweepFile:
     """Read a sweep's file.
 
