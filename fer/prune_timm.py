@@ -2,7 +2,6 @@
 
 import json
 import logging
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +12,6 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
@@ -23,6 +20,7 @@ from fer.data.reading import BadPictureError, find_pictures, read_picture
 from fer.errors import InputError, did_you_mean
 from fer.files import atomic_write
 from fer.metrics import wilson_interval
+from fer.models.transfer import read_state
 from fer.neurons import Pruned, prune, untouched
 
 HELD_OUT: Final = 5
@@ -126,7 +124,7 @@ def load_timm(name: str, weights: Path | None) -> nn.Module:
             name,
         )
         return timm.create_model(name).eval()
-    state = _read(weights)
+    state = read_state(weights)
     settings: dict[str, Any] = {}
     classifier = timm.get_pretrained_cfg_value(name, "classifier")
     if isinstance(classifier, str) and f"{classifier}.weight" in state:
@@ -140,21 +138,6 @@ def load_timm(name: str, weights: Path | None) -> nn.Module:
         msg = f"--weights {weights} does not hold the weights of {name}: {shown}"
         raise InputError(msg) from e
     return network
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file."""
-    try:
-        state = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as e:
-        msg = f"--weights {path} cannot be read: {str(e).partition(chr(10))[0]}; it must be a state dict"
-        raise InputError(msg) from e
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        msg = f"--weights {path} is no state dict: it must map names to tensors and hold nothing else"
-        raise InputError(msg)
-    return dict(state)
 
 
 def read_batches(

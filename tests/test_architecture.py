@@ -73,8 +73,8 @@ ROOMS = {
     "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),
     "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
     "prune_timm": Room(
-        {"fer.callbacks.prune", "fer.data.reading", "fer.metrics", "fer.neurons"},
-        {"PIL", "rich", "safetensors", "timm", "torch"},
+        {"fer.callbacks.prune", "fer.data.reading", "fer.metrics", "fer.models.transfer", "fer.neurons"},
+        {"PIL", "rich", "timm", "torch"},
     ),
     "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
     # One page of what a folder holds, with the colours of the figures.

