@@ -129,7 +129,8 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
     config = yaml.safe_load((folder / "fold-0" / "config.yaml").read_text())
     del config["data"]["fold"], config["run_name"], config["runs_dir"]  # a fold's own
     try:
-        of_wandb = config.pop("wandb") | {"group": name, "name": name, "job_type": "crossval"}
+        group = os.environ.get("WANDB_RUN_GROUP", name)  # of a sweep, of which this is a trial
+        of_wandb = config.pop("wandb") | {"group": group, "name": name, "job_type": "crossval"}
         del of_wandb["artifacts"]  # each fold has its own
         to_wandb = wandb_logger(folder, **of_wandb)
         if to_wandb is not None:

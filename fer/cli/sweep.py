@@ -240,7 +240,7 @@ def _figures(study: Study, trials: Sequence[Trial]) -> dict[str, Figure]:
     if searched:
         logs = [p.name for p in sweep.space.searched if "log" in p.distribution]
         figures["parallel"] = parallel_figure(
-            points, values, metric.name, maximize=metric.maximize, title=title
+            points, values, metric.name, maximize=metric.maximize, log_scaled=logs, title=title
         )
         figures["slices"] = slices_figure(
             points, values, metric.name, maximize=metric.maximize, log_scaled=logs, title=title

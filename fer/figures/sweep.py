@@ -84,7 +84,13 @@ def importances_figure(
 
 
 def parallel_figure(
-    points: Points, values: Sequence[float], metric: str, *, maximize: bool, title: str = ""
+    points: Points,
+    values: Sequence[float],
+    metric: str,
+    *,
+    maximize: bool,
+    log_scaled: Sequence[str] = (),
+    title: str = "",
 ) -> Figure:
     """Draw a line for each trial through its parameters to its metric, dark where that is good.
 
@@ -93,13 +99,16 @@ def parallel_figure(
         values: N values of the metric.
         metric: Its name.
         maximize: Whether more is better.
+        log_scaled: Parameters on a logarithmic scale, beside those whose values span two decades.
         title: Above the figure.
 
     Raises:
         ValueError: There is no trial, or the values are not as many.
     """
     _check(points, values)
-    scales = [_Scale(name, [point[name] for point in points]) for name in points[0]]
+    scales = [
+        _Scale(name, [point[name] for point in points], is_log=name in log_scaled) for name in points[0]
+    ]
     scales.append(_Scale(metric, values))
     figure = new_figure(max(5.0, 1.6 + 1.35 * len(scales)), 3.6)
     axes = figure.subplots()
@@ -300,11 +309,12 @@ class _Scale:
         is_whole: Whether they are whole numbers.
         names: The different values, where they are none.
         places: N positions: the numbers, or which of the names.
-        heights: N positions from 0 to 1, on a logarithmic scale where the numbers span two decades.
+        heights: N positions from 0 to 1, on a logarithmic scale where that is wanted, or where the numbers
+            span two decades.
         ticks: Heights and texts of some.
     """
 
-    def __init__(self, name: str, values: Sequence[Any]) -> None:
+    def __init__(self, name: str, values: Sequence[Any], *, is_log: bool = False) -> None:
         self.name = name
         self.is_number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
         self.is_whole = self.is_number and all(isinstance(value, int) for value in values)
@@ -317,7 +327,11 @@ class _Scale:
         else:
             self.places = np.asarray(values, dtype=float)
             shown = []
-        is_log = self.is_number and self.places.min() > 0 and self.places.max() / self.places.min() >= 100
+        is_log = (
+            self.is_number
+            and self.places.min() > 0
+            and (is_log or self.places.max() / self.places.min() >= 100)
+        )
         scaled = np.log10(self.places) if is_log else self.places
         low, high = float(scaled.min()), float(scaled.max())
         span = high - low
