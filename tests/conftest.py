@@ -31,6 +31,8 @@ def sandbox(folder: Path) -> Iterator[None]:
         for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "WANDB_API_KEY", "FER_DATA_DIR"):
             patch.setenv(name, "")  # first set, so that it is put back even where the test sets it
             patch.delenv(name)
+        # A process that a test starts would share this one's W&B service, which waits for its runs to end.
+        patch.delenv("WANDB_SERVICE", raising=False)
         patch.setenv("FER_CACHE_DIR", str(folder / "cache"))
         patch.setenv("WANDB_MODE", "offline")
         # Lightning 2.6 calls what jsonargparse 5 removes: hence the upper bound in pyproject.toml.
