@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fer.errors import InputError
+from fer.export import export_onnx
 from fer.models import AlexNet, AnnNet, CbamResNet, Conv6Net, ResNet
 from fer.neurons import RULES, PrunePlan, Removal, find_groups, prune, resize, widths
 
@@ -310,39 +311,47 @@ def test_batches_that_cannot_be_used_are_refused(batches, reason):
 
 
 TIMM = {
-    # name: (similar_below in degrees, layers that may go, number of layers that must stay)
-    "resnet18": (60, None, 1),
-    "vgg11_bn": (60, [f"features.{n}" for n in (0, 4, 8, 11, 15, 18, 22, 25)], 1),  # not its 4096 wide head
-    "densenet121": (50, None, 1),
-    "mobilenetv2_050": (45, None, 1),
-    "efficientnet_lite0": (45, None, 1),
-    "regnetx_002": (60, None, 1),
-    "convnext_atto": (60, None, 5),  # layer norm holds its stages together
-    "mobilenetv3_small_050": (60, None, 1),
-    "ghostnet_050": (60, None, 2),
-    "dla34": (50, None, 1),
-    "mnasnet_small": (50, None, 1),
+    # name: number of layers that must stay
+    "resnet18": 1,
+    "vgg11_bn": 1,
+    "densenet121": 1,
+    "mobilenetv2_050": 1,
+    "efficientnet_lite0": 1,
+    "regnetx_002": 1,
+    "convnext_atto": 5,  # layer norm holds its stages together
+    "mobilenetv3_small_050": 1,
+    "ghostnet_050": 2,
+    "dla34": 1,
+    "mnasnet_small": 1,
 }
 """Networks that are not ours, as their authors left them: untrained, so that many neurons are alike."""
 
 
 @pytest.mark.parametrize("name", TIMM)
 @pytest.mark.slow
-def test_networks_of_timm_become_smaller(name):
+def test_networks_of_timm_become_smaller(name, tmp_path):
+    """Merged by affine, as is advised for so few patterns.
+
+    The default refit, with fewer patterns than survivors, fits noise: the logits of six of these networks are
+    then off by more than their size at 50 or 60 degrees (of densenet121 by 1e10).
+    """
     torch.manual_seed(0)
-    similar_below, layers, num_refused = TIMM[name]
     network, inputs = timm.create_model(name, num_classes=7).eval(), torch.randn(24, 3, 64, 64)
-    pruned = prune(network, inputs.split(8), similar_below=similar_below, layers=layers)
-    assert len(pruned.report["refused"]) == num_refused
+    if name == "vgg11_bn":  # a head of 4096 neurons takes minutes
+        network = resize(network, {key: 64 for key, size in widths(network).items() if size == 4096})
+    pruned = prune(network, inputs.split(8), similar_below=60, merge="affine")
+    assert len(pruned.report["refused"]) == TIMM[name]
     assert pruned.report["parameters"]["after"] < pruned.report["parameters"]["before"]
     with torch.no_grad():
-        logits, before = pruned.network(inputs), network(inputs)
-        assert logits.shape == before.shape
-        assert logits.isfinite().all()
-        assert (logits - before).abs().max() < 10 * before.abs().max()
+        for patterns in (inputs, torch.randn(24, 3, 64, 64)):  # measured on, and others
+            logits, before = pruned.network(patterns), network(patterns)
+            assert logits.shape == before.shape
+            assert logits.isfinite().all()
+            assert (logits - before).abs().max() < before.abs().max()
         again = resize(network, pruned.widths)
         again.load_state_dict(pruned.network.state_dict())
-        assert again(inputs).equal(logits)
+        assert again(patterns).equal(logits)
+    assert export_onnx(pruned.network, inputs, tmp_path / "pruned.onnx").path.is_file()  # and it is compared
 
 
 @pytest.mark.slow
