@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import wandb
+from loopback import Loopback
 
 from fer.dashboards import finish, wandb_logger
 from fer.dashboards.artifacts import RECORD, artifact_name, describe, log_artifacts, use_checkpoint
@@ -140,4 +141,68 @@ def test_offline_nothing_is_said_of_where_a_run_began(run_dir, tmp_path):
     finish()
     second = wandb_logger(tmp_path / "second")
     assert use_checkpoint(second, run_dir / "checkpoints" / "best.ckpt") is None
+    finish()
+
+
+class Store(Loopback):
+    """A server that knows one artifact that it was given, and notes who uses it."""
+
+    def __init__(self):
+        super().__init__()
+        self.used = []
+
+    def _artifact_membership_by_name(self, v):
+        name, alias = v["name"].split(":")
+        known = [each for each in self.artifacts if each["artifactCollectionName"] == name]
+        if not known:
+            return {"project": {"artifactCollectionMembership": None}}
+        project = {"id": "1", "internalId": "1", "name": v["project"], "entity": {"name": v["entity"]}}
+        collection = {"__typename": "ArtifactSequence", "name": name, "project": project}
+        artifact = {"__typename": "Artifact", "id": f"of {v['name']}", "artifactSequence": collection}
+        artifact |= {"versionIndex": 0, "artifactType": {"name": "model"}, "description": None}
+        artifact |= {"metadata": "{}", "ttlDurationSeconds": -1, "ttlIsInherited": False, "tags": []}
+        artifact |= {"historyStep": None, "state": "COMMITTED", "size": 4, "digest": "", "commitHash": ""}
+        artifact |= {"fileCount": 1, "createdAt": "2026-01-01T00:00:00", "updatedAt": None, "aliases": []}
+        alias = {"__typename": "ArtifactAlias", "id": "1", "alias": alias}
+        membership = {"__typename": "ArtifactCollectionMembership", "id": "1", "versionIndex": 0}
+        membership |= {"createdAt": "2026-01-01T00:00:00", "aliases": [alias]}
+        membership |= {"artifactCollection": collection, "artifact": artifact}
+        return {"project": {"artifactCollectionMembership": membership}}
+
+    def _use_artifact(self, v):
+        self.used.append((v["runName"], v["artifactID"]))
+        return {"useArtifact": {"artifact": {"id": v["artifactID"]}}}
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    with Store() as store:
+        for name, value in store.environment(tmp_path / "client").items():
+            monkeypatch.setenv(name, value)
+        wandb.teardown()  # the client has read the environment, and must again
+        yield store
+        finish()  # while there is a server, or the client would wait for one
+    wandb.teardown()
+
+
+def test_a_server_is_given_the_networks_and_told_where_a_run_began(server, run_dir, tmp_path, caplog):
+    first = wandb_logger(run_dir)
+    log_artifacts(first, run_dir, "first", "best", ABOUT)
+    id = first.experiment.id
+    finish()
+    kept = [(each["artifactCollectionName"], each["artifactTypeName"]) for each in server.artifacts]
+    assert kept == [(f"first-{id}", "model")] * 3
+    aliases = [{alias["alias"] for alias in each["aliases"]} - {"latest"} for each in server.artifacts]
+    assert aliases == [{"best"}, {"pruned"}, {"onnx"}]
+    assert json.loads(server.artifacts[0]["metadata"])["test/n"] == 4
+
+    second = wandb_logger(tmp_path / "second")
+    began = use_checkpoint(second, run_dir / "checkpoints" / "best.ckpt")
+    assert began == f"team/fer/first-{id}:best"
+    assert use_checkpoint(second, run_dir / "checkpoints" / "last.ckpt") is None
+    assert server.used == [(second.experiment.id, f"of first-{id}:best")]
+    # Of a run that was never synced it knows nothing, and that ends none.
+    (run_dir / RECORD).write_text(json.dumps({"best": "fer/never-synced:best"}))
+    assert use_checkpoint(second, run_dir / "checkpoints" / "best.ckpt") is None
+    assert "W&B does not know fer/never-synced:best" in caplog.text
     finish()
