@@ -383,11 +383,13 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _keep(self) -> None:
-        """Write what became of pictures that were cropped, and give W&B the run's files."""
+        """Write what became of pictures that were cropped, and give W&B what it has not of the run."""
         if isinstance(self.datamodule, FaceFolderDataModule) and self.datamodule.crop_records:
             root = self.datamodule.source
             write_crops_csv(self.run_dir / "crops.csv", self.datamodule.crop_records, root=root)
         if self._to_wandb is not None:
+            for path in sorted(figures_dir(self.trainer).glob("prune*.png")):
+                self._to_wandb.log_image(key=f"figures/{path.stem}", images=[str(path)])
             about = {**self.names, "protocol": self.datamodule.protocol_name}
             name = self.config.wandb.name or self.run_dir.name
             log_artifacts(self._to_wandb, self.run_dir, name, self.config.wandb.artifacts, about)

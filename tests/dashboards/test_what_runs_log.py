@@ -1,0 +1,50 @@
+"""The dashboard shows only what runs log."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import done
+
+from fer.dashboards.workspace import OBJECTIVE, RESULTS, chapters
+
+DATA = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "16"]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory, sandboxed):
+    """All keys in the record of a run that was trained, tested and pruned."""
+    folder = tmp_path_factory.mktemp("logged")
+    with sandboxed(folder):
+        words = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", "--prune.enabled", "true"]
+        done("fit", *DATA, *words, "--run_name", "run")
+    (record,) = Path(folder, "runs", "run", "wandb").glob("offline-run-*")
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(record)]
+    lines = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.splitlines()
+    keys = set()
+    for each in map(json.loads, lines):
+        if each["type"] == "history":
+            keys |= each["history"]["item"].keys()
+    return keys
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chapter", [c for c in chapters() if c.name != "System"], ids=lambda c: c.name)
+def test_every_panel_has_something_to_show(chapter, logged):
+    named, patterns, pictures = set(), set(), set()
+    for panel in chapter.panels:
+        named |= {str(key) for key in getattr(panel, "y", []) if isinstance(panel.y, list)}
+        named |= set(getattr(panel, "metrics", []))
+        patterns |= {pattern for pattern in [getattr(panel, "metric_regex", None)] if pattern}
+        pictures |= set(getattr(panel, "media_keys", []))
+    assert named - logged == set()
+    assert {key for key in pictures if f"{key}.filenames" not in logged} == set()
+    assert {pattern for pattern in patterns if not any(re.match(pattern, key) for key in logged)} == set()
+
+
+@pytest.mark.slow
+def test_the_table_of_runs_has_its_columns(logged):
+    assert {*RESULTS, OBJECTIVE, "prune/compression", "epoch"} - logged == set()
