@@ -35,7 +35,7 @@ class EvaluationCallback(Callback):
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
-        self.fit_seconds = 0.0
+        self.fit_seconds: float | None = None
         self.started = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -94,7 +94,7 @@ class EvaluationCallback(Callback):
             # Null where a checkpoint is tested that another run trained.
             "epochs": trainer.current_epoch or None,
             "seed": int(os.environ.get("PL_GLOBAL_SEED", "-1")),  # where Lightning keeps it
-            "fit_seconds": round(self.fit_seconds, 1) or None,
+            "fit_seconds": None if self.fit_seconds is None else round(self.fit_seconds, 3),
             "best_val_acc": task.best_val_acc,
             "splits": {
                 name: {

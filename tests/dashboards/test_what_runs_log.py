@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import done
+from command import call
 
 from fer.dashboards.workspace import OBJECTIVE, RESULTS, chapters
 
@@ -20,7 +20,10 @@ def logged(tmp_path_factory, sandboxed):
     folder = tmp_path_factory.mktemp("logged")
     with sandboxed(folder):
         words = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", "--prune.enabled", "true"]
-        done("fit", *DATA, *words, "--run_name", "run")
+        called = call("fit", *DATA, *words, "--run_name", "run")
+    assert called.status == 0, called.err
+    # Of so few patterns, and of nothing else.
+    assert all("fewer than 10 a neuron" in line for line in called.err.splitlines())
     (record,) = Path(folder, "runs", "run", "wandb").glob("offline-run-*")
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(record)]
     lines = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.splitlines()
