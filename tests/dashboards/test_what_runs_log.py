@@ -39,7 +39,8 @@ def logged(tmp_path_factory, sandboxed):
 def test_every_panel_has_something_to_show(chapter, logged):
     named, patterns, pictures = set(), set(), set()
     for panel in chapter.panels:
-        named |= {str(key) for key in getattr(panel, "y", []) if isinstance(panel.y, list)}
+        y = getattr(panel, "y", [])
+        named |= {str(key) for key in y} if isinstance(y, list) else {y.name}
         named |= set(getattr(panel, "metrics", []))
         patterns |= {pattern for pattern in [getattr(panel, "metric_regex", None)] if pattern}
         pictures |= set(getattr(panel, "media_keys", []))
