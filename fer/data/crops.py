@@ -42,7 +42,7 @@ from fer.files import atomic_write
 
 log = logging.getLogger("fer.data")
 
-CACHE_FORMAT: Final = 1
+CACHE_FORMAT: Final = 2
 """Raised when crops are made in another way, so that older cache files are not met."""
 
 BATCH_SIZE: Final = 16
@@ -115,10 +115,6 @@ def crop_pictures(
     source's bytes and the settings: wherever the source is moved it is found again. A batch is kept as soon
     as it is made, so that a run that was killed goes on where it was, and processes that run at once
     take over each other's work.
-
-    MTCNN's boxes differ by some 1e-5 pixels with the number of pictures it is given at once, where that is
-    one or two, and with the number of threads. Resampling rounds, so that some of its crops are not byte by
-    byte the same with another batch size, or where a killed run went on. Those of Viola-Jones are.
 
     Files that cannot be used are logged and left out.
 

@@ -14,6 +14,7 @@ from fer.data.faces import (
     EYES_APART,
     EYES_HEIGHT,
     MIN_EYES_APART,
+    MTCNN_GRID,
     Crop,
     CropSettings,
     Face,
@@ -255,8 +256,20 @@ def test_mtcnn_finds_the_same_in_a_batch_with_a_picture_without_a_face(mtcnn: Mt
     assert [len(faces) for faces in together] == [1, 0, 1]
     for faces, picture in zip(together, (ASTRONAUT, blank, mirrored), strict=True):
         for face, alone in zip(faces, mtcnn.find(picture[None].copy())[0], strict=True):
-            np.testing.assert_allclose(face.box, alone.box, atol=0.01)
-            np.testing.assert_allclose(face.landmarks, alone.landmarks, atol=0.01)
+            assert (face.box, face.landmarks) == (alone.box, alone.landmarks)
+
+
+@pytest.mark.parametrize("moved", [-3e-5, 3e-5])
+def test_what_another_batch_size_moves_does_not_move_a_face(mtcnn: Mtcnn, monkeypatch, moved: float) -> None:
+    found = mtcnn.network.detect(ASTRONAUT[None], landmarks=True)
+    boxes, probabilities, landmarks = (np.array(part, float) for part in found)
+    ((face,),) = mtcnn.find(ASTRONAUT[None])
+    np.testing.assert_allclose(face.box, boxes[0][0], atol=0.51 / MTCNN_GRID)
+    np.testing.assert_allclose(face.landmarks, landmarks[0][0], atol=0.51 / MTCNN_GRID)
+    monkeypatch.setattr(
+        mtcnn.network, "detect", lambda *_, **__: (boxes + moved, probabilities, landmarks + moved)
+    )
+    assert mtcnn.find(ASTRONAUT[None]) == [[face]]
 
 
 @pytest.mark.parametrize("side", [1, 10, 19, 20, 48])
