@@ -15,7 +15,7 @@ from rich.progress import Progress
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
-from fer.callbacks.prune import Size, layers_of, size_of
+from fer.callbacks.prune import Size, layers_of, sizes_of
 from fer.data.reading import BadPictureError, find_pictures, read_picture
 from fer.errors import InputError, did_you_mean
 from fer.files import atomic_write
@@ -81,8 +81,7 @@ def prune_timm(
     batches, held_out = read_batches(network, images, num_patterns=num_patterns, batch_size=batch_size)
     with CONSOLE.status("pruning"):
         pruned = prune(network, batches, **settings)
-        examples = {"before": network, "after": pruned.network}
-        sizes = {when: size_of(one, batches[0]) for when, one in examples.items()}
+        sizes = sizes_of({"before": network, "after": pruned.network}, batches[0])
         agreements = {
             "measured": agreement(network, pruned.network, batches),
             "held out": agreement(network, pruned.network, held_out),

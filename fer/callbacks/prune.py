@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -51,6 +52,12 @@ BATCH_SIZES: Final = (1, 64)
 
 LATENCY_SECONDS: Final = 0.5
 """For which a network is run, at the least, to time it."""
+
+MIN_RUNS: Final = 5
+"""Runs that a median is taken of, at the least."""
+
+NUM_WARM_UPS: Final = 2
+"""Runs that do not count: the first ones are slower."""
 
 log = logging.getLogger("fer.callbacks")
 
@@ -244,23 +251,28 @@ def judge(network: nn.Module, batches: Iterable[Sequence[Tensor]], device: torch
     return Judged(float(F.cross_entropy(logits, labels)), predicted == labels, report(confusion))
 
 
-def size_of(network: nn.Module, example: Tensor) -> Size:
-    """Return how large a network is and how long it takes.
+def sizes_of(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Size]:
+    """Return how large networks are and how long they take.
+
+    They are timed in turn, so that whatever else the machine does is the same to all.
 
     Args:
-        network: Any network.
-        example: What it takes, one pattern or more.
+        networks: By name, on one device.
+        example: What they take, one pattern or more.
     """
-    milliseconds = {}
-    with untouched(network):
-        for batch_size in BATCH_SIZES:
-            batch = torch.cat([example[:1]] * batch_size)
-            milliseconds[batch_size] = 1000 * median(_seconds(network, batch))
-    return Size(
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        macs=macs_of(network, example),
-        milliseconds=milliseconds,
-    )
+    milliseconds: dict[str, dict[int, float]] = {name: {} for name in networks}
+    for batch_size in BATCH_SIZES:
+        batch = torch.cat([example[:1]] * batch_size)
+        for name, seconds in _seconds(networks, batch).items():
+            milliseconds[name][batch_size] = 1000 * median(seconds)
+    return {
+        name: Size(
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            macs=macs_of(network, example),
+            milliseconds=milliseconds[name],
+        )
+        for name, network in networks.items()
+    }
 
 
 def macs_of(network: nn.Module, example: Tensor) -> int:
@@ -270,17 +282,30 @@ def macs_of(network: nn.Module, example: Tensor) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def _seconds(network: nn.Module, batch: Tensor) -> list[float]:
-    """Return what each run of a network took, of as many as fit in :data:`LATENCY_SECONDS`."""
-    network(batch)  # the first is slower
-    seconds: list[float] = []
-    while sum(seconds) < LATENCY_SECONDS:
-        started = time.perf_counter()
-        network(batch)
-        if batch.is_cuda:
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
+def _seconds(networks: Mapping[str, nn.Module], batch: Tensor) -> dict[str, list[float]]:
+    """Return what each run of each network took; all run as often as fits in :data:`LATENCY_SECONDS` each."""
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    total = 0.0
+    with ExitStack() as stack:
+        for network in networks.values():
+            stack.enter_context(untouched(network))
+            for _ in range(NUM_WARM_UPS):
+                network(batch)
+        while min(map(len, seconds.values())) < MIN_RUNS or total < LATENCY_SECONDS * len(networks):
+            for name, network in networks.items():
+                _wait(batch)
+                started = time.perf_counter()
+                network(batch)
+                _wait(batch)
+                seconds[name].append(time.perf_counter() - started)
+            total = sum(map(sum, seconds.values()))
     return seconds
+
+
+def _wait(batch: Tensor) -> None:
+    """Wait until a GPU has done what it was given."""
+    if batch.is_cuda:
+        torch.cuda.synchronize(batch.device)
 
 
 def compare(task: ClassificationTask, network: nn.Module, data: ExpressionDataModule) -> dict[str, Any]:
@@ -293,7 +318,7 @@ def compare(task: ClassificationTask, network: nn.Module, data: ExpressionDataMo
     example = next(iter(data.val_dataloader()))[0].to(task.device)
     if example.ndim == 4:
         example = example.contiguous(memory_format=task.memory_format)
-    sizes = {when: asdict(size_of(network, example)) for when, network in networks.items()}
+    sizes = {when: asdict(size) for when, size in sizes_of(networks, example).items()}
     return {
         "protocol": data.protocol_name,
         "n": judged["before"].report.n,

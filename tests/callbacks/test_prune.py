@@ -8,7 +8,7 @@ from command import call, done
 from torch import nn
 
 from fer.callbacks import PruneCallback
-from fer.callbacks.prune import judge, scalars, size_of, table
+from fer.callbacks.prune import MIN_RUNS, NUM_WARM_UPS, judge, scalars, sizes_of, table
 from fer.errors import InputError
 from fer.neurons import PrunePlan, Removal
 from fer.tasks import Conv6Task, load
@@ -113,11 +113,23 @@ def test_judging_by_hand():
 
 def test_size_by_hand():
     network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 16, 7))
-    size = size_of(network, torch.randn(3, 1, 4, 4))
+    size = sizes_of({"whole": network}, torch.randn(3, 1, 4, 4))["whole"]
     assert size.parameters == 2 * 9 + 2 + 7 * 32 + 7
     assert size.macs == 16 * 2 * 9 + 7 * 32
     assert set(size.milliseconds) == {1, 64}
     assert all(value > 0 for value in size.milliseconds.values())
+
+
+def test_networks_are_timed_in_turn_each_as_often_and_left_as_they_are():
+    calls = []
+    networks = {name: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Dropout()) for name in "ab"}
+    for name, network in networks.items():
+        network.register_forward_hook(lambda *_, name=name: calls.append(name))
+    sizes_of(networks, torch.randn(1, 1, 4, 4))
+    timed = calls[2 * NUM_WARM_UPS :][: 2 * MIN_RUNS]
+    assert timed == ["a", "b"] * MIN_RUNS
+    assert calls.count("a") == calls.count("b")
+    assert all(network.training for network in networks.values())
 
 
 def test_nothing_is_pruned_by_default(tiny_data, tiny_trainer, tmp_path):
