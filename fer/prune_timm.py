@@ -15,7 +15,7 @@ from rich.progress import Progress
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
-from fer.callbacks.prune import Size, layers_of, sizes_of
+from fer.callbacks.prune import Size, gone_blocks, layers_of, sizes_of
 from fer.data.reading import BadPictureError, find_pictures, read_picture
 from fer.errors import InputError, did_you_mean
 from fer.files import atomic_write
@@ -94,6 +94,7 @@ def prune_timm(
         **{when: asdict(size) for when, size in sizes.items()},
         "agreement": {which: one._asdict() for which, one in agreements.items()},
         "layers": layers_of(pruned.plans),
+        "blocks": dict(pruned.report["blocks"]),
         "refused": dict(pruned.report["refused"]),
     }
     state = {key: value.contiguous() for key, value in pruned.network.state_dict().items()}
@@ -199,6 +200,7 @@ def _table(pruned: Pruned, sizes: Mapping[str, Size], agreements: Mapping[str, A
         went = "".join(f"{layer[cause]:15,}" for cause in causes)
         lines.append(f"{name:<{width}}  {layer['before']:7,}  {layer['after']:7,}{went}")
     lines += [f"{name}: all stay: {reason}" for name, reason in pruned.report["refused"].items()]
+    lines += gone_blocks(pruned.report["blocks"])
     before, after = sizes["before"], sizes["after"]
     rows: list[tuple[str, str, Sequence[float]]] = [
         ("parameters", ",", (before.parameters, after.parameters)),

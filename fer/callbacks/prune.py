@@ -30,12 +30,14 @@ from fer.labels import NUM_EXPRESSIONS
 from fer.metrics import ClassificationReport, mcnemar, report
 from fer.neurons import (
     COMPLEMENTARY_ABOVE,
+    IDLE_BELOW,
     RULES,
     SIMILAR_BELOW,
     By,
     Merge,
     PrunePlan,
     angles,
+    drop_idle_blocks,
     measure_groups,
     prune,
     untouched,
@@ -107,6 +109,8 @@ class PruneCallback(Callback):
         rule: A paper's rule instead of ``by`` and ``merge``; see :data:`fer.neurons.RULES`.
         layers: Names of layers whose neurons may go; null: all hidden ones.
         num_patterns: Training patterns that neurons are measured on.
+        idle_below: Whole blocks go that change what they are given by a smaller share, 0 to 1; with a rule or
+            layers they stay.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991; merges: :mod:`fer.neurons.merge`.
     """
@@ -121,6 +125,7 @@ class PruneCallback(Callback):
         rule: RuleName | None = None,
         layers: list[str] | None = None,
         num_patterns: int = NUM_PATTERNS,
+        idle_below: float = IDLE_BELOW,
     ) -> None:
         if num_patterns < 2:
             msg = f"prune.num_patterns is {num_patterns}: one pattern has no angles; give 2 or more"
@@ -131,7 +136,11 @@ class PruneCallback(Callback):
                 "they must be 0 to 180 degrees in this order"
             )
             raise InputError(msg)
+        if not 0 <= idle_below <= 1:
+            msg = f"prune.idle_below is {idle_below}: it is a share of what a block is given, 0 to 1"
+            raise InputError(msg)
         self.enabled = enabled
+        self.idle_below = 0.0 if rule or layers else idle_below
         self.settings: dict[str, Any] = {
             "similar_below": similar_below,
             "complementary_above": complementary_above,
@@ -173,12 +182,14 @@ class PruneCallback(Callback):
         inputs = inputs_of(task, data, self.num_patterns)
         rule = self.settings["rule"]
         measure = RULES[rule].measure if rule else {}
-        measurement = measure_groups(task.network, inputs, layers=self.settings["layers"], **measure)
-        pruned = prune(task.network, inputs, measurement=measurement, **self.settings)
+        network, idle = drop_idle_blocks(task.network, inputs, self.idle_below)
+        measurement = measure_groups(network, inputs, layers=self.settings["layers"], **measure)
+        pruned = prune(network, inputs, measurement=measurement, **self.settings)
         results = compare(task, pruned.network, data) | {
             "layers": layers_of(pruned.plans),
+            "blocks": idle,
             "refused": dict(pruned.report["refused"]),
-            "settings": self.settings,
+            "settings": {**self.settings, "idle_below": self.idle_below},
         }
         self.keep(results, pruned.network, dict(pruned.widths), checkpoint, run_dir)
         if self.settings["by"] == "pairs" and not measurement.pattern_minmax:
@@ -371,6 +382,14 @@ def scalars(results: dict[str, Any]) -> dict[str, float]:
     return flat
 
 
+def gone_blocks(blocks: Mapping[str, float]) -> list[str]:
+    """Return a line of text for each block that went as a whole."""
+    return [
+        f"{name}: gone as a whole: it changed {share:.2%} of what it was given"
+        for name, share in blocks.items()
+    ]
+
+
 def table(results: dict[str, Any]) -> str:
     """Return a comparison as text: a line for each layer, then both networks side by side."""
     before, after, paired = results["before"], results["after"], results["mcnemar"]
@@ -382,6 +401,7 @@ def table(results: dict[str, Any]) -> str:
             f"{layer['constant']:9,} {layer['similar']:8,} {layer['complementary']:14,} {layer['span']:5,}"
         )
     lines += [f"{name}: all stay: {reason}" for name, reason in results["refused"].items()]
+    lines += gone_blocks(results["blocks"])
 
     def row(name: str, text: str, values: tuple[float, float]) -> str:
         old, new = values

@@ -20,7 +20,7 @@ from fer.cli.words import CONSOLE
 from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.files import atomic_write
-from fer.neurons import RULES, measure_groups
+from fer.neurons import RULES, drop_idle_blocks, measure_groups
 from fer.studies.pruning import THRESHOLDS, WAYS, goal_of_macs, prune_in_rounds, threshold_curves
 
 OF_TRAINING: Final = ("accelerator", "devices", "precision", "limit_train_batches", "gradient_clip_val")
@@ -128,11 +128,10 @@ class PruneCLI(ExperimentCLI):
         settings = {key: callback.settings[key] for key in ("by", "merge", "rule")}
         rule = settings["rule"]
         measure = RULES[rule].measure if rule else {}
-        measurement = measure_groups(
-            self.model.network, inputs, layers=callback.settings["layers"], **measure
-        )
+        network, _ = drop_idle_blocks(self.model.network, inputs, callback.idle_below)
+        measurement = measure_groups(network, inputs, layers=callback.settings["layers"], **measure)
         most = self.own["target_macs"] * macs_of(self.model.network, inputs[0])
-        callback.settings |= goal_of_macs(self.model.network, measurement, inputs[0], most, **settings)
+        callback.settings |= goal_of_macs(network, measurement, inputs[0], most, **settings)
 
     def _prune_in_rounds(self, callback: PruneCallback) -> dict[str, Any]:
         before = copy.deepcopy(self.model)
@@ -141,6 +140,7 @@ class PruneCLI(ExperimentCLI):
         lr = self.own["tune_lr"]
         rounds: list[dict[str, Any]] = []
         layers: Layers = {}
+        blocks: dict[str, float] = {}
         CONSOLE.print("round  threshold  neurons  multiply-adds   pruned  recalibrated  fine-tuned")
         for found in prune_in_rounds(
             *(self.model, self.datamodule, inputs, self._make_trainer),
@@ -150,6 +150,7 @@ class PruneCLI(ExperimentCLI):
             tolerance=self.own["tolerance"],
             threshold=callback.settings["similar_below"],
             macs=self.own["target_macs"],
+            idle_below=callback.idle_below,
             **settings,
         ):
             plans = found.plans
@@ -162,6 +163,7 @@ class PruneCLI(ExperimentCLI):
             )
             if found.is_kept:
                 layers = _together(layers, layers_of(plans))
+                blocks |= found.blocks
         if not layers:
             msg = (
                 f"--rounds: the first round cost more than --tolerance {self.own['tolerance']}, and nothing "
@@ -170,8 +172,9 @@ class PruneCLI(ExperimentCLI):
             raise InputError(msg)
         results = compare(before, self.model.network, self.datamodule) | {
             "layers": layers,
+            "blocks": blocks,
             "refused": {},
-            "settings": callback.settings,
+            "settings": {**callback.settings, "idle_below": callback.idle_below},
             "rounds": rounds,
         }
         callback.keep(

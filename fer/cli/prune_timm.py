@@ -49,5 +49,6 @@ def prune_timm(arguments: Sequence[str]) -> None:
         weights=given.weights,
         num_patterns=pruning.num_patterns,
         batch_size=given.batch_size,
+        idle_below=pruning.idle_below,
         **pruning.settings,
     )

@@ -105,7 +105,7 @@ def prune_figure(results: Mapping[str, Any], title: str = "") -> Figure:
     Args:
         results: Plain numbers as of :func:`fer.callbacks.prune.compare`: ``protocol``; ``n``; ``before``
             and ``after``, each with ``acc``, ``interval``, ``loss``, ``confusion``, ``parameters``,
-            ``macs`` and ``milliseconds``; ``mcnemar``; ``layers``; ``refused``.
+            ``macs`` and ``milliseconds``; ``mcnemar``; ``layers``; ``refused``; ``blocks``.
         title: Above the figure.
 
     Returns:
@@ -120,7 +120,7 @@ def prune_figure(results: Mapping[str, Any], title: str = "") -> Figure:
     check_layers(layers)
     num_bars = min(len(layers), MOST_LAYERS) + (len(layers) > 1)
     pitch = min(max(5.2 / num_bars, 0.1), 0.24)
-    notes = _refusals(results["refused"])
+    notes = _gone(results["blocks"]) + _refusals(results["refused"])
     above = 0.62 + pitch * num_bars + 0.13 * len(notes)
     figure = new_figure(7.6, above + 3.7 + (0.3 if title else 0))
     parts = figure.add_gridspec(2, 1, height_ratios=[above, 3.7])
@@ -581,6 +581,13 @@ def _refusals(refused: Mapping[str, str]) -> list[str]:
         by_reason.setdefault(reason, []).append(layer)
     text = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
     return textwrap.wrap(f"all stay in {text}", 125, max_lines=4, placeholder=" …") if text else []
+
+
+def _gone(blocks: Mapping[str, float]) -> list[str]:
+    """Return the blocks that went as a whole, in two lines at most."""
+    text = ", ".join(f"{name} ({share:.1%})" for name, share in blocks.items())
+    words = f"gone as a whole, with the share they changed: {text}"
+    return textwrap.wrap(words, 125, max_lines=2, placeholder=" …") if text else []
 
 
 def _draw_accuracies(axes: Axes, results: Mapping[str, Any]) -> None:

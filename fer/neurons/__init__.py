@@ -11,6 +11,7 @@ from fer.neurons.angles import (
     pair_angles,
     summarise,
 )
+from fer.neurons.blocks import IDLE_BELOW, Bypass, bypass, drop_idle_blocks, measure_blocks
 from fer.neurons.groups import Survey, find_groups, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients, merge_weights
 from fer.neurons.plan import RULES, By, Cause, Complementary, Order, PrunePlan, Removal, Rule, plan_pruning
@@ -22,11 +23,13 @@ from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask, resize, 
 
 __all__ = [
     "COMPLEMENTARY_ABOVE",
+    "IDLE_BELOW",
     "MAX_NEURONS",
     "RULES",
     "SIMILAR_BELOW",
     "ActivationStatistics",
     "By",
+    "Bypass",
     "Cause",
     "Complementary",
     "MapPattern",
@@ -49,15 +52,18 @@ __all__ = [
     "add_incoming",
     "angles",
     "angular_speed",
+    "bypass",
     "classify",
     "coefficients",
     "cut",
+    "drop_idle_blocks",
     "find_groups",
     "find_layers",
     "label_stages",
     "live_stages",
     "mask",
     "measure",
+    "measure_blocks",
     "measure_groups",
     "merge_weights",
     "pair_angles",

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from fer.errors import InputError
 from fer.neurons.plan import PrunePlan, Removal
+from fer.neurons.record import TRACING_ERRORS
 from fer.neurons.surgery import SIZES, Entries, NeuronGroup, Reader, cut, has_rows, is_depthwise, mask
 
 if TYPE_CHECKING:
@@ -33,12 +34,6 @@ Sums of other length round otherwise: 1e-13 was seen. A dependency that was miss
 
 MAX_EXAMPLES: Final = 2
 """Patterns that a network is traced with."""
-
-TRACING_ERRORS: Final = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError),
-    *(TypeError, ValueError),
-)
-"""What foreign code raises where a network is of a kind that it did not think of."""
 
 log = logging.getLogger("fer.neurons")
 

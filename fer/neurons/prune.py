@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from fer.errors import InputError, did_you_mean
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
+from fer.neurons.blocks import IDLE_BELOW, drop_idle_blocks
 from fer.neurons.groups import Survey, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients
 from fer.neurons.plan import PATTERNS_PER_NEURON, RULES, By, PrunePlan, Removal, Rule, plan_pruning
@@ -73,7 +74,7 @@ class Pruned:
         widths: For :func:`fer.neurons.resize`, so that the state dict loads again.
         report: Plain values: ``parameters`` ``before`` and ``after``; ``groups`` by name, each with neurons
             ``before`` and ``after`` and how many went for every cause; ``refused``, by the name of a layer,
-            why its neurons had to stay.
+            why its neurons had to stay; ``blocks``, by the name of a block that went, the share it changed.
     """
 
     network: nn.Module
@@ -95,6 +96,7 @@ def prune(
     num_removed: Mapping[str, int] | None = None,
     plans: Mapping[str, PrunePlan] | None = None,
     measurement: Measurement | None = None,
+    idle_below: float = IDLE_BELOW,
 ) -> Pruned:
     """Return a smaller network, without the neurons that others can stand for.
 
@@ -125,12 +127,18 @@ def prune(
         num_removed: How many go, by the name of a group, whatever the thresholds.
         plans: What shall go, by the name of a group, instead of what the thresholds say; to compare.
         measurement: What :func:`measure_groups` saw of this network on these batches, if it was called.
+        idle_below: Whole blocks go that change what they are given by a smaller share; see
+            :func:`fer.neurons.drop_idle_blocks`. They stay where a rule, layers, plans or a measurement is
+            given.
 
     Raises:
         InputError: As of :func:`measure_groups`, :func:`plan_groups` and :func:`fer.neurons.cut`.
     """
-    settings = _rule(rule, by, merge)
+    settings, whole = _rule(rule, by, merge), network
+    idle: dict[str, float] = {}
     if measurement is None:
+        if rule is None and layers is None and plans is None:
+            network, idle = drop_idle_blocks(network, batches, idle_below)
         measurement = measure_groups(network, batches, layers=layers, **settings.measure)
     if plans is None:
         plans = plan_groups(
@@ -153,7 +161,7 @@ def prune(
         if settings.merge["merge"] in FITTED:
             _scale_means(masked, group, plans[group.name], statistics)
     small = cut(masked, groups, plans)
-    return Pruned(small, plans, widths(small), _report(network, small, plans, measurement.survey))
+    return Pruned(small, plans, widths(small), _report(whole, small, plans, measurement.survey, idle))
 
 
 def plan_groups(
@@ -592,7 +600,11 @@ def _add_incoming(network: nn.Module, group: NeuronGroup, plan: PrunePlan) -> No
 
 
 def _report(
-    network: nn.Module, small: nn.Module, plans: Mapping[str, PrunePlan], found: Survey
+    network: nn.Module,
+    small: nn.Module,
+    plans: Mapping[str, PrunePlan],
+    found: Survey,
+    idle: Mapping[str, float],
 ) -> dict[str, Any]:
     return {
         "parameters": {"before": _count_parameters(network), "after": _count_parameters(small)},
@@ -601,6 +613,7 @@ def _report(
             for name, plan in plans.items()
         },
         "refused": dict(found.refused),
+        "blocks": dict(idle),
     }
 
 

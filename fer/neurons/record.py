@@ -20,6 +20,12 @@ from fer.neurons.statistics import ActivationStatistics, MapPattern, Unit
 GIVEN: Final = ":input"
 """Ending of a place that means what a layer is given, not what it puts out."""
 
+TRACING_ERRORS: Final = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError),
+    *(TypeError, ValueError),
+)
+"""What foreign code raises where a network is of a kind that it did not think of."""
+
 
 @contextmanager
 def record(

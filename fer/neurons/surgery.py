@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from fer.errors import InputError, did_you_mean
+from fer.neurons.blocks import Bypass, bypass
 from fer.neurons.plan import PrunePlan
 from fer.neurons.record import GIVEN
 
@@ -316,13 +317,16 @@ def widths(network: nn.Module) -> dict[str, int]:
     """Return the sizes of a network's layers, for :func:`resize`.
 
     Returns:
-        Plain numbers by ``layer.attribute``, as ``{"conv1.out_channels": 16}``, for a checkpoint.
+        Plain numbers by ``layer.attribute``, as ``{"conv1.out_channels": 16}``, for a checkpoint; by its name
+        alone 0 for a block that is gone.
     """
-    return {
+    sizes = {
         f"{name}.{size}": getattr(module, size)
         for name, module in network.named_modules()
         for size in _sizes(module)
     }
+    gone = [name for name, module in network.named_modules() if isinstance(module, Bypass)]
+    return sizes | dict.fromkeys(gone, 0)
 
 
 def resize(network: nn.Module, sizes: Mapping[str, int]) -> nn.Module:
@@ -335,8 +339,14 @@ def resize(network: nn.Module, sizes: Mapping[str, int]) -> nn.Module:
     Raises:
         InputError: The network has no such layer, or a smaller one.
     """
+    blocks = {
+        name for name, module in network.named_modules() if name and any(True for _ in module.children())
+    }
+    gone = [name for name, size in sizes.items() if size == 0 and name in blocks]
     full = widths(network)
     for name, size in sizes.items():
+        if name in gone:
+            continue
         if name not in full:
             msg = (
                 f"{type(network).__name__} has no {name}, which a pruned network has: "
@@ -346,7 +356,7 @@ def resize(network: nn.Module, sizes: Mapping[str, int]) -> nn.Module:
         if not 1 <= size <= full[name]:
             msg = f"{name} is {full[name]} in {type(network).__name__}, which cannot be cut to {size}"
             raise InputError(msg)
-    small = copy.deepcopy(network)
+    small = bypass(network, gone)
     for layer, module in small.named_modules():
         wanted = {size: sizes.get(f"{layer}.{size}", getattr(module, size)) for size in _sizes(module)}
         if all(getattr(module, name) == size for name, size in wanted.items()):

@@ -310,7 +310,7 @@ function pruning() {
   if (!prune && !curve) return;
   const made = section("pruning", "Without the neurons that others can stand for");
   if (prune) {
-    const { before, after, mcnemar, layers, refused, settings } = prune;
+    const { before, after, mcnemar, layers, refused, blocks, settings } = prune;
     const ratio = (a, b) => (a ? percent(b / a, 1) : NONE);
     const line = (name, format, get) => ({ name, before: format(get(before)), after: format(get(after)), ratio: ratio(get(before), get(after)) });
     const rows = [
@@ -330,6 +330,8 @@ function pruning() {
       { key: null, label: "0 to 100 %", text: true, cell: (row) => bar(row.after / row.before, null, null) },
       ...causes.map((cause) => ({ key: cause, label: cause, format: count })),
     ], entries, { caption: "What went from each layer, and why", sortable: true }));
+    const gone = Object.entries(blocks ?? {});
+    if (gone.length) made.append(note("Gone as a whole, with the share they changed of what they were given: ", gone.map(([name, share]) => `${name} (${percent(share, 1)})`).join(", "), "."));
     const kept = Object.entries(refused ?? {});
     if (kept.length) made.append(note("All stay: ", kept.map(([name, why]) => `${name} (${why})`).join("; "), "."));
   }

@@ -19,6 +19,7 @@ from fer.neurons import (
     PrunePlan,
     Removal,
     cut,
+    drop_idle_blocks,
     measure_groups,
     plan_groups,
     prune,
@@ -63,6 +64,7 @@ class Round(NamedTuple):
         tuned: After the fine-tuning.
         is_kept: Whether val fell by no more than the tolerance.
         plans: What went, by the name of a group.
+        blocks: What went as a whole, and the share that each changed of what it was given.
     """
 
     threshold: float | None
@@ -73,6 +75,7 @@ class Round(NamedTuple):
     tuned: float
     is_kept: bool
     plans: Mapping[str, PrunePlan]
+    blocks: Mapping[str, float]
 
 
 def measure_ways(
@@ -294,6 +297,7 @@ def prune_in_rounds(
     threshold: float,
     macs: float | None = None,
     layers: Sequence[str] | None = None,
+    idle_below: float = 0.0,
     **settings: Any,
 ) -> Iterator[Round]:
     """Prune a task's network a little more in each round, fine-tune it, and stop before it costs too much.
@@ -313,6 +317,7 @@ def prune_in_rounds(
         threshold: Degrees from 0 and from 180 in the last round.
         macs: Share of the multiply-adds left after the last round, instead of the threshold.
         layers: Names of layers whose neurons may go; None: all hidden ones.
+        idle_below: See :func:`fer.neurons.drop_idle_blocks`.
         settings: Of :func:`fer.neurons.prune`: ``by``, ``merge`` or ``rule``.
 
     Yields:
@@ -329,14 +334,15 @@ def prune_in_rounds(
     task.optimizer_settings = replace(task.optimizer_settings, lr=tune_lr)
     for number in range(1, rounds + 1):
         best, sizes = copy.deepcopy(task.network), task.widths
-        measurement = measure_groups(task.network, inputs, layers=layers, **measure)
+        network, blocks = drop_idle_blocks(task.network, inputs, idle_below)
+        measurement = measure_groups(network, inputs, layers=layers, **measure)
         if macs is None:
             degrees = threshold * number / rounds
             goal: dict[str, Any] = {"similar_below": degrees, "complementary_above": 180 - degrees}
         else:
             aim = whole * (1 - (1 - macs) * number / rounds)
-            goal = goal_of_macs(task.network, measurement, inputs[0], aim, **settings)
-        pruned = prune(task.network, inputs, measurement=measurement, **goal, **settings)
+            goal = goal_of_macs(network, measurement, inputs[0], aim, **settings)
+        pruned = prune(network, inputs, measurement=measurement, **goal, **settings)
         after_pruning = judge(pruned.network, val, device).report.accuracy
         task.network, task.widths = pruned.network, dict(pruned.widths)
         recalibrate_(task.network, inputs)
@@ -355,6 +361,7 @@ def prune_in_rounds(
             tuned=tuned,
             is_kept=is_kept,
             plans=pruned.plans,
+            blocks=blocks,
         )
         if not is_kept:
             task.network, task.widths = best, sizes

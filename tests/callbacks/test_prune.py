@@ -155,9 +155,17 @@ def test_the_table_names_causes_and_changes():
         "mcnemar": {"lost": 2, "won": 1, "p": 1.0},
         "layers": {"conv1": {"before": 4, "after": 2, **plan.counts}},
         "refused": {"conv2": "it shares weights"},
+        "blocks": {"layer1.0": 0.005},
     }
     text = table(results)
-    for words in ("50.00 %", "45.00 %", "2 lost, 1 won", "0.500 of it", "conv2: all stay: it shares weights"):
+    for words in (
+        "50.00 %",
+        "45.00 %",
+        "2 lost, 1 won",
+        "0.500 of it",
+        "conv2: all stay: it shares weights",
+        "layer1.0: gone as a whole",
+    ):
         assert words in text
     flat = scalars(results)
     assert flat["prune/compression"] == 0.5

@@ -71,6 +71,7 @@ def results(layers: Mapping[str, dict[str, int]], **changed: Any) -> dict[str, A
         "mcnemar": {"lost": 9, "won": 3, "p": 0.14599609375},
         "layers": layers,
         "refused": {},
+        "blocks": {},
     } | changed
 
 
@@ -218,6 +219,7 @@ def test_of_many_layers_those_that_lost_most_keep_their_order():
     ("changed", "said"),
     [
         pytest.param({"mcnemar": {"lost": 90, "won": 1, "p": 1e-24}}, "p < 0.001 (McNemar)", id="tiny p"),
+        pytest.param({"blocks": {"layer3.5": 0.119}}, "layer3.5 (11.9%)", id="blocks"),
         pytest.param(
             {"refused": {"a": "shared weights", "c": "heads", "b": "shared weights"}},
             "all stay in a, b: shared weights; c: heads",

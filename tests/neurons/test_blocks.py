@@ -1,0 +1,126 @@
+"""Whole blocks that put out what they are given."""
+
+import pytest
+import torch
+from torch import nn
+
+from fer.errors import InputError
+from fer.models.cbam import CbamResNet
+from fer.models.resnet import ResNet
+from fer.neurons import (
+    Bypass,
+    bypass,
+    drop_idle_blocks,
+    measure_blocks,
+    prune,
+    resize,
+    widths,
+)
+
+
+class Adding(nn.Module):
+    """Adds to what it is given the same, many times smaller."""
+
+    def __init__(self, factor, width=3):
+        super().__init__()
+        self.branch = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.branch.weight)
+        self.branch.weight.data.fill_diagonal_(factor)
+
+    def forward(self, inputs):
+        return inputs + self.branch(inputs)
+
+
+def resnet(kind=ResNet, *idle):
+    torch.manual_seed(0)
+    network = kind(depth=18).double().eval()
+    for name, module in network.named_modules():
+        if name.endswith("bn2"):  # zero, as a residual network is begun, is idle
+            nn.init.constant_(module.weight, float(name.removesuffix(".bn2") not in idle))
+    return network
+
+
+PICTURES = torch.randn(20, 1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_what_a_block_adds_is_a_share_of_what_it_is_given():
+    network = nn.Sequential(Adding(0.5), Adding(0.0), nn.Sequential(nn.Linear(3, 4)))
+    batches = [torch.randn(5, 3), (torch.randn(2, 3), torch.zeros(2))]
+    assert measure_blocks(network, batches) == {"0": pytest.approx(0.5), "1": 0.0}
+
+
+def test_a_block_that_is_given_nothing_and_puts_out_something_is_not_idle():
+    network = nn.Sequential(nn.Sequential(nn.Linear(3, 3)))
+    assert measure_blocks(network, [torch.zeros(2, 3)])["0"] == float("inf")
+
+
+def test_what_is_overwritten_in_place_is_seen():
+    network = nn.Sequential(nn.Sequential(nn.ReLU(inplace=True), Adding(0.0)))
+    assert measure_blocks(network, [torch.tensor([[3.0, -4.0, 0.0]])])["0"] == pytest.approx(0.8)
+
+
+def test_what_takes_more_than_one_tensor_is_not_a_block():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Bilinear(3, 3, 3)
+            self.block = nn.Sequential(self.inner)
+            self.block.forward = lambda left, right: self.inner(left, right)
+
+        def forward(self, inputs):
+            return self.block(inputs, inputs)
+
+    assert measure_blocks(Two(), [torch.randn(2, 3)]) == {}
+
+
+def test_batches_that_the_network_does_not_take_are_refused():
+    with pytest.raises(InputError, match="Sequential does not take a batch of shape"):
+        measure_blocks(nn.Sequential(Adding(0.5)), [torch.zeros(2, 4)])
+
+
+@pytest.mark.parametrize("kind", [ResNet, CbamResNet])
+def test_idle_blocks_of_a_residual_network_go_and_its_logits_stay(kind):
+    network = resnet(kind, "layer1.0", "layer2.1")
+    small, gone = drop_idle_blocks(network, [PICTURES])
+    assert {"layer1.0", "layer2.1"} <= gone.keys()
+    assert isinstance(small.get_submodule("layer2.1"), Bypass)
+    assert not isinstance(network.get_submodule("layer2.1"), Bypass)
+    torch.testing.assert_close(small(PICTURES), network(PICTURES), rtol=0, atol=1e-10)
+    assert set(small.neuron_layers) == {
+        layer for layer in network.neuron_layers if not layer.startswith(("layer1.0", "layer2.1"))
+    }
+
+
+def test_a_stage_of_idle_blocks_goes_as_one():
+    _, gone = drop_idle_blocks(resnet(ResNet, "layer1.0", "layer1.1"), [PICTURES])
+    assert gone == {"layer1": 0.0}
+
+
+def test_by_zero_all_blocks_stay():
+    network = resnet(ResNet, "layer2.1")
+    assert drop_idle_blocks(network, [PICTURES], 0) == (network, {})
+
+
+def test_pruning_takes_idle_blocks_and_the_small_network_loads_again():
+    network = resnet(ResNet, "layer2.1", "layer3.1")
+    kept = {name: 0 for name in ("layer1.0.conv1", "conv1")}
+    pruned = prune(network, [PICTURES], similar_below=0, complementary_above=180, num_removed=kept)
+    assert pruned.report["blocks"] == {"layer2.1": 0.0, "layer3.1": 0.0}
+    assert pruned.widths["layer2.1"] == 0
+    torch.testing.assert_close(pruned.network(PICTURES), network(PICTURES), rtol=0, atol=1e-10)
+    again = resize(resnet(), pruned.widths)
+    again.load_state_dict(pruned.network.state_dict())
+    torch.testing.assert_close(again(PICTURES), pruned.network(PICTURES))
+    assert widths(again) == pruned.widths
+
+
+@pytest.mark.parametrize("settings", [{"layers": ["layer1.0.conv1"]}, {"rule": "narayan"}, {"idle_below": 0}])
+def test_blocks_stay_where_something_else_decides(settings):
+    network = resnet(ResNet, "layer2.1")
+    assert prune(network, [PICTURES], **settings).report["blocks"] == {}
+
+
+def test_a_bypass_is_in_the_mode_of_its_network():
+    network = resnet().train()
+    assert bypass(network, ["layer1.0"]).layer1[0].training
+    assert not bypass(network.eval(), ["layer1.0"]).layer1[0].training
