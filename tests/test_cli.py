@@ -4,7 +4,9 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from subprocess import PIPE
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -502,6 +504,25 @@ def test_two_processes_measure_the_angles_of_one(tmp_path):
     for name in ("min", "q05", "median", "q95", "max", "mean"):
         assert together[name] == pytest.approx(alone[name], abs=1e-6)
     assert alone["median"] != alone["min"]
+
+
+@pytest.mark.slow
+def test_two_processes_end_after_the_same_batch_when_one_is_asked_to(tmp_path):
+    words = [*TINY, "--network", "conv1", "--test", "false", "--trainer.max_epochs", "100000", *UNWATCHED]
+    words += ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--run_name", "two"]
+    run = tmp_path / "runs" / "two"
+    with subprocess.Popen(
+        [sys.executable, "-m", "fer", "fit", *words], cwd=tmp_path, stdout=PIPE, stderr=PIPE, text=True
+    ) as process:
+        until = time.monotonic() + 240
+        while not (run / "metrics.csv").is_file() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.2)
+        process.terminate()
+        _, err = process.communicate(timeout=240)
+    assert process.returncode == 0
+    assert err == "fer: SIGTERM: training ends after this batch; Ctrl-C ends it at once\n"
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert 0 < len(rows(run)) < 100000
 
 
 # Commands on pictures

@@ -44,6 +44,14 @@ class Machine:
 
     def sweep(self, method: str, parameters: dict, command: list[str] | None = None, **others: object) -> str:
         """Make a sweep by W&B's command, and return its address."""
+        self.write("sweep.yaml", method, parameters, command, **others)
+        self.wait_for_end(self.start("wandb", "sweep", "sweep.yaml"))
+        return f"team/fer/{list(self.server.sweeps)[-1]}"
+
+    def write(
+        self, name: str, method: str, parameters: dict, command: list[str] | None = None, **others: object
+    ) -> None:
+        """Write a sweep file."""
         words = command or ["fit", *TINY]
         content = {
             "program": "fer",
@@ -54,9 +62,7 @@ class Machine:
             "parameters": parameters,
             **others,
         }
-        (self.folder / "sweep.yaml").write_text(yaml.safe_dump(content))
-        self.wait_for_end(self.start("wandb", "sweep", "sweep.yaml"))
-        return f"team/fer/{list(self.server.sweeps)[-1]}"
+        (self.folder / name).write_text(yaml.safe_dump(content))
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a program in a session of its own, where it can be sent Ctrl-C; what it says is kept."""
@@ -186,6 +192,18 @@ def test_two_agents_share_a_grid_and_a_failing_trial_fails_alone(machine):
         assert any(name.startswith("media/images/figures/curves") for name in run.files)
     assert "locked" not in machine.said()
     assert "Ignoring" not in machine.said()
+
+
+def test_of_a_file_a_sweep_is_made_and_worked_on(machine):
+    parameters = {"model.lr": {"values": [1e-3, 2e-3]}, "trainer.max_epochs": {"value": 1}}
+    machine.write("lr-grid.yaml", "grid", parameters)
+    assert machine.wait_for_end(machine.start("fer", "agent", "lr-grid.yaml", "--count", "1")) == 0
+    (sweep,) = machine.server.sweeps.values()
+    (run,) = machine.server.runs.values()
+    assert sweep.config["name"] == "lr-grid"
+    assert (run.sweep, run.state) == (sweep.name, "finished"), machine.said()
+    check(machine, run)
+    assert f"fer agent team/fer/{sweep.name}" in machine.said()
 
 
 def test_what_a_killed_agent_had_is_run_by_another_and_a_server_that_goes_comes_back(machine):
