@@ -70,12 +70,28 @@ def _set_up_logging(*, debug: bool) -> None:
     """Show the package's own news, and of the libraries' what is a warning."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("fer: %(message)s"))
+    handler.addFilter(_Once())
     logger = logging.getLogger("fer")
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.INFO if debug else logging.WARNING)
+
+
+class _Once(logging.Filter):
+    """Lets each message pass once: every fold has the same data, and every threshold the same patterns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether it is new."""
+        message = record.getMessage()
+        is_new = message not in self.said
+        self.said.add(message)
+        return is_new
 
 
 def _parser() -> argparse.ArgumentParser:

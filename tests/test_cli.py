@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import yaml
 from command import call, done
 
 import fer.cli.experiment
-from fer.__main__ import COMMANDS, main
+from fer.__main__ import COMMANDS, _set_up_logging, main
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS
 from fer.tasks import TASKS, load
@@ -523,6 +524,17 @@ def test_two_processes_end_after_the_same_batch_when_one_is_asked_to(tmp_path):
     assert err == "fer: SIGTERM: training ends after this batch; Ctrl-C ends it at once\n"
     assert (run / "checkpoints" / "last.ckpt").is_file()
     assert 0 < len(rows(run)) < 100000
+
+
+def test_what_is_said_again_is_shown_once(capsys):
+    handler_of_now = logging.getLogger("fer").handlers
+    try:
+        _set_up_logging(debug=False)
+        for num in (5, 5, 6):
+            logging.getLogger("fer.data").warning("%d values are missing", num)
+    finally:
+        logging.getLogger("fer").handlers = handler_of_now
+    assert capsys.readouterr().err == "fer: 5 values are missing\nfer: 6 values are missing\n"
 
 
 # Commands on pictures
