@@ -329,9 +329,11 @@ def _reader(
     padded = isinstance(module, nn.Conv2d) and _is_padded(module)
     if module.bias is not None:
         return Reader(layer, columns, padded, shift=layer)
-    is_read_once = len(graph.module2node[module].outputs) == 1
-    shift = calls.norm_behind(layer, network) if is_read_once else None
-    return Reader(layer, columns, padded, shift)
+    shift = calls.norm_behind(layer, network)
+    # What an operation in place makes is the same tensor, and yet another value: the graph tells.
+    behind = [node.module for node in graph.module2node[module].outputs]
+    is_right_behind = shift is not None and behind == [network.get_submodule(shift)]
+    return Reader(layer, columns, padded, shift if is_right_behind else None)
 
 
 def _is_padded(module: nn.Conv2d) -> bool:

@@ -21,7 +21,7 @@ from fer.neurons.merge import Merge, add_incoming, coefficients
 from fer.neurons.plan import PATTERNS_PER_NEURON, RULES, By, PrunePlan, Removal, Rule, plan_pruning
 from fer.neurons.record import record, untouched
 from fer.neurons.statistics import ActivationStatistics
-from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask_, outgoing_weight, widths
+from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask_, outgoing_weight, planned, widths
 
 Batches = Iterable[Tensor | Sequence[Tensor]]
 """What a network takes, more than once: tensors, or sequences that begin with one, as loaders give them."""
@@ -152,9 +152,10 @@ def prune(
             num_removed=num_removed,
         )
     groups, statistics = measurement.groups, measurement.statistics
-    repairs = _repair(network, _concerned(groups, plans), plans, statistics, settings, batches)
+    concerned = [group for group, _ in planned(groups, plans)]
+    repairs = _repair(network, concerned, plans, statistics, settings, batches)
     masked = copy.deepcopy(network)
-    for group in _concerned(groups, plans):
+    for group in concerned:
         if settings.incoming:
             _add_incoming(masked, group, plans[group.name])
         mask_(masked, group, plans[group.name], repairs)
@@ -189,6 +190,12 @@ def plan_groups(
     thresholds = {"similar_below": similar_below, "complementary_above": complementary_above}
     settings = replace(settings, plan={**settings.plan, **thresholds})
     nums = num_removed or {}
+    known = [group.name for group in measurement.groups]
+    for name in nums:
+        if name not in known:
+            near = did_you_mean(name, known)
+            msg = f"num_removed: there is no group {name!r}: {near}there are {', '.join(known)}"
+            raise InputError(msg)
     return {
         group.name: _plan(network, group, measurement, settings, nums.get(group.name))
         for group in measurement.groups
@@ -273,6 +280,9 @@ def _choose(network: nn.Module, found: Survey, layers: Sequence[str] | None) -> 
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in found.refused.items())
         msg = f"{type(network).__name__} has no hidden neurons that can go ({reasons or 'it has no layers'})"
         raise InputError(msg)
+    if layers is not None and not layers:
+        msg = f"layers is empty: name some of {', '.join(by_layer)}, or leave it out for all of them"
+        raise InputError(msg)
     for layer in layers or ():
         if layer in found.refused:
             msg = f"the neurons of layer {layer!r} cannot go: {found.refused[layer]}"
@@ -284,10 +294,6 @@ def _choose(network: nn.Module, found: Survey, layers: Sequence[str] | None) -> 
             )
             raise InputError(msg)
     return [group for group in found.groups if layers is None or {*layers} & {*group.producers}]
-
-
-def _concerned(groups: Iterable[NeuronGroup], plans: Mapping[str, PrunePlan]) -> list[NeuronGroup]:
-    return [group for group in groups if group.name in plans and plans[group.name].removals]
 
 
 def _run(
@@ -521,7 +527,12 @@ class _Windows:
         size = outgoing_weight(network, reader)[0, 0].numel()
         if isinstance(layer, nn.Linear):
             count = statistics.count // size  # measured column by column
-        elif layer.groups == 1 and isinstance(layer.padding, tuple) and layer.padding_mode == "zeros":
+        elif (
+            type(layer) is nn.Conv2d  # others may pad by themselves, as timm's do
+            and layer.groups == 1
+            and isinstance(layer.padding, tuple)
+            and layer.padding_mode == "zeros"
+        ):
             count = statistics.count // math.prod(layer.stride)
             size = 1 if len(reader.columns[0]) > 1 else size
         else:

@@ -112,7 +112,7 @@ def mask(
         InputError: A plan is for another group.
     """
     masked = copy.deepcopy(network)
-    for group, plan in _planned(groups, plans):
+    for group, plan in planned(groups, plans):
         mask_(masked, group, plan, repairs)
     return masked
 
@@ -191,7 +191,7 @@ def cut(
     columns: dict[str, set[int]] = defaultdict(set)
     groups = list(groups)
     small = mask(network, groups, plans, repairs) if repairs else copy.deepcopy(network)
-    for group, plan in _planned(groups, plans):
+    for group, plan in planned(groups, plans):
         gone = [removal.neuron for removal in plan.removals]
         _check_blocks(group, gone)
         for layer, entries in (*group.rows.items(), *group.attached.items()):
@@ -206,9 +206,14 @@ def cut(
     return small
 
 
-def _planned(
+def planned(
     groups: Iterable[NeuronGroup], plans: Mapping[str, PrunePlan]
 ) -> list[tuple[NeuronGroup, PrunePlan]]:
+    """Return the groups that lose neurons, with their plans.
+
+    Raises:
+        InputError: A plan is for another group.
+    """
     by_name = {group.name: group for group in groups}
     for name, plan in plans.items():
         if name not in by_name:

@@ -6,6 +6,7 @@ import sys
 import pytest
 import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 
 from fer.errors import InputError
@@ -69,6 +70,22 @@ class Unlike(nn.Module):
         return self.fc((maps + self.norm(self.conv2(maps)).relu()).mean((2, 3)))
 
 
+class InPlace(nn.Module):
+    """A block before activation whose second convolution, without a bias, is added to in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(9, 9, 3, padding=1), nn.BatchNorm2d(9)
+        self.conv2, self.norm2 = nn.Conv2d(9, 9, 1, bias=False), nn.BatchNorm2d(9)
+        self.stem, self.fc = nn.Conv2d(1, 9, 3), nn.Linear(9, 3)
+
+    def forward(self, inputs):
+        inputs = self.stem(inputs)
+        maps = self.conv2(self.norm1(self.conv1(inputs)).relu())
+        maps += inputs
+        return self.fc((self.norm2(maps).relu() + maps).mean((2, 3)))
+
+
 SMALL = {"widths": (8, 8, 9, 9, 9)}
 PLACES = {
     "linear": (lambda: AnnNet(hidden=9, activation="relu"), (10,), "fc1"),
@@ -88,6 +105,23 @@ PLACES = {
         "layer2.cbam0.channel.fc1",
     ),
     "added and read": (Unlike, (1, 9, 9), "conv1"),
+    "before what is added to in place": (InPlace, (1, 9, 9), "conv1"),
+    "before an activation in place": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(1, 9, 3), nn.ReLU(), nn.Conv2d(9, 9, 1, bias=False), nn.ReLU(inplace=True)),
+            *(nn.BatchNorm2d(9), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, 3)),
+        ),
+        (1, 9, 9),
+        "0",
+    ),
+    "before a convolution that pads by itself": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(1, 9, 3), nn.ReLU(), Conv2dSame(9, 5, 3, stride=2), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)),
+        ),
+        (1, 9, 9),
+        "0",
+    ),
 }
 """Network, shape of its inputs, and the first layer that makes the neurons."""
 
@@ -287,6 +321,8 @@ def test_batches_may_have_labels():
         pytest.param({"by": "triples"}, "by is 'triples'", id="by"),
         pytest.param({"merge": "glue"}, "merge is 'glue'", id="merge"),
         pytest.param({"plans": {"fc1": PrunePlan(3)}}, "fc1 has 9 neurons, and its plan is for 3", id="plan"),
+        pytest.param({"num_removed": {"fc": 2}}, "no group 'fc': did you mean 'fc1'", id="number of what"),
+        pytest.param({"layers": []}, "layers is empty: name some of fc1", id="no layers"),
     ],
 )
 def test_what_cannot_be_done_is_refused(settings, reason):
