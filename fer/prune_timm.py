@@ -21,7 +21,7 @@ from fer.errors import InputError, did_you_mean
 from fer.files import atomic_write
 from fer.metrics import wilson_interval
 from fer.models.transfer import read_state
-from fer.neurons import Pruned, prune, untouched
+from fer.neurons import Pruned, neurons_within, prune, untouched
 
 HELD_OUT: Final = 5
 """One picture of so many is not measured on, and tells how the smaller network does on others."""
@@ -81,6 +81,8 @@ def prune_timm(
     batches, held_out = read_batches(network, images, num_patterns=num_patterns, batch_size=batch_size)
     with CONSOLE.status("pruning"):
         pruned = prune(network, batches, **settings)
+        gone = neurons_within(network, batches[0], pruned.report["blocks"])
+        layers = layers_of(pruned.plans, gone)
         sizes = sizes_of({"before": network, "after": pruned.network}, batches[0])
         agreements = {
             "measured": agreement(network, pruned.network, batches),
@@ -93,7 +95,7 @@ def prune_timm(
         "settings": settings,
         **{when: asdict(size) for when, size in sizes.items()},
         "agreement": {which: one._asdict() for which, one in agreements.items()},
-        "layers": layers_of(pruned.plans),
+        "layers": layers,
         "blocks": dict(pruned.report["blocks"]),
         "refused": dict(pruned.report["refused"]),
     }
@@ -102,7 +104,7 @@ def prune_timm(
         torch.save({"model": name, "widths": dict(pruned.widths), "state_dict": state}, file)
     with atomic_write(out / "prune.json") as file:
         file.write(json.dumps(results, indent=1).encode() + b"\n")
-    CONSOLE.print(_table(pruned, sizes, agreements), markup=False)
+    CONSOLE.print(_table(pruned, layers, sizes, agreements), markup=False)
     CONSOLE.print(_usage(network, out / "pruned.pt"), markup=False)
     return results
 
@@ -190,9 +192,13 @@ def agreement(network: nn.Module, other: nn.Module, batches: Iterable[Tensor]) -
     return Agreement(same, n)
 
 
-def _table(pruned: Pruned, sizes: Mapping[str, Size], agreements: Mapping[str, Agreement]) -> str:
+def _table(
+    pruned: Pruned,
+    layers: Mapping[str, Mapping[str, int]],
+    sizes: Mapping[str, Size],
+    agreements: Mapping[str, Agreement],
+) -> str:
     """Return what went as text: a line for each layer, then both networks side by side."""
-    layers = layers_of(pruned.plans)
     causes = [cause for cause in next(iter(layers.values())) if cause not in ("before", "after")]
     width = max([len("layer"), *map(len, layers)])
     lines = [f"{'layer':<{width}}  neurons     left" + "".join(f"{cause:>15}" for cause in causes)]
@@ -205,6 +211,7 @@ def _table(pruned: Pruned, sizes: Mapping[str, Size], agreements: Mapping[str, A
     rows: list[tuple[str, str, Sequence[float]]] = [
         ("parameters", ",", (before.parameters, after.parameters)),
         ("multiply-adds", ",", (before.macs, after.macs)),
+        ("file, bytes", ",", (before.bytes, after.bytes)),
         *(
             (f"ms, batch of {num}", ".2f", (before.milliseconds[num], after.milliseconds[num]))
             for num in before.milliseconds

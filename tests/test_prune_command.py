@@ -35,7 +35,7 @@ def prune(*words):
 
 
 def test_a_curve_is_drawn_for_each_rule(checkpoint, tmp_path):
-    out = prune(checkpoint, "--curve", "true", "--run_name", "b")
+    out = prune("--curve", "true", checkpoint, "--run_name", "b")
     curve = json.loads((tmp_path / "runs" / "b" / "curve.json").read_text())
     assert curve["n"] == 35
     assert {"pairs, refit", "span, refit", "gedeon_harris", "narayan", "jain"} <= {*curve["rules"]}
@@ -56,7 +56,8 @@ def test_a_share_of_the_multiply_adds_is_left(checkpoint, tmp_path):
 
 def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     out = prune(
-        *(checkpoint, "--rounds", "2", "--tolerance", "1", "--run_name", "b"),
+        *(checkpoint, "--rounds", "2", "--tolerance", "1", "--trainer.precision", "bf16-true"),
+        *("--run_name", "b"),
         *("--prune.similar_below", "60", "--prune.complementary_above", "120"),
     )
     assert "fine-tuned" in out
@@ -64,7 +65,7 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     assert [found["threshold"] for found in results["rounds"]] == [30, 60]
     assert results["after"]["macs"] == results["rounds"][-1]["macs"]
     gone = sum(layer["before"] - layer["after"] for layer in results["layers"].values())
-    causes = ("dead", "constant", "similar", "complementary", "span")
+    causes = ("dead", "constant", "similar", "complementary", "span", "block")
     assert gone == sum(layer[cause] for layer in results["layers"].values() for cause in causes)
     # A config that a pruned network's other commands take.
     done("test", "--ckpt_path", tmp_path / "runs" / "b" / "checkpoints" / "pruned.ckpt", "--run_name", "c")

@@ -77,7 +77,7 @@ class EvaluationCallback(Callback):
     ) -> None:
         dataset, num_patterns = data.dataset(name), len(data.splits[name])
         rows = np.linspace(0, num_patterns - 1, min(NUM_SAMPLES, num_patterns)).astype(int)
-        inputs = torch.stack([dataset[int(row)][0] for row in rows]).to(task.device)
+        inputs = torch.stack([dataset[int(row)][0] for row in rows]).to(next(task.parameters()))
         with torch.no_grad():
             probabilities = task(inputs).float().softmax(dim=1).cpu()
         split = data.splits[name].take(rows)

@@ -1,6 +1,7 @@
 """A trained network made smaller: pruned by distinctiveness, judged on val, and kept as a checkpoint."""
 
 import copy
+import io
 import json
 import logging
 import time
@@ -35,10 +36,12 @@ from fer.neurons import (
     SIMILAR_BELOW,
     By,
     Merge,
+    Normalise,
     PrunePlan,
     angles,
     drop_idle_blocks,
     measure_groups,
+    neurons_within,
     prune,
     untouched,
 )
@@ -85,11 +88,14 @@ class Size:
     Attributes:
         parameters: Number of them.
         macs: Multiplications and additions for one pattern, of convolutions and linear layers.
-        milliseconds: By batch size, the median time of a batch, on the device where the network is.
+        bytes: Of a file with its state dict.
+        milliseconds: By batch size, the median time of a batch, on the device where the network is. Code that
+            was compiled is not used.
     """
 
     parameters: int
     macs: int
+    bytes: int
     milliseconds: dict[int, float]
 
 
@@ -98,7 +104,7 @@ class PruneCallback(Callback):
 
     ``checkpoints/pruned.ckpt`` holds the smaller network, which ``fer test`` takes and ``fer fit
     --start_from`` trains on; ``prune.json`` what went, why, and what it cost on val. It logs ``prune/…``:
-    ``acc_before``, ``acc_after``, ``loss_…``, ``parameters_…``, ``macs_…``, ``neurons_…``.
+    ``acc_before``, ``acc_after``, ``loss_…``, ``parameters_…``, ``macs_…``, ``bytes_…``, ``neurons_…``.
 
     Args:
         enabled: Whether the best checkpoint is pruned after training.
@@ -162,7 +168,7 @@ class PruneCallback(Callback):
         if is_stopped(trainer):
             return
         if isinstance(data, ExpressionDataModule):
-            task = copy.deepcopy(pl_module)
+            task = copy.deepcopy(pl_module).float()  # least squares need more digits than bfloat16 has
             task.load_state_dict(torch.load(best, map_location=task.device, weights_only=True)["state_dict"])
             results = self.prune(task, data, Path(best), Path(trainer.default_root_dir))
             for logger in trainer.loggers:
@@ -186,15 +192,17 @@ class PruneCallback(Callback):
         measurement = measure_groups(network, inputs, layers=self.settings["layers"], **measure)
         pruned = prune(network, inputs, measurement=measurement, **self.settings)
         results = compare(task, pruned.network, data) | {
-            "layers": layers_of(pruned.plans),
+            "layers": layers_of(pruned.plans, neurons_within(task.network, inputs[0], idle)),
             "blocks": idle,
             "refused": dict(pruned.report["refused"]),
             "settings": {**self.settings, "idle_below": self.idle_below},
         }
         self.keep(results, pruned.network, dict(pruned.widths), checkpoint, run_dir)
         if self.settings["by"] == "pairs" and not measurement.pattern_minmax:
+            normalise: Normalise = RULES[rule].plan["normalise"] if rule else "auto"
             degrees = {
-                group.name: angles(measurement.seen(group)).cpu().numpy() for group in measurement.groups
+                group.name: angles(measurement.seen(group), normalise).cpu().numpy()
+                for group in measurement.groups
             }
             figure = dendrogram_figure(
                 *(pruned.plans, degrees, f"{type(task.network).__name__}: what merges"),
@@ -280,6 +288,7 @@ def sizes_of(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Si
         name: Size(
             parameters=sum(parameter.numel() for parameter in network.parameters()),
             macs=macs_of(network, example),
+            bytes=_file_size(network),
             milliseconds=milliseconds[name],
         )
         for name, network in networks.items()
@@ -293,11 +302,19 @@ def macs_of(network: nn.Module, example: Tensor) -> int:
     return int(counter.get_total_flops()) // 2
 
 
+def _file_size(network: nn.Module) -> int:
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    return file.tell()
+
+
 def _seconds(networks: Mapping[str, nn.Module], batch: Tensor) -> dict[str, list[float]]:
     """Return what each run of each network took; all run as often as fits in :data:`LATENCY_SECONDS` each."""
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     total = 0.0
     with ExitStack() as stack:
+        # A copy, which the smaller network is, has lost what was compiled.
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         for network in networks.values():
             stack.enter_context(untouched(network))
             for _ in range(NUM_WARM_UPS):
@@ -347,12 +364,19 @@ def compare(task: ClassificationTask, network: nn.Module, data: ExpressionDataMo
     }
 
 
-def layers_of(plans: Mapping[str, PrunePlan]) -> dict[str, dict[str, int]]:
-    """Return plain numbers: what went from each layer, and why."""
-    return {
-        name: {"before": plan.num_neurons, "after": len(plan.kept), **dict(plan.counts.items())}
+def layers_of(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Return plain numbers: what went from each layer, and why.
+
+    Args:
+        plans: By layer.
+        gone: Neurons by layer, of those that went with their blocks.
+    """
+    pruned = {
+        name: {"before": plan.num_neurons, "after": len(plan.kept), **dict(plan.counts), "block": 0}
         for name, plan in plans.items()
     }
+    none = dict.fromkeys(PrunePlan(1).counts, 0)
+    return pruned | {name: {"before": num, "after": 0, **none, "block": num} for name, num in gone.items()}
 
 
 def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: dict[str, int]) -> None:
@@ -376,7 +400,7 @@ def scalars(results: dict[str, Any]) -> dict[str, float]:
     layers = results["layers"].values()
     flat = {f"prune/neurons_{when}": sum(layer[when] for layer in layers) for when in ("before", "after")}
     for when in ("before", "after"):
-        for name in ("acc", "loss", "parameters", "macs"):
+        for name in ("acc", "loss", "parameters", "macs", "bytes"):
             flat[f"prune/{name}_{when}"] = results[when][name]
     flat["prune/compression"] = 1 - flat["prune/neurons_after"] / max(flat["prune/neurons_before"], 1)
     return flat
@@ -394,11 +418,12 @@ def table(results: dict[str, Any]) -> str:
     """Return a comparison as text: a line for each layer, then both networks side by side."""
     before, after, paired = results["before"], results["after"], results["mcnemar"]
     width = max([len("layer"), *map(len, results["layers"])])
-    lines = [f"{'layer':<{width}}  neurons    left    dead  constant  similar  complementary  span"]
+    lines = [f"{'layer':<{width}}  neurons    left    dead  constant  similar  complementary  span  block"]
     for name, layer in results["layers"].items():
         lines.append(
             f"{name:<{width}}  {layer['before']:7,} {layer['after']:7,} {layer['dead']:7,} "
-            f"{layer['constant']:9,} {layer['similar']:8,} {layer['complementary']:14,} {layer['span']:5,}"
+            f"{layer['constant']:9,} {layer['similar']:8,} {layer['complementary']:14,} {layer['span']:5,}  "
+            f"{layer['block']:5,}"
         )
     lines += [f"{name}: all stay: {reason}" for name, reason in results["refused"].items()]
     lines += gone_blocks(results["blocks"])
@@ -417,6 +442,7 @@ def table(results: dict[str, Any]) -> str:
     lines.append(f"{'loss':<22} {before['loss']:14.4f} {after['loss']:14.4f}")
     lines.append(row("parameters", "{:,}", (before["parameters"], after["parameters"])))
     lines.append(row("multiply-adds", "{:,}", (before["macs"], after["macs"])))
+    lines.append(row("weights' file, bytes", "{:,}", (before["bytes"], after["bytes"])))
     for batch_size in before["milliseconds"]:
         times = before["milliseconds"][batch_size], after["milliseconds"][batch_size]
         lines.append(row(f"ms, batch of {batch_size}", "{:.2f}", times))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -44,6 +45,7 @@ from fer.data.crops import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.files import atomic_write
+from fer.neurons import measure_groups
 from fer.predict import write_predictions
 from fer.processes import process_rank
 from fer.tasks import TASKS, ClassificationTask, load
@@ -242,10 +244,10 @@ class ExperimentCLI(LightningCLI):
         return super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
 
     def _check_inputs(self) -> None:
-        """Refuse features where the network takes pictures.
+        """Refuse features where the network takes pictures, and layers of it that cannot be pruned.
 
         Raises:
-            InputError: It does.
+            InputError: It does, or they cannot.
         """
         inputs = self.datamodule.dataset("train")[0][0]
         if inputs.ndim == 1 and "image_size" in self.config.model:
@@ -254,6 +256,8 @@ class ExperimentCLI(LightningCLI):
                 "(--dataset sfew_features, or data.descriptors): take --network ann, or data with pictures"
             )
             raise InputError(msg)
+        if self.config.prune.layers is not None:
+            measure_groups(self.model.network, [inputs[None]], layers=self.config.prune.layers)
 
     def _loggers(self) -> list[Logger]:
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
@@ -327,6 +331,7 @@ class ExperimentCLI(LightningCLI):
         if checkpoint is not None:
             trained = load(checkpoint)
             if self.command == "fit":
+                _check_goes_on(checkpoint)
                 if trained.widths is not None:
                     self.model.shrink(trained.widths)
                 _check_fits(trained, self.model, option="--ckpt_path", checkpoint=checkpoint)
@@ -420,6 +425,16 @@ class ExperimentCLI(LightningCLI):
         if offline:
             lines += ["look at it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
         CONSOLE.print("\n".join(["", *lines]))
+
+
+def _check_goes_on(checkpoint: str) -> None:
+    """Refuse a checkpoint that holds no state of a training."""
+    if "optimizer_states" not in torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True):
+        msg = (
+            f"--ckpt_path {checkpoint} holds a pruned network and no training that could go on: "
+            "--start_from begins a new one with its weights"
+        )
+        raise InputError(msg)
 
 
 def _check_fits(

@@ -4,7 +4,8 @@ import copy
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.progress import track
 
 from fer.callbacks import PruneCallback
-from fer.callbacks.prune import compare, inputs_of, layers_of, macs_of, scalars, write_figure
+from fer.callbacks.prune import compare, inputs_of, macs_of, scalars, write_figure
 from fer.cli.choices import choose
 from fer.cli.experiment import ConfigCallback, ExperimentCLI, run_experiment
 from fer.cli.words import CONSOLE
@@ -23,7 +24,7 @@ from fer.files import atomic_write
 from fer.neurons import RULES, drop_idle_blocks, measure_groups
 from fer.studies.pruning import THRESHOLDS, WAYS, goal_of_macs, prune_in_rounds, threshold_curves
 
-OF_TRAINING: Final = ("accelerator", "devices", "precision", "limit_train_batches", "gradient_clip_val")
+OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradient_clip_val")
 """Settings of the trainer that fine-tuning has, too."""
 
 
@@ -35,19 +36,31 @@ Layers = dict[str, dict[str, int]]
 
 
 def prune(arguments: Sequence[str]) -> None:
-    """Make a checkpoint's network smaller; the first word may be the checkpoint."""
+    """Make a checkpoint's network smaller; a word that is no option's is the checkpoint."""
     words = list(arguments)
     if any(word.split("=")[0] == "--timm" for word in words):
         from fer.cli.prune_timm import prune_timm
 
         prune_timm(words)
         return
-    if words and not words[0].startswith("-"):
-        words = ["--ckpt_path", *words]
+    words = name_checkpoint(words)
     # As the papers' readers would write it.
     words = [word.replace("--target-macs", "--target_macs") for word in words]
     chosen_words, chosen = choose(words)
     run_experiment("prune", chosen_words, chosen, PruneCLI)
+
+
+def name_checkpoint(words: Sequence[str]) -> list[str]:
+    """Return a command's words with its option before the checkpoint, wherever that stands.
+
+    >>> name_checkpoint(["--curve", "true", "best.ckpt", "--prune.by=span"])
+    ['--curve', 'true', '--ckpt_path', 'best.ckpt', '--prune.by=span']
+    """
+    named: list[str] = []
+    for before, word in pairwise(["", *words]):
+        is_value = word.startswith("-") or (before.startswith("-") and "=" not in before)
+        named += [word] if is_value else ["--ckpt_path", word]
+    return named
 
 
 class PruneCLI(ExperimentCLI):
@@ -56,6 +69,10 @@ class PruneCLI(ExperimentCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is studied of pruning; how one network is pruned is under ``prune``."""
         super().add_arguments_to_parser(parser)
+        parser.usage = (
+            "fer prune CHECKPOINT [settings]\n"
+            "       fer prune --timm NAME --images FOLDER [settings]    (fer prune --timm NAME --help)"
+        )
         parser.add_argument(
             "--curve",
             type=bool,
@@ -136,7 +153,6 @@ class PruneCLI(ExperimentCLI):
     def _prune_in_rounds(self, callback: PruneCallback) -> dict[str, Any]:
         before = copy.deepcopy(self.model)
         inputs = inputs_of(self.model, self.datamodule, callback.num_patterns)
-        settings = {key: callback.settings[key] for key in ("by", "merge", "rule", "layers")}
         lr = self.own["tune_lr"]
         rounds: list[dict[str, Any]] = []
         layers: Layers = {}
@@ -148,13 +164,11 @@ class PruneCLI(ExperimentCLI):
             tune_epochs=self.own["tune_epochs"],
             tune_lr=self.model.optimizer_settings.lr / 10 if lr is None else lr,
             tolerance=self.own["tolerance"],
-            threshold=callback.settings["similar_below"],
             macs=self.own["target_macs"],
             idle_below=callback.idle_below,
-            **settings,
+            **callback.settings,
         ):
-            plans = found.plans
-            rounds.append(found._replace(plans={})._asdict())
+            rounds.append(found._replace(layers={})._asdict())
             CONSOLE.print(
                 f"{len(rounds):>5}  {'' if found.threshold is None else f'{found.threshold:.2f}°':>9}  "
                 f"{found.neurons:7,}  {found.macs:13,}  "
@@ -162,8 +176,11 @@ class PruneCLI(ExperimentCLI):
                 f"{'' if found.is_kept else '   too much: not kept'}"
             )
             if found.is_kept:
-                layers = _together(layers, layers_of(plans))
+                layers = _together(layers, found.layers)
                 blocks |= found.blocks
+        if not layers and self.stop.asked.is_set():
+            msg = "--rounds: it was stopped before a round was over, and nothing was pruned"
+            raise InputError(msg)
         if not layers:
             msg = (
                 f"--rounds: the first round cost more than --tolerance {self.own['tolerance']}, and nothing "
@@ -185,8 +202,11 @@ class PruneCLI(ExperimentCLI):
         return results
 
     def _make_trainer(self, num_epochs: int) -> Trainer:
+        device = self.trainer.strategy.root_device
         return Trainer(
             **{key: self.config_init.trainer[key] for key in OF_TRAINING},
+            devices=1 if device.index is None else [device.index],  # the one that the network is on
+            callbacks=[self.stop],
             max_epochs=num_epochs,
             default_root_dir=str(self.run_dir),
             logger=False,
@@ -231,14 +251,14 @@ def curve_table(curves: dict[str, dict[str, list[float]]]) -> str:
     return "\n".join([*lines, "accuracy on val (neurons left)"])
 
 
-def _together(earlier: Layers, later: Layers) -> Layers:
+def _together(earlier: Layers, later: Mapping[str, Mapping[str, int]]) -> Layers:
     """Return what went from each layer in two rounds.
 
     >>> first = {"conv1": {"before": 9, "after": 7, "dead": 2}}
     >>> _together(first, {"conv1": {"before": 7, "after": 6, "dead": 1}})
     {'conv1': {'before': 9, 'after': 6, 'dead': 3}}
     """
-    together = {}
+    together = dict(earlier)  # a layer that has come down to one neuron is in no later round
     for name, layer in later.items():
         first = earlier.get(name, {"before": layer["before"]})
         sums = {cause: first.get(cause, 0) + num for cause, num in layer.items()}

@@ -15,12 +15,13 @@ from fer.prune_timm import prune_timm as prune_network
 def prune_timm(arguments: Sequence[str]) -> None:
     """Prune a network of timm; the settings are those of ``fer prune``."""
     parser = ArgumentParser(
-        prog="fer prune",
+        prog="fer prune --timm NAME",
         exit_on_error=False,
         allow_abbrev=False,
         description="Make a network of timm smaller, without the neurons that others can stand for on these "
         "pictures. There are no labels: it is said how often both networks choose the same class.",
     )
+    parser.usage = "fer prune --timm NAME --images FOLDER [settings]"
     parser.add_argument("--timm", type=str, required=True, help="name of the network: timm.list_models()")
     parser.add_argument(
         "--images", type=Path, required=True, help="folder of pictures, at any depth, like those it is for"

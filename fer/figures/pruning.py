@@ -45,8 +45,12 @@ FATES: Final = {
     "span": (GREEN, "...."),
     "constant": (PURPLE, "xxxx"),
     "dead": (GREY, "||||"),
+    "block": (VERMILLION, "----"),
 }
-"""Colour and hatch of what became of a neuron: it is left, or why it went; see :data:`fer.neurons.Cause`."""
+"""Colour and hatch of what became of a neuron: it is left, or why it went; see :data:`fer.neurons.Cause`.
+
+Of block it went with all that is in its block.
+"""
 
 MOST_LAYERS: Final = 58
 """Bars on one page of A4 that still have a name each."""
@@ -620,6 +624,7 @@ def _draw_costs(axes: Axes, before: Mapping[str, Any], after: Mapping[str, Any])
     rows = {
         "parameters": (before["parameters"], after["parameters"]),
         "multiply-adds": (before["macs"], after["macs"]),
+        "bytes of its file": (before["bytes"], after["bytes"]),
     }
     for batch_size, time in before["milliseconds"].items():
         rows[f"ms, batch of {batch_size}"] = (time, after["milliseconds"][batch_size])

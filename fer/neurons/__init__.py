@@ -12,7 +12,7 @@ from fer.neurons.angles import (
     summarise,
 )
 from fer.neurons.blocks import IDLE_BELOW, Bypass, bypass, drop_idle_blocks, measure_blocks
-from fer.neurons.groups import Survey, find_groups, survey
+from fer.neurons.groups import Survey, find_groups, neurons_within, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients, merge_weights
 from fer.neurons.plan import RULES, By, Cause, Complementary, Order, PrunePlan, Removal, Rule, plan_pruning
 from fer.neurons.prune import Measurement, Pruned, measure_groups, plan_groups, prune, span_costs
@@ -66,6 +66,7 @@ __all__ = [
     "measure_blocks",
     "measure_groups",
     "merge_weights",
+    "neurons_within",
     "pair_angles",
     "pattern_minmax",
     "plan_groups",

@@ -9,7 +9,7 @@ import copy
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -114,6 +114,27 @@ def survey(network: nn.Module, example: Tensor) -> Survey:
                 groups.append(group)
     groups.sort(key=lambda group: calls.layers.index(group.name))
     return _try_out(twin, inputs, groups, refused)
+
+
+def neurons_within(network: nn.Module, example: Tensor, blocks: Collection[str]) -> dict[str, int]:
+    """Return how many neurons are made in blocks alone, and go where the blocks go, by the name of a group.
+
+    Args:
+        network: With the blocks.
+        example: As for :func:`survey`.
+        blocks: Names of modules.
+
+    Raises:
+        InputError: As of :func:`survey`.
+    """
+    if not blocks:
+        return {}
+    within = tuple(f"{block}." for block in blocks)
+    return {
+        group.name: group.num_neurons
+        for group in survey(network, example).groups
+        if all(layer.startswith(within) for layer in group.producers)
+    }
 
 
 class _RefusedError(Exception):

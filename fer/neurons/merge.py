@@ -234,7 +234,7 @@ def _warn_of_few(num_patterns: int, num_survivors: int) -> None:
     if num_patterns < PATTERNS_PER_NEURON * num_survivors:
         log.warning(
             "%d survivors are fitted to %d patterns, fewer than %d a neuron: on others the fit is worse than "
-            "it looks; give %d patterns, a larger ridge, or merge by affine",
+            "it looks; give %d patterns",
             num_survivors,
             num_patterns,
             PATTERNS_PER_NEURON,

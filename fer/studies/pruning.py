@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from fer.callbacks.prune import judge, macs_of
+from fer.callbacks.prune import judge, layers_of, macs_of
+from fer.callbacks.stop import is_stopped
 from fer.data.base import ExpressionDataModule
 from fer.errors import InputError
 from fer.neurons import (
@@ -21,6 +22,7 @@ from fer.neurons import (
     cut,
     drop_idle_blocks,
     measure_groups,
+    neurons_within,
     plan_groups,
     prune,
     span_costs,
@@ -56,14 +58,14 @@ class Round(NamedTuple):
     """What a round of pruning came to.
 
     Attributes:
-        threshold: Degrees from 0 and from 180 at which it pruned, if thresholds decided.
+        threshold: Degrees below which neurons were similar, if thresholds decided.
         neurons: Hidden neurons left.
         macs: Multiplications and additions for one pattern.
         pruned: Accuracy on val after pruning.
         recalibrated: After the statistics of batch norm were measured anew.
         tuned: After the fine-tuning.
         is_kept: Whether val fell by no more than the tolerance.
-        plans: What went, by the name of a group.
+        layers: What went from each layer, and why; see :func:`fer.callbacks.prune.layers_of`.
         blocks: What went as a whole, and the share that each changed of what it was given.
     """
 
@@ -74,7 +76,7 @@ class Round(NamedTuple):
     recalibrated: float
     tuned: float
     is_kept: bool
-    plans: Mapping[str, PrunePlan]
+    layers: Mapping[str, Mapping[str, int]]
     blocks: Mapping[str, float]
 
 
@@ -210,7 +212,7 @@ def threshold_of_macs(
     if (fewest := macs_at(high)) > macs:
         msg = (
             f"no threshold leaves as few as {macs:,.0f} multiply-adds; the widest leaves {fewest:,}: give a "
-            "larger --target_macs, more --prune.layers, or --prune.by span"
+            "larger --target_macs, or more --prune.layers"
         )
         raise InputError(msg)
     for _ in range(SEARCH_STEPS):
@@ -294,7 +296,8 @@ def prune_in_rounds(
     tune_epochs: int,
     tune_lr: float,
     tolerance: float,
-    threshold: float,
+    similar_below: float,
+    complementary_above: float,
     macs: float | None = None,
     layers: Sequence[str] | None = None,
     idle_below: float = 0.0,
@@ -303,7 +306,8 @@ def prune_in_rounds(
     """Prune a task's network a little more in each round, fine-tune it, and stop before it costs too much.
 
     The thresholds, or the multiply-adds, approach what is asked for in equal steps. The task is left with
-    the last network whose accuracy on val is no more than the tolerance below that of the first.
+    the last network whose accuracy on val is no more than the tolerance below that of the first; so, too,
+    if a fine-tuning is asked to stop.
 
     Args:
         task: Trained; its network is replaced.
@@ -314,8 +318,9 @@ def prune_in_rounds(
         tune_epochs: Of training in each; 0: only batch norm is measured anew.
         tune_lr: Where its learning rate starts, or the top of a one-cycle schedule.
         tolerance: How much val may fall, 0 to 1.
-        threshold: Degrees from 0 and from 180 in the last round.
-        macs: Share of the multiply-adds left after the last round, instead of the threshold.
+        similar_below: Threshold of the last round, degrees.
+        complementary_above: The same.
+        macs: Share of the multiply-adds left after the last round, instead of the thresholds.
         layers: Names of layers whose neurons may go; None: all hidden ones.
         idle_below: See :func:`fer.neurons.drop_idle_blocks`.
         settings: Of :func:`fer.neurons.prune`: ``by``, ``merge`` or ``rule``.
@@ -337,30 +342,37 @@ def prune_in_rounds(
         network, blocks = drop_idle_blocks(task.network, inputs, idle_below)
         measurement = measure_groups(network, inputs, layers=layers, **measure)
         if macs is None:
-            degrees = threshold * number / rounds
-            goal: dict[str, Any] = {"similar_below": degrees, "complementary_above": 180 - degrees}
+            goal: dict[str, Any] = {
+                "similar_below": similar_below * number / rounds,
+                "complementary_above": 180 - (180 - complementary_above) * number / rounds,
+            }
         else:
             aim = whole * (1 - (1 - macs) * number / rounds)
             goal = goal_of_macs(network, measurement, inputs[0], aim, **settings)
         pruned = prune(network, inputs, measurement=measurement, **goal, **settings)
+        went = layers_of(pruned.plans, neurons_within(task.network, inputs[0], blocks))
         after_pruning = judge(pruned.network, val, device).report.accuracy
         task.network, task.widths = pruned.network, dict(pruned.widths)
         recalibrate_(task.network, inputs)
         recalibrated = judge(task.network, val, device).report.accuracy
         if tune_epochs:
-            make_trainer(tune_epochs).fit(task, datamodule=data)
-            task.eval().to(device)
+            trainer = make_trainer(tune_epochs)
+            trainer.fit(task, datamodule=data)
+            task.float().eval().to(device)  # a trainer may have made it bfloat16
+            if is_stopped(trainer):
+                task.network, task.widths = best, sizes
+                return
         tuned = judge(task.network, val, device).report.accuracy
         is_kept = tuned >= before - tolerance
         yield Round(
             threshold=goal.get("similar_below"),
-            neurons=sum(len(plan.kept) for plan in pruned.plans.values()),
+            neurons=sum(layer["after"] for layer in went.values()),
             macs=macs_of(task.network, inputs[0]),
             pruned=after_pruning,
             recalibrated=recalibrated,
             tuned=tuned,
             is_kept=is_kept,
-            plans=pruned.plans,
+            layers=went,
             blocks=blocks,
         )
         if not is_kept:

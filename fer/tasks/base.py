@@ -143,6 +143,8 @@ class ClassificationTask(LightningModule):
             InputError: The network has other layers, or smaller ones.
         """
         self.network, self.widths = resize(self.network, widths), widths
+        if self.hparams["compile"]:
+            self.network.compile()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (N, 7)."""

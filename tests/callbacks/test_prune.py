@@ -8,7 +8,7 @@ from command import call, done
 from torch import nn
 
 from fer.callbacks import PruneCallback
-from fer.callbacks.prune import MIN_RUNS, NUM_WARM_UPS, judge, scalars, sizes_of, table
+from fer.callbacks.prune import MIN_RUNS, NUM_WARM_UPS, judge, layers_of, scalars, sizes_of, table
 from fer.errors import InputError
 from fer.neurons import PrunePlan, Removal
 from fer.tasks import Conv6Task, load
@@ -90,14 +90,29 @@ def test_a_checkpoint_is_pruned_by_a_command(pruned_run, tmp_path):
         pytest.param(["--prune.similar_below", "170"], "in this order", id="thresholds crossed"),
         pytest.param(["--prune.layers", "[conv9]"], "has no layer 'conv9' with neurons", id="unknown layer"),
         pytest.param(["--prune.layers", "[conv6]"], "conv6", id="output layer"),
+        pytest.param(["--prune.layers", "[]"], "layers is empty", id="no layers"),
     ],
 )
-def test_what_is_refused(words, message, pruned_run):
+def test_what_is_refused(words, message, pruned_run, tmp_path):
     run, _ = pruned_run
     best = [] if words in (["gone.ckpt"], []) else [run / "checkpoints" / "best.ckpt"]
     called = call("prune", *best, *words)
     assert called.status == 2
     assert message in called.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_training_does_not_go_on_from_a_pruned_checkpoint(pruned_run):
+    run, _ = pruned_run
+    called = call("fit", *WORDS, "--ckpt_path", run / "checkpoints" / "pruned.ckpt")
+    assert called.status == 2
+    assert "--start_from begins a new one" in called.err
+
+
+def test_a_network_that_was_compiled_is_so_again_when_it_is_smaller():
+    task = Conv6Task(widths=(2, 2, 2, 2, 2), image_size=32, compile=True)
+    task.shrink({"conv1.out_channels": 1, "bn1.num_features": 1, "conv2.in_channels": 1})
+    assert task.network._compiled_call_impl is not None
 
 
 def test_judging_by_hand():
@@ -116,6 +131,7 @@ def test_size_by_hand():
     size = sizes_of({"whole": network}, torch.randn(3, 1, 4, 4))["whole"]
     assert size.parameters == 2 * 9 + 2 + 7 * 32 + 7
     assert size.macs == 16 * 2 * 9 + 7 * 32
+    assert 4 * size.parameters < size.bytes < 4 * size.parameters + 4096
     assert set(size.milliseconds) == {1, 64}
     assert all(value > 0 for value in size.milliseconds.values())
 
@@ -147,13 +163,13 @@ def test_settings_are_checked():
 
 def test_the_table_names_causes_and_changes():
     plan = PrunePlan(4, (Removal(0, "dead"), Removal(2, "similar", 1, 3.0)))
-    side = {"acc": 0.5, "loss": 1.0, "parameters": 100, "macs": 1000, "milliseconds": {1: 2.0}}
+    side = {"acc": 0.5, "loss": 1.0, "parameters": 100, "macs": 1000, "bytes": 400, "milliseconds": {1: 2.0}}
     results = {
         "n": 20,
         "before": side,
         "after": side | {"acc": 0.45, "parameters": 50},
         "mcnemar": {"lost": 2, "won": 1, "p": 1.0},
-        "layers": {"conv1": {"before": 4, "after": 2, **plan.counts}},
+        "layers": layers_of({"conv1": plan}, {"layer1.0.conv1": 4}),
         "refused": {"conv2": "it shares weights"},
         "blocks": {"layer1.0": 0.005},
     }
@@ -168,5 +184,5 @@ def test_the_table_names_causes_and_changes():
     ):
         assert words in text
     flat = scalars(results)
-    assert flat["prune/compression"] == 0.5
+    assert flat["prune/compression"] == 0.75
     assert flat["prune/acc_after"] == 0.45

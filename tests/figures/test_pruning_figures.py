@@ -44,7 +44,7 @@ def texts_of(figure: Figure) -> list[str]:
 
 
 def layer(before: int, **gone: int) -> dict[str, int]:
-    causes = {"dead": 0, "constant": 0, "similar": 0, "complementary": 0, "span": 0} | gone
+    causes = {"dead": 0, "constant": 0, "similar": 0, "complementary": 0, "span": 0, "block": 0} | gone
     return {"before": before, "after": before - sum(gone.values()), **causes}
 
 
@@ -60,6 +60,7 @@ def results(layers: Mapping[str, dict[str, int]], **changed: Any) -> dict[str, A
             "confusion": confusion.tolist(),
             "parameters": 1_000_000 * scale,
             "macs": 25_000 * scale,
+            "bytes": 4_000_000 * scale,
             "milliseconds": {1: 2.0, 64: 10.0 * scale},
         }
 
@@ -145,8 +146,9 @@ def test_a_page_says_what_pruning_did_and_what_it_cost():
     assert {"before: 80.00 %\n[67.50, 86.25]", "after: 70.00 %\n[57.50, 76.25]"} <= set(texts)
     assert f"{MINUS}10.0 points: 9 lost, 3 won, p = 0.146 (McNemar)\nloss 1.2500 → 1.2500" in texts
     assert {"parameters\n4.00 M → 1.00 M", "multiply-adds\n100.00 k → 25.00 k"} <= set(texts)
+    assert "bytes of its file\n16.00 M → 4.00 M" in texts
     assert {"ms, batch of 1\n2.00 → 2.00", "ms, batch of 64\n40.00 → 10.00"} <= set(texts)
-    assert (texts.count("25.0 %"), texts.count("100.0 %")) == (3, 1)
+    assert (texts.count("25.0 %"), texts.count("100.0 %")) == (4, 1)
     assert {f"{name}\nn = 10" for name in EXPRESSIONS} <= set(texts)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from fer.errors import InputError
 from fer.models import AlexNet, AnnNet, CbamResNet, Conv2Net, Conv4Net, Conv6Net, ResNet, TransferNet
-from fer.neurons import PrunePlan, Removal, cut, find_groups, mask, resize, survey, widths
+from fer.neurons import PrunePlan, Removal, cut, find_groups, mask, neurons_within, resize, survey, widths
 
 
 def narrow(network):
@@ -216,6 +216,15 @@ def test_a_residual_network_has_stages_and_inner_maps():
     assert [(reader.padded, reader.shift) for reader in stage.readers] == [
         *((True, "layer2.1.bn1"), (True, "layer3.0.bn1"), (False, "layer3.0.downsample.1"))
     ]
+
+
+def test_what_is_made_in_blocks_alone_goes_with_them():
+    network, inputs, groups = found("resnet")
+    blocks = ["layer1.0", "layer2.1"]  # stages have neurons of other blocks, too
+    sizes = {group.name: group.num_neurons for group in groups}
+    expected = {f"{block}.conv1": sizes[f"{block}.conv1"] for block in blocks}
+    assert neurons_within(network, inputs, blocks) == expected
+    assert neurons_within(network, inputs, []) == {}
 
 
 @pytest.mark.parametrize("name", ["cbam", "cbam, parallel"])

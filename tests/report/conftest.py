@@ -70,11 +70,12 @@ def write_pruning(folder: Path) -> None:
             "confusion": confusion(),
             "parameters": size,
             "macs": 10 * size,
+            "bytes": 4 * size,
             "milliseconds": {"1": 0.5},
         }
         for when, size in (("before", 1000), ("after", 600))
     }
-    causes = {"dead": 1, "constant": 0, "similar": 5, "complementary": 0, "span": 0}
+    causes = {"dead": 1, "constant": 0, "similar": 5, "complementary": 0, "span": 0, "block": 0}
     write_json(
         folder / "prune.json",
         {

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from fer.callbacks import StopCallback
 from fer.callbacks.prune import inputs_of, judge, macs_of
 from fer.errors import InputError
 from fer.neurons import measure_groups
@@ -19,6 +20,8 @@ from fer.studies.pruning import (
     threshold_of_macs,
 )
 from fer.tasks import Conv6Task
+
+BELOW_80 = {"similar_below": 80.0, "complementary_above": 100.0}
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_a_threshold_is_found_for_a_share_of_the_multiply_adds(trained):
 def test_rounds_stop_when_val_falls_too_far(trained, tiny_trainer):
     task, data, inputs = trained
     before = copy.deepcopy(task.network)
-    settings = {"rounds": 3, "tune_epochs": 1, "tune_lr": 1e-4, "threshold": 80.0}
+    settings = {"rounds": 3, "tune_epochs": 1, "tune_lr": 1e-4, **BELOW_80}
     rounds = list(
         prune_in_rounds(
             *(task, data, inputs, lambda num: tiny_trainer(max_epochs=num)), tolerance=1.0, **settings
@@ -90,6 +93,31 @@ def test_rounds_stop_when_val_falls_too_far(trained, tiny_trainer):
     assert not only.is_kept
     assert task.widths is None
     assert all(tensor.equal(state[name]) for name, tensor in task.network.state_dict().items())
+
+
+def test_rounds_have_two_thresholds(trained, tiny_trainer):
+    (only,) = prune_in_rounds(
+        *(*trained, lambda num: tiny_trainer(max_epochs=num)),
+        **{"rounds": 1, "tune_epochs": 0, "tune_lr": 1e-4, "tolerance": 1.0},
+        **(BELOW_80 | {"complementary_above": 180.0}),
+    )
+    assert sum(layer["similar"] for layer in only.layers.values()) > 0
+    assert not any(layer["complementary"] for layer in only.layers.values())
+
+
+def test_a_round_that_is_asked_to_stop_leaves_what_the_last_one_left(trained, tiny_trainer):
+    task, data, inputs = trained
+    stop = StopCallback()
+    settings = {"rounds": 3, "tune_epochs": 1, "tune_lr": 1e-4, "tolerance": 1.0, **BELOW_80}
+
+    def make_trainer(num):
+        return tiny_trainer(max_epochs=num, callbacks=[stop])
+
+    for found in prune_in_rounds(task, data, inputs, make_trainer, **settings):
+        macs = found.macs
+        stop.asked.set()  # as Ctrl-C in the second round does
+    assert macs_of(task.network, inputs[0]) == macs
+    assert task.widths is not None
 
 
 def test_batch_norm_is_measured_anew():
