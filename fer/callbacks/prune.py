@@ -235,7 +235,8 @@ class PruneCallback(Callback):
             file.write(json.dumps(results, indent=1).encode() + b"\n")
         how = self.settings["rule"] or f"{self.settings['by']}, {self.settings['merge']}"
         thresholds = f"{self.settings['similar_below']:.4g}° / {self.settings['complementary_above']:.4g}°"
-        what = f"{len(results['rounds'])} rounds" if "rounds" in results else thresholds
+        num_rounds = len(results.get("rounds", ()))
+        what = f"{num_rounds} round{'s' * (num_rounds > 1)}" if num_rounds else thresholds
         if "num_removed" in self.settings:
             what = f"{results['after']['macs'] / results['before']['macs']:.0%} of the multiply-adds"
         title = f"{type(network).__name__}: {what}, {how}"
