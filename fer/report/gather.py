@@ -156,14 +156,25 @@ def _crossval(folder: Path, settings_of: SettingsOf) -> Page:
         }
         found["results"] = [split_of("test, all folds", summary.pooled)]
     found["repeat"] = {
-        "command": shlex.join(
-            ["fer", "crossval", "--folds", str(num_folds), *name_configs(settings["words"])]
-        ),
+        "command": shlex.join(["fer", "crossval", "--folds", str(num_folds), *_words(settings, config)]),
         **(_settings(config, settings_of) if config else {}),
         "seed": config.get("seed_everything"),
         "versions": versions(first),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _words(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Return the words that a cross-validation was given, and the network and data that no config names.
+
+    Args:
+        settings: Of the cross-validation.
+        config: Of a fold, which names both where the settings, of an older version, do not.
+    """
+    by_config = {key: value for content in settings["configs"] for key, value in content.items()}
+    chosen = {key: settings.get(key, config.get(key)) for key in ("network", "dataset")}
+    given = [(key, name) for key, name in chosen.items() if name and name != by_config.get(key)]
+    return [*(word for key, name in given for word in (f"--{key}", name)), *name_configs(settings["words"])]
 
 
 def split_of(name: str, found: ClassificationReport) -> Page:

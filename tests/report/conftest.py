@@ -136,7 +136,8 @@ def study_dir(tmp_path):
     """The folder of a cross-validation, of whose three folds two are done."""
     folder = tmp_path / "runs" / "study"
     words = ["--config", str(config_path("ann")), "--model.lr", "0.1"]
-    write_json(folder / "settings.json", {"folds": 3, "words": words, "configs": []})
+    chosen = {"network": "ann", "dataset": "sfew_features"}
+    write_json(folder / "settings.json", {"folds": 3, **chosen, "words": words, "configs": [chosen]})
     for fold, right in enumerate((4, 6)):
         write_results(folder / f"fold-{fold}" / "results.json", {"val": 5, "test": right})
         write_history(folder / f"fold-{fold}" / "metrics.csv", layers=())

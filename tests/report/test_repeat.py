@@ -101,3 +101,19 @@ def test_a_curve_alone_is_no_test_and_is_finished(run_dir, settings_of):
     found = gather(run_dir, settings_of)
     assert (found["kind"], "unfinished" in found) == ("Pruning by threshold", False)
     assert found["repeat"]["folder"].endswith("--run_name null --curve true")
+
+
+def test_a_cross_validation_without_a_config_names_its_network_and_data(study_dir, settings_of):
+    chosen = {"network": "ann", "dataset": "folder"}
+    settings = {"folds": 3, **chosen, "words": ["--model.lr", "1"], "configs": []}
+    (study_dir / "settings.json").write_text(json.dumps(settings))
+    command = "fer crossval --folds 3 --network ann --dataset folder --model.lr 1"
+    assert gather(study_dir, settings_of)["repeat"]["command"] == command
+
+    # Of a config only what was not chosen otherwise; and of an older version a fold's config says it.
+    del settings["network"]
+    settings["configs"] = [{"network": "conv6", "dataset": "folder"}]
+    (study_dir / "settings.json").write_text(json.dumps(settings))
+    (study_dir / "fold-0" / "config.yaml").write_text("network: ann\ndataset: folder\n")
+    command = "fer crossval --folds 3 --network ann --model.lr 1"
+    assert gather(study_dir, settings_of)["repeat"]["command"] == command
