@@ -58,9 +58,10 @@ function table(columns, rows, { caption, sortable = false, foot, onrow, tall = f
   });
   const heads = columns.map((column) => {
     const head = el("th", { scope: "col", class: column.text ? "text" : null });
-    if (!sortable || column.key === null) return grow(head, null, [column.label]);
+    const label = column.label.split(/(?<=[./_])/).flatMap((part, place) => [place > 0 && el("wbr"), part]); // where a long name may be broken
+    if (!sortable || column.key === null) return grow(head, null, label);
     head.classList.add("sortable");
-    head.append(el("button", { type: "button", onclick: () => sort(column, head) }, column.label));
+    head.append(el("button", { type: "button", onclick: () => sort(column, head) }, label));
     return head;
   });
   function sort(column, head) {
