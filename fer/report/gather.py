@@ -77,12 +77,17 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     pruned, curve = _read_json(folder / "prune.json"), _read_json(folder / "curve.json")
     config = _read_config(folder / "config.yaml")
     command = _command(config, history, is_pruned=bool(pruned or curve))
+    # The curves are drawn when a training is over, whatever else is turned off.
+    is_untested = config.get("test") is False and (folder / "figures" / "curves.png").is_file()
     kinds = {"fit": "Training run", "test": "Test of a checkpoint", "prune": "Pruned network"}
     found: Page = {
         "kind": kinds[command] if command != "prune" or pruned else "Pruning by threshold",
-        "facts": _facts(folder, config, results or {}),
+        "facts": [
+            *_facts(folder, config, results or {}),
+            *([("Results", "Not tested (--test false)")] if is_untested and results is None else []),
+        ],
         "unfinished": "No results.json yet: the run goes on, or was cut off."
-        if command != "prune" and results is None
+        if command != "prune" and results is None and not is_untested
         else None,
         "curves": _curves(history),
         "stages": {

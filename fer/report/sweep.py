@@ -40,13 +40,14 @@ def sweep_of(folder: Path) -> dict[str, Any]:
     ]
     found = importances([point for point, _ in known], [value for _, value in known], seed=study.seed)
     counts = Counter(trial.state for trial in trials)
-    num_points = len({trial.point_number for trial in trials})
+    last = {trial.point_number: trial for trial in trials}  # a point that was cut off is run again
+    num_open = sum(trial.state in ("running", "cut off") for trial in last.values())
     method = [] if sweep.method == sweep.content.get("method") else ["--method", sweep.method]
     words = ["fer", "sweep", str(folder / "sweep.yaml"), *method, "--seed", str(study.seed)]
     return {
         "kind": "Sweep",
-        "unfinished": f"{counts['running']} of {len(trials)} trials go on, or were cut off."
-        if counts["running"]
+        "unfinished": f"Points whose trial goes on, or was cut off: {num_open} of {len(last)}."
+        if num_open
         else None,
         "facts": [
             ("Looked for", f"the {'largest' if sweep.metric.maximize else 'smallest'} {sweep.metric.name}"),
@@ -55,7 +56,7 @@ def sweep_of(folder: Path) -> dict[str, Any]:
             ("Seed", str(study.seed)),
         ],
         "repeat": {
-            "command": shlex.join([*words, "--count", str(max(num_points, 1))]),
+            "command": shlex.join([*words, "--count", str(max(len(last), 1))]),
             "best": None if best is None else shlex.join(_again(sweep, best, folder)),
         },
         "sweep": {

@@ -8,6 +8,7 @@ import pytest
 from fer.errors import InputError
 from fer.metrics import wilson_interval
 from fer.report import gather
+from fer.studies.journal import Journal, Trial
 
 
 def test_a_whole_run_has_every_part(run_dir, settings_of):
@@ -63,6 +64,17 @@ def test_what_is_not_in_the_folder_is_not_in_the_report(run_dir, settings_of, fi
 def test_a_run_without_results_is_said_to_be_unfinished(run_dir, settings_of):
     (run_dir / "results.json").unlink()
     assert "goes on, or was cut off" in gather(run_dir, settings_of)["unfinished"]
+
+
+def test_a_run_that_was_not_to_be_tested_is_finished_when_its_curves_are_drawn(run_dir, settings_of):
+    (run_dir / "results.json").unlink()
+    with (run_dir / "config.yaml").open("a") as file:
+        file.write("test: false\n")
+    assert "unfinished" in gather(run_dir, settings_of)
+    (run_dir / "figures" / "curves.png").touch()
+    found = gather(run_dir, settings_of)
+    assert "unfinished" not in found
+    assert dict(found["facts"])["Results"] == "Not tested (--test false)"
 
 
 def test_a_class_that_does_not_occur_has_no_recall(run_dir, settings_of):
@@ -127,6 +139,17 @@ def test_a_sweep_has_its_trials_the_best_and_what_bears_on_it(sweep_dir, setting
     assert [(each["name"], each["correlation"]) for each in sweep["importances"]] == [("model.lr", 1.0)]
     assert found["repeat"]["command"] == f"fer sweep {sweep_dir}/sweep.yaml --seed 3 --count 10"
     assert found["repeat"]["best"] == f"fer fit --config {sweep_dir}/trial-0009/params.json"
+
+
+def test_a_sweep_whose_points_were_cut_off_is_unfinished_until_they_are_run_again(sweep_dir, settings_of):
+    point = {"model.lr": 0.1, "model.optimizer": "sgd", "trainer.max_epochs": 6}
+    write = Journal(sweep_dir).write
+    write(Trial(11, 11, point, [0.5, 0.5], state="cut off"))
+    write(Trial(12, 12, point, [0.5, 0.5]))
+    assert "was cut off: 2 of 12." in gather(sweep_dir, settings_of)["unfinished"]
+    for number, of_point in ((13, 11), (14, 12)):
+        write(Trial(number, of_point, point, [0.5, 0.5], state="finished", value=0.1))
+    assert gather(sweep_dir, settings_of)["unfinished"] is None
 
 
 def test_a_sweep_that_has_only_begun(sweep_dir, settings_of):
