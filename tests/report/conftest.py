@@ -166,6 +166,11 @@ def sweep_dir(tmp_path):
         point = {"model.lr": 0.001 * number, "model.optimizer": "sgd", "trainer.max_epochs": 6}
         value = None if number == 10 else 0.05 * number
         trial = Trial(number, number, point, [0.5, 0.5], value=value, values=[0.1] * 6)
+        trial.command = [
+            *("/usr/bin/env", "/elsewhere/python", "-m", "fer", "fit"),
+            *("--config", f"/elsewhere/{trial.name}/params.json"),
+            *("--runs_dir", f"/elsewhere/{trial.name}", "--run_name", f"sweep-{trial.name}"),
+        ]
         trial.state, trial.reason = ("failed", "no memory\nmore") if value is None else ("finished", "")
         Journal(folder).write(trial)
     return folder

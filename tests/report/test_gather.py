@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -103,6 +104,44 @@ def test_a_cross_validation_without_a_finished_fold_has_no_results(study_dir, se
     assert found["unfinished"] == "0 of 3 folds are done."
     assert "results" not in found
     assert "folds" not in found
+
+
+def test_the_best_trial_is_repeated_as_it_was_run_whatever_the_environment_is_now(
+    sweep_dir, settings_of, monkeypatch
+):
+    text = (sweep_dir / "sweep.yaml").read_text()
+    (sweep_dir / "sweep.yaml").write_text(
+        text.replace('fit, --config, "', 'prune, --config, "${envvar:RUN}/config.yaml", --config, "')
+    )
+    trial = Journal(sweep_dir).read()[8]
+    given = list(trial.command)
+    given[4:5] = ["prune", "--config", "my runs/a/config.yaml"]
+    trial.command = [*given, "--wandb.project", "fer"]
+    (sweep_dir / "journal.jsonl").unlink()
+    Journal(sweep_dir).write(trial)
+    monkeypatch.setenv("RUN", "runs/other")
+    repeat = gather(sweep_dir, settings_of)["repeat"]
+    again = f"fer prune --config 'my runs/a/config.yaml' --config {sweep_dir}/trial-0009/params.json"
+    assert repeat["best"] == again
+    assert repeat["command"] == f"RUN='my runs/a' fer sweep {sweep_dir}/sweep.yaml --seed 3 --count 1"
+
+
+def test_a_sweep_is_reported_where_it_could_not_be_run(sweep_dir, settings_of, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    text = (sweep_dir / "sweep.yaml").read_text()
+    (sweep_dir / "sweep.yaml").write_text(
+        text.replace("-m, fer, fit", '"${program}"').replace("method: random", "program: elsewhere.py")
+        + "method: bayes\n"
+    )
+    study = json.loads((sweep_dir / "study.json").read_text()) | {"method": "bayes"}
+    (sweep_dir / "study.json").write_text(json.dumps(study))
+    assert dict(gather(sweep_dir, settings_of)["facts"])["Method"] == "bayes"
+
+
+def test_a_damaged_study_is_named(sweep_dir, settings_of):
+    (sweep_dir / "study.json").write_text('{"key": "ab')
+    with pytest.raises(InputError, match=r"study.json is damaged"):
+        gather(sweep_dir, settings_of)
 
 
 @pytest.mark.parametrize("file", ["results.json", "stages.json", "config.yaml", "metrics.csv"])
