@@ -290,7 +290,7 @@ def _settings(config: Mapping[str, Any], settings_of: SettingsOf) -> Page:
     defaults = settings_of(["--network", network, "--dataset", dataset], network, dataset)
     return {
         "differs": [
-            {"name": name, "value": as_word(value), "default": as_word(default)}
+            {"name": name, "value": as_word(plain(value)), "default": as_word(plain(default))}
             for name, value, default in differences(config, defaults)
             if name not in ("network", "dataset")
         ]

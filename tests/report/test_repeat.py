@@ -23,6 +23,16 @@ def test_the_command_names_the_shipped_config_and_what_is_changed(run_dir, setti
     assert "run_name" not in [setting["name"] for setting in repeat["differs"]]
 
 
+def test_a_long_number_is_short_in_the_table_and_whole_in_the_command(run_dir, settings_of):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config["model"] = {"lr": 0.0025032699681422667, "widths": [16, 0.12739233746429088]}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    repeat = gather(run_dir, settings_of)["repeat"]
+    here = {setting["name"]: setting["value"] for setting in repeat["differs"]}
+    assert (here["model.lr"], here["model.widths"]) == ("0.00250327", "[16, 0.127392]")
+    assert "--model.lr 0.0025032699681422667" in repeat["command"]
+
+
 def test_a_checkpoint_that_was_tested_is_tested_again_from_the_folder(run_dir, settings_of):
     config = yaml.safe_load((run_dir / "config.yaml").read_text()) | {"ckpt_path": "a.ckpt"}
     (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
