@@ -57,7 +57,7 @@ function what() {
   if (repeat.folder) made.append(el("h3", null, repeat.command ? "Or with the settings that the run has left" : "With the settings that the run has left"), command(repeat.folder));
   if (repeat.note) made.append(note(repeat.note));
   if (repeat.differs?.length) made.append(el("h3", null, "Settings that are not the defaults"), table([
-    { key: "name", label: "setting", text: true, cell: (row) => el("code", null, row.name) },
+    { key: "name", label: "setting", text: true, wrap: true, cell: (row) => el("code", null, breakable(row.name)) },
     { key: "value", label: "here", text: true, wrap: true, cell: (row) => el("code", null, row.value) },
     { key: "default", label: "default", text: true, wrap: true, cell: (row) => el("code", { class: "soft" }, row.default) },
   ], repeat.differs));

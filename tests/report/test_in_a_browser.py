@@ -83,6 +83,20 @@ def test_it_fits_its_screen(tab, run_dir, settings_of, width):
     assert tab.run("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_setting_that_was_drawn_stands_on_one_line_of_a_phone(tab, run_dir, settings_of):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config["model"] |= {"lr": 0.0025032699681422667, "label_smoothing_of_everything": 0.5}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+
+    def settings(*words):
+        return {**settings_of(*words), "model.label_smoothing_of_everything": 0}
+
+    tab.open(write_report(run_dir, None, settings), width=390)
+    code = "[...document.querySelectorAll('#run td code')].find((each) => each.textContent === '0.00250327')"
+    assert tab.run(f"{code}.getClientRects().length") == 1
+    assert tab.run(f"((box) => box.scrollWidth <= box.clientWidth)({code}.closest('.scroll'))")
+
+
 def test_a_cross_validation(tab, study_dir, settings_of):
     tab.open(write_report(study_dir, None, settings_of))
     assert tab.complaints == []
