@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -73,6 +74,23 @@ def test_folds_that_are_done_are_not_run_again(root, tmp_path):
     assert (study / "fold-0" / "results.json").stat().st_mtime_ns == kept
     assert (study / "fold-2-cut-off-1").is_dir()
     assert json.loads((study / "crossval.json").read_text()) == before
+
+
+def test_folds_of_another_network_or_other_data_are_not_gone_on_with(root, tmp_path, monkeypatch):
+    def fold(command, words, chosen):
+        place = dict(word.split("=", 1) for word in words if word.startswith("--run"))
+        path = Path(place["--runs_dir"]) / place["--run_name"] / "results.json"
+        path.parent.mkdir()
+        path.write_text("{}")
+
+    monkeypatch.setattr(fer.cli.crossval, "run_experiment", fold)
+    monkeypatch.setattr(fer.cli.crossval, "_conclude", lambda *_: None)
+    done("crossval", *WORDS, *root)
+    done("crossval", *WORDS, *root)
+    for words in (["--network", "conv2"], ["--dataset", "sfew_features"]):
+        called = call("crossval", *WORDS, *root, *words)
+        assert called.status == 2
+        assert f"with other {words[0][2:]}" in called.err
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def crossval(arguments: Sequence[str]) -> None:
 
     folder = Path(own.runs_dir) / name
     with apart_from_sweep():
-        results = run_folds(folder, num_folds, {"words": words, "configs": configs}, run_fold)
+        results = run_folds(folder, num_folds, {**chosen, "words": words, "configs": configs}, run_fold)
     _conclude(folder, name, results)
 
 

@@ -14,6 +14,9 @@ function grow(node, attributes, children) {
 const el = (tag, attributes, ...children) => grow(document.createElement(tag), attributes, children);
 const svg = (tag, attributes, ...children) => grow(document.createElementNS(SVG, tag), attributes, children);
 
+// A setting's name, with where it may be broken.
+const breakable = (name) => name.split(/(?<=[./_])/).flatMap((part, place) => [place > 0 && el("wbr"), part]);
+
 // Numbers
 
 const NONE = "–";
@@ -58,9 +61,10 @@ function table(columns, rows, { caption, sortable = false, foot, onrow, tall = f
   });
   const heads = columns.map((column) => {
     const head = el("th", { scope: "col", class: column.text ? "text" : null });
-    if (!sortable || column.key === null) return grow(head, null, [column.label]);
+    const label = breakable(column.label);
+    if (!sortable || column.key === null) return grow(head, null, label);
     head.classList.add("sortable");
-    head.append(el("button", { type: "button", onclick: () => sort(column, head) }, column.label));
+    head.append(el("button", { type: "button", onclick: () => sort(column, head) }, label));
     return head;
   });
   function sort(column, head) {

@@ -1,6 +1,5 @@
 """What a folder holds, as plain data for the page: nothing is drawn here, and nothing is made up."""
 
-import json
 import math
 import re
 import shlex
@@ -10,14 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-import yaml
 
 from fer import __version__
-from fer.configs import flatten
 from fer.errors import InputError
 from fer.figures.curves import read_curves
-from fer.history import read_history
 from fer.metrics import ClassificationReport, report, wilson_interval
+from fer.report.files import read_config, read_json, read_metrics
 from fer.report.heat import heat_maps
 from fer.report.pictures import pictures
 from fer.report.repeat import SettingsOf, as_word, command_of, differences, name_configs, started, versions
@@ -73,21 +70,24 @@ def _nothing_in(folder: Path) -> InputError:
 
 
 def _run(folder: Path, settings_of: SettingsOf) -> Page:
-    history, results = _history(folder), _read_json(folder / RESULTS)
-    pruned, curve = _read_json(folder / "prune.json"), _read_json(folder / "curve.json")
-    config = _read_config(folder / "config.yaml")
+    history, results = read_metrics(folder), read_json(folder / RESULTS)
+    pruned, curve = read_json(folder / "prune.json"), read_json(folder / "curve.json")
+    config = read_config(folder / "config.yaml")
     command = _command(config, history, is_pruned=bool(pruned or curve))
+    # The curves are drawn when a training is over, whatever else is turned off.
+    is_untested = config.get("test") is False and (folder / "figures" / "curves.png").is_file()
     kinds = {"fit": "Training run", "test": "Test of a checkpoint", "prune": "Pruned network"}
     found: Page = {
         "kind": kinds[command] if command != "prune" or pruned else "Pruning by threshold",
-        "facts": _facts(folder, config, results or {}),
+        "facts": [
+            *_facts(folder, config, results or {}),
+            *([("Results", "Not tested (--test false)")] if is_untested and results is None else []),
+        ],
         "unfinished": "No results.json yet: the run goes on, or was cut off."
-        if command != "prune" and results is None
+        if command != "prune" and results is None and not is_untested
         else None,
         "curves": _curves(history),
-        "stages": {
-            name: spans["final"] for name, spans in (_read_json(folder / "stages.json") or {}).items()
-        },
+        "stages": {name: spans["final"] for name, spans in (read_json(folder / "stages.json") or {}).items()},
         "fan": _fan(history),
         "heat": heat_maps(folder),
         "pictures": pictures(folder),
@@ -117,19 +117,19 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
 
 
 def _crossval(folder: Path, settings_of: SettingsOf) -> Page:
-    settings = _read_json(folder / SETTINGS) or {}
+    settings = read_json(folder / SETTINGS) or {}
     num_folds = int(settings["folds"])
-    folds = {fold: _read_json(folder / f"fold-{fold}" / RESULTS) for fold in range(num_folds)}
+    folds = {fold: read_json(folder / f"fold-{fold}" / RESULTS) for fold in range(num_folds)}
     done = {fold: results for fold, results in folds.items() if results is not None}
     first = folder / f"fold-{min(done, default=0)}"
-    config = _read_config(first / "config.yaml")
+    config = read_config(first / "config.yaml")
     found: Page = {
         "kind": "Cross-validation",
         "unfinished": f"{len(done)} of {num_folds} folds are done." if len(done) < num_folds else None,
         "fold_curves": {
             str(fold): curves["acc"]["val"]
             for fold in range(num_folds)
-            if "val" in (curves := _curves(_history(folder / f"fold-{fold}"))).get("acc", {})
+            if "val" in (curves := _curves(read_metrics(folder / f"fold-{fold}"))).get("acc", {})
         },
     }
     if done:
@@ -156,14 +156,25 @@ def _crossval(folder: Path, settings_of: SettingsOf) -> Page:
         }
         found["results"] = [split_of("test, all folds", summary.pooled)]
     found["repeat"] = {
-        "command": shlex.join(
-            ["fer", "crossval", "--folds", str(num_folds), *name_configs(settings["words"])]
-        ),
+        "command": shlex.join(["fer", "crossval", "--folds", str(num_folds), *_words(settings, config)]),
         **(_settings(config, settings_of) if config else {}),
         "seed": config.get("seed_everything"),
         "versions": versions(first),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _words(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Return the words that a cross-validation was given, and the network and data that no config names.
+
+    Args:
+        settings: Of the cross-validation.
+        config: Of a fold, which names both where the settings, of an older version, do not.
+    """
+    by_config = {key: value for content in settings["configs"] for key, value in content.items()}
+    chosen = {key: settings.get(key, config.get(key)) for key in ("network", "dataset")}
+    given = [(key, name) for key, name in chosen.items() if name and name != by_config.get(key)]
+    return [*(word for key, name in given for word in (f"--{key}", name)), *name_configs(settings["words"])]
 
 
 def split_of(name: str, found: ClassificationReport) -> Page:
@@ -279,7 +290,7 @@ def _settings(config: Mapping[str, Any], settings_of: SettingsOf) -> Page:
     defaults = settings_of(["--network", network, "--dataset", dataset], network, dataset)
     return {
         "differs": [
-            {"name": name, "value": as_word(value), "default": as_word(default)}
+            {"name": name, "value": as_word(plain(value)), "default": as_word(plain(default))}
             for name, value, default in differences(config, defaults)
             if name not in ("network", "dataset")
         ]
@@ -309,34 +320,3 @@ def _fan(history: Mapping[str, Sequence[float]]) -> Page:
             for name, values in zip(("x", *QUANTILES), zip(*rows, strict=True), strict=False)
         }
     return {layer: columns for layer, columns in found.items() if columns}
-
-
-def _history(folder: Path) -> dict[str, list[float]]:
-    try:
-        return read_history(folder)
-    except ValueError as e:
-        msg = f"{folder / 'metrics.csv'} is damaged: {e}; move it away to have a report of the rest"
-        raise InputError(msg) from e
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """Return what a file says, None if there is no such file."""
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as e:
-        msg = f"{path} is damaged: {e}; move it away to have a report of the rest"
-        raise InputError(msg) from e
-    return content
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """Return a run's settings, flat; empty if there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        return flatten(yaml.safe_load(path.read_text()))
-    except (ValueError, AttributeError, yaml.YAMLError) as e:
-        msg = f"{path} is damaged: {e}; move it away to have a report of the rest"
-        raise InputError(msg) from e

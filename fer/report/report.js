@@ -57,7 +57,7 @@ function what() {
   if (repeat.folder) made.append(el("h3", null, repeat.command ? "Or with the settings that the run has left" : "With the settings that the run has left"), command(repeat.folder));
   if (repeat.note) made.append(note(repeat.note));
   if (repeat.differs?.length) made.append(el("h3", null, "Settings that are not the defaults"), table([
-    { key: "name", label: "setting", text: true, cell: (row) => el("code", null, row.name) },
+    { key: "name", label: "setting", text: true, wrap: true, cell: (row) => el("code", null, breakable(row.name)) },
     { key: "value", label: "here", text: true, wrap: true, cell: (row) => el("code", null, row.value) },
     { key: "default", label: "default", text: true, wrap: true, cell: (row) => el("code", { class: "soft" }, row.default) },
   ], repeat.differs));
@@ -385,13 +385,12 @@ function sweep() {
   const known = rows.filter((row) => isNumber(row.value));
   const parallel = known.length && parameters.length ? parallels(parameters, known, metric, maximize, best) : null;
   if (parallel) made.append(parallel.figure);
-  const flat = rows.map(({ point, ...row }) => ({ ...row, ...Object.fromEntries(Object.entries(point).map(([name, value]) => [`point ${name}`, value])) }));
-  const text = (value) => (isNumber(value) ? short(value) : value === null || value === undefined ? NONE : String(value));
+  const flat = rows.map(({ point, ...row }) => ({ ...row, ...Object.fromEntries(Object.entries(point).map(([name, value]) => [`point ${name}`, isNumber(value) ? value : said(value)])) }));
   made.append(table([
     { key: "name", label: "trial", text: true }, { key: "value", label: metric, format: short, cell: (row) => (row.name === best?.name ? el("strong", null, `${short(row.value)} (best)`) : short(row.value)) },
-    ...parameters.map(({ name }) => ({ key: `point ${name}`, label: name, format: text })),
+    ...parameters.map(({ name }) => ({ key: `point ${name}`, label: name, format: said })),
     { key: "state", label: "state", text: true }, { key: "values", label: "epochs", format: count }, { key: "seconds", label: "time", format: minutes },
-    ...(rows.some((row) => row.reason) ? [{ key: "reason", label: "why it ended", text: true }] : []),
+    ...(rows.some((row) => row.reason) ? [{ key: "reason", label: "why it ended", text: true, wrap: true }] : []),
   ], flat, { caption: `${rows.length} trials; sort by a click on a column`, sortable: true, tall: rows.length > 15, onrow: (place) => parallel?.light(place === null ? null : rows[place].name) }));
   if (importances.length) {
     made.append(el("h3", null, "What bears on it"), table([
@@ -401,13 +400,21 @@ function sweep() {
   }
 }
 
+// A setting's value, which may be a list.
+function said(value) {
+  if (isNumber(value)) return short(value);
+  if (value === null || value === undefined) return NONE;
+  return typeof value === "string" ? value : JSON.stringify(value).replaceAll(",", ", ");
+}
+
 // A line for each trial, over an axis for each setting and one for what was looked for.
 function parallels(parameters, rows, metric, maximize, best) {
   const axes = [...parameters.map(({ name, log }) => ({ name, log, get: (row) => row.point[name] })), { name: metric, get: (row) => row.value }];
-  const [width, height, top, bottom] = [Math.max(800, 150 * axes.length), 300, 44, 270];
-  const X = (place) => 60 + (place * (width - 120)) / (axes.length - 1);
+  const [width, height, top, bottom] = [Math.max(800, 133 * axes.length), 300, 44, 270];
+  const X = (place) => 8 + (place * (width - 98)) / (axes.length - 1);
   for (const axis of axes) {
-    const values = [...new Set(rows.map(axis.get))].filter((value) => value !== null && value !== undefined);
+    const known = rows.map(axis.get).filter((value) => value !== null && value !== undefined);
+    const values = [...new Map(known.map((value) => [JSON.stringify(value), value])).values()]; // two equal lists are one value
     axis.isNumeric = values.every(isNumber) && values.length > 0;
     if (axis.isNumeric) {
       const scale = axis.log && values.every((value) => value > 0) ? Math.log10 : (value) => value;
@@ -415,14 +422,15 @@ function parallels(parameters, rows, metric, maximize, best) {
       axis.y = (value) => bottom - (high > low ? (scale(value) - scale(low)) / (scale(high) - scale(low)) : 0.5) * (bottom - top);
       axis.marks = high > low ? [low, high] : [low];
     } else {
-      axis.marks = values.sort();
-      axis.y = (value) => bottom - (values.length > 1 ? values.indexOf(value) / (values.length - 1) : 0.5) * (bottom - top);
+      axis.marks = values.sort((a, b) => said(a).localeCompare(said(b), "en", { numeric: true }));
+      const order = values.map((value) => JSON.stringify(value));
+      axis.y = (value) => bottom - (order.length > 1 ? order.indexOf(JSON.stringify(value)) / (order.length - 1) : 0.5) * (bottom - top);
     }
   }
   const values = rows.map((row) => row.value);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const rank = (row) => (high > low ? (maximize ? row.value - low : high - row.value) / (high - low) : 1);
-  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, role: "img", "aria-label": `A line for each of ${rows.length} trials over its settings and ${metric}; the table below has the numbers` });
+  const root = svg("svg", { class: "parallels", viewBox: `0 0 ${width} ${height}`, style: `min-width:${0.8 * width}px`, role: "img", "aria-label": `A line for each of ${rows.length} trials over its settings and ${metric}; the table below has the numbers` });
   const lines = new Map();
   for (const row of [...rows].sort((a, b) => rank(a) - rank(b))) {
     const points = axes.map((axis, place) => [X(place), axis.get(row) === null || axis.get(row) === undefined ? null : axis.y(axis.get(row))]).filter(([, y]) => y !== null);
@@ -433,10 +441,10 @@ function parallels(parameters, rows, metric, maximize, best) {
     root.append(line);
   }
   axes.forEach((axis, place) => {
-    const end = place === axes.length - 1;
+    const [start, end] = axis.name.split(/(?<=[./])(?!.*[./])/);
     root.append(svg("line", { x1: X(place), x2: X(place), y1: top, y2: bottom, stroke: "var(--ink)" }));
-    root.append(svg("text", { x: X(place), y: place % 2 && axes.length > 4 ? 12 : 26, "text-anchor": "middle", "font-weight": 600 }, axis.name));
-    for (const value of axis.marks) root.append(svg("text", { class: "halo axis", x: X(place) + (end ? 7 : -7), y: axis.y(value) + 4, "text-anchor": end ? "start" : "end" }, isNumber(value) ? short(value) : String(value)));
+    root.append(svg("text", { "font-weight": 600 }, svg("tspan", { x: X(place) - 4, y: end ? 12 : 26 }, start), end && svg("tspan", { x: X(place) - 4, y: 26 }, end)));
+    for (const value of axis.marks) root.append(svg("text", { class: "halo axis", x: X(place) + 7, y: axis.y(value) + 4 }, said(value)));
   });
   function light(name) {
     for (const [other, line] of lines) line.style.opacity = name === null || name === other ? "" : "0.12";

@@ -1,17 +1,19 @@
 """What a sweep's folder holds: its trials, which was best, and what bears on it."""
 
-import json
 import math
+import re
 import shlex
-import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fer.report.files import read_json
 from fer.studies.importance import importances
 from fer.studies.journal import Trial
 from fer.studies.sweep import STUDY, Study
-from fer.studies.sweepfile import SweepFile, read_sweep
+from fer.studies.sweepfile import SweepFile, envvars, read_sweep
+from fer.studies.trial import fer_command
 
 
 def is_sweep(folder: Path) -> bool:
@@ -26,10 +28,10 @@ def sweep_of(folder: Path) -> dict[str, Any]:
         folder: As ``fer sweep`` left it, or is filling it.
 
     Raises:
-        InputError: Its ``sweep.yaml`` cannot be read.
+        InputError: Its ``sweep.yaml`` or ``study.json`` cannot be read.
     """
-    settings = json.loads((folder / STUDY).read_text())
-    sweep = read_sweep(folder / "sweep.yaml", method=settings["method"])
+    settings = read_json(folder / STUDY) or {}
+    sweep = read_sweep(folder / "sweep.yaml", method=settings["method"], to_run=False)
     study = Study(folder, sweep, settings["seed"], settings["key"])
     trials = study.journal.read()
     best = study.best(trials)
@@ -40,13 +42,15 @@ def sweep_of(folder: Path) -> dict[str, Any]:
     ]
     found = importances([point for point, _ in known], [value for _, value in known], seed=study.seed)
     counts = Counter(trial.state for trial in trials)
-    num_points = len({trial.point_number for trial in trials})
+    last = {trial.point_number: trial for trial in trials}  # a point that was cut off is run again
+    num_open = sum(trial.state in ("running", "cut off") for trial in last.values())
     method = [] if sweep.method == sweep.content.get("method") else ["--method", sweep.method]
+    variables = _variables(sweep, trials[0]) if trials else {}
     words = ["fer", "sweep", str(folder / "sweep.yaml"), *method, "--seed", str(study.seed)]
     return {
         "kind": "Sweep",
-        "unfinished": f"{counts['running']} of {len(trials)} trials go on, or were cut off."
-        if counts["running"]
+        "unfinished": f"Points whose trial goes on, or was cut off: {num_open} of {len(last)}."
+        if num_open
         else None,
         "facts": [
             ("Looked for", f"the {'largest' if sweep.metric.maximize else 'smallest'} {sweep.metric.name}"),
@@ -55,8 +59,13 @@ def sweep_of(folder: Path) -> dict[str, Any]:
             ("Seed", str(study.seed)),
         ],
         "repeat": {
-            "command": shlex.join([*words, "--count", str(max(num_points, 1))]),
-            "best": None if best is None else shlex.join(_again(sweep, best, folder)),
+            "command": " ".join(
+                [
+                    *(f"{name}={shlex.quote(value)}" for name, value in variables.items()),
+                    shlex.join([*words, "--count", str(max(len(last), 1))]),
+                ]
+            ),
+            "best": None if best is None else shlex.join(_again(best, folder)),
         },
         "sweep": {
             "metric": sweep.metric.name,
@@ -86,8 +95,32 @@ def sweep_of(folder: Path) -> dict[str, Any]:
     }
 
 
-def _again(sweep: SweepFile, best: Trial, folder: Path) -> list[str]:
-    """Return the best trial's command, for a run of its own."""
-    words = sweep.words(best.point, folder / best.name / "params.json")
-    words = words[1:] if words[0] == "/usr/bin/env" else words
-    return ["fer", *words[3:]] if words[:3] == [sys.executable, "-m", "fer"] else words
+def _again(best: Trial, folder: Path) -> list[str]:
+    """Return the best trial's command, as it was run, for a run of its own.
+
+    Its values are read from the folder where the sweep is now.
+    """
+    values = Path(best.name, "params.json")
+    words = [str(folder / values) if Path(word).match(str(values)) else word for word in best.command]
+    ours = fer_command(words)
+    if ours is None:
+        return words[1:] if words[:1] == ["/usr/bin/env"] else words
+    command, given = ours
+    place = len(given) - 1 - given[::-1].index("--runs_dir")  # the sweep added it, and all after it
+    return ["fer", command, *given[:place]]
+
+
+def _variables(sweep: SweepFile, trial: Trial) -> dict[str, str]:
+    """Return the variables of the environment that a trial's command had, read off the words it became."""
+    found: dict[str, str] = {}
+    place = 0
+    for word in sweep.command:
+        names = dict.fromkeys(envvars([word]))
+        pattern = re.escape(word)
+        for name in names:
+            macro = re.escape(f"${{envvar:{name}}}")
+            pattern = pattern.replace(macro, f"(?P<{name}>.*)", 1).replace(macro, f"(?P={name})")
+        if names and (match := re.fullmatch(pattern, trial.command[place])):
+            found |= match.groupdict()
+        place += len(replace(sweep, command=(word,)).words(trial.point, Path()))
+    return found

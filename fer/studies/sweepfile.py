@@ -157,12 +157,13 @@ def envvars(command: Sequence[str]) -> list[str]:
     return [name for word in command for name in _ENVVAR.findall(word)]
 
 
-def read_sweep(path: Path, *, method: str | None = None) -> SweepFile:
+def read_sweep(path: Path, *, method: str | None = None, to_run: bool = True) -> SweepFile:
     """Read a sweep's file.
 
     Args:
         path: The file, YAML.
         method: Instead of the file's.
+        to_run: Whether it must be fit to run here: with what its method needs, and its program.
 
     Raises:
         InputError: It cannot be read, or an entry cannot be used; the message names the line.
@@ -182,7 +183,7 @@ def read_sweep(path: Path, *, method: str | None = None) -> SweepFile:
         raise InputError(msg)
     try:
         _check_numbers(root, path)
-        return _read(content if method is None else {**content, "method": method}, path)
+        return _read(content if method is None else {**content, "method": method}, path, to_run=to_run)
     except SettingError as e:
         name = ".".join(e.path[1:]) if e.path[:1] == ("parameters",) else ""
         problem = f"{name}: {e.problem}" if name else e.problem
@@ -243,7 +244,7 @@ def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
             yield from _scalars(value)
 
 
-def _read(content: Mapping[str, Any], path: Path) -> SweepFile:
+def _read(content: Mapping[str, Any], path: Path, *, to_run: bool) -> SweepFile:
     for key in content:
         if key in _REFUSED:
             raise SettingError((key,), f"{key}: {_REFUSED[key]}")
@@ -258,7 +259,8 @@ def _read(content: Mapping[str, Any], path: Path) -> SweepFile:
     except SettingError as e:
         raise SettingError(("parameters", *e.path), e.problem) from e
     method = content["method"]
-    check_method(space, method)
+    if to_run:
+        check_method(space, method)
     command = content.get("command", DEFAULT_COMMAND)
     if not isinstance(command, list | tuple) or not command:
         raise SettingError(("command",), f"command {command}: give a list of words")
@@ -278,7 +280,7 @@ def _read(content: Mapping[str, Any], path: Path) -> SweepFile:
     if "${program}" in sweep.command:
         if sweep.program is None:
             raise SettingError(("command",), "program is missing: the command has ${program}")
-        if not Path(sweep.program).is_file():
+        if to_run and not Path(sweep.program).is_file():
             raise SettingError(("program",), f"program {sweep.program}: there is no such file")
     return sweep
 

@@ -137,7 +137,8 @@ def study_dir(tmp_path):
     """The folder of a cross-validation, of whose three folds two are done."""
     folder = tmp_path / "runs" / "study"
     words = ["--config", str(config_path("ann")), "--model.lr", "0.1"]
-    write_json(folder / "settings.json", {"folds": 3, "words": words, "configs": []})
+    chosen = {"network": "ann", "dataset": "sfew_features"}
+    write_json(folder / "settings.json", {"folds": 3, **chosen, "words": words, "configs": [chosen]})
     for fold, right in enumerate((4, 6)):
         write_results(folder / f"fold-{fold}" / "results.json", {"val": 5, "test": right})
         write_history(folder / f"fold-{fold}" / "metrics.csv", layers=())
@@ -166,6 +167,11 @@ def sweep_dir(tmp_path):
         point = {"model.lr": 0.001 * number, "model.optimizer": "sgd", "trainer.max_epochs": 6}
         value = None if number == 10 else 0.05 * number
         trial = Trial(number, number, point, [0.5, 0.5], value=value, values=[0.1] * 6)
+        trial.command = [
+            *("/usr/bin/env", "/elsewhere/python", "-m", "fer", "fit"),
+            *("--config", f"/elsewhere/{trial.name}/params.json"),
+            *("--runs_dir", f"/elsewhere/{trial.name}", "--run_name", f"sweep-{trial.name}"),
+        ]
         trial.state, trial.reason = ("failed", "no memory\nmore") if value is None else ("finished", "")
         Journal(folder).write(trial)
     return folder

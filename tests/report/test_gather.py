@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
 from fer.errors import InputError
 from fer.metrics import wilson_interval
 from fer.report import gather
+from fer.studies.journal import Journal, Trial
 
 
 def test_a_whole_run_has_every_part(run_dir, settings_of):
@@ -65,6 +67,17 @@ def test_a_run_without_results_is_said_to_be_unfinished(run_dir, settings_of):
     assert "goes on, or was cut off" in gather(run_dir, settings_of)["unfinished"]
 
 
+def test_a_run_that_was_not_to_be_tested_is_finished_when_its_curves_are_drawn(run_dir, settings_of):
+    (run_dir / "results.json").unlink()
+    with (run_dir / "config.yaml").open("a") as file:
+        file.write("test: false\n")
+    assert "unfinished" in gather(run_dir, settings_of)
+    (run_dir / "figures" / "curves.png").touch()
+    found = gather(run_dir, settings_of)
+    assert "unfinished" not in found
+    assert dict(found["facts"])["Results"] == "Not tested (--test false)"
+
+
 def test_a_class_that_does_not_occur_has_no_recall(run_dir, settings_of):
     results = json.loads((run_dir / "results.json").read_text())
     results["splits"]["test"]["confusion"][1] = [0] * 7
@@ -91,6 +104,44 @@ def test_a_cross_validation_without_a_finished_fold_has_no_results(study_dir, se
     assert found["unfinished"] == "0 of 3 folds are done."
     assert "results" not in found
     assert "folds" not in found
+
+
+def test_the_best_trial_is_repeated_as_it_was_run_whatever_the_environment_is_now(
+    sweep_dir, settings_of, monkeypatch
+):
+    text = (sweep_dir / "sweep.yaml").read_text()
+    (sweep_dir / "sweep.yaml").write_text(
+        text.replace('fit, --config, "', 'prune, --config, "${envvar:RUN}/config.yaml", --config, "')
+    )
+    trial = Journal(sweep_dir).read()[8]
+    given = list(trial.command)
+    given[4:5] = ["prune", "--config", "my runs/a/config.yaml"]
+    trial.command = [*given, "--wandb.project", "fer"]
+    (sweep_dir / "journal.jsonl").unlink()
+    Journal(sweep_dir).write(trial)
+    monkeypatch.setenv("RUN", "runs/other")
+    repeat = gather(sweep_dir, settings_of)["repeat"]
+    again = f"fer prune --config 'my runs/a/config.yaml' --config {sweep_dir}/trial-0009/params.json"
+    assert repeat["best"] == again
+    assert repeat["command"] == f"RUN='my runs/a' fer sweep {sweep_dir}/sweep.yaml --seed 3 --count 1"
+
+
+def test_a_sweep_is_reported_where_it_could_not_be_run(sweep_dir, settings_of, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    text = (sweep_dir / "sweep.yaml").read_text()
+    (sweep_dir / "sweep.yaml").write_text(
+        text.replace("-m, fer, fit", '"${program}"').replace("method: random", "program: elsewhere.py")
+        + "method: bayes\n"
+    )
+    study = json.loads((sweep_dir / "study.json").read_text()) | {"method": "bayes"}
+    (sweep_dir / "study.json").write_text(json.dumps(study))
+    assert dict(gather(sweep_dir, settings_of)["facts"])["Method"] == "bayes"
+
+
+def test_a_damaged_study_is_named(sweep_dir, settings_of):
+    (sweep_dir / "study.json").write_text('{"key": "ab')
+    with pytest.raises(InputError, match=r"study.json is damaged"):
+        gather(sweep_dir, settings_of)
 
 
 @pytest.mark.parametrize("file", ["results.json", "stages.json", "config.yaml", "metrics.csv"])
@@ -127,6 +178,17 @@ def test_a_sweep_has_its_trials_the_best_and_what_bears_on_it(sweep_dir, setting
     assert [(each["name"], each["correlation"]) for each in sweep["importances"]] == [("model.lr", 1.0)]
     assert found["repeat"]["command"] == f"fer sweep {sweep_dir}/sweep.yaml --seed 3 --count 10"
     assert found["repeat"]["best"] == f"fer fit --config {sweep_dir}/trial-0009/params.json"
+
+
+def test_a_sweep_whose_points_were_cut_off_is_unfinished_until_they_are_run_again(sweep_dir, settings_of):
+    point = {"model.lr": 0.1, "model.optimizer": "sgd", "trainer.max_epochs": 6}
+    write = Journal(sweep_dir).write
+    write(Trial(11, 11, point, [0.5, 0.5], state="cut off"))
+    write(Trial(12, 12, point, [0.5, 0.5]))
+    assert "was cut off: 2 of 12." in gather(sweep_dir, settings_of)["unfinished"]
+    for number, of_point in ((13, 11), (14, 12)):
+        write(Trial(number, of_point, point, [0.5, 0.5], state="finished", value=0.1))
+    assert gather(sweep_dir, settings_of)["unfinished"] is None
 
 
 def test_a_sweep_that_has_only_begun(sweep_dir, settings_of):

@@ -1,9 +1,11 @@
 """The page in a real browser: drawn without a complaint, and it does what is asked of it."""
 
 import pytest
+import yaml
 from browser import CHROMIUM, browser
 
 from fer.report import write_report
+from fer.studies.journal import Journal, Trial
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,6 +83,20 @@ def test_it_fits_its_screen(tab, run_dir, settings_of, width):
     assert tab.run("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_setting_that_was_drawn_stands_on_one_line_of_a_phone(tab, run_dir, settings_of):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config["model"] |= {"lr": 0.0025032699681422667, "label_smoothing_of_everything": 0.5}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+
+    def settings(*words):
+        return {**settings_of(*words), "model.label_smoothing_of_everything": 0}
+
+    tab.open(write_report(run_dir, None, settings), width=390)
+    code = "[...document.querySelectorAll('#run td code')].find((each) => each.textContent === '0.00250327')"
+    assert tab.run(f"{code}.getClientRects().length") == 1
+    assert tab.run(f"((box) => box.scrollWidth <= box.clientWidth)({code}.closest('.scroll'))")
+
+
 def test_a_cross_validation(tab, study_dir, settings_of):
     tab.open(write_report(study_dir, None, settings_of))
     assert tab.complaints == []
@@ -108,3 +124,45 @@ def test_a_sweep(tab, sweep_dir, settings_of):
     assert (tab.run(first), tab.run(last)) == ("trial-0009", "trial-0010")
     tab.run(f"{heads}.find((b) => b.textContent === 'val/acc_best').click()")
     assert (tab.run(first), tab.run(last)) == ("trial-0001", "trial-0010")  # what is not known stays last
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_sweep_of_five_settings_one_of_them_a_list(tab, sweep_dir, settings_of, width):
+    names = ["data.augment_strength", "model.label_smoothing", "model.lr", "model.weight_decay"]
+    parameters = {name: {"min": 0.0, "max": 1.0} for name in names}
+    parameters["model.widths"] = {"values": [[16, 32], [8, 16]]}
+    content = yaml.safe_load((sweep_dir / "sweep.yaml").read_text()) | {"parameters": parameters}
+    (sweep_dir / "sweep.yaml").write_text(yaml.safe_dump(content))
+    (sweep_dir / "journal.jsonl").unlink()
+    for number in range(1, 5):
+        point = dict.fromkeys(names, number / 9) | {"model.widths": [[8, 16], [16, 32]][number % 2]}
+        trial = Trial(number, number, point, [0.5] * 5, state="finished", value=number / 5)
+        Journal(sweep_dir).write(trial)
+    tab.open(write_report(sweep_dir, None, settings_of), width=width)
+    heights = tab.run(
+        "[...document.querySelectorAll('.parallels path')].map((l) => l.getAttribute('d').split('L')[4])"
+    )
+    assert len(set(heights)) == 2  # four trials, two lists
+    marks = tab.run("[...document.querySelectorAll('.parallels .axis')].map((mark) => mark.textContent)")
+    assert [mark for mark in marks if "[" in mark] == ["[8, 16]", "[16, 32]"]
+    edges = "((each) => [each.left, each.right])(document.querySelector('{}').getBoundingClientRect())"
+    box, svg, head = (
+        tab.run(edges.format(name)) for name in ("#trials .scroll", ".parallels", ".parallels tspan")
+    )
+    assert head[0] >= box[0]
+    assert svg[1] <= box[1] or width == 390  # on a phone it is scrolled
+
+
+def test_tables_fit_a_large_screen(tab, study_dir, sweep_dir, settings_of):
+    cut = (
+        "[...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth)"
+        ".length"
+    )
+    tab.open(write_report(study_dir, None, settings_of))
+    assert tab.run(cut) == 0
+    reason = "killed by SIGKILL: perhaps memory ran out, as it does where two sweeps share a machine"
+    point = {"model.lr": 0.1, "model.optimizer": "adamw", "trainer.max_epochs": 6}
+    failed = Trial(11, 11, point, [1, 1], state="failed", reason=reason)
+    Journal(sweep_dir).write(failed)
+    tab.open(write_report(sweep_dir, None, settings_of))
+    assert tab.run(cut) == 0

@@ -23,6 +23,16 @@ def test_the_command_names_the_shipped_config_and_what_is_changed(run_dir, setti
     assert "run_name" not in [setting["name"] for setting in repeat["differs"]]
 
 
+def test_a_long_number_is_short_in_the_table_and_whole_in_the_command(run_dir, settings_of):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config["model"] = {"lr": 0.0025032699681422667, "widths": [16, 0.12739233746429088]}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    repeat = gather(run_dir, settings_of)["repeat"]
+    here = {setting["name"]: setting["value"] for setting in repeat["differs"]}
+    assert (here["model.lr"], here["model.widths"]) == ("0.00250327", "[16, 0.127392]")
+    assert "--model.lr 0.0025032699681422667" in repeat["command"]
+
+
 def test_a_checkpoint_that_was_tested_is_tested_again_from_the_folder(run_dir, settings_of):
     config = yaml.safe_load((run_dir / "config.yaml").read_text()) | {"ckpt_path": "a.ckpt"}
     (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
@@ -101,3 +111,19 @@ def test_a_curve_alone_is_no_test_and_is_finished(run_dir, settings_of):
     found = gather(run_dir, settings_of)
     assert (found["kind"], "unfinished" in found) == ("Pruning by threshold", False)
     assert found["repeat"]["folder"].endswith("--run_name null --curve true")
+
+
+def test_a_cross_validation_without_a_config_names_its_network_and_data(study_dir, settings_of):
+    chosen = {"network": "ann", "dataset": "folder"}
+    settings = {"folds": 3, **chosen, "words": ["--model.lr", "1"], "configs": []}
+    (study_dir / "settings.json").write_text(json.dumps(settings))
+    command = "fer crossval --folds 3 --network ann --dataset folder --model.lr 1"
+    assert gather(study_dir, settings_of)["repeat"]["command"] == command
+
+    # Of a config only what was not chosen otherwise; and of an older version a fold's config says it.
+    del settings["network"]
+    settings["configs"] = [{"network": "conv6", "dataset": "folder"}]
+    (study_dir / "settings.json").write_text(json.dumps(settings))
+    (study_dir / "fold-0" / "config.yaml").write_text("network: ann\ndataset: folder\n")
+    command = "fer crossval --folds 3 --network ann --model.lr 1"
+    assert gather(study_dir, settings_of)["repeat"]["command"] == command
