@@ -317,6 +317,7 @@ function pruning() {
       { name: "accuracy on val", before: percent(before.acc), after: percent(after.acc), ratio: "" },
       { name: "95 % interval", before: interval(...before.interval), after: interval(...after.interval), ratio: "" },
       line("loss on val", short, (each) => each.loss), line("parameters", count, (each) => each.parameters), line("multiply-adds", count, (each) => each.macs),
+      ...(before.bytes ? [line("bytes of its file", count, (each) => each.bytes)] : []),
       ...Object.keys(before.milliseconds ?? {}).map((size) => line(`ms, batch of ${size}`, (value) => value.toFixed(2), (each) => each.milliseconds[size])),
     ];
     made.append(table([{ key: "name", label: "", text: true }, { key: "before", label: "before" }, { key: "after", label: "after" }, { key: "ratio", label: "of it" }], rows,
@@ -324,7 +325,7 @@ function pruning() {
     el("p", null, `Of ${count(prune.n)} pictures the smaller network lost ${count(mcnemar.lost)} that were right and won ${count(mcnemar.won)} that were wrong (McNemar, p = ${short(mcnemar.p)}).`),
     settings && note(Object.entries(settings).filter(([, value]) => value !== null).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(" · ")));
     const entries = Object.entries(layers ?? {}).map(([name, layer]) => ({ name, ...layer }));
-    const causes = ["dead", "constant", "similar", "complementary", "span"].filter((cause) => entries.some((each) => each[cause]));
+    const causes = ["dead", "constant", "similar", "complementary", "span", "block"].filter((cause) => entries.some((each) => each[cause]));
     if (entries.length) made.append(table([
       { key: "name", label: "layer", text: true }, { key: "before", label: "neurons", format: count }, { key: "after", label: "left", format: count },
       { key: null, label: "0 to 100 %", text: true, cell: (row) => bar(row.after / row.before, null, null) },
