@@ -51,7 +51,11 @@ def sweep(arguments: Sequence[str]) -> None:
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where folders are (runs)")
     parser.add_argument("--run_name", help="folder and W&B group (the file's name, and time)")
     parser.add_argument("--max_failures", type=int, default=3, help="failures in a row that end it (3)")
-    parser.add_argument("--retry_failed", action="store_true", help="run points again that failed before")
+    parser.add_argument(
+        "--retry_failed",
+        action="store_true",
+        help="run points again that failed before, or were cut off so often that they were given up",
+    )
     parser.add_argument(
         "--compare",
         type=Path,
@@ -197,7 +201,8 @@ def _conclude(study: Study) -> None:
         content = {"trial": best.name, study.sweep.metric.name: best.value, "parameters": best.point}
         file.write(json.dumps(content, indent=2).encode() + b"\n")
     counts = {
-        state: sum(trial.state == state for trial in trials) for state in ("finished", "stopped", "failed")
+        state: sum(trial.state == state for trial in trials)
+        for state in ("finished", "stopped", "failed", "cut off")
     }
     CONSOLE.print(f"\ntrials       {', '.join(f'{num} {state}' for state, num in counts.items() if num)}")
     CONSOLE.print(f"best         {best.name}: {study.sweep.metric.name} {best.value:.4f}")

@@ -18,6 +18,7 @@ from fer.studies.journal import Journal, Trial
 from fer.studies.search import Tried, suggest
 from fer.studies.sweepfile import SweepFile, args_json
 from fer.studies.trial import (
+    INTERRUPTED,
     LOG,
     METRICS,
     METRICS_VARIABLE,
@@ -36,7 +37,7 @@ POLL: Final = 0.5
 """Seconds between two looks at the trials that run."""
 
 ATTEMPTS: Final = 3
-"""How often a point is run whose trials are cut off."""
+"""How often a point is run whose trials are cut off, Ctrl-C aside: the point itself may be what kills them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Limits:
         count: The most points of the whole sweep; None: the file's ``run_cap``, or the end of the grid.
         agents: Trials side by side.
         max_failures: So many failures in a row end the sweep.
-        retry_failed: Whether points that failed in an earlier call are run again.
+        retry_failed: Whether points that failed in an earlier call, or were given up, are run again.
     """
 
     count: int | None = None
@@ -147,12 +148,12 @@ def run_sweep(
         InputError: So many failed in a row that more would, too; or the user ended it.
     """
     running: dict[int, Process] = {}
-    to_retry = _failed_before(study) if limits.retry_failed else set()
+    last_to_retry = len(study.journal.read()) if limits.retry_failed else 0
     failures: list[Trial] = []
     try:
         with _as_interrupt(signal.SIGTERM):
             while True:
-                changed = _fill(study, limits, running, to_retry, devices)
+                changed = _fill(study, limits, running, last_to_retry, devices)
                 changed += _collect(study, running)
                 for trial in changed:
                     failures = [*failures, trial] if trial.state == "failed" else failures
@@ -190,7 +191,7 @@ def _fill(
     study: Study,
     limits: Limits,
     running: dict[int, Process],
-    to_retry: set[int],
+    last_to_retry: int,
     devices: Sequence[str],
 ) -> list[Trial]:
     """Start trials until all agents have one or none is left, and return what changed."""
@@ -200,7 +201,7 @@ def _fill(
         with study.journal.locked():
             trials = study.journal.read()
             changed += _find_cut_off(study, trials, running)
-            trial = _next(study, limits, trials, to_retry)
+            trial = _next(study, limits, trials, last_to_retry)
             if trial is None:
                 return changed
             trial.agent = agent
@@ -232,17 +233,26 @@ def _find_cut_off(study: Study, trials: list[Trial], running: Mapping[int, Proce
     return found
 
 
-def _next(study: Study, limits: Limits, trials: Sequence[Trial], to_retry: set[int]) -> Trial | None:
-    """Return the trial to start now: a point that was cut off, else a new one; None: there is none."""
+def _next(study: Study, limits: Limits, trials: Sequence[Trial], last_to_retry: int) -> Trial | None:
+    """Return the trial to start now: a point that was cut off, else a new one; None: there is none.
+
+    Args:
+        study: What to run.
+        limits: How far.
+        trials: All that have begun.
+        last_to_retry: The number of the last trial whose point is run again if it failed; 0: none is.
+    """
     metric = study.sweep.metric
     if any(trial.value is not None and metric.is_reached(trial.value) for trial in trials):
         return None
     number = len(trials) + 1
     points = {trial.point_number: trial for trial in trials}  # the last trial of each
     for trial in points.values():
-        attempts = sum(each.point_number == trial.point_number for each in trials)
-        if (trial.state == "cut off" and attempts < ATTEMPTS) or trial.number in to_retry:
-            to_retry.discard(trial.number)
+        attempts = sum(
+            each.point_number == trial.point_number and each.reason != INTERRUPTED for each in trials
+        )
+        is_retried = trial.state in ("failed", "cut off") and trial.number <= last_to_retry
+        if (trial.state == "cut off" and attempts < ATTEMPTS) or is_retried:
             return Trial(number, trial.point_number, trial.point, trial.cube)
     cap = limits.count or study.sweep.run_cap
     if cap is not None and len(points) >= cap:
@@ -384,16 +394,10 @@ def _current(study: Study, running: Mapping[int, Process]) -> list[Trial]:
     ]
 
 
-def _failed_before(study: Study) -> set[int]:
-    """Return the numbers of the trials that failed and whose points were not run again."""
-    points = {trial.point_number: trial for trial in study.journal.read()}
-    return {trial.number for trial in points.values() if trial.state == "failed"}
-
-
 def _end(study: Study, running: dict[int, Process]) -> None:
     """Ask the trials that are left to end, wait for them, and note it."""
     for process in running.values():
-        process.stop("interrupted")
+        process.stop(INTERRUPTED)
     while running:
         _collect(study, running)
         time.sleep(POLL if running else 0.0)

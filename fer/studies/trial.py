@@ -27,6 +27,9 @@ METRICS_VARIABLE: Final = "FER_SWEEP_METRICS"
 PATIENCE: Final = 60.0
 """Seconds from asking a trial to end until it is made to; of W&B's ``--term-timeout``."""
 
+INTERRUPTED: Final = "interrupted"
+"""Why a trial was asked to end that the user, not the search, did not let go on."""
+
 _REASON_LINES: Final = 8
 _REASON_CHARACTERS: Final = 800
 _PR_SET_PDEATHSIG: Final = 1
@@ -191,11 +194,11 @@ def judge(status: int, values: Sequence[float], metric: str, stopped_for: str, l
         status: The exit status of its process, below 0 for a signal.
         values: What it logged of the metric.
         metric: Its name.
-        stopped_for: Why we asked it to end; ``hyperband`` is no failure, nor is ``interrupted``.
+        stopped_for: Why we asked it to end; ``hyperband`` is no failure, nor is :data:`INTERRUPTED`.
         log: What it wrote.
     """
     is_known = bool(values) and all(math.isfinite(value) for value in values)
-    if stopped_for == "interrupted":
+    if stopped_for == INTERRUPTED:
         return "cut off", stopped_for
     if stopped_for == "hyperband" and is_known:
         return "stopped", "hyperband" if status == 0 else f"hyperband; exit status {status}"

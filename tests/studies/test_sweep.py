@@ -254,6 +254,15 @@ def test_a_point_that_is_cut_off_again_and_again_is_given_up(sweep_of):
     for number in (1, 2, 3):
         study.journal.write(Trial(number, 1, {"x": 1}, [], state="cut off"))
     assert len(run(sweep)) == 3
+    assert ends(run(sweep, retry_failed=True))[3:] == [(1, "finished", 0.1)]
+
+
+def test_a_point_that_the_user_interrupts_is_never_given_up(sweep_of):
+    sweep = sweep_of(1)
+    study = open_study(Path("study"), sweep, 0)
+    for number in (1, 2, 3):
+        study.journal.write(Trial(number, 1, {"x": 1}, [], state="cut off", reason="interrupted"))
+    assert ends(run(sweep))[3:] == [(1, "finished", 0.1)]
 
 
 def test_half_a_line_of_a_journal_is_passed_over(tmp_path):
