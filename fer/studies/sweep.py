@@ -23,6 +23,7 @@ from fer.studies.trial import (
     METRICS,
     METRICS_VARIABLE,
     Process,
+    broken_line,
     fer_command,
     judge,
     not_finite,
@@ -359,7 +360,12 @@ def _collect(study: Study, running: dict[int, Process]) -> list[Trial]:
             continue
         log = (process.folder / LOG).read_text(errors="replace")
         trial.state, trial.reason = judge(
-            process.process.returncode, trial.values, metric.name, process.stopped_for, log
+            process.process.returncode,
+            trial.values,
+            metric.name,
+            process.stopped_for,
+            log,
+            broken_line(process.folder),
         )
         if trial.state in ("finished", "stopped"):
             trial.value = metric.best(trial.values)
