@@ -1,6 +1,7 @@
 """The command ``fer sweep``: what it refuses before it begins, what it says, and real trials of ours."""
 
 import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -8,9 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 from command import call, done
+from rich.console import Console
 
 import fer.cli.sweep
-from fer.studies.journal import Journal
+from fer.studies.journal import Journal, Trial
+from fer.studies.sweep import open_study
+from fer.studies.sweepfile import read_sweep
 
 PROGRAM = """\
 import json, os, sys
@@ -70,6 +74,23 @@ def test_a_sweep_says_what_it_does_and_what_was_best(toy):
         assert Path(f"runs/s/figures/{name}.png").stat().st_size > 8_000
     assert "nothing" not in done("sweep", toy, "--count", "9", "--run_name", "s")  # goes on, with none left
     assert len(Journal(Path("runs/s")).read()) == 9
+
+
+def test_the_table_of_a_small_terminal_has_the_best_then_what_runs(toy, monkeypatch):
+    parameters = {"model.lr": {"min": 0.0, "max": 1.0}, "x.a": {"values": [1, 2]}, "y.a": {"values": [1, 2]}}
+    study = open_study(Path("s"), read_sweep(write(TOY | {"parameters": parameters})), 0)
+    point = {"model.lr": 0.123456, "x.a": 1, "y.a": 2}
+    trials = [Trial(n, n, point, [], state="finished", value=abs(n - 3), values=[1.0]) for n in range(1, 39)]
+    trials += [Trial(39, 39, point, []), Trial(40, 40, point, [], state="failed", reason="exit status 1")]
+    console = Console(width=80, height=24, file=io.StringIO())
+    monkeypatch.setattr(fer.cli.sweep, "CONSOLE", console)
+    console.print(fer.cli.sweep._table(study, 40, trials))
+    title, head, *rows = console.file.getvalue().splitlines()
+    assert (title.strip(), head.split()[0]) == ("s: 39 of 40", "trial")
+    assert [row.split()[0] for row in rows] == [f"trial-{n:04d}" for n in (3, 39, 40, *range(38, 21, -1))]
+    assert "lr=0.1235  x.a=1" in rows[0]
+    assert "(exit status 1)" in rows[2]
+    assert rows[2].rstrip().endswith("…")
 
 
 def test_the_same_seed_gives_the_same_points(toy):

@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,9 @@ from fer.studies.sweepfile import SweepFile, read_sweep
 Watch = Callable[[Sequence[Trial], Sequence[Trial]], None]
 
 ROWS: Final = 20
-"""Of the table on a terminal."""
+"""Of the table on a terminal, at most."""
+_LINES_AROUND: Final = 4
+"""Of a terminal, that rows cannot have: title, head, the cursor's line, and one to spare."""
 
 
 def sweep(arguments: Sequence[str]) -> None:
@@ -134,30 +137,39 @@ def _say(study: Study, num_points: int, trials: Sequence[Trial], changed: Sequen
 
 
 def _table(study: Study, num_points: int, trials: Sequence[Trial]) -> Table:
-    """Return the last trials, the best one marked."""
+    """Return the best trial, marked, those that run, and then the last: what a low terminal still shows."""
     best = study.best(trials)
     ended = sum(trial.state not in ("running", "cut off") for trial in trials)
-    table = Table(title=f"{study.folder.name}: {ended} of {num_points}", title_justify="left")
-    for column in ("trial", "state", study.sweep.metric.name, "values", "seconds", "settings"):
-        table.add_column(column, justify="right" if column in ("values", "seconds") else "left")
-    shown = [trial for trial in trials if trial is best or trial.number > len(trials) - ROWS]
-    for trial in shown:
+    title = f"{study.folder.name}: {ended} of {num_points}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), expand=True)
+    table.add_column("trial", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column(study.sweep.metric.name, no_wrap=True, max_width=14)
+    table.add_column("values", no_wrap=True, justify="right")
+    table.add_column("seconds", no_wrap=True, justify="right")
+    table.add_column("settings", no_wrap=True, ratio=1)  # the width that is left
+    num_rows = max(1, min(ROWS, CONSOLE.height - _LINES_AROUND))
+    ordered = sorted(trials, key=lambda trial: (trial is not best, trial.state != "running", -trial.number))
+    for trial in ordered[:num_rows]:
         table.add_row(
             trial.name,
-            trial.state + _first_line(trial),
+            trial.state,
             _value(trial) + (" *" if trial is best else ""),
             str(len(trial.values)),
             f"{trial.seconds:.0f}",
-            _settings(study, trial),
+            f"{_first_line(trial)}  {_settings(study, trial)}".strip(),
             style="bold" if trial is best else "dim" if trial.state in ("failed", "cut off") else None,
         )
     return table
 
 
 def _settings(study: Study, trial: Trial) -> str:
-    """Return what was chosen for a trial, as words."""
+    """Return what was chosen for a trial, as words, of a name the last part where that is enough."""
     flat = study.sweep.space.flat(trial.point)
-    return "  ".join(f"{p.name}={_text(flat[p.name])}" for p in study.sweep.space.searched)
+    names = [parameter.name for parameter in study.sweep.space.searched]
+    num_named = Counter(name.rpartition(".")[2] for name in names)
+    short = {name: last if num_named[last := name.rpartition(".")[2]] == 1 else name for name in names}
+    return "  ".join(f"{short[name]}={_text(flat[name])}" for name in names)
 
 
 def _text(value: Any) -> str:

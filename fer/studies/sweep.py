@@ -38,7 +38,7 @@ POLL: Final = 0.5
 """Seconds between two looks at the trials that run."""
 
 ATTEMPTS: Final = 3
-"""How often a point is run whose trials are cut off, Ctrl-C aside: the point itself may be what kills them."""
+"""How often a point is run whose trials are cut off, Ctrl-C aside: the point may be what kills them."""
 
 
 @dataclass(frozen=True)
