@@ -122,6 +122,18 @@ def test_searches_are_compared(toy):
     assert "runs holds no sweep" in call("sweep", "--compare", "runs").err
 
 
+def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
+    done("sweep", toy, "--count", "2", "--run_name", "good")
+    Path("train.py").write_text("raise SystemExit('no luck')")
+    called = call("sweep", toy, "--count", "2", "--run_name", "bad")
+    assert called.status == 2
+    assert "all 2 trials failed, the last (trial-0002): exit status 1\nno luck" in called.err
+    out = done("sweep", "--compare", "runs/good", "runs/bad", "--output", "compared.png")
+    assert "left out     runs/bad: no trial has a value" in out
+    assert "random   1 seeds" in out
+    assert "no trial of runs/bad has a value" in call("sweep", "--compare", "runs/bad").err
+
+
 @pytest.mark.parametrize(
     ("change", "key", "words"),
     [

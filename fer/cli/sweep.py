@@ -93,9 +93,10 @@ def sweep(arguments: Sequence[str]) -> None:
     CONSOLE.print(f"folder       {study.folder}")
     try:
         with _watched(study, num) as watch:
-            run_sweep(study, limits, watch, devices=gpus_for(given.agents))
+            trials = run_sweep(study, limits, watch, devices=gpus_for(given.agents))
     finally:
         _conclude(study)
+    _check_any_value(study, trials)
 
 
 def _num_points(file: SweepFile, count: int | None) -> int:
@@ -227,6 +228,23 @@ def _conclude(study: Study) -> None:
         CONSOLE.print(f"look at it\n  wandb leet {runs[-1]}\n  wandb sync {_pattern(runs[-1], study.folder)}")
 
 
+def _check_any_value(study: Study, trials: Sequence[Trial]) -> None:
+    """Refuse a sweep that is over and found nothing.
+
+    Raises:
+        InputError: All trials failed, or were cut off.
+    """
+    if not trials or study.best(trials) is not None or any(trial.state == "running" for trial in trials):
+        return
+    last = trials[-1]
+    msg = (
+        f"all {len(trials)} trials failed, the last ({last.name}): {last.reason}\n"
+        "mend that; the same command with another --run_name begins anew, with --retry_failed "
+        f"--run_name {study.folder.name} it tries these points again"
+    )
+    raise InputError(msg)
+
+
 def _pattern(run: Path, folder: Path) -> str:
     """Return a pattern of the shell for all runs beside one of a sweep's folder."""
     inside = run.relative_to(folder).parts
@@ -293,14 +311,17 @@ def compare(folders: Sequence[Path], output: Path) -> None:
             raise InputError(msg)
         settings = json.loads((folder / STUDY).read_text())
         metrics[folder] = (settings["metric"]["name"], settings["metric"].get("goal") == "maximize")
-        if values := _values(Journal(folder).read()):
-            searches.setdefault(settings["method"], []).append(values)
+        values = _values(Journal(folder).read())
+        if all(math.isnan(value) for value in values):
+            CONSOLE.print(f"left out     {folder}: no trial has a value")
+            continue
+        searches.setdefault(settings["method"], []).append(values)
     if len(set(metrics.values())) > 1:
         names = ", ".join(f"{folder}: {name}" for folder, (name, _) in metrics.items())
         msg = f"these sweeps cannot be compared, their metrics differ: {names}"
         raise InputError(msg)
     if not searches:
-        msg = f"no trial of {', '.join(map(str, folders))} has ended"
+        msg = f"no trial of {', '.join(map(str, folders))} has a value: fer sweep goes on with them"
         raise InputError(msg)
     metric, maximize = metrics[folders[0]]
     ordered: dict[str, list[list[float]]] = {
@@ -310,7 +331,8 @@ def compare(folders: Sequence[Path], output: Path) -> None:
     with atomic_write(output) as file:
         figure.savefig(file, format="png")
     for method, runs in ordered.items():
-        ends = [max(run) if maximize else min(run) for run in ([v for v in r if v == v] for r in runs) if run]
+        known = [[value for value in run if not math.isnan(value)] for run in runs]
+        ends = [max(values) if maximize else min(values) for values in known]
         CONSOLE.print(
             f"{method:<8} {len(runs)} seeds, {min(map(len, runs))} trials each: best {metric} "
             f"{', '.join(f'{end:.4f}' for end in ends)}"
