@@ -11,6 +11,7 @@ import yaml
 from command import call, done
 from rich.console import Console
 
+import fer.cli.agent
 import fer.cli.sweep
 from fer.studies.journal import Journal, Trial
 from fer.studies.sweep import open_study
@@ -209,6 +210,14 @@ def test_what_is_wrong_is_said_before_anything_runs(change, key, words, monkeypa
 
 def test_a_search_without_an_end_is_refused(toy):
     called = call("sweep", toy)
+    assert (called.status, "--count is missing" in called.err) == (2, True)
+
+
+def test_a_search_without_an_end_is_refused_by_an_agent_with_an_account(toy, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(fer.cli.agent, "is_logged_in", lambda: True)
+    monkeypatch.setattr(fer.cli.agent, "create_sweep", lambda *args: pytest.fail("it began"))
+    called = call("agent", toy)
     assert (called.status, "--count is missing" in called.err) == (2, True)
 
 

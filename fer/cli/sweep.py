@@ -79,10 +79,7 @@ def sweep(arguments: Sequence[str]) -> None:
             msg = f"--{option} {number}: give a whole number above 0"
             raise InputError(msg)
     file = read_sweep(given.file, method=given.method)
-    if given.count is None and file.run_cap is None and file.method != "grid":
-        msg = f"--count is missing, and {given.file} has no run_cap: {file.method} has no end of its own"
-        raise InputError(msg)
-    check_sweep(file)
+    check_sweep(file, given.count)
     name = given.run_name or unused_name(
         given.runs_dir, f"{given.file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     )

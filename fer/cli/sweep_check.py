@@ -39,15 +39,22 @@ _FEATURES: Final = 10
 _OF_CROSSVAL: Final = {"--folds", "--runs_dir", "--run_name"}
 
 
-def check_sweep(sweep: SweepFile) -> None:
-    """Refuse a sweep whose trials could not run, as far as that can be known.
+def check_sweep(sweep: SweepFile, count: int | None) -> None:
+    """Refuse a sweep that would have no end, or whose trials could not run, as far as that can be known.
 
     Each value that a categorical parameter can take, and both ends and the middle of every other, goes once
     through the command's own parser, and network and data module are built of it (without reading data).
 
+    Args:
+        sweep: The file.
+        count: The most trials that are wanted; None: it is not said.
+
     Raises:
         InputError: Something is wrong; the message names the line.
     """
+    if count is None and sweep.run_cap is None and sweep.method != "grid":
+        msg = f"--count is missing, and {sweep.path} has no run_cap: {sweep.method} has no end of its own"
+        raise InputError(msg)
     if unset := [name for name in envvars(sweep.command) if name not in os.environ]:
         msg = f"command: ${{envvar:{unset[0]}}} is not set; {unset[0]}=… fer sweep {sweep.path}"
         raise InputError(located(sweep.path, ["command"], msg))
