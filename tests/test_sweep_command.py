@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,19 @@ def test_searches_are_compared(toy):
     assert "random   2 seeds, 3 trials each: best loss " in out
     assert Path("compared.png").stat().st_size > 10_000
     assert "runs holds no sweep" in call("sweep", "--compare", "runs").err
+
+
+def test_where_a_picture_cannot_be_written_the_best_is_known_all_the_same(toy):
+    done("sweep", toy, "--count", "1", "--run_name", "s")
+    shutil.rmtree("runs/s/figures")
+    Path("runs/s/figures").touch()
+    Path("runs/s/best.json").unlink()
+    called = call("sweep", toy, "--count", "1", "--run_name", "s")
+    assert called.status == 2
+    assert "best         trial-0001" in called.out
+    assert Path("runs/s/best.json").is_file()
+    assert re.search(r"best-so-far.png cannot be written \(.*\): make room", called.err)
+    assert "cannot be written" in call("sweep", toy, "--count", "1", "--runs_dir", "train.py").err
 
 
 def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):

@@ -22,7 +22,7 @@ from fer.errors import InputError
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
 from fer.files import atomic_write
 from fer.studies.importance import LEAST_TRIALS, importances
-from fer.studies.journal import Journal, Trial
+from fer.studies.journal import Journal, Trial, writing
 from fer.studies.search import METHODS
 from fer.studies.sweep import STUDY, Limits, Study, gpus_for, open_study, run_sweep
 from fer.studies.sweepfile import SweepFile, read_sweep
@@ -187,7 +187,11 @@ def _first_line(trial: Trial) -> str:
 
 
 def _conclude(study: Study) -> None:
-    """Say which trial was best and what failed; write the table and draw the pictures."""
+    """Say what failed and which trial was best, write it down, and only then draw the pictures.
+
+    Raises:
+        InputError: Something cannot be written; what matters is said by then.
+    """
     trials = study.journal.read()
     for trial in trials:
         if trial.state == "failed":
@@ -201,15 +205,6 @@ def _conclude(study: Study) -> None:
             f"\nno trial has a value of {study.sweep.metric.name}; what they wrote: {study.folder}/*/log.txt"
         )
         return
-    pictures = []
-    for name, figure in _figures(study, trials).items():
-        path = study.folder / "figures" / f"{name}.png"
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png")
-        pictures.append(path)
-    with atomic_write(study.folder / "best.json") as file:
-        content = {"trial": best.name, study.sweep.metric.name: best.value, "parameters": best.point}
-        file.write(json.dumps(content, indent=2).encode() + b"\n")
     counts = {
         state: sum(trial.state == state for trial in trials)
         for state in ("finished", "stopped", "failed", "cut off")
@@ -219,6 +214,16 @@ def _conclude(study: Study) -> None:
     for name, value in study.sweep.space.flat(best.point).items():
         CONSOLE.print(f"  {name} {_text(value)}")
     CONSOLE.print(f"again        {shlex.join(_again(study, best))}")
+    path = study.folder / "best.json"
+    with writing(path), atomic_write(path) as file:
+        content = {"trial": best.name, study.sweep.metric.name: best.value, "parameters": best.point}
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
+    pictures = []
+    for name, figure in _figures(study, trials).items():
+        path = study.folder / "figures" / f"{name}.png"
+        with writing(path), atomic_write(path) as file:
+            figure.savefig(file, format="png")
+        pictures.append(path)
     CONSOLE.print("\n".join(["pictures", *(f"  {path}" for path in pictures)]))
     runs = sorted(study.folder.glob("trial-*/**/offline-run-*"))
     if runs:
@@ -325,7 +330,7 @@ def compare(folders: Sequence[Path], output: Path) -> None:
         method: searches[method] for method in METHODS if method in searches
     }
     figure = search_figure(ordered, metric, maximize=maximize, title="Search compared")
-    with atomic_write(output) as file:
+    with writing(output), atomic_write(output) as file:
         figure.savefig(file, format="png")
     for method, runs in ordered.items():
         known = [[value for value in run if not math.isnan(value)] for run in runs]

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from fer.errors import InputError
 from fer.files import atomic_write
-from fer.studies.journal import Journal, Trial
+from fer.studies.journal import Journal, Trial, writing
 from fer.studies.search import Tried, suggest
 from fer.studies.sweepfile import SweepFile, args_json
 from fer.studies.trial import (
@@ -95,7 +95,7 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
     """Make a sweep's folder, or take up the sweep that is in it.
 
     Raises:
-        InputError: The folder holds something else, or a sweep of other settings.
+        InputError: The folder holds something else, or a sweep of other settings, or cannot be written to.
     """
     path = folder / STUDY
     settings = {
@@ -108,7 +108,8 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
     if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
         msg = f"{folder} holds something else than a sweep: choose another --run_name"
         raise InputError(msg)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder).locked():
         if path.is_file():
             before = json.loads(path.read_text())
@@ -121,9 +122,10 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
                 raise InputError(msg)
             return Study(folder, sweep, seed, before["key"])
         study = Study(folder, sweep, seed, secrets.token_hex(4))
-        with atomic_write(path) as file:
+        with writing(path), atomic_write(path) as file:
             file.write(json.dumps({"key": study.key, **settings}, indent=2).encode() + b"\n")
-        with atomic_write(folder / "sweep.yaml") as file:
+        copy = folder / "sweep.yaml"
+        with writing(copy), atomic_write(copy) as file:
             file.write(sweep.path.read_bytes())
     return study
 
