@@ -208,6 +208,18 @@ def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
         ),
         pytest.param({"command": ["fer", "fit", "--config", "nonet"]}, "command", "nonet", id="config"),
         pytest.param({"command": ["./nothing", "${args}"]}, "command", "no program ./nothing", id="program"),
+        pytest.param(
+            {"command": ["${env}", "A=1", "./nothing", "${args}"]},
+            "command",
+            "no program ./nothing",
+            id="a program behind env",
+        ),
+        pytest.param(
+            {"parameters": {"model.lr": {"values": [0.1, 0.2]}, "model.hidden": {"value": 0}}},
+            "model.hidden",
+            "hidden",
+            id="a constant that the network refuses",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(change, key, words, monkeypatch):
@@ -220,6 +232,11 @@ def test_what_is_wrong_is_said_before_anything_runs(change, key, words, monkeypa
     assert called.err.startswith(f"fer sweep: error: sweep.yaml, line {line}: ")
     assert re.search(words, called.err)
     assert not Path("runs").exists()
+
+
+def test_env_may_set_variables(toy):
+    write(TOY | {"command": ["${env}", "A=1", *TOY["command"]]})
+    assert "1 finished" in done("sweep", toy, "--count", "1")
 
 
 def test_a_search_without_an_end_is_refused(toy):

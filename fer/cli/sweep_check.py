@@ -20,7 +20,7 @@ from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
 from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars, located
-from fer.studies.trial import fer_command
+from fer.studies.trial import fer_command, program_place
 from fer.tasks import TASKS
 from fer.tasks.base import LOGGED_ON_VAL
 from fer.tasks.optim import make_optimizer
@@ -62,8 +62,9 @@ def check_sweep(sweep: SweepFile, count: int | None) -> None:
     words = sweep.words(first, Path("params.json"))
     ours = fer_command(words)
     if ours is None:
-        if shutil.which(words[1] if Path(words[0]).name == "env" and len(words) > 1 else words[0]) is None:
-            msg = f"command: there is no program {words[0]}; give its path"
+        program = words[program_place(words)]
+        if not program.startswith("-") and shutil.which(program) is None:  # env's own options it knows best
+            msg = f"command: there is no program {program}; give its path"
             raise InputError(located(sweep.path, ["command"], msg))
         return
     if ours[0] not in COMMANDS:
@@ -80,7 +81,7 @@ def check_sweep(sweep: SweepFile, count: int | None) -> None:
                 _parse(ours[0], others)
             except (InputError, MisconfigurationException) as e:
                 problem = " ".join(str(e).replace(f"{json_path}", "the parameters").split())
-                path = _meant(sweep, problem) or (changed.path if changed else ())
+                path = _meant(sweep, problem) or (changed.path if changed else _meant_by_last(sweep, problem))
                 keys = ["parameters", *path] if path else ["command"]
                 raise InputError(located(sweep.path, keys, problem)) from e
 
@@ -110,6 +111,13 @@ def _meant(sweep: SweepFile, problem: str) -> tuple[str, ...]:
     if in_group is not None:
         named = [p for p in sweep.space.parameters if p.name == ".".join(in_group.groups())] or named
     return max((p.path for p in named), key=lambda path: len(".".join(path)), default=())
+
+
+def _meant_by_last(sweep: SweepFile, problem: str) -> tuple[str, ...]:
+    """Return the path of the one parameter whose name's last part a complaint has; empty: it is not one."""
+    words = set(re.findall(r"\w+", problem))
+    paths = [p.path for p in sweep.space.parameters if p.name.rpartition(".")[2] in words]
+    return paths[0] if len(paths) == 1 else ()
 
 
 def _check_metric(sweep: SweepFile, command: str) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,10 +31,23 @@ PATIENCE: Final = 60.0
 INTERRUPTED: Final = "interrupted"
 """Why a trial was asked to end that the user, not the search, did not let go on."""
 
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
 _REASON_LINES: Final = 8
 _REASON_CHARACTERS: Final = 800
 _PR_SET_PDEATHSIG: Final = 1
 """Of Linux's prctl: the signal that a process gets when its parent dies."""
+
+
+def program_place(words: Sequence[str]) -> int:
+    """Return where a command line names its program: behind env and the variables that it sets.
+
+    >>> program_place(["/usr/bin/env", "A=1", "python", "train.py"])
+    2
+    """
+    if Path(words[0]).name != "env":
+        return 0
+    places = (place for place, word in enumerate(words) if place and not _ASSIGNMENT.match(word))
+    return next(places, 0)
 
 
 def fer_command(words: Sequence[str]) -> tuple[str, list[str]] | None:
@@ -42,10 +56,10 @@ def fer_command(words: Sequence[str]) -> tuple[str, list[str]] | None:
     >>> fer_command(["/usr/bin/env", "python", "-m", "fer", "fit", "--config", "conv6"])
     ('fit', ['--config', 'conv6'])
     """
+    program = program_place(words)
     for place, word in enumerate(words[:-1]):
         is_module = place > 0 and words[place - 1] == "-m" and word == "fer"
-        is_first = place == 0 or (place == 1 and Path(words[0]).name == "env")
-        if is_module or (is_first and Path(word).name == "fer"):
+        if is_module or (place == program and Path(word).name == "fer"):
             return words[place + 1], list(words[place + 2 :])
     return None
 
