@@ -124,6 +124,28 @@ def test_searches_are_compared(toy):
     assert "runs holds no sweep" in call("sweep", "--compare", "runs").err
 
 
+def test_what_is_not_the_same_search_by_another_seed_is_not_compared(toy):
+    done("sweep", toy, "--count", "1", "--run_name", "a")
+    done("sweep", toy, "--count", "1", "--run_name", "b")
+    done(
+        "sweep",
+        write(TOY | {"parameters": {"x": {"value": 1}, "y": {"values": [0, 1]}}}),
+        "--count",
+        "1",
+        "--run_name",
+        "c",
+        "--seed",
+        "1",
+    )
+    said = call("sweep", "--compare", "runs/a", "runs/b").err
+    assert "runs/a and runs/b are both random with seed 0, one search: give one of them" in said
+    assert (
+        "runs/a and runs/c cannot be compared, they differ in parameters"
+        in call("sweep", "--compare", "runs/a", "runs/c").err
+    )
+    assert not Path("searches.png").exists()
+
+
 def test_where_a_picture_cannot_be_written_the_best_is_known_all_the_same(toy):
     done("sweep", toy, "--count", "1", "--run_name", "s")
     shutil.rmtree("runs/s/figures")
@@ -138,7 +160,7 @@ def test_where_a_picture_cannot_be_written_the_best_is_known_all_the_same(toy):
 
 
 def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
-    done("sweep", toy, "--count", "2", "--run_name", "good")
+    done("sweep", toy, "--count", "2", "--run_name", "good", "--seed", "1")
     Path("train.py").write_text("raise SystemExit('no luck')")
     called = call("sweep", toy, "--count", "2", "--run_name", "bad")
     assert called.status == 2

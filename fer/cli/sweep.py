@@ -6,7 +6,7 @@ import math
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -295,6 +295,26 @@ def _values(trials: Sequence[Trial]) -> list[float]:
     return [math.nan if trial.value is None else trial.value for _, trial in sorted(points.items())]
 
 
+def _check_alike(folder: Path, settings: Mapping[str, Any], others: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse a sweep that is not one more seed, or another method, of the same search as others.
+
+    Raises:
+        InputError: It is not.
+    """
+    for other, of_other in others.items():
+        for key in ("metric", "parameters", "program", "command"):
+            if settings[key] != of_other[key]:
+                msg = (
+                    f"{other} and {folder} cannot be compared, they differ in {key} (see the sweep.yaml of "
+                    "each): give sweeps of one file, by other methods or with other seeds"
+                )
+                raise InputError(msg)
+        method, seed = settings["method"], settings["seed"]
+        if (method, seed) == (of_other["method"], of_other["seed"]):
+            msg = f"{other} and {folder} are both {method} with seed {seed}, one search: give one of them"
+            raise InputError(msg)
+
+
 def compare(folders: Sequence[Path], output: Path) -> None:
     """Draw the best so far of several sweeps, those of one method together.
 
@@ -303,29 +323,27 @@ def compare(folders: Sequence[Path], output: Path) -> None:
         output: The picture.
 
     Raises:
-        InputError: A folder holds no sweep, or sweeps are for different metrics.
+        InputError: A folder holds no sweep, or sweeps searched different things, or one has another's seed.
     """
     searches: dict[str, list[list[float]]] = {}
-    metrics = {}
+    all_settings: dict[Path, Mapping[str, Any]] = {}
     for folder in folders:
         if not (folder / STUDY).is_file():
             msg = f"{folder} holds no sweep: give folders that fer sweep made"
             raise InputError(msg)
         settings = json.loads((folder / STUDY).read_text())
-        metrics[folder] = (settings["metric"]["name"], settings["metric"].get("goal") == "maximize")
+        _check_alike(folder, settings, all_settings)
+        all_settings[folder] = settings
         values = _values(Journal(folder).read())
         if all(math.isnan(value) for value in values):
             CONSOLE.print(f"left out     {folder}: no trial has a value")
             continue
         searches.setdefault(settings["method"], []).append(values)
-    if len(set(metrics.values())) > 1:
-        names = ", ".join(f"{folder}: {name}" for folder, (name, _) in metrics.items())
-        msg = f"these sweeps cannot be compared, their metrics differ: {names}"
-        raise InputError(msg)
     if not searches:
         msg = f"no trial of {', '.join(map(str, folders))} has a value: fer sweep goes on with them"
         raise InputError(msg)
-    metric, maximize = metrics[folders[0]]
+    metric = all_settings[folders[0]]["metric"]["name"]
+    maximize = all_settings[folders[0]]["metric"].get("goal") == "maximize"
     ordered: dict[str, list[list[float]]] = {
         method: searches[method] for method in METHODS if method in searches
     }
