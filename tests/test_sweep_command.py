@@ -1,16 +1,22 @@
 """The command ``fer sweep``: what it refuses before it begins, what it says, and real trials of ours."""
 
 import csv
+import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from command import call, done
+from rich.console import Console
 
+import fer.cli.agent
 import fer.cli.sweep
-from fer.studies.journal import Journal
+from fer.studies.journal import Journal, Trial
+from fer.studies.sweep import open_study
+from fer.studies.sweepfile import read_sweep
 
 PROGRAM = """\
 import json, os, sys
@@ -72,6 +78,23 @@ def test_a_sweep_says_what_it_does_and_what_was_best(toy):
     assert len(Journal(Path("runs/s")).read()) == 9
 
 
+def test_the_table_of_a_small_terminal_has_the_best_then_what_runs(toy, monkeypatch):
+    parameters = {"model.lr": {"min": 0.0, "max": 1.0}, "x.a": {"values": [1, 2]}, "y.a": {"values": [1, 2]}}
+    study = open_study(Path("s"), read_sweep(write(TOY | {"parameters": parameters})), 0)
+    point = {"model.lr": 0.123456, "x.a": 1, "y.a": 2}
+    trials = [Trial(n, n, point, [], state="finished", value=abs(n - 3), values=[1.0]) for n in range(1, 39)]
+    trials += [Trial(39, 39, point, []), Trial(40, 40, point, [], state="failed", reason="exit status 1")]
+    console = Console(width=80, height=24, file=io.StringIO())
+    monkeypatch.setattr(fer.cli.sweep, "CONSOLE", console)
+    console.print(fer.cli.sweep._table(study, 40, trials))
+    title, head, *rows = console.file.getvalue().splitlines()
+    assert (title.strip(), head.split()[0]) == ("s: 39 of 40", "trial")
+    assert [row.split()[0] for row in rows] == [f"trial-{n:04d}" for n in (3, 39, 40, *range(38, 21, -1))]
+    assert "lr=0.1235  x.a=1" in rows[0]
+    assert "(exit status 1)" in rows[2]
+    assert rows[2].rstrip().endswith("…")
+
+
 def test_the_same_seed_gives_the_same_points(toy):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         done("sweep", toy, "--count", "2", "--run_name", name, "--seed", seed)
@@ -99,6 +122,53 @@ def test_searches_are_compared(toy):
     assert "random   2 seeds, 3 trials each: best loss " in out
     assert Path("compared.png").stat().st_size > 10_000
     assert "runs holds no sweep" in call("sweep", "--compare", "runs").err
+
+
+def test_what_is_not_the_same_search_by_another_seed_is_not_compared(toy):
+    done("sweep", toy, "--count", "1", "--run_name", "a")
+    done("sweep", toy, "--count", "1", "--run_name", "b")
+    done(
+        "sweep",
+        write(TOY | {"parameters": {"x": {"value": 1}, "y": {"values": [0, 1]}}}),
+        "--count",
+        "1",
+        "--run_name",
+        "c",
+        "--seed",
+        "1",
+    )
+    said = call("sweep", "--compare", "runs/a", "runs/b").err
+    assert "runs/a and runs/b are both random with seed 0, one search: give one of them" in said
+    assert (
+        "runs/a and runs/c cannot be compared, they differ in parameters"
+        in call("sweep", "--compare", "runs/a", "runs/c").err
+    )
+    assert not Path("searches.png").exists()
+
+
+def test_where_a_picture_cannot_be_written_the_best_is_known_all_the_same(toy):
+    done("sweep", toy, "--count", "1", "--run_name", "s")
+    shutil.rmtree("runs/s/figures")
+    Path("runs/s/figures").touch()
+    Path("runs/s/best.json").unlink()
+    called = call("sweep", toy, "--count", "1", "--run_name", "s")
+    assert called.status == 2
+    assert "best         trial-0001" in called.out
+    assert Path("runs/s/best.json").is_file()
+    assert re.search(r"best-so-far.png cannot be written \(.*\): make room", called.err)
+    assert "cannot be written" in call("sweep", toy, "--count", "1", "--runs_dir", "train.py").err
+
+
+def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
+    done("sweep", toy, "--count", "2", "--run_name", "good", "--seed", "1")
+    Path("train.py").write_text("raise SystemExit('no luck')")
+    called = call("sweep", toy, "--count", "2", "--run_name", "bad")
+    assert called.status == 2
+    assert "all 2 trials failed, the last (trial-0002): exit status 1\nno luck" in called.err
+    out = done("sweep", "--compare", "runs/good", "runs/bad", "--output", "compared.png")
+    assert "left out     runs/bad: no trial has a value" in out
+    assert "random   1 seeds" in out
+    assert "no trial of runs/bad has a value" in call("sweep", "--compare", "runs/bad").err
 
 
 @pytest.mark.parametrize(
@@ -160,6 +230,18 @@ def test_searches_are_compared(toy):
         ),
         pytest.param({"command": ["fer", "fit", "--config", "nonet"]}, "command", "nonet", id="config"),
         pytest.param({"command": ["./nothing", "${args}"]}, "command", "no program ./nothing", id="program"),
+        pytest.param(
+            {"command": ["${env}", "A=1", "./nothing", "${args}"]},
+            "command",
+            "no program ./nothing",
+            id="a program behind env",
+        ),
+        pytest.param(
+            {"parameters": {"model.lr": {"values": [0.1, 0.2]}, "model.hidden": {"value": 0}}},
+            "model.hidden",
+            "hidden",
+            id="a constant that the network refuses",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(change, key, words, monkeypatch):
@@ -174,8 +256,21 @@ def test_what_is_wrong_is_said_before_anything_runs(change, key, words, monkeypa
     assert not Path("runs").exists()
 
 
+def test_env_may_set_variables(toy):
+    write(TOY | {"command": ["${env}", "A=1", *TOY["command"]]})
+    assert "1 finished" in done("sweep", toy, "--count", "1")
+
+
 def test_a_search_without_an_end_is_refused(toy):
     called = call("sweep", toy)
+    assert (called.status, "--count is missing" in called.err) == (2, True)
+
+
+def test_a_search_without_an_end_is_refused_by_an_agent_with_an_account(toy, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(fer.cli.agent, "is_logged_in", lambda: True)
+    monkeypatch.setattr(fer.cli.agent, "create_sweep", lambda *args: pytest.fail("it began"))
+    called = call("agent", toy)
     assert (called.status, "--count is missing" in called.err) == (2, True)
 
 

@@ -5,7 +5,8 @@ import json
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ from fer.errors import InputError
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
 from fer.files import atomic_write
 from fer.studies.importance import LEAST_TRIALS, importances
-from fer.studies.journal import Journal, Trial
+from fer.studies.journal import Journal, Trial, writing
 from fer.studies.search import METHODS
 from fer.studies.sweep import STUDY, Limits, Study, gpus_for, open_study, run_sweep
 from fer.studies.sweepfile import SweepFile, read_sweep
@@ -29,7 +30,9 @@ from fer.studies.sweepfile import SweepFile, read_sweep
 Watch = Callable[[Sequence[Trial], Sequence[Trial]], None]
 
 ROWS: Final = 20
-"""Of the table on a terminal."""
+"""Of the table on a terminal, at most."""
+_LINES_AROUND: Final = 4
+"""Of a terminal, that rows cannot have: title, head, the cursor's line, and one to spare."""
 
 
 def sweep(arguments: Sequence[str]) -> None:
@@ -51,7 +54,11 @@ def sweep(arguments: Sequence[str]) -> None:
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where folders are (runs)")
     parser.add_argument("--run_name", help="folder and W&B group (the file's name, and time)")
     parser.add_argument("--max_failures", type=int, default=3, help="failures in a row that end it (3)")
-    parser.add_argument("--retry_failed", action="store_true", help="run points again that failed before")
+    parser.add_argument(
+        "--retry_failed",
+        action="store_true",
+        help="run points again that failed before, or were cut off so often that they were given up",
+    )
     parser.add_argument(
         "--compare",
         type=Path,
@@ -72,10 +79,7 @@ def sweep(arguments: Sequence[str]) -> None:
             msg = f"--{option} {number}: give a whole number above 0"
             raise InputError(msg)
     file = read_sweep(given.file, method=given.method)
-    if given.count is None and file.run_cap is None and file.method != "grid":
-        msg = f"--count is missing, and {given.file} has no run_cap: {file.method} has no end of its own"
-        raise InputError(msg)
-    check_sweep(file)
+    check_sweep(file, given.count)
     name = given.run_name or unused_name(
         given.runs_dir, f"{given.file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     )
@@ -86,9 +90,10 @@ def sweep(arguments: Sequence[str]) -> None:
     CONSOLE.print(f"folder       {study.folder}")
     try:
         with _watched(study, num) as watch:
-            run_sweep(study, limits, watch, devices=gpus_for(given.agents))
+            trials = run_sweep(study, limits, watch, devices=gpus_for(given.agents))
     finally:
         _conclude(study)
+    _check_any_value(study, trials)
 
 
 def _num_points(file: SweepFile, count: int | None) -> int:
@@ -130,30 +135,39 @@ def _say(study: Study, num_points: int, trials: Sequence[Trial], changed: Sequen
 
 
 def _table(study: Study, num_points: int, trials: Sequence[Trial]) -> Table:
-    """Return the last trials, the best one marked."""
+    """Return the best trial, marked, those that run, and then the last: what a low terminal still shows."""
     best = study.best(trials)
     ended = sum(trial.state not in ("running", "cut off") for trial in trials)
-    table = Table(title=f"{study.folder.name}: {ended} of {num_points}", title_justify="left")
-    for column in ("trial", "state", study.sweep.metric.name, "values", "seconds", "settings"):
-        table.add_column(column, justify="right" if column in ("values", "seconds") else "left")
-    shown = [trial for trial in trials if trial is best or trial.number > len(trials) - ROWS]
-    for trial in shown:
+    title = f"{study.folder.name}: {ended} of {num_points}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), expand=True)
+    table.add_column("trial", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column(study.sweep.metric.name, no_wrap=True, max_width=14)
+    table.add_column("values", no_wrap=True, justify="right")
+    table.add_column("seconds", no_wrap=True, justify="right")
+    table.add_column("settings", no_wrap=True, ratio=1)  # the width that is left
+    num_rows = max(1, min(ROWS, CONSOLE.height - _LINES_AROUND))
+    ordered = sorted(trials, key=lambda trial: (trial is not best, trial.state != "running", -trial.number))
+    for trial in ordered[:num_rows]:
         table.add_row(
             trial.name,
-            trial.state + _first_line(trial),
+            trial.state,
             _value(trial) + (" *" if trial is best else ""),
             str(len(trial.values)),
             f"{trial.seconds:.0f}",
-            _settings(study, trial),
+            f"{_first_line(trial)}  {_settings(study, trial)}".strip(),
             style="bold" if trial is best else "dim" if trial.state in ("failed", "cut off") else None,
         )
     return table
 
 
 def _settings(study: Study, trial: Trial) -> str:
-    """Return what was chosen for a trial, as words."""
+    """Return what was chosen for a trial, as words, of a name the last part where that is enough."""
     flat = study.sweep.space.flat(trial.point)
-    return "  ".join(f"{p.name}={_text(flat[p.name])}" for p in study.sweep.space.searched)
+    names = [parameter.name for parameter in study.sweep.space.searched]
+    num_named = Counter(name.rpartition(".")[2] for name in names)
+    short = {name: last if num_named[last := name.rpartition(".")[2]] == 1 else name for name in names}
+    return "  ".join(f"{short[name]}={_text(flat[name])}" for name in names)
 
 
 def _text(value: Any) -> str:
@@ -173,7 +187,11 @@ def _first_line(trial: Trial) -> str:
 
 
 def _conclude(study: Study) -> None:
-    """Say which trial was best and what failed; write the table and draw the pictures."""
+    """Say what failed and which trial was best, write it down, and only then draw the pictures.
+
+    Raises:
+        InputError: Something cannot be written; what matters is said by then.
+    """
     trials = study.journal.read()
     for trial in trials:
         if trial.state == "failed":
@@ -187,27 +205,46 @@ def _conclude(study: Study) -> None:
             f"\nno trial has a value of {study.sweep.metric.name}; what they wrote: {study.folder}/*/log.txt"
         )
         return
-    pictures = []
-    for name, figure in _figures(study, trials).items():
-        path = study.folder / "figures" / f"{name}.png"
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png")
-        pictures.append(path)
-    with atomic_write(study.folder / "best.json") as file:
-        content = {"trial": best.name, study.sweep.metric.name: best.value, "parameters": best.point}
-        file.write(json.dumps(content, indent=2).encode() + b"\n")
     counts = {
-        state: sum(trial.state == state for trial in trials) for state in ("finished", "stopped", "failed")
+        state: sum(trial.state == state for trial in trials)
+        for state in ("finished", "stopped", "failed", "cut off")
     }
     CONSOLE.print(f"\ntrials       {', '.join(f'{num} {state}' for state, num in counts.items() if num)}")
     CONSOLE.print(f"best         {best.name}: {study.sweep.metric.name} {best.value:.4f}")
     for name, value in study.sweep.space.flat(best.point).items():
         CONSOLE.print(f"  {name} {_text(value)}")
     CONSOLE.print(f"again        {shlex.join(_again(study, best))}")
+    path = study.folder / "best.json"
+    with writing(path), atomic_write(path) as file:
+        content = {"trial": best.name, study.sweep.metric.name: best.value, "parameters": best.point}
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
+    pictures = []
+    for name, figure in _figures(study, trials).items():
+        path = study.folder / "figures" / f"{name}.png"
+        with writing(path), atomic_write(path) as file:
+            figure.savefig(file, format="png")
+        pictures.append(path)
     CONSOLE.print("\n".join(["pictures", *(f"  {path}" for path in pictures)]))
     runs = sorted(study.folder.glob("trial-*/**/offline-run-*"))
     if runs:
         CONSOLE.print(f"look at it\n  wandb leet {runs[-1]}\n  wandb sync {_pattern(runs[-1], study.folder)}")
+
+
+def _check_any_value(study: Study, trials: Sequence[Trial]) -> None:
+    """Refuse a sweep that is over and found nothing.
+
+    Raises:
+        InputError: All trials failed, or were cut off.
+    """
+    if not trials or study.best(trials) is not None or any(trial.state == "running" for trial in trials):
+        return
+    last = trials[-1]
+    msg = (
+        f"all {len(trials)} trials failed, the last ({last.name}): {last.reason}\n"
+        "mend that; the same command with another --run_name begins anew, with --retry_failed "
+        f"--run_name {study.folder.name} it tries these points again"
+    )
+    raise InputError(msg)
 
 
 def _pattern(run: Path, folder: Path) -> str:
@@ -258,6 +295,26 @@ def _values(trials: Sequence[Trial]) -> list[float]:
     return [math.nan if trial.value is None else trial.value for _, trial in sorted(points.items())]
 
 
+def _check_alike(folder: Path, settings: Mapping[str, Any], others: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse a sweep that is not one more seed, or another method, of the same search as others.
+
+    Raises:
+        InputError: It is not.
+    """
+    for other, of_other in others.items():
+        for key in ("metric", "parameters", "program", "command"):
+            if settings[key] != of_other[key]:
+                msg = (
+                    f"{other} and {folder} cannot be compared, they differ in {key} (see the sweep.yaml of "
+                    "each): give sweeps of one file, by other methods or with other seeds"
+                )
+                raise InputError(msg)
+        method, seed = settings["method"], settings["seed"]
+        if (method, seed) == (of_other["method"], of_other["seed"]):
+            msg = f"{other} and {folder} are both {method} with seed {seed}, one search: give one of them"
+            raise InputError(msg)
+
+
 def compare(folders: Sequence[Path], output: Path) -> None:
     """Draw the best so far of several sweeps, those of one method together.
 
@@ -266,34 +323,36 @@ def compare(folders: Sequence[Path], output: Path) -> None:
         output: The picture.
 
     Raises:
-        InputError: A folder holds no sweep, or sweeps are for different metrics.
+        InputError: A folder holds no sweep, or sweeps searched different things, or one has another's seed.
     """
     searches: dict[str, list[list[float]]] = {}
-    metrics = {}
+    all_settings: dict[Path, Mapping[str, Any]] = {}
     for folder in folders:
         if not (folder / STUDY).is_file():
             msg = f"{folder} holds no sweep: give folders that fer sweep made"
             raise InputError(msg)
         settings = json.loads((folder / STUDY).read_text())
-        metrics[folder] = (settings["metric"]["name"], settings["metric"].get("goal") == "maximize")
-        if values := _values(Journal(folder).read()):
-            searches.setdefault(settings["method"], []).append(values)
-    if len(set(metrics.values())) > 1:
-        names = ", ".join(f"{folder}: {name}" for folder, (name, _) in metrics.items())
-        msg = f"these sweeps cannot be compared, their metrics differ: {names}"
-        raise InputError(msg)
+        _check_alike(folder, settings, all_settings)
+        all_settings[folder] = settings
+        values = _values(Journal(folder).read())
+        if all(math.isnan(value) for value in values):
+            CONSOLE.print(f"left out     {folder}: no trial has a value")
+            continue
+        searches.setdefault(settings["method"], []).append(values)
     if not searches:
-        msg = f"no trial of {', '.join(map(str, folders))} has ended"
+        msg = f"no trial of {', '.join(map(str, folders))} has a value: fer sweep goes on with them"
         raise InputError(msg)
-    metric, maximize = metrics[folders[0]]
+    metric = all_settings[folders[0]]["metric"]["name"]
+    maximize = all_settings[folders[0]]["metric"].get("goal") == "maximize"
     ordered: dict[str, list[list[float]]] = {
         method: searches[method] for method in METHODS if method in searches
     }
     figure = search_figure(ordered, metric, maximize=maximize, title="Search compared")
-    with atomic_write(output) as file:
+    with writing(output), atomic_write(output) as file:
         figure.savefig(file, format="png")
     for method, runs in ordered.items():
-        ends = [max(run) if maximize else min(run) for run in ([v for v in r if v == v] for r in runs) if run]
+        known = [[value for value in run if not math.isnan(value)] for run in runs]
+        ends = [max(values) if maximize else min(values) for values in known]
         CONSOLE.print(
             f"{method:<8} {len(runs)} seeds, {min(map(len, runs))} trials each: best {metric} "
             f"{', '.join(f'{end:.4f}' for end in ends)}"

@@ -20,7 +20,7 @@ from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
 from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars, located
-from fer.studies.trial import fer_command
+from fer.studies.trial import fer_command, program_place
 from fer.tasks import TASKS
 from fer.tasks.base import LOGGED_ON_VAL
 from fer.tasks.optim import make_optimizer
@@ -39,15 +39,22 @@ _FEATURES: Final = 10
 _OF_CROSSVAL: Final = {"--folds", "--runs_dir", "--run_name"}
 
 
-def check_sweep(sweep: SweepFile) -> None:
-    """Refuse a sweep whose trials could not run, as far as that can be known.
+def check_sweep(sweep: SweepFile, count: int | None) -> None:
+    """Refuse a sweep that would have no end, or whose trials could not run, as far as that can be known.
 
     Each value that a categorical parameter can take, and both ends and the middle of every other, goes once
     through the command's own parser, and network and data module are built of it (without reading data).
 
+    Args:
+        sweep: The file.
+        count: The most trials that are wanted; None: it is not said.
+
     Raises:
         InputError: Something is wrong; the message names the line.
     """
+    if count is None and sweep.run_cap is None and sweep.method != "grid":
+        msg = f"--count is missing, and {sweep.path} has no run_cap: {sweep.method} has no end of its own"
+        raise InputError(msg)
     if unset := [name for name in envvars(sweep.command) if name not in os.environ]:
         msg = f"command: ${{envvar:{unset[0]}}} is not set; {unset[0]}=… fer sweep {sweep.path}"
         raise InputError(located(sweep.path, ["command"], msg))
@@ -55,8 +62,9 @@ def check_sweep(sweep: SweepFile) -> None:
     words = sweep.words(first, Path("params.json"))
     ours = fer_command(words)
     if ours is None:
-        if shutil.which(words[1] if Path(words[0]).name == "env" and len(words) > 1 else words[0]) is None:
-            msg = f"command: there is no program {words[0]}; give its path"
+        program = words[program_place(words)]
+        if not program.startswith("-") and shutil.which(program) is None:  # env's own options it knows best
+            msg = f"command: there is no program {program}; give its path"
             raise InputError(located(sweep.path, ["command"], msg))
         return
     if ours[0] not in COMMANDS:
@@ -73,7 +81,7 @@ def check_sweep(sweep: SweepFile) -> None:
                 _parse(ours[0], others)
             except (InputError, MisconfigurationException) as e:
                 problem = " ".join(str(e).replace(f"{json_path}", "the parameters").split())
-                path = _meant(sweep, problem) or (changed.path if changed else ())
+                path = _meant(sweep, problem) or (changed.path if changed else _meant_by_last(sweep, problem))
                 keys = ["parameters", *path] if path else ["command"]
                 raise InputError(located(sweep.path, keys, problem)) from e
 
@@ -103,6 +111,13 @@ def _meant(sweep: SweepFile, problem: str) -> tuple[str, ...]:
     if in_group is not None:
         named = [p for p in sweep.space.parameters if p.name == ".".join(in_group.groups())] or named
     return max((p.path for p in named), key=lambda path: len(".".join(path)), default=())
+
+
+def _meant_by_last(sweep: SweepFile, problem: str) -> tuple[str, ...]:
+    """Return the path of the one parameter whose name's last part a complaint has; empty: it is not one."""
+    words = set(re.findall(r"\w+", problem))
+    paths = [p.path for p in sweep.space.parameters if p.name.rpartition(".")[2] in words]
+    return paths[0] if len(paths) == 1 else ()
 
 
 def _check_metric(sweep: SweepFile, command: str) -> None:

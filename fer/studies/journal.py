@@ -54,6 +54,20 @@ class Trial:
         return f"trial-{self.number:04d}"
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in words that something cannot be written.
+
+    Raises:
+        InputError: The disk is full, or the place is not ours.
+    """
+    try:
+        yield
+    except OSError as e:
+        msg = f"{path} cannot be written ({e.strerror}): make room, or choose another folder"
+        raise InputError(msg) from e
+
+
 class Journal:
     """The journal in a sweep's folder.
 
@@ -99,14 +113,11 @@ class Journal:
             InputError: The disk is full, or the folder cannot be written to.
         """
         line = json.dumps(asdict(trial)).encode() + b"\n"
-        try:
-            with (self.folder / JOURNAL).open("a+b") as file:
-                if file.tell() and not _ends_line(file):
-                    line = b"\n" + line
-                file.write(line)
-        except OSError as e:
-            msg = f"{self.folder / JOURNAL}: it cannot be written to ({e.strerror}): make room, then go on"
-            raise InputError(msg) from e
+        path = self.folder / JOURNAL
+        with writing(path), path.open("a+b") as file:
+            if file.tell() and not _ends_line(file):
+                line = b"\n" + line
+            file.write(line)
 
 
 def _ends_line(file: BinaryIO) -> bool:

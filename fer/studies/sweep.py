@@ -14,14 +14,16 @@ from typing import Any, Final
 
 from fer.errors import InputError
 from fer.files import atomic_write
-from fer.studies.journal import Journal, Trial
+from fer.studies.journal import Journal, Trial, writing
 from fer.studies.search import Tried, suggest
 from fer.studies.sweepfile import SweepFile, args_json
 from fer.studies.trial import (
+    INTERRUPTED,
     LOG,
     METRICS,
     METRICS_VARIABLE,
     Process,
+    broken_line,
     fer_command,
     judge,
     not_finite,
@@ -36,7 +38,7 @@ POLL: Final = 0.5
 """Seconds between two looks at the trials that run."""
 
 ATTEMPTS: Final = 3
-"""How often a point is run whose trials are cut off."""
+"""How often a point is run whose trials are cut off, Ctrl-C aside: the point may be what kills them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Limits:
         count: The most points of the whole sweep; None: the file's ``run_cap``, or the end of the grid.
         agents: Trials side by side.
         max_failures: So many failures in a row end the sweep.
-        retry_failed: Whether points that failed in an earlier call are run again.
+        retry_failed: Whether points that failed in an earlier call, or were given up, are run again.
     """
 
     count: int | None = None
@@ -93,7 +95,7 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
     """Make a sweep's folder, or take up the sweep that is in it.
 
     Raises:
-        InputError: The folder holds something else, or a sweep of other settings.
+        InputError: The folder holds something else, or a sweep of other settings, or cannot be written to.
     """
     path = folder / STUDY
     settings = {
@@ -106,7 +108,8 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
     if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
         msg = f"{folder} holds something else than a sweep: choose another --run_name"
         raise InputError(msg)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder).locked():
         if path.is_file():
             before = json.loads(path.read_text())
@@ -119,9 +122,10 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
                 raise InputError(msg)
             return Study(folder, sweep, seed, before["key"])
         study = Study(folder, sweep, seed, secrets.token_hex(4))
-        with atomic_write(path) as file:
+        with writing(path), atomic_write(path) as file:
             file.write(json.dumps({"key": study.key, **settings}, indent=2).encode() + b"\n")
-        with atomic_write(folder / "sweep.yaml") as file:
+        copy = folder / "sweep.yaml"
+        with writing(copy), atomic_write(copy) as file:
             file.write(sweep.path.read_bytes())
     return study
 
@@ -147,12 +151,12 @@ def run_sweep(
         InputError: So many failed in a row that more would, too; or the user ended it.
     """
     running: dict[int, Process] = {}
-    to_retry = _failed_before(study) if limits.retry_failed else set()
+    last_to_retry = len(study.journal.read()) if limits.retry_failed else 0
     failures: list[Trial] = []
     try:
         with _as_interrupt(signal.SIGTERM):
             while True:
-                changed = _fill(study, limits, running, to_retry, devices)
+                changed = _fill(study, limits, running, last_to_retry, devices)
                 changed += _collect(study, running)
                 for trial in changed:
                     failures = [*failures, trial] if trial.state == "failed" else failures
@@ -190,7 +194,7 @@ def _fill(
     study: Study,
     limits: Limits,
     running: dict[int, Process],
-    to_retry: set[int],
+    last_to_retry: int,
     devices: Sequence[str],
 ) -> list[Trial]:
     """Start trials until all agents have one or none is left, and return what changed."""
@@ -200,7 +204,7 @@ def _fill(
         with study.journal.locked():
             trials = study.journal.read()
             changed += _find_cut_off(study, trials, running)
-            trial = _next(study, limits, trials, to_retry)
+            trial = _next(study, limits, trials, last_to_retry)
             if trial is None:
                 return changed
             trial.agent = agent
@@ -232,17 +236,26 @@ def _find_cut_off(study: Study, trials: list[Trial], running: Mapping[int, Proce
     return found
 
 
-def _next(study: Study, limits: Limits, trials: Sequence[Trial], to_retry: set[int]) -> Trial | None:
-    """Return the trial to start now: a point that was cut off, else a new one; None: there is none."""
+def _next(study: Study, limits: Limits, trials: Sequence[Trial], last_to_retry: int) -> Trial | None:
+    """Return the trial to start now: a point that was cut off, else a new one; None: there is none.
+
+    Args:
+        study: What to run.
+        limits: How far.
+        trials: All that have begun.
+        last_to_retry: The number of the last trial whose point is run again if it failed; 0: none is.
+    """
     metric = study.sweep.metric
     if any(trial.value is not None and metric.is_reached(trial.value) for trial in trials):
         return None
     number = len(trials) + 1
     points = {trial.point_number: trial for trial in trials}  # the last trial of each
     for trial in points.values():
-        attempts = sum(each.point_number == trial.point_number for each in trials)
-        if (trial.state == "cut off" and attempts < ATTEMPTS) or trial.number in to_retry:
-            to_retry.discard(trial.number)
+        attempts = sum(
+            each.point_number == trial.point_number and each.reason != INTERRUPTED for each in trials
+        )
+        is_retried = trial.state in ("failed", "cut off") and trial.number <= last_to_retry
+        if (trial.state == "cut off" and attempts < ATTEMPTS) or is_retried:
             return Trial(number, trial.point_number, trial.point, trial.cube)
     cap = limits.count or study.sweep.run_cap
     if cap is not None and len(points) >= cap:
@@ -349,7 +362,12 @@ def _collect(study: Study, running: dict[int, Process]) -> list[Trial]:
             continue
         log = (process.folder / LOG).read_text(errors="replace")
         trial.state, trial.reason = judge(
-            process.process.returncode, trial.values, metric.name, process.stopped_for, log
+            process.process.returncode,
+            trial.values,
+            metric.name,
+            process.stopped_for,
+            log,
+            broken_line(process.folder),
         )
         if trial.state in ("finished", "stopped"):
             trial.value = metric.best(trial.values)
@@ -384,16 +402,10 @@ def _current(study: Study, running: Mapping[int, Process]) -> list[Trial]:
     ]
 
 
-def _failed_before(study: Study) -> set[int]:
-    """Return the numbers of the trials that failed and whose points were not run again."""
-    points = {trial.point_number: trial for trial in study.journal.read()}
-    return {trial.number for trial in points.values() if trial.state == "failed"}
-
-
 def _end(study: Study, running: dict[int, Process]) -> None:
     """Ask the trials that are left to end, wait for them, and note it."""
     for process in running.values():
-        process.stop("interrupted")
+        process.stop(INTERRUPTED)
     while running:
         _collect(study, running)
         time.sleep(POLL if running else 0.0)

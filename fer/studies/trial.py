@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,10 +28,26 @@ METRICS_VARIABLE: Final = "FER_SWEEP_METRICS"
 PATIENCE: Final = 60.0
 """Seconds from asking a trial to end until it is made to; of W&B's ``--term-timeout``."""
 
+INTERRUPTED: Final = "interrupted"
+"""Why a trial was asked to end that the user, not the search, did not let go on."""
+
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
 _REASON_LINES: Final = 8
 _REASON_CHARACTERS: Final = 800
 _PR_SET_PDEATHSIG: Final = 1
 """Of Linux's prctl: the signal that a process gets when its parent dies."""
+
+
+def program_place(words: Sequence[str]) -> int:
+    """Return where a command line names its program: behind env and the variables that it sets.
+
+    >>> program_place(["/usr/bin/env", "A=1", "python", "train.py"])
+    2
+    """
+    if Path(words[0]).name != "env":
+        return 0
+    places = (place for place, word in enumerate(words) if place and not _ASSIGNMENT.match(word))
+    return next(places, 0)
 
 
 def fer_command(words: Sequence[str]) -> tuple[str, list[str]] | None:
@@ -39,10 +56,10 @@ def fer_command(words: Sequence[str]) -> tuple[str, list[str]] | None:
     >>> fer_command(["/usr/bin/env", "python", "-m", "fer", "fit", "--config", "conv6"])
     ('fit', ['--config', 'conv6'])
     """
+    program = program_place(words)
     for place, word in enumerate(words[:-1]):
         is_module = place > 0 and words[place - 1] == "-m" and word == "fer"
-        is_first = place == 0 or (place == 1 and Path(words[0]).name == "env")
-        if is_module or (is_first and Path(word).name == "fer"):
+        if is_module or (place == program and Path(word).name == "fer"):
             return words[place + 1], list(words[place + 2 :])
     return None
 
@@ -164,15 +181,16 @@ def read_values(folder: Path, run_dir: Path, metric: str) -> list[float]:
     """Return what a trial has logged of a metric, in order; NaN where it was none.
 
     From the file that :data:`METRICS_VARIABLE` names, else from its run's ``metrics.csv``, else from its
-    ``crossval.json``. All but the last may be written at this moment: half a line is left out.
+    ``crossval.json``. All but the last may be written at this moment: half a line is left out, and so is
+    what is no JSON object, of which :func:`broken_line` tells.
 
     Args:
         folder: Of the trial.
         run_dir: Of its run.
         metric: Its name.
     """
-    rows = [json.loads(line) for line in _whole_lines(folder / METRICS) if line.strip()]
-    if values := [_float(row[metric]) for row in rows if metric in row]:
+    rows = [_json_object(line) for line in _whole_lines(folder / METRICS)]
+    if values := [_float(row[metric]) for row in rows if row is not None and metric in row]:
         return values
     table = csv.DictReader(StringIO("".join(_whole_lines(run_dir / "metrics.csv"))))
     if values := [_float(row[metric]) for row in table if row.get(metric)]:
@@ -184,18 +202,29 @@ def read_values(folder: Path, run_dir: Path, metric: str) -> list[float]:
     return []
 
 
-def judge(status: int, values: Sequence[float], metric: str, stopped_for: str, log: str) -> tuple[State, str]:
+def broken_line(folder: Path) -> str:
+    """Return the words for the first line of a trial's metrics that is no JSON object; empty: all are."""
+    for number, line in enumerate(_whole_lines(folder / METRICS), start=1):
+        if line.strip() and _json_object(line) is None:
+            return f"line {number} of {METRICS} is no JSON object"
+    return ""
+
+
+def judge(
+    status: int, values: Sequence[float], metric: str, stopped_for: str, log: str, broken: str = ""
+) -> tuple[State, str]:
     """Return how a trial ended, and why where that needs saying.
 
     Args:
         status: The exit status of its process, below 0 for a signal.
         values: What it logged of the metric.
         metric: Its name.
-        stopped_for: Why we asked it to end; ``hyperband`` is no failure, nor is ``interrupted``.
+        stopped_for: Why we asked it to end; ``hyperband`` is no failure, nor is :data:`INTERRUPTED`.
         log: What it wrote.
+        broken: What is wrong with its metrics, as :func:`broken_line` says it.
     """
     is_known = bool(values) and all(math.isfinite(value) for value in values)
-    if stopped_for == "interrupted":
+    if stopped_for == INTERRUPTED:
         return "cut off", stopped_for
     if stopped_for == "hyperband" and is_known:
         return "stopped", "hyperband" if status == 0 else f"hyperband; exit status {status}"
@@ -207,6 +236,8 @@ def judge(status: int, values: Sequence[float], metric: str, stopped_for: str, l
         return "failed", stopped_for
     if status != 0:
         return "failed", _with_log(f"exit status {status}", log)
+    if broken:
+        return "failed", broken
     if not values:
         return "failed", _with_log(f"it logged no {metric}", log)
     if not is_known:
@@ -229,12 +260,22 @@ def _whole_lines(path: Path) -> list[str]:
     """Return the lines of a file that end, each with its end; none where there is no file."""
     if not path.is_file():
         return []
-    return [line for line in path.read_text(errors="replace").splitlines(keepends=True) if line[-1] == "\n"]
+    with path.open(errors="replace") as file:  # whose lines, unlike str.splitlines, end at line ends alone
+        return [line for line in file if line.endswith("\n")]
+
+
+def _json_object(line: str) -> Mapping[str, Any] | None:
+    """Return a line's JSON object; None: it is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def _float(value: object) -> float:
     """Return a logged value; what is none, such as JSON's null, is NaN."""
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan

@@ -48,6 +48,10 @@ elif x == "once":  # the first time it never ends
     if not os.path.exists("began"):
         open("began", "w").close()
         time.sleep(60)
+elif x == "hello":
+    log(0.4)
+    with open(os.environ["FER_SWEEP_METRICS"], "a") as file:
+        file.write("\\nhello\\n")
 else:
     for epoch in range(3):
         log(x / 10)
@@ -112,6 +116,12 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_the_others_go_on(sweep_o
         "killed": "killed by SIGKILL: perhaps memory ran out",
     }
     assert [trial.value for trial in trials if trial.state == "finished"] == [0.1, 0.2, 0.3]
+
+
+def test_a_line_that_is_no_json_object_fails_its_trial_alone(sweep_of):
+    trials = run(sweep_of("hello", 1))
+    assert ends(trials) == [("hello", "failed", None), (1, "finished", 0.1)]
+    assert trials[0].reason == "line 3 of metrics.jsonl is no JSON object"
 
 
 def test_failures_in_a_row_end_it(sweep_of):
@@ -254,6 +264,15 @@ def test_a_point_that_is_cut_off_again_and_again_is_given_up(sweep_of):
     for number in (1, 2, 3):
         study.journal.write(Trial(number, 1, {"x": 1}, [], state="cut off"))
     assert len(run(sweep)) == 3
+    assert ends(run(sweep, retry_failed=True))[3:] == [(1, "finished", 0.1)]
+
+
+def test_a_point_that_the_user_interrupts_is_never_given_up(sweep_of):
+    sweep = sweep_of(1)
+    study = open_study(Path("study"), sweep, 0)
+    for number in (1, 2, 3):
+        study.journal.write(Trial(number, 1, {"x": 1}, [], state="cut off", reason="interrupted"))
+    assert ends(run(sweep))[3:] == [(1, "finished", 0.1)]
 
 
 def test_half_a_line_of_a_journal_is_passed_over(tmp_path):

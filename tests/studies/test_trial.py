@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from fer.studies.trial import judge, read_values
+from fer.studies.trial import broken_line, judge, read_values
 
 
 @pytest.fixture
@@ -41,6 +41,13 @@ def test_a_cross_validation_has_one_value(folder):
 def test_what_is_no_number_is_nan(folder):
     (folder / "metrics.jsonl").write_text('{"val/acc_best": null}\n{"val/acc_best": NaN}\n{"other": 1}\n')
     assert [math.isnan(value) for value in values(folder)] == [True, True]
+
+
+@pytest.mark.parametrize("line", ["hello", "3", "[1]", "null"])
+def test_what_is_no_json_object_is_passed_over(folder, line):
+    (folder / "metrics.jsonl").write_text(f'{{"val/acc_best": 0.5, "a": "\u2028"}}\n{line}\n{{"val')
+    assert values(folder) == [0.5]
+    assert broken_line(folder) == "line 2 of metrics.jsonl is no JSON object"
 
 
 NAN = float("nan")
