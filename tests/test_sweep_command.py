@@ -220,6 +220,31 @@ def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
             {"metric": {"name": "test/acc", "goal": "maximize"}}, "name", "test split is not for", id="test"
         ),
         pytest.param(
+            {"metric": {"name": "angles/hidden/nonsense"}}, "name", "fer fit does not log it", id="angles"
+        ),
+        pytest.param(
+            {"metric": {"name": "prune/acc_after", "goal": "maximize"}},
+            "name",
+            "logged with prune.enabled alone, which is off",
+            id="a metric that is off",
+        ),
+        pytest.param(
+            {
+                "metric": {"name": "val/nonsense"},
+                "command": ["fer", "crossval", "--config", "conv1", "--config", "${args_json_file}"],
+                "parameters": {"model.lr": {"value": 0.1}},
+            },
+            "name",
+            "fer crossval does not log it",
+            id="a metric of crossval",
+        ),
+        pytest.param(
+            {"command": ["fer", "crossval", "--config", "demo"]},
+            "command",
+            "cannot be cross-validated",
+            id="data that cannot be cross-validated",
+        ),
+        pytest.param(
             {"command": ["fer", "tset", "${args}"]}, "command", "fer tset is no trial", id="command"
         ),
         pytest.param(

@@ -3,26 +3,33 @@
 import os
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import torch
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from fer.callbacks.prune import scalars
+from fer.callbacks.stages import NETWORK
 from fer.cli.choices import choose
 from fer.cli.crossval import SET_BY_CROSSVAL
 from fer.cli.experiment import ExperimentCLI
 from fer.cli.words import explain, takes
-from fer.data import DATA_MODULES
+from fer.data import DATA_MODULES, PooledDataModule
 from fer.errors import InputError, did_you_mean
+from fer.labels import EXPRESSIONS
+from fer.neurons import summarise
+from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars, located
 from fer.studies.trial import fer_command, program_place
 from fer.tasks import TASKS
-from fer.tasks.base import LOGGED_ON_VAL
+from fer.tasks.base import LOGGED_ON_VAL, ClassificationTask
 from fer.tasks.optim import make_optimizer
 
 COMMANDS: Final = ("fit", "crossval", "prune")
@@ -34,7 +41,21 @@ _LOGGED: Final = (
     "val/acc_best",
     *(f"val/{name}" for name in LOGGED_ON_VAL),
 )
-_LOGGED_BELOW: Final = ("angles/", "stage/", "gradients/", "update_ratio/", "prune/")
+_A_SPLIT: Final = {"confusion": torch.eye(len(EXPRESSIONS), dtype=torch.int64).tolist()}
+_OF_A_CROSSVAL: Final = tuple(
+    name
+    for name in summarise_folds([{"splits": {"val": _A_SPLIT, "test": _A_SPLIT}}]).scalars()
+    if name.startswith("val/")
+)
+_OF_A_PRUNING: Final = tuple(
+    scalars({"layers": {}, "before": defaultdict(float), "after": defaultdict(float)})
+)
+"""The names alone, from what makes them."""
+
+_OF_ANGLES: Final = (
+    *summarise(torch.zeros(1, 1)),
+    *("speed", "similar", "complementary", "dead", "constant", "non_finite"),
+)
 _FEATURES: Final = 10
 _OF_CROSSVAL: Final = {"--folds", "--runs_dir", "--run_name"}
 
@@ -71,19 +92,21 @@ def check_sweep(sweep: SweepFile, count: int | None) -> None:
         hint = did_you_mean(ours[0], COMMANDS)
         msg = f"command: fer {ours[0]} is no trial; {hint}a sweep runs fer {', '.join(COMMANDS)}"
         raise InputError(located(sweep.path, ["command"], msg))
-    _check_metric(sweep, ours[0])
     with TemporaryDirectory() as folder:
         json_path = Path(folder) / "params.json"
         for changed, point in _probes(sweep):
             json_path.write_text(args_json(point))
             _, others = fer_command(sweep.words(point, json_path)) or ("", [])
             try:
-                _parse(ours[0], others)
+                config, task = _parse(ours[0], others)
             except (InputError, MisconfigurationException) as e:
                 problem = " ".join(str(e).replace(f"{json_path}", "the parameters").split())
                 path = _meant(sweep, problem) or (changed.path if changed else _meant_by_last(sweep, problem))
                 keys = ["parameters", *path] if path else ["command"]
                 raise InputError(located(sweep.path, keys, problem)) from e
+            if problem := _metric_problem(sweep.metric.name, ours[0], config, task):
+                msg = f"metric {sweep.metric.name}: {problem}"
+                raise InputError(located(sweep.path, ["metric", "name"], msg))
 
 
 def _probes(sweep: SweepFile) -> Iterator[tuple[Parameter | None, Mapping[str, Any]]]:
@@ -120,23 +143,46 @@ def _meant_by_last(sweep: SweepFile, problem: str) -> tuple[str, ...]:
     return paths[0] if len(paths) == 1 else ()
 
 
-def _check_metric(sweep: SweepFile, command: str) -> None:
-    name = sweep.metric.name
+def _metric_problem(name: str, command: str, config: Any, task: ClassificationTask) -> str:
+    """Return why a trial would have no value of a metric; empty: it would."""
     if name.startswith(("test/", "final/")):
-        msg = f"metric {name}: the test split is not for choosing; take val/acc_best"
-    elif command == "prune" and not name.startswith("prune/"):
-        msg = f"metric {name}: fer prune logs prune/acc_after, prune/compression and others below prune/"
-    elif command == "crossval" and not name.startswith("val/"):
-        msg = f"metric {name}: fer crossval writes val/acc_best, which is the mean over the folds"
-    elif command == "fit" and name not in _LOGGED and not name.startswith(_LOGGED_BELOW):
-        msg = f"metric {name}: fer fit does not log it; {did_you_mean(name, _LOGGED)}take val/acc_best"
-    else:
-        return
-    raise InputError(located(sweep.path, ["metric", "name"], msg))
+        return "the test split is not for choosing; take val/acc_best"
+    of_settings = _logged_with(config, task) if command == "fit" else {}
+    if off := [setting for setting, (is_on, names) in of_settings.items() if not is_on and name in names]:
+        return f"it is logged with {off[0]} alone, which is off"
+    always = {"prune": _OF_A_PRUNING, "crossval": _OF_A_CROSSVAL}.get(command, _LOGGED)
+    logged = [*always, *(each for _, names in of_settings.values() for each in names)]
+    usual = "prune/acc_after" if command == "prune" else "val/acc_best"
+    return (
+        "" if name in logged else f"fer {command} does not log it; {did_you_mean(name, logged)}take {usual}"
+    )
 
 
-def _parse(command: str, words: Sequence[str]) -> None:
-    """Let a command's parser take its words, and build the network and the data module."""
+def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool, Sequence[str]]]:
+    """Return by setting of fit whether it is on, and the names of what is logged if it is."""
+    angles, layers = config.distinctiveness, config.distinctiveness.layers or list(task.neuron_layers)
+    weights = [
+        name.removeprefix("network.").removesuffix(".weight")
+        for name, parameter in task.named_parameters()
+        if name.endswith("weight") and parameter.ndim >= 2
+    ]
+    of_stages = [f"{kind}/{each}" for kind in ("stage", "update_ratio") for each in (NETWORK, *layers)]
+    return {
+        "distinctiveness.every_n_epochs": (
+            angles.every_n_epochs > 0,
+            [f"angles/{layer}/{name}" for layer in layers for name in _OF_ANGLES],
+        ),
+        "stages.enabled": (config.stages.enabled, of_stages),
+        "gradients.every_n_epochs": (
+            config.gradients.every_n_epochs > 0,
+            [f"gradients/{layer}" for layer in weights],
+        ),
+        "prune.enabled": (config.prune.enabled, _OF_A_PRUNING),
+    }
+
+
+def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]:
+    """Let a command's parser take its words, build the network and the data module, and return what it is."""
     if command == "crossval":
         words = _without(words, _OF_CROSSVAL)
         if taken := [word for word in words if word.split("=")[0] in SET_BY_CROSSVAL]:
@@ -145,6 +191,11 @@ def _parse(command: str, words: Sequence[str]) -> None:
     elif command == "prune" and words and not words[0].startswith("-"):
         words = ["--ckpt_path", *words]
     parsed_words, chosen = choose(words)
+    if command == "crossval" and not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
+        msg = (
+            f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; take fer fit"
+        )
+        raise InputError(msg)
     parser = _parser("fit" if command == "crossval" else command, **chosen)
     try:
         config = parser.parse_args(parsed_words)
@@ -161,6 +212,7 @@ def _parse(command: str, words: Sequence[str]) -> None:
         make_optimizer(task.network, task.optimizer_settings)
     except ValueError as e:  # torch's
         raise InputError(str(e)) from e
+    return config, task
 
 
 def _without(words: Sequence[str], flags: set[str]) -> list[str]:
