@@ -66,7 +66,10 @@ ROOMS = {
     "history": Room(others={"numpy"}),
     # Of sweeps: Optuna searches, a forest of scikit-learn tells what mattered.
     "studies": Room(
-        {"fer.callbacks.prune", "fer.data.base", "fer.metrics", "fer.neurons", "fer.tasks.base"},
+        {
+            *("fer.callbacks.prune", "fer.callbacks.stop", "fer.data.base", "fer.metrics", "fer.neurons"),
+            "fer.tasks.base",
+        },
         {"lightning", "numpy", "optuna", "scipy", "sklearn", "torch", "yaml"},
     ),
     # The commands on pictures.

@@ -19,6 +19,7 @@ from fer.callbacks.stages import NETWORK
 from fer.cli.choices import choose
 from fer.cli.crossval import SET_BY_CROSSVAL
 from fer.cli.experiment import ExperimentCLI
+from fer.cli.prune import name_checkpoint
 from fer.cli.words import explain, takes
 from fer.data import DATA_MODULES, PooledDataModule
 from fer.errors import InputError, did_you_mean
@@ -188,8 +189,8 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
         if taken := [word for word in words if word.split("=")[0] in SET_BY_CROSSVAL]:
             msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
             raise InputError(msg)
-    elif command == "prune" and words and not words[0].startswith("-"):
-        words = ["--ckpt_path", *words]
+    elif command == "prune":
+        words = name_checkpoint(words)
     parsed_words, chosen = choose(words)
     if command == "crossval" and not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
         msg = (

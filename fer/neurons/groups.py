@@ -147,16 +147,19 @@ class _Calls:
     def __init__(self, network: nn.Module, inputs: Tensor) -> None:
         self.layers: list[str] = []
         self._givers: dict[str, list[str | None]] = defaultdict(list)
-        makers: dict[int, tuple[str, Tensor]] = {}
+        makers: dict[tuple[int, int], tuple[str, Tensor]] = {}
+
+        def value(tensor: Tensor) -> tuple[int, int]:
+            return id(tensor), tensor._version  # which every operation in place raises
 
         def note(name: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
             del module
             if name not in self.layers:
                 self.layers.append(name)
             if given and isinstance(given[0], Tensor):
-                self._givers[name].append(makers.get(id(given[0]), (None,))[0])
+                self._givers[name].append(makers.get(value(given[0]), (None,))[0])
             if isinstance(output, Tensor):
-                makers[id(output)] = name, output  # held, so that the id stays its own
+                makers[value(output)] = name, output  # held, so that the id stays its own
 
         modules = [(name, module) for name, module in network.named_modules() if _can_shrink(module)]
         hooks = [module.register_forward_hook(partial(note, name)) for name, module in modules]
@@ -350,11 +353,9 @@ def _reader(
     padded = isinstance(module, nn.Conv2d) and _is_padded(module)
     if module.bias is not None:
         return Reader(layer, columns, padded, shift=layer)
-    shift = calls.norm_behind(layer, network)
-    # What an operation in place makes is the same tensor, and yet another value: the graph tells.
-    behind = [node.module for node in graph.module2node[module].outputs]
-    is_right_behind = shift is not None and behind == [network.get_submodule(shift)]
-    return Reader(layer, columns, padded, shift if is_right_behind else None)
+    is_read_once = len(graph.module2node[module].outputs) == 1
+    shift = calls.norm_behind(layer, network) if is_read_once else None
+    return Reader(layer, columns, padded, shift)
 
 
 def _is_padded(module: nn.Conv2d) -> bool:
