@@ -155,7 +155,7 @@ class ActivationStatistics:
         gap = mean - self.mean
         rows[:, num] = gap * math.sqrt(self.count * num / total)
         # Some processors add up a product's terms in turn: of 26,000 at once a cosine is off by 5e-14.
-        for part in rows.split(MIN_PATTERNS + 1, dim=1):
+        for part in torch.split(rows, MIN_PATTERNS + 1, dim=1):
             for start in range(0, len(part), BLOCK):
                 self.upper[start : start + BLOCK, start:].addmm_(part[start : start + BLOCK], part[start:].T)
         self.mean = self.mean + gap * (num / total)
