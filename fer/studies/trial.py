@@ -44,7 +44,7 @@ def program_place(words: Sequence[str]) -> int:
     >>> program_place(["/usr/bin/env", "A=1", "python", "train.py"])
     2
     """
-    if Path(words[0]).name != "env":
+    if not words or Path(words[0]).name != "env":  # of an older trial nothing may be known
         return 0
     places = (place for place, word in enumerate(words) if place and not _ASSIGNMENT.match(word))
     return next(places, 0)
