@@ -376,8 +376,9 @@ def layers_of(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> dict[s
         name: {"before": plan.num_neurons, "after": len(plan.kept), **dict(plan.counts), "block": 0}
         for name, plan in plans.items()
     }
-    none = dict.fromkeys(PrunePlan(1).counts, 0)
-    return pruned | {name: {"before": num, "after": 0, **none, "block": num} for name, num in gone.items()}
+    return pruned | {
+        name: {"before": num, "after": 0, **PrunePlan(num).counts, "block": num} for name, num in gone.items()
+    }
 
 
 def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: dict[str, int]) -> None:

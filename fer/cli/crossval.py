@@ -41,17 +41,7 @@ def crossval(arguments: Sequence[str]) -> None:
     parser.add_argument("--runs_dir", default="runs", help="where the folders of runs are (runs)")
     parser.add_argument("--run_name", help="folder and W&B group (network, data, number of folds, and time)")
     own, others = parser.parse_known_args(list(arguments))
-    if taken := [word for word in others if word.split("=")[0] in SET_BY_CROSSVAL]:
-        msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
-        raise InputError(msg)
-    words, chosen = choose(others)
-    if not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
-        pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
-        msg = (
-            f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; "
-            f"{', '.join(pools)} can"
-        )
-        raise InputError(msg)
+    words, chosen = choose_for_folds(others)
     configs = [read_config(Path(path)) for flag, path in pairwise(words) if flag == "--config"]
     num_folds = own.folds or _num_folds(configs)
     name = own.run_name or unused_name(
@@ -80,6 +70,26 @@ def crossval(arguments: Sequence[str]) -> None:
     with apart_from_sweep():
         results = run_folds(folder, num_folds, {**chosen, "words": words, "configs": configs}, run_fold)
     _conclude(folder, name, results)
+
+
+def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return what :func:`fer.cli.choices.choose` makes of the words for the folds' runs.
+
+    Raises:
+        InputError: As of ``choose``; or a word is crossval's own to say, or the data comes with its splits.
+    """
+    if taken := [word for word in words if word.split("=")[0] in SET_BY_CROSSVAL]:
+        msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
+        raise InputError(msg)
+    chosen_words, chosen = choose(words)
+    if not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
+        pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
+        msg = (
+            f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; "
+            f"{', '.join(pools)} can"
+        )
+        raise InputError(msg)
+    return chosen_words, chosen
 
 
 SET_BY_CROSSVAL: Final = (

@@ -17,11 +17,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from fer.callbacks.prune import scalars
 from fer.callbacks.stages import NETWORK
 from fer.cli.choices import choose
-from fer.cli.crossval import SET_BY_CROSSVAL
+from fer.cli.crossval import choose_for_folds
 from fer.cli.experiment import ExperimentCLI
 from fer.cli.prune import name_checkpoint
 from fer.cli.words import explain, takes
-from fer.data import DATA_MODULES, PooledDataModule
+from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
 from fer.labels import EXPRESSIONS
 from fer.neurons import summarise
@@ -185,18 +185,9 @@ def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool,
 def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]:
     """Let a command's parser take its words, build the network and the data module, and return what it is."""
     if command == "crossval":
-        words = _without(words, _OF_CROSSVAL)
-        if taken := [word for word in words if word.split("=")[0] in SET_BY_CROSSVAL]:
-            msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
-            raise InputError(msg)
-    elif command == "prune":
-        words = name_checkpoint(words)
-    parsed_words, chosen = choose(words)
-    if command == "crossval" and not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
-        msg = (
-            f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; take fer fit"
-        )
-        raise InputError(msg)
+        parsed_words, chosen = choose_for_folds(_without(words, _OF_CROSSVAL))
+    else:
+        parsed_words, chosen = choose(name_checkpoint(words) if command == "prune" else words)
     parser = _parser("fit" if command == "crossval" else command, **chosen)
     try:
         config = parser.parse_args(parsed_words)
