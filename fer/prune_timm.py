@@ -15,13 +15,13 @@ from rich.progress import Progress
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
-from fer.callbacks.prune import Size, gone_blocks, layers_of, sizes_of
+from fer.callbacks.prune import Size, gone_blocks, sizes_of
 from fer.data.reading import BadPictureError, find_pictures, read_picture
 from fer.errors import InputError, did_you_mean
 from fer.files import atomic_write
 from fer.metrics import wilson_interval
 from fer.models.transfer import read_state
-from fer.neurons import Pruned, neurons_within, prune, untouched
+from fer.neurons import Pruned, prune, untouched
 
 HELD_OUT: Final = 5
 """One picture of so many is not measured on, and tells how the smaller network does on others."""
@@ -81,8 +81,7 @@ def prune_timm(
     batches, held_out = read_batches(network, images, num_patterns=num_patterns, batch_size=batch_size)
     with CONSOLE.status("pruning"):
         pruned = prune(network, batches, **settings)
-        gone = neurons_within(network, batches[0], pruned.report["blocks"])
-        layers = layers_of(pruned.plans, gone)
+        layers = pruned.report["groups"]
         sizes = sizes_of({"before": network, "after": pruned.network}, batches[0])
         agreements = {
             "measured": agreement(network, pruned.network, batches),

@@ -37,12 +37,12 @@ from fer.neurons import (
     By,
     Merge,
     Normalise,
-    PrunePlan,
     angles,
     drop_idle_blocks,
     measure_groups,
     neurons_within,
     prune,
+    tally,
     untouched,
 )
 from fer.tasks.base import ClassificationTask
@@ -192,7 +192,7 @@ class PruneCallback(Callback):
         measurement = measure_groups(network, inputs, layers=self.settings["layers"], **measure)
         pruned = prune(network, inputs, measurement=measurement, **self.settings)
         results = compare(task, pruned.network, data) | {
-            "layers": layers_of(pruned.plans, neurons_within(task.network, inputs[0], idle)),
+            "layers": tally(pruned.plans, neurons_within(task.network, inputs[0], idle)),
             "blocks": idle,
             "refused": dict(pruned.report["refused"]),
             "settings": {**self.settings, "idle_below": self.idle_below},
@@ -362,22 +362,6 @@ def compare(task: ClassificationTask, network: nn.Module, data: ExpressionDataMo
             for when, found in judged.items()
         },
         "mcnemar": mcnemar(judged["before"].right, judged["after"].right)._asdict(),
-    }
-
-
-def layers_of(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Return plain numbers: what went from each layer, and why.
-
-    Args:
-        plans: By layer.
-        gone: Neurons by layer, of those that went with their blocks.
-    """
-    pruned = {
-        name: {"before": plan.num_neurons, "after": len(plan.kept), **dict(plan.counts), "block": 0}
-        for name, plan in plans.items()
-    }
-    return pruned | {
-        name: {"before": num, "after": 0, **PrunePlan(num).counts, "block": num} for name, num in gone.items()
     }
 
 

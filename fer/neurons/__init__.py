@@ -14,7 +14,18 @@ from fer.neurons.angles import (
 from fer.neurons.blocks import IDLE_BELOW, Bypass, bypass, drop_idle_blocks, measure_blocks
 from fer.neurons.groups import Survey, find_groups, neurons_within, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients, merge_weights
-from fer.neurons.plan import RULES, By, Cause, Complementary, Order, PrunePlan, Removal, Rule, plan_pruning
+from fer.neurons.plan import (
+    RULES,
+    By,
+    Cause,
+    Complementary,
+    Order,
+    PrunePlan,
+    Removal,
+    Rule,
+    plan_pruning,
+    tally,
+)
 from fer.neurons.prune import Measurement, Pruned, measure_groups, plan_groups, prune, span_costs
 from fer.neurons.record import find_layers, measure, record, untouched
 from fer.neurons.stages import Stage, StageLabel, label_stages, live_stages
@@ -77,6 +88,7 @@ __all__ = [
     "span_costs",
     "summarise",
     "survey",
+    "tally",
     "untouched",
     "widths",
 ]

@@ -298,6 +298,22 @@ def plan_pruning(
     return PrunePlan(width, tuple(removals))
 
 
+def tally(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Return plain numbers, by layer: neurons ``before`` and ``after``, and how many went for every cause.
+
+    Args:
+        plans: By layer.
+        gone: Neurons by layer, of those that went with their blocks; see :func:`fer.neurons.neurons_within`.
+    """
+    pruned = {
+        name: {"before": plan.num_neurons, "after": len(plan.kept), **dict(plan.counts), "block": 0}
+        for name, plan in plans.items()
+    }
+    return pruned | {
+        name: {"before": num, "after": 0, **PrunePlan(num).counts, "block": num} for name, num in gone.items()
+    }
+
+
 def _remove_of_pairs(
     degrees: Tensor,
     contribution: Tensor,

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from fer.errors import InputError, did_you_mean
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.neurons.blocks import IDLE_BELOW, drop_idle_blocks
-from fer.neurons.groups import Survey, survey
+from fer.neurons.groups import Survey, neurons_within, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients
-from fer.neurons.plan import PATTERNS_PER_NEURON, RULES, By, PrunePlan, Removal, Rule, plan_pruning
+from fer.neurons.plan import PATTERNS_PER_NEURON, RULES, By, PrunePlan, Removal, Rule, plan_pruning, tally
 from fer.neurons.record import record, untouched
 from fer.neurons.statistics import ActivationStatistics
 from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask_, outgoing_weight, planned, widths
@@ -72,9 +72,9 @@ class Pruned:
         network: A copy, really smaller, on the same device and in the same mode.
         plans: By the name of a group of neurons; see :func:`fer.neurons.find_groups`.
         widths: For :func:`fer.neurons.resize`, so that the state dict loads again.
-        report: Plain values: ``parameters`` ``before`` and ``after``; ``groups`` by name, each with neurons
-            ``before`` and ``after`` and how many went for every cause; ``refused``, by the name of a layer,
-            why its neurons had to stay; ``blocks``, by the name of a block that went, the share it changed.
+        report: Plain values: ``parameters`` ``before`` and ``after``; ``groups`` by name, as
+            :func:`fer.neurons.tally` counts them; ``refused``, by the name of a layer, why its neurons had to
+            stay; ``blocks``, by the name of a block that went, the share it changed.
     """
 
     network: nn.Module
@@ -136,9 +136,12 @@ def prune(
     """
     settings, whole = _rule(rule, by, merge), network
     idle: dict[str, float] = {}
+    gone: dict[str, int] = {}
     if measurement is None:
         if rule is None and layers is None and plans is None:
             network, idle = drop_idle_blocks(network, batches, idle_below)
+            if idle:
+                gone = neurons_within(whole, _inputs(next(iter(batches))), idle)
         measurement = measure_groups(network, batches, layers=layers, **settings.measure)
     if plans is None:
         plans = plan_groups(
@@ -162,7 +165,7 @@ def prune(
         if settings.merge["merge"] in FITTED:
             _scale_means(masked, group, plans[group.name], statistics)
     small = cut(masked, groups, plans)
-    return Pruned(small, plans, widths(small), _report(whole, small, plans, measurement.survey, idle))
+    return Pruned(small, plans, widths(small), _report(whole, small, plans, measurement.survey, idle, gone))
 
 
 def plan_groups(
@@ -616,13 +619,11 @@ def _report(
     plans: Mapping[str, PrunePlan],
     found: Survey,
     idle: Mapping[str, float],
+    gone: Mapping[str, int],
 ) -> dict[str, Any]:
     return {
         "parameters": {"before": _count_parameters(network), "after": _count_parameters(small)},
-        "groups": {
-            name: {"before": plan.num_neurons, "after": len(plan.kept), **plan.counts}
-            for name, plan in plans.items()
-        },
+        "groups": tally(plans, gone),
         "refused": dict(found.refused),
         "blocks": dict(idle),
     }

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from fer.callbacks.prune import judge, layers_of, macs_of
+from fer.callbacks.prune import judge, macs_of
 from fer.callbacks.stop import is_stopped
 from fer.data.base import ExpressionDataModule
 from fer.errors import InputError
@@ -26,6 +26,7 @@ from fer.neurons import (
     plan_groups,
     prune,
     span_costs,
+    tally,
     untouched,
 )
 from fer.tasks.base import ClassificationTask
@@ -65,7 +66,7 @@ class Round(NamedTuple):
         recalibrated: After the statistics of batch norm were measured anew.
         tuned: After the fine-tuning.
         is_kept: Whether val fell by no more than the tolerance.
-        layers: What went from each layer, and why; see :func:`fer.callbacks.prune.layers_of`.
+        layers: What went from each layer, and why; see :func:`fer.neurons.tally`.
         blocks: What went as a whole, and the share that each changed of what it was given.
     """
 
@@ -350,7 +351,7 @@ def prune_in_rounds(
             aim = whole * (1 - (1 - macs) * number / rounds)
             goal = goal_of_macs(network, measurement, inputs[0], aim, **settings)
         pruned = prune(network, inputs, measurement=measurement, **goal, **settings)
-        went = layers_of(pruned.plans, neurons_within(task.network, inputs[0], blocks))
+        went = tally(pruned.plans, neurons_within(task.network, inputs[0], blocks))
         after_pruning = judge(pruned.network, val, device).report.accuracy
         task.network, task.widths = pruned.network, dict(pruned.widths)
         recalibrate_(task.network, inputs)

@@ -8,9 +8,9 @@ from command import call, done
 from torch import nn
 
 from fer.callbacks import PruneCallback
-from fer.callbacks.prune import MIN_RUNS, NUM_WARM_UPS, judge, layers_of, scalars, sizes_of, table
+from fer.callbacks.prune import MIN_RUNS, NUM_WARM_UPS, judge, scalars, sizes_of, table
 from fer.errors import InputError
-from fer.neurons import PrunePlan, Removal
+from fer.neurons import PrunePlan, Removal, tally
 from fer.tasks import Conv6Task, load
 
 CPU = torch.device("cpu")
@@ -169,7 +169,7 @@ def test_the_table_names_causes_and_changes():
         "before": side,
         "after": side | {"acc": 0.45, "parameters": 50},
         "mcnemar": {"lost": 2, "won": 1, "p": 1.0},
-        "layers": layers_of({"conv1": plan}, {"layer1.0.conv1": 4}),
+        "layers": tally({"conv1": plan}, {"layer1.0.conv1": 4}),
         "refused": {"conv2": "it shares weights"},
         "blocks": {"layer1.0": 0.005},
     }

@@ -107,6 +107,9 @@ def test_pruning_takes_idle_blocks_and_the_small_network_loads_again():
     pruned = prune(network, [PICTURES], similar_below=0, complementary_above=180, num_removed=kept)
     assert pruned.report["blocks"] == {"layer2.1": 0.0, "layer3.1": 0.0}
     assert pruned.widths["layer2.1"] == 0
+    within = {name: group for name, group in pruned.report["groups"].items() if group["block"]}
+    assert within.keys() == {"layer2.1.conv1", "layer3.1.conv1"}
+    assert (within["layer2.1.conv1"]["before"], within["layer2.1.conv1"]["after"]) == (128, 0)
     torch.testing.assert_close(pruned.network(PICTURES), network(PICTURES), rtol=0, atol=1e-10)
     again = resize(resnet(), pruned.widths)
     again.load_state_dict(pruned.network.state_dict())

@@ -230,7 +230,7 @@ def test_parameters_are_those_of_the_formula():
     assert by_formula < pruned.report["parameters"]["before"]
     for name, group in pruned.report["groups"].items():
         plan = pruned.plans[name]
-        assert group == {"before": plan.num_neurons, "after": len(plan.kept), **plan.counts}
+        assert group == {"before": plan.num_neurons, "after": len(plan.kept), **plan.counts, "block": 0}
 
 
 def test_only_the_layers_that_are_named_lose_neurons():
