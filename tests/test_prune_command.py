@@ -64,6 +64,10 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     results = json.loads((tmp_path / "runs" / "b" / "prune.json").read_text())
     assert [found["threshold"] for found in results["rounds"]] == [30, 60]
     assert results["after"]["macs"] == results["rounds"][-1]["macs"]
+    last = results["rounds"][-1]["layers"]
+    assert {name: layer["after"] for name, layer in last.items()} == {
+        name: results["layers"][name]["after"] for name in last
+    }
     gone = sum(layer["before"] - layer["after"] for layer in results["layers"].values())
     causes = ("dead", "constant", "similar", "complementary", "span", "block")
     assert gone == sum(layer[cause] for layer in results["layers"].values() for cause in causes)

@@ -143,6 +143,10 @@ def test_what_is_not_the_same_search_by_another_seed_is_not_compared(toy):
         "runs/a and runs/c cannot be compared, they differ in parameters"
         in call("sweep", "--compare", "runs/a", "runs/c").err
     )
+    Path("runs/b/study.json").write_text('{"key": "ab')
+    said = call("sweep", "--compare", "runs/a", "runs/b").err
+    assert "runs/b/study.json is damaged" in said
+    assert "begin the sweep again with another --run_name" in said
     assert not Path("searches.png").exists()
 
 

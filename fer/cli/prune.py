@@ -168,7 +168,7 @@ class PruneCLI(ExperimentCLI):
             idle_below=callback.idle_below,
             **callback.settings,
         ):
-            rounds.append(found._replace(layers={})._asdict())
+            rounds.append(found._asdict())
             CONSOLE.print(
                 f"{len(rounds):>5}  {'' if found.threshold is None else f'{found.threshold:.2f}°':>9}  "
                 f"{found.neurons:7,}  {found.macs:13,}  "

@@ -24,7 +24,7 @@ from fer.files import atomic_write
 from fer.studies.importance import LEAST_TRIALS, importances
 from fer.studies.journal import Journal, Trial, writing
 from fer.studies.search import METHODS
-from fer.studies.sweep import STUDY, Limits, Study, gpus_for, open_study, run_sweep
+from fer.studies.sweep import STUDY, Limits, Study, gpus_for, open_study, read_settings, run_sweep
 from fer.studies.sweepfile import SweepFile, read_sweep
 
 Watch = Callable[[Sequence[Trial], Sequence[Trial]], None]
@@ -331,7 +331,7 @@ def compare(folders: Sequence[Path], output: Path) -> None:
         if not (folder / STUDY).is_file():
             msg = f"{folder} holds no sweep: give folders that fer sweep made"
             raise InputError(msg)
-        settings = json.loads((folder / STUDY).read_text())
+        settings = read_settings(folder)
         _check_alike(folder, settings, all_settings)
         all_settings[folder] = settings
         values = _values(Journal(folder).read())

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fer.report.files import read_json
 from fer.studies.importance import importances
 from fer.studies.journal import Trial
-from fer.studies.sweep import STUDY, Study
+from fer.studies.sweep import STUDY, Study, read_settings
 from fer.studies.sweepfile import SweepFile, envvars, read_sweep
 from fer.studies.trial import fer_command
 
@@ -30,7 +29,7 @@ def sweep_of(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: Its ``sweep.yaml`` or ``study.json`` cannot be read.
     """
-    settings = read_json(folder / STUDY) or {}
+    settings = read_settings(folder)
     sweep = read_sweep(folder / "sweep.yaml", method=settings["method"], to_run=False)
     study = Study(folder, sweep, settings["seed"], settings["key"])
     trials = study.journal.read()

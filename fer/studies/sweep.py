@@ -112,7 +112,7 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
         folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder).locked():
         if path.is_file():
-            before = json.loads(path.read_text())
+            before = read_settings(folder)
             if differing := [key for key in settings if before.get(key) != settings[key]]:
                 key = differing[0]
                 msg = (
@@ -128,6 +128,21 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
         with writing(copy), atomic_write(copy) as file:
             file.write(sweep.path.read_bytes())
     return study
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what a sweep searches, and how: what its ``study.json`` holds.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    path = folder / STUDY
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as e:
+        msg = f"{path} is damaged: {e}; restore it, or begin the sweep again with another --run_name"
+        raise InputError(msg) from e
+    return settings
 
 
 def run_sweep(
