@@ -56,7 +56,7 @@ test: setup ## Run the fast tests
 	$(BIN)/python -m pytest -m 'not slow' $(IN_PARALLEL) $(ARGS)
 
 test-slow: setup ## Run the tests that take longer
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow $(IN_PARALLEL) $(ARGS)
 
 coverage: setup ## Run all tests and show which lines they miss
 	$(BIN)/python -m pytest --cov=fer --cov-report=term-missing:skip-covered $(ARGS)

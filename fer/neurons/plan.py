@@ -354,10 +354,18 @@ def _remove_of_pairs(
 
     if both_go:
         hold(*spare)
+    lowest, nearest = cost.min(dim=1)
+    stale = torch.zeros(width, dtype=torch.bool, device=cost.device)  # rows whose lowest cost may be another
     while len(removals) < room:
-        goes, stays = divmod(int(cost.argmin()), width)
-        if not cost[goes, stays].isfinite():
+        lowest[stale], nearest[stale] = cost[stale].min(dim=1)
+        goes = int(lowest.argmin())
+        stays = int(nearest[goes])
+        if not lowest[goes].isfinite():
             break
+        stale = nearest == goes
+        if both_go:
+            stale |= nearest == stays
+        stale[[goes, stays]] = True
         if both_go and turned[goes, stays]:
             for neuron in (goes, stays)[: room - len(removals)]:
                 removals[neuron] = Removal(neuron, "complementary", degrees=float(degrees[goes, stays]))
