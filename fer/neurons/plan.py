@@ -58,12 +58,14 @@ class Removal:
         cause: Why.
         into: The survivor that stands for it; None where there is none, or where all survivors do.
         degrees: The angle that decided: to the other neuron, or to the span of the survivors.
+        cost: The squared error, of a pattern, that its loss adds to what the readers sum up, if that decided.
     """
 
     neuron: int
     cause: Cause
     into: int | None = None
     degrees: float | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class PrunePlan:
                     "cause": (str,),
                     "into": (int, NoneType),
                     "degrees": (float, int, NoneType),
+                    "cost": (float, int, NoneType),
                 },
             )
         removals = tuple(Removal(**removal) for removal in values["removals"])
@@ -232,18 +235,20 @@ def plan_pruning(
         by: What a neuron is compared with.
         order: Which pairs are decided first.
         complementary: What becomes of a complementary pair.
-        outgoing: Norm of each neuron's outgoing weights, shape ``(C,)``; ones if left out.
+        outgoing: Each neuron's outgoing weights, those of all readers side by side, shape ``(C, M)``; a one
+            for each neuron if left out.
         num_removed: Remove so many, closest first, whatever the thresholds say, to compare at equal width.
-            By span, those go whose loss costs the reader least: the variance that the others do not
-            explain, times the square of the outgoing norm.
+            By span, those go whose loss costs the readers least: the variance that the others do not
+            explain, times the square of the outgoing norm. The others take over the weights of what goes, as
+            a refit gives them, and cost the more.
         spare: Neurons that stay; they may stand for others.
 
     Raises:
         InputError: No patterns; thresholds that are not 0 to 180 degrees in this order; an unknown choice;
-            outgoing norms of another layer; ``num_removed`` or ``spare`` that do not fit C.
+            outgoing weights of another layer; ``num_removed`` or ``spare`` that do not fit C.
 
-    Source: Gedeon and Harris, "Network Reduction Techniques", 1991. Spans: after the optimal brain surgeon
-    of Hassibi and Stork, 1993, with activations for gradients.
+    Source: Gedeon and Harris, "Network Reduction Techniques", 1991. Spans: the optimal brain surgeon
+    of Hassibi and Stork, 1993, with activations for gradients, as for one layer in Dong et al., 2017.
     """
     width = statistics.num_neurons
     choices = (("by", by, By), ("order", order, Order), ("complementary", complementary, Complementary))
@@ -255,9 +260,9 @@ def plan_pruning(
     if unknown := [neuron for neuron in spare if not 0 <= neuron < width]:
         msg = f"spare names neuron {unknown[0]}: the layer has neurons 0 to {width - 1}"
         raise InputError(msg)
-    norms = torch.ones(width) if outgoing is None else outgoing.detach()
-    if norms.shape != (width,):
-        msg = f"outgoing norms of shape {tuple(norms.shape)} do not belong to a layer of {width} neurons"
+    weights = (torch.ones(width, 1) if outgoing is None else outgoing.detach()).to(statistics.std)
+    if weights.ndim != 2 or len(weights) != width:
+        msg = f"outgoing weights of shape {tuple(weights.shape)} do not belong to a layer of {width} neurons"
         raise InputError(msg)
     if by == "span" and normalise == "auto":
         normalise = "centre"
@@ -270,17 +275,17 @@ def plan_pruning(
     removals += [Removal(neuron, "constant") for neuron in classes.constant.tolist() if neuron not in spare]
     removals = removals[:most]
     room = most - len(removals)
-    contribution = statistics.std * norms.to(statistics.std)
     if by == "span":
         _warn_of_few(statistics)
         below = similar_below if num_removed is None else None
-        removals += _remove_in_span(degrees, contribution, below=below, room=room, spare=spare)
+        lengths = statistics.std if normalise == "centre" else statistics.std.hypot(statistics.mean)
+        removals += _remove_in_span(degrees, lengths[:, None] * weights, below=below, room=room, spare=spare)
     else:
         # Where the number is given, every pair is a candidate.
         below, above = (similar_below, complementary_above) if num_removed is None else (180, 90)
         removals += _remove_of_pairs(
             degrees,
-            contribution,
+            statistics.std * weights.norm(dim=1),
             similar_below=below,
             complementary_above=above,
             order=order,
@@ -383,31 +388,43 @@ def _remove_of_pairs(
 
 
 def _remove_in_span(
-    degrees: Tensor, contribution: Tensor, *, below: float | None, room: int, spare: Collection[int]
+    degrees: Tensor, given: Tensor, *, below: float | None, room: int, spare: Collection[int]
 ) -> list[Removal]:
     """Return what goes by span: what is nearest as long as it is nearer than ``below``, or else the cheapest.
 
     With R the cosines of those that are left, neuron i is sin² = 1 / (R⁻¹)ᵢᵢ away from the span of the
-    others; without it, their inverse is R⁻¹ less its column i times its row i over (R⁻¹)ᵢᵢ.
+    others; without it, their inverse is R⁻¹ less its column i times its row i over (R⁻¹)ᵢᵢ. The least squares
+    give neuron j what i gave the readers, times -(R⁻¹)ⱼᵢ / (R⁻¹)ᵢᵢ.
+
+    Args:
+        degrees: Between neurons, shape ``(C, C)``.
+        given: What each gives the readers, its length times its weights, shape ``(C, M)``.
+        below: Degrees, or None.
+        room: How many can go.
+        spare: Those that stay.
     """
     members = (~degrees.diagonal().isnan()).nonzero().flatten()
     cosines = degrees[members][:, members].deg2rad().cos()
     cosines.diagonal().add_(SPAN_RIDGE)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(cosines))
     spared = torch.isin(members, torch.tensor(sorted(spare), dtype=members.dtype, device=members.device))
-    squares = contribution[members].square()
+    products = given[members] @ given[members].T  # of which only sums of squares count: M may be large
     removals: list[Removal] = []
     while len(removals) < room:
         sines = inverse.diagonal().reciprocal().clamp(max=1)
-        costs = (sines if below is not None else sines * squares).masked_fill(spared, torch.inf)
-        index = int(costs.argmin())
+        errors = sines * products.diagonal().clamp(min=0)
+        order = (sines if below is not None else errors).masked_fill(spared, torch.inf)
+        index = int(order.argmin())
         angle = math.degrees(math.asin(math.sqrt(float(sines[index]))))
-        if not costs[index].isfinite() or (below is not None and angle >= below):
+        if not order[index].isfinite() or (below is not None and angle >= below):
             break
-        removals.append(Removal(int(members[index]), "span", degrees=angle))
-        column = inverse[:, index].clone()
-        inverse.addr_(column, column, alpha=-1 / float(column[index]))
+        cost = float(errors[index]) if below is None else None
+        removals.append(Removal(int(members[index]), "span", degrees=angle, cost=cost))
+        column, row = inverse[:, index].clone(), products[index].clone()
+        share = column / column[index]
+        inverse.addr_(column, share, alpha=-1)
         inverse[index] = inverse[:, index] = 0
+        products.addr_(share, row, alpha=-1).addr_(row - row[index] * share, share, alpha=-1)
         spared[index] = True
     return removals
 

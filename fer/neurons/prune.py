@@ -1,6 +1,7 @@
 """A trained network made smaller: measure, plan, merge and cut."""
 
 import copy
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -213,20 +214,18 @@ def span_costs(network: nn.Module, measurement: Measurement) -> dict[str, list[f
         measurement: Of it, of patterns that were not rescaled.
 
     Returns:
-        By the name of a group, in the order in which its neurons go, all but one: the variance that the
-        others do not explain, times the square of the outgoing norm, as a share of the sum of all neurons'
-        variances times theirs. Later ones are not below earlier ones.
+        By the name of a group, in the order in which its neurons go, all but one: the squared error that the
+        loss of each adds, see :class:`fer.neurons.Removal`, as a share of the sum of all neurons' variances
+        times the squares of their outgoing norms. Later ones are not below earlier ones.
     """
     all_but_one = {group.name: group.num_neurons - 1 for group in measurement.groups}
     plans = plan_groups(network, measurement, by="span", num_removed=all_but_one)
     costs: dict[str, list[float]] = {}
     for group in measurement.groups:
-        variances = measurement.seen(group).std.square() * _outgoing_squares(network, group)
-        total, highest, costs[group.name] = float(variances.sum()) or 1.0, 0.0, []
-        for removal in plans[group.name].removals:
-            sine = math.sin(math.radians(removal.degrees or 0.0))
-            highest = max(highest, float(variances[removal.neuron]) * sine**2 / total)
-            costs[group.name].append(highest)
+        given = measurement.seen(group).std[:, None] * _outgoing(network, group)
+        total = float(given.square().sum()) or 1.0
+        in_turn = [(removal.cost or 0.0) / total for removal in plans[group.name].removals]
+        costs[group.name] = list(itertools.accumulate(in_turn, max))
     return costs
 
 
@@ -351,7 +350,7 @@ def _plan(
     if is_fitted:  # each reader has a constant of its own
         uppers = [measurement.statistics[group.name, reader.layer].upper for reader in group.readers]
         pooled = replace(pooled, upper=reduce(torch.add, uppers))
-    squares = _outgoing_squares(network, group)
+    outgoing = _outgoing(network, group)
     chosen = dict(settings.plan)
     if any(reader.shift is None for reader in group.readers) and chosen.get("by") == "span":
         chosen["normalise"] = "none"
@@ -362,7 +361,7 @@ def _plan(
     for block in _blocks(group):
         part = _part(pooled, block)
         spare = _largest(part.mean.abs(), part.constant) if is_fitted and not takes_constants else []
-        plan = plan_pruning(part, outgoing=squares[block].sqrt(), spare=spare, **chosen)
+        plan = plan_pruning(part, outgoing=outgoing[block], spare=spare, **chosen)
         into = spare[0] if spare else None
         blocks.append([replace(one, into=into) if one.cause == "constant" else one for one in plan.removals])
     num = min(len(removals) for removals in blocks)
@@ -374,10 +373,10 @@ def _plan(
     return PrunePlan(group.num_neurons, tuple(moved))
 
 
-def _outgoing_squares(network: nn.Module, group: NeuronGroup) -> Tensor:
-    """Return the squared norm of each neuron's outgoing weights, those of all readers, shape ``(C,)``."""
+def _outgoing(network: nn.Module, group: NeuronGroup) -> Tensor:
+    """Return each neuron's outgoing weights, those of all readers side by side, shape ``(C, M)``."""
     weights = [outgoing_weight(network, reader).double() for reader in group.readers]
-    return reduce(torch.add, [each.square().transpose(0, 1).flatten(1).sum(1) for each in weights])
+    return torch.cat([each.transpose(0, 1).flatten(1) for each in weights], dim=1)
 
 
 def _blocks(group: NeuronGroup) -> list[slice]:

@@ -122,7 +122,7 @@ def planted(*, seed, num_patterns=200, positive=False):
 def test_what_was_planted_goes_and_outputs_stay(reader, merge, seed):
     weight, bias = normal(*SHAPES[reader], seed=seed), normal(5, seed=seed + 1)
     statistics = ActivationStatistics.of(planted(seed=seed))
-    plan = plan_pruning(statistics, outgoing=weight.transpose(0, 1).flatten(1).norm(dim=1))
+    plan = plan_pruning(statistics, outgoing=weight.transpose(0, 1).flatten(1))
     assert plan.counts == {"dead": 1, "constant": 2, "similar": 3, "complementary": 2, "span": 0}
     merged, corrected = merge_weights(plan, statistics, weight, bias, merge=merge)
     fresh = planted(seed=seed + 50)
@@ -401,7 +401,7 @@ def accuracy(logits, labels):
 def test_the_papers_case_refit_keeps_what_their_rules_lose(trained):
     network, inputs, labels = trained
     before = accuracy(network(inputs), labels)
-    outgoing = network[2].weight.norm(dim=0)
+    outgoing = network[2].weight.T
     ours = {
         merge: pruned_accuracy(trained, Rule(plan={"outgoing": outgoing}, merge={"merge": merge}))
         for merge in MERGES

@@ -74,7 +74,7 @@ SIMILAR, COMPLEMENTARY = "similar", "complementary"
         pytest.param([ray(0), ray(0), ray(90)], {}, [(1, SIMILAR, 0)], id="of equal ones the later goes"),
         pytest.param(
             [ray(0), ray(10, 2), ray(90)],
-            {"outgoing": torch.tensor([3.0, 1, 1])},
+            {"outgoing": torch.tensor([[3.0], [1], [1]])},
             [(1, SIMILAR, 0)],
             id="what the reader makes of it counts",
         ),
@@ -177,7 +177,7 @@ SIMILAR, COMPLEMENTARY = "similar", "complementary"
         pytest.param([ray(0)], {"by": "span"}, [], id="one stays of one"),
         pytest.param(
             [ray(0), ray(50), ray(120, 2)],
-            {"by": "span", "num_removed": 1, "outgoing": torch.tensor([3.0, 3.0, 1.0])},
+            {"by": "span", "num_removed": 1, "outgoing": torch.tensor([[3.0], [3.0], [1.0]])},
             [(2, "span", None)],
             id="in a plane each of three is spanned by the others; the least of them goes",
         ),
@@ -231,7 +231,7 @@ def test_every_merge_is_allowed_by_its_angle(seed, settings):
 @LAYERS
 @WAYS
 def test_the_order_of_neurons_does_not_matter(seed, settings):
-    values, outgoing = layer(seed=seed), torch.rand(24, generator=torch.Generator().manual_seed(seed))
+    values, outgoing = layer(seed=seed), torch.rand(24, 3, generator=torch.Generator().manual_seed(seed))
     mixed = torch.randperm(24, generator=torch.Generator().manual_seed(seed))
     settings = {"similar_below": 40, "complementary_above": 140, **settings}
     plan = plan_pruning(ActivationStatistics.of(values), outgoing=outgoing, **settings)
@@ -294,26 +294,38 @@ def unexplained(values, kept, neuron):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_spans_agree_with_least_squares(seed):
-    """Neuron by neuron: the nearest by angle under thresholds, the cheapest where the number is given."""
-    values = layer(10, seed=seed)
-    outgoing = torch.rand(10, generator=torch.Generator().manual_seed(seed)) + 0.1
-    statistics = ActivationStatistics.of(values)
-    for settings, weights in (
-        ({"similar_below": 90}, None),
-        ({"num_removed": 9}, outgoing.double().square().numpy()),
-    ):
-        kept = list(range(10))
-        for removal in plan_pruning(statistics, by="span", outgoing=outgoing, **settings).removals:
-            parts = {neuron: unexplained(values, kept, neuron) for neuron in kept}
-            measure = {
-                neuron: left / whole if weights is None else left * weights[neuron]
-                for neuron, (left, whole) in parts.items()
-            }
-            assert measure[removal.neuron] == pytest.approx(min(measure.values()), rel=1e-6)
-            left, whole = parts[removal.neuron]
-            assert removal.degrees == pytest.approx(math.degrees(math.asin((left / whole) ** 0.5)), abs=1e-3)
-            kept.remove(removal.neuron)
-        assert len(kept) == 1
+    """Under thresholds the nearest goes."""
+    values, kept = layer(10, seed=seed), list(range(10))
+    for removal in plan_pruning(ActivationStatistics.of(values), by="span", similar_below=90).removals:
+        parts = {neuron: unexplained(values, kept, neuron) for neuron in kept}
+        shares = {neuron: left / whole for neuron, (left, whole) in parts.items()}
+        assert shares[removal.neuron] == pytest.approx(min(shares.values()), rel=1e-6)
+        angle = math.degrees(math.asin(shares[removal.neuron] ** 0.5))
+        assert removal.degrees == pytest.approx(angle, abs=1e-3)
+        kept.remove(removal.neuron)
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize("normalise", ["centre", "none"])
+@pytest.mark.parametrize("seed", range(5))
+def test_of_so_many_by_span_the_next_is_the_one_without_which_readers_err_least(seed, normalise):
+    """Readers that are refitted to those that are left, by NumPy, after each."""
+    values, kept = layer(10, seed=seed), list(range(10))
+    outgoing = torch.rand(10, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.4
+    settings = {"by": "span", "normalise": normalise, "num_removed": 9}
+    patterns = (values - values.mean(0) if normalise == "centre" else values).numpy()
+    sums = patterns @ outgoing.numpy()
+
+    def error(of):
+        return float(((sums - patterns[:, of] @ np.linalg.lstsq(patterns[:, of], sums)[0]) ** 2).sum())
+
+    for removal in plan_pruning(ActivationStatistics.of(values), outgoing=outgoing, **settings).removals:
+        errors = {neuron: error([other for other in kept if other != neuron]) for neuron in kept}
+        assert errors[removal.neuron] == pytest.approx(min(errors.values()), rel=1e-6)
+        added = (errors[removal.neuron] - error(kept)) / len(values)
+        assert removal.cost == pytest.approx(added, rel=1e-5, abs=1e-9)
+        kept.remove(removal.neuron)
+    assert len(kept) == 1
 
 
 def test_more_neurons_than_patterns_are_spanned_but_for_as_many_as_patterns_less_one(caplog):
@@ -366,7 +378,7 @@ def test_a_neuron_that_is_not_finite_stays_and_stands_for_none():
 def test_float32_statistics_and_outgoing_weights_of_a_network_will_do():
     reader = torch.nn.Linear(24, 3)
     statistics = ActivationStatistics.of(layer().float())
-    plan = plan_pruning(statistics, outgoing=reader.weight.norm(dim=0), by="span", num_removed=20)
+    plan = plan_pruning(statistics, outgoing=reader.weight.T, by="span", num_removed=20)
     assert len(plan.kept) == 4
 
 
@@ -442,19 +454,22 @@ def test_a_plan_is_text_and_comes_back(seed, settings):
 
 
 def test_the_text_of_a_plan():
-    plan = PrunePlan(3, (Removal(2, "dead"), Removal(0, "similar", 1, 7.5)))
+    plan = PrunePlan(
+        4, (Removal(2, "dead"), Removal(0, "similar", 1, 7.5), Removal(3, "span", None, 80, 0.5))
+    )
     assert json.loads(plan.to_json()) == {
-        "num_neurons": 3,
+        "num_neurons": 4,
         "removals": [
-            {"neuron": 2, "cause": "dead", "into": None, "degrees": None},
-            {"neuron": 0, "cause": "similar", "into": 1, "degrees": 7.5},
+            {"neuron": 2, "cause": "dead", "into": None, "degrees": None, "cost": None},
+            {"neuron": 0, "cause": "similar", "into": 1, "degrees": 7.5, "cost": None},
+            {"neuron": 3, "cause": "span", "into": None, "degrees": 80, "cost": 0.5},
         ],
     }
     assert PrunePlan.from_json('{"num_neurons": 2, "removals": []}') == PrunePlan(2)
 
 
 def text(**changes):
-    removal = {"neuron": 0, "cause": "similar", "into": 1, "degrees": 7.5} | changes
+    removal = {"neuron": 0, "cause": "similar", "into": 1, "degrees": 7.5, "cost": None} | changes
     return json.dumps({"num_neurons": 3, "removals": [removal]})
 
 
@@ -473,6 +488,7 @@ def text(**changes):
         pytest.param(text(neuron=None), "neuron of removal 1 of the plan is null: it must be int", id="null"),
         pytest.param(text(into="1"), "into of removal 1 .* it must be int or null", id="text for a number"),
         pytest.param(text(degrees=math.nan), "degrees of removal 1 of the plan is .NaN", id="not a number"),
+        pytest.param(text(cost=True), "cost of removal 1 of the plan is true", id="a cost that is none"),
         pytest.param(text(cause="ugly"), "cause is 'ugly': it must be one of dead, constant", id="cause"),
         pytest.param(text(neuron=3), "a plan for 3 neurons names neuron 3", id="beyond the layer"),
         pytest.param(text(neuron=-1), "names neuron -1", id="below 0"),
