@@ -15,6 +15,12 @@ from fer.neurons import resize
 NAME = "mobilenetv2_050"
 
 
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    """Batches of 64 pictures as large as timm's take most of a minute to be timed."""
+    monkeypatch.setattr("fer.callbacks.prune.BATCH_SIZES", (1, 4))
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A state dict of seven classes."""
