@@ -192,7 +192,9 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str
             )
         axes.set_xlabel(name)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(DEGREES if x == "threshold" else _percent())
+        # As many decimals as ticks need: a small layer's multiply-adds are next to none of the network's.
+        shares = PercentFormatter(xmax=1, symbol=" %")
+        axes.xaxis.set_major_formatter(DEGREES if x == "threshold" else shares)
         tidy(axes)
         if x != "threshold":
             axes.invert_xaxis()

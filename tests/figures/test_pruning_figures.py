@@ -279,6 +279,15 @@ def test_a_curve_goes_by_its_threshold_and_pruning_to_the_right():
     assert {tuple(line(axes, "before: 70.00 %")[1]) for axes in figure.axes} == {(0.7, 0.7)}
 
 
+def test_multiply_adds_of_a_layer_that_has_next_to_none_are_told_apart():
+    figure = curve_figure({"refit": curve((0, 0.7, 0.6, 0.8, 1, 1), (20, 0.5, 0.4, 0.6, 0.1, 0.9994))})
+
+    draw(figure)
+
+    labels = [label.get_text() for label in figure.axes[2].get_xticklabels()]
+    assert len(labels) == len(set(labels)) > 2
+
+
 def test_without_a_whole_network_there_is_no_line_of_before():
     figure = curve_figure({"refit": curve((10, 0.6, 0.5, 0.7, 0.5, 0.25))})
 
