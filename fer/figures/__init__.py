@@ -13,7 +13,8 @@ from fer.figures.gradients import gradient_figure, gradient_histograms
 from fer.figures.maps import feature_maps_figure
 from fer.figures.pictures import picture_grid, predictions_figure
 from fer.figures.protocols import protocols_figure
-from fer.figures.pruning import curve_figure, dendrogram_figure, prune_figure
+from fer.figures.pruning import dendrogram_figure, prune_figure
+from fer.figures.pruning_curve import curve_figure
 from fer.figures.stages import fan_figure, speed_figure
 
 __all__ = [

@@ -1,9 +1,8 @@
-"""What pruning did and why: before and after, accuracy over thresholds, and which neurons merged."""
+"""What pruning did and why: before and after, and which neurons merged."""
 
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,7 +15,6 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from fer.figures.angles import DEGREE, DEGREES, check_layers
-from fer.figures.gradients import DASHES
 from fer.figures.style import (
     BLUE,
     GREEN,
@@ -31,9 +29,10 @@ from fer.figures.style import (
     SMALL,
     TINY,
     VERMILLION,
-    array,
     new_figure,
+    percent,
     tidy,
+    write_title,
 )
 from fer.metrics import report
 from fer.neurons import PrunePlan, Removal
@@ -60,13 +59,6 @@ MOST_NEURONS: Final = 60
 
 LEAST_NUMBERED: Final = 0.06
 """Share of a layer from which a part of its bar has room for a number, if bars are not too many."""
-
-COLUMNS: Final = ("threshold", "acc", "acc_low", "acc_high", "neurons", "macs")
-"""Of a rule's curve."""
-
-COLOURS: Final = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
-MARKERS: Final = "os^DvPX"
-"""Of the first rule, the second, and so on. With four kinds of dashes, 28 rules differ."""
 
 PITCH: Final = 0.1
 """Inches from a neuron of a dendrogram to the next one."""
@@ -136,79 +128,7 @@ def prune_figure(results: Mapping[str, Any], title: str = "") -> Figure:
     _draw_accuracies(bottom.add_subplot(grid[0, 0]), results)
     _draw_costs(bottom.add_subplot(grid[1, 0]), results["before"], results["after"])
     _draw_recalls(bottom.add_subplot(grid[:, 1]), results["before"], results["after"])
-    _write_title(figure, title)
-    return figure
-
-
-def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> Figure:
-    """Draw what each rule of pruning costs: accuracy against the threshold and against what it leaves.
-
-    A row in which all neurons are left is the network before, whose accuracy is a line through all panels.
-    Rows with a NaN are skipped.
-
-    Args:
-        curves: By rule the columns :data:`COLUMNS`: ``threshold`` in degrees, ``acc`` with its interval
-            ``acc_low`` and ``acc_high``, and shares of before that are left, ``neurons`` and ``macs``; all
-            but the threshold 0 to 1.
-        title: Above the figure.
-
-    Returns:
-        The figure with three panels: accuracy against the threshold, against neurons left, and against
-        multiply-adds left. Pruning goes to the right in all of them.
-
-    Raises:
-        ValueError: No rule, or one without all columns, of equal length.
-
-    Source: after Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional Neural
-    Networks", figure 2.
-    """
-    if not curves:
-        msg = "there is no rule to draw"
-        raise ValueError(msg)
-    tables = {rule: _read_curve(rule, columns) for rule, columns in curves.items()}
-    whole = [float(acc) for table in tables.values() for acc in table["acc"][table["neurons"] == 1]]
-    figure = new_figure(8.4, 3.2)
-    panels = figure.subplots(1, 3, sharey=True)
-    names = (f"threshold: angle to 0{DEGREE} or 180{DEGREE}", "neurons left", "multiply-adds left")
-    for axes, x, name in zip(panels, ("threshold", "neurons", "macs"), names, strict=True):
-        if whole:
-            label = f"before: {100 * whole[0]:.2f} %"
-            axes.axhline(whole[0], color=GREY, linewidth=0.9, label=label, zorder=1)
-        looks = zip(cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
-        for (rule, table), (colour, marker, dashes) in zip(tables.items(), looks, strict=False):
-            axes.fill_between(
-                table[x], table["acc_low"], table["acc_high"], color=colour, alpha=0.13, linewidth=0
-            )
-            axes.plot(
-                *(table[x], table["acc"]),
-                label=rule,
-                color=colour,
-                marker=marker,
-                linestyle=dashes,
-                markersize=3.5,
-                markeredgecolor="white",
-                markeredgewidth=0.4,
-                linewidth=1.2,
-            )
-        axes.set_xlabel(name)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-        # As many decimals as ticks need: a small layer's multiply-adds are next to none of the network's.
-        shares = PercentFormatter(xmax=1, symbol=" %")
-        axes.xaxis.set_major_formatter(DEGREES if x == "threshold" else shares)
-        tidy(axes)
-        if x != "threshold":
-            axes.invert_xaxis()
-    panels[0].set_ylabel("accuracy, 95 % intervals")
-    panels[0].yaxis.set_major_formatter(_percent())
-    figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=min(len(curves) + bool(whole), 5),
-        fontsize=SMALL,
-        frameon=False,
-        handlelength=3.2,
-    )
-    _write_title(figure, title)
+    write_title(figure, title)
     return figure
 
 
@@ -541,7 +461,7 @@ def _draw_layers(axes: Axes, layers: Mapping[str, Mapping[str, int]], size: floa
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(_percent())
+    axes.xaxis.set_major_formatter(percent())
     tidy(axes)
     axes.tick_params(axis="y", labelsize=size, length=0)
     axes.grid(visible=False, axis="y")
@@ -646,7 +566,7 @@ def _draw_costs(axes: Axes, before: Mapping[str, Any], after: Mapping[str, Any])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1.02 * most)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(_percent())
+    axes.xaxis.set_major_formatter(percent())
     _head(axes, "what is left of size and time")
 
 
@@ -671,7 +591,7 @@ def _draw_recalls(axes: Axes, before: Mapping[str, Any], after: Mapping[str, Any
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(_percent())
+    axes.xaxis.set_major_formatter(percent())
     axes.set_xlabel("recall; at the right its change in points")
     _head(axes, "recall of each class")
     axes.xaxis.label.set_fontsize(SMALL)
@@ -698,25 +618,3 @@ def _points(change: float) -> str:
     if float(text) == 0:
         return "0.0"
     return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _read_curve(rule: str, columns: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64]]:
-    """Return the rows of a curve that are finite, by their threshold."""
-    lengths = {name: len(columns[name]) for name in COLUMNS if name in columns}
-    if len(lengths) < len(COLUMNS) or len(set(lengths.values())) > 1:
-        msg = f"{rule}: rows of its columns are {lengths}, and not as many of each of {', '.join(COLUMNS)}"
-        raise ValueError(msg)
-    rows = np.array([array(columns[name]) for name in COLUMNS], dtype=np.float64)
-    rows = rows[:, np.isfinite(rows).all(axis=0)]
-    return dict(zip(COLUMNS, rows[:, rows[0].argsort(kind="stable")], strict=True))
-
-
-def _percent() -> PercentFormatter:
-    """Return how a share is written on an axis; each axis must have its own."""
-    return PercentFormatter(xmax=1, decimals=0, symbol=" %")
-
-
-def _write_title(figure: Figure, title: str) -> None:
-    """Write the title of a figure, if it has one."""
-    if title:
-        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)

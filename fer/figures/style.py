@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -135,3 +135,14 @@ def _span_inches(axes: Axes, width: float, height: float) -> None:
     """Set the limits of a canvas: inches, from the top left."""
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
+
+
+def percent() -> PercentFormatter:
+    """Return how a share is written on an axis; each axis must have its own."""
+    return PercentFormatter(xmax=1, decimals=0, symbol=" %")
+
+
+def write_title(figure: Figure, title: str) -> None:
+    """Write the title of a figure, if it has one."""
+    if title:
+        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
