@@ -1,11 +1,14 @@
 """Files that are whole or not there."""
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from fer.errors import InputError
 
 
 @contextmanager
@@ -32,3 +35,21 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def read_json(path: Path, way_out: str) -> dict[str, Any]:
+    """Return what a file says.
+
+    Args:
+        path: Of a file that is there.
+        way_out: What to do if it is damaged.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as e:
+        msg = f"{path} is damaged: {e}; {way_out}"
+        raise InputError(msg) from e
+    return content

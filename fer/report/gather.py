@@ -14,7 +14,7 @@ from fer import __version__
 from fer.errors import InputError
 from fer.figures.curves import read_curves
 from fer.metrics import ClassificationReport, report, wilson_interval
-from fer.report.files import read_config, read_json, read_metrics
+from fer.report.files import read_config, read_metrics, read_results
 from fer.report.heat import heat_maps
 from fer.report.pictures import pictures
 from fer.report.repeat import SettingsOf, as_word, command_of, differences, name_configs, started, versions
@@ -70,8 +70,8 @@ def _nothing_in(folder: Path) -> InputError:
 
 
 def _run(folder: Path, settings_of: SettingsOf) -> Page:
-    history, results = read_metrics(folder), read_json(folder / RESULTS)
-    pruned, curve = read_json(folder / "prune.json"), read_json(folder / "curve.json")
+    history, results = read_metrics(folder), read_results(folder / RESULTS)
+    pruned, curve = read_results(folder / "prune.json"), read_results(folder / "curve.json")
     config = read_config(folder / "config.yaml")
     command = _command(config, history, is_pruned=bool(pruned or curve))
     # The curves are drawn when a training is over, whatever else is turned off.
@@ -87,7 +87,9 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         if command != "prune" and results is None and not is_untested
         else None,
         "curves": _curves(history),
-        "stages": {name: spans["final"] for name, spans in (read_json(folder / "stages.json") or {}).items()},
+        "stages": {
+            name: spans["final"] for name, spans in (read_results(folder / "stages.json") or {}).items()
+        },
         "fan": _fan(history),
         "heat": heat_maps(folder),
         "pictures": pictures(folder),
@@ -117,9 +119,9 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
 
 
 def _crossval(folder: Path, settings_of: SettingsOf) -> Page:
-    settings = read_json(folder / SETTINGS) or {}
+    settings = read_results(folder / SETTINGS) or {}
     num_folds = int(settings["folds"])
-    folds = {fold: read_json(folder / f"fold-{fold}" / RESULTS) for fold in range(num_folds)}
+    folds = {fold: read_results(folder / f"fold-{fold}" / RESULTS) for fold in range(num_folds)}
     done = {fold: results for fold, results in folds.items() if results is not None}
     first = folder / f"fold-{min(done, default=0)}"
     config = read_config(first / "config.yaml")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, read_json
 from fer.studies.journal import Journal, Trial, writing
 from fer.studies.search import Tried, suggest
 from fer.studies.sweepfile import SweepFile, args_json
@@ -136,13 +136,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: The file is damaged.
     """
-    path = folder / STUDY
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as e:
-        msg = f"{path} is damaged: {e}; restore it, or begin the sweep again with another --run_name"
-        raise InputError(msg) from e
-    return settings
+    return read_json(folder / STUDY, "restore it, or begin the sweep again with another --run_name")
 
 
 def run_sweep(
