@@ -278,8 +278,8 @@ def plan_pruning(
     if by == "span":
         _warn_of_few(statistics)
         below = similar_below if num_removed is None else None
-        lengths = statistics.std if normalise == "centre" else statistics.std.hypot(statistics.mean)
-        removals += _remove_in_span(degrees, lengths[:, None] * weights, below=below, room=room, spare=spare)
+        given = span_lengths(statistics, normalise)[:, None] * weights
+        removals += _remove_in_span(degrees, given, below=below, room=room, spare=spare)
     else:
         # Where the number is given, every pair is a candidate.
         below, above = (similar_below, complementary_above) if num_removed is None else (180, 90)
@@ -301,6 +301,11 @@ def plan_pruning(
             num_removed,
         )
     return PrunePlan(width, tuple(removals))
+
+
+def span_lengths(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:
+    """Return the root mean squares of neurons, shape ``(C,)``: around their means, if spans are centred."""
+    return statistics.std if normalise == "centre" else statistics.std.hypot(statistics.mean)
 
 
 def tally(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> dict[str, dict[str, int]]:

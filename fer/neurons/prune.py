@@ -15,11 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Normalise
 from fer.neurons.blocks import IDLE_BELOW, drop_idle_blocks
 from fer.neurons.groups import Survey, neurons_within, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients
-from fer.neurons.plan import PATTERNS_PER_NEURON, RULES, By, PrunePlan, Removal, Rule, plan_pruning, tally
+from fer.neurons.plan import (
+    PATTERNS_PER_NEURON,
+    RULES,
+    By,
+    PrunePlan,
+    Removal,
+    Rule,
+    plan_pruning,
+    span_lengths,
+    tally,
+)
 from fer.neurons.record import record, untouched
 from fer.neurons.statistics import ActivationStatistics
 from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask_, outgoing_weight, planned, widths
@@ -215,14 +225,15 @@ def span_costs(network: nn.Module, measurement: Measurement) -> dict[str, list[f
 
     Returns:
         By the name of a group, in the order in which its neurons go, all but one: the squared error that the
-        loss of each adds, see :class:`fer.neurons.Removal`, as a share of the sum of all neurons' variances
-        times the squares of their outgoing norms. Later ones are not below earlier ones.
+        loss of each adds, see :class:`fer.neurons.Removal`, as a share of what all neurons by themselves
+        give the readers, squared. Later ones are not below earlier ones.
     """
     all_but_one = {group.name: group.num_neurons - 1 for group in measurement.groups}
     plans = plan_groups(network, measurement, by="span", num_removed=all_but_one)
     costs: dict[str, list[float]] = {}
     for group in measurement.groups:
-        given = measurement.seen(group).std[:, None] * _outgoing(network, group)
+        lengths = span_lengths(measurement.seen(group), _span_origin(group))
+        given = lengths[:, None] * _outgoing(network, group)
         total = float(given.square().sum()) or 1.0
         in_turn = [(removal.cost or 0.0) / total for removal in plans[group.name].removals]
         costs[group.name] = list(itertools.accumulate(in_turn, max))
@@ -352,8 +363,8 @@ def _plan(
         pooled = replace(pooled, upper=reduce(torch.add, uppers))
     outgoing = _outgoing(network, group)
     chosen = dict(settings.plan)
-    if any(reader.shift is None for reader in group.readers) and chosen.get("by") == "span":
-        chosen["normalise"] = "none"
+    if chosen.get("by") == "span":
+        chosen["normalise"] = _span_origin(group)
     takes_constants = all(reader.shift is not None and not reader.padded for reader in group.readers)
     if num_removed is not None:
         chosen["num_removed"] = num_removed // group.num_blocks
@@ -371,6 +382,11 @@ def _plan(
         for removal in removals[:num]
     ]
     return PrunePlan(group.num_neurons, tuple(moved))
+
+
+def _span_origin(group: NeuronGroup) -> Normalise:
+    """Return where spans start from: readers that take no constant need what explains the means, too."""
+    return "none" if any(reader.shift is None for reader in group.readers) else "centre"
 
 
 def _outgoing(network: nn.Module, group: NeuronGroup) -> Tensor:

@@ -12,7 +12,17 @@ from torch import nn
 from fer.errors import InputError
 from fer.export import export_onnx
 from fer.models import AlexNet, AnnNet, CbamResNet, Conv6Net, ResNet
-from fer.neurons import RULES, PrunePlan, Removal, find_groups, prune, resize, widths
+from fer.neurons import (
+    RULES,
+    PrunePlan,
+    Removal,
+    find_groups,
+    measure_groups,
+    prune,
+    resize,
+    span_costs,
+    widths,
+)
 
 EXACT = {"similar_below": 1e-4, "complementary_above": 180 - 1e-4}
 """Degrees between which only what was planted lies."""
@@ -447,3 +457,18 @@ def test_too_few_patterns_are_fitted_map_by_map(monkeypatch):
             strict=True,
         )
     )
+
+
+def test_costs_of_spans_are_shares_of_what_readers_without_a_bias_are_given():
+    """Two neurons that are on in turn: nothing alike, unless a constant stands for their sum."""
+    patterns = torch.eye(2, dtype=torch.float64).repeat(10, 1)
+    shares = {}
+    for has_bias in (False, True):
+        network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 3, bias=has_bias)).double()
+        with torch.no_grad():
+            network[0].weight.copy_(torch.eye(2))
+            network[0].bias.zero_()
+            network[2].weight.fill_(1)
+        shares[has_bias] = span_costs(network, measure_groups(network, [patterns]))["0"]
+    assert shares[False] == pytest.approx([0.5])
+    assert shares[True] == pytest.approx([0.0], abs=1e-6)
