@@ -77,6 +77,11 @@ def angles(statistics: ActivationStatistics, normalise: Normalise = "auto") -> T
     return degrees
 
 
+def lengths(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:
+    """Return the root mean square of each neuron's activations from its origin, shape ``(C,)``."""
+    return statistics.std.hypot(statistics.mean - _origin(statistics, normalise))
+
+
 def _origin(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:
     """Return each neuron's origin, shape ``(C,)``."""
     low, high = statistics.minimum, statistics.maximum

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fer.errors import InputError
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Normalise, angles, classify
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Normalise, angles, classify, lengths
 from fer.neurons.statistics import ActivationStatistics
 
 Cause = Literal["dead", "constant", "similar", "complementary", "span"]
@@ -278,7 +278,7 @@ def plan_pruning(
     if by == "span":
         _warn_of_few(statistics)
         below = similar_below if num_removed is None else None
-        given = span_lengths(statistics, normalise)[:, None] * weights
+        given = lengths(statistics, normalise)[:, None] * weights
         removals += _remove_in_span(degrees, given, below=below, room=room, spare=spare)
     else:
         # Where the number is given, every pair is a candidate.
@@ -301,11 +301,6 @@ def plan_pruning(
             num_removed,
         )
     return PrunePlan(width, tuple(removals))
-
-
-def span_lengths(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:
-    """Return the root mean squares of neurons, shape ``(C,)``: around their means, if spans are centred."""
-    return statistics.std if normalise == "centre" else statistics.std.hypot(statistics.mean)
 
 
 def tally(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> dict[str, dict[str, int]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Normalise
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Normalise, lengths
 from fer.neurons.blocks import IDLE_BELOW, drop_idle_blocks
 from fer.neurons.groups import Survey, neurons_within, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients
@@ -27,7 +27,6 @@ from fer.neurons.plan import (
     Removal,
     Rule,
     plan_pruning,
-    span_lengths,
     tally,
 )
 from fer.neurons.record import record, untouched
@@ -135,12 +134,13 @@ def prune(
         rule: Name of a paper's rule in :data:`fer.neurons.RULES`, instead of ``by`` and ``merge``.
         layers: Names of layers whose neurons may go; all if left out. A layer whose outputs are added to
             those of others, as in a residual stage, stands for all of them.
-        num_removed: How many go, by the name of a group, whatever the thresholds.
+        num_removed: How many go, by the name of a group, whatever the thresholds; of a group with blocks,
+            as many from each.
         plans: What shall go, by the name of a group, instead of what the thresholds say; to compare.
         measurement: What :func:`measure_groups` saw of this network on these batches, if it was called.
         idle_below: Whole blocks go that change what they are given by a smaller share; see
-            :func:`fer.neurons.drop_idle_blocks`. They stay where a rule, layers, plans or a measurement is
-            given.
+            :func:`fer.neurons.drop_idle_blocks`. They stay where a rule, layers, numbers, plans or a
+            measurement is given.
 
     Raises:
         InputError: As of :func:`measure_groups`, :func:`plan_groups` and :func:`fer.neurons.cut`.
@@ -149,7 +149,7 @@ def prune(
     idle: dict[str, float] = {}
     gone: dict[str, int] = {}
     if measurement is None:
-        if rule is None and layers is None and plans is None:
+        if rule is None and layers is None and plans is None and num_removed is None:
             network, idle = drop_idle_blocks(network, batches, idle_below)
             if idle:
                 gone = neurons_within(whole, _inputs(next(iter(batches))), idle)
@@ -224,17 +224,17 @@ def span_costs(network: nn.Module, measurement: Measurement) -> dict[str, list[f
         measurement: Of it, of patterns that were not rescaled.
 
     Returns:
-        By the name of a group, in the order in which its neurons go, all but one: the squared error that the
-        loss of each adds, see :class:`fer.neurons.Removal`, as a share of what all neurons by themselves
-        give the readers, squared. Later ones are not below earlier ones.
+        By the name of a group, in the order in which its neurons go, all but one of each block: the squared
+        error that the loss of each adds, see :class:`fer.neurons.Removal`, as a share of what all neurons by
+        themselves give the readers, squared. Later ones are not below earlier ones.
     """
-    all_but_one = {group.name: group.num_neurons - 1 for group in measurement.groups}
-    plans = plan_groups(network, measurement, by="span", num_removed=all_but_one)
+    most = {group.name: group.num_neurons - group.num_blocks for group in measurement.groups}
+    plans = plan_groups(network, measurement, by="span", num_removed=most)
     costs: dict[str, list[float]] = {}
     for group in measurement.groups:
-        lengths = span_lengths(measurement.seen(group), _span_origin(group))
-        given = lengths[:, None] * _outgoing(network, group)
-        total = float(given.square().sum()) or 1.0
+        sizes = lengths(_seen_by_each(measurement, group), _span_origin(group))
+        given = sizes[:, None] * _outgoing(network, group)
+        total = float(given.square().nansum()) or 1.0  # of what is not finite, nothing is known
         in_turn = [(removal.cost or 0.0) / total for removal in plans[group.name].removals]
         costs[group.name] = list(itertools.accumulate(in_turn, max))
     return costs
@@ -356,17 +356,20 @@ def _plan(
     num_removed: int | None,
 ) -> PrunePlan:
     """Plan by what all readers see, for each block of neurons by itself, and as many in each."""
-    pooled = measurement.seen(group)
     is_fitted = settings.merge["merge"] in FITTED
-    if is_fitted:  # each reader has a constant of its own
-        uppers = [measurement.statistics[group.name, reader.layer].upper for reader in group.readers]
-        pooled = replace(pooled, upper=reduce(torch.add, uppers))
+    pooled = _seen_by_each(measurement, group) if is_fitted else measurement.seen(group)
     outgoing = _outgoing(network, group)
     chosen = dict(settings.plan)
     if chosen.get("by") == "span":
         chosen["normalise"] = _span_origin(group)
     takes_constants = all(reader.shift is not None and not reader.padded for reader in group.readers)
     if num_removed is not None:
+        if num_removed % group.num_blocks:
+            msg = (
+                f"num_removed of {group.name!r} is {num_removed}: as many must go from each of its "
+                f"{group.num_blocks} blocks, so give a multiple of {group.num_blocks}"
+            )
+            raise InputError(msg)
         chosen["num_removed"] = num_removed // group.num_blocks
     blocks = []
     for block in _blocks(group):
@@ -374,14 +377,16 @@ def _plan(
         spare = _largest(part.mean.abs(), part.constant) if is_fitted and not takes_constants else []
         plan = plan_pruning(part, outgoing=outgoing[block], spare=spare, **chosen)
         into = spare[0] if spare else None
-        blocks.append([replace(one, into=into) if one.cause == "constant" else one for one in plan.removals])
-    num = min(len(removals) for removals in blocks)
-    moved = [
-        _moved(removal, block.start)
-        for removals, block in zip(blocks, _blocks(group), strict=True)
-        for removal in removals[:num]
-    ]
-    return PrunePlan(group.num_neurons, tuple(moved))
+        removals = [replace(one, into=into) if one.cause == "constant" else one for one in plan.removals]
+        blocks.append([_moved(removal, block.start) for removal in removals])
+    in_turn = zip(*blocks, strict=False)  # as many from each
+    return PrunePlan(group.num_neurons, tuple(itertools.chain.from_iterable(in_turn)))
+
+
+def _seen_by_each(measurement: Measurement, group: NeuronGroup) -> ActivationStatistics:
+    """Return what all readers of a group see, around what each sees on average: each has its own constant."""
+    uppers = [measurement.statistics[group.name, reader.layer].upper for reader in group.readers]
+    return replace(measurement.seen(group), upper=reduce(torch.add, uppers))
 
 
 def _span_origin(group: NeuronGroup) -> Normalise:

@@ -103,8 +103,7 @@ def test_by_zero_all_blocks_stay():
 
 def test_pruning_takes_idle_blocks_and_the_small_network_loads_again():
     network = resnet(ResNet, "layer2.1", "layer3.1")
-    kept = {name: 0 for name in ("layer1.0.conv1", "conv1")}
-    pruned = prune(network, [PICTURES], similar_below=0, complementary_above=180, num_removed=kept)
+    pruned = prune(network, [PICTURES], similar_below=0, complementary_above=180)
     assert pruned.report["blocks"] == {"layer2.1": 0.0, "layer3.1": 0.0}
     assert pruned.widths["layer2.1"] == 0
     within = {name: group for name, group in pruned.report["groups"].items() if group["block"]}
@@ -117,7 +116,15 @@ def test_pruning_takes_idle_blocks_and_the_small_network_loads_again():
     assert widths(again) == pruned.widths
 
 
-@pytest.mark.parametrize("settings", [{"layers": ["layer1.0.conv1"]}, {"rule": "narayan"}, {"idle_below": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"layers": ["layer1.0.conv1"]},
+        {"rule": "narayan"},
+        {"idle_below": 0},
+        {"num_removed": {"layer2.1.conv1": 2}},
+    ],
+)
 def test_blocks_stay_where_something_else_decides(settings):
     network = resnet(ResNet, "layer2.1")
     assert prune(network, [PICTURES], **settings).report["blocks"] == {}

@@ -306,14 +306,15 @@ def test_spans_agree_with_least_squares(seed):
     assert len(kept) == 1
 
 
-@pytest.mark.parametrize("normalise", ["centre", "none"])
+@pytest.mark.parametrize("normalise", ["centre", "none", "half"])
 @pytest.mark.parametrize("seed", range(5))
 def test_of_so_many_by_span_the_next_is_the_one_without_which_readers_err_least(seed, normalise):
     """Readers that are refitted to those that are left, by NumPy, after each."""
     values, kept = layer(10, seed=seed), list(range(10))
     outgoing = torch.rand(10, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.4
     settings = {"by": "span", "normalise": normalise, "num_removed": 9}
-    patterns = (values - values.mean(0) if normalise == "centre" else values).numpy()
+    origin = {"centre": values.mean(0), "none": 0.0, "half": 0.5}[normalise]
+    patterns = (values - origin).numpy()
     sums = patterns @ outgoing.numpy()
 
     def error(of):

@@ -18,6 +18,7 @@ from fer.neurons import (
     Removal,
     find_groups,
     measure_groups,
+    plan_groups,
     prune,
     resize,
     span_costs,
@@ -472,3 +473,47 @@ def test_costs_of_spans_are_shares_of_what_readers_without_a_bias_are_given():
         shares[has_bias] = span_costs(network, measure_groups(network, [patterns]))["0"]
     assert shares[False] == pytest.approx([0.5])
     assert shares[True] == pytest.approx([0.0], abs=1e-6)
+
+
+def test_costs_of_spans_are_in_the_order_in_which_blocks_lose_neurons_in_turn():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3, groups=2)).eval()
+    measurement = measure_groups(network, [torch.randn(50, 1, 9, 9)])
+    plan = plan_groups(network, measurement, by="span", num_removed={"0": 14})["0"]
+    assert [removal.neuron // 8 for removal in plan.removals] == [0, 1] * 7
+    costs = span_costs(network, measurement)["0"]
+    assert costs[5] < costs[9] < costs[13]
+    with pytest.raises(InputError, match="'0' is 3: as many must go from each of its 2 blocks"):
+        prune(network, [torch.randn(50, 1, 9, 9)], by="span", num_removed={"0": 3})
+
+
+class Apart(nn.Module):
+    """Two layers that read the same neurons, one around another mean, which its bias takes back."""
+
+    def __init__(self, offset):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 9), nn.Linear(9, 3), nn.Linear(9, 3)
+        self.offset = offset
+        self.c.bias.data -= offset * self.c.weight.data.sum(1)
+
+    def forward(self, inputs):
+        hidden = self.a(inputs).relu()
+        return self.b(hidden) + self.c(hidden + self.offset)
+
+
+def test_costs_of_spans_do_not_depend_on_where_each_reader_sees_its_mean():
+    costs = []
+    for offset in (0.0, 5.0):
+        torch.manual_seed(0)
+        network, patterns = Apart(offset).double(), torch.randn(200, 4, dtype=torch.float64)
+        costs.append(span_costs(network, measure_groups(network, [patterns]))["a"])
+    assert costs[1] == pytest.approx(costs[0], rel=1e-6)
+
+
+def test_costs_of_spans_leave_out_neurons_that_are_not_finite():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 3))
+    with torch.no_grad():
+        network[0].weight[0] = torch.tensor([3e38, 0, 0, 0])
+    costs = span_costs(network, measure_groups(network, [torch.randn(200, 4)]))["0"]
+    assert 0 < sum(costs) < float("inf")
