@@ -23,7 +23,6 @@ from fer.figures.style import (
     VERMILLION,
     array,
     new_figure,
-    percent,
     tidy,
     write_title,
 )
@@ -87,15 +86,14 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str
                 linewidth=1.2,
             )
         axes.set_xlabel(name)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-        # As many decimals as ticks need: a small layer's multiply-adds are next to none of the network's.
-        shares = PercentFormatter(xmax=1, symbol=" %")
-        axes.xaxis.set_major_formatter(DEGREES if x == "threshold" else shares)
+        nbins = 6 if x == "threshold" else 4  # shares may need many digits
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=nbins, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(DEGREES if x == "threshold" else _shares())
         tidy(axes)
         if x != "threshold":
             axes.invert_xaxis()
     panels[0].set_ylabel("accuracy, 95 % intervals")
-    panels[0].yaxis.set_major_formatter(percent())
+    panels[0].yaxis.set_major_formatter(_shares())
     figure.legend(
         *panels[0].get_legend_handles_labels(),
         loc="outside lower center",
@@ -106,6 +104,11 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str
     )
     write_title(figure, title)
     return figure
+
+
+def _shares() -> PercentFormatter:
+    """Return percent with as many decimals as ticks need: a small layer is next to none of a network."""
+    return PercentFormatter(xmax=1, symbol=" %")
 
 
 def _read_curve(rule: str, columns: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64]]:

@@ -238,7 +238,9 @@ def _is_of_config(pruned: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Return whether pruning was by the settings of the config alone."""
     settings = pruned.get("settings") or {}
     return "rounds" not in pruned and all(
-        config.get(f"prune.{name}") == value for name, value in settings.items()
+        config.get(f"prune.{name}") == value
+        for name, value in settings.items()
+        if name != "idle_below"  # 0 where a rule or layers are given, whatever the config says
     )
 
 

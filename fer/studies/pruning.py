@@ -1,6 +1,7 @@
 """Many prunings as one: curves over thresholds, a network of a given size, and pruning in rounds."""
 
 import copy
+import logging
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -53,6 +54,9 @@ PRICE_STEPS: Final = 24
 
 SEARCH_STEPS: Final = 12
 """Halvings of :data:`WIDEST` in the search for a threshold: to a fiftieth of a degree."""
+
+
+log = logging.getLogger("fer.studies")
 
 
 class Round(NamedTuple):
@@ -308,7 +312,7 @@ def prune_in_rounds(
 
     The thresholds, or the multiply-adds, approach what is asked for in equal steps. The task is left with
     the last network whose accuracy on val is no more than the tolerance below that of the first; so, too,
-    if a fine-tuning is asked to stop.
+    if a fine-tuning is asked to stop, or a later round finds nothing that can go.
 
     Args:
         task: Trained; its network is replaced.
@@ -338,20 +342,27 @@ def prune_in_rounds(
     rule = settings.get("rule")
     measure = RULES[rule].measure if rule else {}
     task.optimizer_settings = replace(task.optimizer_settings, lr=tune_lr)
+    left: dict[str, int] = {}  # a layer that has come down to one neuron is in no later plan
     for number in range(1, rounds + 1):
         best, sizes = copy.deepcopy(task.network), task.widths
-        network, blocks = drop_idle_blocks(task.network, inputs, idle_below)
-        measurement = measure_groups(network, inputs, layers=layers, **measure)
-        if macs is None:
-            goal: dict[str, Any] = {
-                "similar_below": similar_below * number / rounds,
-                "complementary_above": 180 - (180 - complementary_above) * number / rounds,
-            }
-        else:
-            aim = whole * (1 - (1 - macs) * number / rounds)
-            goal = goal_of_macs(network, measurement, inputs[0], aim, **settings)
-        pruned = prune(network, inputs, measurement=measurement, **goal, **settings)
+        goal: dict[str, Any] = {
+            "similar_below": similar_below * number / rounds,
+            "complementary_above": 180 - (180 - complementary_above) * number / rounds,
+        }
+        try:
+            network, blocks = drop_idle_blocks(task.network, inputs, idle_below)
+            measurement = measure_groups(network, inputs, layers=layers, **measure)
+            if macs is not None:
+                aim = whole * (1 - (1 - macs) * number / rounds)
+                goal = goal_of_macs(network, measurement, inputs[0], aim, **settings)
+            pruned = prune(network, inputs, measurement=measurement, **goal, **settings)
+        except InputError as error:
+            if number == 1:
+                raise
+            log.warning("no round %d, the earlier ones are kept: %s", number, error)
+            return
         went = tally(pruned.plans, neurons_within(task.network, inputs[0], blocks))
+        left |= {name: layer["after"] for name, layer in went.items()}
         after_pruning = judge(pruned.network, val, device).report.accuracy
         task.network, task.widths = pruned.network, dict(pruned.widths)
         recalibrate_(task.network, inputs)
@@ -367,7 +378,7 @@ def prune_in_rounds(
         is_kept = tuned >= before - tolerance
         yield Round(
             threshold=goal.get("similar_below"),
-            neurons=sum(layer["after"] for layer in went.values()),
+            neurons=sum(left.values()),
             macs=macs_of(task.network, inputs[0]),
             pruned=after_pruning,
             recalibrated=recalibrated,

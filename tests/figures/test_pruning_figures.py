@@ -288,6 +288,17 @@ def test_multiply_adds_of_a_layer_that_has_next_to_none_are_told_apart():
     assert len(labels) == len(set(labels)) > 2
 
 
+def test_accuracies_of_a_layer_that_costs_little_are_told_apart():
+    figure = curve_figure(
+        {"refit": curve((0, 0.651, 0.636, 0.667, 1, 1), (20, 0.648, 0.632, 0.664, 0.5, 0.9))}
+    )
+
+    draw(figure)
+
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(labels) == len(set(labels)) > 2
+
+
 def test_without_a_whole_network_there_is_no_line_of_before():
     figure = curve_figure({"refit": curve((10, 0.6, 0.5, 0.7, 0.5, 0.25))})
 

@@ -105,6 +105,15 @@ def test_a_pruned_network_by_its_settings_or_with_what_they_do_not_say(run_dir, 
     assert "--target_macs" in gather(run_dir, settings_of)["repeat"]["note"]
 
 
+def test_a_rule_that_keeps_blocks_is_all_of_its_settings(run_dir, settings_of):
+    """As ``fer prune --prune.rule narayan`` writes them."""
+    _as_pruned(run_dir, rule="narayan", idle_below=0.001)
+    pruned = json.loads((run_dir / "prune.json").read_text())
+    settings = {"rule": "narayan", "idle_below": 0.0}
+    (run_dir / "prune.json").write_text(json.dumps(pruned | {"settings": settings}))
+    assert "note" not in gather(run_dir, settings_of)["repeat"]
+
+
 def test_a_curve_alone_is_no_test_and_is_finished(run_dir, settings_of):
     _as_pruned(run_dir)
     (run_dir / "prune.json").unlink()

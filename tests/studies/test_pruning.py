@@ -105,6 +105,33 @@ def test_rounds_have_two_thresholds(trained, tiny_trainer):
     assert not any(layer["complementary"] for layer in only.layers.values())
 
 
+def test_a_round_that_finds_nothing_leaves_what_the_last_one_left(trained, caplog):
+    """The first takes all copies but one, so that the layer has nothing that can go."""
+    task, data, inputs = trained
+    with torch.no_grad():
+        for tensor in (task.network.conv2.weight, task.network.conv2.bias):
+            tensor[1:] = tensor[0]
+    settings = {"rounds": 2, "tune_epochs": 0, "tune_lr": 1e-4, "tolerance": 1.0, **BELOW_80}
+    (only,) = prune_in_rounds(task, data, inputs, lambda _: None, layers=["conv2"], **settings)
+    assert only.layers["conv2"]["after"] == 1
+    assert "no round 2, the earlier ones are kept: " in caplog.text
+    assert task.widths is not None
+    assert macs_of(task.network, inputs[0]) == only.macs
+
+
+def test_neurons_left_are_those_of_all_layers(trained):
+    """A layer that has come down to one neuron is in no later plan."""
+    task, data, inputs = trained
+    with torch.no_grad():
+        for tensor in (task.network.conv2.weight, task.network.conv2.bias):
+            tensor[1:] = tensor[0]
+    settings = {"rounds": 2, "tune_epochs": 0, "tune_lr": 1e-4, "tolerance": 1.0, **BELOW_80}
+    first, second = prune_in_rounds(task, data, inputs, lambda _: None, **settings)
+    assert first.layers["conv2"]["after"] == 1
+    assert "conv2" not in second.layers
+    assert second.neurons == 1 + sum(layer["after"] for layer in second.layers.values())
+
+
 def test_a_round_that_is_asked_to_stop_leaves_what_the_last_one_left(trained, tiny_trainer):
     task, data, inputs = trained
     stop = StopCallback()
