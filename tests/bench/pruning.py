@@ -106,9 +106,24 @@ def importances(
             layer = network.get_submodule(group.name)
             cut = tp.prune_linear_out_channels if isinstance(layer, nn.Linear) else tp.prune_conv_out_channels
             whole = graph.get_pruning_group(layer, cut, idxs=list(range(group.num_neurons)))
+            whole.items[:] = [item for item in whole.items if fits(item.dep, item.idxs)]
             found[name][group.name] = criterion(whole).detach()
     network.zero_grad()
     return found
+
+
+def fits(dependency: Any, columns: Sequence[int]) -> bool:
+    """Return whether a layer has the neurons that Torch-Pruning says it has.
+
+    The layers around a mean over the neurons, as in spatial attention, do not: it takes the one map that the
+    mean is for all of them, and its criteria fail there.
+    """
+    weight = getattr(dependency.layer, "weight", None)
+    if weight is None:
+        return True
+    is_input = dependency.handler in (tp.prune_conv_in_channels, tp.prune_linear_in_channels)
+    num = weight.shape[1] * getattr(dependency.layer, "groups", 1) if is_input else len(weight)
+    return max(columns) < num
 
 
 def at_macs(
