@@ -5,10 +5,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from fer.figures.curves import ACCURACY, LINES, LOSS, read_curves
-from fer.figures.style import BLUE, GREY, INK, LARGE, NORMAL, PALE, SMALL, new_figure, scale_epochs, tidy
+from fer.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    LARGE,
+    NORMAL,
+    PALE,
+    SMALL,
+    new_figure,
+    percent,
+    scale_epochs,
+    tidy,
+)
 from fer.metrics import ClassificationReport
 
 
@@ -41,7 +52,7 @@ def folds_figure(
         _draw_histories(panel, keys, histories)
     axes[1].set_ylabel("loss")
     axes[2].set_ylabel("accuracy")
-    axes[2].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    axes[2].yaxis.set_major_formatter(percent())
     if title:
         figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
     return figure
@@ -67,7 +78,7 @@ def _draw_accuracies(axes: Axes, reports: Sequence[ClassificationReport]) -> Non
     axes.set_xlim(-0.5, len(reports) - 0.5)
     axes.set_xlabel("fold")
     axes.set_ylabel("test accuracy, 95 % intervals")
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    axes.yaxis.set_major_formatter(percent())
     axes.set_title(text, fontsize=NORMAL, color=INK)
     tidy(axes)
 

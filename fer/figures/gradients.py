@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from fer.figures.style import (
     TINY,
     array,
     new_figure,
+    percent,
     scale_epochs,
     tidy,
 )
@@ -163,7 +164,7 @@ def gradient_histograms(
     if mesh is not None:
         bar = figure.colorbar(mesh, ax=panels, aspect=30, pad=0.02)
         bar.ax.yaxis.set_major_locator(MaxNLocator(5))
-        bar.ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
+        bar.ax.yaxis.set_major_formatter(percent())
         bar.set_label("share of the epoch's gradients", fontsize=SMALL)
         bar.ax.tick_params(labelsize=TINY, length=2)
         bar.outline.set_linewidth(0.5)

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fer.figures.angles import DEGREE, DEGREES
@@ -23,6 +23,7 @@ from fer.figures.style import (
     VERMILLION,
     array,
     new_figure,
+    percent,
     tidy,
     write_title,
 )
@@ -88,12 +89,12 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str
         axes.set_xlabel(name)
         nbins = 6 if x == "threshold" else 4  # shares may need many digits
         axes.xaxis.set_major_locator(MaxNLocator(nbins=nbins, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(DEGREES if x == "threshold" else _shares())
+        axes.xaxis.set_major_formatter(DEGREES if x == "threshold" else percent())
         tidy(axes)
         if x != "threshold":
             axes.invert_xaxis()
     panels[0].set_ylabel("accuracy, 95 % intervals")
-    panels[0].yaxis.set_major_formatter(_shares())
+    panels[0].yaxis.set_major_formatter(percent())
     figure.legend(
         *panels[0].get_legend_handles_labels(),
         loc="outside lower center",
@@ -104,11 +105,6 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str
     )
     write_title(figure, title)
     return figure
-
-
-def _shares() -> PercentFormatter:
-    """Return percent with as many decimals as ticks need: a small layer is next to none of a network."""
-    return PercentFormatter(xmax=1, symbol=" %")
 
 
 def _read_curve(rule: str, columns: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64]]:

@@ -138,8 +138,8 @@ def _span_inches(axes: Axes, width: float, height: float) -> None:
 
 
 def percent() -> PercentFormatter:
-    """Return how a share is written on an axis; each axis must have its own."""
-    return PercentFormatter(xmax=1, decimals=0, symbol=" %")
+    """Return how a share is written on an axis, with the decimals that its ticks need; each has its own."""
+    return PercentFormatter(xmax=1, decimals=None, symbol=" %")
 
 
 def write_title(figure: Figure, title: str) -> None:

@@ -77,8 +77,19 @@ def angles(statistics: ActivationStatistics, normalise: Normalise = "auto") -> T
     return degrees
 
 
-def lengths(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:
-    """Return the root mean square of each neuron's activations from its origin, shape ``(C,)``."""
+def root_mean_squares(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:
+    """Return how long activation vectors are, whatever the number of patterns: their root mean squares.
+
+    Args:
+        statistics: Of C neurons.
+        normalise: Where the vectors start from; see :data:`Normalise`.
+
+    Returns:
+        In the unit of the activations, float64, shape ``(C,)``; NaN of a neuron that was once not finite.
+
+    Raises:
+        InputError: An unknown normalisation.
+    """
     return statistics.std.hypot(statistics.mean - _origin(statistics, normalise))
 
 

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from fer.errors import InputError
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Normalise, angles, classify, lengths
+from fer.neurons.angles import (
+    COMPLEMENTARY_ABOVE,
+    SIMILAR_BELOW,
+    Normalise,
+    angles,
+    classify,
+    root_mean_squares,
+)
 from fer.neurons.statistics import ActivationStatistics
 
 Cause = Literal["dead", "constant", "similar", "complementary", "span"]
@@ -278,7 +285,7 @@ def plan_pruning(
     if by == "span":
         _warn_of_few(statistics)
         below = similar_below if num_removed is None else None
-        given = lengths(statistics, normalise)[:, None] * weights
+        given = root_mean_squares(statistics, normalise)[:, None] * weights
         removals += _remove_in_span(degrees, given, below=below, room=room, spare=spare)
     else:
         # Where the number is given, every pair is a candidate.

@@ -15,20 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Normalise, lengths
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Normalise, root_mean_squares
 from fer.neurons.blocks import IDLE_BELOW, drop_idle_blocks
 from fer.neurons.groups import Survey, neurons_within, survey
 from fer.neurons.merge import Merge, add_incoming, coefficients
-from fer.neurons.plan import (
-    PATTERNS_PER_NEURON,
-    RULES,
-    By,
-    PrunePlan,
-    Removal,
-    Rule,
-    plan_pruning,
-    tally,
-)
+from fer.neurons.plan import PATTERNS_PER_NEURON, RULES, By, PrunePlan, Removal, Rule, plan_pruning, tally
 from fer.neurons.record import record, untouched
 from fer.neurons.statistics import ActivationStatistics
 from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask_, outgoing_weight, planned, widths
@@ -194,7 +185,7 @@ def plan_groups(
 
     Raises:
         InputError: As of :func:`fer.neurons.plan_pruning`; or a rule is unknown, or the measurement is not
-            for it.
+            for it; or ``num_removed`` names no group, or a number that is not as many for each of its blocks.
     """
     settings = _rule(rule, by, merge)
     if measurement.pattern_minmax != settings.measure.get("pattern_minmax", False):
@@ -232,8 +223,8 @@ def span_costs(network: nn.Module, measurement: Measurement) -> dict[str, list[f
     plans = plan_groups(network, measurement, by="span", num_removed=most)
     costs: dict[str, list[float]] = {}
     for group in measurement.groups:
-        sizes = lengths(_seen_by_each(measurement, group), _span_origin(group))
-        given = sizes[:, None] * _outgoing(network, group)
+        lengths = root_mean_squares(_seen_by_each(measurement, group), _span_origin(group))
+        given = lengths[:, None] * _outgoing(network, group)
         total = float(given.square().nansum()) or 1.0  # of what is not finite, nothing is known
         in_turn = [(removal.cost or 0.0) / total for removal in plans[group.name].removals]
         costs[group.name] = list(itertools.accumulate(in_turn, max))

@@ -35,6 +35,16 @@ def trained(tiny_data):
     return task, data, inputs_of(task, data, 42)
 
 
+@pytest.fixture
+def copies(trained):
+    """The same with a second layer of copies, of which the first round leaves one."""
+    task, _, _ = trained
+    with torch.no_grad():
+        for tensor in (task.network.conv2.weight, task.network.conv2.bias):
+            tensor[1:] = tensor[0]
+    return trained
+
+
 def test_a_curve_begins_with_the_network_as_it_is(trained):
     task, data, inputs = trained
     state = copy.deepcopy(task.network.state_dict())
@@ -105,12 +115,9 @@ def test_rounds_have_two_thresholds(trained, tiny_trainer):
     assert not any(layer["complementary"] for layer in only.layers.values())
 
 
-def test_a_round_that_finds_nothing_leaves_what_the_last_one_left(trained, caplog):
+def test_a_round_that_finds_nothing_leaves_what_the_last_one_left(copies, caplog):
     """The first takes all copies but one, so that the layer has nothing that can go."""
-    task, data, inputs = trained
-    with torch.no_grad():
-        for tensor in (task.network.conv2.weight, task.network.conv2.bias):
-            tensor[1:] = tensor[0]
+    task, data, inputs = copies
     settings = {"rounds": 2, "tune_epochs": 0, "tune_lr": 1e-4, "tolerance": 1.0, **BELOW_80}
     (only,) = prune_in_rounds(task, data, inputs, lambda _: None, layers=["conv2"], **settings)
     assert only.layers["conv2"]["after"] == 1
@@ -119,12 +126,9 @@ def test_a_round_that_finds_nothing_leaves_what_the_last_one_left(trained, caplo
     assert macs_of(task.network, inputs[0]) == only.macs
 
 
-def test_neurons_left_are_those_of_all_layers(trained):
+def test_neurons_left_are_those_of_all_layers(copies):
     """A layer that has come down to one neuron is in no later plan."""
-    task, data, inputs = trained
-    with torch.no_grad():
-        for tensor in (task.network.conv2.weight, task.network.conv2.bias):
-            tensor[1:] = tensor[0]
+    task, data, inputs = copies
     settings = {"rounds": 2, "tune_epochs": 0, "tune_lr": 1e-4, "tolerance": 1.0, **BELOW_80}
     first, second = prune_in_rounds(task, data, inputs, lambda _: None, **settings)
     assert first.layers["conv2"]["after"] == 1
