@@ -90,7 +90,8 @@ def root_mean_squares(statistics: ActivationStatistics, normalise: Normalise) ->
     Raises:
         InputError: An unknown normalisation.
     """
-    return statistics.std.hypot(statistics.mean - _origin(statistics, normalise))
+    step = statistics.mean - _origin(statistics, normalise)
+    return (statistics.std.square() + step.square()).sqrt()  # hypot makes infinity of NaN and infinity
 
 
 def _origin(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:

@@ -510,9 +510,11 @@ def test_costs_of_spans_do_not_depend_on_where_each_reader_sees_its_mean():
     assert costs[1] == pytest.approx(costs[0], rel=1e-6)
 
 
-def test_costs_of_spans_leave_out_neurons_that_are_not_finite():
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_costs_of_spans_leave_out_neurons_that_are_not_finite(has_bias):
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 3))
+    reader = nn.Linear(8, 8, bias=has_bias)
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), reader, nn.Sigmoid(), nn.Linear(8, 3))
     with torch.no_grad():
         network[0].weight[0] = torch.tensor([3e38, 0, 0, 0])
     costs = span_costs(network, measure_groups(network, [torch.randn(200, 4)]))["0"]
