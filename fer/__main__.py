@@ -17,7 +17,7 @@ COMMANDS: Final = {
     "export": "write a checkpoint's network, pruned or not, as an ONNX file that is checked",
     "predict": "write a checkpoint's class probabilities for the test split as CSV",
     "audit": "what stands twice, under two labels or on both sides of a split",
-    "crop": "find and crop the faces of pictures, with a contact sheet and a table",
+    "crop": "find and crop the faces of images, with a contact sheet and a table",
     "crossval": "train and test every fold of a cross-validation, then their mean and spread",
     "sweep": "search settings as a W&B sweep does, on this machine, without an account",
     "agent": "make a W&B sweep of a file and run its trials, or join one; without an account: sweep",
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _parser().parse_args(arguments[:1]).command
     try:
         # Imported here, since torch and Lightning take seconds that `fer --help` need not wait for.
-        from fer.cli import load
+        from fer.commands import load
 
         run = load(command)
         _set_up_logging(debug=debug)  # not before: Lightning sets its own levels when it is imported
@@ -80,7 +80,7 @@ def _set_up_logging(*, debug: bool) -> None:
 
 
 class _Once(logging.Filter):
-    """Lets each message pass once: every fold has the same data, and every threshold the same patterns."""
+    """Lets each message pass once: every fold has the same data, and every threshold the same samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, description in COMMANDS.items():
-        # Each command has a parser of its own in fer.cli, which prints its help.
+        # Each command has a parser of its own in fer.commands, which prints its help.
         commands.add_parser(name, help=description, add_help=False)
     return parser
 

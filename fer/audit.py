@@ -1,4 +1,4 @@
-"""The audit of a data module, as a table, as JSON, and as a page of pictures."""
+"""The audit of a data module, as a table, as JSON, and as a page of images."""
 
 import json
 import warnings
@@ -12,7 +12,7 @@ from fer.data.audit import AuditReport, Members, audit, is_conflicting, is_strad
 from fer.data.base import ExpressionDataModule
 from fer.data.features import FeatureSplit
 from fer.errors import InputError
-from fer.figures.audit import PictureGroup, Section, audit_figure
+from fer.figures.audit import ImageGroup, Section, audit_figure
 from fer.figures.style import DPI
 from fer.files import atomic_write
 
@@ -22,7 +22,7 @@ MOST_GROUPS: Final = 24
 """Groups that a section of the page shows; the JSON lists all."""
 
 MOST_MEMBERS: Final = 6
-"""Pictures of a group that the page shows."""
+"""Images of a group that the page shows."""
 
 
 def audit_data(data: ExpressionDataModule, *, as_json: bool = False, page: Path | None = None) -> AuditReport:
@@ -31,7 +31,7 @@ def audit_data(data: ExpressionDataModule, *, as_json: bool = False, page: Path 
     Args:
         data: Read and split here, unless it is already.
         as_json: Whether standard output gets all findings as JSON and nothing else, instead of a table.
-        page: The PNG to draw, of pictures; None: none.
+        page: The PNG to draw, of images; None: none.
 
     Returns:
         The findings.
@@ -43,7 +43,7 @@ def audit_data(data: ExpressionDataModule, *, as_json: bool = False, page: Path 
     data.prepare_data()
     data.setup()
     if page is not None and isinstance(data.splits["train"], FeatureSplit):
-        msg = f"--page {page}: this data has features and no pictures; leave --page out"
+        msg = f"--page {page}: this data has features and no images; leave --page out"
         raise InputError(msg)
     # Others, such as the clean rests of tests, are parts of these.
     names = ("train", "val", *data.test_names)
@@ -91,16 +91,16 @@ def _section(data: ExpressionDataModule, title: str, groups: list[Members]) -> I
     if groups:
         shown = groups[:MOST_GROUPS]
         few = "" if len(groups) == len(shown) else f", the first {len(shown)}"
-        yield Section(f"{title}: {len(groups):,}{few}", [_picture_group(data, group) for group in shown])
+        yield Section(f"{title}: {len(groups):,}{few}", [_image_group(data, group) for group in shown])
 
 
-def _picture_group(data: ExpressionDataModule, members: Members) -> PictureGroup:
+def _image_group(data: ExpressionDataModule, members: Members) -> ImageGroup:
     shown = members[:MOST_MEMBERS]
     captions = [f"{member.label}\n{member.split}\n{member.name}" for member in shown]
     if len(members) > len(shown):
         captions[-1] += f"\nand {len(members) - len(shown)} more"
-    return PictureGroup(
-        [data.splits[member.split].pictures[member.row] for member in shown],
+    return ImageGroup(
+        [data.splits[member.split].images[member.row] for member in shown],
         captions,
         stands_out=is_conflicting(members),
     )

@@ -1,4 +1,4 @@
-"""The command ``fer crop``: crop the faces of pictures, and show what was done."""
+"""The command ``fer crop``: crop the faces of images, and show what was done."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from fer.data.crops import (
     CropRecord,
     Crops,
     count_policies,
-    crop_pictures,
+    crop_images,
     policy_table,
     write_crops_csv,
 )
 from fer.data.faces import CropSettings, Detector, Fallback, Select
-from fer.data.reading import find_pictures, read_picture
+from fer.data.reading import find_images, read_image
 from fer.errors import InputError
 from fer.figures.crops import CropPanel, crops_figure
 from fer.files import atomic_write
@@ -31,10 +31,10 @@ from fer.files import atomic_write
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
 NUM_SHEET: Final = 48
-"""Pictures on the contact sheet."""
+"""Images on the contact sheet."""
 
 SHEET_SIDE: Final = 480
-"""Longest side of a picture on the contact sheet, in pixels: more is not seen."""
+"""Longest side of an image on the contact sheet, in pixels: more is not seen."""
 
 
 def crop(
@@ -50,33 +50,33 @@ def crop(
     max_bad: float = MAX_BAD_SHARE,
     batch_size: int = BATCH_SIZE,
 ) -> None:
-    """Crop the faces of pictures, and show what was done.
+    """Crop the faces of images, and show what was done.
 
-    Writes each crop as PNG, under the folders and the name that its picture has below SRC; ``crops.csv``
-    with a row for each picture; and ``contact-sheet.png``, pictures without a face first. Crops are made
+    Writes each crop as PNG, under the folders and the name that its image has below SRC; ``crops.csv``
+    with a row for each image; and ``contact-sheet.png``, images without a face first. Crops are made
     once: a second run takes them from the cache.
 
     Args:
-        src: A picture, or a folder of pictures, at any depth below it.
+        src: An image, or a folder of images, at any depth below it.
         dst: Folder to write to; made if missing.
-        detector: Who finds the faces: mtcnn, viola_jones, narayan (both), or none (the whole picture).
+        detector: Who finds the faces: mtcnn, viola_jones, narayan (both), or none (the whole image).
         size: Side of a crop, in pixels.
         margin: Added on every side of the face, as a share of the longer side of its box, 0 to 1.
         align: Whether a crop is turned and scaled by MTCNN's landmarks: eyes level, at the same places.
         select: Which of several faces: the largest, or the most central.
         fallback: Without a face: mtcnn (after viola_jones), centre (the square in the middle), keep (the
-            whole picture), drop, or error.
-        max_bad: Part of the pictures that may be unusable before that is an error, 0 to 1; 0: none.
-        batch_size: Pictures that the detector is given at once; more suit a GPU.
+            whole image), drop, or error.
+        max_bad: Part of the images that may be unusable before that is an error, 0 to 1; 0: none.
+        batch_size: Images that the detector is given at once; more suit a GPU.
 
     Raises:
-        InputError: A setting, a folder, or too many pictures cannot be used.
+        InputError: A setting, a folder, or too many images cannot be used.
     """
     settings = CropSettings(
         detector=detector, size=size, margin=margin, align=align, select=select, fallback=fallback
     )
     if not 0 <= max_bad <= 1:
-        msg = f"--max_bad is {max_bad}: it must be 0 to 1, a share of the pictures"
+        msg = f"--max_bad is {max_bad}: it must be 0 to 1, a share of the images"
         raise InputError(msg)
     if batch_size < 1:
         msg = f"--batch_size is {batch_size}: it must be 1 or more"
@@ -84,7 +84,7 @@ def crop(
     src, dst = Path(src).expanduser(), Path(dst).expanduser()
     paths, root = _sources(src)
     _check_apart(src, dst)
-    crops = crop_pictures(paths, settings, batch_size=batch_size, max_bad_share=max_bad)
+    crops = crop_images(paths, settings, batch_size=batch_size, max_bad_share=max_bad)
     names = _crop_names([path.relative_to(root) for path in paths])
     try:
         _write_crops(dst, names, crops)
@@ -97,7 +97,7 @@ def crop(
 
 
 def _sources(src: Path) -> tuple[list[Path], Path]:
-    """Return the pictures that are meant, and the folder whose tree their crops repeat.
+    """Return the images that are meant, and the folder whose tree their crops repeat.
 
     Raises:
         InputError: There are none.
@@ -105,16 +105,16 @@ def _sources(src: Path) -> tuple[list[Path], Path]:
     if src.is_file():
         return [src], src.parent
     if not src.exists():
-        msg = f"{src} does not exist: give a picture, or a folder of pictures"
+        msg = f"{src} does not exist: give an image, or a folder of images"
         raise InputError(msg)
-    if not (paths := find_pictures(src)):
-        msg = f"{src} holds no pictures: give a picture, or a folder of pictures"
+    if not (paths := find_images(src)):
+        msg = f"{src} holds no images: give an image, or a folder of images"
         raise InputError(msg)
     return paths, src
 
 
 def _check_apart(src: Path, dst: Path) -> None:
-    """Refuse to write where pictures are read: crops would be cropped again, or replace their pictures.
+    """Refuse to write where images are read: crops would be cropped again, or replace their images.
 
     Raises:
         InputError: One folder is the other, or in the other; or ``dst`` is a file.
@@ -133,7 +133,7 @@ def _check_apart(src: Path, dst: Path) -> None:
 
 
 def _crop_names(paths: Sequence[Path]) -> list[str]:
-    """Return for each picture the name of its crop, no two the same.
+    """Return for each image the name of its crop, no two the same.
 
     >>> _crop_names([Path("happy/a.jpg"), Path("happy/a.tif"), Path("sad/a.jpg")])
     ['happy/a.png', 'happy/a.tif.png', 'sad/a.png']
@@ -152,12 +152,12 @@ def _crop_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _write_crops(dst: Path, names: Sequence[str], crops: Crops) -> None:
-    """Write each crop, and remove what an earlier run wrote for a picture that now has none."""
-    pictures = iter(crops.pictures)
+    """Write each crop, and remove what an earlier run wrote for an image that now has none."""
+    images = iter(crops.images)
     for name, record in zip(names, crops.records, strict=True):
         if record.kept:
             with atomic_write(dst / name) as file:
-                Image.fromarray(next(pictures)).save(file, "PNG")
+                Image.fromarray(next(images)).save(file, "PNG")
         else:
             (dst / name).unlink(missing_ok=True)
 
@@ -166,7 +166,7 @@ def _write_crops(dst: Path, names: Sequence[str], crops: Crops) -> None:
 
 
 def _write_sheet(path: Path, crops: Crops, root: Path) -> None:
-    """Draw the contact sheet, unless there is no picture to show."""
+    """Draw the contact sheet, unless there is no image to show."""
     records = crops.records
     rows = np.cumsum(crops.kept) - 1
     shown = _choose(records, NUM_SHEET)
@@ -174,13 +174,13 @@ def _write_sheet(path: Path, crops: Crops, root: Path) -> None:
         path.unlink(missing_ok=True)
         return
     panels = [
-        _panel(records[index], crops.pictures[rows[index]] if records[index].kept else None, root)
+        _panel(records[index], crops.images[rows[index]] if records[index].kept else None, root)
         for index in shown
     ]
     num_usable = sum(record.policy != "bad" for record in records)
     some = f"{len(shown)} of " if len(shown) < num_usable else ""
     num_faceless = sum(_is_faceless(record) for record in records)
-    title = f"{some}{num_usable:,} pictures, {num_faceless:,} without a face"
+    title = f"{some}{num_usable:,} images, {num_faceless:,} without a face"
     with atomic_write(path) as file, warnings.catch_warnings():
         # A name may have letters that the font lacks: they are shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -188,7 +188,7 @@ def _write_sheet(path: Path, crops: Crops, root: Path) -> None:
 
 
 def _choose(records: Sequence[CropRecord], num: int) -> list[int]:
-    """Return the indices of pictures for the sheet: half without a face, if there are so many, half with one.
+    """Return the indices of images for the sheet: half without a face, if there are so many, half with one.
 
     Both are taken evenly from all there are, so that all classes are seen.
     """
@@ -214,29 +214,29 @@ def _is_faceless(record: CropRecord) -> bool:
     return record.face is None and record.policy not in ("bad", "none")
 
 
-def _panel(record: CropRecord, picture: NDArray[np.uint8] | None, root: Path) -> CropPanel:
-    """Return what the sheet shows of a picture, made smaller."""
-    source = read_picture(record.path)
+def _panel(record: CropRecord, image: NDArray[np.uint8] | None, root: Path) -> CropPanel:
+    """Return what the sheet shows of an image, made smaller."""
+    source = read_image(record.path)
     scale = min(1.0, SHEET_SIDE / max(source.shape[:2]))
     height, width = (max(1, round(scale * side)) for side in source.shape[:2])
     small = np.asarray(cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     name = _printable(record.path.relative_to(root))
     if record.face is None:
         is_whole = record.policy == "none"
-        policy = "whole picture" if is_whole else f"no face: {record.policy}"
-        return CropPanel(small, picture, policy, name, (0, 0, width, height) if is_whole else None)
+        policy = "whole image" if is_whole else f"no face: {record.policy}"
+        return CropPanel(small, image, policy, name, (0, 0, width, height) if is_whole else None)
     left, top, right, bottom = (scale * value for value in record.face.box)
     landmarks = [(scale * x, scale * y) for x, y in record.face.landmarks or ()]
     probability = record.face.probability
     policy = record.policy if np.isnan(probability) else f"{record.policy} {probability:.2f}"
-    return CropPanel(small, picture, policy, name, (left, top, right, bottom), landmarks)
+    return CropPanel(small, image, policy, name, (left, top, right, bottom), landmarks)
 
 
 def _say(crops: Crops, class_names: Sequence[str], dst: Path) -> None:
-    """Print the table of policies, the bad pictures, and what is where."""
+    """Print the table of policies, the bad images, and what is where."""
     CONSOLE.print(policy_table(count_policies(crops.records, class_names)))
     num_faceless = sum(map(_is_faceless, crops.records))
-    CONSOLE.print(f"no face      {num_faceless:,} of {len(crops.records):,} pictures")
+    CONSOLE.print(f"no face      {num_faceless:,} of {len(crops.records):,} images")
     for record in crops.records:
         if record.policy == "bad":
             CONSOLE.print(f"bad          {_printable(record.path)}: {record.reason}", markup=False)
@@ -249,7 +249,7 @@ def _say(crops: Crops, class_names: Sequence[str], dst: Path) -> None:
 
 
 def _folder_name(path: Path, root: Path) -> str:
-    """Return the name of a picture's class: its folder, as seen from the root."""
+    """Return the name of an image's class: its folder, as seen from the root."""
     return root.name if path.parent == root else _printable(path.parent.relative_to(root))
 
 

@@ -13,7 +13,7 @@ from fer.errors import InputError
 from fer.files import atomic_write
 
 BATCH_SIZES: Final = (1, 3, 8)
-"""Patterns at a time that both networks are given."""
+"""Samples at a time that both networks are given."""
 
 TOLERANCE: Final = 1e-4
 """Largest difference of logits; where the largest logit is above 1, this share of it."""
@@ -99,7 +99,7 @@ def _packages() -> tuple[Any, Any]:
 
 def _translate(network: nn.Module, example: Tensor, opset: int | None) -> Any:
     """Return the network as torch's exporter writes it."""
-    # Two patterns: of one, the exporter would take the batch's size for fixed.
+    # Two samples: of one, the exporter would take the batch's size for fixed.
     inputs = torch.cat([example, example])
     try:
         with torch.no_grad():

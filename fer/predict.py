@@ -1,4 +1,4 @@
-"""Class probabilities of pictures, as a table."""
+"""Class probabilities of images, as a table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from fer.labels import EXPRESSIONS
 
 
 def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[Sequence[Tensor]]) -> None:
-    """Write one row for each pattern of the test splits: its truth, what it was taken for, and how surely.
+    """Write one row for each sample of the test splits: its truth, what it was taken for, and how surely.
 
     Args:
         path: The CSV file; it is there whole or not at all.

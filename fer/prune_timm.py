@@ -1,4 +1,4 @@
-"""Any network of timm made smaller, on any pictures: pruned by distinctiveness, without labels."""
+"""Any network of timm made smaller, on any images: pruned by distinctiveness, without labels."""
 
 import json
 import logging
@@ -16,15 +16,15 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from fer.callbacks.prune import Size, gone_blocks, sizes_of
-from fer.data.reading import BadPictureError, find_pictures, read_picture
+from fer.data.reading import BadImageError, find_images, read_image
 from fer.errors import InputError, did_you_mean
 from fer.files import atomic_write
 from fer.metrics import wilson_interval
 from fer.models.transfer import read_state
-from fer.neurons import Pruned, prune, untouched
+from fer.neurons import Pruned, eval_state, prune
 
 HELD_OUT: Final = 5
-"""One picture of so many is not measured on, and tells how the smaller network does on others."""
+"""One image of so many is not measured on, and tells how the smaller network does on others."""
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
@@ -32,11 +32,11 @@ log = logging.getLogger("fer.prune_timm")
 
 
 class Agreement(NamedTuple):
-    """On how many pictures two networks choose the same class.
+    """On how many images two networks choose the same class.
 
     Attributes:
-        same: Pictures of which the largest logit is the same one's.
-        n: All pictures.
+        same: Images of which the largest logit is the same one's.
+        n: All images.
     """
 
     same: int
@@ -55,7 +55,7 @@ def prune_timm(
     out: Path,
     *,
     weights: Path | None = None,
-    num_patterns: int,
+    num_samples: int,
     batch_size: int = 64,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -63,22 +63,22 @@ def prune_timm(
 
     ``pruned.pt`` is ``{"model", "widths", "state_dict"}``, which ``torch.load(…, weights_only=True)`` reads
     and ``fer.neurons.resize(timm.create_model(model, num_classes=…), widths)`` has the place for;
-    ``prune.json`` holds the numbers. Pictures are resized and normalised as timm has it for the network.
+    ``prune.json`` holds the numbers. Images are resized and normalised as timm has it for the network.
 
     Args:
         name: Of the network, as timm has it.
-        images: Folder with pictures, at any depth; class folders mean nothing here.
+        images: Folder with images, at any depth; class folders mean nothing here.
         out: Folder for both files.
         weights: State dict, as ``.pth``, ``.bin`` or ``.safetensors``; None: the network is not trained.
-        num_patterns: Pictures to read, at most, spread evenly over the folder.
-        batch_size: Pictures at a time.
+        num_samples: Images to read, at most, spread evenly over the folder.
+        batch_size: Images at a time.
         **settings: Of :func:`fer.neurons.prune`.
 
     Raises:
         InputError: The name, a file or the folder cannot be used, or as of :func:`fer.neurons.prune`.
     """
     network = load_timm(name, weights)
-    batches, held_out = read_batches(network, images, num_patterns=num_patterns, batch_size=batch_size)
+    batches, held_out = read_batches(network, images, num_samples=num_samples, batch_size=batch_size)
     with CONSOLE.status("pruning"):
         pruned = prune(network, batches, **settings)
         layers = pruned.report["groups"]
@@ -142,38 +142,36 @@ def load_timm(name: str, weights: Path | None) -> nn.Module:
 
 
 def read_batches(
-    network: nn.Module, folder: Path, *, num_patterns: int, batch_size: int
+    network: nn.Module, folder: Path, *, num_samples: int, batch_size: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the pictures of a folder as a network of timm wants them.
+    """Return the images of a folder as a network of timm wants them.
 
     Args:
         network: The network.
-        folder: With pictures, at any depth; those that cannot be read are named and left out.
-        num_patterns: Pictures to read, at most.
-        batch_size: Pictures at a time.
+        folder: With images, at any depth; those that cannot be read are named and left out.
+        num_samples: Images to read, at most.
+        batch_size: Images at a time.
 
     Returns:
-        Batches ``(N, channels, height, width)`` to measure on, and those of each :data:`HELD_OUT`-th picture.
+        Batches ``(N, channels, height, width)`` to measure on, and those of each :data:`HELD_OUT`-th image.
 
     Raises:
-        InputError: There are fewer pictures than :data:`HELD_OUT` that can be read.
+        InputError: There are fewer images than :data:`HELD_OUT` that can be read.
     """
-    paths = find_pictures(folder)
-    num = min(num_patterns, len(paths))
+    paths = find_images(folder)
+    num = min(num_samples, len(paths))
     paths = [paths[number * len(paths) // num] for number in range(num)]
     config = resolve_data_config({}, model=network)  # type: ignore[no-untyped-call]
     transform = create_transform(**config)
     inputs: list[Tensor] = []
     with Progress(console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as progress:
-        for path in progress.track(paths, description="pictures"):
+        for path in progress.track(paths, description="images"):
             try:
-                inputs.append(transform(Image.fromarray(read_picture(path))))
-            except BadPictureError as e:
+                inputs.append(transform(Image.fromarray(read_image(path))))
+            except BadImageError as e:
                 log.warning("%s", e)
     if len(inputs) < HELD_OUT:
-        msg = (
-            f"--images {folder}: {len(inputs)} pictures can be read there; give {HELD_OUT}, better thousands"
-        )
+        msg = f"--images {folder}: {len(inputs)} images can be read there; give {HELD_OUT}, better thousands"
         raise InputError(msg)
     held_out = inputs[HELD_OUT - 1 :: HELD_OUT]
     del inputs[HELD_OUT - 1 :: HELD_OUT]
@@ -182,9 +180,9 @@ def read_batches(
 
 
 def agreement(network: nn.Module, other: nn.Module, batches: Iterable[Tensor]) -> Agreement:
-    """Return on how many patterns two networks choose the same class."""
+    """Return on how many samples two networks choose the same class."""
     same = n = 0
-    with untouched(network), untouched(other):
+    with eval_state(network), eval_state(other):
         for batch in batches:
             same += int((network(batch).argmax(dim=1) == other(batch).argmax(dim=1)).sum())
             n += len(batch)
@@ -198,11 +196,11 @@ def _table(
     agreements: Mapping[str, Agreement],
 ) -> str:
     """Return what went as text: a line for each layer, then both networks side by side."""
-    causes = [cause for cause in next(iter(layers.values())) if cause not in ("before", "after")]
+    reasons = [reason for reason in next(iter(layers.values())) if reason not in ("before", "after")]
     width = max([len("layer"), *map(len, layers)])
-    lines = [f"{'layer':<{width}}  neurons     left" + "".join(f"{cause:>15}" for cause in causes)]
+    lines = [f"{'layer':<{width}}  neurons     left" + "".join(f"{reason:>15}" for reason in reasons)]
     for name, layer in layers.items():
-        went = "".join(f"{layer[cause]:15,}" for cause in causes)
+        went = "".join(f"{layer[reason]:15,}" for reason in reasons)
         lines.append(f"{name:<{width}}  {layer['before']:7,}  {layer['after']:7,}{went}")
     lines += [f"{name}: all stay: {reason}" for name, reason in pruned.report["refused"].items()]
     lines += gone_blocks(pruned.report["blocks"])

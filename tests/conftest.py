@@ -66,12 +66,12 @@ def isolated(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def tiny_data():
-    """A maker of data modules: random pictures, each label as often in every split."""
+    """A maker of data modules: random images, each label as often in every split."""
     # Imported here, so that tests of pure code need not wait for Lightning.
     from fer.data.base import numbered
-    from fer.data.pictures import PictureDataModule, PictureSplit
+    from fer.data.images import ImageDataModule, ImageSplit
 
-    class TinyData(PictureDataModule):
+    class TinyData(ImageDataModule):
         def __init__(self, *, size=8, depth=1, num_train=28, num_val=14, labels=None, **kwargs):
             super().__init__(**{"image_size": size, "channels": depth, "batch_size": 7} | kwargs)
             self.size, self.depth, self.nums, self.train_labels = (
@@ -86,8 +86,8 @@ def tiny_data():
             splits = {}
             for name, num in zip(("train", "val", "test"), self.nums, strict=True):
                 shape = (num, self.size, self.size) if self.depth == 1 else (num, self.size, self.size, 3)
-                splits[name] = PictureSplit(
-                    pictures=rng.integers(256, size=shape, dtype=np.uint8),
+                splits[name] = ImageSplit(
+                    images=rng.integers(256, size=shape, dtype=np.uint8),
                     labels=np.arange(num) % 7,
                     names=numbered(num),
                 )
@@ -99,8 +99,8 @@ def tiny_data():
 
 
 @pytest.fixture(scope="session")
-def make_pictures():
-    """A maker of folders of classes, each with pictures of noise."""
+def make_images():
+    """A maker of folders of classes, each with images of noise."""
 
     def make(root, *, num=0, names=None, class_names=None, size=(24, 18), seed=0):
         from PIL import Image

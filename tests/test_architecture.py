@@ -57,7 +57,7 @@ ROOMS = {
     # The two base classes only: a callback never names a concrete task or data set.
     "callbacks": Room(
         {
-            *("fer.data.base", "fer.data.pictures", "fer.figures", "fer.history", "fer.metrics"),
+            *("fer.data.base", "fer.data.images", "fer.figures", "fer.history", "fer.metrics"),
             *("fer.neurons", "fer.tasks.base"),
         },
         {"torch", "lightning", "numpy", "matplotlib", "rich"},
@@ -72,7 +72,7 @@ ROOMS = {
         },
         {"lightning", "numpy", "optuna", "scipy", "sklearn", "torch", "yaml"},
     ),
-    # The commands on pictures.
+    # The commands on images.
     "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),
     "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
     "prune_timm": Room(
@@ -88,7 +88,7 @@ ROOMS = {
     # Any network as ONNX: it knows none of ours.
     "export": Room(others={"torch"}),
     "configs": Room(),
-    "cli": Room(
+    "commands": Room(
         {
             "fer.audit",
             "fer.callbacks",
@@ -108,7 +108,7 @@ ROOMS = {
         },
         {"jsonargparse", "lightning", "matplotlib", "rich", "torch", "yaml"},
     ),
-    "__main__": Room({"fer.cli", "fer.configs"}),
+    "__main__": Room({"fer.commands", "fer.configs"}),
     "__init__": Room(),
 }
 
@@ -165,7 +165,7 @@ def test_a_file_imports_only_what_its_room_may(name: str) -> None:
         pytest.param("fer.data.fer2013", "callbacks", False, id="a concrete data set"),
         pytest.param("fer.figures", "tasks", False, id="a task draws nothing"),
         pytest.param("wandb", "callbacks", False, id="W&B outside of dashboards"),
-        pytest.param("fer.cli", "tasks", False, id="nothing imports cli"),
+        pytest.param("fer.commands", "tasks", False, id="nothing imports commands"),
     ],
 )
 def test_the_table_says_no_where_it_should(module: str, room: str, allowed: bool) -> None:

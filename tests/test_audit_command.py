@@ -16,15 +16,15 @@ from fer.errors import InputError
 
 @pytest.fixture
 def repeated_data(tiny_data):
-    """Random pictures; two of train stand in test as well, one of them as another expression."""
+    """Random images; two of train stand in test as well, one of them as another expression."""
 
     class RepeatedData(tiny_data):
         def load_splits(self):
             splits = super().load_splits()
-            pictures = splits["test"].pictures.copy()
-            pictures[3], pictures[5] = splits["train"].pictures[3], splits["train"].pictures[4]
-            names = np.array([f"[bold]$x$ 日本 {row}" for row in range(len(pictures))])
-            splits["test"] = replace(splits["test"], pictures=pictures, names=names)
+            images = splits["test"].images.copy()
+            images[3], images[5] = splits["train"].images[3], splits["train"].images[4]
+            names = np.array([f"[bold]$x$ 日本 {row}" for row in range(len(images))])
+            splits["test"] = replace(splits["test"], images=images, names=names)
             return splits
 
     return RepeatedData
@@ -47,7 +47,7 @@ def test_the_table_is_printed(repeated_data, capsys):
     printed = capsys.readouterr()
     assert printed.out == f"splits: as shipped\n\n{report.table()}\n"
     assert printed.err == ""
-    assert "test         train          2 (14.3%)" in printed.out
+    assert "test        train          2 (14.3%)" in printed.out
 
 
 def test_the_clean_rest_of_a_test_is_no_split_of_its_own(repeated_data):
@@ -69,9 +69,9 @@ def test_the_page_is_drawn(repeated_data, tmp_path, capsys):
     page = tmp_path / "new" / "audit.png"
     audit_data(repeated_data(), page=page)
     assert capsys.readouterr().out.endswith(f"\npage  {page}\n")
-    with Image.open(page) as picture:
-        assert picture.format == "PNG"
-        assert picture.width == 11 * 150
+    with Image.open(page) as image:
+        assert image.format == "PNG"
+        assert image.width == 11 * 150
     assert list(page.parent.iterdir()) == [page]
 
 
@@ -82,7 +82,7 @@ def test_features_are_audited(capsys):
 
 
 def test_features_have_no_page(tmp_path):
-    with pytest.raises(InputError, match="features and no pictures; leave --page out"):
+    with pytest.raises(InputError, match="features and no images; leave --page out"):
         audit_data(FeatureData(batch_size=7), page=tmp_path / "page.png")
     assert not list(tmp_path.glob("*.png"))
 

@@ -18,7 +18,7 @@ import wandb
 import yaml
 from command import call, done
 
-import fer.cli.experiment
+import fer.commands.experiment
 from fer.__main__ import COMMANDS, _set_up_logging, main
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS
@@ -63,7 +63,7 @@ def trained(tmp_path_factory, sandboxed):
         seen.update(wandb.run.config)
         wandb.finish()
 
-    with sandboxed(folder), patch.object(fer.cli.experiment, "finish", finish):
+    with sandboxed(folder), patch.object(fer.commands.experiment, "finish", finish):
         out = done("fit", *TINY, "--run_name", "first", "--model.lr", "0.01")
     return Trained(folder / "runs" / "first", out, seen)
 
@@ -175,7 +175,7 @@ def test_a_fit_goes_on_from_a_checkpoint(trained):
 
 def test_runs_without_a_name_have_folders_of_their_own(monkeypatch):
     times = iter(["20260101-000000", "20260101-000001"])
-    monkeypatch.setattr("fer.cli.experiment.time.strftime", lambda form: next(times))
+    monkeypatch.setattr("fer.commands.experiment.time.strftime", lambda form: next(times))
     for _ in range(2):
         done("fit", *ANN, *TINY, "--test", "false")
     assert sorted(path.name for path in Path("runs").iterdir()) == [
@@ -234,7 +234,7 @@ def test_averaged_weights_are_what_is_kept(monkeypatch):
         averaged.update({name: value.clone() for name, value in pl_module.state_dict().items()})
 
     averaged = {}
-    monkeypatch.setattr(fer.cli.experiment.EvaluationCallback, "on_fit_end", on_fit_end)
+    monkeypatch.setattr(fer.commands.experiment.EvaluationCallback, "on_fit_end", on_fit_end)
     words = ["--ema", "true", "--trainer.max_epochs", 4, "--model.lr", "0.03", "--test", "false"]
     done("fit", *ANN, *TINY, *words, "--run_name", "a")
     kept = load("runs/a/checkpoints/last.ckpt").state_dict()
@@ -389,9 +389,9 @@ def files(tmp_path, trained):
         pytest.param("fit --data.augment_strength 20", ["data.augment_strength is 20"], id="too strong"),
         pytest.param("fit --data.batch_size 0", ["data.batch_size is 0"], id="out of range"),
         pytest.param(
-            "fit --data.num_train 14", ["data.batch_size is 64", "14 patterns"], id="too large a batch"
+            "fit --data.num_train 14", ["data.batch_size is 64", "14 samples"], id="too large a batch"
         ),
-        pytest.param("fit --data.image_size 8", ["image_size=8", "32"], id="too small a picture"),
+        pytest.param("fit --data.image_size 8", ["image_size=8", "32"], id="too small an image"),
         pytest.param(
             "fit --gradients.every_n_epochs -1", ["gradients.every_n_epochs is -1"], id="of a callback"
         ),
@@ -435,7 +435,7 @@ def test_a_run_does_not_write_over_another():
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(monkeypatch):
-    monkeypatch.setattr(fer.cli.experiment.time, "strftime", lambda _: "20260101-000000")
+    monkeypatch.setattr(fer.commands.experiment.time, "strftime", lambda _: "20260101-000000")
     for _ in range(2):
         done("fit", *ANN, *TINY, "--test", "false")
     assert len(list(Path("runs").iterdir())) == 2
@@ -462,8 +462,8 @@ def test_the_installed_command_is_quiet_but_for_its_news(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_count_each_picture_once(tmp_path):
-    """Their sampler repeats pictures until each process has as many; n and the metrics know nothing of it."""
+def test_two_processes_count_each_image_once(tmp_path):
+    """Their sampler repeats images until each process has as many; n and the metrics know nothing of it."""
     sizes = {"train": 71, "val": 35, "test": 37}
     words = [word for name, size in sizes.items() for word in (f"--data.num_{name}", str(size))]
     words += ["--data.batch_size", "8", "--trainer.max_epochs", "1"]
@@ -486,7 +486,7 @@ def test_two_processes_count_each_picture_once(tmp_path):
 def test_two_processes_measure_the_angles_of_one(tmp_path):
     words = ["--network", "conv1", "--data.num_train", "71", "--data.num_val", "35", "--data.num_test", "35"]
     words += ["--data.batch_size", "8", "--model.lr", "0", "--trainer.max_epochs", "1", "--test", "false"]
-    words += ["--trainer.accelerator", "cpu", "--distinctiveness.num_patterns", "53"]
+    words += ["--trainer.accelerator", "cpu", "--distinctiveness.num_samples", "53"]
     histories = []
     for num in (1, 2):
         processes = ["--trainer.devices", str(num), "--trainer.strategy", "ddp", "--run_name", str(num)]
@@ -537,11 +537,11 @@ def test_what_is_said_again_is_shown_once(capsys):
     assert capsys.readouterr().err == "fer: 5 values are missing\nfer: 6 values are missing\n"
 
 
-# Commands on pictures
+# Commands on images
 
 
-def test_pictures_are_cropped(tmp_path, make_pictures):
-    source = make_pictures(tmp_path / "in put", num=2, class_names=("happy", "sad"))
+def test_images_are_cropped(tmp_path, make_images):
+    source = make_images(tmp_path / "in put", num=2, class_names=("happy", "sad"))
     called = call("crop", source, tmp_path / "out", "--detector", "none", "--size", 10)
     assert called.status == 0
     assert (tmp_path / "out" / "happy" / "001.png").is_file()
@@ -549,8 +549,8 @@ def test_pictures_are_cropped(tmp_path, make_pictures):
     assert len(pd.read_csv(tmp_path / "out" / "crops.csv")) == 4
 
 
-def test_data_is_audited(tmp_path, make_pictures):
-    root = make_pictures(tmp_path / "data", num=10)
+def test_data_is_audited(tmp_path, make_images):
+    root = make_images(tmp_path / "data", num=10)
     (root / "sad" / "again.png").write_bytes((root / "happy" / "000.png").read_bytes())
     words = ["audit", "--data", "folder", "--data.root", root, "--data.val_share", "0.2"]
     found = json.loads(done(*words, "--json"))
@@ -565,7 +565,7 @@ def test_data_is_audited(tmp_path, make_pictures):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        pytest.param(["crop", "gone", "out"], "gone does not exist", id="no pictures"),
+        pytest.param(["crop", "gone", "out"], "gone does not exist", id="no images"),
         pytest.param(["crop", "gone"], "dst", id="nowhere to put them"),
         pytest.param(["crop", "a", "b", "--detector", "dlib"], "detector", id="detector"),
         pytest.param(["crop", "a", "b", "--sise", "3"], "did you mean size", id="misspelt"),
@@ -576,22 +576,22 @@ def test_data_is_audited(tmp_path, make_pictures):
         ),
     ],
 )
-def test_a_mistake_with_pictures_is_named(words, named):
+def test_a_mistake_with_images_is_named(words, named):
     called = call(*words)
     assert called.status == 2
     assert named in called.err
     assert "Traceback" not in called.err
 
 
-def test_a_network_of_pictures_is_not_given_features():
+def test_a_network_of_images_is_not_given_features():
     called = call("fit", *TINY, "--network", "conv6", "--data.descriptors", "true", "--data.image_size", "48")
     assert called.status == 2
-    assert "--network conv6 takes pictures; the data gives 10 features" in called.err
+    assert "--network conv6 takes images; the data gives 10 features" in called.err
     assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("command", ["crop", "audit"])
-def test_a_command_on_pictures_teaches(command):
+def test_a_command_on_images_teaches(command):
     called = call(command, "--help")
     assert called.status == 0
     assert {"crop": "--fallback", "audit": "--page"}[command] in called.out

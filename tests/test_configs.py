@@ -19,7 +19,7 @@ USAGES = ("Training", "PublicTest", "PrivateTest")
 
 @pytest.fixture
 def tiny_fer2013(tmp_path: Path) -> Path:
-    """FER2013's CSV with random pixels: 35 pictures to train on, twice 14 to test on."""
+    """FER2013's CSV with random pixels: 35 images to train on, twice 14 to test on."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "data"
     folder.mkdir()
@@ -33,9 +33,9 @@ def tiny_fer2013(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny_sfew(tmp_path: Path, make_pictures) -> Path:
+def tiny_sfew(tmp_path: Path, make_images) -> Path:
     """Ten stills of noise for each expression, in which no detector finds a face."""
-    return make_pictures(
+    return make_images(
         tmp_path / "sfew", names=[f"Film_{i % 3}_{i:09d}_{i:08d}.png" for i in range(10)], size=(40, 30)
     )
 

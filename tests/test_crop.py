@@ -22,7 +22,7 @@ from fer.errors import InputError
 
 @pytest.fixture
 def src(tmp_path: Path) -> Path:
-    """Twenty-two pictures: an astronaut among grey ones, in two classes."""
+    """Twenty-two images: an astronaut among grey ones, in two classes."""
     for name in ("happy days", "sad"):
         (tmp_path / "src" / name).mkdir(parents=True)
     for number in range(20):
@@ -58,7 +58,7 @@ def test_crops_table_and_sheet_are_written(src: Path, tmp_path: Path, capsys) ->
     lines = [line.split() for line in printed.splitlines()]
     assert ["happy", "days", "2", "0", "2"] in lines
     assert ["sad", "0", "20", "20"] in lines
-    assert "no face      20 of 22 pictures" in printed
+    assert "no face      20 of 22 images" in printed
     assert str(tmp_path / "dst" / "contact-sheet.png") in printed
 
 
@@ -74,13 +74,13 @@ def test_a_second_run_makes_nothing_anew(src: Path, tmp_path: Path, monkeypatch)
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
-def test_a_crop_of_an_earlier_run_does_not_outlive_its_picture(src: Path, tmp_path: Path) -> None:
+def test_a_crop_of_an_earlier_run_does_not_outlive_its_image(src: Path, tmp_path: Path) -> None:
     crop(src, tmp_path / "dst", detector="viola_jones", size=16)
     crop(src, tmp_path / "dst", detector="viola_jones", size=16, fallback="drop")
     assert not any(name.startswith("sad/") for name in files(tmp_path / "dst"))
 
 
-def test_one_picture_or_a_flat_folder_will_do(src: Path, tmp_path: Path, capsys) -> None:
+def test_one_image_or_a_flat_folder_will_do(src: Path, tmp_path: Path, capsys) -> None:
     crop(src / "sad" / "03.png", tmp_path / "one", detector="none", size=8)
     assert files(tmp_path / "one") == {"03.png", "crops.csv", "contact-sheet.png"}
     crop(src / "sad", tmp_path / "flat", detector="none", size=8)
@@ -88,7 +88,7 @@ def test_one_picture_or_a_flat_folder_will_do(src: Path, tmp_path: Path, capsys)
     assert "  sad " in capsys.readouterr().out
 
 
-def test_bad_pictures_are_named_and_the_others_cropped(src: Path, tmp_path: Path, capsys) -> None:
+def test_bad_images_are_named_and_the_others_cropped(src: Path, tmp_path: Path, capsys) -> None:
     (src / "sad" / "05.png").write_bytes(b"")
     crop(src, tmp_path / "dst", detector="none", size=8)
     assert f"bad          {src / 'sad' / '05.png'}: an empty file" in capsys.readouterr().out
@@ -105,10 +105,10 @@ def test_bad_pictures_are_named_and_the_others_cropped(src: Path, tmp_path: Path
         pytest.param("src", "elsewhere/../src/crops", id="inside, in a roundabout way"),
         pytest.param("src", "link", id="inside, by a link"),
         pytest.param("src/sad", "src", id="around"),
-        pytest.param("src/sad/01.png", "src/sad", id="where the picture is"),
+        pytest.param("src/sad/01.png", "src/sad", id="where the image is"),
     ],
 )
-def test_crops_are_not_written_among_the_pictures(src: Path, tmp_path: Path, source, target) -> None:
+def test_crops_are_not_written_among_the_images(src: Path, tmp_path: Path, source, target) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to(src / "sad")
     before = files(tmp_path)
@@ -121,7 +121,7 @@ def test_crops_are_not_written_among_the_pictures(src: Path, tmp_path: Path, sou
     ("source", "target", "message"),
     [
         pytest.param("absent", "dst", "does not exist", id="no source"),
-        pytest.param("empty", "dst", "holds no pictures", id="empty source"),
+        pytest.param("empty", "dst", "holds no images", id="empty source"),
         pytest.param("src", "file", "is a file", id="target is a file"),
         pytest.param("src", "file/dst", "cannot be written to", id="target below a file"),
     ],
@@ -182,7 +182,7 @@ NUM_MANY = 32
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
-    """Pictures in two classes, no two the same, with a face in every other one."""
+    """Images in two classes, no two the same, with a face in every other one."""
     src = tmp_path_factory.mktemp("many")
     face = data.astronaut()[20:220, 120:320]
     for number in range(NUM_MANY):

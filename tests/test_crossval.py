@@ -9,8 +9,8 @@ import pytest
 import wandb
 from command import call, done
 
-import fer.cli.crossval
-import fer.cli.experiment
+import fer.commands.crossval
+import fer.commands.experiment
 
 WORDS = ["--network", "ann", "--dataset", "folder", "--folds", "3", "--run_name", "study"]
 SETTINGS = [
@@ -21,8 +21,8 @@ SETTINGS = [
 
 
 @pytest.fixture
-def root(tmp_path, make_pictures):
-    return ["--data.root", make_pictures(tmp_path / "pictures", num=10)]
+def root(tmp_path, make_images):
+    return ["--data.root", make_images(tmp_path / "images", num=10)]
 
 
 @pytest.mark.slow
@@ -37,7 +37,7 @@ def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeyp
             runs.append((run.id, run.name, run.group, run.config.get("data.fold"), dict(run.summary)))
             wandb.finish()
 
-    modules = fer.cli.crossval, fer.cli.experiment  # of the summary, and of the folds
+    modules = fer.commands.crossval, fer.commands.experiment  # of the summary, and of the folds
     with ExitStack() as stack:
         for module in modules:
             stack.enter_context(patch.object(module, "finish", finish))
@@ -83,8 +83,8 @@ def test_folds_of_another_network_or_other_data_are_not_gone_on_with(root, tmp_p
         path.parent.mkdir()
         path.write_text("{}")
 
-    monkeypatch.setattr(fer.cli.crossval, "run_experiment", fold)
-    monkeypatch.setattr(fer.cli.crossval, "_conclude", lambda *_: None)
+    monkeypatch.setattr(fer.commands.crossval, "run_experiment", fold)
+    monkeypatch.setattr(fer.commands.crossval, "_conclude", lambda *_: None)
     done("crossval", *WORDS, *root)
     done("crossval", *WORDS, *root)
     for words in (["--network", "conv2"], ["--dataset", "sfew_features"]):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fer.cli.naming import MOST, following, standard, title
+from fer.commands.naming import MOST, following, standard, title
 
 USUAL = {
     "run_name": None,

@@ -50,9 +50,9 @@ def test_look_at_a_run_draws_it() -> None:
 
 
 @pytest.mark.slow
-def test_random_or_grouped_folds_compares_two_cross_validations(tmp_path, make_pictures) -> None:
+def test_random_or_grouped_folds_compares_two_cross_validations(tmp_path, make_images) -> None:
     names = [f"S{subject}_{frame}.png" for subject in range(4) for frame in range(3)]
-    root = make_pictures(tmp_path / "pictures", names=names)
+    root = make_images(tmp_path / "images", names=names)
     words = [
         *("crossval", "--network=ann", "--dataset=folder", "--folds=2", f"--data.root={root}"),
         *("--data.name_pattern=(?P<subject>S\\d)_.*", "--data.image_size=4", "--data.batch_size=8"),

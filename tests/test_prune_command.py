@@ -25,7 +25,7 @@ def checkpoint(tmp_path_factory, sandboxed):
 
 
 def prune(*words):
-    """Prune, and return what was said; too few patterns are warned of, and nothing else."""
+    """Prune, and return what was said; too few samples are warned of, and nothing else."""
     called = call("prune", *words)
     assert called.status == 0, called.err
     assert all(
@@ -69,8 +69,8 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
         name: results["layers"][name]["after"] for name in last
     }
     gone = sum(layer["before"] - layer["after"] for layer in results["layers"].values())
-    causes = ("dead", "constant", "similar", "complementary", "span", "block")
-    assert gone == sum(layer[cause] for layer in results["layers"].values() for cause in causes)
+    reasons = ("dead", "constant", "similar", "complementary", "span", "block")
+    assert gone == sum(layer[reason] for layer in results["layers"].values() for reason in reasons)
     # A config that a pruned network's other commands take.
     done("test", "--ckpt_path", tmp_path / "runs" / "b" / "checkpoints" / "pruned.ckpt", "--run_name", "c")
     tested = json.loads((tmp_path / "runs" / "c" / "results.json").read_text())

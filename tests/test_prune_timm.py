@@ -1,4 +1,4 @@
-"""``fer prune --timm``: anyone's network, on pictures without labels."""
+"""``fer prune --timm``: anyone's network, on images without labels."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ NAME = "mobilenetv2_050"
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    """Batches of 64 pictures as large as timm's take most of a minute to be timed."""
+    """Batches of 64 images as large as timm's take most of a minute to be timed."""
     monkeypatch.setattr("fer.callbacks.prune.BATCH_SIZES", (1, 4))
 
 
@@ -30,15 +30,15 @@ def weights(tmp_path_factory):
     return path
 
 
-def test_a_smaller_network_is_written_that_loads_again(weights, make_pictures, tmp_path):
-    make_pictures(tmp_path / "pictures", num=2)
+def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp_path):
+    make_images(tmp_path / "images", num=2)
     words = [
         "--timm",
         NAME,
         "--weights",
         weights,
         "--images",
-        tmp_path / "pictures",
+        tmp_path / "images",
         "--out",
         tmp_path / "out",
     ]
@@ -63,15 +63,15 @@ def test_a_smaller_network_is_written_that_loads_again(weights, make_pictures, t
         pytest.param("resnet18", "does not hold the weights of resnet18", id="another's weights"),
     ],
 )
-def test_what_is_refused(name, message, weights, make_pictures, tmp_path):
-    make_pictures(tmp_path / "pictures", num=1)
+def test_what_is_refused(name, message, weights, make_images, tmp_path):
+    make_images(tmp_path / "images", num=1)
     words = [
         "--timm",
         name,
         "--weights",
         weights,
         "--images",
-        tmp_path / "pictures",
+        tmp_path / "images",
         "--out",
         tmp_path / "out",
     ]
@@ -81,17 +81,17 @@ def test_what_is_refused(name, message, weights, make_pictures, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_are_wanted(weights, tmp_path):
+def test_images_are_wanted(weights, tmp_path):
     (tmp_path / "empty").mkdir()
     called = call("prune", "--timm", NAME, "--weights", weights, "--images", tmp_path / "empty")
     assert called.status == 2
     assert "empty" in called.err
 
 
-def test_pictures_are_cut_off_where_they_cannot_be_read(weights, make_pictures, tmp_path):
-    make_pictures(tmp_path / "pictures", num=1)
-    (tmp_path / "pictures" / "angry" / "broken.png").write_bytes(b"no picture")
-    words = ["--timm", NAME, "--weights", weights, "--images", tmp_path / "pictures", "--out", tmp_path / "o"]
+def test_images_are_cut_off_where_they_cannot_be_read(weights, make_images, tmp_path):
+    make_images(tmp_path / "images", num=1)
+    (tmp_path / "images" / "angry" / "broken.png").write_bytes(b"no image")
+    words = ["--timm", NAME, "--weights", weights, "--images", tmp_path / "images", "--out", tmp_path / "o"]
     called = call("prune", *words)
     assert called.status == 0
     assert "broken.png" in called.err
@@ -107,12 +107,12 @@ def test_real_imagenet_weights_keep_their_choices(tmp_path):
     names = timm.create_model("tf_efficientnet_lite0").state_dict()
     torch.save(dict(zip(names, published.values(), strict=True)), tmp_path / "lite0.pth")
     photo = astronaut()
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     for number, (row, column) in enumerate(itertools.product(range(0, 320, 45), repeat=2)):
         part = Image.fromarray(photo[row : row + 190, column : column + 190])
-        part.save(tmp_path / "pictures" / f"{number:02d}.png")
+        part.save(tmp_path / "images" / f"{number:02d}.png")
     words = ["--timm", "tf_efficientnet_lite0", "--weights", tmp_path / "lite0.pth"]
-    words += ["--images", tmp_path / "pictures", "--out", tmp_path / "out", "--prune.similar_below", 20]
+    words += ["--images", tmp_path / "images", "--out", tmp_path / "out", "--prune.similar_below", 20]
     called = call("prune", *words)
     assert called.status == 0, called.err
     results = json.loads((tmp_path / "out" / "prune.json").read_text())

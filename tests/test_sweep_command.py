@@ -12,8 +12,8 @@ import yaml
 from command import call, done
 from rich.console import Console
 
-import fer.cli.agent
-import fer.cli.sweep
+import fer.commands.agent
+import fer.commands.sweep
 from fer.studies.journal import Journal, Trial
 from fer.studies.sweep import open_study
 from fer.studies.sweepfile import read_sweep
@@ -85,8 +85,8 @@ def test_the_table_of_a_small_terminal_has_the_best_then_what_runs(toy, monkeypa
     trials = [Trial(n, n, point, [], state="finished", value=abs(n - 3), values=[1.0]) for n in range(1, 39)]
     trials += [Trial(39, 39, point, []), Trial(40, 40, point, [], state="failed", reason="exit status 1")]
     console = Console(width=80, height=24, file=io.StringIO())
-    monkeypatch.setattr(fer.cli.sweep, "CONSOLE", console)
-    console.print(fer.cli.sweep._table(study, 40, trials))
+    monkeypatch.setattr(fer.commands.sweep, "CONSOLE", console)
+    console.print(fer.commands.sweep._table(study, 40, trials))
     title, head, *rows = console.file.getvalue().splitlines()
     assert (title.strip(), head.split()[0]) == ("s: 39 of 40", "trial")
     assert [row.split()[0] for row in rows] == [f"trial-{n:04d}" for n in (3, 39, 40, *range(38, 21, -1))]
@@ -150,7 +150,7 @@ def test_what_is_not_the_same_search_by_another_seed_is_not_compared(toy):
     assert not Path("searches.png").exists()
 
 
-def test_where_a_picture_cannot_be_written_the_best_is_known_all_the_same(toy):
+def test_where_a_image_cannot_be_written_the_best_is_known_all_the_same(toy):
     done("sweep", toy, "--count", "1", "--run_name", "s")
     shutil.rmtree("runs/s/figures")
     Path("runs/s/figures").touch()
@@ -274,7 +274,7 @@ def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(change, key, words, monkeypatch):
-    monkeypatch.setattr(fer.cli.sweep, "run_sweep", lambda *args, **kwargs: pytest.fail("it began"))
+    monkeypatch.setattr(fer.commands.sweep, "run_sweep", lambda *args, **kwargs: pytest.fail("it began"))
     path = write(FIT | change)
     lines = path.read_text().splitlines()
     line = next(number for number, text in enumerate(lines, start=1) if text.strip().startswith(f"{key}:"))
@@ -297,8 +297,8 @@ def test_a_search_without_an_end_is_refused(toy):
 
 def test_a_search_without_an_end_is_refused_by_an_agent_with_an_account(toy, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setattr(fer.cli.agent, "is_logged_in", lambda: True)
-    monkeypatch.setattr(fer.cli.agent, "create_sweep", lambda *args: pytest.fail("it began"))
+    monkeypatch.setattr(fer.commands.agent, "is_logged_in", lambda: True)
+    monkeypatch.setattr(fer.commands.agent, "create_sweep", lambda *args: pytest.fail("it began"))
     called = call("agent", toy)
     assert (called.status, "--count is missing" in called.err) == (2, True)
 

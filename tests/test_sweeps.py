@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from fer.callbacks import PruneCallback
-from fer.cli.choices import choose
-from fer.cli.crossval import SET_BY_CROSSVAL
-from fer.cli.experiment import ExperimentCLI
+from fer.commands.choices import choose
+from fer.commands.crossval import SET_BY_CROSSVAL
+from fer.commands.experiment import ExperimentCLI
 from fer.configs import config_path
 from fer.data import DATA_MODULES
 from fer.tasks import TASKS

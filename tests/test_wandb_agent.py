@@ -256,8 +256,8 @@ def test_a_trial_that_is_to_stop_ends_with_a_checkpoint_and_a_whole_record(machi
     assert "failed runs" not in machine.said()  # of which an agent takes three, and ends
 
 
-def test_the_folds_are_runs_of_their_own_and_their_summary_is_the_trial(machine, make_pictures):
-    root = make_pictures(machine.folder / "pictures", num=10)
+def test_the_folds_are_runs_of_their_own_and_their_summary_is_the_trial(machine, make_images):
+    root = make_images(machine.folder / "images", num=10)
     words = [
         *("crossval", "--network", "ann", "--dataset", "folder", "--folds", "2"),
         *("--data.root", str(root), "--data.image_size", "4", "--data.val_share", "0.3"),

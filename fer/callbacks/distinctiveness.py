@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Subset
 
 from fer.callbacks.media import save_figure
 from fer.data.base import ExpressionDataModule
-from fer.data.pictures import PictureSplit
+from fer.data.images import ImageSplit
 from fer.errors import InputError
 from fer.figures import feature_maps_figure, histogram_figure, matrix_figure, pairs_figure
 from fer.history import write_angles
@@ -25,15 +25,15 @@ from fer.neurons import (
     COMPLEMENTARY_ABOVE,
     SIMILAR_BELOW,
     ActivationStatistics,
-    Normalise,
+    Origin,
     angles,
     angular_speed,
     classify,
+    eval_state,
     find_layers,
     measure,
     record,
     summarise,
-    untouched,
 )
 from fer.tasks.base import ClassificationTask
 
@@ -61,10 +61,10 @@ class DistinctivenessCallback(Callback):
 
     Args:
         every_n_epochs: How often; 0 is never.
-        num_patterns: Size of the analysis set, in which each expression has its share of the split.
+        num_samples: Size of the analysis set, in which each expression has its share of the split.
         split: What it is taken from, ``train`` or ``val``.
         layers: Names of the network's layers; null: the hidden ones that it declares.
-        normalise: Where activation vectors start from; see :data:`fer.neurons.Normalise`.
+        normalise: Where activation vectors start from; see :data:`fer.neurons.Origin`.
         similar_below: Two neurons with a smaller angle are similar; degrees.
         complementary_above: Two neurons with a larger angle are complementary; degrees.
 
@@ -79,18 +79,18 @@ class DistinctivenessCallback(Callback):
     def __init__(
         self,
         every_n_epochs: int = 1,
-        num_patterns: int = 1024,
+        num_samples: int = 1024,
         split: Split = "train",
         layers: list[str] | None = None,
-        normalise: Normalise = "auto",
+        normalise: Origin = "auto",
         similar_below: float = SIMILAR_BELOW,
         complementary_above: float = COMPLEMENTARY_ABOVE,
     ) -> None:
         if every_n_epochs < 0:
             msg = f"distinctiveness.every_n_epochs is {every_n_epochs}: it must be 0 (never) or more"
             raise InputError(msg)
-        if num_patterns < 2:
-            msg = f"distinctiveness.num_patterns is {num_patterns}: one pattern has no angles; give 2 or more"
+        if num_samples < 2:
+            msg = f"distinctiveness.num_samples is {num_samples}: one sample has no angles; give 2 or more"
             raise InputError(msg)
         if not 0 <= similar_below <= complementary_above <= 180:
             msg = (
@@ -98,15 +98,15 @@ class DistinctivenessCallback(Callback):
                 f"{complementary_above}: they must be 0 to 180 degrees in this order"
             )
             raise InputError(msg)
-        for name, value, choices in (("split", split, Split), ("normalise", normalise, Normalise)):
+        for name, value, choices in (("split", split, Split), ("normalise", normalise, Origin)):
             if value not in get_args(choices):
                 msg = f"distinctiveness.{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
                 raise InputError(msg)
         self.every_n_epochs = every_n_epochs
-        self.num_patterns = num_patterns
+        self.num_samples = num_samples
         self.split = split
         self.layers = layers
-        self.normalise: Normalise = normalise
+        self.normalise: Origin = normalise
         self.similar_below = similar_below
         self.complementary_above = complementary_above
         self.places: dict[str, str] = {}
@@ -123,7 +123,7 @@ class DistinctivenessCallback(Callback):
         return self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the layers, and try each on one pattern: what cannot be measured is said before training.
+        """Find the layers, and try each on one sample: what cannot be measured is said before training.
 
         Raises:
             InputError: A layer that the user named is unknown or cannot be measured.
@@ -134,7 +134,7 @@ class DistinctivenessCallback(Callback):
         named = list(declared) if self.layers is None else self.layers
         self.places = {layer: declared.get(layer, layer) for layer in named}
         find_layers(pl_module.network, self.places.values())
-        with untouched(pl_module.network):  # a loader draws from the random state
+        with eval_state(pl_module.network):  # a loader draws from the random state
             first = next(self._batches(trainer, pl_module, np.zeros(1, np.int64)))
         for layer, place in list(self.places.items()):
             try:
@@ -183,7 +183,7 @@ class DistinctivenessCallback(Callback):
     def measure(self, trainer: Trainer, task: ClassificationTask) -> dict[str, ActivationStatistics]:
         """Return each layer's statistics over the analysis set, of which each process sees its share."""
         data = _data(trainer)
-        rows = data.sample(self.split, max(self.num_patterns, trainer.world_size))
+        rows = data.sample(self.split, max(self.num_samples, trainer.world_size))
         mine = rows[trainer.global_rank :: trainer.world_size]
         with trainer.precision_plugin.forward_context():
             by_place = measure(task.network, self._batches(trainer, task, mine), self.places.values())
@@ -216,9 +216,9 @@ class DistinctivenessCallback(Callback):
         self._draw_maps(trainer, pl_module)
 
     def _draw_maps(self, trainer: Trainer, task: ClassificationTask) -> None:
-        """Draw what each layer makes of the first picture of the split."""
+        """Draw what each layer makes of the first image of the split."""
         split = _data(trainer).splits[self.split]
-        if not isinstance(split, PictureSplit):
+        if not isinstance(split, ImageSplit):
             return
         maps: dict[str, NDArray[np.float32]] = {}
         layers = {place: layer for layer, place in self.places.items()}
@@ -227,11 +227,11 @@ class DistinctivenessCallback(Callback):
             if output.ndim == 4:
                 maps[layers[place]] = output[0].float().cpu().numpy()
 
-        with untouched(task.network), record(task.network, layers, receive):
+        with eval_state(task.network), record(task.network, layers, receive):
             task.network(next(self._batches(trainer, task, np.zeros(1, np.int64))))
         if maps:
             drawn = {layer: maps[layer] for layer in evenly([each for each in self.places if each in maps])}
-            figure = feature_maps_figure(split.pictures[0], drawn, f"epoch {self.epoch}")
+            figure = feature_maps_figure(split.images[0], drawn, f"epoch {self.epoch}")
             save_figure(trainer, "feature-maps", figure, formats=FORMATS)
 
     def state_dict(self) -> dict[str, Any]:
@@ -256,7 +256,7 @@ def evenly(layers: Sequence[T], most: int = NUM_DRAWN) -> list[T]:
 
 
 def _of_all_processes(statistics: ActivationStatistics) -> ActivationStatistics:
-    """Return the statistics over the patterns of all processes, the same in each of them."""
+    """Return the statistics over the samples of all processes, the same in each of them."""
     if not dist.is_initialized():
         return statistics
     mine = {
@@ -272,6 +272,6 @@ def _data(trainer: Trainer) -> ExpressionDataModule:
     """Return the data module that the network is trained on."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ExpressionDataModule):
-        msg = "neurons are measured on patterns of a data module of fer: give it to trainer.fit as datamodule"
+        msg = "neurons are measured on samples of a data module of fer: give it to trainer.fit as datamodule"
         raise InputError(msg)
     return data

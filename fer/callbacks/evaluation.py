@@ -1,4 +1,4 @@
-"""What a run found out, as pictures and as one JSON file."""
+"""What a run found out, as images and as one JSON file."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from fer.callbacks.media import save_figure
 from fer.data.base import ExpressionDataModule
-from fer.data.pictures import PictureSplit
+from fer.data.images import ImageSplit
 from fer.figures import confusion_figure, curves_figure, predictions_figure
 from fer.files import atomic_write
 from fer.history import read_history
@@ -22,7 +22,7 @@ from fer.metrics import ClassificationReport
 from fer.tasks.base import ClassificationTask
 
 NUM_SAMPLES: Final = 16
-"""Pictures whose predictions are drawn."""
+"""Images whose predictions are drawn."""
 
 
 class EvaluationCallback(Callback):
@@ -64,7 +64,7 @@ class EvaluationCallback(Callback):
             title = f"{name} ({data.protocol_name})"
             figure = confusion_figure(pl_module.reports[name].confusion, title=title)
             save_figure(trainer, f"confusion-{name}", figure)
-        if isinstance(data.splits["train"], PictureSplit):
+        if isinstance(data.splits["train"], ImageSplit):
             self._draw_samples(trainer, pl_module, data, data.test_names[0])
         self.console.print(accuracy_table({name: pl_module.reports[name] for name in data.evaluated_names}))
         self.console.print()
@@ -75,13 +75,13 @@ class EvaluationCallback(Callback):
     def _draw_samples(
         trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule, name: str
     ) -> None:
-        dataset, num_patterns = data.dataset(name), len(data.splits[name])
-        rows = np.linspace(0, num_patterns - 1, min(NUM_SAMPLES, num_patterns)).astype(int)
+        dataset, num_samples = data.dataset(name), len(data.splits[name])
+        rows = np.linspace(0, num_samples - 1, min(NUM_SAMPLES, num_samples)).astype(int)
         inputs = torch.stack([dataset[int(row)][0] for row in rows]).to(next(task.parameters()))
         with torch.no_grad():
             probabilities = task(inputs).float().softmax(dim=1).cpu()
         split = data.splits[name].take(rows)
-        figure = predictions_figure(split.pictures, torch.from_numpy(split.labels), probabilities)
+        figure = predictions_figure(split.images, torch.from_numpy(split.labels), probabilities)
         save_figure(trainer, "predictions", figure)
 
     def _write_results(self, trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule) -> None:

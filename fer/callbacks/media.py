@@ -1,4 +1,4 @@
-"""Where figures go: the run's folder, and the loggers that take pictures."""
+"""Where figures go: the run's folder, and the loggers that take images."""
 
 from collections.abc import Sequence
 from pathlib import Path

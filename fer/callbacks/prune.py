@@ -1,4 +1,4 @@
-"""A trained network made smaller: pruned by distinctiveness, judged on val, and kept as a checkpoint."""
+"""A trained network made smaller: pruned by distinctiveness, evaluated on val, and kept as a checkpoint."""
 
 import copy
 import io
@@ -34,26 +34,26 @@ from fer.neurons import (
     IDLE_BELOW,
     RULES,
     SIMILAR_BELOW,
-    By,
-    Merge,
-    Normalise,
+    CriterionName,
+    MergeRule,
+    Origin,
     angles,
+    count_removed,
     drop_idle_blocks,
+    eval_state,
     measure_groups,
     neurons_within,
     prune,
-    tally,
-    untouched,
 )
 from fer.tasks.base import ClassificationTask
 
 RuleName = Literal["gedeon_harris", "narayan", "jain"]
 
-NUM_PATTERNS: Final = 4096
-"""Training patterns that neurons are measured on: some ten for each of a wide layer's."""
+NUM_SAMPLES: Final = 4096
+"""Training samples that neurons are measured on: some ten for each of a wide layer's."""
 
 BATCH_SIZES: Final = (1, 64)
-"""Patterns at a time whose latency is measured."""
+"""Samples at a time whose latency is measured."""
 
 LATENCY_SECONDS: Final = 0.5
 """For which a network is run, at the least, to time it."""
@@ -67,12 +67,12 @@ NUM_WARM_UPS: Final = 2
 log = logging.getLogger("fer.callbacks")
 
 
-class Judged(NamedTuple):
+class Evaluation(NamedTuple):
     """How good a network is on a split.
 
     Attributes:
         loss: Mean cross-entropy.
-        right: Which patterns it gets right, bool, shape ``(N,)``.
+        right: Which samples it gets right, bool, shape ``(N,)``.
         report: All that its confusion matrix says.
     """
 
@@ -87,7 +87,7 @@ class Size:
 
     Attributes:
         parameters: Number of them.
-        macs: Multiplications and additions for one pattern, of convolutions and linear layers.
+        macs: Multiplications and additions for one sample, of convolutions and linear layers.
         bytes: Of a file with its state dict.
         milliseconds: By batch size, the median time of a batch, on the device where the network is. Code that
             was compiled is not used.
@@ -111,10 +111,10 @@ class PruneCallback(Callback):
         similar_below: Two neurons with a smaller angle become one; degrees.
         complementary_above: Two neurons with a larger angle become one; degrees.
         by: What a neuron is compared with: each other neuron (pairs), or all others together (span).
-        merge: What the next layer is given for the neurons that go; see :data:`fer.neurons.Merge`.
+        merge: What the next layer is given for the neurons that go; see :data:`fer.neurons.MergeRule`.
         rule: A paper's rule instead of ``by`` and ``merge``; see :data:`fer.neurons.RULES`.
         layers: Names of layers whose neurons may go; null: all hidden ones.
-        num_patterns: Training patterns that neurons are measured on.
+        num_samples: Training samples that neurons are measured on.
         idle_below: Whole blocks go that change what they are given by a smaller share, 0 to 1; with a rule or
             layers they stay.
 
@@ -126,15 +126,15 @@ class PruneCallback(Callback):
         enabled: bool = False,
         similar_below: float = SIMILAR_BELOW,
         complementary_above: float = COMPLEMENTARY_ABOVE,
-        by: By = "pairs",
-        merge: Merge = "refit",
+        by: CriterionName = "pairs",
+        merge: MergeRule = "refit",
         rule: RuleName | None = None,
         layers: list[str] | None = None,
-        num_patterns: int = NUM_PATTERNS,
+        num_samples: int = NUM_SAMPLES,
         idle_below: float = IDLE_BELOW,
     ) -> None:
-        if num_patterns < 2:
-            msg = f"prune.num_patterns is {num_patterns}: one pattern has no angles; give 2 or more"
+        if num_samples < 2:
+            msg = f"prune.num_samples is {num_samples}: one sample has no angles; give 2 or more"
             raise InputError(msg)
         if not 0 <= similar_below <= complementary_above <= 180:
             msg = (
@@ -155,7 +155,7 @@ class PruneCallback(Callback):
             "rule": rule,
             "layers": layers,
         }
-        self.num_patterns = num_patterns
+        self.num_samples = num_samples
         self.console = Console(highlight=False, soft_wrap=True)
 
     @rank_zero_only
@@ -185,21 +185,21 @@ class PruneCallback(Callback):
             checkpoint: That the task was loaded from.
             run_dir: Gets ``checkpoints/pruned.ckpt`` and ``prune.json``.
         """
-        inputs = inputs_of(task, data, self.num_patterns)
+        inputs = inputs_of(task, data, self.num_samples)
         rule = self.settings["rule"]
         measure = RULES[rule].measure if rule else {}
         network, idle = drop_idle_blocks(task.network, inputs, self.idle_below)
         measurement = measure_groups(network, inputs, layers=self.settings["layers"], **measure)
         pruned = prune(network, inputs, measurement=measurement, **self.settings)
         results = compare(task, pruned.network, data) | {
-            "layers": tally(pruned.plans, neurons_within(task.network, inputs[0], idle)),
+            "layers": count_removed(pruned.plans, neurons_within(task.network, inputs[0], idle)),
             "blocks": idle,
             "refused": dict(pruned.report["refused"]),
             "settings": {**self.settings, "idle_below": self.idle_below},
         }
         self.keep(results, pruned.network, dict(pruned.widths), checkpoint, run_dir)
         if self.settings["by"] == "pairs" and not measurement.pattern_minmax:
-            normalise: Normalise = RULES[rule].plan["normalise"] if rule else "auto"
+            normalise: Origin = RULES[rule].plan["normalise"] if rule else "auto"
             degrees = {
                 group.name: angles(measurement.seen(group), normalise).cpu().numpy()
                 for group in measurement.groups
@@ -250,17 +250,17 @@ def write_figure(figure: Figure, path: Path) -> None:
         figure.savefig(file, format="png", dpi=150)
 
 
-def inputs_of(task: ClassificationTask, data: ExpressionDataModule, num_patterns: int) -> list[Tensor]:
+def inputs_of(task: ClassificationTask, data: ExpressionDataModule, num_samples: int) -> list[Tensor]:
     """Return a stratified sample of train, not augmented, as batches on the task's device."""
-    rows = data.sample("train", num_patterns)
+    rows = data.sample("train", num_samples)
     loader = DataLoader(Subset(data.dataset("train"), rows.tolist()), batch_size=data.batch_size)
     return [inputs.to(task.device) for inputs, _ in loader]
 
 
-def judge(network: nn.Module, batches: Iterable[Sequence[Tensor]], device: torch.device) -> Judged:
+def evaluate(network: nn.Module, batches: Iterable[Sequence[Tensor]], device: torch.device) -> Evaluation:
     """Return how good a network is on batches ``(inputs, labels)``."""
     outputs, truths = [], []
-    with untouched(network):
+    with eval_state(network):
         for inputs, labels in batches:
             outputs.append(network(inputs.to(device)).float().cpu())
             truths.append(labels)
@@ -268,7 +268,7 @@ def judge(network: nn.Module, batches: Iterable[Sequence[Tensor]], device: torch
     predicted = logits.argmax(dim=1)
     counts = torch.bincount(labels * NUM_EXPRESSIONS + predicted, minlength=NUM_EXPRESSIONS**2)
     confusion = counts.view(NUM_EXPRESSIONS, NUM_EXPRESSIONS)
-    return Judged(float(F.cross_entropy(logits, labels)), predicted == labels, report(confusion))
+    return Evaluation(float(F.cross_entropy(logits, labels)), predicted == labels, report(confusion))
 
 
 def sizes_of(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Size]:
@@ -278,7 +278,7 @@ def sizes_of(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Si
 
     Args:
         networks: By name, on one device.
-        example: What they take, one pattern or more.
+        example: What they take, one sample or more.
     """
     milliseconds: dict[str, dict[int, float]] = {name: {} for name in networks}
     for batch_size in BATCH_SIZES:
@@ -297,8 +297,8 @@ def sizes_of(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Si
 
 
 def macs_of(network: nn.Module, example: Tensor) -> int:
-    """Return the multiplications and additions for one pattern, of convolutions and linear layers."""
-    with untouched(network), FlopCounterMode(display=False) as counter:
+    """Return the multiplications and additions for one sample, of convolutions and linear layers."""
+    with eval_state(network), FlopCounterMode(display=False) as counter:
         network(example[:1])
     return int(counter.get_total_flops()) // 2
 
@@ -317,7 +317,7 @@ def _seconds(networks: Mapping[str, nn.Module], batch: Tensor) -> dict[str, list
         # A copy, which the smaller network is, has lost what was compiled.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         for network in networks.values():
-            stack.enter_context(untouched(network))
+            stack.enter_context(eval_state(network))
             for _ in range(NUM_WARM_UPS):
                 network(batch)
         while min(map(len, seconds.values())) < MIN_RUNS or total < LATENCY_SECONDS * len(networks):
@@ -343,14 +343,16 @@ def compare(task: ClassificationTask, network: nn.Module, data: ExpressionDataMo
         "before": task.network,
         "after": network.to(memory_format=task.memory_format),
     }
-    judged = {when: judge(network, data.val_dataloader(), task.device) for when, network in networks.items()}
+    evaluated = {
+        when: evaluate(network, data.val_dataloader(), task.device) for when, network in networks.items()
+    }
     example = next(iter(data.val_dataloader()))[0].to(task.device)
     if example.ndim == 4:
         example = example.contiguous(memory_format=task.memory_format)
     sizes = {when: asdict(size) for when, size in sizes_of(networks, example).items()}
     return {
         "protocol": data.protocol_name,
-        "n": judged["before"].report.n,
+        "n": evaluated["before"].report.n,
         **{
             when: {
                 "acc": found.report.accuracy,
@@ -359,9 +361,9 @@ def compare(task: ClassificationTask, network: nn.Module, data: ExpressionDataMo
                 "confusion": found.report.confusion.tolist(),
                 **sizes[when],
             }
-            for when, found in judged.items()
+            for when, found in evaluated.items()
         },
-        "mcnemar": mcnemar(judged["before"].right, judged["after"].right)._asdict(),
+        "mcnemar": mcnemar(evaluated["before"].right, evaluated["after"].right)._asdict(),
     }
 
 

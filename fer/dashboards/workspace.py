@@ -83,8 +83,8 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "Confusion",
-            "Which expressions are taken for which: rows are the truth. Then single pictures.",
-            [_pictures("confusion-test"), _pictures("confusion-val"), _pictures("predictions")],
+            "Which expressions are taken for which: rows are the truth. Then single images.",
+            [_images("confusion-test"), _images("confusion-val"), _images("predictions")],
             is_open=True,
         ),
         Chapter(
@@ -101,9 +101,9 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
                 _lines_like("Share of complementary pairs", r"angles/.*/complementary"),
                 _lines_like("Share of dead neurons", r"angles/.*/dead"),
                 _lines_like("Size of a step next to the weights", r"update_ratio/.*", log_y=True),
-                _pictures("angles", "angular-speed"),
-                _pictures("angle-matrix", "angle-histogram", "angle-pairs"),
-                _pictures("feature-maps"),
+                _images("angles", "angular-speed"),
+                _images("angle-matrix", "angle-histogram", "angle-pairs"),
+                _images("feature-maps"),
             ],
             is_open=True,
         ),
@@ -122,7 +122,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
                     x=wr.SummaryMetric("prune/compression"),
                     y=wr.SummaryMetric("prune/acc_after"),
                 ),
-                _pictures("prune"),
+                _images("prune"),
             ],
         ),
         Chapter(
@@ -152,7 +152,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
             "The norm of each layer's gradient at the first step of an epoch.",
             [
                 _lines_like("Gradient norms", r"gradients/.*", log_y=True),
-                _pictures("gradient-norms", "gradient-histograms"),
+                _images("gradient-norms", "gradient-histograms"),
             ],
         ),
         Chapter(
@@ -258,16 +258,16 @@ def _lines(title: str, *metrics: str, **settings: Any) -> wr.LinePlot:
     return wr.LinePlot(title=title, x="epoch", y=list(metrics), title_x="epoch", **settings)
 
 
-def _lines_like(title: str, pattern: str, **settings: Any) -> wr.LinePlot:
+def _lines_like(title: str, sample: str, **settings: Any) -> wr.LinePlot:
     """Return a plot of all metrics of a name: which layers there are depends on the network."""
-    return wr.LinePlot(title=title, x="epoch", metric_regex=pattern, title_x="epoch", **settings)
+    return wr.LinePlot(title=title, x="epoch", metric_regex=sample, title_x="epoch", **settings)
 
 
 def _over_time(title: str, metric: str) -> wr.LinePlot:
     return wr.LinePlot(title=title, x="RelativeTime(Process)", y=[metric], title_x="seconds")
 
 
-def _pictures(*names: str) -> wr.MediaBrowser:
+def _images(*names: str) -> wr.MediaBrowser:
     return wr.MediaBrowser(
         title=", ".join(names), media_keys=[f"figures/{name}" for name in names], num_columns=2
     )

@@ -5,7 +5,7 @@ from typing import Final
 from fer.data.base import ExpressionDataModule
 from fer.data.fer2013 import Fer2013DataModule
 from fer.data.folder import FaceFolderDataModule
-from fer.data.pictures import PictureDataModule
+from fer.data.images import ImageDataModule
 from fer.data.pool import PooledDataModule
 from fer.data.sfew import SfewDataModule, SfewFeaturesDataModule
 from fer.data.synthetic import SyntheticFacesDataModule
@@ -24,7 +24,7 @@ __all__ = [
     "ExpressionDataModule",
     "FaceFolderDataModule",
     "Fer2013DataModule",
-    "PictureDataModule",
+    "ImageDataModule",
     "PooledDataModule",
     "SfewDataModule",
     "SfewFeaturesDataModule",

@@ -14,7 +14,7 @@ from fer.data.features import FeatureSplit, far_outliers
 from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
 
 if TYPE_CHECKING:
-    from fer.data.pictures import PictureSplit
+    from fer.data.images import ImageSplit
 
 NEAR_DISTANCE: Final = 10
 """Bits of 64 in which the perceptual hashes of near duplicates differ, at most.
@@ -31,7 +31,7 @@ Below it there are still many such pairs, but also pairs of two people: 4 of 60 
 """
 
 THUMBNAIL_SIDE: Final = 16
-"""Height and width of the pictures that are correlated, in pixels."""
+"""Height and width of the images that are correlated, in pixels."""
 
 BLOCK: Final = 16
 """Hashes compared with all others at once: so few that the table of their distances stays in the cache."""
@@ -45,7 +45,7 @@ LEARNT_FROM: Final = ("train", "val")
 
 @dataclass(frozen=True)
 class Member:
-    """One pattern.
+    """One sample.
 
     Attributes:
         split: Name of its split.
@@ -61,29 +61,29 @@ class Member:
 
 
 Members = tuple[Member, ...]
-"""Patterns that belong together, in the order of their splits."""
+"""Samples that belong together, in the order of their splits."""
 
 
 def is_conflicting(members: Members) -> bool:
-    """Return whether the patterns have more than one label."""
+    """Return whether the samples have more than one label."""
     return len({member.label for member in members}) > 1
 
 
 def is_straddling(members: Members) -> bool:
-    """Return whether the patterns stand in more than one split."""
+    """Return whether the samples stand in more than one split."""
     return len({member.split for member in members}) > 1
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many patterns of a split have company in others.
+    """How many samples of a split have company in others.
 
     Attributes:
         split: The split.
         others: The others, taken together.
-        identical: Patterns that stand identical in the others.
-        alike: Patterns that stand identical or as a near duplicate in the others.
-        grouped: For each kind of group, patterns whose group has patterns in the others.
+        identical: Samples that stand identical in the others.
+        alike: Samples that stand identical or as a near duplicate in the others.
+        grouped: For each kind of group, samples whose group has samples in the others.
     """
 
     split: str
@@ -100,8 +100,8 @@ class Grouping:
     Attributes:
         kind: Such as ``clip``.
         groups: Number of groups.
-        shared: Groups of two patterns or more.
-        patterns: Patterns in these.
+        shared: Groups of two samples or more.
+        samples: Samples in these.
         conflicting: Groups with more than one label.
         straddling: Groups in more than one split.
     """
@@ -109,7 +109,7 @@ class Grouping:
     kind: str
     groups: int
     shared: int
-    patterns: int
+    samples: int
     conflicting: int
     straddling: int
 
@@ -143,14 +143,14 @@ class AuditReport:
     """What an audit found.
 
     Attributes:
-        class_counts: For each split the patterns of each expression, shape (7,).
-        blank: Pictures of one colour.
-        identical: Groups of patterns that are the same in every pixel (or feature).
-        near: Groups of pictures that are the same photo, or nearly so, and not all identical. One is linked
+        class_counts: For each split the samples of each expression, shape (7,).
+        blank: Images of one colour.
+        identical: Groups of samples that are the same in every pixel (or feature).
+        near: Groups of images that are the same photo, or nearly so, and not all identical. One is linked
             to the next: its first and its last may differ more.
         overlaps: Val against train; each test against train, val, and both together.
         groupings: What the data's kinds of groups are like.
-        features: None for pictures.
+        features: None for images.
     """
 
     class_counts: dict[str, tuple[int, ...]]
@@ -186,14 +186,14 @@ class AuditReport:
         return rows
 
     def _duplicates(self) -> list[list[str]]:
-        rows = [["duplicates", "groups", "patterns", "surplus", "in 2+ splits", "with 2+ labels"]]
+        rows = [["duplicates", "groups", "samples", "surplus", "in 2+ splits", "with 2+ labels"]]
         for name, groups in (("identical", self.identical), ("near", self.near)):
             rows.append([name, *(f"{count:,}" for count in _duplicate_counts(groups).values())])
         return rows
 
     def _overlaps(self) -> list[list[str]]:
         kinds = [grouping.kind for grouping in self.groupings]
-        rows = [["patterns of", "that stand in", "identical", "or near", *(f"by {kind}" for kind in kinds)]]
+        rows = [["samples of", "that stand in", "identical", "or near", *(f"by {kind}" for kind in kinds)]]
         for overlap in self.overlaps:
             total = sum(self.class_counts[overlap.split])
             found = (overlap.identical, overlap.alike, *(overlap.grouped[kind] for kind in kinds))
@@ -202,26 +202,26 @@ class AuditReport:
         return rows
 
     def _groupings(self) -> list[list[str]]:
-        rows = [["groups by", "groups", "of 2+ patterns", "patterns there", "with 2+ labels", "in 2+ splits"]]
+        rows = [["groups by", "groups", "of 2+ samples", "samples there", "with 2+ labels", "in 2+ splits"]]
         for grouping in self.groupings:
             kind, *counts = asdict(grouping).values()
             rows.append([kind, *(f"{count:,}" for count in counts)])
         return rows
 
     def _features(self, features: FeatureFindings) -> list[list[str]]:
-        rows = [["features", "values", "patterns", "columns"]]
+        rows = [["features", "values", "samples", "columns"]]
         for name, values in (("missing", features.missing), ("outliers", features.outliers)):
-            num_patterns = len({value.member for value in values})
+            num_samples = len({value.member for value in values})
             num_columns = len({value.column for value in values})
-            rows.append([name, *(f"{count:,}" for count in (len(values), num_patterns, num_columns))])
+            rows.append([name, *(f"{count:,}" for count in (len(values), num_samples, num_columns))])
         rows.append(["constant", "", "", f"{len(features.constant):,}"])
         return rows
 
 
-def audit(splits: "Mapping[str, PictureSplit | FeatureSplit]") -> AuditReport:
+def audit(splits: "Mapping[str, ImageSplit | FeatureSplit]") -> AuditReport:
     """Look for what makes the word of a split worth less.
 
-    Identical means every pixel, or every feature. Near duplicates, of pictures alone, have perceptual
+    Identical means every pixel, or every feature. Near duplicates, of images alone, have perceptual
     hashes within :data:`NEAR_DISTANCE` bits and thumbnails that correlate by :data:`NEAR_CORRELATION`.
     Memory is bounded but for the pairs that are found.
 
@@ -239,21 +239,18 @@ def audit(splits: "Mapping[str, PictureSplit | FeatureSplit]") -> AuditReport:
         for row in range(len(split))
     ]
     tables = [split.features for split in splits.values() if isinstance(split, FeatureSplit)]
-    pictures = [
-        picture
-        for split in splits.values()
-        if not isinstance(split, FeatureSplit)
-        for picture in split.pictures
+    images = [
+        image for split in splits.values() if not isinstance(split, FeatureSplit) for image in split.images
     ]
-    patterns = pictures or [row for table in tables for row in table]
+    samples = images or [row for table in tables for row in table]
 
-    distinct = _number([_digest(pattern) for pattern in patterns])
+    distinct = _number([_digest(sample) for sample in samples])
     firsts = np.unique(distinct, return_index=True)[1]
-    blank = np.array([bool((picture == picture[0, 0]).all()) for picture in pictures], np.bool_)
+    blank = np.array([bool((image == image[0, 0]).all()) for image in images], np.bool_)
     pairs = np.zeros((2, 0), np.intp)
-    if pictures:
+    if images:
         shown = np.flatnonzero(~blank[firsts])
-        pairs = shown[near_pairs([pictures[first] for first in firsts[shown]])]
+        pairs = shown[near_pairs([images[first] for first in firsts[shown]])]
 
     where = np.repeat(np.array(list(splits), np.str_), [len(split) for split in splits.values()])
     kinds = sorted({kind for split in splits.values() for kind in split.groups})
@@ -269,7 +266,7 @@ def audit(splits: "Mapping[str, PictureSplit | FeatureSplit]") -> AuditReport:
         },
         blank=tuple(members[index] for index in np.flatnonzero(blank)),
         identical=tuple(_gather(members, distinct)),
-        # Identical pictures alone are no near duplicates: their group holds one picture, many times.
+        # Identical images alone are no near duplicates: their group holds one image, many times.
         near=tuple(_gather(members, _components(pairs, len(firsts))[distinct], among=distinct)),
         overlaps=tuple(
             _overlap(where, split, others, distinct, pairs, groups) for split, others in _opponents(splits)
@@ -279,30 +276,30 @@ def audit(splits: "Mapping[str, PictureSplit | FeatureSplit]") -> AuditReport:
     )
 
 
-def seen_in(pictures: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]]) -> NDArray[np.bool_]:
-    """Tell which pictures stand pixel-identical among others.
+def seen_in(images: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]]) -> NDArray[np.bool_]:
+    """Tell which images stand pixel-identical among others.
 
     Args:
-        pictures: uint8, shape (N, H, W) or (N, H, W, 3).
-        others: Arrays of pictures, of any number and size each.
+        images: uint8, shape (N, H, W) or (N, H, W, 3).
+        others: Arrays of images, of any number and size each.
 
     Returns:
         bool, shape (N,).
     """
-    seen = {_digest(picture) for group in others for picture in group}
-    return np.array([_digest(picture) in seen for picture in pictures], np.bool_)
+    seen = {_digest(image) for group in others for image in group}
+    return np.array([_digest(image) in seen for image in images], np.bool_)
 
 
-def near_pairs(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp]:
-    """Return the pairs of pictures that are nearly the same; see :func:`audit`.
+def near_pairs(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp]:
+    """Return the pairs of images that are nearly the same; see :func:`audit`.
 
     Args:
-        pictures: N pictures of any size, uint8, shape (H, W) or (H, W, 3), that differ from each other.
+        images: N images of any size, uint8, shape (H, W) or (H, W, 3), that differ from each other.
 
     Returns:
-        For each pair the numbers of its two pictures, the lower first, shape (2, P).
+        For each pair the numbers of its two images, the lower first, shape (2, P).
     """
-    hashes, thumbnails = _hashes_and_thumbnails(pictures)
+    hashes, thumbnails = _hashes_and_thumbnails(images)
     candidates = list(_close_hashes(hashes))
     firsts, seconds = np.concatenate(candidates, axis=1) if candidates else np.zeros((2, 0), np.intp)
     correlation = np.zeros(len(firsts), np.float32)
@@ -313,16 +310,16 @@ def near_pairs(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp]:
 
 
 def _hashes_and_thumbnails(
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
 ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
     """Return perceptual hashes, shape (N,), and thumbnails of mean 0 and norm 1, shape (N, T)."""
-    hashes = np.zeros(len(pictures), np.uint64)
-    thumbnails = np.zeros((len(pictures), THUMBNAIL_SIDE**2), np.float32)
-    for index, picture in enumerate(pictures):
-        image = Image.fromarray(picture).convert("L")
-        bits: NDArray[np.bool_] = imagehash.phash(image).hash
+    hashes = np.zeros(len(images), np.uint64)
+    thumbnails = np.zeros((len(images), THUMBNAIL_SIDE**2), np.float32)
+    for index, image in enumerate(images):
+        grey = Image.fromarray(image).convert("L")
+        bits: NDArray[np.bool_] = imagehash.phash(grey).hash
         hashes[index] = np.packbits(bits).view(np.uint64)[0]
-        thumbnail = image.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+        thumbnail = grey.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
         thumbnails[index] = np.asarray(thumbnail, np.float32).ravel()
     thumbnails -= thumbnails.mean(axis=1, keepdims=True)
     thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
@@ -338,10 +335,10 @@ def _close_hashes(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.intp]]:
         yield start + np.stack((firsts[is_pair], seconds[is_pair]))
 
 
-def _digest(pattern: NDArray[Any]) -> bytes:
-    """Return what two patterns have in common if their sizes and values are the same, and else never."""
-    size = str(pattern.shape).encode()
-    return hashlib.blake2b(pattern.tobytes(), digest_size=16, salt=size[:16]).digest()
+def _digest(sample: NDArray[Any]) -> bytes:
+    """Return what two samples have in common if their sizes and values are the same, and else never."""
+    size = str(sample.shape).encode()
+    return hashlib.blake2b(sample.tobytes(), digest_size=16, salt=size[:16]).digest()
 
 
 def _number(keys: Sequence[bytes] | Sequence[str]) -> NDArray[np.intp]:
@@ -368,9 +365,9 @@ def _gather(
     """Yield the groups of two or more.
 
     Args:
-        members: All patterns.
+        members: All samples.
         groups: The group of each.
-        among: What there must be two of in a group; None: patterns.
+        among: What there must be two of in a group; None: samples.
     """
     order = np.argsort(groups, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
@@ -397,7 +394,7 @@ def _overlap(
     pairs: NDArray[np.intp],
     groups: Mapping[str, NDArray[np.intp]],
 ) -> Overlap:
-    """Count the patterns of a split that have company in others."""
+    """Count the samples of a split that have company in others."""
     here, there = where == split, np.isin(where, others)
     identical = np.isin(distinct[here], distinct[there])
     is_there = np.zeros(distinct.max(initial=-1) + 1, np.bool_)
@@ -420,14 +417,14 @@ def _grouping(kind: str, shared: Sequence[Members], groups: NDArray[np.intp]) ->
         kind=kind,
         groups=len(np.unique(groups)),
         shared=len(shared),
-        patterns=sum(map(len, shared)),
+        samples=sum(map(len, shared)),
         conflicting=sum(map(is_conflicting, shared)),
         straddling=sum(map(is_straddling, shared)),
     )
 
 
 def _feature_findings(members: Sequence[Member], features: NDArray[np.float64]) -> FeatureFindings:
-    """Return what is odd among the features (N, F) of N patterns."""
+    """Return what is odd among the features (N, F) of N samples."""
     missing = np.isnan(features)
     known = np.where(missing.all(axis=0), 0.0, features)
     constant = np.nanmin(known, axis=0) == np.nanmax(known, axis=0)
@@ -446,11 +443,11 @@ def _feature_findings(members: Sequence[Member], features: NDArray[np.float64]) 
 
 
 def _duplicate_counts(groups: Sequence[Members]) -> dict[str, int]:
-    num_patterns = sum(map(len, groups))
+    num_samples = sum(map(len, groups))
     return {
         "groups": len(groups),
-        "patterns": num_patterns,
-        "surplus": num_patterns - len(groups),
+        "samples": num_samples,
+        "surplus": num_samples - len(groups),
         "straddling": sum(map(is_straddling, groups)),
         "conflicting": sum(map(is_conflicting, groups)),
     }

@@ -1,4 +1,4 @@
-"""Named augmentations: the papers' and ours, drawn anew for every picture in every epoch."""
+"""Named augmentations: the papers' and ours, drawn anew for every image in every epoch."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import albumentations as A
 
 Augment = Literal["none", "fer", "markou", "onghena", "narayan", "jain"]
-"""What is done to a training picture.
+"""What is done to a training image.
 
 - ``none``: nothing.
 - ``fer``: ours: flip, shift, scale, rotation, light, and a patch erased.
@@ -85,7 +85,7 @@ _POLICIES: "Final[dict[str, Callable[[float], list[A.BasicTransform]]]]" = {
 
 
 def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
-    """Build an augmentation of uint8 pictures (H, W) or (H, W, C), as albumentations has them.
+    """Build an augmentation of uint8 images (H, W) or (H, W, C), as albumentations has them.
 
     Args:
         name: Which one; see :data:`Augment`.

@@ -17,18 +17,18 @@ from fer.errors import InputError
 from fer.labels import NUM_EXPRESSIONS
 
 Item = tuple[Tensor, ...]
-"""Inputs and label: two tensors, of one pattern or of a batch."""
+"""Inputs and label: two tensors, of one sample or of a batch."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split:
-    """One split of a data set, in memory: N patterns.
+    """One split of a data set, in memory: N samples.
 
     Attributes:
         labels: int64, shape (N,), canonical labels; see :data:`fer.labels.EXPRESSIONS`.
-        names: What each pattern is called in its source, such as a file or a row; shape (N,).
-        groups: What patterns may have in common beside their label, such as the clip they are a frame
-            of: for each kind of group the group of each pattern, shape (N,).
+        names: What each sample is called in its source, such as a file or a row; shape (N,).
+        groups: What samples may have in common beside their label, such as the clip they are a frame
+            of: for each kind of group the group of each sample, shape (N,).
     """
 
     labels: NDArray[np.int64]
@@ -46,15 +46,15 @@ class Split:
 
 
 def numbered(count: int) -> NDArray[np.str_]:
-    """Return names for patterns that have none: their numbers, from 0, shape (count,)."""
+    """Return names for samples that have none: their numbers, from 0, shape (count,)."""
     return np.arange(count).astype(np.str_)
 
 
 class ExpressionDataModule(LightningDataModule, ABC):
-    """Patterns with one of seven expressions, as batches ``(inputs, labels)``.
+    """Samples with one of seven expressions, as batches ``(inputs, labels)``.
 
     Args:
-        batch_size: Patterns a step, in each process.
+        batch_size: Samples a step, in each process.
         num_workers: Processes that prepare batches; null: none on a CPU, where they would take the cores
             that train, else as many as there are cores, 8 at most.
         seed: Of splits that are drawn at random. (The run's own seed is ``seed_everything``.)
@@ -117,15 +117,15 @@ class ExpressionDataModule(LightningDataModule, ABC):
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """Number of training patterns of each expression, shape (7,)."""
+        """Number of training samples of each expression, shape (7,)."""
         return np.bincount(self.splits["train"].labels, minlength=NUM_EXPRESSIONS)
 
-    def sample(self, name: str, num_patterns: int) -> NDArray[np.int64]:
+    def sample(self, name: str, num_samples: int) -> NDArray[np.int64]:
         """Return rows of a split, each expression among them as often as in the split, within one.
 
         Args:
             name: Of the split.
-            num_patterns: How many; a smaller split is taken whole.
+            num_samples: How many; a smaller split is taken whole.
 
         Returns:
             Sorted rows, the same in every process and for every run of one :attr:`seed`.
@@ -134,7 +134,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         shuffled = np.random.default_rng(self.seed).permutation(len(labels))
         by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
         # Steps of equal size through the rows in the order of their labels meet each label in its share.
-        num = min(num_patterns, len(labels))
+        num = min(num_samples, len(labels))
         steps = (2 * np.arange(num) + 1) * len(labels) // (2 * num)
         return np.sort(by_label[steps])
 
@@ -147,7 +147,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         num_train = len(splits["train"])
         if self.batch_size > num_train:
             msg = (
-                f"data.batch_size is {self.batch_size}, more than the {num_train} patterns "
+                f"data.batch_size is {self.batch_size}, more than the {num_train} samples "
                 f"of the train split: set it to {num_train} or less"
             )
             raise InputError(msg)

@@ -1,4 +1,4 @@
-"""Crops of many picture files: each made once, kept in the cache, and accounted for."""
+"""Crops of many image files: each made once, kept in the cache, and accounted for."""
 
 import csv
 import hashlib
@@ -36,7 +36,7 @@ from fer.data.faces import (
     Policy,
     make_detector,
 )
-from fer.data.reading import BadPictureError, digest_picture, picture_shape, read_picture
+from fer.data.reading import BadImageError, digest_image, image_shape, read_image
 from fer.errors import InputError
 from fer.files import atomic_write
 
@@ -46,24 +46,24 @@ CACHE_FORMAT: Final = 2
 """Raised when crops are made in another way, so that older cache files are not met."""
 
 BATCH_SIZE: Final = 16
-"""Pictures that a detector is given at once."""
+"""Images that a detector is given at once."""
 
 BATCH_PIXELS: Final = 16_000_000
-"""Pixels that a detector is given at once, unless one picture has more: MTCNN takes about a
+"""Pixels that a detector is given at once, unless one image has more: MTCNN takes about a
 gigabyte for them."""
 
 MAX_BAD_SHARE: Final = 0.05
-"""Part of the pictures that may be unusable before something else must be wrong."""
+"""Part of the images that may be unusable before something else must be wrong."""
 
 NUM_NAMED: Final = 5
-"""Pictures that a message names before it counts the rest."""
+"""Images that a message names before it counts the rest."""
 
 LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
 @dataclass(frozen=True)
 class CropRecord:
-    """What became of one picture file.
+    """What became of one image file.
 
     Attributes:
         path: The file.
@@ -85,23 +85,23 @@ class CropRecord:
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """Crops of N picture files, M of which were kept.
+    """Crops of N image files, M of which were kept.
 
     Attributes:
-        pictures: Of the files that were kept, in their order, RGB, uint8, shape ``(M, size, size, 3)``.
+        images: Of the files that were kept, in their order, RGB, uint8, shape ``(M, size, size, 3)``.
         records: One for each file, N of them, in the order they were given.
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     records: tuple[CropRecord, ...]
 
     @property
     def kept(self) -> NDArray[np.bool_]:
-        """Which of the files are in :attr:`pictures`, shape ``(N,)``: ``labels[crops.kept]``."""
+        """Which of the files are in :attr:`images`, shape ``(N,)``: ``labels[crops.kept]``."""
         return np.array([record.kept for record in self.records], np.bool_)
 
 
-def crop_pictures(
+def crop_images(
     paths: Sequence[Path],
     settings: CropSettings,
     *,
@@ -109,7 +109,7 @@ def crop_pictures(
     batch_size: int = BATCH_SIZE,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> Crops:
-    """Crop the face of each picture file, in batches of pictures of one size.
+    """Crop the face of each image file, in batches of images of one size.
 
     What is made is kept in the cache, one file for each source, under a name that follows from the
     source's bytes and the settings: wherever the source is moved it is found again. A batch is kept as soon
@@ -122,7 +122,7 @@ def crop_pictures(
         paths: The files.
         settings: How faces are found and cropped.
         cache: Folder of the cache; :func:`fer.data.cache.cache_dir` by default.
-        batch_size: Pictures that the detector is given at once, 1 or more; fewer where they are large.
+        batch_size: Images that the detector is given at once, 1 or more; fewer where they are large.
         max_bad_share: Part of the files that may be unusable, 0 to 1; 0: none.
 
     Returns:
@@ -130,12 +130,12 @@ def crop_pictures(
 
     Raises:
         InputError: More files than that are unusable, or the settings' fallback is ``error`` and a
-            picture has no face.
+            image has no face.
     """
     folder = (cache or cache_dir()) / "crops"
     maker = _Maker(settings, folder)
     keys: list[str] = []
-    outcomes: dict[str, Crop | BadPictureError] = {}
+    outcomes: dict[str, Crop | BadImageError] = {}
     missing: defaultdict[tuple[int, int], dict[str, Path]] = defaultdict(dict)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -146,8 +146,8 @@ def crop_pictures(
                 if key not in outcomes and (crop := _load(maker.kept(key), settings)) is not None:
                     outcomes[key] = crop
                 if key not in outcomes:
-                    missing[picture_shape(path)].setdefault(key, path)
-            except BadPictureError as e:
+                    missing[image_shape(path)].setdefault(key, path)
+            except BadImageError as e:
                 key = str(path)
                 outcomes[key] = e
             keys.append(key)
@@ -159,12 +159,12 @@ def crop_pictures(
     records = tuple(_record(path, outcomes[key]) for path, key in zip(paths, keys, strict=True))
     _report(records, max_bad_share)
     crops = [outcome for key in keys if isinstance(outcome := outcomes[key], Crop)]
-    pictures = [crop.picture for crop in crops if crop.picture is not None]
+    images = [crop.image for crop in crops if crop.image is not None]
     none = np.empty((0, settings.size, settings.size, 3), np.uint8)
-    return Crops(np.stack(pictures) if pictures else none, records)
+    return Crops(np.stack(images) if images else none, records)
 
 
-def _record(path: Path, outcome: Crop | BadPictureError) -> CropRecord:
+def _record(path: Path, outcome: Crop | BadImageError) -> CropRecord:
     if isinstance(outcome, Crop):
         return CropRecord(path, outcome.policy, outcome.face)
     return CropRecord(path, "bad", reason=outcome.reason)
@@ -174,27 +174,27 @@ def _report(records: Sequence[CropRecord], max_bad_share: float) -> None:
     """Log what was done, and refuse it where too many files are bad or a face was a condition.
 
     Raises:
-        InputError: As :func:`crop_pictures` has it.
+        InputError: As :func:`crop_images` has it.
     """
     bad = [f"{record.path}: {record.reason}" for record in records if record.policy == "bad"]
     if len(bad) > max_bad_share * len(records):
         msg = (
-            f"{len(bad)} of {len(records)} pictures cannot be used, more than {max_bad_share:.0%}: "
+            f"{len(bad)} of {len(records)} images cannot be used, more than {max_bad_share:.0%}: "
             f"{_name_some(bad)}; replace or remove them"
         )
         raise InputError(msg)
     if bad:
-        log.warning("%d of %d pictures cannot be used: %s", len(bad), len(records), _name_some(bad))
+        log.warning("%d of %d images cannot be used: %s", len(bad), len(records), _name_some(bad))
     if faceless := [str(record.path) for record in records if record.policy == "error"]:
         msg = (
-            f"no face is found in {len(faceless)} of {len(records)} pictures: {_name_some(faceless)}; "
+            f"no face is found in {len(faceless)} of {len(records)} images: {_name_some(faceless)}; "
             "take another detector, or another data.crop_fallback (fer crop: --fallback) than error"
         )
         raise InputError(msg)
     counts = Counter(record.policy for record in records)
     written = ", ".join(f"{policy} {count:,}" for policy, count in counts.most_common())
     if counts.keys() != {"none"}:  # nobody was asked to look
-        log.info("crops of %s pictures: %s", f"{len(records):,}", written or "none")
+        log.info("crops of %s images: %s", f"{len(records):,}", written or "none")
 
 
 def _name_some(names: Sequence[str]) -> str:
@@ -246,47 +246,47 @@ class _Maker:
         """Return where the cache keeps a crop."""
         return self.folder / f"{key}.npz"
 
-    def make(self, paths: Mapping[str, Path]) -> dict[str, Crop | BadPictureError]:
+    def make(self, paths: Mapping[str, Path]) -> dict[str, Crop | BadImageError]:
         """Return the crop of each source, or why there is none.
 
         Args:
             paths: Sources of one size, by key.
         """
-        outcomes: dict[str, Crop | BadPictureError] = {}
-        pictures: dict[str, NDArray[np.uint8]] = {}
+        outcomes: dict[str, Crop | BadImageError] = {}
+        images: dict[str, NDArray[np.uint8]] = {}
         for key, path in paths.items():
             # Another process may have made it by now.
             if (crop := _load(self.kept(key), self.settings)) is not None:
                 outcomes[key] = crop
                 continue
             try:
-                pictures[key] = read_picture(path)
-            except BadPictureError as e:
+                images[key] = read_image(path)
+            except BadImageError as e:
                 outcomes[key] = e
-        crops = self._crop(list(pictures.values()))
-        for key, crop_or_reason in zip(pictures, crops, strict=True):
+        crops = self._crop(list(images.values()))
+        for key, crop_or_reason in zip(images, crops, strict=True):
             if isinstance(crop_or_reason, str):
-                outcomes[key] = BadPictureError(paths[key], crop_or_reason)
+                outcomes[key] = BadImageError(paths[key], crop_or_reason)
             else:
                 outcomes[key] = crop_or_reason
                 self._store(crop_or_reason, self.kept(key))
         return outcomes
 
-    def _crop(self, pictures: list[NDArray[np.uint8]]) -> list[Crop | str]:
-        """Return the crop of each picture, or the reason why the detector fails on it."""
+    def _crop(self, images: list[NDArray[np.uint8]]) -> list[Crop | str]:
+        """Return the crop of each image, or the reason why the detector fails on it."""
         import cv2
 
-        if not pictures:
+        if not images:
             return []
         try:
-            return list(self.cropper.crop(np.stack(pictures)))
+            return list(self.cropper.crop(np.stack(images)))
         # What is raised where the memory does not last, and by facenet-pytorch where MTCNN's first stage
-        # puts a face wholly beside the picture.
+        # puts a face wholly beside the image.
         except (RuntimeError, IndexError, MemoryError, cv2.error) as e:
-            if len(pictures) == 1:
+            if len(images) == 1:
                 return [f"the detector fails on it ({e})"]
-            half = len(pictures) // 2
-            return self._crop(pictures[:half]) + self._crop(pictures[half:])
+            half = len(images) // 2
+            return self._crop(images[:half]) + self._crop(images[half:])
 
     def _store(self, crop: Crop, path: Path) -> None:
         if not self.is_writable:
@@ -307,7 +307,7 @@ class _Maker:
 
 
 class KeptDetector:
-    """A detector that looks at a picture once: what it finds is kept under the picture's pixels.
+    """A detector that looks at an image once: what it finds is kept under the image's pixels.
 
     So another size, margin or alignment of the crops does not cost another search, which takes nearly all
     of the time.
@@ -326,22 +326,22 @@ class KeptDetector:
         """Made when it must look."""
         return make_detector(self.name)
 
-    def find(self, pictures: NDArray[np.uint8]) -> list[list[Face]]:
-        """Return the faces of each picture; see :class:`fer.data.faces.FaceDetector`."""
-        paths = [self._path(picture) for picture in pictures]
+    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
+        """Return the faces of each image; see :class:`fer.data.faces.FaceDetector`."""
+        paths = [self._path(image) for image in images]
         found = [_load_faces(path) for path in paths]
         missing = [index for index, faces in enumerate(found) if faces is None]
         if missing:
-            for index, faces in zip(missing, self.detector.find(pictures[missing]), strict=True):
+            for index, faces in zip(missing, self.detector.find(images[missing]), strict=True):
                 found[index] = faces
                 # Where the cache cannot be written, what is kept of the crops says so.
                 with suppress(OSError), atomic_write(paths[index]) as file:
                     file.write(json.dumps([asdict(face) for face in faces]).encode())
         return [faces or [] for faces in found]
 
-    def _path(self, picture: NDArray[np.uint8]) -> Path:
-        digest = hashlib.blake2b(picture.tobytes(), digest_size=16)
-        digest.update(json.dumps([CACHE_FORMAT, self.name, picture.shape]).encode())
+    def _path(self, image: NDArray[np.uint8]) -> Path:
+        digest = hashlib.blake2b(image.tobytes(), digest_size=16)
+        digest.update(json.dumps([CACHE_FORMAT, self.name, image.shape]).encode())
         return self.folder / f"{digest.hexdigest()}.json"
 
 
@@ -365,7 +365,7 @@ def _load_faces(path: Path) -> list[Face] | None:
 
 def _key(path: Path, settings: CropSettings) -> str:
     """Return the name of a source's crop, which follows from its bytes and the settings."""
-    digest = hashlib.blake2b(digest_picture(path), digest_size=16)
+    digest = hashlib.blake2b(digest_image(path), digest_size=16)
     digest.update(json.dumps([CACHE_FORMAT, asdict(settings)], sort_keys=True).encode())
     return digest.hexdigest()
 
@@ -376,7 +376,7 @@ def _write(file: BinaryIO, crop: Crop) -> None:
     np.savez(
         file,
         policy=np.array(crop.policy),
-        pictures=np.empty((0, 0, 0, 3), np.uint8) if crop.picture is None else crop.picture[np.newaxis],
+        images=np.empty((0, 0, 0, 3), np.uint8) if crop.image is None else crop.image[np.newaxis],
         faces=np.empty((0, 5)) if face is None else np.array([[*face.box, face.probability]]),
         landmarks=np.array(face.landmarks if face is not None and face.landmarks else np.empty((0, 2))),
     )
@@ -389,18 +389,18 @@ def _read(arrays: Mapping[str, NDArray[Any]], size: int) -> Crop:
         KeyError: An array is missing.
         ValueError: The arrays are no crop of that size.
     """
-    policy, pictures, faces = arrays["policy"].item(), arrays["pictures"], arrays["faces"]
+    policy, images, faces = arrays["policy"].item(), arrays["images"], arrays["faces"]
     points = tuple((float(x), float(y)) for x, y in arrays["landmarks"])
-    num_pictures = 0 if policy in ("drop", "error") else 1
-    is_sound = policy in get_args(Policy) and len(pictures) == num_pictures and pictures.dtype == np.uint8
-    if not is_sound or (num_pictures and pictures.shape[1:] != (size, size, 3)):
+    num_images = 0 if policy in ("drop", "error") else 1
+    is_sound = policy in get_args(Policy) and len(images) == num_images and images.dtype == np.uint8
+    if not is_sound or (num_images and images.shape[1:] != (size, size, 3)):
         msg = f"no crop of {size}x{size} pixels"
         raise ValueError(msg)
     face = None
     if len(faces):
         left, top, right, bottom, probability = map(float, faces[0])
         face = Face((left, top, right, bottom), probability, points or None)
-    return Crop(policy, pictures[0] if num_pictures else None, face)
+    return Crop(policy, images[0] if num_images else None, face)
 
 
 def _load(path: Path, settings: CropSettings) -> Crop | None:
@@ -421,7 +421,7 @@ def _load(path: Path, settings: CropSettings) -> Crop | None:
 def write_crops_csv(
     path: Path, records: Sequence[CropRecord], *, root: Path | None = None, names: Sequence[str] = ()
 ) -> None:
-    """Write one row for each picture file: what was done, and where the face is in it, in pixels.
+    """Write one row for each image file: what was done, and where the face is in it, in pixels.
 
     Args:
         path: The CSV file; it is there whole or not at all. Where a file has no face, cells are empty.
@@ -490,7 +490,7 @@ def policy_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
     table.columns[0].footer = "all"
     for policy in policies:
         table.add_column(policy, footer=f"{totals[policy]:,}", justify="right")
-    table.add_column("pictures", footer=f"{totals.total():,}", justify="right")
+    table.add_column("images", footer=f"{totals.total():,}", justify="right")
     for name, of_class in counts.items():
         cells = [f"{of_class.get(policy, 0):,}" for policy in policies]
         table.add_row(Text(name), *cells, f"{sum(of_class.values()):,}")

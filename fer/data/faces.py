@@ -1,4 +1,4 @@
-"""Faces in pictures: who finds them, which one counts, how it is cropped, and what is done without one."""
+"""Faces in images: who finds them, which one counts, how it is cropped, and what is done without one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fer.data.pictures import resize
+from fer.data.images import resize
 from fer.errors import InputError
 
 Detector = Literal["mtcnn", "viola_jones", "narayan", "none"]
@@ -21,7 +21,7 @@ Detector = Literal["mtcnn", "viola_jones", "narayan", "none"]
   Cascade of Simple Features", 2001; OpenCV's ``frontalface_default``).
 - ``narayan``: the two combined (Narayan and Ge, section 3). The paper does not say how; here
   Viola-Jones looks where MTCNN finds none.
-- ``none``: nobody: the whole picture, squeezed into a square, is the crop.
+- ``none``: nobody: the whole image, squeezed into a square, is the crop.
 """
 
 Finder = Literal["mtcnn", "viola_jones"]
@@ -31,25 +31,25 @@ Select = Literal["largest", "central"]
 """Which of several faces counts: the one with the largest box, or with the box nearest to the middle."""
 
 Fallback = Literal["mtcnn", "centre", "keep", "drop", "error"]
-"""What is done with a picture in which no face is found.
+"""What is done with an image in which no face is found.
 
 - ``mtcnn``: MTCNN looks, too, and where it finds none the centre is taken.
-- ``centre``: the largest square in the middle of the picture.
-- ``keep``: the whole picture, squeezed into a square.
+- ``centre``: the largest square in the middle of the image.
+- ``keep``: the whole image, squeezed into a square.
 - ``drop``: it is left out.
 - ``error``: all of them are looked at, then those without a face are named and nothing goes on.
 """
 
 Policy = Literal["mtcnn", "viola_jones", "none", "centre", "keep", "drop", "error"]
-"""What was done with a picture: the detector whose face was cropped, or the fallback that was taken."""
+"""What was done with an image: the detector whose face was cropped, or the fallback that was taken."""
 
 MTCNN_MIN_FACE: Final = 20
 """Side of the smallest face that MTCNN looks for, in pixels: facenet-pytorch's own. With 40 it takes half
-the time and finds as many in SFEW (643 of 675), but none in a picture that is smaller."""
+the time and finds as many in SFEW (643 of 675), but none in an image that is smaller."""
 
 MTCNN_GRID: Final = 8
 """Steps in a pixel to which MTCNN's boxes and landmarks are rounded. They differ by some 1e-5 pixels with the
-pictures it is given at once and with the number of threads, and resampling would show it."""
+images it is given at once and with the number of threads, and resampling would show it."""
 
 VIOLA_JONES_MIN_FACE: Final = 40
 """Side of the smallest face that Viola-Jones looks for, in pixels."""
@@ -77,10 +77,10 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a picture, in pixels from the top left.
+    """A face in an image, in pixels from the top left.
 
     Attributes:
-        box: Left, top, right and bottom; it may go beyond the picture.
+        box: Left, top, right and bottom; it may go beyond the image.
         probability: That it is a face, 0 to 1; NaN where the detector gives none.
         landmarks: Left eye, right eye, nose, left and right corner of the mouth, each ``(x, y)``, left
             as one sees it; None where the detector gives none.
@@ -111,7 +111,7 @@ class CropSettings:
         detector: Who finds them; see :data:`Detector`.
         size: Side of a crop, in pixels, 1 to :data:`MAX_SIZE`.
         margin: Added on every side of the face, as a share of the longer side of its box, 0 to 1. Beyond
-            the picture its border is repeated.
+            the image its border is repeated.
         align: Whether the crop is turned and scaled by the landmarks, so that the eyes are level, always
             as far apart, and at the same place.
         select: Which of several faces; see :data:`Select`.
@@ -178,13 +178,13 @@ def _check_choice(option: str, value: str, choices: Any) -> None:
 
 
 class FaceDetector(Protocol):
-    """Finds faces in pictures of one size."""
+    """Finds faces in images of one size."""
 
-    def find(self, pictures: NDArray[np.uint8]) -> list[list[Face]]:
-        """Return the faces of each picture, in an order that is always the same.
+    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
+        """Return the faces of each image, in an order that is always the same.
 
         Args:
-            pictures: RGB, uint8, shape ``(N, H, W, 3)``; of any size, down to 1x1.
+            images: RGB, uint8, shape ``(N, H, W, 3)``; of any size, down to 1x1.
         """
         ...
 
@@ -203,11 +203,11 @@ class Mtcnn:
         # It stays in single precision whatever the default: it fails in half.
         self.network = MTCNN(min_face_size=MTCNN_MIN_FACE, keep_all=True, device=device).float()
 
-    def find(self, pictures: NDArray[np.uint8]) -> list[list[Face]]:
-        """Return the faces of each picture, the largest first; see :class:`FaceDetector`."""
-        if min(pictures.shape[1:3]) < MTCNN_MIN_FACE:
-            return [[] for _ in pictures]  # no face fits in, and facenet-pytorch raises
-        boxes, probabilities, landmarks = self.network.detect(pictures, landmarks=True)
+    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
+        """Return the faces of each image, the largest first; see :class:`FaceDetector`."""
+        if min(images.shape[1:3]) < MTCNN_MIN_FACE:
+            return [[] for _ in images]  # no face fits in, and facenet-pytorch raises
+        boxes, probabilities, landmarks = self.network.detect(images, landmarks=True)
         return [
             [] if found[0] is None else [_face(*one) for one in zip(*found, strict=True)]
             for found in zip(boxes, probabilities, landmarks, strict=True)
@@ -236,15 +236,15 @@ class ViolaJones:
 
         self.cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
 
-    def find(self, pictures: NDArray[np.uint8]) -> list[list[Face]]:
-        """Return the faces of each picture, by box, without probability and landmarks."""
-        return [self._find(picture) for picture in pictures]
+    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
+        """Return the faces of each image, by box, without probability and landmarks."""
+        return [self._find(image) for image in images]
 
-    def _find(self, picture: NDArray[np.uint8]) -> list[Face]:
+    def _find(self, image: NDArray[np.uint8]) -> list[Face]:
         import cv2
 
         boxes = self.cascade.detectMultiScale(
-            cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY),
+            cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
             scaleFactor=VIOLA_JONES_SCALE,
             minNeighbors=VIOLA_JONES_NEIGHBOURS,
             minSize=(VIOLA_JONES_MIN_FACE, VIOLA_JONES_MIN_FACE),
@@ -264,7 +264,7 @@ def select_face(faces: Sequence[Face], shape: tuple[int, ...], select: Select) -
 
     Args:
         faces: One or more.
-        shape: Height and width of the picture; more is ignored.
+        shape: Height and width of the image; more is ignored.
         select: Which one.
     """
     if select == "largest":
@@ -278,21 +278,21 @@ def select_face(faces: Sequence[Face], shape: tuple[int, ...], select: Select) -
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """What became of one picture.
+    """What became of one image.
 
     Attributes:
         policy: What was done.
-        picture: The crop, RGB, uint8, shape ``(size, size, 3)``; None by ``drop`` and ``error``.
+        image: The crop, RGB, uint8, shape ``(size, size, 3)``; None by ``drop`` and ``error``.
         face: The face that was cropped; None where there is none.
     """
 
     policy: Policy
-    picture: NDArray[np.uint8] | None
+    image: NDArray[np.uint8] | None
     face: Face | None = None
 
 
 class FaceCropper:
-    """Finds the face in each picture and crops it, or does what is asked without one.
+    """Finds the face in each image and crops it, or does what is asked without one.
 
     Args:
         settings: How.
@@ -305,38 +305,38 @@ class FaceCropper:
         self.settings = settings
         self.detectors = detectors or {name: make_detector(name) for name in settings.finders}
 
-    def crop(self, pictures: NDArray[np.uint8]) -> list[Crop]:
-        """Crop pictures of one size.
+    def crop(self, images: NDArray[np.uint8]) -> list[Crop]:
+        """Crop images of one size.
 
         Args:
-            pictures: RGB, uint8, shape ``(N, H, W, 3)``.
+            images: RGB, uint8, shape ``(N, H, W, 3)``.
 
         Returns:
             What became of each, in their order.
         """
         crops: dict[int, Crop] = {}
         for name, detector in self.detectors.items():
-            rest = [index for index in range(len(pictures)) if index not in crops]
+            rest = [index for index in range(len(images)) if index not in crops]
             if not rest:
                 break
-            for index, faces in zip(rest, detector.find(pictures[rest]), strict=True):
+            for index, faces in zip(rest, detector.find(images[rest]), strict=True):
                 if faces:
-                    face = select_face(faces, pictures.shape[1:], self.settings.select)
-                    crops[index] = Crop(name, crop_face(pictures[index], face, self.settings), face)
+                    face = select_face(faces, images.shape[1:], self.settings.select)
+                    crops[index] = Crop(name, crop_face(images[index], face, self.settings), face)
         return [
-            crops[index] if index in crops else crop_without_face(picture, self.settings)
-            for index, picture in enumerate(pictures)
+            crops[index] if index in crops else crop_without_face(image, self.settings)
+            for index, image in enumerate(images)
         ]
 
 
-def crop_face(picture: NDArray[np.uint8], face: Face, settings: CropSettings) -> NDArray[np.uint8]:
+def crop_face(image: NDArray[np.uint8], face: Face, settings: CropSettings) -> NDArray[np.uint8]:
     """Crop a face as a square with a margin, turned upright by its eyes if that is asked.
 
     A face without landmarks is not turned.
 
     Args:
-        picture: RGB, uint8, shape ``(H, W, 3)``.
-        face: In this picture.
+        image: RGB, uint8, shape ``(H, W, 3)``.
+        face: In this image.
         settings: ``size``, ``margin`` and ``align`` count.
 
     Returns:
@@ -345,7 +345,7 @@ def crop_face(picture: NDArray[np.uint8], face: Face, settings: CropSettings) ->
     side = max(face.size)
     widened = 1 + 2 * settings.margin
     if not settings.align or face.landmarks is None:
-        return _cut(picture, face.centre, widened * side, settings.size)
+        return _cut(image, face.centre, widened * side, settings.size)
     (left_x, left_y), (right_x, right_y), *_ = face.landmarks
     across, down = right_x - left_x, right_y - left_y
     angle = math.atan2(down, across)
@@ -355,31 +355,31 @@ def crop_face(picture: NDArray[np.uint8], face: Face, settings: CropSettings) ->
         (left_x + right_x) / 2 - math.sin(angle) * below_eyes,
         (left_y + right_y) / 2 + math.cos(angle) * below_eyes,
     )
-    return _cut(picture, centre, widened * upright_side, settings.size, angle)
+    return _cut(image, centre, widened * upright_side, settings.size, angle)
 
 
-def crop_without_face(picture: NDArray[np.uint8], settings: CropSettings) -> Crop:
-    """Do with a picture without a face what the settings say."""
+def crop_without_face(image: NDArray[np.uint8], settings: CropSettings) -> Crop:
+    """Do with an image without a face what the settings say."""
     if settings.detector == "none":
-        return Crop("none", resize(picture, settings.size))
+        return Crop("none", resize(image, settings.size))
     match settings.fallback:
         case "mtcnn" | "centre":
-            height, width = picture.shape[:2]
-            square = _cut(picture, (width / 2, height / 2), min(width, height), settings.size)
+            height, width = image.shape[:2]
+            square = _cut(image, (width / 2, height / 2), min(width, height), settings.size)
             return Crop("centre", square)
         case "keep":
-            return Crop("keep", resize(picture, settings.size))
+            return Crop("keep", resize(image, settings.size))
         case "drop" | "error":
             return Crop(settings.fallback, None)
 
 
 def _cut(
-    picture: NDArray[np.uint8], centre: Point, side: float, size: int, angle: float = 0.0
+    image: NDArray[np.uint8], centre: Point, side: float, size: int, angle: float = 0.0
 ) -> NDArray[np.uint8]:
-    """Resample a square of a picture, whose border is repeated where the square goes beyond it.
+    """Resample a square of an image, whose border is repeated where the square goes beyond it.
 
     Args:
-        picture: RGB, uint8, shape ``(H, W, 3)``.
+        image: RGB, uint8, shape ``(H, W, 3)``.
         centre: Of the square, in pixels; a pixel's own centre is at a half.
         side: Of the square, in pixels.
         size: Of the result, in pixels.
@@ -402,7 +402,7 @@ def _cut(
         ]
     )
     square = cv2.warpAffine(
-        picture,
+        image,
         to_source,
         (drawn, drawn),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fer.data.cache import cache_dir, fingerprint
-from fer.data.pictures import PictureDataModule, PictureSplit
+from fer.data.images import ImageDataModule, ImageSplit
 from fer.data.root import data_root
 from fer.errors import InputError
 from fer.files import atomic_write
@@ -37,7 +37,7 @@ from fer.labels import EXPRESSIONS, FER2013_CSV, NUM_EXPRESSIONS, expression_lab
 log = logging.getLogger("fer.data")
 
 SIDE: Final = 48
-"""Height and width of a picture, in pixels."""
+"""Height and width of an image, in pixels."""
 
 NUM_PIXELS: Final = SIDE * SIDE
 
@@ -47,7 +47,7 @@ USAGES: Final = ("Training", "PublicTest", "PrivateTest")
 TRAINING, PUBLIC, PRIVATE = range(3)
 
 OFFICIAL_COUNTS: Final = (28_709, 3_589, 3_589)
-"""Pictures of each usage (Goodfellow et al., 2013)."""
+"""Images of each usage (Goodfellow et al., 2013)."""
 
 CSV_NAMES: Final = ("fer2013.csv", "icml_face_data.csv")
 """The two files of the contest that hold all rows; their columns differ in order alone."""
@@ -76,13 +76,13 @@ KAGGLE_HANDLE: Final = "msambare/fer2013"
 """The image folders on Kaggle; their file names tell the public from the private test."""
 
 Protocol = Literal["official", "merged", "holdout"]
-"""Which pictures train, select and test.
+"""Which images train, select and test.
 
 - ``official``: train on Training, validate on PublicTest, test on PrivateTest, as the contest did
   (Goodfellow et al., 2013).
-- ``merged``: test on PublicTest and PrivateTest together, 7,178 pictures, as Sutton does; a tenth of
+- ``merged``: test on PublicTest and PrivateTest together, 7,178 images, as Sutton does; a tenth of
   Training validates.
-- ``holdout``: Training is split 70/30 into train and val, 20,096 and 8,613 pictures, and PublicTest and
+- ``holdout``: Training is split 70/30 into train and val, 20,096 and 8,613 images, and PublicTest and
   PrivateTest are two tests, as Onghena and Belo do.
 """
 
@@ -93,27 +93,27 @@ HOLDOUT_VAL_SHARE: Final = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Fer2013Rows:
-    """All pictures of FER2013, N in number, in the order of their source.
+    """All images of FER2013, N in number, in the order of their source.
 
     Attributes:
-        pictures: Grey values, uint8, shape ``(N, 48, 48)``.
+        images: Grey values, uint8, shape ``(N, 48, 48)``.
         labels: Indices into :data:`fer.labels.EXPRESSIONS`, int64, shape ``(N,)``.
         usage: Indices into :data:`USAGES`, uint8, shape ``(N,)``.
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     usage: NDArray[np.uint8]
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Number of pictures for training, public test and private test."""
+        """Number of images for training, public test and private test."""
         training, public, private = np.bincount(self.usage, minlength=len(USAGES)).tolist()
         return training, public, private
 
 
 Tick = Callable[[], None]
-"""Called once a picture, so that a progress bar can move."""
+"""Called once an image, so that a progress bar can move."""
 
 
 def read_fer2013(root: Path, *, cache: Path | None = None) -> Fer2013Rows:
@@ -160,7 +160,7 @@ def read_fer2013(root: Path, *, cache: Path | None = None) -> Fer2013Rows:
             _store(rows, kept)
         if rows.counts != OFFICIAL_COUNTS:
             log.warning(
-                "%s holds %s pictures (%s); the official FER2013 has %s",
+                "%s holds %s images (%s); the official FER2013 has %s",
                 source,
                 _written(rows.counts),
                 ", ".join(USAGES),
@@ -272,7 +272,7 @@ def _read_csv(stream: IO[bytes], where: Path, tick: Tick) -> Fer2013Rows:
         msg = f"{where} has a header and no rows; {AGAIN}"
         raise InputError(msg)
     return Fer2013Rows(
-        pictures=np.frombuffer(grey, dtype=np.uint8).reshape(-1, SIDE, SIDE),
+        images=np.frombuffer(grey, dtype=np.uint8).reshape(-1, SIDE, SIDE),
         labels=np.array(labels, dtype=np.int64),
         usage=np.array(usages, dtype=np.uint8),
     )
@@ -403,7 +403,7 @@ class _ImageRows:
             return None
         ordered = sorted(self.found, key=lambda pair: pair[0])
         return Fer2013Rows(
-            pictures=np.stack([picture for _, picture in ordered]),
+            images=np.stack([image for _, image in ordered]),
             labels=np.array([file.label for file, _ in ordered], dtype=np.int64),
             usage=np.array([file.usage for file, _ in ordered], dtype=np.uint8),
         )
@@ -493,7 +493,7 @@ def _load(kept: Path) -> Fer2013Rows | None:
     """Return the rows of a cache file, or None if there is none or it is damaged."""
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            rows = Fer2013Rows(pictures=arrays["pictures"], labels=arrays["labels"], usage=arrays["usage"])
+            rows = Fer2013Rows(images=arrays["images"], labels=arrays["labels"], usage=arrays["usage"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error, zipfile.BadZipFile) as e:
@@ -507,12 +507,12 @@ def _load(kept: Path) -> Fer2013Rows | None:
 
 def _is_sound(rows: Fer2013Rows) -> bool:
     return (
-        rows.pictures.dtype == np.uint8
+        rows.images.dtype == np.uint8
         and rows.labels.dtype == np.int64
         and rows.usage.dtype == np.uint8
-        and rows.pictures.ndim == 3
-        and rows.pictures.shape[1:] == (SIDE, SIDE)
-        and rows.labels.shape == rows.usage.shape == rows.pictures.shape[:1]
+        and rows.images.ndim == 3
+        and rows.images.shape[1:] == (SIDE, SIDE)
+        and rows.labels.shape == rows.usage.shape == rows.images.shape[:1]
         and rows.labels.size > 0
         and rows.labels.min() >= 0
         and rows.labels.max() < NUM_EXPRESSIONS
@@ -523,7 +523,7 @@ def _is_sound(rows: Fer2013Rows) -> bool:
 def _store(rows: Fer2013Rows, kept: Path) -> None:
     try:
         with atomic_write(kept) as file:
-            np.savez(file, pictures=rows.pictures, labels=rows.labels, usage=rows.usage)
+            np.savez(file, images=rows.images, labels=rows.labels, usage=rows.usage)
     except OSError as e:
         log.warning(
             "FER2013 is parsed anew in every run, as the cache cannot be written (%s); "
@@ -539,15 +539,15 @@ def _written(counts: Iterable[int]) -> str:
 # Protocols
 
 
-class Fer2013DataModule(PictureDataModule):
+class Fer2013DataModule(ImageDataModule):
     """FER2013 (Goodfellow et al., 2013): 48x48 grey faces gathered from the web.
 
     Args:
         root: The data set's file or folder; null: the environment's ``FER_DATA_DIR``. What may stand
             there: :func:`read_fer2013`.
-        protocol: Which pictures train, select and test; see :data:`Protocol`. Splits that are drawn
+        protocol: Which images train, select and test; see :data:`Protocol`. Splits that are drawn
             keep the classes' shares and depend on ``seed`` alone.
-        **kwargs: See :class:`fer.data.pictures.PictureDataModule`.
+        **kwargs: See :class:`fer.data.images.ImageDataModule`.
 
     Raises:
         InputError: A setting is out of its range.
@@ -587,7 +587,7 @@ class Fer2013DataModule(PictureDataModule):
         if not self.splits:
             read_fer2013(self.source)
 
-    def load_splits(self) -> dict[str, PictureSplit]:
+    def load_splits(self) -> dict[str, ImageSplit]:
         """Return the splits of the protocol.
 
         Raises:
@@ -596,7 +596,7 @@ class Fer2013DataModule(PictureDataModule):
         rows = read_fer2013(self.source)
         # As lines of the CSV are counted, the first of which is the header.
         names = np.char.add("row ", np.arange(2, len(rows.labels) + 2).astype(np.str_))
-        everything = PictureSplit(pictures=rows.pictures, labels=rows.labels, names=names)
+        everything = ImageSplit(images=rows.images, labels=rows.labels, names=names)
         training, public, private = (np.flatnonzero(rows.usage == usage) for usage in range(len(USAGES)))
         if self.protocol == "official":
             chosen = {"train": training, "val": public, "test": private}
@@ -608,7 +608,7 @@ class Fer2013DataModule(PictureDataModule):
             chosen = {"train": train, "val": val, "public": public, "private": private}
         if empty := [name for name, indices in chosen.items() if not indices.size]:
             msg = (
-                f"the FER2013 in {self.source} has {_written(rows.counts)} pictures ({', '.join(USAGES)}), "
+                f"the FER2013 in {self.source} has {_written(rows.counts)} images ({', '.join(USAGES)}), "
                 f"which leaves nothing for {' and '.join(empty)} by data.protocol={self.protocol}; "
                 f"choose another protocol, or {WAY_OUT}"
             )
@@ -631,7 +631,7 @@ class Fer2013DataModule(PictureDataModule):
         except ValueError as e:
             msg = (
                 f"data.protocol={self.protocol} cannot draw {val_share:.0%} of the {indices.size} Training "
-                f"pictures of {self.source} by class ({e}); "
+                f"images of {self.source} by class ({e}); "
                 "give all of FER2013 with --data.root, or take data.protocol=official"
             )
             raise InputError(msg) from e

@@ -1,4 +1,4 @@
-"""Pictures in one folder for each expression: RAF-DB, CK+, KDEF, one's own."""
+"""Images in one folder for each expression: RAF-DB, CK+, KDEF, one's own."""
 
 import logging
 import re
@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.data.crops import CropRecord, Crops, crop_pictures
+from fer.data.crops import CropRecord, Crops, crop_images
 from fer.data.faces import CropSettings, Detector, Fallback, Select
-from fer.data.pictures import PictureDataModule, PictureSplit
+from fer.data.images import ImageDataModule, ImageSplit
 from fer.data.pool import PooledDataModule
-from fer.data.reading import find_pictures
+from fer.data.reading import find_images
 from fer.data.root import data_root
 from fer.data.splits import hold_out, parse_protocol
 from fer.errors import InputError
@@ -91,8 +91,8 @@ def given_splits(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path is not None}
 
 
-class FaceFolderDataModule(PooledDataModule, PictureDataModule):
-    r"""Pictures in one folder for each expression, named in English in any case ("Happy", "happiness").
+class FaceFolderDataModule(PooledDataModule, ImageDataModule):
+    r"""Images in one folder for each expression, named in English in any case ("Happy", "happiness").
 
     Faces are cropped once, before training, and kept in the cache.
 
@@ -109,12 +109,12 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
         crop_margin: What is added to the face's box on each side, as a share of its longer side.
         crop_align: Whether the eyes are brought to fixed places, level, which needs MTCNN's landmarks.
         crop_select: Which face counts where there are several.
-        crop_fallback: What becomes of a picture without a face; see :data:`fer.data.faces.Fallback`.
+        crop_fallback: What becomes of an image without a face; see :data:`fer.data.faces.Fallback`.
         **kwargs: See :class:`fer.data.pool.PooledDataModule` and
-            :class:`fer.data.pictures.PictureDataModule`.
+            :class:`fer.data.images.ImageDataModule`.
 
     Raises:
-        InputError: A setting is out of its range, or the pictures cannot be used.
+        InputError: A setting is out of its range, or the images cannot be used.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
     @property
     def source(self) -> Path:
         """The folder of the data set."""
-        return data_root(self.root, dataset="pictures in class folders", way_out=WAY_OUT)
+        return data_root(self.root, dataset="images in class folders", way_out=WAY_OUT)
 
     @property
     def protocol_name(self) -> str:
@@ -186,22 +186,22 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
 
     @property
     def crop_records(self) -> list[CropRecord]:
-        """What became of each picture; empty where none was cropped, or not yet."""
+        """What became of each image; empty where none was cropped, or not yet."""
         if self.crop_settings.detector == "none":
             return []
         return [record for _, _, crops in self._cropped.values() for record in crops.records]
 
     def prepare_data(self) -> None:
-        """Crop all pictures into the cache, in one process, unless the splits are there."""
+        """Crop all images into the cache, in one process, unless the splits are there."""
         if not self.splits:
             for folder in self.given_folders().values() or [self.source]:
                 self._crop(folder)
 
-    def load_pool(self) -> PictureSplit:
-        """Return all pictures, cropped."""
+    def load_pool(self) -> ImageSplit:
+        """Return all images, cropped."""
         return self._read(self.source)
 
-    def load_splits(self) -> dict[str, PictureSplit]:
+    def load_splits(self) -> dict[str, ImageSplit]:
         """Return the given splits, or those of the protocol."""
         folders = self.given_folders()
         if not folders:
@@ -215,12 +215,12 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
             splits |= {"train": whole.take(train), "val": whole.take(val)}
         return splits
 
-    def _read(self, folder: Path) -> PictureSplit:
-        """Return the pictures below the classes' folders of a folder, cropped."""
+    def _read(self, folder: Path) -> ImageSplit:
+        """Return the images below the classes' folders of a folder, cropped."""
         paths, labels, crops = self._crop(folder)
         names = np.array([path.relative_to(folder).as_posix() for path in paths], np.str_)[crops.kept]
-        return PictureSplit(
-            pictures=crops.pictures,
+        return ImageSplit(
+            images=crops.images,
             labels=labels[crops.kept],
             names=names,
             groups={} if self.name_pattern is None else named_groups(names, self.name_pattern),
@@ -229,13 +229,13 @@ class FaceFolderDataModule(PooledDataModule, PictureDataModule):
     def _crop(self, folder: Path) -> tuple[list[Path], NDArray[np.int64], Crops]:
         """Return the files of a folder of classes, their labels and their crops."""
         if folder not in self._cropped:  # once for prepare_data and for the splits
-            paths, labels = list_pictures(folder, skip=self.skip_classes)
-            self._cropped[folder] = paths, labels, crop_pictures(paths, self.crop_settings)
+            paths, labels = list_images(folder, skip=self.skip_classes)
+            self._cropped[folder] = paths, labels, crop_images(paths, self.crop_settings)
         return self._cropped[folder]
 
 
 def _pool_protocol(protocol: str | None) -> str:
-    """Return the protocol by which the pictures are split where they are one pool.
+    """Return the protocol by which the images are split where they are one pool.
 
     Raises:
         InputError: It is neither one nor the given splits.
@@ -250,8 +250,8 @@ def _pool_protocol(protocol: str | None) -> str:
     return protocol
 
 
-def list_pictures(folder: Path, *, skip: Sequence[str] = ()) -> tuple[list[Path], NDArray[np.int64]]:
-    """Return the pictures of a folder of classes, in order, and their canonical labels.
+def list_images(folder: Path, *, skip: Sequence[str] = ()) -> tuple[list[Path], NDArray[np.int64]]:
+    """Return the images of a folder of classes, in order, and their canonical labels.
 
     Args:
         folder: That holds the classes' folders.
@@ -263,9 +263,9 @@ def list_pictures(folder: Path, *, skip: Sequence[str] = ()) -> tuple[list[Path]
     paths: list[Path] = []
     labels: list[int] = []
     for name, label in class_folders(folder, skip=skip).items():
-        found = find_pictures(folder / name)
+        found = find_images(folder / name)
         if not found:
-            msg = f"{folder / name} holds no picture: fill that folder, or remove it"
+            msg = f"{folder / name} holds no image: fill that folder, or remove it"
             raise InputError(msg)
         paths += found
         labels += [label] * len(found)
@@ -274,7 +274,7 @@ def list_pictures(folder: Path, *, skip: Sequence[str] = ()) -> tuple[list[Path]
         if (skipped := there.get(name.lower())) is None:
             log.warning("data.skip_classes names %r, and %s has no such folder", name, folder)
         else:
-            log.info("%d pictures are left out: %s", len(find_pictures(skipped)), skipped)
+            log.info("%d images are left out: %s", len(find_images(skipped)), skipped)
     return paths, np.array(labels, np.int64)
 
 

@@ -12,16 +12,16 @@ from fer.errors import InputError, did_you_mean
 
 
 class PooledDataModule(ExpressionDataModule):
-    """Patterns that come in one pool, split as a protocol says.
+    """Samples that come in one pool, split as a protocol says.
 
     Args:
         protocol: Shares in percent or counts of train and test, or of train, val and test, as ``80/20``,
             ``346/329`` or ``80/10/10``; or cross-validation, as ``5-fold``.
         fold: Which fold tests, from 0, where the protocol is a cross-validation.
-        val_share: Part of the training patterns that validates where the protocol names none: a model is
+        val_share: Part of the training samples that validates where the protocol names none: a model is
             chosen there, and the test split is seen once.
-        group_by: Kind of group whose patterns never stand on both sides, such as ``clip`` or ``movie``;
-            null: patterns are drawn one by one.
+        group_by: Kind of group whose samples never stand on both sides, such as ``clip`` or ``movie``;
+            null: samples are drawn one by one.
         **kwargs: See :class:`fer.data.base.ExpressionDataModule`.
 
     Raises:
@@ -46,7 +46,7 @@ class PooledDataModule(ExpressionDataModule):
 
     @abstractmethod
     def load_pool(self) -> Any:
-        """Return all patterns, as the module's own kind of :class:`fer.data.base.Split`."""
+        """Return all samples, as the module's own kind of :class:`fer.data.base.Split`."""
 
     @property
     def protocol_name(self) -> str:
@@ -57,11 +57,11 @@ class PooledDataModule(ExpressionDataModule):
 
     @property
     def drawn(self) -> str:
-        """What is kept together where patterns are drawn, in words."""
+        """What is kept together where samples are drawn, in words."""
         return f"grouped by {self.group_by}" if self.group_by else "random"
 
     def groups_of(self, split: Split) -> NDArray[np.str_] | None:
-        """Return the group of each pattern by which it is drawn; None where they are drawn one by one.
+        """Return the group of each sample by which it is drawn; None where they are drawn one by one.
 
         Raises:
             InputError: The data has no such kind of group.

@@ -1,4 +1,4 @@
-"""Picture files as they come: what a folder holds, and each file as RGB or a reason why not."""
+"""Image files as they come: what a folder holds, and each file as RGB or a reason why not."""
 
 import hashlib
 import os
@@ -20,10 +20,10 @@ from fer.errors import InputError
 IMAGE_SUFFIXES: Final = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""Files that :func:`find_pictures` takes for pictures, in lower case."""
+"""Files that :func:`find_images` takes for images, in lower case."""
 
 MAX_PIXELS: Final = 80_000_000
-"""Larger pictures are refused before they are decoded. One of this size takes 240 MB, and a detector
+"""Larger images are refused before they are decoded. One of this size takes 240 MB, and a detector
 many times that."""
 
 MAX_SIDE: Final = 32_766
@@ -59,8 +59,8 @@ BROKEN: Final = (
 )
 
 
-class BadPictureError(InputError):
-    """A file that cannot be used as a picture.
+class BadImageError(InputError):
+    """A file that cannot be used as an image.
 
     Attributes:
         path: The file.
@@ -73,15 +73,15 @@ class BadPictureError(InputError):
         self.reason = reason
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """List the pictures in a folder and in all folders below it.
+def find_images(folder: Path) -> list[Path]:
+    """List the images in a folder and in all folders below it.
 
     Symbolic links are followed, each folder once. Hidden files and folders are left out, and so is what
     a Mac leaves in archives (``__MACOSX``). A file counts by its suffix (:data:`IMAGE_SUFFIXES`), so that
     one that is damaged, or a link that leads nowhere, is listed and can be reported.
 
     Args:
-        folder: Where to look: class folders, or pictures themselves.
+        folder: Where to look: class folders, or images themselves.
 
     Returns:
         Paths that begin with ``folder``, in the order of their parts, on every machine the same.
@@ -90,7 +90,7 @@ def find_pictures(folder: Path) -> list[Path]:
         InputError: It is not a folder, or a folder cannot be read.
     """
     if not folder.is_dir():
-        msg = f"{folder} is not a folder: give one that holds pictures, or class folders of pictures"
+        msg = f"{folder} is not a folder: give one that holds images, or class folders of images"
         raise InputError(msg)
     found: list[Path] = []
     visited: set[Path] = set()
@@ -119,11 +119,11 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def picture_shape(path: Path) -> tuple[int, int]:
-    """Return the height and width that :func:`read_picture` will give, from the file's header alone.
+def image_shape(path: Path) -> tuple[int, int]:
+    """Return the height and width that :func:`read_image` will give, from the file's header alone.
 
     Raises:
-        BadPictureError: The file cannot be opened as a picture, or is too large.
+        BadImageError: The file cannot be opened as an image, or is too large.
     """
     with _opened(path) as image:
         width, height = image.size
@@ -131,8 +131,8 @@ def picture_shape(path: Path) -> tuple[int, int]:
     return (width, height) if is_sideways else (height, width)
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Read a picture file, whatever its form.
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file, whatever its form.
 
     The rotation that EXIF asks for is done. Of an animation or of many pages the first counts. What is
     transparent is laid on grey (:data:`BACKGROUND`). Grey of 16 bits is divided by 256. Grey in floating
@@ -145,7 +145,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         RGB, uint8, shape ``(H, W, 3)``.
 
     Raises:
-        BadPictureError: It is not a file, cannot be read, is empty, truncated, damaged, no picture, or has
+        BadImageError: It is not a file, cannot be read, is empty, truncated, damaged, no image, or has
             more than :data:`MAX_PIXELS` pixels or a side beyond :data:`MAX_SIDE`.
     """
     with _opened(path) as image:
@@ -154,70 +154,70 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         return _to_rgb(image)
 
 
-def digest_picture(path: Path) -> bytes:
-    """Return what tells a picture file's bytes from all others, without decoding them.
+def digest_image(path: Path) -> bytes:
+    """Return what tells an image file's bytes from all others, without decoding them.
 
     Returns:
         The BLAKE2b digest, 64 bytes.
 
     Raises:
-        BadPictureError: It is not a file, or cannot be read.
+        BadImageError: It is not a file, or cannot be read.
     """
     _check_file(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "blake2b").digest()
     except OSError as e:
-        raise BadPictureError(path, f"cannot be read ({e.strerror})") from e
+        raise BadImageError(path, f"cannot be read ({e.strerror})") from e
 
 
 def _check_file(path: Path) -> None:
     """Refuse what is no file before it is opened: a pipe would be waited for.
 
     Raises:
-        BadPictureError: It is something else, or nothing.
+        BadImageError: It is something else, or nothing.
     """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as e:
         is_link = path.is_symlink()
         reason = f"a link to {path.readlink()}, which does not exist" if is_link else "there is no such file"
-        raise BadPictureError(path, reason) from e
+        raise BadImageError(path, reason) from e
     except OSError as e:  # a loop of links, a folder that may not be entered
-        raise BadPictureError(path, f"cannot be read ({e.strerror})") from e
+        raise BadImageError(path, f"cannot be read ({e.strerror})") from e
     if not stat.S_ISREG(mode):
-        raise BadPictureError(path, "a folder" if stat.S_ISDIR(mode) else "not a file")
+        raise BadImageError(path, "a folder" if stat.S_ISDIR(mode) else "not a file")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture of an allowed size; what goes wrong in the block is said of its file."""
+    """Open an image of an allowed size; what goes wrong in the block is said of its file."""
     _check_file(path)
     try:
         # PIL warns of oddities in EXIF, palettes and sizes that are dealt with here.
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             _check_size(path, *image.size)
             yield image
-    except BadPictureError:
+    except BadImageError:
         raise
     except PermissionError as e:
-        raise BadPictureError(path, f"cannot be read ({e.strerror})") from e
+        raise BadImageError(path, f"cannot be read ({e.strerror})") from e
     except UnidentifiedImageError as e:
-        reason = "no picture of a known format" if path.stat().st_size else "an empty file"
-        raise BadPictureError(path, reason) from e
+        reason = "no image of a known format" if path.stat().st_size else "an empty file"
+        raise BadImageError(path, reason) from e
     except Image.DecompressionBombError as e:
-        raise BadPictureError(path, f"too many pixels ({LIMITS})") from e
+        raise BadImageError(path, f"too many pixels ({LIMITS})") from e
     except BROKEN as e:
-        raise BadPictureError(path, f"not a whole picture ({e or type(e).__name__})") from e
+        raise BadImageError(path, f"not a whole image ({e or type(e).__name__})") from e
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise BadPictureError(path, f"{width}x{height} are too many pixels ({LIMITS})")
+        raise BadImageError(path, f"{width}x{height} are too many pixels ({LIMITS})")
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an opened picture as uint8 ``(H, W, 3)``.
+    """Return an opened image as uint8 ``(H, W, 3)``.
 
     Raises:
         ValueError: Its values fit no range that can be known.

@@ -1,4 +1,4 @@
-"""Which patterns train, select and test: stratified hold-outs and folds, by pattern or by group."""
+"""Which samples train, select and test: stratified hold-outs and folds, by sample or by group."""
 
 import re
 import warnings
@@ -22,11 +22,11 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How patterns are split: a hold-out or folds.
+    """How samples are split: a hold-out or folds.
 
     Attributes:
         sizes: Of a hold-out: train and test, or train, val and test. Percents if they add up to 100, else
-            numbers of patterns.
+            numbers of samples.
         num_folds: Of a cross-validation, 2 or more; 0 for a hold-out.
     """
 
@@ -38,7 +38,7 @@ def parse_protocol(text: str) -> Protocol:
     """Read a protocol as papers write it.
 
     Args:
-        text: ``80/20``, ``70/30`` (train and test, in percent), ``346/329`` (in patterns), ``80/10/10``
+        text: ``80/20``, ``70/30`` (train and test, in percent), ``346/329`` (in samples), ``80/10/10``
             (train, val, test), ``4-fold``, ``5-fold``.
 
     Raises:
@@ -56,7 +56,7 @@ def parse_protocol(text: str) -> Protocol:
         return Protocol(sizes=tuple(map(int, text.split("/"))))
     msg = (
         f"data.protocol is {text!r}: it must be train/test or train/val/test, in percent (80/20, 80/10/10) "
-        "or in patterns (346/329), or a cross-validation of 2 folds or more (5-fold)"
+        "or in samples (346/329), or a cross-validation of 2 folds or more (5-fold)"
     )
     raise InputError(msg)
 
@@ -70,18 +70,18 @@ def split_indices(
     val_share: float = 0.1,
     seed: int = 0,
 ) -> dict[str, Indices]:
-    """Draw train, val and test: disjoint, together all patterns, the classes' shares kept.
+    """Draw train, val and test: disjoint, together all samples, the classes' shares kept.
 
     In a cross-validation the fold is the test, and val is drawn from the rest; so it is where the protocol
     names train and test alone. The epoch, the network and its settings are chosen on val, so that the test
     is seen once: chosen on the fold itself, they would make its accuracy the best of many tries. Over the
-    folds every pattern is tested exactly once. The test depends on the seed, not on ``val_share``.
+    folds every sample is tested exactly once. The test depends on the seed, not on ``val_share``.
 
     Without groups a hold-out has exactly the size asked for, and its class counts are within one of their
     share. With groups no group stands on both sides. Groups are kept whole, so that sizes and class shares
     are only near: a hold-out is one or more of K stratified folds of whole groups, K being 10 at most and
     such that some make up the share (20 %: one of 5; 30 %: 3 of 10). It misses its size by about 3 % of the
-    patterns and the largest group at most, and is never less than about 10 % of them. A class that is in
+    samples and the largest group at most, and is never less than about 10 % of them. A class that is in
     few groups may be missing in a split, and another seed only changes which of groups that are alike goes
     where.
 
@@ -89,7 +89,7 @@ def split_indices(
         labels: Shape (N,), canonical; see :data:`fer.labels.EXPRESSIONS`.
         protocol: See :func:`parse_protocol`.
         fold: Which fold is the test, from 0; 0 for a hold-out.
-        groups: Group of each pattern, such as its clip, shape (N,).
+        groups: Group of each sample, such as its clip, shape (N,).
         val_share: Part of what is not the test that is val, 0 to 1, where the protocol names no val.
         seed: All that the draw depends on beside the data and the settings.
 
@@ -98,7 +98,7 @@ def split_indices(
 
     Raises:
         InputError: The protocol does not fit the data: other counts, more folds than groups or than
-            patterns of a class, no such fold, or a split would be empty.
+            samples of a class, no such fold, or a split would be empty.
     """
     parsed = parse_protocol(protocol)
     num_folds = parsed.num_folds
@@ -127,13 +127,13 @@ def split_indices(
     return {"train": np.delete(rest, chosen), "val": rest[chosen], "test": test}
 
 
-def _counts(sizes: tuple[int, ...], num_patterns: int, *, protocol: str) -> tuple[int | None, int]:
-    """Return the numbers of patterns of val, None if it is not named, and of test."""
+def _counts(sizes: tuple[int, ...], num_samples: int, *, protocol: str) -> tuple[int | None, int]:
+    """Return the numbers of samples of val, None if it is not named, and of test."""
     if sum(sizes) == 100:
-        sizes = tuple(round(num_patterns * size / 100) for size in sizes)
-    elif sum(sizes) != num_patterns:
+        sizes = tuple(round(num_samples * size / 100) for size in sizes)
+    elif sum(sizes) != num_samples:
         msg = (
-            f"data.protocol={protocol} names {sum(sizes):,} patterns, and there are {num_patterns:,}: "
+            f"data.protocol={protocol} names {sum(sizes):,} samples, and there are {num_samples:,}: "
             "name as many as there are, or give shares, which add up to 100"
         )
         raise InputError(msg)
@@ -143,18 +143,18 @@ def _counts(sizes: tuple[int, ...], num_patterns: int, *, protocol: str) -> tupl
 def hold_out(
     labels: NDArray[np.int64], size: int, *, groups: NDArray[np.str_] | None, seed: int, name: str
 ) -> Indices:
-    """Return the rows of a stratified part of the patterns, sorted.
+    """Return the rows of a stratified part of the samples, sorted.
 
     Args:
-        labels: Of the patterns to draw from, shape (N,).
-        size: Patterns to draw: met exactly, with groups nearly.
-        groups: Group of each pattern, or None.
+        labels: Of the samples to draw from, shape (N,).
+        size: Samples to draw: met exactly, with groups nearly.
+        groups: Group of each sample, or None.
         seed: Of the draw.
         name: Of the split that is drawn, for messages.
     """
     if not 0 < size < len(labels):
         msg = (
-            f"{name} would have {size:,} of {len(labels):,} patterns, so that a split is empty: "
+            f"{name} would have {size:,} of {len(labels):,} samples, so that a split is empty: "
             "choose another data.protocol or data.val_share"
         )
         raise InputError(msg)
@@ -163,7 +163,7 @@ def hold_out(
     most_folds = min(MOST_GROUP_FOLDS, len(np.unique(groups)), int(np.bincount(labels).max()))
     if most_folds < 2:
         msg = (
-            f"{name} cannot be drawn by group: the patterns to draw from are all of one group, or each of "
+            f"{name} cannot be drawn by group: the samples to draw from are all of one group, or each of "
             "another class; take smaller groups, or none"
         )
         raise InputError(msg)
@@ -182,7 +182,7 @@ def _stratified(labels: NDArray[np.int64], size: int, *, seed: int, name: str) -
     num_classes = len(np.unique(labels))
     if min(size, len(labels) - size) < num_classes:
         msg = (
-            f"{name} would have {size:,} of {len(labels):,} patterns: too few on one side for each of "
+            f"{name} would have {size:,} of {len(labels):,} samples: too few on one side for each of "
             f"{num_classes} classes; choose another data.protocol or data.val_share"
         )
         raise InputError(msg)
@@ -226,12 +226,12 @@ def _grouped_folds(
 
 
 def _check_classes(labels: NDArray[np.int64], least: int, what: str) -> None:
-    """Refuse a class that has patterns, but too few."""
+    """Refuse a class that has samples, but too few."""
     counts = np.bincount(labels, minlength=len(EXPRESSIONS))
     rarest = int(np.where(counts > 0, counts, counts.max() + 1).argmin())
     if counts[rarest] < least:
         msg = (
-            f"{what} needs {least} patterns of each class or more, and {EXPRESSIONS[rarest]} has "
+            f"{what} needs {least} samples of each class or more, and {EXPRESSIONS[rarest]} has "
             f"{counts[rarest]}: add some, leave the class out, or choose another data.protocol"
         )
         raise InputError(msg)

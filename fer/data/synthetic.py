@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer.data.base import numbered
-from fer.data.pictures import PictureDataModule, PictureSplit
+from fer.data.images import ImageDataModule, ImageSplit
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
 
@@ -103,7 +103,7 @@ LOOK_RANGES: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
 """What identity, pose and light are drawn from, evenly.
 
 Lengths are in face units (half the height of the head is 1), turns are sines, shifts and scale are in
-sides of the picture, noise in grey levels from peak to peak; the rest are shares.
+sides of the image, noise in grey levels from peak to peak; the rest are shares.
 """
 
 _LOWS, _SPANS = np.array([(low, high - low) for low, high in LOOK_RANGES.values()]).T
@@ -112,7 +112,7 @@ _MEAN_ACTIONS: Final = np.array([astuple(EXPRESSION_ACTIONS[name]) for name in E
 _ACTION_FLOOR: Final = np.where(_MEAN_ACTIONS.min(axis=0) < 0, -1.0, 0.0)
 _ACTION_SPREAD: Final = np.array([0.14 if name.startswith("mouth") else 0.1 for name in _ACTION_NAMES])
 _INTENSITY: Final = (0.3, 1.1)
-_LABEL_STREAM: Final = 7  # keeps the order of the labels apart from the pictures' random numbers
+_LABEL_STREAM: Final = 7  # keeps the order of the labels apart from the images' random numbers
 _SPLIT_SPACING: Final = 7 * 10**8  # places between the starts of two splits
 
 # Scales of colour, RGB: a face lies anywhere along each.
@@ -292,7 +292,7 @@ def _glasses(face: Faces) -> Iterator[Stroke]:
 
 
 def _place(x: Array, y: Array, relief: Array, face: Faces) -> Array:
-    """Return points ``(N, points, 2)`` as the pose turns and places them, in sides of the picture."""
+    """Return points ``(N, points, 2)`` as the pose turns and places them, in sides of the image."""
     bulge = 0.7 * np.sqrt(np.maximum(1.0 - (x / 0.9) ** 2 - (y / 1.3) ** 2, 0.0))
     depth = np.where(relief < 0, relief, relief * bulge)
     x, y = x + depth * face["yaw"], y + depth * face["pitch"]
@@ -321,12 +321,12 @@ def _background(rng: np.random.Generator, side: int, channels: int) -> NDArray[n
     return canvas
 
 
-def _expose(pictures: Array, noise: Array, face: Faces) -> NDArray[np.uint8]:
-    """Return pictures ``(N, H, W, C)`` under light from one side, with a camera's noise."""
+def _expose(images: Array, noise: Array, face: Faces) -> NDArray[np.uint8]:
+    """Return images ``(N, H, W, C)`` under light from one side, with a camera's noise."""
     cells = {name: column.astype(np.float32)[:, :, np.newaxis, np.newaxis] for name, column in face.items()}
-    ramp = np.linspace(-1.0, 1.0, pictures.shape[1], dtype=np.float32)[:, np.newaxis]
+    ramp = np.linspace(-1.0, 1.0, images.shape[1], dtype=np.float32)[:, np.newaxis]
     light = 1.0 + cells["light_x"] * ramp + cells["light_y"] * ramp[:, np.newaxis]
-    lit = pictures * (cells["exposure"] * light) + cells["noise"] * (noise - np.float32(0.5))
+    lit = images * (cells["exposure"] * light) + cells["noise"] * (noise - np.float32(0.5))
     return np.asarray(np.minimum(np.maximum(lit, 0.0), 255.0), np.uint8)
 
 
@@ -355,7 +355,7 @@ def _draw(
         tones = (tones * _LUMA).sum(axis=2, keepdims=True)
     widths = face["scale"] * side * [stroke.width for stroke in strokes]
     widths = np.where(widths > 0, np.maximum(np.rint(widths), 1), 0).astype(np.int64)
-    pictures = np.empty((num_faces, *shape), np.uint8)
+    images = np.empty((num_faces, *shape), np.uint8)
     for row, rng in enumerate(rngs):
         canvas = _background(rng, side, channels)
         plan = zip(cuts, shown[row].tolist(), tones[row].tolist(), widths[row].tolist(), strict=True)
@@ -365,9 +365,9 @@ def _draw(
             elif visible:
                 cv2.fillPoly(canvas, [corners[row, cut]], tone, cv2.LINE_AA, _FRACTION_BITS)
         small = cv2.resize(canvas, (image_size, image_size), interpolation=cv2.INTER_AREA)
-        pictures[row] = small.reshape(shape)
+        images[row] = small.reshape(shape)
     noise = np.stack([rng.random(shape, np.float32) for rng in rngs])
-    exposed = _expose(pictures, noise, face)
+    exposed = _expose(images, noise, face)
     return exposed if channels == 3 else np.squeeze(exposed, axis=3)
 
 
@@ -386,10 +386,10 @@ def draw_face(
         channels: 1 for grey, 3 for RGB.
 
     Returns:
-        The picture, uint8, shape ``(H, W)`` or ``(H, W, 3)``.
+        The image, uint8, shape ``(H, W)`` or ``(H, W, 3)``.
     """
-    picture: NDArray[np.uint8] = _draw([actions], [rng], image_size=image_size, channels=channels)[0]
-    return picture
+    image: NDArray[np.uint8] = _draw([actions], [rng], image_size=image_size, channels=channels)[0]
+    return image
 
 
 def draw_actions(label: int, rng: np.random.Generator) -> FacialActions:
@@ -403,20 +403,20 @@ def draw_actions(label: int, rng: np.random.Generator) -> FacialActions:
 def draw_faces(
     count: int, *, image_size: int = 48, channels: int = 1, seed: int = 0, offset: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw pictures ``offset`` to ``offset + count - 1`` of the endless album of a seed.
+    """Draw images ``offset`` to ``offset + count - 1`` of the endless album of a seed.
 
-    A picture depends on the seed and on its place in the album, on nothing else. Every seven
-    pictures from a multiple of seven hold the seven expressions, in an order of their own.
+    An image depends on the seed and on its place in the album, on nothing else. Every seven
+    images from a multiple of seven hold the seven expressions, in an order of their own.
 
     Args:
-        count: Number of pictures, N.
+        count: Number of images, N.
         image_size: Height and width in pixels.
         channels: 1 for grey, 3 for RGB.
         seed: Which album.
-        offset: First picture's place in it.
+        offset: First image's place in it.
 
     Returns:
-        Pictures, uint8, shape ``(N, H, W)`` or ``(N, H, W, 3)``; and labels, int64, shape ``(N,)``.
+        Images, uint8, shape ``(N, H, W)`` or ``(N, H, W, 3)``; and labels, int64, shape ``(N,)``.
 
     Raises:
         InputError: A number is out of its range.
@@ -436,24 +436,24 @@ def draw_faces(
         for place in range(block, (offset + count - 1) // NUM_EXPRESSIONS + 1)
     ]
     labels = np.concatenate(orders).astype(np.int64)[start : start + count]
-    pictures = np.empty((count, image_size, image_size, channels)[: 3 + channels // 3], np.uint8)
-    at_once = max(min(_MAX_ROWS, _MAX_PIXELS // pictures[0].size), 1)
+    images = np.empty((count, image_size, image_size, channels)[: 3 + channels // 3], np.uint8)
+    at_once = max(min(_MAX_ROWS, _MAX_PIXELS // images[0].size), 1)
     for first in range(0, count, at_once):
         rows = range(first, min(first + at_once, count))
         rngs = [np.random.default_rng([seed, offset + row]) for row in rows]
         actions = [draw_actions(int(labels[row]), rng) for row, rng in zip(rows, rngs, strict=True)]
-        pictures[first : rows.stop] = _draw(actions, rngs, image_size=image_size, channels=channels)
-    return pictures, labels
+        images[first : rows.stop] = _draw(actions, rngs, image_size=image_size, channels=channels)
+    return images, labels
 
 
-class SyntheticFacesDataModule(PictureDataModule):
+class SyntheticFacesDataModule(ImageDataModule):
     """Faces drawn by code, for trying things out where no data set is at hand.
 
     Args:
-        num_train: Pictures in the train split.
-        num_val: Pictures in the validation split.
-        num_test: Pictures in the test split.
-        **kwargs: Settings of every data module, see :class:`PictureDataModule`; ``seed`` chooses the faces.
+        num_train: Images in the train split.
+        num_val: Images in the validation split.
+        num_test: Images in the test split.
+        **kwargs: Settings of every data module, see :class:`ImageDataModule`; ``seed`` chooses the faces.
 
     Raises:
         InputError: A setting is out of its range.
@@ -474,16 +474,16 @@ class SyntheticFacesDataModule(PictureDataModule):
         """How the splits were made, in words."""
         return "drawn by code"
 
-    def load_splits(self) -> dict[str, PictureSplit]:
+    def load_splits(self) -> dict[str, ImageSplit]:
         """Draw the splits, each from its own range of places in the seed's album."""
         splits = {}
         for place, (name, count) in enumerate(self.counts.items()):
-            pictures, labels = draw_faces(
+            images, labels = draw_faces(
                 count,
                 image_size=self.image_size,
                 channels=self.channels,
                 seed=self.seed,
                 offset=place * _SPLIT_SPACING,
             )
-            splits[name] = PictureSplit(pictures=pictures, labels=labels, names=numbered(count))
+            splits[name] = ImageSplit(images=images, labels=labels, names=numbered(count))
         return splits

@@ -1,4 +1,4 @@
-"""Descriptors of grey pictures, computed by rule, and the principal components that a small network takes."""
+"""Descriptors of grey images, computed by rule, and the principal components that a small network takes."""
 
 from fer.features.components import Components
 from fer.features.lpq import lpq, lpq_codes

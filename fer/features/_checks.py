@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from fer.errors import InputError
 
 
-def check_pictures(pictures: NDArray[Any], *, smallest: int, reason: str) -> None:
-    """Refuse what is no stack of grey pictures, or pictures that are too small for a setting.
+def check_images(images: NDArray[Any], *, smallest: int, reason: str) -> None:
+    """Refuse what is no stack of grey images, or images that are too small for a setting.
 
     Args:
-        pictures: What was given.
+        images: What was given.
         smallest: Height and width in pixels that the setting needs.
         reason: The setting, for the message.
 
@@ -20,10 +20,10 @@ def check_pictures(pictures: NDArray[Any], *, smallest: int, reason: str) -> Non
         ValueError: They are not uint8 of shape (N, H, W).
         InputError: They are too small.
     """
-    if pictures.dtype != np.uint8 or pictures.ndim != 3:
-        msg = f"expected grey uint8 pictures (N, H, W), not {pictures.dtype} of shape {pictures.shape}"
+    if images.dtype != np.uint8 or images.ndim != 3:
+        msg = f"expected grey uint8 images (N, H, W), not {images.dtype} of shape {images.shape}"
         raise ValueError(msg)
-    height, width = pictures.shape[1:]
+    height, width = images.shape[1:]
     if min(height, width) < smallest:
-        msg = f"pictures of {height} x {width} are too small for {reason}: it takes {smallest} x {smallest}"
+        msg = f"images of {height} x {width} are too small for {reason}: it takes {smallest} x {smallest}"
         raise InputError(msg)

@@ -38,15 +38,15 @@ class Components:
 
         Raises:
             ValueError: The descriptors are no matrix, or not all of them are finite.
-            InputError: There are fewer numbers or fewer pictures than components.
+            InputError: There are fewer numbers or fewer images than components.
         """
         if descriptors.ndim != 2 or not np.isfinite(descriptors).all():
             msg = f"expected finite descriptors (N, D); there are {descriptors.shape}, or some are not finite"
             raise ValueError(msg)
         if not 1 <= num_components <= min(descriptors.shape):
-            num_patterns, num_features = descriptors.shape
+            num_samples, num_features = descriptors.shape
             msg = (
-                f"num_components is {num_components}: {num_patterns} pictures with descriptors of "
+                f"num_components is {num_components}: {num_samples} images with descriptors of "
                 f"{num_features} numbers allow 1 to {min(descriptors.shape)}"
             )
             raise InputError(msg)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from fer.errors import InputError
-from fer.features._checks import check_pictures
+from fer.features._checks import check_images
 
 NUM_CODES: Final = 256
 """Codes of 8 bits: the signs of the real and the imaginary part at four frequencies."""
@@ -24,12 +24,12 @@ CHUNK: Final = 2**18
 
 
 def lpq(
-    pictures: NDArray[np.uint8], *, window: int = 7, decorrelate: bool = True, grid: int = 1
+    images: NDArray[np.uint8], *, window: int = 7, decorrelate: bool = True, grid: int = 1
 ) -> NDArray[np.float32]:
     """Return the histograms of local phase codes.
 
     Args:
-        pictures: Grey, shape (N, H, W).
+        images: Grey, shape (N, H, W).
         window: Side of the neighbourhood in pixels, odd, 3 or more; the frequencies are 1 / window.
         decorrelate: Whether the eight parts are rotated to be uncorrelated before their signs are taken.
         grid: Blocks a side; the codes of each block have a histogram of their own.
@@ -38,8 +38,8 @@ def lpq(
         Shape (N, grid * grid * 256): the blocks row by row, each summing to one.
 
     Raises:
-        ValueError: The pictures are not uint8 of shape (N, H, W).
-        InputError: A setting is out of its range, or the pictures are too small for it.
+        ValueError: The images are not uint8 of shape (N, H, W).
+        InputError: A setting is out of its range, or the images are too small for it.
 
     Source: Ojansivu and Heikkilä, "Blur Insensitive Texture Classification Using Local Phase
     Quantization", ICISP 2008: window 7 and RHO 0.9 are theirs.
@@ -48,29 +48,29 @@ def lpq(
         msg = f"grid is {grid}: it must be at least 1"
         raise InputError(msg)
     _check_window(window)
-    check_pictures(pictures, smallest=window + grid - 1, reason=f"LPQ with window {window} and grid {grid}")
+    check_images(images, smallest=window + grid - 1, reason=f"LPQ with window {window} and grid {grid}")
 
-    num_pictures, height, width = pictures.shape
+    num_images, height, width = images.shape
     rows = np.arange(height - window + 1) * grid // (height - window + 1)
     columns = np.arange(width - window + 1) * grid // (width - window + 1)
     blocks = rows[:, None] * grid + columns
-    histograms = np.empty((num_pictures, grid**2, NUM_CODES), np.float32)
+    histograms = np.empty((num_images, grid**2, NUM_CODES), np.float32)
     step = max(1, CHUNK // (height * width))
-    for start in range(0, num_pictures, step):
-        codes = lpq_codes(pictures[start : start + step], window=window, decorrelate=decorrelate)
+    for start in range(0, num_images, step):
+        codes = lpq_codes(images[start : start + step], window=window, decorrelate=decorrelate)
         first_blocks = np.arange(len(codes))[:, None, None] * grid**2
         bins = (first_blocks + blocks) * NUM_CODES + codes
         counts = np.bincount(bins.ravel(), minlength=len(codes) * grid**2 * NUM_CODES)
         histograms[start : start + step] = counts.reshape(-1, grid**2, NUM_CODES)
     histograms /= np.bincount(blocks.ravel())[:, None]
-    return histograms.reshape(num_pictures, grid**2 * NUM_CODES)
+    return histograms.reshape(num_images, grid**2 * NUM_CODES)
 
 
-def lpq_codes(pictures: NDArray[np.uint8], *, window: int, decorrelate: bool) -> NDArray[np.uint8]:
-    """Return the local phase code of each pixel whose whole neighbourhood lies in the picture.
+def lpq_codes(images: NDArray[np.uint8], *, window: int, decorrelate: bool) -> NDArray[np.uint8]:
+    """Return the local phase code of each pixel whose whole neighbourhood lies in the image.
 
     Args:
-        pictures: Grey, shape (N, H, W), all held in memory eight times in single precision.
+        images: Grey, shape (N, H, W), all held in memory eight times in single precision.
         window: Side of the neighbourhood in pixels, odd, 3 or more.
         decorrelate: As in :func:`lpq`.
 
@@ -81,14 +81,14 @@ def lpq_codes(pictures: NDArray[np.uint8], *, window: int, decorrelate: bool) ->
         along the principal axes of these parts, widest spread first. Where nothing changes, all bits are set.
 
     Raises:
-        ValueError: The pictures are not uint8 of shape (N, H, W).
-        InputError: The window is even or too small, or larger than the pictures.
+        ValueError: The images are not uint8 of shape (N, H, W).
+        InputError: The window is even or too small, or larger than the images.
 
     Source: Ojansivu and Heikkilä, as in :func:`lpq`; the order of the bits is that of their program.
     """
     _check_window(window)
-    check_pictures(pictures, smallest=window, reason=f"LPQ with window {window}")
-    grey = torch.from_numpy(pictures[:, None] / np.float32(255))
+    check_images(images, smallest=window, reason=f"LPQ with window {window}")
+    grey = torch.from_numpy(images[:, None] / np.float32(255))
     filters = torch.from_numpy(_filters(window, decorrelate)).unsqueeze(1).float()
     bits = 2 ** torch.arange(8, dtype=torch.uint8).view(8, 1, 1)
     with torch.inference_mode():
@@ -105,7 +105,7 @@ def _check_window(window: int) -> None:
 
 @cache
 def _filters(window: int, decorrelate: bool) -> NDArray[np.float64]:
-    """Return the eight filters to correlate a picture with, shape (8, window, window).
+    """Return the eight filters to correlate an image with, shape (8, window, window).
 
     Signs depend only on the directions along which the parts are uncorrelated, not on their spread: so
     whitening comes down to a rotation, and a rotation of the filters is one of what they give.

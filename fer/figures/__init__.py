@@ -10,8 +10,8 @@ from fer.figures.confusion import confusion_figure
 from fer.figures.curves import curves_figure
 from fer.figures.folds import folds_figure
 from fer.figures.gradients import gradient_figure, gradient_histograms
+from fer.figures.images import image_grid, predictions_figure
 from fer.figures.maps import feature_maps_figure
-from fer.figures.pictures import picture_grid, predictions_figure
 from fer.figures.protocols import protocols_figure
 from fer.figures.pruning import dendrogram_figure, prune_figure
 from fer.figures.pruning_curve import curve_figure
@@ -28,9 +28,9 @@ __all__ = [
     "gradient_figure",
     "gradient_histograms",
     "histogram_figure",
+    "image_grid",
     "matrix_figure",
     "pairs_figure",
-    "picture_grid",
     "predictions_figure",
     "protocols_figure",
     "prune_figure",

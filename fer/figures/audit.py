@@ -1,4 +1,4 @@
-"""What an audit found, as a page of pictures."""
+"""What an audit found, as a page of images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -20,14 +20,14 @@ from fer.figures.style import (
     TINY,
     VERMILLION,
     inch_canvas,
-    show_picture,
+    show_image,
 )
 from fer.labels import EXPRESSIONS
 
 PAGE_WIDTH = 11.0
 """In inches."""
 
-PICTURE_WIDTH = 0.72
+IMAGE_WIDTH = 0.72
 """In inches."""
 
 MARGIN = 0.14
@@ -43,26 +43,26 @@ BAR_HEIGHT = 0.15
 """Of a class among the bars, with its gap, in inches."""
 
 
-class PictureGroup(NamedTuple):
-    """Pictures that stand side by side.
+class ImageGroup(NamedTuple):
+    """Images that stand side by side.
 
     Attributes:
-        pictures: One or more, uint8, shape ``(H, W)`` or ``(H, W, 3)`` each.
-        captions: A text for each; a line wider than its picture goes on in the next, and of a very long
+        images: One or more, uint8, shape ``(H, W)`` or ``(H, W, 3)`` each.
+        captions: A text for each; a line wider than its image goes on in the next, and of a very long
             one the end is shown, which tells files apart.
         stands_out: Whether the group is framed, as what needs looking at first.
     """
 
-    pictures: Sequence[NDArray[np.uint8]]
+    images: Sequence[NDArray[np.uint8]]
     captions: Sequence[str]
     stands_out: bool = False
 
 
 class Section(NamedTuple):
-    """Groups of pictures under one title."""
+    """Groups of images under one title."""
 
     title: str
-    groups: Sequence[PictureGroup]
+    groups: Sequence[ImageGroup]
 
 
 def audit_figure(
@@ -71,28 +71,28 @@ def audit_figure(
     title: str = "Audit",
     class_names: Sequence[str] = EXPRESSIONS,
 ) -> Figure:
-    """Draw sections of groups of pictures, and above them the class balance of each split.
+    """Draw sections of groups of images, and above them the class balance of each split.
 
     Args:
-        class_counts: For each split the patterns of K classes.
+        class_counts: For each split the samples of K classes.
         sections: From top to bottom; the groups of one flow as words do.
         title: What was audited.
         class_names: K names.
 
     Returns:
-        The figure; its height follows from the pictures.
+        The figure; its height follows from the images.
 
     Raises:
         ValueError: No splits, the names are not as many as the classes, the captions not as many as the
-            pictures, or a group is empty.
+            images, or a group is empty.
     """
     if not class_counts or any(len(counts) != len(class_names) for counts in class_counts.values()):
         msg = f"{len(class_names)} class names do not fit the splits' classes {dict(class_counts)}"
         raise ValueError(msg)
     for section in sections:
         for group in section.groups:
-            if not group.pictures or len(group.pictures) != len(group.captions):
-                msg = f"{section.title}: {len(group.captions)} captions for {len(group.pictures)} pictures"
+            if not group.images or len(group.images) != len(group.captions):
+                msg = f"{section.title}: {len(group.captions)} captions for {len(group.images)} images"
                 raise ValueError(msg)
     top_of_bars = MARGIN + HEADING_HEIGHT
     top = top_of_bars + 0.24 + BAR_HEIGHT * len(class_names) + MARGIN
@@ -112,21 +112,21 @@ def audit_figure(
             x = MARGIN
             for group in line:
                 _draw_group(axes, group, x, y)
-                x += len(group.pictures) * PICTURE_WIDTH + MARGIN
+                x += len(group.images) * IMAGE_WIDTH + MARGIN
             y += _line_height(line)
     return figure
 
 
-def _lines(groups: Sequence[PictureGroup]) -> Iterator[list[PictureGroup]]:
+def _lines(groups: Sequence[ImageGroup]) -> Iterator[list[ImageGroup]]:
     """Yield the groups of each line; a group wider than the page has a line of its own, or more."""
-    most = int((PAGE_WIDTH - MARGIN) / PICTURE_WIDTH) - 1
-    line: list[PictureGroup] = []
+    most = int((PAGE_WIDTH - MARGIN) / IMAGE_WIDTH) - 1
+    line: list[ImageGroup] = []
     room = PAGE_WIDTH - MARGIN
     for group in groups:
-        for start in range(0, len(group.pictures), most):
+        for start in range(0, len(group.images), most):
             stop = start + most
-            part = group._replace(pictures=group.pictures[start:stop], captions=group.captions[start:stop])
-            width = len(part.pictures) * PICTURE_WIDTH + MARGIN
+            part = group._replace(images=group.images[start:stop], captions=group.captions[start:stop])
+            width = len(part.images) * IMAGE_WIDTH + MARGIN
             if line and width > room:
                 yield line
                 line, room = [], PAGE_WIDTH - MARGIN
@@ -136,38 +136,38 @@ def _lines(groups: Sequence[PictureGroup]) -> Iterator[list[PictureGroup]]:
         yield line
 
 
-def _picture_height(picture: NDArray[np.uint8]) -> float:
-    height: float = PICTURE_WIDTH * picture.shape[0] / picture.shape[1]
+def _image_height(image: NDArray[np.uint8]) -> float:
+    height: float = IMAGE_WIDTH * image.shape[0] / image.shape[1]
     return height
 
 
-def _line_height(line: Sequence[PictureGroup]) -> float:
+def _line_height(line: Sequence[ImageGroup]) -> float:
     """Return the inches that a line of groups is high, captions and margin included."""
     return MARGIN + max(
-        _picture_height(picture) + LINE_HEIGHT * len(_caption_lines(caption))
+        _image_height(image) + LINE_HEIGHT * len(_caption_lines(caption))
         for group in line
-        for picture, caption in zip(group.pictures, group.captions, strict=True)
+        for image, caption in zip(group.images, group.captions, strict=True)
     )
 
 
-def _draw_group(axes: Axes, group: PictureGroup, x: float, y: float) -> None:
-    """Draw pictures edge to edge with their captions, framed if the group stands out."""
-    for index, (picture, caption) in enumerate(zip(group.pictures, group.captions, strict=True)):
-        left = x + index * PICTURE_WIDTH
-        height = show_picture(axes, picture, left, y, PICTURE_WIDTH - 0.02)
+def _draw_group(axes: Axes, group: ImageGroup, x: float, y: float) -> None:
+    """Draw images edge to edge with their captions, framed if the group stands out."""
+    for index, (image, caption) in enumerate(zip(group.images, group.captions, strict=True)):
+        left = x + index * IMAGE_WIDTH
+        height = show_image(axes, image, left, y, IMAGE_WIDTH - 0.02)
         for number, line in enumerate(_caption_lines(caption), start=1):
             bottom = y + height + number * LINE_HEIGHT
             axes.text(left, bottom, line, fontsize=TINY, color=INK, parse_math=False)
     if group.stands_out:
-        width = len(group.pictures) * PICTURE_WIDTH - 0.02
-        height = max(map(_picture_height, group.pictures))
+        width = len(group.images) * IMAGE_WIDTH - 0.02
+        height = max(map(_image_height, group.images))
         frame = Rectangle((x, y), width, height, fill=False, edgecolor=VERMILLION, linewidth=1.6)
         axes.add_patch(frame)
 
 
 def _caption_lines(caption: str) -> list[str]:
-    """Return the lines of a caption, each as wide as a picture at most."""
-    most = int(PICTURE_WIDTH * 72 / (0.64 * TINY))
+    """Return the lines of a caption, each as wide as an image at most."""
+    most = int(IMAGE_WIDTH * 72 / (0.64 * TINY))
     lines = []
     for line in caption.split("\n"):
         text = line if len(line) <= 3 * most else "…" + line[1 - 3 * most :]
@@ -186,7 +186,7 @@ def _draw_balance(
     room = panel - names_width - counts_width
     for number, (split, counts) in enumerate(class_counts.items()):
         left = MARGIN + number * panel
-        _write(axes, left, top, f"{split}: {sum(counts):,} patterns", SMALL, weight="bold")
+        _write(axes, left, top, f"{split}: {sum(counts):,} samples", SMALL, weight="bold")
         for label, (name, n, share) in enumerate(zip(class_names, counts, shares[split], strict=True)):
             y = top + 0.24 + BAR_HEIGHT * (label + 0.5)
             start = left + names_width

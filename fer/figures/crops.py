@@ -1,4 +1,4 @@
-"""Faces found in pictures: each picture with its box and landmarks, and beside it the crop."""
+"""Faces found in images: each image with its box and landmarks, and beside it the crop."""
 
 import math
 from collections.abc import Sequence
@@ -21,36 +21,36 @@ from fer.figures.style import (
     TINY,
     VERMILLION,
     inch_canvas,
-    show_picture,
+    show_image,
 )
 
 MARGIN: Final = 0.12
 """Around the sheet and between cells, in inches."""
 
 ROW_HEIGHT: Final = 1.05
-"""Of a picture and its crop, in inches."""
+"""Of an image and its crop, in inches."""
 
-PICTURE_WIDTH: Final = 1.45
-"""Most that a picture takes, in inches; a wider one is less high."""
+IMAGE_WIDTH: Final = 1.45
+"""Most that an image takes, in inches; a wider one is less high."""
 
 LABEL_HEIGHT: Final = 0.3
-"""Of the two lines above a picture, in inches."""
+"""Of the two lines above an image, in inches."""
 
 
 @dataclass(frozen=True, eq=False)
 class CropPanel:
-    """One picture on a sheet of crops.
+    """One image on a sheet of crops.
 
     Attributes:
-        picture: RGB, uint8, shape ``(H, W, 3)``.
+        image: RGB, uint8, shape ``(H, W, 3)``.
         crop: RGB, uint8, shape ``(size, size, 3)``; None where there is none.
         policy: What was done, in a word.
-        caption: Name of the picture.
-        box: Left, top, right and bottom of the face in ``picture``, in pixels; None where none is found.
-        landmarks: Points ``(x, y)`` in ``picture``, in pixels.
+        caption: Name of the image.
+        box: Left, top, right and bottom of the face in ``image``, in pixels; None where none is found.
+        landmarks: Points ``(x, y)`` in ``image``, in pixels.
     """
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     crop: NDArray[np.uint8] | None
     policy: str
     caption: str = ""
@@ -59,29 +59,29 @@ class CropPanel:
 
 
 def crops_figure(panels: Sequence[CropPanel], title: str = "", num_columns: int | None = None) -> Figure:
-    """Draw a contact sheet of pictures and crops, those in which no face is found first.
+    """Draw a contact sheet of images and crops, those in which no face is found first.
 
-    A face has a green box and orange landmarks. A picture without one has a thick broken vermillion
+    A face has a green box and orange landmarks. An image without one has a thick broken vermillion
     frame, and its policy is written in vermillion and in bold.
 
     Args:
         panels: One or more.
         title: Above the sheet.
-        num_columns: Pictures in a row; left out, as many as make the sheet about square, six at most.
+        num_columns: Images in a row; left out, as many as make the sheet about square, six at most.
 
     Returns:
-        The figure; its size follows from the number of pictures.
+        The figure; its size follows from the number of images.
 
     Raises:
         ValueError: There are no panels.
     """
     if not panels:
-        msg = "a sheet of crops needs one picture or more"
+        msg = "a sheet of crops needs one image or more"
         raise ValueError(msg)
     ordered = sorted(panels, key=lambda panel: panel.box is not None)
     columns = num_columns or min(6, math.ceil(math.sqrt(len(ordered))))
     num_rows = math.ceil(len(ordered) / columns)
-    cell_width = PICTURE_WIDTH + ROW_HEIGHT + 2 * MARGIN
+    cell_width = IMAGE_WIDTH + ROW_HEIGHT + 2 * MARGIN
     cell_height = LABEL_HEIGHT + ROW_HEIGHT + MARGIN
     top = MARGIN + (0.3 if title else 0)
     width = max(MARGIN + columns * cell_width, 2 * MARGIN + len(title) * 0.6 * LARGE / 72)
@@ -95,17 +95,17 @@ def crops_figure(panels: Sequence[CropPanel], title: str = "", num_columns: int 
 
 
 def _draw(axes: Axes, panel: CropPanel, left: float, top: float) -> None:
-    """Draw one picture with its crop."""
+    """Draw one image with its crop."""
     is_found = panel.box is not None
     colour = GREEN if is_found else VERMILLION
-    height, width = panel.picture.shape[:2]
-    inches = min(ROW_HEIGHT / height, PICTURE_WIDTH / width)  # a pixel's
+    height, width = panel.image.shape[:2]
+    inches = min(ROW_HEIGHT / height, IMAGE_WIDTH / width)  # a pixel's
     below = top + LABEL_HEIGHT
     name: dict[str, Any] = {"fontsize": TINY, "color": GREY, "va": "top", "parse_math": False}
-    axes.text(left, top, _shorten(panel.caption, PICTURE_WIDTH + ROW_HEIGHT), **name)
+    axes.text(left, top, _shorten(panel.caption, IMAGE_WIDTH + ROW_HEIGHT), **name)
     weight = "normal" if is_found else "bold"
     axes.text(left, top + 0.12, panel.policy, fontsize=SMALL, color=colour, fontweight=weight, va="top")
-    show_picture(axes, panel.picture, left, below, width * inches)
+    show_image(axes, panel.image, left, below, width * inches)
     if panel.box is None:
         _frame(axes, (left, below), (width * inches, height * inches), is_found=False)
     else:
@@ -114,9 +114,9 @@ def _draw(axes: Axes, panel: CropPanel, left: float, top: float) -> None:
         _frame(axes, (left + x0, below + y0), (x1 - x0, y1 - y0), is_found=True)
         for x, y in panel.landmarks:
             axes.plot(left + inches * x, below + inches * y, ".", color=ORANGE, markersize=2.5)
-    beside = left + PICTURE_WIDTH + MARGIN / 2
+    beside = left + IMAGE_WIDTH + MARGIN / 2
     if panel.crop is not None:
-        show_picture(axes, panel.crop, beside, below, ROW_HEIGHT)
+        show_image(axes, panel.crop, beside, below, ROW_HEIGHT)
         return
     middle = (beside + ROW_HEIGHT / 2, below + ROW_HEIGHT / 2)
     axes.text(*middle, "no crop", fontsize=SMALL, color=GREY, ha="center", va="center")

@@ -31,7 +31,7 @@ def folds_figure(
     """Draw each fold's test accuracy with its interval, and the loss and accuracy of every fold's training.
 
     Args:
-        reports: K folds' reports of their test patterns.
+        reports: K folds' reports of their test samples.
         histories: K folds' columns over the epochs; see :func:`fer.figures.curves_figure`.
         title: Above the figure.
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from fer.figures.style import GREY, INK, LARGE, PALE, SMALL, TINY, inch_canvas, pictures_array, show_picture
+from fer.figures.style import GREY, INK, LARGE, PALE, SMALL, TINY, images_array, inch_canvas, show_image
 
 CELL: Final = 0.5
 """Width and height that a map has at most, in inches."""
@@ -22,20 +22,20 @@ MARGIN: Final = 0.12
 
 
 def feature_maps_figure(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     maps: Mapping[str, NDArray[np.floating]],
     title: str = "",
     *,
     max_maps: int = 16,
 ) -> Figure:
-    """Draw the feature maps of each layer for one picture, a row a layer, the picture first.
+    """Draw the feature maps of each layer for one image, a row a layer, the image first.
 
     Each map goes from black, its smallest value, to white, its largest. Maps of a single position have no
     such range: they share their layer's. A map that is the same everywhere, such as that of a dead neuron,
     is crossed out.
 
     Args:
-        picture: What the network saw, 0 to 255, uint8, shape ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)``.
+        image: What the network saw, 0 to 255, uint8, shape ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)``.
         maps: By layer its C maps, shape ``(C, H, W)``; values that are not finite are black.
         title: Above the rows.
         max_maps: Of a layer with more, so many are shown, evenly chosen; 1 or more.
@@ -52,7 +52,7 @@ def feature_maps_figure(
     if not maps:
         msg = "there is no layer to draw"
         raise ValueError(msg)
-    frame = pictures_array(np.asarray(picture)[None])[0]
+    frame = images_array(np.asarray(image)[None])[0]
     for layer, values in maps.items():
         if values.ndim != 3 or values.size == 0:
             msg = f"{layer}: feature maps of shape {values.shape}, and not of shape (C, H, W)"
@@ -102,7 +102,7 @@ def _evenly(num: int, most: int) -> list[int]:
 
 
 def _scaled(values: NDArray[np.floating], layer: NDArray[np.floating]) -> NDArray[np.uint8] | None:
-    """Return a map as a picture, or nothing if it has no range; a single position has its layer's."""
+    """Return a map as an image, or nothing if it has no range; a single position has its layer's."""
     source = layer if values.size == 1 else values
     finite = source[np.isfinite(source)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
@@ -112,11 +112,11 @@ def _scaled(values: NDArray[np.floating], layer: NDArray[np.floating]) -> NDArra
     return np.asarray(np.round(255 * scaled), dtype=np.uint8)
 
 
-def _show(axes: Axes, picture: NDArray[np.uint8], x: float, y: float) -> None:
-    """Draw a picture in the middle of a cell, as large as fits."""
-    height, width = picture.shape[:2]
+def _show(axes: Axes, image: NDArray[np.uint8], x: float, y: float) -> None:
+    """Draw an image in the middle of a cell, as large as fits."""
+    height, width = image.shape[:2]
     share = CELL / max(height, width)
     left, top = x + (CELL - width * share) / 2, y + (CELL - height * share) / 2
-    show_picture(axes, picture, left, top, width * share)
+    show_image(axes, image, left, top, width * share)
     size = (width * share, height * share)
     axes.add_patch(Rectangle((left, top), *size, fill=False, edgecolor=GREY, linewidth=0.4))

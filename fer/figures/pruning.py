@@ -46,7 +46,7 @@ FATES: Final = {
     "dead": (GREY, "||||"),
     "block": (VERMILLION, "----"),
 }
-"""Colour and hatch of what became of a neuron: it is left, or why it went; see :data:`fer.neurons.Cause`.
+"""Colour and hatch of what became of a neuron: left, or why it went (:data:`fer.neurons.RemovalReason`).
 
 Of block it went with all that is in its block.
 """
@@ -221,7 +221,7 @@ class _Leaf(NamedTuple):
     """A neuron that goes, and its angle to 0 or 180 degrees."""
 
     neuron: int
-    cause: str
+    reason: str
     height: float
 
 
@@ -272,7 +272,7 @@ class _Tree(NamedTuple):
         counts = plan.counts
         merged = sum(into is not None for into, _ in leaves)
         survivors = {into for into, _ in leaves if into is not None}
-        dropped = sum(into is None and leaf.cause == "complementary" for into, leaf in leaves)
+        dropped = sum(into is None and leaf.reason == "complementary" for into, leaf in leaves)
         notes = [
             f"{num:,} {text}"
             for num, text in (
@@ -312,9 +312,9 @@ def _leaf(removal: Removal, degrees: NDArray[np.floating]) -> _Leaf | None:
     angle = removal.degrees
     if angle is None and removal.into is not None:
         angle = float(degrees[removal.neuron, removal.into])
-    if removal.cause not in MERGE_LOOKS or angle is None or math.isnan(angle):
+    if removal.reason not in MERGE_LOOKS or angle is None or math.isnan(angle):
         return None
-    return _Leaf(removal.neuron, removal.cause, 180 - angle if removal.cause == "complementary" else angle)
+    return _Leaf(removal.neuron, removal.reason, 180 - angle if removal.reason == "complementary" else angle)
 
 
 def _stars(
@@ -326,7 +326,7 @@ def _stars(
     for into, leaf in leaves:
         if into is not None:
             by_survivor.setdefault(into, []).append(leaf)
-        elif leaf.cause == "complementary" and alone and _lacks_half(alone[-1], leaf):
+        elif leaf.reason == "complementary" and alone and _lacks_half(alone[-1], leaf):
             alone[-1] = _Star(None, (*alone[-1].leaves, leaf))
         else:
             alone.append(_Star(None, (leaf,)))
@@ -376,8 +376,8 @@ def _draw_tree(axes: Axes, tree: _Tree, *, thresholds: Sequence[_Threshold], is_
             axes.plot([stem, stem], [0, star.leaves[-1].height], color=INK, linewidth=1.1)
             axes.plot(stem, 0, clip_on=False, zorder=4, **SURVIVES)
         for place, leaf in zip(xs[-len(star.leaves) :], star.leaves, strict=True):
-            axes.plot([place, place, stem], [0, leaf.height, leaf.height], **MERGE_LOOKS[leaf.cause])
-            if star.survivor is None and leaf.cause == "complementary":
+            axes.plot([place, place, stem], [0, leaf.height, leaf.height], **MERGE_LOOKS[leaf.reason])
+            if star.survivor is None and leaf.reason == "complementary":
                 axes.plot(place, 0, clip_on=False, zorder=4, **DROPPED)
         places += xs
         names += star.neurons
@@ -397,7 +397,7 @@ def _draw_tree(axes: Axes, tree: _Tree, *, thresholds: Sequence[_Threshold], is_
         if name in survivors:
             label.set_fontweight("bold")
     if is_first:
-        is_span = all(leaf.cause == "span" for star in tree.stars for leaf in star.leaves)
+        is_span = all(leaf.reason == "span" for star in tree.stars for leaf in star.leaves)
         axes.set_ylabel("angle to the span" if is_span else f"angle to 0{DEGREE} or 180{DEGREE}")
         axes.yaxis.label.set_fontsize(SMALL)
 
@@ -405,15 +405,17 @@ def _draw_tree(axes: Axes, tree: _Tree, *, thresholds: Sequence[_Threshold], is_
 def _merge_handles(trees: Iterable[_Tree], thresholds: Iterable[_Threshold]) -> list[Line2D]:
     """Return the legend of what is drawn, and of nothing else."""
     stars = [star for tree in trees for star in tree.stars]
-    causes = {leaf.cause for star in stars for leaf in star.leaves}
+    reasons = {leaf.reason for star in stars for leaf in star.leaves}
     names = {"similar": "similar", "complementary": "complementary", "span": "to the span of the others"}
     handles = [
-        Line2D([], [], label=names[cause], **look) for cause, look in MERGE_LOOKS.items() if cause in causes
+        Line2D([], [], label=names[reason], **look)
+        for reason, look in MERGE_LOOKS.items()
+        if reason in reasons
     ]
     if any(star.survivor is not None for star in stars):
         handles.insert(0, Line2D([], [], label="survivor", **SURVIVES))
         handles.append(Line2D([], [], label="to the nearest that stays", **NEAREST))
-    if any(star.survivor is None and star.leaves[0].cause == "complementary" for star in stars):
+    if any(star.survivor is None and star.leaves[0].reason == "complementary" for star in stars):
         handles.append(Line2D([], [], label="both of a pair go", **DROPPED))
     return handles + [Line2D([], [], label=label, **look) for label, _, look in thresholds]
 
@@ -423,8 +425,8 @@ def _thresholds(similar: float, complementary: float) -> list[_Threshold]:
     if similar == complementary:
         return [_Threshold("threshold", similar, {"color": INK, "linewidth": 0.7, "linestyle": (0, (6, 3))})]
     return [
-        _Threshold(f"threshold, {cause}", line, {**MERGE_LOOKS[cause], "linewidth": 0.6})
-        for cause, line in (("similar", similar), ("complementary", complementary))
+        _Threshold(f"threshold, {reason}", line, {**MERGE_LOOKS[reason], "linewidth": 0.6})
+        for reason, line in (("similar", similar), ("complementary", complementary))
     ]
 
 
@@ -433,13 +435,13 @@ def _draw_layers(axes: Axes, layers: Mapping[str, Mapping[str, int]], size: floa
 
     Args:
         axes: Of the bars.
-        layers: By layer ``before``, ``after`` and how many went for each cause.
+        layers: By layer ``before``, ``after`` and how many went for each reason.
         size: Of the layers' names, in points.
     """
     most = sorted(layers, key=lambda name: layers[name]["after"] - layers[name]["before"])[:MOST_LAYERS]
     rows = {name: layer for name, layer in layers.items() if name in most}
     if len(layers) > 1:
-        keys = ("before", "after", *(cause for cause in FATES if cause != "left"))
+        keys = ("before", "after", *(reason for reason in FATES if reason != "left"))
         rows["all"] = {key: sum(layer[key] for layer in layers.values()) for key in keys}
     for place, layer in enumerate(rows.values()):
         counts = {fate: layer["after" if fate == "left" else fate] for fate in FATES}

@@ -35,7 +35,7 @@ LARGE: Final = 10.0
 """Font sizes in points, for figures printed at their own size."""
 
 DPI: Final = 150
-"""Pixels an inch when a figure is saved as a picture and nothing else is asked for."""
+"""Pixels an inch when a figure is saved as an image and nothing else is asked for."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -64,20 +64,20 @@ def inch_canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def show_picture(axes: Axes, picture: NDArray[np.uint8], left: float, top: float, width: float) -> float:
-    """Draw a picture on an :func:`inch_canvas` and return the inches it is high.
+def show_image(axes: Axes, image: NDArray[np.uint8], left: float, top: float, width: float) -> float:
+    """Draw an image on an :func:`inch_canvas` and return the inches it is high.
 
     Args:
         axes: The canvas.
-        picture: Grey or RGB, 0 to 255, shape ``(H, W)`` or ``(H, W, 3)``.
+        image: Grey or RGB, 0 to 255, shape ``(H, W)`` or ``(H, W, 3)``.
         left: Inches from the left.
         top: Inches from the top.
-        width: In inches; the height follows from the picture.
+        width: In inches; the height follows from the image.
     """
-    height: float = width * picture.shape[0] / picture.shape[1]
+    height: float = width * image.shape[0] / image.shape[1]
     right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
     extent = (left, left + width, top + height, top)
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
     _span_inches(axes, right, bottom)  # imshow moves the limits
     return height
 
@@ -114,17 +114,17 @@ def array(values: Tensor | NDArray[Any] | Sequence[Any]) -> NDArray[Any]:
     return np.asarray(values.float() if values.dtype in (torch.bfloat16, torch.float16) else values)
 
 
-def pictures_array(pictures: Tensor | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return pictures as grey ``(N, H, W)`` or RGB ``(N, H, W, 3)``, or raise ``ValueError``.
+def images_array(images: Tensor | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return images as grey ``(N, H, W)`` or RGB ``(N, H, W, 3)``, or raise ``ValueError``.
 
     Args:
-        pictures: 0 to 255, uint8, shape ``(N, H, W)``, ``(N, H, W, 1)`` or ``(N, H, W, 3)``.
+        images: 0 to 255, uint8, shape ``(N, H, W)``, ``(N, H, W, 1)`` or ``(N, H, W, 3)``.
     """
-    result: NDArray[Any] = array(pictures)
+    result: NDArray[Any] = array(images)
     is_shaped = result.ndim == 3 or (result.ndim == 4 and result.shape[3] in (1, 3))
     if not is_shaped or result.dtype != np.uint8 or len(result) == 0:
         msg = (
-            "expected one picture or more, uint8, of shape (N, H, W) or (N, H, W, C) with C of 1 or 3, "
+            "expected one image or more, uint8, of shape (N, H, W) or (N, H, W, C) with C of 1 or 3, "
             f"not {result.dtype} of shape {result.shape}"
         )
         raise ValueError(msg)

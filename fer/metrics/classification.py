@@ -31,10 +31,10 @@ class ClassificationReport(NamedTuple):
     Attributes:
         class_names: K names, in the order of the labels.
         confusion: Counts, rows = truth, columns = predicted, int64, shape ``(K, K)``.
-        n: Number of patterns.
+        n: Number of samples.
         accuracy: Right answers among all, ``trace / n``; NaN when ``n`` is 0.
         interval: Wilson's 95 % interval of the accuracy, low and high.
-        support: Patterns of each class, int64, shape ``(K,)``.
+        support: Samples of each class, int64, shape ``(K,)``.
         precision: ``tp / (tp + fp)``, shape ``(K,)``.
         recall: ``tp / (tp + fn)``, shape ``(K,)``.
         specificity: ``tn / (tn + fp)``, shape ``(K,)``.
@@ -114,7 +114,7 @@ class ClassificationReport(NamedTuple):
         """Return the report as an aligned text, percentages; a dash stands where a figure is undefined.
 
         Returns:
-            A line for each class with its number of patterns, precision P, recall R, specificity and
+            A line for each class with its number of samples, precision P, recall R, specificity and
             F1, then their macro means, then the accuracy with its interval and ``n``.
         """
         macro = (self.macro_precision, self.macro_recall, self.macro_specificity, self.macro_f1)
@@ -193,7 +193,7 @@ def report(confusion: Tensor, class_names: Sequence[str] | None = None) -> Class
 
 
 def wilson_interval(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Return the score interval of a proportion, which also holds for few patterns and near 0 and 1.
+    """Return the score interval of a proportion, which also holds for few samples and near 0 and 1.
 
     Args:
         correct: Right answers, 0 to ``n``.
@@ -250,7 +250,7 @@ class ClassificationMetrics(Metric):
     confusion: Tensor
 
     def __init__(self, num_classes: int = NUM_EXPRESSIONS, class_names: Sequence[str] | None = None) -> None:
-        """Start with no pattern seen."""
+        """Start with no sample seen."""
         super().__init__()
         self.num_classes = num_classes
         self.class_names = _names(num_classes, class_names)
@@ -288,7 +288,7 @@ class ClassificationMetrics(Metric):
         self.confusion = self.confusion + counts.view(self.num_classes, self.num_classes)
 
     def compute(self) -> ClassificationReport:
-        """Return the report on all patterns seen since the last reset, by all processes together."""
+        """Return the report on all samples seen since the last reset, by all processes together."""
         return report(self.confusion, self.class_names)
 
     def _predictions(self, logits_or_predictions: Tensor) -> Tensor:

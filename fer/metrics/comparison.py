@@ -1,4 +1,4 @@
-"""Whether two classifiers differ on the same patterns."""
+"""Whether two classifiers differ on the same samples."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class Comparison(NamedTuple):
-    """Two classifiers on the same patterns.
+    """Two classifiers on the same samples.
 
     Attributes:
-        lost: Patterns that the first gets right and the second wrong.
-        won: Patterns that the first gets wrong and the second right.
+        lost: Samples that the first gets right and the second wrong.
+        won: Samples that the first gets wrong and the second right.
         p: Probability of so unequal a split of these, or a more unequal one, if the two were equally good.
     """
 
@@ -21,14 +21,14 @@ class Comparison(NamedTuple):
 
 
 def mcnemar(before: Tensor, after: Tensor) -> Comparison:
-    """Return McNemar's exact test of two classifiers on the same patterns.
+    """Return McNemar's exact test of two classifiers on the same samples.
 
     Args:
-        before: Whether the first is right about each pattern, bool, shape ``(N,)``.
+        before: Whether the first is right about each sample, bool, shape ``(N,)``.
         after: The same of the second.
 
     Raises:
-        ValueError: They are not of the same patterns.
+        ValueError: They are not of the same samples.
 
     Source: McNemar, "Note on the Sampling Error of the Difference between Correlated Proportions or
     Percentages", 1947; exact by the binomial distribution.
@@ -38,7 +38,7 @@ def mcnemar(before: Tensor, after: Tensor) -> Comparison:
     Comparison(lost=1, won=0, p=1.0)
     """
     if before.shape != after.shape:
-        msg = f"answers of shape {tuple(before.shape)} and {tuple(after.shape)} are not of the same patterns"
+        msg = f"answers of shape {tuple(before.shape)} and {tuple(after.shape)} are not of the same samples"
         raise ValueError(msg)
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     p = float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0

@@ -1,7 +1,7 @@
-"""The networks: plain PyTorch modules from pictures or features to logits, one a file.
+"""The networks: plain PyTorch modules from images or features to logits, one a file.
 
 All settings are keyword-only and have defaults. Every network takes ``num_classes``; those
-for pictures take ``channels`` and ``image_size`` too, and refuse a size that they cannot take
+for images take ``channels`` and ``image_size`` too, and refuse a size that they cannot take
 when they are built. The names of the layers are part of the interface.
 """
 

@@ -6,15 +6,15 @@ from fer.errors import InputError
 
 
 def check_image_size(network: str, image_size: int, *, smallest: int) -> None:
-    """Refuse pictures that would shrink to nothing on their way through the network.
+    """Refuse images that would shrink to nothing on their way through the network.
 
     Args:
         network: Name of the network, for the message.
-        image_size: Height and width of the pictures in pixels.
+        image_size: Height and width of the images in pixels.
         smallest: Smallest size that leaves one position at the end.
 
     Raises:
-        InputError: The pictures are too small.
+        InputError: The images are too small.
     """
     if image_size < smallest:
         msg = f"image_size={image_size} is too small for {network}: it must be at least {smallest}"

@@ -1,4 +1,4 @@
-"""Sutton's small AlexNet for pictures of 32x32 pixels."""
+"""Sutton's small AlexNet for images of 32x32 pixels."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ class AlexNet(Chain):
     Layers, k from 1 to 5: ``conv<k>``, ``bn<k>`` (with ``batch_norm``), ``relu<k>``, and
     ``pool<k>`` after 1, 2 and 5; ``flatten``; k from 1 to 2: ``fc<k>``, ``fc<k>_relu``,
     ``fc<k>_dropout``; ``fc3``. Inputs ``(N, channels, image_size, image_size)``, logits
-    ``(N, num_classes)``. With pictures of 32x32, ``fc1`` has 256 · 4 · 4 = 4096 inputs.
+    ``(N, num_classes)``. With images of 32x32, ``fc1`` has 256 · 4 · 4 = 4096 inputs.
 
     Args:
         widths: Number of feature maps of the five convolutions.
@@ -25,7 +25,7 @@ class AlexNet(Chain):
         dropout: Probability of a hidden linear neuron to be left out in training.
         batch_norm: Whether batch norm stands before each convolution's ReLU.
         channels: Number of colour channels.
-        image_size: Height and width of the pictures, at least 8.
+        image_size: Height and width of the images, at least 8.
         num_classes: Number of expressions.
 
     Raises:

@@ -15,7 +15,7 @@ _ACTIVATIONS: Final[dict[str, type[nn.Module]]] = {"sigmoid": nn.Sigmoid, "relu"
 class AnnNet(Chain):
     """One hidden layer: linear, activation, linear.
 
-    Layers: ``flatten``, ``fc1``, ``activation``, ``fc2``. Inputs ``(N, in_features)``, or pictures of as
+    Layers: ``flatten``, ``fc1``, ``activation``, ``fc2``. Inputs ``(N, in_features)``, or images of as
     many values, ``(N, C, H, W)``; logits ``(N, num_classes)``. By default 907 parameters.
 
     Args:

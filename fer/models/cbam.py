@@ -118,7 +118,7 @@ class CbamResNet(ResNet):
         reduction: See :class:`Cbam`.
         arrangement: See :class:`Cbam`.
         channels: Number of colour channels.
-        image_size: Height and width of the pictures, at least 32 (8 with the small stem). The
+        image_size: Height and width of the images, at least 32 (8 with the small stem). The
             layers do not depend on it.
         num_classes: Number of expressions.
 

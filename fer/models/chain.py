@@ -49,7 +49,7 @@ class Chain(nn.Module):
         """Return the last layer's output for a batch.
 
         Args:
-            inputs: What the first layer takes, N patterns, shape ``(N, ...)``.
+            inputs: What the first layer takes, N samples, shape ``(N, ...)``.
 
         Returns:
             Logits, shape ``(N, num_classes)``.

@@ -15,7 +15,7 @@ class Conv1Net(Chain):
     Args:
         widths: Number of feature maps, a tuple of one.
         channels: Number of colour channels.
-        image_size: Height and width of the pictures, at least 2.
+        image_size: Height and width of the images, at least 2.
         num_classes: Number of expressions.
 
     Raises:

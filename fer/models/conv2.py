@@ -18,7 +18,7 @@ class Conv2Net(Chain):
         widths: Number of feature maps of the two convolutions.
         hidden: Number of neurons of the two hidden linear layers.
         channels: Number of colour channels.
-        image_size: Height and width of the pictures, at least 4.
+        image_size: Height and width of the images, at least 4.
         num_classes: Number of expressions.
 
     Raises:

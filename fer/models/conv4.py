@@ -20,7 +20,7 @@ class Conv4Net(Chain):
         hidden: Number of neurons of the two dense blocks.
         dropout: Probability of an output to be left out in training, after every block.
         channels: Number of colour channels.
-        image_size: Height and width of the pictures, at least 16 (8 with three widths).
+        image_size: Height and width of the images, at least 16 (8 with three widths).
         num_classes: Number of expressions.
 
     Raises:

@@ -11,14 +11,14 @@ class Conv6Net(Chain):
 
     Layers, k from 1 to 5: ``conv<k>`` (3x3), ``bn<k>``, ``relu<k>``, ``pool<k>``; then
     ``conv6`` (3x3), ``bn6``, ``pool6`` (adaptive average), ``flatten``. Inputs
-    ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``. Pictures of 32 to
+    ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``. Images of 32 to
     63 pixels leave one position after ``pool5``, so that a feature map there is one number a
-    pattern.
+    sample.
 
     Args:
         widths: Number of feature maps of the first five convolutions.
-        channels: Number of colour channels. The authors' pictures have 3.
-        image_size: Height and width of the pictures, at least 32. The layers do not depend on
+        channels: Number of colour channels. The authors' images have 3.
+        image_size: Height and width of the images, at least 32. The layers do not depend on
             it.
         num_classes: Number of expressions.
 

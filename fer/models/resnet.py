@@ -1,4 +1,4 @@
-"""Residual networks for small grey pictures, with torchvision's layers and names."""
+"""Residual networks for small grey images, with torchvision's layers and names."""
 
 from itertools import pairwise
 from typing import Any, Final, Literal
@@ -19,7 +19,7 @@ _BLOCKS: Final[dict[int, tuple[Any, list[int]]]] = {
 """Kind and number of blocks of the four stages (He et al., 2016, table 1)."""
 
 _STRIDE: Final = {"imagenet": 32, "small": 8}
-"""Pixels of the picture for a position of the last stage, in either direction."""
+"""Pixels of the image for a position of the last stage, in either direction."""
 
 
 class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no types
@@ -33,12 +33,12 @@ class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no type
     Args:
         depth: Number of layers.
         stem: ``"imagenet"`` is the published one, 7x7 with stride 2 and max pooling;
-            ``"small"`` is 3x3 with stride 1 and none, which leaves a picture of 48x48 with
+            ``"small"`` is 3x3 with stride 1 and none, which leaves an image of 48x48 with
             6x6 positions at the end instead of 2x2, at some sixteen times the cost.
         dropout: Probability of a feature to be left out in training, before ``fc``.
         zero_init_residual: Whether each block begins as the identity.
         channels: Number of colour channels.
-        image_size: Height and width of the pictures, at least 32 (8 with the small stem). The
+        image_size: Height and width of the images, at least 32 (8 with the small stem). The
             layers do not depend on it.
         num_classes: Number of expressions.
 
@@ -80,7 +80,7 @@ class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no type
 
     @property
     def neuron_layers(self) -> dict[str, str]:
-        """Where the feature maps of the stem, inside of each block and after it are seen by their reader.
+        """Where the feature maps of the stem, inside of each block and after it are seen by their consumer.
 
         By the layer that makes them. Inside of a block they are known by what the next convolution is given
         (``layer1.0.conv2:input``), since a block calls its one activation again and again; after the last
@@ -95,7 +95,7 @@ class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no type
             ]
             for name, block in blocks:
                 inner = [layer for layer, _ in block.named_children() if layer.startswith("conv")]
-                places |= {f"{name}.{one}": f"{name}.{reader}:input" for one, reader in pairwise(inner)}
+                places |= {f"{name}.{one}": f"{name}.{consumer}:input" for one, consumer in pairwise(inner)}
                 places[name] = self._block_output(name)
         places[name] = "avgpool"
         return places
@@ -108,7 +108,7 @@ class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no type
         """Return the logits of a batch.
 
         Args:
-            inputs: Pictures, shape ``(N, channels, image_size, image_size)``.
+            inputs: Images, shape ``(N, channels, image_size, image_size)``.
 
         Returns:
             Logits, shape ``(N, num_classes)``.

@@ -19,7 +19,7 @@ from fer.errors import InputError
 from fer.models._checks import check_counts, check_image_size
 
 _UNUSABLE: Final = (RuntimeError, AssertionError, ValueError, TypeError)
-"""What timm's networks raise when they cannot take a picture size."""
+"""What timm's networks raise when they cannot take an image size."""
 
 
 class AlexNetFeatures(nn.Sequential):
@@ -90,7 +90,7 @@ class TransferNet(nn.Module):
             linear layer.
         num_classes: Number of expressions.
         channels: Number of colour channels.
-        image_size: Height and width of the pictures. What the backbone takes is tried out.
+        image_size: Height and width of the images. What the backbone takes is tried out.
 
     Raises:
         InputError: A setting does not fit, the download failed, or the file cannot be used.
@@ -177,7 +177,7 @@ class TransferNet(nn.Module):
         """Return the logits of a batch.
 
         Args:
-            inputs: Pictures, shape ``(N, channels, image_size, image_size)``.
+            inputs: Images, shape ``(N, channels, image_size, image_size)``.
 
         Returns:
             Logits, shape ``(N, num_classes)``.
@@ -230,13 +230,13 @@ def _check_name(backbone: str) -> None:
 
 
 def _published_size(backbone: str) -> tuple[int, bool]:
-    """Return the size of the pictures that a backbone was published for, and whether it is fixed."""
+    """Return the size of the images that a backbone was published for, and whether it is fixed."""
     published = None if backbone == "alexnet" else get_pretrained_cfg(backbone)
     return (224, False) if published is None else (published.input_size[-1], published.fixed_input_size)
 
 
 def _count_features(network: nn.Module, backbone: str, *, channels: int, image_size: int) -> int:
-    """Return the number of features, found by running the network on a blank picture."""
+    """Return the number of features, found by running the network on a blank image."""
 
     def run(size: int) -> int:
         device = next(network.parameters()).device
@@ -261,7 +261,7 @@ def _count_features(network: nn.Module, backbone: str, *, channels: int, image_s
 
 
 def _next_size(run: Callable[[int], int], *, above: int, below: int) -> int:
-    """Return the smallest picture size that the network takes, if ``above`` is too small."""
+    """Return the smallest image size that the network takes, if ``above`` is too small."""
     while below - above > 1:
         middle = (above + below) // 2
         try:

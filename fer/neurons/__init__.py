@@ -4,7 +4,7 @@ from fer.neurons.angles import (
     COMPLEMENTARY_ABOVE,
     SIMILAR_BELOW,
     NeuronClasses,
-    Normalise,
+    Origin,
     angles,
     angular_speed,
     classify,
@@ -12,25 +12,25 @@ from fer.neurons.angles import (
     summarise,
 )
 from fer.neurons.blocks import IDLE_BELOW, Bypass, bypass, drop_idle_blocks, measure_blocks
-from fer.neurons.groups import Survey, find_groups, neurons_within, survey
-from fer.neurons.merge import Merge, add_incoming, coefficients, merge_weights
+from fer.neurons.groups import PrunableLayers, find_groups, find_prunable, neurons_within
+from fer.neurons.merge import MergeRule, add_incoming, coefficients, merge_weights
 from fer.neurons.plan import (
     RULES,
-    By,
-    Cause,
-    Complementary,
-    Order,
+    CriterionName,
+    PairOrder,
+    PairPolicy,
     PrunePlan,
     Removal,
+    RemovalReason,
     Rule,
+    count_removed,
     plan_pruning,
-    tally,
 )
 from fer.neurons.prune import Measurement, Pruned, measure_groups, plan_groups, prune, span_costs
-from fer.neurons.record import find_layers, measure, record, untouched
+from fer.neurons.record import eval_state, find_layers, measure, record
 from fer.neurons.stages import Stage, StageLabel, label_stages, live_stages
-from fer.neurons.statistics import MAX_NEURONS, ActivationStatistics, MapPattern, Unit, pattern_minmax
-from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask, resize, widths
+from fer.neurons.statistics import MAX_NEURONS, ActivationStatistics, MapSample, Unit, pattern_minmax
+from fer.neurons.surgery import Compensation, Consumer, NeuronGroup, cut, mask, resize, widths
 
 __all__ = [
     "COMPLEMENTARY_ABOVE",
@@ -39,26 +39,26 @@ __all__ = [
     "RULES",
     "SIMILAR_BELOW",
     "ActivationStatistics",
-    "By",
     "Bypass",
-    "Cause",
-    "Complementary",
-    "MapPattern",
+    "Compensation",
+    "Consumer",
+    "CriterionName",
+    "MapSample",
     "Measurement",
-    "Merge",
+    "MergeRule",
     "NeuronClasses",
     "NeuronGroup",
-    "Normalise",
-    "Order",
+    "Origin",
+    "PairOrder",
+    "PairPolicy",
+    "PrunableLayers",
     "PrunePlan",
     "Pruned",
-    "Reader",
     "Removal",
-    "Repair",
+    "RemovalReason",
     "Rule",
     "Stage",
     "StageLabel",
-    "Survey",
     "Unit",
     "add_incoming",
     "angles",
@@ -66,10 +66,13 @@ __all__ = [
     "bypass",
     "classify",
     "coefficients",
+    "count_removed",
     "cut",
     "drop_idle_blocks",
+    "eval_state",
     "find_groups",
     "find_layers",
+    "find_prunable",
     "label_stages",
     "live_stages",
     "mask",
@@ -87,8 +90,5 @@ __all__ = [
     "resize",
     "span_costs",
     "summarise",
-    "survey",
-    "tally",
-    "untouched",
     "widths",
 ]

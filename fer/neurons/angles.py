@@ -9,7 +9,7 @@ from torch import Tensor
 from fer.errors import InputError
 from fer.neurons.statistics import BLOCK, ActivationStatistics
 
-Normalise = Literal["auto", "half", "centre", "layer_minmax", "unit_minmax", "none"]
+Origin = Literal["auto", "half", "centre", "layer_minmax", "unit_minmax", "none"]
 """Where activation vectors start from.
 
 The papers rescale each neuron by p a + q before they measure angles. An angle does not change with p > 0,
@@ -20,7 +20,7 @@ so that a normalisation is no more than an origin for each neuron:
 - ``layer_minmax``: the middle between the smallest and the largest output in the layer.
 - ``unit_minmax``: the middle between the neuron's own smallest and largest output.
 - ``none``: 0 (Markou, equation 5).
-- ``auto``: ``half`` for logistic units, ``none`` for tanh and for patterns that were rescaled by
+- ``auto``: ``half`` for logistic units, ``none`` for tanh and for samples that were rescaled by
   :func:`fer.neurons.pattern_minmax`, ``centre`` for all others.
 """
 
@@ -31,30 +31,30 @@ COMPLEMENTARY_ABOVE: Final = 165.0
 """Degrees above which two neurons are complementary (Gedeon and Harris)."""
 
 
-def angles(statistics: ActivationStatistics, normalise: Normalise = "auto") -> Tensor:
+def angles(statistics: ActivationStatistics, normalise: Origin = "auto") -> Tensor:
     r"""Return the angle between every two neurons' activation vectors.
 
     The half angle is computed, tan(θ/2) = sqrt((\|u\| \|v\| - u·v) / (\|u\| \|v\| + u·v)), which is
     2 atan2(\|û - v̂\|, \|û + v̂\|) without the vectors, and whose differences are exact where they are
     small. What is left is the rounding of the float64 sums: where it makes an error e in the cosine, an
-    angle θ is wrong by at most sqrt(2 e), at 0 and 180, and by 2 e / sin θ. On up to 30,000 patterns
+    angle θ is wrong by at most sqrt(2 e), at 0 and 180, and by 2 e / sin θ. On up to 30,000 samples
     e is below 4e-15 (2e-15 was seen): 9e-8 rad = 5e-6 degrees at 0 and 180, 5e-13 degrees at 90.
 
     Args:
-        statistics: Of C neurons over one pattern or more.
-        normalise: Where the vectors start from; see :data:`Normalise`.
+        statistics: Of C neurons over one sample or more.
+        normalise: Where the vectors start from; see :data:`Origin`.
 
     Returns:
         Symmetric matrix in degrees, 0 to 180, float64, shape ``(C, C)``, zero on the diagonal. Rows and
         columns of neurons without a direction are NaN: dead, constant, not finite, or always at the origin.
 
     Raises:
-        InputError: No patterns, or an unknown normalisation.
+        InputError: No samples, or an unknown normalisation.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991.
     """
     if statistics.count == 0:
-        msg = "there are no patterns to measure angles on: the analysis set is empty"
+        msg = "there are no samples to measure angles on: the analysis set is empty"
         raise InputError(msg)
     step = (statistics.mean - _origin(statistics, normalise)) * statistics.count**0.5
     upper = statistics.upper
@@ -77,12 +77,12 @@ def angles(statistics: ActivationStatistics, normalise: Normalise = "auto") -> T
     return degrees
 
 
-def root_mean_squares(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:
-    """Return how long activation vectors are, whatever the number of patterns: their root mean squares.
+def root_mean_squares(statistics: ActivationStatistics, normalise: Origin) -> Tensor:
+    """Return how long activation vectors are, whatever the number of samples: their root mean squares.
 
     Args:
         statistics: Of C neurons.
-        normalise: Where the vectors start from; see :data:`Normalise`.
+        normalise: Where the vectors start from; see :data:`Origin`.
 
     Returns:
         In the unit of the activations, float64, shape ``(C,)``; NaN of a neuron that was once not finite.
@@ -94,7 +94,7 @@ def root_mean_squares(statistics: ActivationStatistics, normalise: Normalise) ->
     return (statistics.std.square() + step.square()).sqrt()  # hypot makes infinity of NaN and infinity
 
 
-def _origin(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:
+def _origin(statistics: ActivationStatistics, normalise: Origin) -> Tensor:
     """Return each neuron's origin, shape ``(C,)``."""
     low, high = statistics.minimum, statistics.maximum
     match normalise:
@@ -112,14 +112,14 @@ def _origin(statistics: ActivationStatistics, normalise: Normalise) -> Tensor:
             return (low + high) / 2
         case "none":
             return torch.zeros_like(low)
-        case _ if normalise not in get_args(Normalise):
-            msg = f"normalise is {normalise!r}: it must be one of {', '.join(get_args(Normalise))}"
+        case _ if normalise not in get_args(Origin):
+            msg = f"normalise is {normalise!r}: it must be one of {', '.join(get_args(Origin))}"
             raise InputError(msg)
         case _:
             assert_never(normalise)
 
 
-def _usual(statistics: ActivationStatistics) -> Normalise:
+def _usual(statistics: ActivationStatistics) -> Origin:
     if statistics.pattern_minmax or statistics.unit == "tanh":
         return "none"
     return "half" if statistics.unit == "logistic" else "centre"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fer.errors import InputError
-from fer.neurons.record import TRACING_ERRORS, untouched
+from fer.neurons.record import TRACING_ERRORS, eval_state
 
 IDLE_BELOW: Final = 1e-3
 """Share of what a block is given, below which what it adds is nothing."""
@@ -28,7 +28,7 @@ def measure_blocks(network: nn.Module, batches: Iterable[Tensor | Sequence[Tenso
     the blocks of a residual network that do not change its width, their attention, or a stage of such blocks.
 
     Args:
-        network: Any network; it is left :func:`fer.neurons.untouched`.
+        network: Any network; it is left :func:`fer.neurons.eval_state`.
         batches: What it takes, or sequences that begin with it, as loaders give them.
 
     Returns:
@@ -54,7 +54,7 @@ def measure_blocks(network: nn.Module, batches: Iterable[Tensor | Sequence[Tenso
     device = next(network.parameters()).device
     with ExitStack() as stack:
         stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code calls no later hooks
-        stack.enter_context(untouched(network))
+        stack.enter_context(eval_state(network))
         for name, module in blocks.items():
             hooks: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
                 (module.register_forward_pre_hook, found.before),

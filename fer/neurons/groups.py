@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from fer.errors import InputError
 from fer.neurons.plan import PrunePlan, Removal
 from fer.neurons.record import TRACING_ERRORS
-from fer.neurons.surgery import SIZES, Entries, NeuronGroup, Reader, cut, has_rows, is_depthwise, mask
+from fer.neurons.surgery import SIZES, Consumer, Entries, NeuronGroup, cut, has_rows, is_depthwise, mask
 
 if TYPE_CHECKING:
     from torch_pruning.dependency import DependencyGraph, Group, Node
@@ -33,13 +33,13 @@ Sums of other length round otherwise: 1e-13 was seen. A dependency that was miss
 """
 
 MAX_EXAMPLES: Final = 2
-"""Patterns that a network is traced with."""
+"""Samples that a network is traced with."""
 
 log = logging.getLogger("fer.neurons")
 
 
 @dataclass(frozen=True)
-class Survey:
+class PrunableLayers:
     """What can be pruned in a network, and what cannot.
 
     Attributes:
@@ -52,12 +52,12 @@ class Survey:
 
 
 def find_groups(network: nn.Module, example: Tensor) -> list[NeuronGroup]:
-    """Return every hidden group of neurons that can be pruned, in forward order; see :func:`survey`.
+    """Return every hidden group of neurons that can be pruned, in forward order; see :func:`find_prunable`.
 
     Raises:
-        InputError: As of :func:`survey`; or there is none.
+        InputError: As of :func:`find_prunable`; or there is none.
     """
-    found = survey(network, example)
+    found = find_prunable(network, example)
     if not found.groups:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.refused.items())
         msg = f"{type(network).__name__} has no hidden neurons that can go ({reasons or 'it has no layers'})"
@@ -65,14 +65,14 @@ def find_groups(network: nn.Module, example: Tensor) -> list[NeuronGroup]:
     return list(found.groups)
 
 
-def survey(network: nn.Module, example: Tensor) -> Survey:
+def find_prunable(network: nn.Module, example: Tensor) -> PrunableLayers:
     """Return what can be pruned in a network, and why the rest cannot.
 
     The network is not touched: a copy of it is traced, in float64 and eval mode, on noise.
 
     Args:
         network: Any network with one input and one output.
-        example: Patterns that it takes, shape ``(N, ...)``; only the shape counts.
+        example: Samples that it takes, shape ``(N, ...)``; only the shape counts.
 
     Raises:
         InputError: The network does not take the example, puts out no tensor, or cannot be traced.
@@ -121,18 +121,18 @@ def neurons_within(network: nn.Module, example: Tensor, blocks: Collection[str])
 
     Args:
         network: With the blocks.
-        example: As for :func:`survey`.
+        example: As for :func:`find_prunable`.
         blocks: Names of modules.
 
     Raises:
-        InputError: As of :func:`survey`.
+        InputError: As of :func:`find_prunable`.
     """
     if not blocks:
         return {}
     within = tuple(f"{block}." for block in blocks)
     return {
         group.name: group.num_neurons
-        for group in survey(network, example).groups
+        for group in find_prunable(network, example).groups
         if all(layer.startswith(within) for layer in group.producers)
     }
 
@@ -305,8 +305,8 @@ def _describe(
         msg = "the network puts them out"
         raise _RefusedError(msg)
     in_order = calls.layers.index
-    readers = tuple(
-        _reader(layer, columns[layer], network, graph, calls) for layer in sorted(columns, key=in_order)
+    consumers = tuple(
+        _consumer(layer, columns[layer], network, graph, calls) for layer in sorted(columns, key=in_order)
     )
     nodes = {item.dep.target for item in traced}
     return NeuronGroup(
@@ -314,8 +314,8 @@ def _describe(
         num_neurons=width,
         rows={layer: rows[layer] for layer in sorted(rows, key=in_order)},
         attached={layer: attached[layer] for layer in sorted(attached, key=in_order)},
-        readers=readers,
-        means=tuple(_reader_of_mean(mean, names) for mean, giver in means.items() if giver in nodes),
+        consumers=consumers,
+        means=tuple(_consumer_of_mean(mean, names) for mean, giver in means.items() if giver in nodes),
         num_blocks=_count_blocks(width, [*rows, *columns], columns, network),
     )
 
@@ -346,16 +346,16 @@ def _entries(layer: str, indices: Sequence[int], neurons: Sequence[int], width: 
     return tuple(tuple(sorted(entries)) for entries in by_neuron)
 
 
-def _reader(
+def _consumer(
     layer: str, columns: Entries, network: nn.Module, graph: "DependencyGraph", calls: _Calls
-) -> Reader:
+) -> Consumer:
     module = network.get_submodule(layer)
     padded = isinstance(module, nn.Conv2d) and _is_padded(module)
     if module.bias is not None:
-        return Reader(layer, columns, padded, shift=layer)
+        return Consumer(layer, columns, padded, shift=layer)
     is_read_once = len(graph.module2node[module].outputs) == 1
     shift = calls.norm_behind(layer, network) if is_read_once else None
-    return Reader(layer, columns, padded, shift)
+    return Consumer(layer, columns, padded, shift)
 
 
 def _is_padded(module: nn.Conv2d) -> bool:
@@ -366,18 +366,18 @@ def _is_padded(module: nn.Conv2d) -> bool:
     return module.padding_mode == "zeros" and not (is_known and has_none)
 
 
-def _reader_of_mean(mean: "Node", names: Mapping[nn.Module, str]) -> tuple[str, int]:
+def _consumer_of_mean(mean: "Node", names: Mapping[nn.Module, str]) -> tuple[str, int]:
     """Return the convolution that reads a mean over neurons, and its column."""
-    reader, column = (mean.outputs or [None])[0], 0
-    if reader is not None and type(reader.module).__name__ == "_ConcatOp":
-        column, givers = reader.inputs.index(mean), len(reader.inputs)
-        reader = reader.outputs[0]
-        if getattr(reader.module, "in_channels", None) != givers:
-            reader = None
-    if len(mean.outputs) != 1 or reader is None or not isinstance(reader.module, nn.Conv2d):
+    consumer, column = (mean.outputs or [None])[0], 0
+    if consumer is not None and type(consumer.module).__name__ == "_ConcatOp":
+        column, givers = consumer.inputs.index(mean), len(consumer.inputs)
+        consumer = consumer.outputs[0]
+        if getattr(consumer.module, "in_channels", None) != givers:
+            consumer = None
+    if len(mean.outputs) != 1 or consumer is None or not isinstance(consumer.module, nn.Conv2d):
         msg = "the mean over them goes elsewhere than to a convolution"
         raise _RefusedError(msg)
-    return names[reader.module], column
+    return names[consumer.module], column
 
 
 def _count_blocks(
@@ -398,7 +398,7 @@ def _count_blocks(
 
 def _try_out(
     network: nn.Module, inputs: Tensor, groups: Sequence[NeuronGroup], refused: dict[str, str]
-) -> Survey:
+) -> PrunableLayers:
     """Leave out the groups without whose neurons the network is not what it is where they are 0."""
     if reason := _difference(network, inputs, groups):
         found = []
@@ -410,7 +410,7 @@ def _try_out(
         groups = found
     for name, reason in refused.items():
         log.debug("the neurons of %s stay: %s", name, reason)
-    return Survey(tuple(groups), refused)
+    return PrunableLayers(tuple(groups), refused)
 
 
 def _difference(network: nn.Module, inputs: Tensor, groups: Sequence[NeuronGroup]) -> str:

@@ -1,4 +1,4 @@
-"""What the readers of a pruned layer need so that they compute what they did before."""
+"""What the consumers of a pruned layer need so that they compute what they did before."""
 
 import logging
 from typing import Final, Literal, get_args
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from fer.errors import InputError
-from fer.neurons.plan import PATTERNS_PER_NEURON, PrunePlan
+from fer.neurons.plan import SAMPLES_PER_NEURON, PrunePlan
 from fer.neurons.statistics import ActivationStatistics
 
-Merge = Literal["refit", "affine", "scale", "add", "drop"]
+MergeRule = Literal["refit", "affine", "scale", "add", "drop"]
 """What takes the place of a neuron that goes.
 
-- ``refit``: all survivors, by least squares on the patterns.
+- ``refit``: all survivors, by least squares on the samples.
 - ``affine``: the survivor that stands for it, times a factor, plus a constant, by least squares.
 - ``scale``: the same without the constant.
 - ``add``: that survivor, as if it were the same (the papers); of a complementary pair its opposite, and a
@@ -38,28 +38,28 @@ def merge_weights(
     weight: Tensor,
     bias: Tensor | None,
     *,
-    merge: Merge = "refit",
+    merge: MergeRule = "refit",
     ridge: float = RIDGE,
     constants: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Return a reader's weights for the survivors, and its bias.
+    """Return a consumer's weights for the survivors, and its bias.
 
-    Exact for a linear reader, a convolution without zero padding, and one behind a flatten. A zero-padded
-    convolution sees a constant inside the picture only: there ``constants=False`` may err less.
+    Exact for a linear consumer, a convolution without zero padding, and one behind a flatten. A zero-padded
+    convolution sees a constant inside the image only: there ``constants=False`` may err less.
 
     Args:
         plan: For C neurons, of which K are kept.
-        statistics: Of the C neurons, as this reader sees them.
-        weight: Of the reader, for C neurons, shape ``(out, C)``, ``(out, C, kh, kw)`` of a convolution, or
+        statistics: Of the C neurons, as this consumer sees them.
+        weight: Of the consumer, for C neurons, shape ``(out, C)``, ``(out, C, kh, kw)`` of a convolution, or
             ``(out, C, columns)`` where a flatten gives each neuron several columns.
-        bias: Of the reader, shape ``(out,)``, or None.
+        bias: Of the consumer, shape ``(out,)``, or None.
         merge: What takes the place of a neuron that goes.
         ridge: See :func:`coefficients`.
         constants: Whether the bias may take a part; if not, it is returned as it is.
 
     Returns:
         The weights, shape ``(out, K, ...)``, and the bias, shape ``(out,)``, both of the dtype and on the
-        device of ``weight``. Of a reader without a bias, the second is what a bias would be: where it is
+        device of ``weight``. Of a consumer without a bias, the second is what a bias would be: where it is
         not zero it has to go elsewhere (batch norm: ``running_mean`` less it), or ``constants=False``.
 
     Raises:
@@ -81,7 +81,7 @@ def merge_weights(
 def coefficients(
     plan: PrunePlan,
     statistics: ActivationStatistics,
-    merge: Merge = "refit",
+    merge: MergeRule = "refit",
     *,
     ridge: float = RIDGE,
     constants: bool = True,
@@ -89,7 +89,7 @@ def coefficients(
     """Return how the activations of all neurons follow from those of the survivors: a ≈ Mᵀ a_kept + c.
 
     ``refit`` starts from ``affine`` (without constants, from ``scale``) and takes :data:`STEPS` steps of
-    iterated Tikhonov regularisation: none of them can raise the squared error on the patterns, and what
+    iterated Tikhonov regularisation: none of them can raise the squared error on the samples, and what
     the first merge got right, a copy, stays right. The ridge only holds directions in which the survivors do
     not vary; the larger it is, the nearer the result stays to ``affine``.
 
@@ -105,7 +105,7 @@ def coefficients(
         which is 0 for survivors; float64, on the device of the statistics.
 
     Raises:
-        InputError: Statistics of another layer, of no patterns, of rescaled patterns (but for ``add`` and
+        InputError: Statistics of another layer, of no samples, of rescaled samples (but for ``add`` and
             ``drop`` without constants), or not finite where a neuron goes; an unknown merge; a ridge of 0.
 
     Source: iterated Tikhonov: Riley, "Solving Systems of Linear Equations with a Positive Definite,
@@ -150,7 +150,7 @@ def add_incoming(plan: PrunePlan, weight: Tensor, bias: Tensor | None) -> tuple[
     """Return the weights by which the survivors are made, as Jain's rule leaves them.
 
     What makes a neuron that goes is added to what makes the survivor that stands for it. The survivor then
-    is another function, which no reader can put right: it is here to be compared with.
+    is another function, which no consumer can put right: it is here to be compared with.
 
     Args:
         plan: For C neurons, of which K are kept.
@@ -183,7 +183,7 @@ def _merges(plan: PrunePlan, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     merges = [removal for removal in plan.removals if removal.into is not None]
     goes = torch.tensor([removal.neuron for removal in merges], dtype=torch.long, device=like.device)
     stays = torch.tensor([removal.into for removal in merges], dtype=torch.long, device=like.device)
-    signs = [-1.0 if removal.cause == "complementary" else 1.0 for removal in merges]
+    signs = [-1.0 if removal.reason == "complementary" else 1.0 for removal in merges]
     return goes, stays, torch.tensor(signs, dtype=like.dtype, device=like.device)
 
 
@@ -202,10 +202,10 @@ def _refit(products: Tensor, kept: Tensor, gone: Tensor, start: Tensor, ridge: f
 
 
 def _check(
-    plan: PrunePlan, statistics: ActivationStatistics, merge: Merge, ridge: float, *, constants: bool
+    plan: PrunePlan, statistics: ActivationStatistics, merge: MergeRule, ridge: float, *, constants: bool
 ) -> None:
-    if merge not in get_args(Merge):
-        msg = f"merge is {merge!r}: it must be one of {', '.join(get_args(Merge))}"
+    if merge not in get_args(MergeRule):
+        msg = f"merge is {merge!r}: it must be one of {', '.join(get_args(MergeRule))}"
         raise InputError(msg)
     if not ridge > 0:
         msg = f"ridge is {ridge}: it must be above 0, since neurons that are alike have no fit without it"
@@ -216,11 +216,11 @@ def _check(
     if merge == "drop" or (merge == "add" and not constants):
         return
     if statistics.count == 0:
-        msg = "there are no patterns to merge neurons by: the analysis set is empty"
+        msg = "there are no samples to merge neurons by: the analysis set is empty"
         raise InputError(msg)
     if statistics.pattern_minmax:
         msg = (
-            "statistics of patterns that were rescaled do not say what a neuron puts out: measure again with "
+            "statistics of samples that were rescaled do not say what a neuron puts out: measure again with "
             "pattern_minmax=False, or merge by drop, or by add without constants"
         )
         raise InputError(msg)
@@ -230,13 +230,13 @@ def _check(
         raise InputError(msg)
 
 
-def _warn_of_few(num_patterns: int, num_survivors: int) -> None:
-    if num_patterns < PATTERNS_PER_NEURON * num_survivors:
+def _warn_of_few(num_samples: int, num_survivors: int) -> None:
+    if num_samples < SAMPLES_PER_NEURON * num_survivors:
         log.warning(
-            "%d survivors are fitted to %d patterns, fewer than %d a neuron: on others the fit is worse than "
-            "it looks; give %d patterns",
+            "%d survivors are fitted to %d samples, fewer than %d a neuron: on others the fit is worse than "
+            "it looks; give %d samples",
             num_survivors,
-            num_patterns,
-            PATTERNS_PER_NEURON,
-            PATTERNS_PER_NEURON * num_survivors,
+            num_samples,
+            SAMPLES_PER_NEURON,
+            SAMPLES_PER_NEURON * num_survivors,
         )

@@ -15,28 +15,28 @@ from fer.errors import InputError
 from fer.neurons.angles import (
     COMPLEMENTARY_ABOVE,
     SIMILAR_BELOW,
-    Normalise,
+    Origin,
     angles,
     classify,
     root_mean_squares,
 )
 from fer.neurons.statistics import ActivationStatistics
 
-Cause = Literal["dead", "constant", "similar", "complementary", "span"]
+RemovalReason = Literal["dead", "constant", "similar", "complementary", "span"]
 """Why a neuron goes.
 
-- ``dead``, ``constant``: it tells its readers nothing; see :class:`fer.neurons.ActivationStatistics`.
+- ``dead``, ``constant``: it tells its consumers nothing; see :class:`fer.neurons.ActivationStatistics`.
 - ``similar``, ``complementary``: another neuron does the same, or the same turned round.
-- ``span``: the survivors together do the same. A plan of another criterion has this cause, too.
+- ``span``: the survivors together do the same. A plan of another criterion has this reason, too.
 """
 
-By = Literal["pairs", "span"]
+CriterionName = Literal["pairs", "span"]
 """What a neuron is compared with: each other neuron, or all that are left together."""
 
-Order = Literal["closest", "complementary_first", "similar_first"]
+PairOrder = Literal["closest", "complementary_first", "similar_first"]
 """Which pairs are decided first: those nearest to 0 or 180 degrees, or all of one kind, nearest first."""
 
-Complementary = Literal["merge", "remove_both"]
+PairPolicy = Literal["merge", "remove_both"]
 """What becomes of a complementary pair: one stands for the other, or both go, as the papers have it."""
 
 SPAN_RIDGE: Final = 1e-10
@@ -45,11 +45,11 @@ SPAN_RIDGE: Final = 1e-10
 An angle to a span below about 1e-3 degrees (the root of 2e-10) is not told from 0.
 """
 
-PATTERNS_PER_NEURON: Final = 10
-"""Fewer patterns for each neuron of a fit are warned of.
+SAMPLES_PER_NEURON: Final = 10
+"""Fewer samples for each neuron of a fit are warned of.
 
-A fit of K neurons to N patterns errs by (N + K) / (N - K) times as much on others: here by 1.2 times
-(Akaike, "Fitting Autoregressive Models for Prediction", 1969). Positions of one picture are much alike,
+A fit of K neurons to N samples errs by (N + K) / (N - K) times as much on others: here by 1.2 times
+(Akaike, "Fitting Autoregressive Models for Prediction", 1969). Positions of one image are much alike,
 and count for less.
 """
 
@@ -62,14 +62,14 @@ class Removal:
 
     Attributes:
         neuron: Its index in the layer.
-        cause: Why.
+        reason: Why.
         into: The survivor that stands for it; None where there is none, or where all survivors do.
         degrees: The angle that decided: to the other neuron, or to the span of the survivors.
-        cost: The squared error, of a pattern, that its loss adds to what the readers sum up, if that decided.
+        cost: The squared error, of a sample, that its loss adds to what the consumers sum up, if it decided.
     """
 
     neuron: int
-    cause: Cause
+    reason: RemovalReason
     into: int | None = None
     degrees: float | None = None
     cost: float | None = None
@@ -98,7 +98,7 @@ class PrunePlan:
                 if index is not None and not 0 <= index < self.num_neurons:
                     msg = f"a plan for {self.num_neurons} neurons names neuron {index} of another layer"
                     raise InputError(msg)
-            _check_choice("cause", removal.cause, Cause)
+            _check_choice("reason", removal.reason, RemovalReason)
             if removal.neuron in gone:
                 msg = f"the plan removes neuron {removal.neuron} twice"
                 raise InputError(msg)
@@ -118,10 +118,10 @@ class PrunePlan:
         return tuple(neuron for neuron in range(self.num_neurons) if neuron not in gone)
 
     @property
-    def counts(self) -> dict[Cause, int]:
-        """How many neurons go, for every cause."""
-        causes = [removal.cause for removal in self.removals]
-        return {cause: causes.count(cause) for cause in get_args(Cause)}
+    def counts(self) -> dict[RemovalReason, int]:
+        """How many neurons go, for every reason."""
+        reasons = [removal.reason for removal in self.removals]
+        return {reason: reasons.count(reason) for reason in get_args(RemovalReason)}
 
     def to_json(self) -> str:
         """Return the plan as text, for :meth:`from_json`."""
@@ -146,7 +146,7 @@ class PrunePlan:
                 removal,
                 {
                     "neuron": (int,),
-                    "cause": (str,),
+                    "reason": (str,),
                     "into": (int, NoneType),
                     "degrees": (float, int, NoneType),
                     "cost": (float, int, NoneType),
@@ -190,14 +190,14 @@ RULES: Final[Mapping[str, Rule]] = {
         incoming=True,
     ),
 }
-"""The papers' rules. None of them looks at how large a neuron is, or at what its reader makes of it.
+"""The papers' rules. None of them looks at how large a neuron is, or at what its consumer makes of it.
 
 - ``gedeon_harris``: the outgoing weights of a similar neuron are added to its twin's; of a complementary
-  pair both go, and the reader's bias takes their constant effect. Gedeon and Harris, "Network Reduction
+  pair both go, and the consumer's bias takes their constant effect. Gedeon and Harris, "Network Reduction
   Techniques", 1991.
 - ``narayan``: the same for feature maps, without the bias; 8 to 10 degrees are its best. Narayan and Ge,
   "Emotion Detection through Static Images using Pruned Convolutional Neural Networks".
-- ``jain``: complementary pairs first, patterns rescaled, incoming weights added, too, as the paper's code
+- ``jain``: complementary pairs first, samples rescaled, incoming weights added, too, as the paper's code
   does it. Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying Faces-Emotion
   via Transfer Learning".
 
@@ -211,13 +211,13 @@ def plan_pruning(
     *,
     similar_below: float = SIMILAR_BELOW,
     complementary_above: float = COMPLEMENTARY_ABOVE,
-    normalise: Normalise = "auto",
-    by: By = "pairs",
-    order: Order = "closest",
-    complementary: Complementary = "merge",
+    normalise: Origin = "auto",
+    by: CriterionName = "pairs",
+    order: PairOrder = "closest",
+    complementary: PairPolicy = "merge",
     outgoing: Tensor | None = None,
     num_removed: int | None = None,
-    spare: Collection[int] = (),
+    protected: Collection[int] = (),
 ) -> PrunePlan:
     """Return which neurons a layer can do without.
 
@@ -238,34 +238,38 @@ def plan_pruning(
             span of the others goes; degrees.
         complementary_above: Two neurons with a larger angle are complementary; degrees; not for spans.
         normalise: Where activation vectors start from. For spans ``auto`` is ``centre``, the span with a
-            constant, as the reader has its bias; where the reader can take no constant it is ``none``.
+            constant, as the consumer has its bias; where the consumer can take no constant it is ``none``.
         by: What a neuron is compared with.
         order: Which pairs are decided first.
         complementary: What becomes of a complementary pair.
-        outgoing: Each neuron's outgoing weights, those of all readers side by side, shape ``(C, M)``; a one
+        outgoing: Each neuron's outgoing weights, those of all consumers side by side, shape ``(C, M)``; a one
             for each neuron if left out.
         num_removed: Remove so many, closest first, whatever the thresholds say, to compare at equal width.
-            By span, those go whose loss costs the readers least: the variance that the others do not
+            By span, those go whose loss costs the consumers least: the variance that the others do not
             explain, times the square of the outgoing norm. The others take over the weights of what goes, as
             a refit gives them, and cost the more.
-        spare: Neurons that stay; they may stand for others.
+        protected: Neurons that stay; they may stand for others.
 
     Raises:
-        InputError: No patterns; thresholds that are not 0 to 180 degrees in this order; an unknown choice;
-            outgoing weights of another layer; ``num_removed`` or ``spare`` that do not fit C.
+        InputError: No samples; thresholds that are not 0 to 180 degrees in this order; an unknown choice;
+            outgoing weights of another layer; ``num_removed`` or ``protected`` that do not fit C.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991. Spans: the optimal brain surgeon
     of Hassibi and Stork, 1993, with activations for gradients, as for one layer in Dong et al., 2017.
     """
     width = statistics.num_neurons
-    choices = (("by", by, By), ("order", order, Order), ("complementary", complementary, Complementary))
+    choices = (
+        ("by", by, CriterionName),
+        ("order", order, PairOrder),
+        ("complementary", complementary, PairPolicy),
+    )
     for name, value, known in choices:
         _check_choice(name, value, known)
     if num_removed is not None and not 0 <= num_removed < width:
         msg = f"num_removed is {num_removed}: of {width} neurons 0 to {width - 1} can go"
         raise InputError(msg)
-    if unknown := [neuron for neuron in spare if not 0 <= neuron < width]:
-        msg = f"spare names neuron {unknown[0]}: the layer has neurons 0 to {width - 1}"
+    if unknown := [neuron for neuron in protected if not 0 <= neuron < width]:
+        msg = f"protected names neuron {unknown[0]}: the layer has neurons 0 to {width - 1}"
         raise InputError(msg)
     weights = (torch.ones(width, 1) if outgoing is None else outgoing.detach()).to(statistics.std)
     if weights.ndim != 2 or len(weights) != width:
@@ -278,15 +282,17 @@ def plan_pruning(
         statistics, degrees, similar_below=similar_below, complementary_above=complementary_above
     )
     most = width - 1 if num_removed is None else num_removed
-    removals = [Removal(neuron, "dead") for neuron in classes.dead.tolist() if neuron not in spare]
-    removals += [Removal(neuron, "constant") for neuron in classes.constant.tolist() if neuron not in spare]
+    removals = [Removal(neuron, "dead") for neuron in classes.dead.tolist() if neuron not in protected]
+    removals += [
+        Removal(neuron, "constant") for neuron in classes.constant.tolist() if neuron not in protected
+    ]
     removals = removals[:most]
     room = most - len(removals)
     if by == "span":
         _warn_of_few(statistics)
         below = similar_below if num_removed is None else None
         given = root_mean_squares(statistics, normalise)[:, None] * weights
-        removals += _remove_in_span(degrees, given, below=below, room=room, spare=spare)
+        removals += _remove_in_span(degrees, given, below=below, room=room, protected=protected)
     else:
         # Where the number is given, every pair is a candidate.
         below, above = (similar_below, complementary_above) if num_removed is None else (180, 90)
@@ -298,7 +304,7 @@ def plan_pruning(
             order=order,
             complementary=complementary,
             room=room,
-            spare=spare,
+            protected=protected,
         )
     if num_removed is not None and len(removals) < num_removed:
         log.warning(
@@ -310,8 +316,8 @@ def plan_pruning(
     return PrunePlan(width, tuple(removals))
 
 
-def tally(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Return plain numbers, by layer: neurons ``before`` and ``after``, and how many went for every cause.
+def count_removed(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Return plain numbers, by layer: neurons ``before`` and ``after``, and how many went for every reason.
 
     Args:
         plans: By layer.
@@ -332,10 +338,10 @@ def _remove_of_pairs(
     *,
     similar_below: float,
     complementary_above: float,
-    order: Order,
-    complementary: Complementary,
+    order: PairOrder,
+    complementary: PairPolicy,
     room: int,
-    spare: Collection[int],
+    protected: Collection[int],
 ) -> list[Removal]:
     """Return what goes of pairs; see :func:`plan_pruning`.
 
@@ -352,8 +358,8 @@ def _remove_of_pairs(
     smaller = contribution[:, None] < contribution
     equal = contribution[:, None] == contribution
     into = smaller | equal.tril(-1)
-    into[:, list(spare)] = True
-    into[list(spare)] = False
+    into[:, list(protected)] = True
+    into[list(protected)] = False
     cost[~into] = torch.inf
     removals: dict[int, Removal] = {}
     stars: dict[int, list[int]] = {}  # by survivor, those for which it stands
@@ -365,7 +371,7 @@ def _remove_of_pairs(
             cost[:, neuron].masked_fill_(turned[neuron], torch.inf)
 
     if both_go:
-        hold(*spare)
+        hold(*protected)
     lowest, nearest = cost.min(dim=1)
     stale = torch.zeros(width, dtype=torch.bool, device=cost.device)  # rows whose lowest cost may be another
     while len(removals) < room:
@@ -386,8 +392,8 @@ def _remove_of_pairs(
         if both_go:
             hold(goes, stays)
         for neuron in (goes, *stars.pop(goes, ())):
-            cause: Cause = "complementary" if turned[neuron, stays] else "similar"
-            removals[neuron] = Removal(neuron, cause, stays, float(degrees[neuron, stays]))
+            reason: RemovalReason = "complementary" if turned[neuron, stays] else "similar"
+            removals[neuron] = Removal(neuron, reason, stays, float(degrees[neuron, stays]))
             stars.setdefault(stays, []).append(neuron)
         cost[stays] = torch.maximum(cost[stays], cost[goes])
         cost[goes] = cost[:, goes] = torch.inf
@@ -395,32 +401,34 @@ def _remove_of_pairs(
 
 
 def _remove_in_span(
-    degrees: Tensor, given: Tensor, *, below: float | None, room: int, spare: Collection[int]
+    degrees: Tensor, given: Tensor, *, below: float | None, room: int, protected: Collection[int]
 ) -> list[Removal]:
     """Return what goes by span: what is nearest as long as it is nearer than ``below``, or else the cheapest.
 
     With R the cosines of those that are left, neuron i is sin² = 1 / (R⁻¹)ᵢᵢ away from the span of the
     others; without it, their inverse is R⁻¹ less its column i times its row i over (R⁻¹)ᵢᵢ. The least squares
-    give neuron j what i gave the readers, times -(R⁻¹)ⱼᵢ / (R⁻¹)ᵢᵢ.
+    give neuron j what i gave the consumers, times -(R⁻¹)ⱼᵢ / (R⁻¹)ᵢᵢ.
 
     Args:
         degrees: Between neurons, shape ``(C, C)``.
-        given: What each gives the readers, its length times its weights, shape ``(C, M)``.
+        given: What each gives the consumers, its length times its weights, shape ``(C, M)``.
         below: Degrees, or None.
         room: How many can go.
-        spare: Those that stay.
+        protected: Those that stay.
     """
     members = (~degrees.diagonal().isnan()).nonzero().flatten()
     cosines = degrees[members][:, members].deg2rad().cos()
     cosines.diagonal().add_(SPAN_RIDGE)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(cosines))
-    spared = torch.isin(members, torch.tensor(sorted(spare), dtype=members.dtype, device=members.device))
+    protected = torch.isin(
+        members, torch.tensor(sorted(protected), dtype=members.dtype, device=members.device)
+    )
     products = given[members] @ given[members].T  # of which only sums of squares count: M may be large
     removals: list[Removal] = []
     while len(removals) < room:
         sines = inverse.diagonal().reciprocal().clamp(max=1)
         errors = sines * products.diagonal().clamp(min=0)
-        order = (sines if below is not None else errors).masked_fill(spared, torch.inf)
+        order = (sines if below is not None else errors).masked_fill(protected, torch.inf)
         index = int(order.argmin())
         angle = math.degrees(math.asin(math.sqrt(float(sines[index]))))
         if not order[index].isfinite() or (below is not None and angle >= below):
@@ -432,20 +440,20 @@ def _remove_in_span(
         inverse.addr_(column, share, alpha=-1)
         inverse[index] = inverse[:, index] = 0
         products.addr_(share, row, alpha=-1).addr_(row - row[index] * share, share, alpha=-1)
-        spared[index] = True
+        protected[index] = True
     return removals
 
 
 def _warn_of_few(statistics: ActivationStatistics) -> None:
     width, count = statistics.num_neurons, statistics.count
-    if count < PATTERNS_PER_NEURON * width:
+    if count < SAMPLES_PER_NEURON * width:
         log.warning(
-            "the span of %d neurons is measured on %d patterns, fewer than %d a neuron: on others, neurons "
-            "will be less alike; give %d patterns, or choose by pairs",
+            "the span of %d neurons is measured on %d samples, fewer than %d a neuron: on others, neurons "
+            "will be less alike; give %d samples, or choose by pairs",
             width,
             count,
-            PATTERNS_PER_NEURON,
-            PATTERNS_PER_NEURON * width,
+            SAMPLES_PER_NEURON,
+            SAMPLES_PER_NEURON * width,
         )
 
 

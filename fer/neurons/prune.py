@@ -15,14 +15,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Normalise, root_mean_squares
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin, root_mean_squares
 from fer.neurons.blocks import IDLE_BELOW, drop_idle_blocks
-from fer.neurons.groups import Survey, neurons_within, survey
-from fer.neurons.merge import Merge, add_incoming, coefficients
-from fer.neurons.plan import PATTERNS_PER_NEURON, RULES, By, PrunePlan, Removal, Rule, plan_pruning, tally
-from fer.neurons.record import record, untouched
+from fer.neurons.groups import PrunableLayers, find_prunable, neurons_within
+from fer.neurons.merge import MergeRule, add_incoming, coefficients
+from fer.neurons.plan import (
+    RULES,
+    SAMPLES_PER_NEURON,
+    CriterionName,
+    PrunePlan,
+    Removal,
+    Rule,
+    count_removed,
+    plan_pruning,
+)
+from fer.neurons.record import eval_state, record
 from fer.neurons.statistics import ActivationStatistics
-from fer.neurons.surgery import NeuronGroup, Reader, Repair, cut, mask_, outgoing_weight, planned, widths
+from fer.neurons.surgery import (
+    Compensation,
+    Consumer,
+    NeuronGroup,
+    cut,
+    mask_,
+    outgoing_weight,
+    planned,
+    widths,
+)
 
 Batches = Iterable[Tensor | Sequence[Tensor]]
 """What a network takes, more than once: tensors, or sequences that begin with one, as loaders give them."""
@@ -45,12 +63,12 @@ class Measurement:
     """What was seen of a network's neurons, from which it can be pruned in several ways.
 
     Attributes:
-        survey: What can be pruned, and what cannot.
-        statistics: Of each group of neurons that may go, as each of its readers sees it.
-        pattern_minmax: Whether each pattern was rescaled; see :func:`fer.neurons.pattern_minmax`.
+        find_prunable: What can be pruned, and what cannot.
+        statistics: Of each group of neurons that may go, as each of its consumers sees it.
+        pattern_minmax: Whether each sample was rescaled; see :func:`fer.neurons.pattern_minmax`.
     """
 
-    survey: Survey
+    prunable: PrunableLayers
     statistics: Mapping[Key, ActivationStatistics]
     pattern_minmax: bool
 
@@ -58,11 +76,11 @@ class Measurement:
     def groups(self) -> list[NeuronGroup]:
         """The groups that were measured, in forward order."""
         measured = {name for name, _ in self.statistics}
-        return [group for group in self.survey.groups if group.name in measured]
+        return [group for group in self.prunable.groups if group.name in measured]
 
     def seen(self, group: NeuronGroup) -> ActivationStatistics:
-        """Return what all readers of a group see of its neurons."""
-        return reduce(add, [self.statistics[group.name, reader.layer] for reader in group.readers])
+        """Return what all consumers of a group see of its neurons."""
+        return reduce(add, [self.statistics[group.name, consumer.layer] for consumer in group.consumers])
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +92,8 @@ class Pruned:
         plans: By the name of a group of neurons; see :func:`fer.neurons.find_groups`.
         widths: For :func:`fer.neurons.resize`, so that the state dict loads again.
         report: Plain values: ``parameters`` ``before`` and ``after``; ``groups`` by name, as
-            :func:`fer.neurons.tally` counts them; ``refused``, by the name of a layer, why its neurons had to
-            stay; ``blocks``, by the name of a block that went, the share it changed.
+            :func:`fer.neurons.count_removed` counts them; ``refused``, by the name of a layer, why its
+            neurons had to stay; ``blocks``, by the name of a block that went, the share it changed.
     """
 
     network: nn.Module
@@ -90,8 +108,8 @@ def prune(
     *,
     similar_below: float = SIMILAR_BELOW,
     complementary_above: float = COMPLEMENTARY_ABOVE,
-    by: By = "pairs",
-    merge: Merge = "refit",
+    by: CriterionName = "pairs",
+    merge: MergeRule = "refit",
     rule: str | None = None,
     layers: Sequence[str] | None = None,
     num_removed: Mapping[str, int] | None = None,
@@ -105,23 +123,23 @@ def prune(
     took four times as long and was no better: without half of all maps of a ``conv6`` with 65.3 % on FER2013,
     and without training on, it had 43.1 %, and 47.0 % this way.
 
-    A neuron of several readers, as in a residual stage, is judged by what all of them see; each reader is
-    repaired by what it sees itself. A zero-padded convolution is given the constant that its outputs lack on
-    average; of a fit with and one without constants it takes the one that errs less. One constant neuron is
-    spared for such readers, by which all others are replaced without error.
+    A neuron of several consumers, as in a residual stage, is evaluated by what all of them see; each consumer
+    is compensated by what it sees itself. A zero-padded convolution is given the constant that its outputs
+    lack on average; of a fit with and one without constants it takes the one that errs less. One constant
+    neuron is protected for such consumers, by which all others are replaced without error.
 
-    With ``refit``, and ten patterns or more for each coefficient, what a convolution or a layer behind a
+    With ``refit``, and ten samples or more for each coefficient, what a convolution or a layer behind a
     flatten reads at each place of its kernel is fitted by itself. Of a ``conv6`` with 65.1 % on FER2013 and
     without 30 % of all maps, by span, 61.8 % were left, and 60.5 % by a fit that is the same at all places.
 
     Args:
-        network: Any network of linear layers and two-dimensional convolutions, ours or timm's; untouched.
-        batches: The patterns to measure on: a list, or a loader that does not shuffle. Those of the training
+        network: Any network of linear layers and two-dimensional convolutions, ours or timm's; eval_state.
+        batches: The samples to measure on: a list, or a loader that does not shuffle. Those of the training
             without augmentation, ten for each neuron of the widest layer, or more.
         similar_below: See :func:`fer.neurons.plan_pruning`; degrees.
         complementary_above: The same.
         by: The same.
-        merge: What readers are given for the neurons that go; see :func:`fer.neurons.coefficients`.
+        merge: What consumers are given for the neurons that go; see :func:`fer.neurons.coefficients`.
         rule: Name of a paper's rule in :data:`fer.neurons.RULES`, instead of ``by`` and ``merge``.
         layers: Names of layers whose neurons may go; all if left out. A layer whose outputs are added to
             those of others, as in a residual stage, stands for all of them.
@@ -158,16 +176,16 @@ def prune(
         )
     groups, statistics = measurement.groups, measurement.statistics
     concerned = [group for group, _ in planned(groups, plans)]
-    repairs = _repair(network, concerned, plans, statistics, settings, batches)
+    compensations = _compensate(network, concerned, plans, statistics, settings, batches)
     masked = copy.deepcopy(network)
     for group in concerned:
         if settings.incoming:
             _add_incoming(masked, group, plans[group.name])
-        mask_(masked, group, plans[group.name], repairs)
+        mask_(masked, group, plans[group.name], compensations)
         if settings.merge["merge"] in FITTED:
             _scale_means(masked, group, plans[group.name], statistics)
     small = cut(masked, groups, plans)
-    return Pruned(small, plans, widths(small), _report(whole, small, plans, measurement.survey, idle, gone))
+    return Pruned(small, plans, widths(small), _report(whole, small, plans, measurement.prunable, idle, gone))
 
 
 def plan_groups(
@@ -176,8 +194,8 @@ def plan_groups(
     *,
     similar_below: float = SIMILAR_BELOW,
     complementary_above: float = COMPLEMENTARY_ABOVE,
-    by: By = "pairs",
-    merge: Merge = "refit",
+    by: CriterionName = "pairs",
+    merge: MergeRule = "refit",
     rule: str | None = None,
     num_removed: Mapping[str, int] | None = None,
 ) -> dict[str, PrunePlan]:
@@ -190,7 +208,7 @@ def plan_groups(
     settings = _rule(rule, by, merge)
     if measurement.pattern_minmax != settings.measure.get("pattern_minmax", False):
         wanted = "as they are" if measurement.pattern_minmax else "rescaled"
-        msg = f"the measurement is not for this rule, which takes patterns {wanted}"
+        msg = f"the measurement is not for this rule, which takes samples {wanted}"
         raise InputError(msg)
     thresholds = {"similar_below": similar_below, "complementary_above": complementary_above}
     settings = replace(settings, plan={**settings.plan, **thresholds})
@@ -208,16 +226,16 @@ def plan_groups(
 
 
 def span_costs(network: nn.Module, measurement: Measurement) -> dict[str, list[float]]:
-    """Return what it costs a network's readers, group by group, if one neuron after the other goes by span.
+    """Return what it costs a network's consumers, group by group, if one neuron after the other goes by span.
 
     Args:
         network: That was measured.
-        measurement: Of it, of patterns that were not rescaled.
+        measurement: Of it, of samples that were not rescaled.
 
     Returns:
         By the name of a group, in the order in which its neurons go, all but one of each block: the squared
         error that the loss of each adds, see :class:`fer.neurons.Removal`, as a share of what all neurons by
-        themselves give the readers, squared. Later ones are not below earlier ones.
+        themselves give the consumers, squared. Later ones are not below earlier ones.
     """
     most = {group.name: group.num_neurons - group.num_blocks for group in measurement.groups}
     plans = plan_groups(network, measurement, by="span", num_removed=most)
@@ -231,7 +249,7 @@ def span_costs(network: nn.Module, measurement: Measurement) -> dict[str, list[f
     return costs
 
 
-def _rule(name: str | None, by: By, merge: Merge) -> Rule:
+def _rule(name: str | None, by: CriterionName, merge: MergeRule) -> Rule:
     """Return a paper's rule, or ours."""
     if name is None:
         return Rule(plan={"by": by}, merge={"merge": merge})
@@ -254,10 +272,10 @@ def measure_groups(
         network: See :func:`prune`.
         batches: The same.
         layers: The same.
-        pattern_minmax: Whether each pattern is rescaled, as the rule of Jain has it.
+        pattern_minmax: Whether each sample is rescaled, as the rule of Jain has it.
 
     Raises:
-        InputError: As of :func:`fer.neurons.survey`; or the batches come only once, no neurons can go, or a
+        InputError: As of :func:`fer.neurons.prunable`; or the batches come only once, no neurons can go, or a
             layer is unknown.
     """
     if iter(batches) is iter(batches):
@@ -265,9 +283,9 @@ def measure_groups(
         raise InputError(msg)
     example = next((_inputs(batch) for batch in batches), None)
     if example is None or len(example) == 0:
-        msg = "there are no patterns to measure layers on: the analysis set is empty"
+        msg = "there are no samples to measure layers on: the analysis set is empty"
         raise InputError(msg)
-    found = survey(network, example)
+    found = find_prunable(network, example)
     groups = _choose(network, found, layers)
     statistics = _measure(network, groups, batches, pattern_minmax=pattern_minmax)
     return Measurement(found, statistics, pattern_minmax)
@@ -277,7 +295,7 @@ def _inputs(batch: Tensor | Sequence[Tensor]) -> Tensor:
     return batch if isinstance(batch, Tensor) else batch[0]
 
 
-def _choose(network: nn.Module, found: Survey, layers: Sequence[str] | None) -> list[NeuronGroup]:
+def _choose(network: nn.Module, found: PrunableLayers, layers: Sequence[str] | None) -> list[NeuronGroup]:
     """Return the groups of the layers that were named."""
     by_layer = {layer: group for group in found.groups for layer in group.producers}
     if not by_layer:
@@ -305,7 +323,7 @@ def _run(
 ) -> None:
     """Call the network on all batches, and hand over what is seen at places."""
     device = next(network.parameters()).device
-    with untouched(network), record(network, places, receive):
+    with eval_state(network), record(network, places, receive):
         for batch in batches:
             network(_inputs(batch).to(device))
 
@@ -313,16 +331,16 @@ def _run(
 def _measure(
     network: nn.Module, groups: Iterable[NeuronGroup], batches: Batches, *, pattern_minmax: bool
 ) -> dict[Key, ActivationStatistics]:
-    """Return the statistics of each group as each of its readers sees it."""
+    """Return the statistics of each group as each of its consumers sees it."""
     seen = defaultdict(list)
     for group in groups:
-        for reader in group.readers:
-            seen[reader.place].append((group.name, reader))
+        for consumer in group.consumers:
+            seen[consumer.place].append((group.name, consumer))
     statistics: dict[Key, ActivationStatistics] = {}
 
     def receive(place: str, given: Tensor) -> None:
-        for name, reader in seen[place]:
-            neurons, key = _neurons(network, reader, given).flatten(2, -2), (name, reader.layer)
+        for name, consumer in seen[place]:
+            neurons, key = _neurons(network, consumer, given).flatten(2, -2), (name, consumer.layer)
             if key in statistics:  # attention reads means and maxima one after the other
                 statistics[key].update(neurons)
             else:
@@ -332,11 +350,11 @@ def _measure(
     return statistics
 
 
-def _neurons(network: nn.Module, reader: Reader, given: Tensor) -> Tensor:
-    """Return the neurons among a reader's inputs, shape ``(N, C, columns, H, W)``; H = W = 1 of no maps."""
-    if isinstance(network.get_submodule(reader.layer), nn.Linear):
+def _neurons(network: nn.Module, consumer: Consumer, given: Tensor) -> Tensor:
+    """Return the neurons among a consumer's inputs, shape ``(N, C, columns, H, W)``; H = W = 1 of no maps."""
+    if isinstance(network.get_submodule(consumer.layer), nn.Linear):
         given = given.flatten(0, -2)[..., None, None]
-    return given[:, torch.tensor(reader.columns)]
+    return given[:, torch.tensor(consumer.columns)]
 
 
 def _plan(
@@ -346,14 +364,14 @@ def _plan(
     settings: Rule,
     num_removed: int | None,
 ) -> PrunePlan:
-    """Plan by what all readers see, for each block of neurons by itself, and as many in each."""
+    """Plan by what all consumers see, for each block of neurons by itself, and as many in each."""
     is_fitted = settings.merge["merge"] in FITTED
     pooled = _seen_by_each(measurement, group) if is_fitted else measurement.seen(group)
     outgoing = _outgoing(network, group)
     chosen = dict(settings.plan)
     if chosen.get("by") == "span":
         chosen["normalise"] = _span_origin(group)
-    takes_constants = all(reader.shift is not None and not reader.padded for reader in group.readers)
+    takes_constants = all(consumer.shift is not None and not consumer.padded for consumer in group.consumers)
     if num_removed is not None:
         if num_removed % group.num_blocks:
             msg = (
@@ -365,29 +383,29 @@ def _plan(
     blocks = []
     for block in _blocks(group):
         part = _part(pooled, block)
-        spare = _largest(part.mean.abs(), part.constant) if is_fitted and not takes_constants else []
-        plan = plan_pruning(part, outgoing=outgoing[block], spare=spare, **chosen)
-        into = spare[0] if spare else None
-        removals = [replace(one, into=into) if one.cause == "constant" else one for one in plan.removals]
+        protected = _largest(part.mean.abs(), part.constant) if is_fitted and not takes_constants else []
+        plan = plan_pruning(part, outgoing=outgoing[block], protected=protected, **chosen)
+        into = protected[0] if protected else None
+        removals = [replace(one, into=into) if one.reason == "constant" else one for one in plan.removals]
         blocks.append([_moved(removal, block.start) for removal in removals])
     in_turn = zip(*blocks, strict=False)  # as many from each
     return PrunePlan(group.num_neurons, tuple(itertools.chain.from_iterable(in_turn)))
 
 
 def _seen_by_each(measurement: Measurement, group: NeuronGroup) -> ActivationStatistics:
-    """Return what all readers of a group see, around what each sees on average: each has its own constant."""
-    uppers = [measurement.statistics[group.name, reader.layer].upper for reader in group.readers]
+    """Return what all consumers of a group see, around what each sees on average: its own constant."""
+    uppers = [measurement.statistics[group.name, consumer.layer].upper for consumer in group.consumers]
     return replace(measurement.seen(group), upper=reduce(torch.add, uppers))
 
 
-def _span_origin(group: NeuronGroup) -> Normalise:
-    """Return where spans start from: readers that take no constant need what explains the means, too."""
-    return "none" if any(reader.shift is None for reader in group.readers) else "centre"
+def _span_origin(group: NeuronGroup) -> Origin:
+    """Return where spans start from: consumers that take no constant need what explains the means, too."""
+    return "none" if any(consumer.shift is None for consumer in group.consumers) else "centre"
 
 
 def _outgoing(network: nn.Module, group: NeuronGroup) -> Tensor:
-    """Return each neuron's outgoing weights, those of all readers side by side, shape ``(C, M)``."""
-    weights = [outgoing_weight(network, reader).double() for reader in group.readers]
+    """Return each neuron's outgoing weights, those of all consumers side by side, shape ``(C, M)``."""
+    weights = [outgoing_weight(network, consumer).double() for consumer in group.consumers]
     return torch.cat([each.transpose(0, 1).flatten(1) for each in weights], dim=1)
 
 
@@ -412,43 +430,48 @@ def _largest(values: Tensor, among: Tensor) -> list[int]:
     return [int(values.where(among, -1).argmax())] if among.any() else []
 
 
-def _repair(
+def _compensate(
     network: nn.Module,
     groups: Iterable[NeuronGroup],
     plans: Mapping[str, PrunePlan],
     statistics: Mapping[Key, ActivationStatistics],
     settings: Rule,
     batches: Batches,
-) -> dict[Key, Repair]:
-    """Return what readers are given for the neurons that go."""
+) -> dict[Key, Compensation]:
+    """Return what consumers are given for the neurons that go."""
     merge, has_constants = settings.merge["merge"], settings.merge.get("constants", True)
-    repairs: dict[Key, Repair] = {}
+    compensations: dict[Key, Compensation] = {}
     trials: dict[Key, _Trial | _Windows] = {}
     for group in groups:
         plan = plans[group.name]
-        for reader in group.readers:
-            key = group.name, reader.layer
-            takes_constants = has_constants and reader.shift is not None
-            if merge == "refit" and (windows := _Windows.of(network, group, reader, plan, statistics[key])):
+        for consumer in group.consumers:
+            key = group.name, consumer.layer
+            takes_constants = has_constants and consumer.shift is not None
+            if merge == "refit" and (windows := _Windows.of(network, group, consumer, plan, statistics[key])):
                 trials[key] = windows
                 continue
-            if takes_constants and not reader.padded:
+            if takes_constants and not consumer.padded:
                 matrix, constant = _coefficients(group, plan, statistics[key], merge, constants=True)
-                weight = outgoing_weight(network, reader).to(constant)
-                repairs[key] = Repair(matrix, torch.einsum("oc...,c->o", weight, constant))
+                weight = outgoing_weight(network, consumer).to(constant)
+                compensations[key] = Compensation(matrix, torch.einsum("oc...,c->o", weight, constant))
                 continue
             matrix, _ = _coefficients(group, plan, statistics[key], merge, constants=False)
-            repairs[key] = Repair(matrix)
+            compensations[key] = Compensation(matrix)
             if takes_constants and merge in ("refit", "affine"):
                 other, _ = _coefficients(group, plan, statistics[key], merge, constants=True)
-                trials[key] = _Trial(network, reader, plan, (matrix, other))
+                trials[key] = _Trial(network, consumer, plan, (matrix, other))
     if trials:
         _try(network, trials, batches)
-    return repairs | {key: trial.best() for key, trial in trials.items()}
+    return compensations | {key: trial.best() for key, trial in trials.items()}
 
 
 def _coefficients(
-    group: NeuronGroup, plan: PrunePlan, statistics: ActivationStatistics, merge: Merge, *, constants: bool
+    group: NeuronGroup,
+    plan: PrunePlan,
+    statistics: ActivationStatistics,
+    merge: MergeRule,
+    *,
+    constants: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return M and c of :func:`fer.neurons.coefficients`, where no block stands for another."""
     matrices, vectors = [], []
@@ -462,16 +485,16 @@ def _coefficients(
 
 
 class _Trial:
-    """Ways to repair a zero-padded convolution, and what its outputs then lack."""
+    """Ways to compensation a zero-padded convolution, and what its outputs then lack."""
 
     def __init__(
-        self, network: nn.Module, reader: Reader, plan: PrunePlan, matrices: Sequence[Tensor]
+        self, network: nn.Module, consumer: Consumer, plan: PrunePlan, matrices: Sequence[Tensor]
     ) -> None:
-        self.reader = reader
+        self.consumer = consumer
         self.matrices = matrices
         self.kept = list(plan.kept)
-        self.columns = torch.tensor(reader.columns)
-        self.layer = copy.deepcopy(network.get_submodule(reader.layer))
+        self.columns = torch.tensor(consumer.columns)
+        self.layer = copy.deepcopy(network.get_submodule(consumer.layer))
         self.layer.register_parameter("bias", None)
         self.count = 0
         self.sums = [torch.zeros(()) for _ in matrices]
@@ -489,7 +512,7 @@ class _Trial:
             self.squares[number] = self.squares[number] + outputs.square().sum(1)
         self.count += outputs.shape[1]
 
-    def best(self) -> Repair:
+    def best(self) -> Compensation:
         """Return the way that errs least once the mean is made good, and with it that mean."""
         means = [total / self.count for total in self.sums]
         errors = [
@@ -497,21 +520,21 @@ class _Trial:
             for square, mean in zip(self.squares, means, strict=True)
         ]
         best = errors.index(min(errors))
-        return Repair(self.matrices[best], means[best])
+        return Compensation(self.matrices[best], means[best])
 
 
 class _Windows:
-    """What a reader multiplies by its weights: a neuron at each place of the kernel is an entry of its own.
+    """What a consumer multiplies by its weights: a neuron at each place of the kernel is an entry of its own.
 
     Survivors then stand for a neuron by what they are beside it, too, and zeros around a map are seen as they
-    are. A fit of so many more coefficients needs as many more patterns.
+    are. A fit of so many more coefficients needs as many more samples.
     """
 
     def __init__(
-        self, network: nn.Module, group: NeuronGroup, reader: Reader, plan: PrunePlan, count: int
+        self, network: nn.Module, group: NeuronGroup, consumer: Consumer, plan: PrunePlan, count: int
     ) -> None:
-        self.network, self.reader = network, reader
-        self.weight = outgoing_weight(network, reader).flatten(2)
+        self.network, self.consumer = network, consumer
+        self.weight = outgoing_weight(network, consumer).flatten(2)
         self.size = size = self.weight.shape[2]
         self.plan = PrunePlan(
             plan.num_neurons * size,
@@ -532,13 +555,13 @@ class _Windows:
         cls,
         network: nn.Module,
         group: NeuronGroup,
-        reader: Reader,
+        consumer: Consumer,
         plan: PrunePlan,
         statistics: ActivationStatistics,
     ) -> Self | None:
-        """Return it for a reader, or None where there are too few patterns, or a neuron is one number."""
-        layer: Any = network.get_submodule(reader.layer)
-        size = outgoing_weight(network, reader)[0, 0].numel()
+        """Return it for a consumer, or None where there are too few samples, or a neuron is one number."""
+        layer: Any = network.get_submodule(consumer.layer)
+        size = outgoing_weight(network, consumer)[0, 0].numel()
         if isinstance(layer, nn.Linear):
             count = statistics.count // size  # measured column by column
         elif (
@@ -548,18 +571,18 @@ class _Windows:
             and layer.padding_mode == "zeros"
         ):
             count = statistics.count // math.prod(layer.stride)
-            size = 1 if len(reader.columns[0]) > 1 else size
+            size = 1 if len(consumer.columns[0]) > 1 else size
         else:
             return None
-        is_enough = count >= PATTERNS_PER_NEURON * size * len(plan.kept)
+        is_enough = count >= SAMPLES_PER_NEURON * size * len(plan.kept)
         if size == 1 or group.num_blocks > 1 or plan.num_neurons * size > MAX_ENTRIES or not is_enough:
             return None
-        return cls(network, group, reader, plan, count)
+        return cls(network, group, consumer, plan, count)
 
     def receive(self, given: Tensor) -> None:
         """Add some of a batch's windows."""
-        layer: Any = self.network.get_submodule(self.reader.layer)
-        neurons = _neurons(self.network, self.reader, given)
+        layer: Any = self.network.get_submodule(self.consumer.layer)
+        neurons = _neurons(self.network, self.consumer, given)
         if isinstance(layer, nn.Linear):
             windows = neurons.flatten(1)
         else:
@@ -573,20 +596,22 @@ class _Windows:
         else:
             self.statistics.update(windows)
 
-    def best(self) -> Repair:
+    def best(self) -> Compensation:
         """Return the fit, and the mean that it lacks."""
         if self.statistics is None:
-            msg = f"{self.reader.layer} was given nothing"
+            msg = f"{self.consumer.layer} was given nothing"
             raise ValueError(msg)
-        takes_constants = self.reader.shift is not None
+        takes_constants = self.consumer.shift is not None
         matrix, constant = coefficients(self.plan, self.statistics, constants=takes_constants)
-        return Repair(matrix, self.weight.flatten(1).to(constant) @ constant if takes_constants else None)
+        return Compensation(
+            matrix, self.weight.flatten(1).to(constant) @ constant if takes_constants else None
+        )
 
 
 def _try(network: nn.Module, trials: Mapping[Key, _Trial | _Windows], batches: Batches) -> None:
     by_place: dict[str, list[_Trial | _Windows]] = defaultdict(list)
     for trial in trials.values():
-        by_place[trial.reader.place].append(trial)
+        by_place[trial.consumer.place].append(trial)
 
     def receive(place: str, given: Tensor) -> None:
         for trial in by_place[place]:
@@ -602,7 +627,7 @@ def _scale_means(
 
     One factor for all survivors is what the mean allows: it is fitted by least squares.
     """
-    gram = reduce(torch.add, [statistics[group.name, reader.layer].gram for reader in group.readers])
+    gram = reduce(torch.add, [statistics[group.name, consumer.layer].gram for consumer in group.consumers])
     kept = list(plan.kept)
     products, squares = float(gram[kept].sum()), float(gram[kept][:, kept].sum())
     for layer, column in group.means:
@@ -628,13 +653,13 @@ def _report(
     network: nn.Module,
     small: nn.Module,
     plans: Mapping[str, PrunePlan],
-    found: Survey,
+    found: PrunableLayers,
     idle: Mapping[str, float],
     gone: Mapping[str, int],
 ) -> dict[str, Any]:
     return {
         "parameters": {"before": _count_parameters(network), "after": _count_parameters(small)},
-        "groups": tally(plans, gone),
+        "groups": count_removed(plans, gone),
         "refused": dict(found.refused),
         "blocks": dict(idle),
     }

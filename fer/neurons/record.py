@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.statistics import ActivationStatistics, MapPattern, Unit
+from fer.neurons.statistics import ActivationStatistics, MapSample, Unit
 
 GIVEN: Final = ":input"
 """Ending of a place that means what a layer is given, not what it puts out."""
@@ -102,7 +102,7 @@ def _hand_over_input(
 
 
 @contextmanager
-def untouched(network: nn.Module) -> Iterator[None]:
+def eval_state(network: nn.Module) -> Iterator[None]:
     """Let a network be called in eval mode and without gradients, and leave all as it was.
 
     The mode of each module and torch's random states, of the CPU and of the network's GPUs, are put back;
@@ -125,26 +125,26 @@ def measure(
     batches: Iterable[Tensor | Sequence[Tensor]],
     layers: Iterable[str],
     *,
-    maps: MapPattern | Mapping[str, MapPattern] = "positions",
+    maps: MapSample | Mapping[str, MapSample] = "positions",
     pattern_minmax: bool = False,
 ) -> dict[str, ActivationStatistics]:
-    """Return the statistics of layers' outputs over batches; the network is left :func:`untouched`.
+    """Return the statistics of layers' outputs over batches; the network is left :func:`eval_state`.
 
     Args:
         network: Any network. The kind of unit is known where a layer is an ``nn.Sigmoid`` or ``nn.Tanh``.
-        batches: What the network takes, N patterns each, or sequences that begin with it, as loaders give
+        batches: What the network takes, N samples each, or sequences that begin with it, as loaders give
             them. They are moved to the device of the network's first parameter.
         layers: Names as ``network.named_modules()`` has them, with :data:`GIVEN` for what a layer is given.
-        maps: What a pattern of a feature map is, for all layers or by name (``positions`` where a name is
+        maps: What a sample of a feature map is, for all layers or by name (``positions`` where a name is
             left out).
-        pattern_minmax: Rescale each pattern over its neurons; see :func:`fer.neurons.pattern_minmax`.
+        pattern_minmax: Rescale each sample over its neurons; see :func:`fer.neurons.pattern_minmax`.
 
     Returns:
         By layer, in the order in which they were given.
 
     Raises:
         InputError: A layer is unknown, puts out no tensor or one of another shape than a matrix or feature
-            maps, is too wide, or is called never or twice for a batch; or there are no patterns.
+            maps, is too wide, or is called never or twice for a batch; or there are no samples.
     """
     modules = find_layers(network, layers)
     by_layer = {name: maps if isinstance(maps, str) else maps.get(name, "positions") for name in modules}
@@ -170,13 +170,13 @@ def measure(
             raise InputError(msg) from error
 
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    with untouched(network), record(network, modules, receive):
+    with eval_state(network), record(network, modules, receive):
         for batch in batches:
             is_empty = False
             called.clear()
             network((batch if isinstance(batch, Tensor) else batch[0]).to(device))
     if is_empty:
-        msg = "there are no patterns to measure layers on: the analysis set is empty"
+        msg = "there are no samples to measure layers on: the analysis set is empty"
         raise InputError(msg)
     if missed := [name for name in modules if name not in statistics]:
         msg = f"the network has but does not call {', '.join(missed)}: name layers that it calls"

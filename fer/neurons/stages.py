@@ -1,6 +1,6 @@
 """Which stage of training a layer is in, epoch by epoch: its angles and the losses say it together.
 
-An epoch is judged by a window of :data:`WINDOW` epochs, in this order:
+An epoch is evaluated by a window of :data:`WINDOW` epochs, in this order:
 
 1. *Initial*: the train loss has not fallen yet, or the angles are still about as fast as at their
    fastest; for :data:`WARM_UP` epochs at most.
@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WINDOW: Final = 21
-"""Measured epochs that are judged together. Shorter ones miss a slow fall in a noisy loss; odd, so that
+"""Measured epochs that are evaluated together. Shorter ones miss a slow fall in a noisy loss; odd, so that
 one has a centre and its median is one of its values."""
 
 LEAST_VALUES: Final = WINDOW // 2 + 1
@@ -246,7 +246,7 @@ def _series(values: Sequence[float], least_share: float, half: int) -> _Series:
     """Return what the window says that ends ``half`` measured epochs after each epoch.
 
     What was not measured takes no room in a window: a quantity that is measured every fifth epoch is
-    judged over 21 of its own values, and keeps its last verdict in between.
+    evaluated over 21 of its own values, and keeps its last verdict in between.
     """
     per_epoch = torch.tensor(values, dtype=torch.float64)
     is_known = per_epoch.isfinite()

@@ -1,4 +1,4 @@
-"""What one pass over the patterns leaves of a layer: a few sums from which all else follows."""
+"""What one pass over the samples leaves of a layer: a few sums from which all else follows."""
 
 import math
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from fer.errors import InputError
 
-MapPattern = Literal["positions", "mean"]
-"""What a pattern of a feature map is: what the layer's reader sees.
+MapSample = Literal["positions", "mean"]
+"""What a sample of a feature map is: what the layer's consumer sees.
 
-- ``positions``: every position of every picture, as a convolution that reads the map sees it.
-- ``mean``: the mean over the positions of a picture, as global average pooling sees it.
+- ``positions``: every position of every image, as a convolution that reads the map sees it.
+- ``mean``: the mean over the positions of an image, as global average pooling sees it.
 """
 
 Unit = Literal["logistic", "tanh", "other"]
@@ -25,8 +25,8 @@ MAX_NEURONS: Final = 16_384
 CHUNK: Final = 2**18
 """Values that are converted at a time: 2 MiB in float64, which stay in the processor's cache."""
 
-MIN_PATTERNS: Final = 1024
-"""Patterns in a chunk, however wide the layer: a product of matrices is slow where they are thin."""
+MIN_SAMPLES: Final = 1024
+"""Samples in a chunk, however wide the layer: a product of matrices is slow where they are thin."""
 
 BLOCK: Final = 512
 """Rows of a matrix that are computed at a time."""
@@ -40,10 +40,10 @@ In float32 a number that does not change is uncertain by 1e-7 of itself.
 
 @dataclass(eq=False, kw_only=True)
 class ActivationStatistics:
-    """Count, mean, scatter, minimum and maximum of C neurons' outputs over N patterns, in float64.
+    """Count, mean, scatter, minimum and maximum of C neurons' outputs over N samples, in float64.
 
-    Memory is C x C, however many patterns there are. Batches and processes add up with ``+``; the
-    order of patterns, batches and processes changes nothing but the last digits. A neuron whose output
+    Memory is C x C, however many samples there are. Batches and processes add up with ``+``; the
+    order of samples, batches and processes changes nothing but the last digits. A neuron whose output
     was once NaN or infinite has a mean and a row and column of NaN; its neighbours are not touched.
 
     Batches are centred at their own means and merged by Chan's formula, so that nothing cancels where a
@@ -51,13 +51,13 @@ class ActivationStatistics:
     digits of a cosine, and of those float32 has too few: it would err by 0.03 degrees, not by 5e-6.
 
     Attributes:
-        count: N, the number of patterns; 0 is allowed.
+        count: N, the number of samples; 0 is allowed.
         mean: Of each neuron, shape ``(C,)``.
         upper: The scatter matrix, see :attr:`scatter`, whose part below the diagonal is not kept up.
         minimum: Of each neuron, shape ``(C,)``; plus infinity where N is 0.
         maximum: Of each neuron, shape ``(C,)``; minus infinity where N is 0.
-        maps: What a pattern of a feature map is.
-        pattern_minmax: Each pattern was first rescaled over its neurons; see :func:`pattern_minmax`.
+        maps: What a sample of a feature map is.
+        pattern_minmax: Each sample was first rescaled over its neurons; see :func:`pattern_minmax`.
         unit: The kind of neuron.
 
     Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
@@ -69,7 +69,7 @@ class ActivationStatistics:
     upper: Tensor
     minimum: Tensor
     maximum: Tensor
-    maps: MapPattern = "positions"
+    maps: MapSample = "positions"
     pattern_minmax: bool = False
     unit: Unit = "other"
 
@@ -78,22 +78,22 @@ class ActivationStatistics:
         cls,
         activations: Tensor,
         *,
-        maps: MapPattern = "positions",
+        maps: MapSample = "positions",
         pattern_minmax: bool = False,
         unit: Unit = "other",
     ) -> Self:
         """Return the statistics of a layer's outputs.
 
         Args:
-            activations: Of N patterns, shape ``(N, C)``, or feature maps, ``(N, C, H, W)``.
-            maps: What a pattern of a feature map is; N patterns for ``mean``, N x H x W for ``positions``.
-            pattern_minmax: Rescale each pattern over its neurons; see :func:`pattern_minmax`.
+            activations: Of N samples, shape ``(N, C)``, or feature maps, ``(N, C, H, W)``.
+            maps: What a sample of a feature map is; N samples for ``mean``, N x H x W for ``positions``.
+            pattern_minmax: Rescale each sample over its neurons; see :func:`pattern_minmax`.
             unit: The kind of neuron.
 
         Raises:
             InputError: Another shape, more neurons than :data:`MAX_NEURONS`, or an unknown choice.
         """
-        for name, value, choices in (("maps", maps, MapPattern), ("unit", unit, Unit)):
+        for name, value, choices in (("maps", maps, MapSample), ("unit", unit, Unit)):
             if value not in get_args(choices):
                 msg = f"{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
                 raise InputError(msg)
@@ -133,14 +133,14 @@ class ActivationStatistics:
             activations = activations.to(self.mean.device)
             if self.maps == "mean" and activations.ndim == 4:
                 activations = activations.mean((2, 3), dtype=torch.float64)
-            num_patterns = max(MIN_PATTERNS, CHUNK // self.num_neurons)
-            step = max(1, num_patterns // math.prod(activations.shape[2:]))
+            num_samples = max(MIN_SAMPLES, CHUNK // self.num_neurons)
+            step = max(1, num_samples // math.prod(activations.shape[2:]))
             for chunk in torch.split(activations, step):
                 values = pattern_minmax(chunk) if self.pattern_minmax else chunk
                 self._add(values.transpose(0, 1).flatten(1))
 
     def _add(self, values: Tensor) -> None:
-        """Add a chunk of P patterns, shape ``(C, P)``."""
+        """Add a chunk of P samples, shape ``(C, P)``."""
         num = values.shape[1]
         if num == 0:
             return
@@ -151,18 +151,18 @@ class ActivationStatistics:
         self.maximum = torch.maximum(self.maximum, centred.amax(1))
         mean = centred.mean(1)
         centred -= mean[:, None]
-        # The step between the two means is Chan's second term: one more pattern in the same product.
+        # The step between the two means is Chan's second term: one more sample in the same product.
         gap = mean - self.mean
         rows[:, num] = gap * math.sqrt(self.count * num / total)
         # Some processors add up a product's terms in turn: of 26,000 at once a cosine is off by 5e-14.
-        for part in torch.split(rows, MIN_PATTERNS + 1, dim=1):
+        for part in torch.split(rows, MIN_SAMPLES + 1, dim=1):
             for start in range(0, len(part), BLOCK):
                 self.upper[start : start + BLOCK, start:].addmm_(part[start : start + BLOCK], part[start:].T)
         self.mean = self.mean + gap * (num / total)
         self.count = total
 
     def __add__(self, other: Self) -> Self:
-        """Return the statistics over the patterns of both, on this one's device.
+        """Return the statistics over the samples of both, on this one's device.
 
         Raises:
             ValueError: They are not of the same number and kind of neurons, or not read alike.
@@ -196,17 +196,17 @@ class ActivationStatistics:
 
     @property
     def scatter(self) -> Tensor:
-        """The sum over the patterns of (a - mean)(a - mean)ᵀ, N times the covariance, shape ``(C, C)``."""
+        """The sum over the samples of (a - mean)(a - mean)ᵀ, N times the covariance, shape ``(C, C)``."""
         return self.upper.triu() + self.upper.triu(1).T
 
     @property
     def sum(self) -> Tensor:
-        """The sum over the patterns, shape ``(C,)``."""
+        """The sum over the samples, shape ``(C,)``."""
         return self.mean * self.count
 
     @property
     def gram(self) -> Tensor:
-        """The sum over the patterns of a aᵀ, shape ``(C, C)``."""
+        """The sum over the samples of a aᵀ, shape ``(C, C)``."""
         return self.scatter + torch.outer(self.mean, self.sum)
 
     @property
@@ -271,16 +271,16 @@ class ActivationStatistics:
 
 
 def pattern_minmax(activations: Tensor) -> Tensor:
-    """Rescale each pattern over its neurons to -0.5 to 0.5.
+    """Rescale each sample over its neurons to -0.5 to 0.5.
 
     This is no map per neuron, and no origin that :func:`fer.neurons.angles` could choose afterwards: it
     is done to every batch before it is added up.
 
     Args:
-        activations: Shape ``(N, C)``, or ``(N, C, H, W)``, where every position is a pattern.
+        activations: Shape ``(N, C)``, or ``(N, C, H, W)``, where every position is a sample.
 
     Returns:
-        The same shape, float64. A pattern in which all neurons are equal is 0 throughout.
+        The same shape, float64. A sample in which all neurons are equal is 0 throughout.
 
     Source: Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying
     Faces-Emotion via Transfer Learning": what the code of it does.

@@ -28,7 +28,7 @@ SIZES: Final[Mapping[type[nn.Module], tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Reader:
+class Consumer:
     """A layer whose weights read the neurons.
 
     Attributes:
@@ -60,7 +60,7 @@ class NeuronGroup:
         rows: Rows of the layers that make them, by name.
         attached: Places in the layers that treat each neuron by itself, by name: norms, depthwise
             convolutions.
-        readers: The layers that read them, in forward order.
+        consumers: The layers that read them, in forward order.
         means: Columns of convolutions that read the mean over the neurons, as spatial attention does.
         num_blocks: Neurons come in so many equal blocks, of which grouped convolutions read one each: as
             many must go from each.
@@ -70,7 +70,7 @@ class NeuronGroup:
     num_neurons: int
     rows: Mapping[str, Entries]
     attached: Mapping[str, Entries]
-    readers: tuple[Reader, ...]
+    consumers: tuple[Consumer, ...]
     means: tuple[tuple[str, int], ...] = ()
     num_blocks: int = 1
 
@@ -80,13 +80,13 @@ class NeuronGroup:
         return tuple(self.rows)
 
 
-class Repair(NamedTuple):
-    """What a reader is given for the neurons that go.
+class Compensation(NamedTuple):
+    """What a consumer is given for the neurons that go.
 
     Attributes:
         matrix: M of :func:`fer.neurons.coefficients`, shape ``(K, C)``; or, where each of the P places of a
-            reader's kernel was fitted by itself, ``(K P, C P)``.
-        shift: What is added to the reader's outputs, shape ``(out,)``; None for nothing.
+            consumer's kernel was fitted by itself, ``(K P, C P)``.
+        shift: What is added to the consumer's outputs, shape ``(out,)``; None for nothing.
     """
 
     matrix: Tensor
@@ -97,7 +97,7 @@ def mask(
     network: nn.Module,
     groups: Iterable[NeuronGroup],
     plans: Mapping[str, PrunePlan],
-    repairs: Mapping[tuple[str, str], Repair] | None = None,
+    compensations: Mapping[tuple[str, str], Compensation] | None = None,
 ) -> nn.Module:
     """Return a copy of the network, as wide as it was, in which neurons are zero and not read.
 
@@ -105,7 +105,7 @@ def mask(
         network: Any network.
         groups: Of :func:`find_groups`.
         plans: By the name of a group; groups without a plan stay.
-        repairs: By the names of a group and a reader; readers without one are given nothing for the
+        compensations: By the names of a group and a consumer; consumers without one are given nothing for the
             neurons that go.
 
     Raises:
@@ -113,7 +113,7 @@ def mask(
     """
     masked = copy.deepcopy(network)
     for group, plan in planned(groups, plans):
-        mask_(masked, group, plan, repairs)
+        mask_(masked, group, plan, compensations)
     return masked
 
 
@@ -121,7 +121,7 @@ def mask_(
     network: nn.Module,
     group: NeuronGroup,
     plan: PrunePlan,
-    repairs: Mapping[tuple[str, str], Repair] | None = None,
+    compensations: Mapping[tuple[str, str], Compensation] | None = None,
 ) -> None:
     """Do what :func:`mask` does to one group, in place."""
     gone = sorted({removal.neuron for removal in plan.removals})
@@ -129,39 +129,39 @@ def mask_(
     with torch.no_grad():
         for layer, rows in (*group.rows.items(), *group.attached.items()):
             _set_zero(network.get_submodule(layer), _pick(rows, gone))
-        for reader in group.readers:
-            module: Any = network.get_submodule(reader.layer)
-            repair = (repairs or {}).get((group.name, reader.layer))
+        for consumer in group.consumers:
+            module: Any = network.get_submodule(consumer.layer)
+            compensation = (compensations or {}).get((group.name, consumer.layer))
             weight = _dense(module)
-            if repair is not None:
-                read = outgoing_weight(network, reader).double()
-                merged = _merged(read, repair.matrix.to(read))
-                weight[:, torch.tensor([reader.columns[neuron] for neuron in kept])] = merged.to(weight)
-                _shift(network, reader, repair.shift)
-            weight[:, _pick(reader.columns, gone)] = 0
+            if compensation is not None:
+                read = outgoing_weight(network, consumer).double()
+                merged = _merged(read, compensation.matrix.to(read))
+                weight[:, torch.tensor([consumer.columns[neuron] for neuron in kept])] = merged.to(weight)
+                _shift(network, consumer, compensation.shift)
+            weight[:, _pick(consumer.columns, gone)] = 0
             module.weight.copy_(_grouped(weight, getattr(module, "groups", 1)))
 
 
 def _merged(weight: Tensor, matrix: Tensor) -> Tensor:
-    """Return a reader's weights for the survivors, shape ``(out, K, columns, ...)``."""
+    """Return a consumer's weights for the survivors, shape ``(out, K, columns, ...)``."""
     if matrix.shape[1] == weight.shape[1]:
         return torch.einsum("oc...,kc->ok...", weight, matrix)
     return (weight.flatten(1) @ matrix.T).view(len(weight), -1, *weight.shape[2:])
 
 
-def outgoing_weight(network: nn.Module, reader: Reader) -> Tensor:
-    """Return what a reader multiplies each neuron by, shape ``(out, C, columns, ...)``."""
-    return _dense(network.get_submodule(reader.layer))[:, torch.tensor(reader.columns)]
+def outgoing_weight(network: nn.Module, consumer: Consumer) -> Tensor:
+    """Return what a consumer multiplies each neuron by, shape ``(out, C, columns, ...)``."""
+    return _dense(network.get_submodule(consumer.layer))[:, torch.tensor(consumer.columns)]
 
 
-def _shift(network: nn.Module, reader: Reader, shift: Tensor | None) -> None:
-    """Add a constant to what a reader puts out."""
+def _shift(network: nn.Module, consumer: Consumer, shift: Tensor | None) -> None:
+    """Add a constant to what a consumer puts out."""
     if shift is None:
         return
-    if reader.shift is None:
-        msg = f"{reader.layer} has no bias and no batch norm behind it to take a constant"
+    if consumer.shift is None:
+        msg = f"{consumer.layer} has no bias and no batch norm behind it to take a constant"
         raise ValueError(msg)
-    layer = network.get_submodule(reader.shift)
+    layer = network.get_submodule(consumer.shift)
     if isinstance(layer, _NormBase):
         mean = layer.get_buffer("running_mean")
         mean.sub_(shift.to(mean))
@@ -174,7 +174,7 @@ def cut(
     network: nn.Module,
     groups: Iterable[NeuronGroup],
     plans: Mapping[str, PrunePlan],
-    repairs: Mapping[tuple[str, str], Repair] | None = None,
+    compensations: Mapping[tuple[str, str], Compensation] | None = None,
 ) -> nn.Module:
     """Return a copy of the network in which neurons are really gone; other weights are what they were.
 
@@ -182,7 +182,7 @@ def cut(
         network: The network that the groups were found in, or what :func:`mask` made of it.
         groups: As for :func:`mask`.
         plans: As for :func:`mask`.
-        repairs: As for :func:`mask`.
+        compensations: As for :func:`mask`.
 
     Raises:
         InputError: A plan is for another group, or takes more neurons from one block than from another.
@@ -190,14 +190,14 @@ def cut(
     rows: dict[str, set[int]] = defaultdict(set)
     columns: dict[str, set[int]] = defaultdict(set)
     groups = list(groups)
-    small = mask(network, groups, plans, repairs) if repairs else copy.deepcopy(network)
+    small = mask(network, groups, plans, compensations) if compensations else copy.deepcopy(network)
     for group, plan in planned(groups, plans):
         gone = [removal.neuron for removal in plan.removals]
         _check_blocks(group, gone)
         for layer, entries in (*group.rows.items(), *group.attached.items()):
             rows[layer].update(_pick(entries, gone))
-        for reader in group.readers:
-            columns[reader.layer].update(_pick(reader.columns, gone))
+        for consumer in group.consumers:
+            columns[consumer.layer].update(_pick(consumer.columns, gone))
         for layer, column in group.means:
             module: Any = small.get_submodule(layer)
             module.weight.data[:, column] *= len(plan.kept) / group.num_neurons

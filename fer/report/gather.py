@@ -16,7 +16,7 @@ from fer.figures.curves import read_curves
 from fer.metrics import ClassificationReport, report, wilson_interval
 from fer.report.files import read_config, read_metrics, read_results
 from fer.report.heat import heat_maps
-from fer.report.pictures import pictures
+from fer.report.images import images
 from fer.report.repeat import SettingsOf, as_word, command_of, differences, name_configs, started, versions
 from fer.report.sweep import is_sweep, sweep_of
 from fer.studies.crossval import RESULTS, SETTINGS, summarise
@@ -92,7 +92,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         },
         "fan": _fan(history),
         "heat": heat_maps(folder),
-        "pictures": pictures(folder),
+        "images": images(folder),
         "prune": pruned,
         "prune_curve": curve,
     }

@@ -15,7 +15,7 @@ from fer.history import measured_epochs, read_angles
 BUDGET: Final = 3_000_000
 """Bytes that the angles of all layers and epochs may take, before they are compressed.
 
-In base64 they are four thirds of it at most, so that a page with its pictures stays below
+In base64 they are four thirds of it at most, so that a page with its images stays below
 :data:`fer.report.page.BUDGET`."""
 
 STEP: Final = 0.75

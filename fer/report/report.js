@@ -80,7 +80,7 @@ function results() {
     { key: "largest", label: "largest class", format: (value) => percent(value) },
   ], splits, { caption: "Top-1 accuracy with Wilson's interval; recall and F1 are means over the classes" }),
   note("The grey mark, “largest class”, is the accuracy of always naming the most frequent expression. ",
-    page.kind === "Cross-validation" ? "Each picture is tested once, by the network that has not seen it." : "All splits are evaluated with one checkpoint, which was chosen on val."));
+    page.kind === "Cross-validation" ? "Each image is tested once, by the network that has not seen it." : "All splits are evaluated with one checkpoint, which was chosen on val."));
   const start = Math.max(0, splits.findIndex((split) => split.name === "test"));
   const order = [splits[start], ...splits.filter((_, index) => index !== start)];
   const parts = section("classes", "By class, and what is taken for what");
@@ -89,7 +89,7 @@ function results() {
   if (order.length > 1) parts.append(choice("Split", order.map((split) => split.name), show));
   parts.append(place);
   show(0);
-  for (const picture of page.pictures ?? []) parts.append(drawn(picture));
+  for (const image of page.images ?? []) parts.append(drawn(image));
 }
 
 function classes(split) {
@@ -140,7 +140,7 @@ function mistakes(split, names) {
 }
 
 function drawn({ title, alt, src, path }) {
-  return el("figure", null, el("h3", null, title), src ? el("img", { class: "picture", src, alt }) : note(`Too large for this page: ${path} in the run's folder.`));
+  return el("figure", null, el("h3", null, title), src ? el("img", { class: "image", src, alt }) : note(`Too large for this page: ${path} in the run's folder.`));
 }
 
 function curves() {
@@ -178,7 +178,7 @@ const ends = (series, format) => series.map((s) => `${s.name}: ${format(s.y[0])}
 function neurons() {
   if (!page.fan && !page.heat) return;
   const made = section("neurons", "What the hidden neurons do");
-  made.append(el("p", null, "The angle between two neurons' outputs over the same pictures says how distinct they are: near 0° they do the same, near 180° the opposite, and at 90° they have nothing in common."));
+  made.append(el("p", null, "The angle between two neurons' outputs over the same images says how distinct they are: near 0° they do the same, near 180° the opposite, and at 90° they have nothing in common."));
   const layers = Object.entries(page.fan ?? {});
   if (layers.length) {
     made.append(el("h3", null, "How the angles spread over the epochs"), key([
@@ -322,7 +322,7 @@ function pruning() {
     ];
     made.append(table([{ key: "name", label: "", text: true }, { key: "before", label: "before" }, { key: "after", label: "after" }, { key: "ratio", label: "of it" }], rows,
       { caption: `n = ${count(prune.n)}; ${prune.protocol}` }),
-    el("p", null, `Of ${count(prune.n)} pictures the smaller network lost ${count(mcnemar.lost)} that were right and won ${count(mcnemar.won)} that were wrong (McNemar, p = ${short(mcnemar.p)}).`),
+    el("p", null, `Of ${count(prune.n)} images the smaller network lost ${count(mcnemar.lost)} that were right and won ${count(mcnemar.won)} that were wrong (McNemar, p = ${short(mcnemar.p)}).`),
     settings && note(Object.entries(settings).filter(([, value]) => value !== null).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(" · ")));
     const entries = Object.entries(layers ?? {}).map(([name, layer]) => ({ name, ...layer }));
     const causes = ["dead", "constant", "similar", "complementary", "span", "block"].filter((cause) => entries.some((each) => each[cause]));

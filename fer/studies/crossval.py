@@ -29,7 +29,7 @@ class Summary:
 
     Attributes:
         reports: For ``val`` and ``test`` the report of each fold.
-        pooled: Report of the sum of the folds' confusion matrices of ``test``. (A pattern is tested once,
+        pooled: Report of the sum of the folds' confusion matrices of ``test``. (A sample is tested once,
             but may be in the val of several folds, so that these are not pooled.)
     """
 
@@ -43,7 +43,7 @@ class Summary:
             For every figure of :meth:`fer.metrics.ClassificationReport.scalars` its mean over the folds
             where it is defined, ``val/acc``; its standard deviation (n - 1), ``val/acc_std``; and, where
             there are any, the number of folds where it is not defined, ``val/precision/fear_undefined``.
-            Besides ``test/pooled_acc`` with ``_low`` and ``_high``, of all folds' patterns together, and
+            Besides ``test/pooled_acc`` with ``_low`` and ``_high``, of all folds' samples together, and
             ``val/acc_best``, which is ``val/acc`` under the name that a sweep of single runs optimises.
         """
         flat: dict[str, float] = {}

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from fer.callbacks.prune import judge, macs_of
+from fer.callbacks.prune import evaluate, macs_of
 from fer.callbacks.stop import is_stopped
 from fer.data.base import ExpressionDataModule
 from fer.errors import InputError
@@ -20,15 +20,15 @@ from fer.neurons import (
     Measurement,
     PrunePlan,
     Removal,
+    count_removed,
     cut,
     drop_idle_blocks,
+    eval_state,
     measure_groups,
     neurons_within,
     plan_groups,
     prune,
     span_costs,
-    tally,
-    untouched,
 )
 from fer.tasks.base import ClassificationTask
 
@@ -65,12 +65,12 @@ class Round(NamedTuple):
     Attributes:
         threshold: Degrees below which neurons were similar, if thresholds decided.
         neurons: Hidden neurons left.
-        macs: Multiplications and additions for one pattern.
+        macs: Multiplications and additions for one sample.
         pruned: Accuracy on val after pruning.
         recalibrated: After the statistics of batch norm were measured anew.
         tuned: After the fine-tuning.
         is_kept: Whether val fell by no more than the tolerance.
-        layers: What went from each layer, and why; see :func:`fer.neurons.tally`.
+        layers: What went from each layer, and why; see :func:`fer.neurons.count_removed`.
         blocks: What went as a whole, and the share that each changed of what it was given.
     """
 
@@ -88,7 +88,7 @@ class Round(NamedTuple):
 def measure_ways(
     network: nn.Module, inputs: Sequence[Tensor], layers: Sequence[str] | None = None
 ) -> dict[bool, Measurement]:
-    """Return what all :data:`WAYS` need to have seen of a network: patterns as they are, and rescaled."""
+    """Return what all :data:`WAYS` need to have seen of a network: samples as they are, and rescaled."""
     return {
         rescaled: measure_groups(network, inputs, layers=layers, pattern_minmax=rescaled)
         for rescaled in (False, True)
@@ -117,7 +117,7 @@ def threshold_curves(
     Args:
         task: Trained.
         data: Its data, set up.
-        inputs: Training patterns to measure on, as batches.
+        inputs: Training samples to measure on, as batches.
         layers: Names of layers whose neurons may go; None: all hidden ones.
         thresholds: Degrees from 0 and from 180.
         ways: By name, settings of :func:`fer.neurons.prune`.
@@ -134,7 +134,7 @@ def threshold_curves(
     whole = macs_of(task.network, inputs[0])
 
     def row(threshold: float, network: nn.Module, neurons: float) -> dict[str, float]:
-        report = judge(network, val, task.device).report
+        report = evaluate(network, val, task.device).report
         low, high = report.interval
         macs = macs_of(network, inputs[0]) / whole
         accuracy = {"acc": report.accuracy, "acc_low": low, "acc_high": high}
@@ -164,14 +164,14 @@ def goal_of_macs(
 ) -> dict[str, Any]:
     """Return what to tell :func:`fer.neurons.prune` for a network of some size.
 
-    By span each layer gives what it can best spare (:func:`nums_of_macs`). Pairs, and the papers' rules, know
-    no costs: one threshold holds for all layers (:func:`threshold_of_macs`).
+    By span each layer gives what costs it least (:func:`nums_of_macs`). Pairs, and the papers' rules, know no
+    costs: one threshold holds for all layers (:func:`threshold_of_macs`).
 
     Args:
         network: Untouched.
         measurement: Of it.
-        example: What it takes, one pattern or more.
-        macs: Multiplications and additions for one pattern, at the most.
+        example: What it takes, one sample or more.
+        macs: Multiplications and additions for one sample, at the most.
         settings: ``by``, ``merge`` and ``rule`` of :func:`fer.neurons.prune`.
 
     Raises:
@@ -188,13 +188,13 @@ def threshold_of_macs(
 ) -> float:
     """Return the narrowest threshold at which a network needs no more than some multiply-adds.
 
-    Only plans are made, and cut out without a repair: what is repaired has the same size.
+    Only plans are made, and cut out without a compensation: what is compensated has the same size.
 
     Args:
         network: Untouched.
         measurement: Of it.
-        example: What it takes, one pattern or more.
-        macs: Multiplications and additions for one pattern, at the most.
+        example: What it takes, one sample or more.
+        macs: Multiplications and additions for one sample, at the most.
         settings: Of :func:`fer.neurons.plan_groups`, but for the thresholds.
 
     Returns:
@@ -231,14 +231,14 @@ def nums_of_macs(
 ) -> dict[str, int]:
     """Return how many neurons go from each group so that a network needs no more than some multiply-adds.
 
-    Those go, by span, whose loss costs the readers least for each multiply-add that is saved. Of a wide layer
-    a multiple of :data:`BLOCK` is left.
+    Those go, by span, whose loss costs the consumers least for each multiply-add that is saved. Of a wide
+    layer a multiple of :data:`BLOCK` is left.
 
     Args:
         network: Untouched.
-        measurement: Of it, of patterns that were not rescaled.
-        example: What it takes, one pattern or more.
-        macs: Multiplications and additions for one pattern, at the most.
+        measurement: Of it, of samples that were not rescaled.
+        example: What it takes, one sample or more.
+        macs: Multiplications and additions for one sample, at the most.
 
     Raises:
         InputError: So few cannot be reached.
@@ -317,7 +317,7 @@ def prune_in_rounds(
     Args:
         task: Trained; its network is replaced.
         data: Its data, set up.
-        inputs: Training patterns to measure on, as batches.
+        inputs: Training samples to measure on, as batches.
         make_trainer: Returns a trainer for a number of epochs.
         rounds: How many, at the most.
         tune_epochs: Of training in each; 0: only batch norm is measured anew.
@@ -337,7 +337,7 @@ def prune_in_rounds(
     Neuron Behaviour", 1995.
     """
     val, device = list(data.val_dataloader()), task.device
-    before = judge(task.network, val, device).report.accuracy
+    before = evaluate(task.network, val, device).report.accuracy
     whole = macs_of(task.network, inputs[0])
     rule = settings.get("rule")
     measure = RULES[rule].measure if rule else {}
@@ -361,12 +361,12 @@ def prune_in_rounds(
                 raise
             log.warning("no round %d, the earlier ones are kept: %s", number, error)
             return
-        went = tally(pruned.plans, neurons_within(task.network, inputs[0], blocks))
+        went = count_removed(pruned.plans, neurons_within(task.network, inputs[0], blocks))
         left |= {name: layer["after"] for name, layer in went.items()}
-        after_pruning = judge(pruned.network, val, device).report.accuracy
+        after_pruning = evaluate(pruned.network, val, device).report.accuracy
         task.network, task.widths = pruned.network, dict(pruned.widths)
         recalibrate_(task.network, inputs)
-        recalibrated = judge(task.network, val, device).report.accuracy
+        recalibrated = evaluate(task.network, val, device).report.accuracy
         if tune_epochs:
             trainer = make_trainer(tune_epochs)
             trainer.fit(task, datamodule=data)
@@ -374,7 +374,7 @@ def prune_in_rounds(
             if is_stopped(trainer):
                 task.network, task.widths = best, sizes
                 return
-        tuned = judge(task.network, val, device).report.accuracy
+        tuned = evaluate(task.network, val, device).report.accuracy
         is_kept = tuned >= before - tolerance
         yield Round(
             threshold=goal.get("similar_below"),
@@ -395,14 +395,14 @@ def prune_in_rounds(
 def recalibrate_(network: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Measure the means and variances of batch norm anew, in place: those of all batches, equally.
 
-    Other layers stay as in evaluation. A batch of one pattern, which has no variance, is left out.
+    Other layers stay as in evaluation. A batch of one sample, which has no variance, is left out.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats]
     momenta = [norm.momentum for norm in norms]
     if not norms or all(len(batch) < 2 for batch in inputs):
         return
-    with untouched(network):
+    with eval_state(network):
         for norm in norms:
             norm.reset_running_stats()
             norm.train()

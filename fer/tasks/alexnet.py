@@ -14,8 +14,8 @@ class AlexnetTask(ClassificationTask):
         hidden: Neurons of the hidden linear layers.
         dropout: Share of neurons dropped before the linear layers.
         batch_norm: Whether batch norm follows each convolution.
-        channels: Channels of a picture; taken from the data on the command line.
-        image_size: Height and width of a picture; taken from the data on the command line.
+        channels: Channels of an image; taken from the data on the command line.
+        image_size: Height and width of an image; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 

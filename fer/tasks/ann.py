@@ -10,7 +10,7 @@ class AnnTask(ClassificationTask):
     """One hidden layer on ten features (Markou, section 2.2; Jain, section 2.1).
 
     Args:
-        in_features: Features of a pattern.
+        in_features: Features of a sample.
         hidden: Hidden neurons.
         activation: Of the hidden neurons.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.

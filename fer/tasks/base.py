@@ -69,7 +69,7 @@ class ClassificationTask(LightningModule):
         min_lr: Floor of ``plateau`` and ``cosine``.
         warmup: Share of all steps in which ``onecycle`` and ``cosine`` rise.
         compile: Whether the network is compiled by ``torch.compile``.
-        channels_last: Whether pictures are laid out channels last, which convolutions like.
+        channels_last: Whether images are laid out channels last, which convolutions like.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class ClassificationTask(LightningModule):
 
         Args:
             logits: Shape (N, 7).
-            targets: Labels (N,), or class probabilities (N, 7) where pictures are mixed.
+            targets: Labels (N,), or class probabilities (N, 7) where images are mixed.
         """
         weights = self.get_buffer("weights")
         if self.loss == "cross_entropy":
@@ -232,9 +232,9 @@ class ClassificationTask(LightningModule):
         loader: DataLoader[Any],
         batch_idx: int,
     ) -> None:
-        """Count a batch of an evaluation, each pattern once.
+        """Count a batch of an evaluation, each sample once.
 
-        Where processes share a split, the sampler deals patterns out in turn and repeats the first ones
+        Where processes share a split, the sampler deals samples out in turn and repeats the first ones
         until each process has as many: those repetitions, at the end, would falsify n.
         """
         place = batch_idx * (loader.batch_size or 1) + torch.arange(len(labels), device=labels.device)

@@ -15,8 +15,8 @@ class CbamTask(ClassificationTask):
         dropout: Share of features dropped before the last layer.
         reduction: How much narrower the channel attention's hidden layer is.
         arrangement: Channel before spatial attention, or both side by side.
-        channels: Channels of a picture; taken from the data on the command line.
-        image_size: Height and width of a picture; taken from the data on the command line.
+        channels: Channels of an image; taken from the data on the command line.
+        image_size: Height and width of an image; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 

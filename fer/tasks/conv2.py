@@ -12,8 +12,8 @@ class Conv2Task(ClassificationTask):
     Args:
         widths: Feature maps of the convolutions.
         hidden: Neurons of the hidden linear layers.
-        channels: Channels of a picture; taken from the data on the command line.
-        image_size: Height and width of a picture; taken from the data on the command line.
+        channels: Channels of an image; taken from the data on the command line.
+        image_size: Height and width of an image; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 

@@ -13,8 +13,8 @@ class Conv4Task(ClassificationTask):
         widths: Feature maps of the blocks; three for the paper's first version.
         hidden: Neurons of the dense blocks.
         dropout: Share of outputs dropped after each block.
-        channels: Channels of a picture; taken from the data on the command line.
-        image_size: Height and width of a picture; taken from the data on the command line.
+        channels: Channels of an image; taken from the data on the command line.
+        image_size: Height and width of an image; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 

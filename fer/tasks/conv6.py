@@ -11,8 +11,8 @@ class Conv6Task(ClassificationTask):
 
     Args:
         widths: Feature maps of the first five modules.
-        channels: Channels of a picture; taken from the data on the command line.
-        image_size: Height and width of a picture; taken from the data on the command line.
+        channels: Channels of an image; taken from the data on the command line.
+        image_size: Height and width of an image; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 

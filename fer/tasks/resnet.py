@@ -14,8 +14,8 @@ class ResnetTask(ClassificationTask):
         stem: ``imagenet`` as published, ``small`` keeps the resolution (slower).
         dropout: Share of features dropped before the last layer.
         zero_init_residual: Whether each block starts as the identity.
-        channels: Channels of a picture; taken from the data on the command line.
-        image_size: Height and width of a picture; taken from the data on the command line.
+        channels: Channels of an image; taken from the data on the command line.
+        image_size: Height and width of an image; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 

@@ -15,8 +15,8 @@ class TransferTask(ClassificationTask):
         weights: A file of weights to load instead.
         unfreeze: How many of the last stages are trained.
         hidden: Logistic units between backbone and logits; null: a linear head.
-        channels: Channels of a picture; taken from the data on the command line.
-        image_size: Height and width of a picture; taken from the data on the command line.
+        channels: Channels of an image; taken from the data on the command line.
+        image_size: Height and width of an image; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 

@@ -1,6 +1,6 @@
 """What the analysis of neurons, at its defaults, adds to an epoch of conv6 and of resnet on FER2013.
 
-``python tests/bench/callbacks.py``. Pictures are noise of FER2013's size and number, augmented as the configs
+``python tests/bench/callbacks.py``. Images are noise of FER2013's size and number, augmented as the configs
 have it. Of an epoch some steps are timed, with the preparation of their batches, and their median is taken
 for all; of the callbacks what they take at the end of an epoch is timed whole, in the same run.
 """
@@ -18,22 +18,22 @@ from lightning.pytorch import Callback, Trainer
 
 from fer.callbacks import DistinctivenessCallback, StageCallback
 from fer.data.base import numbered
-from fer.data.pictures import PictureDataModule, PictureSplit
+from fer.data.images import ImageDataModule, ImageSplit
 from fer.tasks import TASKS
 
 NUM_TRAIN = 28_709
 BATCH_SIZE = 128
 
 
-class Noise(PictureDataModule):
-    """Pictures of FER2013's size and number."""
+class Noise(ImageDataModule):
+    """Images of FER2013's size and number."""
 
-    def load_splits(self) -> dict[str, PictureSplit]:
-        """Return as many training pictures as FER2013 has, and a few others."""
+    def load_splits(self) -> dict[str, ImageSplit]:
+        """Return as many training images as FER2013 has, and a few others."""
         rng = np.random.default_rng(0)
         return {
-            name: PictureSplit(
-                pictures=rng.integers(256, size=(num, 48, 48), dtype=np.uint8),
+            name: ImageSplit(
+                images=rng.integers(256, size=(num, 48, 48), dtype=np.uint8),
                 labels=np.arange(num) % 7,
                 names=numbered(num),
             )

@@ -2,7 +2,7 @@
 
 ``python tests/bench/neurons.py``. All ways are timed in turn, in one process, and of the repetitions the
 fastest counts, as whatever else the machine does only slows it. Peak memory is that of a process of its own,
-which draws its patterns batch by batch.
+which draws its samples batch by batch.
 """
 
 import argparse
@@ -22,22 +22,22 @@ from fer.neurons import ActivationStatistics, angles
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and write one line for each way."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--patterns", type=int, default=28_709, help="as many as FER2013 trains on")
+    parser.add_argument("--samples", type=int, default=28_709, help="as many as FER2013 trains on")
     parser.add_argument("--neurons", type=int, default=4096)
     parser.add_argument("--few", type=int, default=256, help="neurons for the loop over pairs")
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args(argv)
-    sys.stdout.write(f"{given.patterns:,} patterns, {torch.get_num_threads()} threads\n")
+    sys.stdout.write(f"{given.samples:,} samples, {torch.get_num_threads()} threads\n")
 
     torch.manual_seed(0)
-    outputs = torch.randn(given.patterns, given.neurons).relu_()
+    outputs = torch.randn(given.samples, given.neurons).relu_()
     _compare_wide(outputs, given.batch_size, given.repeats)
     _compare_narrow(outputs[:, : given.few].clone(), given.batch_size, given.repeats)
     del outputs
     for times in (1, 4):
-        peak = _peak(given.patterns * times, given.neurons, given.batch_size)
-        sys.stdout.write(f"peak memory over {given.patterns * times:>9,} patterns {peak:8.0f} MiB\n")
+        peak = _peak(given.samples * times, given.neurons, given.batch_size)
+        sys.stdout.write(f"peak memory over {given.samples * times:>9,} samples {peak:8.0f} MiB\n")
 
 
 def _compare_wide(outputs: Tensor, batch_size: int, repeats: int) -> None:
@@ -88,14 +88,14 @@ def _report(title: str, ways: dict[str, Callable[[], Tensor]], repeats: int) -> 
         sys.stdout.write(f"{title:<14} {way:<22} {spent:8.2f} s, ours takes {ratio:6.3f} of it\n")
 
 
-def _peak(num_patterns: int, num_neurons: int, batch_size: int) -> float:
+def _peak(num_samples: int, num_neurons: int, batch_size: int) -> float:
     """Return the peak memory of a process that measures, in MiB."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (num_patterns, num_neurons, batch_size))
+        return pool.apply(_measure, (num_samples, num_neurons, batch_size))
 
 
-def _measure(num_patterns: int, num_neurons: int, batch_size: int) -> float:
-    _angles(torch.randn(batch_size, num_neurons) for _ in range(num_patterns // batch_size))
+def _measure(num_samples: int, num_neurons: int, batch_size: int) -> float:
+    _angles(torch.randn(batch_size, num_neurons) for _ in range(num_samples // batch_size))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
 
 

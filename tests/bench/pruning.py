@@ -1,7 +1,7 @@
 """Neurons of one layer, or of all, removed at equal width: our rules, the papers', Torch-Pruning's criteria.
 
 ``python tests/bench/pruning.py runs/NAME/checkpoints/best.ckpt``. Nothing is trained on. Statistics, fits and
-Taylor's gradients come from training pictures, accuracies from val. A criterion of Torch-Pruning says which
+Taylor's gradients come from training images, accuracies from val. A criterion of Torch-Pruning says which
 neurons go, and stands twice in the table: as that package leaves the network, and with our refit.
 """
 
@@ -19,7 +19,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fer.callbacks.prune import inputs_of, judge, macs_of
+from fer.callbacks.prune import evaluate, inputs_of, macs_of
 from fer.data import DATA_MODULES
 from fer.neurons import Measurement, PrunePlan, Removal, prune
 from fer.studies.pruning import WAYS, measure_ways, measurement_of
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument(
         "--macs", type=float, default=0.5, help="share of the multiply-adds left by all layers"
     )
-    parser.add_argument("--num_patterns", type=int, default=4096)
+    parser.add_argument("--num_samples", type=int, default=4096)
     parser.add_argument("--seed", type=int, default=0, help="of the random criterion")
     parser.add_argument("--out", type=Path, help="JSON file for the table")
     settings = parser.parse_args()
@@ -51,12 +51,12 @@ def main() -> None:
     data.setup()
     task = load(settings.checkpoint)
     network = task.network.eval()
-    inputs = inputs_of(task, data, settings.num_patterns)
+    inputs = inputs_of(task, data, settings.num_samples)
     val = list(data.val_dataloader())
 
     measurements = measure_ways(network, inputs)
     sizes = {group.name: group.num_neurons for group in measurements[False].groups}
-    scores = importances(network, measurements[False], labelled(data, settings.num_patterns), settings.seed)
+    scores = importances(network, measurements[False], labelled(data, settings.num_samples), settings.seed)
     places = {
         f"{layer}, {share:.0%}": {layer: round(share * sizes[layer])}
         for layer in settings.layers or sizes
@@ -66,11 +66,11 @@ def main() -> None:
         places[f"all, {settings.macs:.0%} of the multiply-adds"] = at_macs(
             network, measurements[False], inputs, settings.macs
         )
-    before = judge(network, val, task.device).report
+    before = evaluate(network, val, task.device).report
     table: dict[str, dict[str, float]] = {}
     for place, nums in track(places.items(), description="pruning", disable=not sys.stderr.isatty()):
         table[place] = {
-            rule: 100 * (judge(small, val, task.device).report.accuracy - before.accuracy)
+            rule: 100 * (evaluate(small, val, task.device).report.accuracy - before.accuracy)
             for rule, small in ways(network, measurements, scores, nums, inputs)
         }
         line = "  ".join(f"{rule} {points:+.2f}" for rule, points in table[place].items())
@@ -84,9 +84,9 @@ def main() -> None:
         )
 
 
-def labelled(data: Any, num_patterns: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the training pictures that neurons are measured on, with their labels."""
-    rows = data.sample("train", num_patterns).tolist()
+def labelled(data: Any, num_samples: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the training images that neurons are measured on, with their labels."""
+    rows = data.sample("train", num_samples).tolist()
     dataset = torch.utils.data.Subset(data.dataset("train"), rows)
     return list(torch.utils.data.DataLoader(dataset, batch_size=data.batch_size))
 
@@ -96,7 +96,7 @@ def importances(
 ) -> dict[str, dict[str, Tensor]]:
     """Return by Torch-Pruning's criterion and by group how important each neuron is."""
     torch.manual_seed(seed)
-    for inputs, labels in batches:  # Taylor's gradients: those of the loss of all patterns together
+    for inputs, labels in batches:  # Taylor's gradients: those of the loss of all samples together
         F.cross_entropy(network(inputs), labels, reduction="sum").backward()
     graph = tp.DependencyGraph().build_dependency(network, example_inputs=batches[0][0][:2])
     found: dict[str, dict[str, Tensor]] = {}

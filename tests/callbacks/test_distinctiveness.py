@@ -41,7 +41,7 @@ def _fit(callbacks, tiny_data, tiny_trainer, *, task=None, ckpt_path=None, **set
 
 
 def test_what_is_logged_and_kept_is_what_the_network_does(tiny_data, tiny_trainer, tmp_path):
-    callback = DistinctivenessCallback(num_patterns=14)
+    callback = DistinctivenessCallback(num_samples=14)
     trainer, task, data = _fit([callback], tiny_data, tiny_trainer, max_epochs=2)
     rows = data.sample("train", 14)
     inputs = torch.stack([data.dataset("train")[int(row)][0] for row in rows])
@@ -61,7 +61,7 @@ def test_an_augmented_split_is_measured_as_it_is(tiny_data, tiny_trainer):
         callback = DistinctivenessCallback()
         seed_everything(0, verbose=False)
         task = _conv_task(lr=0.0)
-        task.network.bn = nn.Identity()  # whose statistics follow the augmented pictures
+        task.network.bn = nn.Identity()  # whose statistics follow the augmented images
         tiny_trainer(callbacks=[callback]).fit(task, datamodule=tiny_data(augment=augment))
         degrees.append(callback.degrees["conv"])
     torch.testing.assert_close(*degrees)
@@ -128,8 +128,8 @@ def test_half_precision_is_measured(tiny_data, tiny_trainer):
     ("settings", "message"),
     [
         pytest.param({"every_n_epochs": -1}, "every_n_epochs is -1", id="negative"),
-        pytest.param({"num_patterns": 1}, "one pattern has no angles", id="one pattern"),
-        pytest.param({"num_patterns": 0}, "num_patterns is 0", id="empty"),
+        pytest.param({"num_samples": 1}, "one sample has no angles", id="one sample"),
+        pytest.param({"num_samples": 0}, "num_samples is 0", id="empty"),
         pytest.param({"similar_below": 170}, "in this order", id="thresholds crossed"),
         pytest.param({"layers": ["convv"]}, "did you mean 'conv'", id="unknown layer"),
         pytest.param({"layers": ["tuple"]}, "puts out a tuple, not a tensor", id="no tensor"),

@@ -1,4 +1,4 @@
-"""What is left of a run: one JSON file, and pictures."""
+"""What is left of a run: one JSON file, and images."""
 
 import json
 from unittest.mock import MagicMock
@@ -86,7 +86,7 @@ def test_no_history_without_a_csv_logger(tmp_path):
     assert read_history(tmp_path) == {}
 
 
-def test_save_figure_writes_a_picture_and_logs_it(tmp_path):
+def test_save_figure_writes_a_image_and_logs_it(tmp_path):
     logger = MagicMock(spec=WandbLogger)
     trainer = MagicMock(default_root_dir=str(tmp_path), loggers=[CSVLogger(tmp_path), logger])
     save_figure(trainer, "one", Figure())

@@ -32,7 +32,7 @@ def test_norm_and_histogram_by_hand(tiny_data, tiny_trainer):
     trainer, data = _fit(callback, tiny_data, tiny_trainer)
     # Cross-entropy's gradient of the weights is the mean of (p - y) x'.
     split = data.splits["train"]
-    inputs = split.pictures.reshape(28, 4) / 127.5 - 1
+    inputs = split.images.reshape(28, 4) / 127.5 - 1
     gradient = (1 / 7 - np.eye(7)[split.labels]).T @ inputs / 28
     assert callback.norms == {"fc": [pytest.approx(np.linalg.norm(gradient), rel=1e-5)]}
     assert float(trainer.callback_metrics["gradients/fc"]) == pytest.approx(callback.norms["fc"][0])

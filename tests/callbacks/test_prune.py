@@ -8,9 +8,9 @@ from command import call, done
 from torch import nn
 
 from fer.callbacks import PruneCallback
-from fer.callbacks.prune import MIN_RUNS, NUM_WARM_UPS, judge, scalars, sizes_of, table
+from fer.callbacks.prune import MIN_RUNS, NUM_WARM_UPS, evaluate, scalars, sizes_of, table
 from fer.errors import InputError
-from fer.neurons import PrunePlan, Removal, tally
+from fer.neurons import PrunePlan, Removal, count_removed
 from fer.tasks import Conv6Task, load
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def pruned_run(tmp_path_factory, sandboxed):
     with sandboxed(folder):
         trained = call("fit", *WORDS, "--run_name", "a", *wide)
     assert trained.status == 0
-    assert "fewer than 10 a neuron" in trained.err  # of so few patterns, and of nothing else
+    assert "fewer than 10 a neuron" in trained.err  # of so few samples, and of nothing else
     assert all("fewer than 10 a neuron" in line for line in trained.err.splitlines())
     return folder / "runs" / "a", trained.out
 
@@ -119,10 +119,12 @@ def test_judging_by_hand():
     network = nn.Linear(7, 7, bias=False)
     nn.init.eye_(network.weight)
     inputs = 100 * torch.eye(7)[[0, 1, 2, 3]]
-    judged = judge(network, [(inputs[:2], torch.tensor([0, 1])), (inputs[2:], torch.tensor([2, 6]))], CPU)
-    assert judged.right.tolist() == [True, True, True, False]
-    assert judged.report.accuracy == 0.75
-    assert judged.loss == pytest.approx(25.0)
+    evaluated = evaluate(
+        network, [(inputs[:2], torch.tensor([0, 1])), (inputs[2:], torch.tensor([2, 6]))], CPU
+    )
+    assert evaluated.right.tolist() == [True, True, True, False]
+    assert evaluated.report.accuracy == 0.75
+    assert evaluated.loss == pytest.approx(25.0)
     assert network.training
 
 
@@ -157,8 +159,8 @@ def test_nothing_is_pruned_by_default(tiny_data, tiny_trainer, tmp_path):
 
 
 def test_settings_are_checked():
-    with pytest.raises(InputError, match="one pattern has no angles"):
-        PruneCallback(num_patterns=1)
+    with pytest.raises(InputError, match="one sample has no angles"):
+        PruneCallback(num_samples=1)
 
 
 def test_the_table_names_causes_and_changes():
@@ -169,7 +171,7 @@ def test_the_table_names_causes_and_changes():
         "before": side,
         "after": side | {"acc": 0.45, "parameters": 50},
         "mcnemar": {"lost": 2, "won": 1, "p": 1.0},
-        "layers": tally({"conv1": plan}, {"layer1.0.conv1": 4}),
+        "layers": count_removed({"conv1": plan}, {"layer1.0.conv1": 4}),
         "refused": {"conv2": "it shares weights"},
         "blocks": {"layer1.0": 0.005},
     }

@@ -22,7 +22,7 @@ def logged(tmp_path_factory, sandboxed):
         words = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", "--prune.enabled", "true"]
         called = call("fit", *DATA, *words, "--run_name", "run")
     assert called.status == 0, called.err
-    # Of so few patterns, and of nothing else.
+    # Of so few samples, and of nothing else.
     assert all("fewer than 10 a neuron" in line for line in called.err.splitlines())
     (record,) = Path(folder, "runs", "run", "wandb").glob("offline-run-*")
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(record)]
@@ -37,16 +37,16 @@ def logged(tmp_path_factory, sandboxed):
 @pytest.mark.slow
 @pytest.mark.parametrize("chapter", [c for c in chapters() if c.name != "System"], ids=lambda c: c.name)
 def test_every_panel_has_something_to_show(chapter, logged):
-    named, patterns, pictures = set(), set(), set()
+    named, samples, images = set(), set(), set()
     for panel in chapter.panels:
         y = getattr(panel, "y", [])
         named |= {str(key) for key in y} if isinstance(y, list) else {y.name}
         named |= set(getattr(panel, "metrics", []))
-        patterns |= {pattern for pattern in [getattr(panel, "metric_regex", None)] if pattern}
-        pictures |= set(getattr(panel, "media_keys", []))
+        samples |= {sample for sample in [getattr(panel, "metric_regex", None)] if sample}
+        images |= set(getattr(panel, "media_keys", []))
     assert named - logged == set()
-    assert {key for key in pictures if f"{key}.filenames" not in logged} == set()
-    assert {pattern for pattern in patterns if not any(re.match(pattern, key) for key in logged)} == set()
+    assert {key for key in images if f"{key}.filenames" not in logged} == set()
+    assert {sample for sample in samples if not any(re.match(sample, key) for key in logged)} == set()
 
 
 @pytest.mark.slow

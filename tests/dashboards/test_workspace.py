@@ -121,7 +121,7 @@ def test_a_server_that_refuses_is_quoted_in_one_message(server, monkeypatch):
 
 
 def test_without_an_account_it_says_what_to_do(monkeypatch):
-    monkeypatch.setattr("fer.cli.dashboard.is_logged_in", lambda: False)
+    monkeypatch.setattr("fer.commands.dashboard.is_logged_in", lambda: False)
     called = call("dashboard")
     assert called.status == 2
     assert "`wandb login`" in called.err

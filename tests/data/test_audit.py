@@ -26,7 +26,7 @@ from fer.data.audit import (
 )
 from fer.data.base import numbered
 from fer.data.features import FeatureSplit
-from fer.data.pictures import PictureSplit
+from fer.data.images import ImageSplit
 
 REAL_ROOT = os.environ.get("FER_DATA_DIR")
 
@@ -34,16 +34,16 @@ PHOTO = Image.fromarray(data.astronaut()).crop((150, 20, 300, 170)).convert("L")
 
 
 def noise(letter, size=8):
-    """Return the picture of a letter: the same for the same letter, unlike for every other."""
+    """Return the image of a letter: the same for the same letter, unlike for every other."""
     return np.random.default_rng(ord(letter)).integers(256, size=(size, size), dtype=np.uint8)
 
 
-def split(pictures, labels=None, **groups):
-    if isinstance(pictures, str):
-        pictures = [noise(letter) for letter in pictures]
-    labels = np.zeros(len(pictures), np.int64) if labels is None else np.array(labels)
+def split(images, labels=None, **groups):
+    if isinstance(images, str):
+        images = [noise(letter) for letter in images]
+    labels = np.zeros(len(images), np.int64) if labels is None else np.array(labels)
     named = {kind: np.array(list(values)) for kind, values in groups.items()}
-    return PictureSplit(pictures=np.stack(pictures), labels=labels, names=numbered(len(labels)), groups=named)
+    return ImageSplit(images=np.stack(images), labels=labels, names=numbered(len(labels)), groups=named)
 
 
 def copies():
@@ -86,8 +86,8 @@ def test_identical_patterns_by_hand():
     # a has the labels angry and happy, d neutral and sad.
     assert report.to_dict()["counts"] == {
         "blank": 0,
-        "identical": {"groups": 4, "patterns": 10, "surplus": 6, "straddling": 3, "conflicting": 2},
-        "near": {"groups": 0, "patterns": 0, "surplus": 0, "straddling": 0, "conflicting": 0},
+        "identical": {"groups": 4, "samples": 10, "surplus": 6, "straddling": 3, "conflicting": 2},
+        "near": {"groups": 0, "samples": 0, "surplus": 0, "straddling": 0, "conflicting": 0},
     }
     assert report.overlaps == (
         Overlap("val", ("train",), identical=1, alike=1, grouped={}),
@@ -120,7 +120,7 @@ def test_the_order_of_the_rows_changes_no_count():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "others", "expected"),
+    ("images", "others", "expected"),
     [
         pytest.param("abc", ["xb"], [False, True, False], id="one"),
         pytest.param("abc", ["xb", "cc"], [False, True, True], id="several others"),
@@ -128,19 +128,19 @@ def test_the_order_of_the_rows_changes_no_count():
         pytest.param("aa", [], [False, False], id="no others"),
     ],
 )
-def test_seen_in(pictures, others, expected):
-    seen = seen_in(split(pictures).pictures, [split(other).pictures for other in others])
+def test_seen_in(images, others, expected):
+    seen = seen_in(split(images).images, [split(other).images for other in others])
     assert seen.tolist() == expected
     assert seen.dtype == np.bool_
 
 
-def test_one_pixel_or_another_shape_is_another_picture():
-    picture = noise("a")
-    other = picture.copy()
+def test_one_pixel_or_another_shape_is_another_image():
+    image = noise("a")
+    other = image.copy()
     other[3, 3] ^= 1
-    assert not seen_in(picture[None], [other[None]]).any()
-    assert not seen_in(picture[None], [picture.reshape(1, 4, 16)]).any()
-    assert seen_in(picture[None], [picture[None, ::-1][:, ::-1]]).all()
+    assert not seen_in(image[None], [other[None]]).any()
+    assert not seen_in(image[None], [image.reshape(1, 4, 16)]).any()
+    assert seen_in(image[None], [image[None, ::-1][:, ::-1]]).all()
 
 
 # Near
@@ -194,7 +194,7 @@ def test_near_pairs_are_those_of_imagehash_and_numpy():
     assert near_pairs(windows).T.tolist() == [list(pair) for pair in expected]
 
 
-def test_colour_pictures_of_several_sizes_are_compared():
+def test_colour_images_of_several_sizes_are_compared():
     colour = np.asarray(Image.fromarray(data.astronaut()).crop((150, 20, 300, 170)))
     small = np.asarray(Image.fromarray(colour).resize((40, 40)))
     assert near_pairs([colour, noise("a"), small]).tolist() == [[0], [2]]
@@ -204,7 +204,7 @@ def test_colour_pictures_of_several_sizes_are_compared():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "rows"),
+    ("images", "rows"),
     [
         pytest.param(np.zeros((2, 8, 8), np.uint8), [0, 1], id="black"),
         pytest.param(np.full((1, 8, 8), 200, np.uint8), [0], id="grey"),
@@ -212,13 +212,13 @@ def test_colour_pictures_of_several_sizes_are_compared():
         pytest.param(np.eye(8, dtype=np.uint8)[None], [], id="a line"),
     ],
 )
-def test_blank_pictures(pictures, rows):
-    report = audit({"train": split(list(pictures))})
+def test_blank_images(images, rows):
+    report = audit({"train": split(list(images))})
     assert [member.row for member in report.blank] == rows
     assert report.near == ()
 
 
-def test_blank_pictures_are_no_near_duplicates_but_may_be_identical():
+def test_blank_images_are_no_near_duplicates_but_may_be_identical():
     black, grey = np.zeros((8, 8), np.uint8), np.full((8, 8), 9, np.uint8)
     report = audit({"train": split([black, grey, black], [0, 1, 2])})
     assert where(report.identical) == [[("train", 0), ("train", 2)]]
@@ -237,8 +237,8 @@ def test_groups_by_hand():
         }
     )
     assert report.groupings == (
-        Grouping("clip", groups=5, shared=2, patterns=4, conflicting=1, straddling=1),
-        Grouping("movie", groups=3, shared=2, patterns=6, conflicting=1, straddling=1),
+        Grouping("clip", groups=5, shared=2, samples=4, conflicting=1, straddling=1),
+        Grouping("movie", groups=3, shared=2, samples=6, conflicting=1, straddling=1),
     )
     assert report.overlaps == (
         Overlap("test", ("train",), identical=0, alike=0, grouped={"clip": 1, "movie": 1}),
@@ -269,9 +269,9 @@ def test_features_by_hand():
     assert findings.outliers == (Value(Member("train", 7, "7", "angry"), 0, 1e6),)
     assert where(report.identical) == [[("train", 0), ("test", 4)]]
     assert report.table().splitlines()[-4:] == [
-        "features  values  patterns  columns",
-        "missing       14        13        2",
-        "outliers       1         1        1",
+        "features  values  samples  columns",
+        "missing       14       13        2",
+        "outliers       1        1        1",
         "constant                          2",
     ]
     json.dumps(report.to_dict(), allow_nan=False)
@@ -294,18 +294,18 @@ def test_table_by_hand():
         "val        0        1     0      0        1    0         0    2      0",
         "test       1        1     0      0        0    1         2    5      0",
         "",
-        "duplicates  groups  patterns  surplus  in 2+ splits  with 2+ labels",
-        "identical        4        10        6             3               2",
-        "near             0         0        0             0               0",
+        "duplicates  groups  samples  surplus  in 2+ splits  with 2+ labels",
+        "identical        4       10        6             3               2",
+        "near             0        0        0             0               0",
         "",
-        "patterns of  that stand in  identical    or near    by clip",
-        "val          train          1 (50.0%)  1 (50.0%)  1 (50.0%)",
-        "test         train          2 (40.0%)  2 (40.0%)   0 (0.0%)",
-        "test         val            2 (40.0%)  2 (40.0%)   0 (0.0%)",
-        "test         train or val   3 (60.0%)  3 (60.0%)   0 (0.0%)",
+        "samples of  that stand in  identical    or near    by clip",
+        "val         train          1 (50.0%)  1 (50.0%)  1 (50.0%)",
+        "test        train          2 (40.0%)  2 (40.0%)   0 (0.0%)",
+        "test        val            2 (40.0%)  2 (40.0%)   0 (0.0%)",
+        "test        train or val   3 (60.0%)  3 (60.0%)   0 (0.0%)",
         "",
-        "groups by  groups  of 2+ patterns  patterns there  with 2+ labels  in 2+ splits",
-        "clip            5               3               9               3             1",
+        "groups by  groups  of 2+ samples  samples there  with 2+ labels  in 2+ splits",
+        "clip            5              3              9               3             1",
     ]
 
 

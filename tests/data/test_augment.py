@@ -8,11 +8,11 @@ import torch
 
 from fer.data.augment import Augment, augmentation, seed_augmentation
 from fer.data.base import numbered
-from fer.data.pictures import PictureSplit
+from fer.data.images import ImageSplit
 from fer.errors import InputError
 
 POLICIES = [name for name in get_args(Augment) if name != "none"]
-PICTURE = np.random.default_rng(0).integers(256, size=(48, 48), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(256, size=(48, 48), dtype=np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +26,12 @@ def _seeded():
 def test_a_policy_keeps_shape_and_type_and_its_input(name, strength, shape):
     transform = augmentation(name, strength=strength)
     seed_augmentation(transform)
-    picture = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
-    before = picture.copy()
-    outputs = [transform(image=picture)["image"] for _ in range(16)]
+    image = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    before = image.copy()
+    outputs = [transform(image=image)["image"] for _ in range(16)]
     assert all(output.shape == shape and output.dtype == np.uint8 for output in outputs)
-    assert any((output != picture).any() for output in outputs)
-    assert (picture == before).all()
+    assert any((output != image).any() for output in outputs)
+    assert (image == before).all()
 
 
 def test_none_is_no_transform():
@@ -40,12 +40,12 @@ def test_none_is_no_transform():
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_without_strength_a_picture_stays_or_is_mirrored(name):
+def test_without_strength_a_image_stays_or_is_mirrored(name):
     transform = augmentation(name, strength=0)
     seed_augmentation(transform)
     for _ in range(8):
-        output = transform(image=PICTURE)["image"].astype(int)
-        assert min(abs(output - PICTURE).max(), abs(output - PICTURE[:, ::-1]).max()) <= 1
+        output = transform(image=IMAGE)["image"].astype(int)
+        assert min(abs(output - IMAGE).max(), abs(output - IMAGE[:, ::-1]).max()) <= 1
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_without_strength_a_picture_stays_or_is_mirrored(name):
     [pytest.param("markou", 25, id="markou"), pytest.param("jain", 10, id="jain")],
 )
 def test_a_rotation_goes_to_both_sides_within_its_limits(name, degrees):
-    """A bar through the centre shows the angle by where it meets the picture's left half."""
+    """A bar through the centre shows the angle by where it meets the image's left half."""
     bar = np.zeros((101, 101), np.uint8)
     bar[50, :] = 255
     transform = augmentation(name)
@@ -67,7 +67,7 @@ def test_a_rotation_goes_to_both_sides_within_its_limits(name, degrees):
     assert min(angles) < 0 < max(angles)
 
 
-def test_whether_a_picture_is_mirrored_does_not_hang_on_how_it_is_turned():
+def test_whether_a_image_is_mirrored_does_not_hang_on_how_it_is_turned():
     """Of jain's two random numbers, angle and flip, each half of the one goes with each half of the other."""
     arrow = np.zeros((101, 101), np.uint8)
     arrow[48:53, 10:90], arrow[30:71, 75:90] = 255, 255  # its head to the right
@@ -82,12 +82,12 @@ def test_whether_a_picture_is_mirrored_does_not_hang_on_how_it_is_turned():
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_the_same_seed_gives_the_same_pictures_and_another_gives_others(name):
+def test_the_same_seed_gives_the_same_images_and_another_gives_others(name):
     def draw(seed):
         torch.manual_seed(seed)
         transform = augmentation(name)
         seed_augmentation(transform)
-        return np.stack([transform(image=PICTURE)["image"] for _ in range(16)])
+        return np.stack([transform(image=IMAGE)["image"] for _ in range(16)])
 
     assert (draw(1) == draw(1)).all()
     assert (draw(1) != draw(2)).any()
@@ -113,28 +113,28 @@ def test_a_strength_that_is_too_much_is_named_or_works(name, strength):
     except InputError as e:
         assert "augment_strength" in str(e)  # noqa: PT017 - either is fine
         return
-    assert transform(image=PICTURE)["image"].shape == PICTURE.shape
+    assert transform(image=IMAGE)["image"].shape == IMAGE.shape
 
 
 # In a loader
 
 
 @pytest.fixture
-def one_picture(tiny_data):
-    """A maker of data modules whose training pictures are all the same, so that only augmentation differs."""
+def one_image(tiny_data):
+    """A maker of data modules whose training images are all the same, so that only augmentation differs."""
 
-    class OnePicture(tiny_data):
+    class OneImage(tiny_data):
         def load_splits(self):
             splits = super().load_splits()
             return splits | {
-                "train": PictureSplit(
-                    pictures=np.repeat(PICTURE[None], 28, axis=0),
+                "train": ImageSplit(
+                    images=np.repeat(IMAGE[None], 28, axis=0),
                     labels=np.arange(28) % 7,
                     names=numbered(28),
                 )
             }
 
-    return lambda **kwargs: OnePicture(image_size=48, augment="markou", normalise="half", **kwargs)
+    return lambda **kwargs: OneImage(image_size=48, augment="markou", normalise="half", **kwargs)
 
 
 def _epochs(data, *, num_epochs=2, seed=0):
@@ -145,15 +145,15 @@ def _epochs(data, *, num_epochs=2, seed=0):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_no_augmentation_comes_twice_among_workers_and_epochs(num_workers, one_picture):
-    pictures = _epochs(one_picture(num_workers=num_workers)).flatten(0, 1)
-    assert len(pictures) == 2 * 28
-    assert len(pictures.flatten(1).unique(dim=0)) == len(pictures)
+def test_no_augmentation_comes_twice_among_workers_and_epochs(num_workers, one_image):
+    images = _epochs(one_image(num_workers=num_workers)).flatten(0, 1)
+    assert len(images) == 2 * 28
+    assert len(images.flatten(1).unique(dim=0)) == len(images)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_the_same_run_draws_the_same_batches_and_another_seed_others(num_workers, one_picture):
-    first = _epochs(one_picture(num_workers=num_workers))
-    assert torch.equal(_epochs(one_picture(num_workers=num_workers)), first)
+def test_the_same_run_draws_the_same_batches_and_another_seed_others(num_workers, one_image):
+    first = _epochs(one_image(num_workers=num_workers))
+    assert torch.equal(_epochs(one_image(num_workers=num_workers)), first)
     if num_workers == 0:
-        assert not torch.equal(_epochs(one_picture(num_workers=num_workers), seed=1), first)
+        assert not torch.equal(_epochs(one_image(num_workers=num_workers), seed=1), first)

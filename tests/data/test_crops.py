@@ -18,7 +18,7 @@ from fer.data.crops import (
     CropRecord,
     KeptDetector,
     count_policies,
-    crop_pictures,
+    crop_images,
     policy_table,
     write_crops_csv,
 )
@@ -30,7 +30,7 @@ POINTS = tuple((float(x), float(x + 1)) for x in range(5))
 
 
 class Cropper:
-    """Finds a face in every picture whose first pixel is not black, and counts what it is shown."""
+    """Finds a face in every image whose first pixel is not black, and counts what it is shown."""
 
     batches: list[tuple[int, ...]]
     fails_on: int | None
@@ -39,16 +39,16 @@ class Cropper:
         del detectors
         self.settings = settings
 
-    def crop(self, pictures):
-        if any(picture[0, 0, 0] == Cropper.fails_on for picture in pictures):
-            raise IndexError("a face beside the picture")
-        Cropper.batches.append(pictures.shape)
+    def crop(self, images):
+        if any(image[0, 0, 0] == Cropper.fails_on for image in images):
+            raise IndexError("a face beside the image")
+        Cropper.batches.append(images.shape)
         face = Face((1.25, 2, 9, 10), 0.875, POINTS)
         return [
-            Crop("mtcnn", crop_face(picture, face, self.settings), face)
-            if picture[0, 0, 0]
-            else crop_without_face(picture, self.settings)
-            for picture in pictures
+            Crop("mtcnn", crop_face(image, face, self.settings), face)
+            if image[0, 0, 0]
+            else crop_without_face(image, self.settings)
+            for image in images
         ]
 
 
@@ -67,7 +67,7 @@ def write(path: Path, grey: int, size: tuple[int, int] = (12, 16)) -> Path:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> list[Path]:
-    """Thirty pictures of two sizes in two classes; the first of each class has no face."""
+    """Thirty images of two sizes in two classes; the first of each class has no face."""
     return [
         write(tmp_path / "src" / name / f"{number} é.png", 5 * number, (12, 16) if number % 3 else (20, 10))
         for name in ("happy", "sad")
@@ -80,45 +80,45 @@ def policies(crops) -> list[str]:
 
 
 def test_each_file_has_a_record_and_each_kept_file_a_crop_in_order(paths: list[Path]) -> None:
-    crops = crop_pictures(paths, SETTINGS)
+    crops = crop_images(paths, SETTINGS)
     assert [record.path for record in crops.records] == paths
     assert policies(crops) == (["centre"] + ["mtcnn"] * 14) * 2
-    assert crops.pictures.shape == (30, 8, 8, 3)
-    assert crops.pictures[:, 0, 0, 0].tolist() == [5 * number for number in range(15)] * 2
+    assert crops.images.shape == (30, 8, 8, 3)
+    assert crops.images[:, 0, 0, 0].tolist() == [5 * number for number in range(15)] * 2
     assert crops.kept.all()
 
 
 def test_batches_are_of_one_size_and_no_source_is_made_twice(paths: list[Path], cropper) -> None:
-    crop_pictures(paths, SETTINGS, batch_size=4)
+    crop_images(paths, SETTINGS, batch_size=4)
     # The two classes hold the same bytes: 5 of 20x10 and 10 of 12x16.
     assert sorted(cropper.batches) == sorted(
         [(4, 20, 10, 3), (1, 20, 10, 3), (4, 12, 16, 3), (4, 12, 16, 3), (2, 12, 16, 3)]
     )
 
 
-def test_large_pictures_come_in_smaller_batches(paths, cropper, monkeypatch) -> None:
+def test_large_images_come_in_smaller_batches(paths, cropper, monkeypatch) -> None:
     monkeypatch.setattr(fer.data.crops, "BATCH_PIXELS", 2 * 12 * 16 + 1)
-    crop_pictures(paths, SETTINGS)
+    crop_images(paths, SETTINGS)
     assert {shape[0] for shape in cropper.batches if shape[1] == 12} == {2}
 
 
 def test_a_second_run_is_served_from_the_cache_and_gives_the_same(paths: list[Path], cropper) -> None:
-    first = crop_pictures(paths, SETTINGS)
+    first = crop_images(paths, SETTINGS)
     cropper.batches.clear()
-    second = crop_pictures(paths, SETTINGS)
+    second = crop_images(paths, SETTINGS)
     assert cropper.batches == []
     assert second.records == first.records
-    np.testing.assert_array_equal(second.pictures, first.pictures)
+    np.testing.assert_array_equal(second.images, first.images)
 
 
 def test_a_source_is_found_again_by_its_bytes_wherever_it_is(paths: list[Path], cropper) -> None:
-    crop_pictures(paths, SETTINGS)
+    crop_images(paths, SETTINGS)
     cropper.batches.clear()
     moved = paths[3].rename(paths[3].with_name("moved.png"))
-    crop_pictures([moved], SETTINGS)
+    crop_images([moved], SETTINGS)
     assert cropper.batches == []
     write(moved, 200)
-    crop_pictures([moved], SETTINGS)
+    crop_images([moved], SETTINGS)
     assert len(cropper.batches) == 1
 
 
@@ -128,39 +128,39 @@ def test_a_source_is_found_again_by_its_bytes_wherever_it_is(paths: list[Path], 
     ids=lambda change: next(iter(change)),
 )
 def test_other_settings_are_other_crops(paths: list[Path], cropper, change) -> None:
-    crop_pictures(paths[:1], SETTINGS)
-    crop_pictures(paths[:1], CropSettings(**{"size": 8} | change))
+    crop_images(paths[:1], SETTINGS)
+    crop_images(paths[:1], CropSettings(**{"size": 8} | change))
     assert len(cropper.batches) == 2
 
 
 def test_a_killed_run_goes_on_where_it_was(paths: list[Path], cropper, monkeypatch) -> None:
     make = cropper.crop
 
-    def killed(self, pictures):
+    def killed(self, images):
         if len(cropper.batches) == 2:
             raise KeyboardInterrupt
-        return make(self, pictures)
+        return make(self, images)
 
     monkeypatch.setattr(cropper, "crop", killed)
     with pytest.raises(KeyboardInterrupt):
-        crop_pictures(paths, SETTINGS, batch_size=4)
+        crop_images(paths, SETTINGS, batch_size=4)
     monkeypatch.setattr(cropper, "crop", make)
     num_made = sum(shape[0] for shape in cropper.batches)
     cropper.batches.clear()
-    assert len(crop_pictures(paths, SETTINGS, batch_size=4).pictures) == 30
+    assert len(crop_images(paths, SETTINGS, batch_size=4).images) == 30
     assert sum(shape[0] for shape in cropper.batches) == 15 - num_made
 
 
 def test_what_another_process_made_meanwhile_is_taken_over(paths: list[Path], cropper, monkeypatch) -> None:
     make, is_first = cropper.crop, [True]
 
-    def crop(self, pictures):
+    def crop(self, images):
         if is_first.pop() if is_first else False:  # the other one overtakes during the first batch
-            crop_pictures(paths, SETTINGS, batch_size=4)
-        return make(self, pictures)
+            crop_images(paths, SETTINGS, batch_size=4)
+        return make(self, images)
 
     monkeypatch.setattr(cropper, "crop", crop)
-    assert len(crop_pictures(paths, SETTINGS, batch_size=4).pictures) == 30
+    assert len(crop_images(paths, SETTINGS, batch_size=4).images) == 30
     assert sum(shape[0] for shape in cropper.batches) == 15 + 4
 
 
@@ -175,7 +175,7 @@ def test_what_another_process_made_meanwhile_is_taken_over(paths: list[Path], cr
             lambda path: np.savez(
                 path,
                 policy="mtcnn",
-                pictures=np.zeros((1, 4, 4, 3), np.uint8),
+                images=np.zeros((1, 4, 4, 3), np.uint8),
                 faces=np.ones((1, 5)),
                 landmarks=np.ones((0, 2)),
             ),
@@ -187,22 +187,22 @@ def test_what_another_process_made_meanwhile_is_taken_over(paths: list[Path], cr
     ],
 )
 def test_a_damaged_cache_file_is_made_again_with_a_warning(paths, cropper, caplog, damage) -> None:
-    first = crop_pictures(paths[1:2], SETTINGS)
+    first = crop_images(paths[1:2], SETTINGS)
     (kept,) = (Path(os.environ["FER_CACHE_DIR"]) / "crops").iterdir()
     cropper.batches.clear()
     damage(kept)
-    again = crop_pictures(paths[1:2], SETTINGS)
+    again = crop_images(paths[1:2], SETTINGS)
     assert "made again" in caplog.text
-    np.testing.assert_array_equal(again.pictures, first.pictures)
+    np.testing.assert_array_equal(again.images, first.images)
     caplog.clear()
-    crop_pictures(paths[1:2], SETTINGS)
+    crop_images(paths[1:2], SETTINGS)
     assert len(cropper.batches) == 1
     assert "made again" not in caplog.text
 
 
 def test_a_cache_that_cannot_be_written_is_one_warning(paths: list[Path], tmp_path: Path, caplog) -> None:
     (tmp_path / "file").touch()
-    assert len(crop_pictures(paths, SETTINGS, cache=tmp_path / "file", batch_size=2).pictures) == 30
+    assert len(crop_images(paths, SETTINGS, cache=tmp_path / "file", batch_size=2).images) == 30
     assert caplog.text.count("FER_CACHE_DIR") == 1
 
 
@@ -216,26 +216,26 @@ def test_a_cache_that_cannot_be_written_is_one_warning(paths: list[Path], tmp_pa
 def test_what_is_kept_is_read_back_as_it_was(paths: list[Path], policy: str, settings) -> None:
     index = 1 if policy == "mtcnn" else 0
     for _ in range(2):
-        crops = crop_pictures(paths[index : index + 1], settings)
+        crops = crop_images(paths[index : index + 1], settings)
         (record,) = crops.records
         assert record.policy == policy
         if record.kept:
             assert record.face == Face((1.25, 2, 9, 10), 0.875, POINTS)
         else:
             assert record.face is None
-            assert crops.pictures.shape == (0, 8, 8, 3)
+            assert crops.images.shape == (0, 8, 8, 3)
 
 
-def test_dropped_pictures_are_left_out_and_recorded(paths: list[Path]) -> None:
-    crops = crop_pictures(paths, CropSettings(size=8, fallback="drop"))
-    assert crops.pictures[:, 0, 0, 0].tolist() == [5 * number for number in range(1, 15)] * 2
+def test_dropped_images_are_left_out_and_recorded(paths: list[Path]) -> None:
+    crops = crop_images(paths, CropSettings(size=8, fallback="drop"))
+    assert crops.images[:, 0, 0, 0].tolist() == [5 * number for number in range(1, 15)] * 2
     assert np.flatnonzero(~crops.kept).tolist() == [0, 15]
 
 
 def test_no_face_is_an_error_where_that_is_asked_for(paths: list[Path]) -> None:
     for _ in range(2):  # from the cache, too
         with pytest.raises(InputError, match="no face is found in 2 of 30") as caught:
-            crop_pictures(paths, CropSettings(size=8, fallback="error"))
+            crop_images(paths, CropSettings(size=8, fallback="error"))
         assert str(paths[0]) in str(caught.value)
         assert str(paths[15]) in str(caught.value)
 
@@ -243,51 +243,51 @@ def test_no_face_is_an_error_where_that_is_asked_for(paths: list[Path]) -> None:
 # Bad files
 
 
-def test_one_bad_picture_does_not_stop_the_others(paths: list[Path], caplog) -> None:
+def test_one_bad_image_does_not_stop_the_others(paths: list[Path], caplog) -> None:
     paths[7].write_bytes(paths[7].read_bytes()[:45])
-    crops = crop_pictures(paths, SETTINGS)
-    assert len(crops.pictures) == 29
+    crops = crop_images(paths, SETTINGS)
+    assert len(crops.images) == 29
     record = crops.records[7]
     assert (record.policy, record.kept, record.face) == ("bad", False, None)
-    assert "not a whole picture" in record.reason
+    assert "not a whole image" in record.reason
     assert str(paths[7]) in caplog.text
 
 
-def test_too_many_bad_pictures_are_an_error_that_names_the_first(paths: list[Path]) -> None:
+def test_too_many_bad_images_are_an_error_that_names_the_first(paths: list[Path]) -> None:
     paths[0].unlink()
     paths[20].write_bytes(b"")
-    with pytest.raises(InputError, match="2 of 30 pictures cannot be used, more than 5%") as caught:
-        crop_pictures(paths, SETTINGS)
+    with pytest.raises(InputError, match="2 of 30 images cannot be used, more than 5%") as caught:
+        crop_images(paths, SETTINGS)
     assert f"{paths[0]}: there is no such file" in str(caught.value)
     assert f"{paths[20]}: an empty file" in str(caught.value)
-    assert len(crop_pictures(paths, SETTINGS, max_bad_share=0.1).pictures) == 28
+    assert len(crop_images(paths, SETTINGS, max_bad_share=0.1).images) == 28
 
 
-def test_no_bad_picture_passes_where_that_is_asked_for(paths: list[Path]) -> None:
+def test_no_bad_image_passes_where_that_is_asked_for(paths: list[Path]) -> None:
     paths[0].unlink()
     with pytest.raises(InputError, match="1 of 30"):
-        crop_pictures(paths, SETTINGS, max_bad_share=0)
+        crop_images(paths, SETTINGS, max_bad_share=0)
 
 
-def test_a_picture_on_which_the_detector_fails_is_bad_and_its_batch_is_not(paths, cropper) -> None:
+def test_a_image_on_which_the_detector_fails_is_bad_and_its_batch_is_not(paths, cropper) -> None:
     cropper.fails_on = 35
-    crops = crop_pictures(paths, SETTINGS, max_bad_share=0.1)
+    crops = crop_images(paths, SETTINGS, max_bad_share=0.1)
     bad = [record for record in crops.records if record.policy == "bad"]
     assert [record.path for record in bad] == [paths[7], paths[22]]
-    assert bad[0].reason == "the detector fails on it (a face beside the picture)"
-    assert len(crops.pictures) == 28
+    assert bad[0].reason == "the detector fails on it (a face beside the image)"
+    assert len(crops.images) == 28
 
 
 def test_nothing_is_no_error() -> None:
-    crops = crop_pictures([], SETTINGS)
-    assert crops.pictures.shape == (0, 8, 8, 3)
+    crops = crop_images([], SETTINGS)
+    assert crops.images.shape == (0, 8, 8, 3)
     assert crops.records == ()
 
 
 def test_what_was_done_is_logged(paths: list[Path], caplog) -> None:
     with caplog.at_level(logging.INFO, "fer.data"):
-        crop_pictures(paths, SETTINGS)
-    assert "crops of 30 pictures: mtcnn 28, centre 2" in caplog.text
+        crop_images(paths, SETTINGS)
+    assert "crops of 30 images: mtcnn 28, centre 2" in caplog.text
 
 
 # Accounts
@@ -333,7 +333,7 @@ def test_the_table_shows_the_policies_that_were_met_and_their_sums() -> None:
     console.print(policy_table(count_policies(RECORDS, ["[b]sad"] * 2 + ["happy"] * 2)))
     lines = [line.split() for line in console.file.getvalue().splitlines() if line.strip(" ─")]
     assert lines == [
-        ["class", "mtcnn", "viola_jones", "centre", "bad", "pictures"],
+        ["class", "mtcnn", "viola_jones", "centre", "bad", "images"],
         ["[b]sad", "1", "1", "0", "0", "2"],
         ["happy", "0", "0", "1", "1", "2"],
         ["all", "1", "1", "1", "1", "4"],
@@ -352,9 +352,9 @@ class Finder:
 
     shown = 0
 
-    def find(self, pictures):
-        Finder.shown += len(pictures)
-        return [[Face((1.5, 2, 9, 10), math.nan, POINTS)] * int(picture[0, 0, 0]) for picture in pictures]
+    def find(self, images):
+        Finder.shown += len(images)
+        return [[Face((1.5, 2, 9, 10), math.nan, POINTS)] * int(image[0, 0, 0]) for image in images]
 
 
 @pytest.fixture
@@ -364,14 +364,14 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KeptDetector:
     return KeptDetector("mtcnn", tmp_path / "faces")
 
 
-def pictures_of(*greys: int):
+def images_of(*greys: int):
     return np.stack([np.full((6, 5, 3), grey, np.uint8) for grey in greys])
 
 
-def test_a_picture_is_looked_at_once(kept) -> None:
-    first = kept.find(pictures_of(0, 2))
+def test_a_image_is_looked_at_once(kept) -> None:
+    first = kept.find(images_of(0, 2))
     assert [len(faces) for faces in first] == [0, 2]
-    again = KeptDetector("mtcnn", kept.folder).find(pictures_of(2, 1, 0))
+    again = KeptDetector("mtcnn", kept.folder).find(images_of(2, 1, 0))
     assert [len(faces) for faces in again] == [2, 1, 0]
     assert Finder.shown == 3
     # repr, since NaN is not equal to itself
@@ -379,23 +379,23 @@ def test_a_picture_is_looked_at_once(kept) -> None:
 
 
 def test_another_detector_and_another_shape_are_looked_at_anew(kept) -> None:
-    kept.find(pictures_of(1))
-    KeptDetector("viola_jones", kept.folder).find(pictures_of(1))
-    kept.find(pictures_of(1).transpose(0, 2, 1, 3))
+    kept.find(images_of(1))
+    KeptDetector("viola_jones", kept.folder).find(images_of(1))
+    kept.find(images_of(1).transpose(0, 2, 1, 3))
     assert Finder.shown == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"[{}]", b"[1]", b"\xff"])
 def test_damaged_faces_are_looked_for_again_with_a_warning(kept, content, caplog) -> None:
-    kept.find(pictures_of(1))
+    kept.find(images_of(1))
     (path,) = kept.folder.iterdir()
     path.write_bytes(content)
     logging.getLogger("fer.data").propagate = True
-    assert [len(faces) for faces in kept.find(pictures_of(1))] == [1]
+    assert [len(faces) for faces in kept.find(images_of(1))] == [1]
     assert f"the cache file {path} cannot be read" in caplog.text
     assert Finder.shown == 2
 
 
 def test_faces_are_found_where_nothing_can_be_kept(kept, tmp_path: Path) -> None:
     (tmp_path / "faces").touch()
-    assert [len(faces) for faces in kept.find(pictures_of(1))] == [1]
+    assert [len(faces) for faces in kept.find(images_of(1))] == [1]

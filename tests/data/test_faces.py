@@ -99,7 +99,7 @@ def test_the_margin_is_a_share_of_the_longer_side_on_every_side() -> None:
     np.testing.assert_array_equal(crop, NOISE[8:32, 8:32])
 
 
-def test_the_border_is_repeated_beyond_the_picture() -> None:
+def test_the_border_is_repeated_beyond_the_image() -> None:
     crop = crop_face(NOISE, boxed(-4, -4, 16, 16), CropSettings(size=20, margin=0))
     np.testing.assert_array_equal(crop, np.pad(NOISE, ((4, 0), (4, 0), (0, 0)), mode="edge")[:20, :20])
 
@@ -111,17 +111,17 @@ def test_shrinking_averages() -> None:
 
 
 def marked(left_eye, right_eye, shape=(400, 400)) -> np.ndarray:
-    """A black picture with a red left eye and a blue right eye, as dots."""
-    picture = np.zeros((*shape, 3), np.uint8)
+    """A black image with a red left eye and a blue right eye, as dots."""
+    image = np.zeros((*shape, 3), np.uint8)
     for (x, y), channel in ((left_eye, 0), (right_eye, 2)):
         rows, columns = np.ogrid[: shape[0], : shape[1]]
-        picture[np.hypot(columns + 0.5 - x, rows + 0.5 - y) < 5, channel] = 255
-    return picture
+        image[np.hypot(columns + 0.5 - x, rows + 0.5 - y) < 5, channel] = 255
+    return image
 
 
-def dot(picture: np.ndarray, channel: int) -> np.ndarray:
-    """Centre ``(x, y)`` of what is bright in a channel, as a share of the picture."""
-    weights = picture[..., channel].astype(float)
+def dot(image: np.ndarray, channel: int) -> np.ndarray:
+    """Centre ``(x, y)`` of what is bright in a channel, as a share of the image."""
+    weights = image[..., channel].astype(float)
     rows, columns = np.indices(weights.shape) + 0.5
     return np.array([(columns * weights).sum(), (rows * weights).sum()]) / weights.sum() / len(weights)
 
@@ -152,9 +152,9 @@ def test_a_face_without_landmarks_is_not_turned() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 900, 3), (10, 10, 3)])
 @pytest.mark.parametrize("fallback", ["centre", "keep"])
-def test_a_tiny_picture_still_has_a_crop(shape, fallback) -> None:
+def test_a_tiny_image_still_has_a_crop(shape, fallback) -> None:
     crop = crop_without_face(np.full(shape, 7, np.uint8), CropSettings(size=12, fallback=fallback))
-    np.testing.assert_array_equal(crop.picture, np.full((12, 12, 3), 7))
+    np.testing.assert_array_equal(crop.image, np.full((12, 12, 3), 7))
 
 
 # Which face
@@ -179,9 +179,9 @@ class Finds:
         self.seen = seen
         self.shown: list[int] = []
 
-    def find(self, pictures):
-        self.shown += [int(picture[0, 0, 0]) for picture in pictures]
-        return [[boxed(2, 2, 6, 6)] if picture[0, 0, 0] in self.seen else [] for picture in pictures]
+    def find(self, images):
+        self.shown += [int(image[0, 0, 0]) for image in images]
+        return [[boxed(2, 2, 6, 6)] if image[0, 0, 0] in self.seen else [] for image in images]
 
 
 def cropper_of(settings: CropSettings, **detectors) -> FaceCropper:
@@ -199,7 +199,7 @@ def test_the_second_detector_sees_only_what_the_first_missed() -> None:
     crops = cropper.crop(FOUR)
     assert [crop.policy for crop in crops] == ["mtcnn", "viola_jones", "mtcnn", "centre"]
     assert second.shown == [1, 3]
-    assert [int(crop.picture[0, 0, 0]) for crop in crops] == [0, 1, 2, 3]
+    assert [int(crop.image[0, 0, 0]) for crop in crops] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("fallback", ["centre", "keep", "drop", "error"])
@@ -210,21 +210,21 @@ def test_no_face_is_a_policy(fallback) -> None:
     (crop,) = cropper.crop(wide)
     assert (crop.policy, crop.face) == (fallback, None)
     if fallback == "centre":
-        np.testing.assert_array_equal(crop.picture, wide[0, :, 2:10])
+        np.testing.assert_array_equal(crop.image, wide[0, :, 2:10])
     elif fallback == "keep":
-        assert crop.picture.shape == (8, 8, 3)
-        assert crop.picture[0, 0, 0] == 0
-        assert crop.picture[0, -1, 0] == 255
+        assert crop.image.shape == (8, 8, 3)
+        assert crop.image[0, 0, 0] == 0
+        assert crop.image[0, -1, 0] == 255
     else:
-        assert crop.picture is None
+        assert crop.image is None
 
 
-def test_without_a_detector_the_whole_picture_is_the_crop() -> None:
+def test_without_a_detector_the_whole_image_is_the_crop() -> None:
     crop = FaceCropper(CropSettings(detector="none", size=16)).crop(ASTRONAUT[None])[0]
     assert isinstance(crop, Crop)
     assert (crop.policy, crop.face) == ("none", None)
     means = ASTRONAUT.reshape(16, 16, 16, 16, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(crop.picture, means, atol=0.51)
+    np.testing.assert_allclose(crop.image, means, atol=0.51)
 
 
 # The detectors themselves, on a real photo
@@ -249,13 +249,13 @@ def test_landmarks_are_where_the_face_has_them(mtcnn: Mtcnn) -> None:
     assert max(left_eye[1], right_eye[1]) < nose[1] < min(mouth_left[1], mouth_right[1])
 
 
-def test_mtcnn_finds_the_same_in_a_batch_with_a_picture_without_a_face(mtcnn: Mtcnn) -> None:
+def test_mtcnn_finds_the_same_in_a_batch_with_a_image_without_a_face(mtcnn: Mtcnn) -> None:
     blank = np.zeros_like(ASTRONAUT)
     mirrored = ASTRONAUT[:, ::-1]
     together = mtcnn.find(np.stack([ASTRONAUT, blank, mirrored]))
     assert [len(faces) for faces in together] == [1, 0, 1]
-    for faces, picture in zip(together, (ASTRONAUT, blank, mirrored), strict=True):
-        for face, alone in zip(faces, mtcnn.find(picture[None].copy())[0], strict=True):
+    for faces, image in zip(together, (ASTRONAUT, blank, mirrored), strict=True):
+        for face, alone in zip(faces, mtcnn.find(image[None].copy())[0], strict=True):
             assert (face.box, face.landmarks) == (alone.box, alone.landmarks)
 
 
@@ -274,7 +274,7 @@ def test_what_another_batch_size_moves_does_not_move_a_face(mtcnn: Mtcnn, monkey
 
 @pytest.mark.parametrize("side", [1, 10, 19, 20, 48])
 @pytest.mark.parametrize("detector", [Mtcnn, ViolaJones])
-def test_a_small_picture_has_no_face_and_does_not_raise(detector, side: int) -> None:
+def test_a_small_image_has_no_face_and_does_not_raise(detector, side: int) -> None:
     noise = RNG.integers(256, size=(2, side, 3 * side, 3), dtype=np.uint8)
     assert detector().find(noise) == [[], []]
 
@@ -290,19 +290,19 @@ def test_mtcnn_stays_in_single_precision() -> None:
 
 
 def test_a_turned_photo_is_turned_back(mtcnn: Mtcnn) -> None:
-    """The invariant of alignment: the crop does not change when the picture is turned."""
+    """The invariant of alignment: the crop does not change when the image is turned."""
     import cv2
 
     turn = cv2.getRotationMatrix2D((125, 120), 20, 1.0)
     turned = cv2.warpAffine(ASTRONAUT, turn, (256, 256), borderMode=cv2.BORDER_REPLICATE)
     settings = CropSettings(size=64, align=True)
     crops = [
-        crop_face(picture, mtcnn.find(picture[None])[0][0], settings).astype(float)
-        for picture in (ASTRONAUT, turned)
+        crop_face(image, mtcnn.find(image[None])[0][0], settings).astype(float)
+        for image in (ASTRONAUT, turned)
     ]
     plain = [
-        crop_face(picture, mtcnn.find(picture[None])[0][0], CropSettings(size=64)).astype(float)
-        for picture in (ASTRONAUT, turned)
+        crop_face(image, mtcnn.find(image[None])[0][0], CropSettings(size=64)).astype(float)
+        for image in (ASTRONAUT, turned)
     ]
     assert np.abs(crops[0] - crops[1]).mean() < 0.5 * np.abs(plain[0] - plain[1]).mean()
 

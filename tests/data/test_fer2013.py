@@ -37,7 +37,7 @@ from fer.labels import EXPRESSIONS, FER2013_CSV
 REAL_ROOT = os.environ.get("FER_DATA_DIR")
 
 NUM_ROWS = 98
-"""Of the tiny data set: for each class 10 pictures for training, 2 public, 2 private, in mixed order."""
+"""Of the tiny data set: for each class 10 images for training, 2 public, 2 private, in mixed order."""
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def rows() -> Fer2013Rows:
     random = np.random.default_rng(0)
     labels = [random.permutation(np.repeat(np.arange(7), count)) for count in (10, 2, 2)]
     return Fer2013Rows(
-        pictures=random.integers(0, 256, (NUM_ROWS, 48, 48), dtype=np.uint8),
+        images=random.integers(0, 256, (NUM_ROWS, 48, 48), dtype=np.uint8),
         labels=np.concatenate(labels).astype(np.int64),
         usage=np.repeat(np.arange(3), (70, 14, 14)).astype(np.uint8),
     )
@@ -68,10 +68,10 @@ def rows() -> Fer2013Rows:
 @cache
 def csv_lines(rows: Fer2013Rows, order: str = "emotion,pixels,Usage") -> tuple[str, ...]:
     lines = [order]
-    for picture, label, usage in zip(rows.pictures, rows.labels, rows.usage, strict=True):
+    for image, label, usage in zip(rows.images, rows.labels, rows.usage, strict=True):
         cells = {
             "emotion": str(FER2013_CSV.index(EXPRESSIONS[label])),
-            "pixels": " ".join(map(str, picture.ravel().tolist())),
+            "pixels": " ".join(map(str, image.ravel().tolist())),
             "Usage": USAGES[usage],
         }
         lines.append(",".join(cells[name.strip()] for name in order.split(",")))
@@ -90,7 +90,7 @@ def image_files(rows: Fer2013Rows, suffix: str = "png") -> Iterator[tuple[str, b
     # Backwards and with numbers of different lengths: their order must come from the names.
     for number in reversed(range(len(rows.labels))):
         buffer = io.BytesIO()
-        Image.fromarray(rows.pictures[number]).save(buffer, "png" if suffix == "png" else "jpeg")
+        Image.fromarray(rows.images[number]).save(buffer, "png" if suffix == "png" else "jpeg")
         usage = USAGES[rows.usage[number]]
         part = "train" if usage == "Training" else "test"
         yield f"{part}/{EXPRESSIONS[rows.labels[number]]}/{usage}_{number}.{suffix}", buffer.getvalue()
@@ -126,7 +126,7 @@ def tar_bytes(mode: str, *members: tuple[str, bytes]) -> bytes:
 
 
 def assert_same(found: Fer2013Rows, expected: Fer2013Rows) -> None:
-    for name in ("pictures", "labels", "usage"):
+    for name in ("images", "labels", "usage"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
         assert getattr(found, name).dtype == getattr(expected, name).dtype
 
@@ -236,14 +236,14 @@ def test_jpeg_folders_give_what_pillow_decodes(suffix: str, root: Path, rows: Fe
     files = dict(image_files(rows, suffix))
     for number in (0, 69, 70, 97):
         (content,) = (data for name, data in files.items() if name.endswith(f"_{number}.{suffix}"))
-        np.testing.assert_array_equal(found.pictures[number], np.asarray(Image.open(io.BytesIO(content))))
+        np.testing.assert_array_equal(found.images[number], np.asarray(Image.open(io.BytesIO(content))))
     np.testing.assert_array_equal(found.labels, rows.labels)
     np.testing.assert_array_equal(found.usage, rows.usage)
 
 
 def test_forms_take_precedence_in_their_documented_order(root: Path, rows: Fer2013Rows) -> None:
     def part(count: int) -> Fer2013Rows:
-        return Fer2013Rows(rows.pictures[:count], rows.labels[:count], rows.usage[:count])
+        return Fer2013Rows(rows.images[:count], rows.labels[:count], rows.usage[:count])
 
     _csv(root, part(90))
     _csv_below(root, part(91))
@@ -502,7 +502,7 @@ def test_counts_other_than_the_official_ones_are_logged(
 ) -> None:
     _csv(root, rows)
     read_fer2013(root)
-    assert "holds 70/14/14 pictures" in caplog.text
+    assert "holds 70/14/14 images" in caplog.text
     assert "28,709/3,589/3,589" in caplog.text
     assert {record.name for record in caplog.records} == {"fer.data"}
     caplog.clear()
@@ -547,7 +547,7 @@ def test_the_cache_folder_can_be_given(root: Path, rows: Fer2013Rows, tmp_path: 
 def test_a_changed_csv_is_parsed_again(root: Path, rows: Fer2013Rows) -> None:
     _csv(root, rows)
     read_fer2013(root)
-    fewer = Fer2013Rows(rows.pictures[1:], rows.labels[1:], rows.usage[1:])
+    fewer = Fer2013Rows(rows.images[1:], rows.labels[1:], rows.usage[1:])
     _csv(root, fewer)
     assert_same(read_fer2013(root), fewer)
 
@@ -585,7 +585,7 @@ def _npz(**arrays: np.ndarray) -> bytes:
         pytest.param(lambda content: _npz(weights=np.zeros(3)), id="other arrays"),
         pytest.param(
             lambda content: _npz(
-                pictures=np.zeros((2, 9, 9), np.uint8),
+                images=np.zeros((2, 9, 9), np.uint8),
                 labels=np.zeros(2, np.int64),
                 usage=np.zeros(2, np.uint8),
             ),
@@ -593,14 +593,12 @@ def _npz(**arrays: np.ndarray) -> bytes:
         ),
         pytest.param(
             lambda content: _npz(
-                pictures=np.zeros((1, 48, 48), np.uint8), labels=np.array([7]), usage=np.zeros(1, np.uint8)
+                images=np.zeros((1, 48, 48), np.uint8), labels=np.array([7]), usage=np.zeros(1, np.uint8)
             ),
             id="labels out of range",
         ),
         pytest.param(
-            lambda content: _npz(
-                pictures=np.array([{}], dtype=object), labels=np.zeros(1), usage=np.zeros(1)
-            ),
+            lambda content: _npz(images=np.array([{}], dtype=object), labels=np.zeros(1), usage=np.zeros(1)),
             id="pickled",
         ),
     ],
@@ -685,7 +683,7 @@ def data_module(root: Path, protocol: str, *, seed: int = 0) -> Fer2013DataModul
         ),
     ],
 )
-def test_splits_share_no_picture_and_leave_none_out(
+def test_splits_share_no_image_and_leave_none_out(
     protocol: str, sizes: dict[str, int], name: str, root: Path, rows: Fer2013Rows
 ) -> None:
     _csv(root, rows)
@@ -693,10 +691,10 @@ def test_splits_share_no_picture_and_leave_none_out(
     assert {key: len(split) for key, split in data.splits.items()} == sizes
     assert data.test_names == tuple(sizes)[2:]
     assert data.protocol_name == name
-    found = {picture.tobytes() for split in data.splits.values() for picture in split.pictures}
+    found = {image.tobytes() for split in data.splits.values() for image in split.images}
     assert len(found) == NUM_ROWS == sum(sizes.values())
-    usage = {picture.tobytes(): part for picture, part in zip(rows.pictures, rows.usage, strict=True)}
-    label = {picture.tobytes(): part for picture, part in zip(rows.pictures, rows.labels, strict=True)}
+    usage = {image.tobytes(): part for image, part in zip(rows.images, rows.usage, strict=True)}
+    label = {image.tobytes(): part for image, part in zip(rows.images, rows.labels, strict=True)}
     allowed = {
         "train": {TRAINING},
         "val": {PUBLIC} if protocol == "official" else {TRAINING},
@@ -705,8 +703,8 @@ def test_splits_share_no_picture_and_leave_none_out(
         "private": {PRIVATE},
     }
     for key, split in data.splits.items():
-        assert {usage[picture.tobytes()] for picture in split.pictures} == allowed[key]
-        assert [label[picture.tobytes()] for picture in split.pictures] == split.labels.tolist()
+        assert {usage[image.tobytes()] for image in split.images} == allowed[key]
+        assert [label[image.tobytes()] for image in split.images] == split.labels.tolist()
 
 
 @pytest.mark.parametrize(("protocol", "per_class"), [("merged", (9, 1)), ("holdout", (7, 3))])
@@ -723,8 +721,8 @@ def test_drawn_splits_keep_the_shares_of_the_classes(
 def test_drawn_splits_depend_on_the_seed_alone(protocol: str, root: Path, rows: Fer2013Rows) -> None:
     _csv(root, rows)
     first, again, other = (data_module(root, protocol, seed=seed).splits for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first["val"].pictures, again["val"].pictures)
-    assert not np.array_equal(first["val"].pictures, other["val"].pictures)
+    np.testing.assert_array_equal(first["val"].images, again["val"].images)
+    assert not np.array_equal(first["val"].images, other["val"].images)
 
 
 def test_holdout_of_the_official_counts_has_the_printed_sizes() -> None:
@@ -771,18 +769,18 @@ def test_an_empty_split_is_named(
     protocol: str, missing: int, empty: str, root: Path, rows: Fer2013Rows
 ) -> None:
     kept = rows.usage != missing
-    _csv(root, Fer2013Rows(rows.pictures[kept], rows.labels[kept], rows.usage[kept]))
+    _csv(root, Fer2013Rows(rows.images[kept], rows.labels[kept], rows.usage[kept]))
     with pytest.raises(InputError, match=rf"leaves nothing for {empty} by data\.protocol={protocol}"):
         data_module(root, protocol)
 
 
 @pytest.mark.parametrize("usage", ["none", "too few"])
-def test_too_few_pictures_to_draw_from_are_told(usage: str, root: Path, rows: Fer2013Rows) -> None:
+def test_too_few_images_to_draw_from_are_told(usage: str, root: Path, rows: Fer2013Rows) -> None:
     kept = rows.usage != TRAINING
     kept[:3] = usage == "too few"
-    _csv(root, Fer2013Rows(rows.pictures[kept], rows.labels[kept], rows.usage[kept]))
+    _csv(root, Fer2013Rows(rows.images[kept], rows.labels[kept], rows.usage[kept]))
     with pytest.raises(
-        InputError, match=r"data\.protocol=holdout cannot draw 30% of the [03] Training pictures"
+        InputError, match=r"data\.protocol=holdout cannot draw 30% of the [03] Training images"
     ):
         data_module(root, "holdout")
 
@@ -921,6 +919,6 @@ def test_real_class_counts(usage: int, counts: list[int], real_rows: Fer2013Rows
 
 @pytest.mark.slow
 def test_real_mean_and_deviation_of_training(real_rows: Fer2013Rows) -> None:
-    training = real_rows.pictures[real_rows.usage == TRAINING]
+    training = real_rows.images[real_rows.usage == TRAINING]
     assert training.mean() / 255 == pytest.approx(0.5077, abs=5e-5)
     assert training.std() / 255 == pytest.approx(0.2550, abs=5e-5)

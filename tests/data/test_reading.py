@@ -1,4 +1,4 @@
-"""Every picture file is RGB or named with a reason."""
+"""Every image file is RGB or named with a reason."""
 
 import io
 import os
@@ -12,11 +12,11 @@ from PIL import Image
 
 from fer.data.reading import (
     BACKGROUND,
-    BadPictureError,
-    digest_picture,
-    find_pictures,
-    picture_shape,
-    read_picture,
+    BadImageError,
+    digest_image,
+    find_images,
+    image_shape,
+    read_image,
 )
 from fer.errors import InputError
 
@@ -77,9 +77,9 @@ G = BACKGROUND
     ],
 )
 def test_every_mode_becomes_rgb(image: Image.Image, suffix: str, expected, tmp_path: Path) -> None:
-    picture = read_picture(saved(image, tmp_path / f"a.{suffix}"))
-    assert picture.dtype == np.uint8
-    assert [tuple(pixel) for pixel in picture[0].tolist()] == expected
+    image = read_image(saved(image, tmp_path / f"a.{suffix}"))
+    assert image.dtype == np.uint8
+    assert [tuple(pixel) for pixel in image[0].tolist()] == expected
 
 
 @pytest.mark.parametrize(
@@ -97,19 +97,19 @@ def test_exif_rotation_is_done(orientation: int, expected, tmp_path: Path) -> No
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(image, tmp_path / "a.png", exif=exif)
-    picture = read_picture(path)
-    assert picture[..., 0].tolist() == expected
-    assert picture_shape(path) == picture.shape[:2]
+    image = read_image(path)
+    assert image[..., 0].tolist() == expected
+    assert image_shape(path) == image.shape[:2]
 
 
 def test_the_first_frame_of_an_animation_counts(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
     path = saved(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert read_picture(path)[0, 0].tolist() == list(RED)
+    assert read_image(path)[0, 0].tolist() == list(RED)
 
 
-def test_one_pixel_is_a_picture(tmp_path: Path) -> None:
-    assert read_picture(saved(Image.new("L", (1, 1)), tmp_path / "a.png")).shape == (1, 1, 3)
+def test_one_pixel_is_a_image(tmp_path: Path) -> None:
+    assert read_image(saved(Image.new("L", (1, 1)), tmp_path / "a.png")).shape == (1, 1, 3)
 
 
 def photo_bytes() -> bytes:
@@ -123,20 +123,20 @@ def photo_bytes() -> bytes:
     ("content", "reason"),
     [
         pytest.param(b"", "an empty file", id="empty"),
-        pytest.param(b"happy, sad", "no picture", id="text"),
-        pytest.param(photo_bytes()[:-500], "not a whole picture", id="truncated"),
+        pytest.param(b"happy, sad", "no image", id="text"),
+        pytest.param(photo_bytes()[:-500], "not a whole image", id="truncated"),
         pytest.param(photo_bytes()[:40], "no", id="header only"),
         pytest.param(png(20_000, 20_000), "too many pixels", id="20,000 x 20,000"),
         pytest.param(png(9_000, 9_000), "9000x9000 are too many pixels", id="beyond our limit, not PIL's"),
         pytest.param(png(40_000, 10), "40000x10 are too many pixels", id="too long"),
-        pytest.param(png(64, 64), "not a whole picture", id="hardly any data"),
+        pytest.param(png(64, 64), "not a whole image", id="hardly any data"),
     ],
 )
 def test_a_bad_file_is_named_with_its_reason(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "a b ü.png"
     path.write_bytes(content)
-    with pytest.raises(BadPictureError, match=reason) as caught:
-        read_picture(path)
+    with pytest.raises(BadImageError, match=reason) as caught:
+        read_image(path)
     assert caught.value.path == path
     assert str(path) in str(caught.value)
 
@@ -150,11 +150,11 @@ def test_a_bad_file_is_named_with_its_reason(content: bytes, reason: str, tmp_pa
     ],
 )
 def test_floats_of_no_known_range_are_bad(values: list[float], reason: str, tmp_path: Path) -> None:
-    with pytest.raises(BadPictureError, match=reason):
-        read_picture(saved(two_pixels("F", values), tmp_path / "a.tif"))
+    with pytest.raises(BadImageError, match=reason):
+        read_image(saved(two_pixels("F", values), tmp_path / "a.tif"))
 
 
-@pytest.mark.parametrize("read", [read_picture, picture_shape, digest_picture])
+@pytest.mark.parametrize("read", [read_image, image_shape, digest_image])
 def test_what_is_no_file_is_bad_and_not_waited_for(read, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
@@ -162,7 +162,7 @@ def test_what_is_no_file_is_bad_and_not_waited_for(read, tmp_path: Path) -> None
     (tmp_path / "loop.png").symlink_to("loop.png")
     reasons = []
     for name in ("pipe", "folder", "link", "loop", "absent"):
-        with pytest.raises(BadPictureError) as caught:
+        with pytest.raises(BadImageError) as caught:
             read(tmp_path / f"{name}.png")
         reasons.append(caught.value.reason)
     assert reasons[:3] == ["not a file", "a folder", "a link to nowhere.png, which does not exist"]
@@ -174,18 +174,18 @@ def test_what_is_no_file_is_bad_and_not_waited_for(read, tmp_path: Path) -> None
 def test_a_file_that_may_not_be_read_is_bad(tmp_path: Path) -> None:
     path = saved(Image.new("L", (2, 2)), tmp_path / "a.png")
     path.chmod(0)
-    for read in (read_picture, digest_picture):
-        with pytest.raises(BadPictureError, match="cannot be read"):
+    for read in (read_image, digest_image):
+        with pytest.raises(BadImageError, match="cannot be read"):
             read(path)
 
 
-def test_pictures_are_found_in_order_and_hidden_ones_left_out(tmp_path: Path) -> None:
+def test_images_are_found_in_order_and_hidden_ones_left_out(tmp_path: Path) -> None:
     shown = ["a b/é 1.JPG", "a b/é 10.png", "a/2.png", "top.webp"]
     hidden = [".x.png", "a/.y.png", "__MACOSX/a/2.png", ".z/1.png", "a/notes.txt"]
     for name in shown + hidden:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in find_pictures(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
     assert found == sorted(shown, key=lambda name: Path(name).parts)
 
 
@@ -199,19 +199,19 @@ def test_links_are_followed_each_folder_once(tmp_path: Path) -> None:
     (real / "back").symlink_to(root)  # a circle
     (root / "file.png").symlink_to(real / "1.png")
     (root / "broken.png").symlink_to("nowhere")
-    names = [path.relative_to(root).as_posix() for path in find_pictures(root)]
+    names = [path.relative_to(root).as_posix() for path in find_images(root)]
     assert names == ["broken.png", "file.png", "happy/1.png"]
 
 
-def test_pictures_of_a_file_or_of_nothing_raise(tmp_path: Path) -> None:
+def test_images_of_a_file_or_of_nothing_raise(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     for path in (tmp_path / "a.png", tmp_path / "absent"):
         with pytest.raises(InputError, match="is not a folder"):
-            find_pictures(path)
+            find_images(path)
 
 
 def test_equal_bytes_have_equal_digests(tmp_path: Path) -> None:
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(content)
-    first, second, third = (digest_picture(tmp_path / name) for name in "abc")
+    first, second, third = (digest_image(tmp_path / name) for name in "abc")
     assert first == second != third

@@ -164,9 +164,9 @@ def test_an_unknown_kind_of_group(tmp_path):
 
 
 @pytest.fixture
-def stills(tmp_path, make_pictures):
+def stills(tmp_path, make_images):
     """Twenty stills of each expression, two frames a clip."""
-    return make_pictures(
+    return make_images(
         tmp_path / "sfew" / "Images",
         names=[f"Film_{i % 5}_{i // 2:09d}_{i:08d}.png" for i in range(20)],
         class_names=("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"),
@@ -180,7 +180,7 @@ def test_stills_are_found_with_their_groups(stills, tmp_path):
     assert data.source == stills
     assert sum(len(split) for split in data.splits.values()) == 140
     train = data.splits["train"]
-    assert train.pictures.shape == (112, 16, 16, 3)
+    assert train.images.shape == (112, 16, 16, 3)
     first = Path(train.names[0])
     assert train.groups["clip"][0] == first.stem.rsplit("_", 1)[0]
     assert train.groups["movie"][0] == "_".join(first.stem.split("_")[:2])

@@ -1,4 +1,4 @@
-"""Splits: counts by hand on SFEW's classes, every pattern in one split, no group on both sides."""
+"""Splits: counts by hand on SFEW's classes, every sample in one split, no group on both sides."""
 
 import numpy as np
 import pytest
@@ -15,20 +15,20 @@ def counts(labels, rows):
     return np.bincount(labels[rows], minlength=7).tolist()
 
 
-def clips(seed, num_patterns=140, num_groups=24):
-    """Return labels in random order and groups of about six patterns each."""
+def clips(seed, num_samples=140, num_groups=24):
+    """Return labels in random order and groups of about six samples each."""
     rng = np.random.default_rng(seed)
-    groups = rng.integers(num_groups, size=num_patterns)
-    return rng.permutation(np.arange(num_patterns) % 7), np.char.add("clip ", groups.astype(str))
+    groups = rng.integers(num_groups, size=num_samples)
+    return rng.permutation(np.arange(num_samples) % 7), np.char.add("clip ", groups.astype(str))
 
 
-def check_partition(splits, num_patterns):
+def check_partition(splits, num_samples):
     assert list(splits) == ["train", "val", "test"]
     for rows in splits.values():
         assert rows.dtype == np.intp
         assert rows.size > 0
         assert (np.diff(rows) > 0).all()
-    assert sorted(np.concatenate(list(splits.values()))) == list(range(num_patterns))
+    assert sorted(np.concatenate(list(splits.values()))) == list(range(num_samples))
 
 
 # The protocol
@@ -38,7 +38,7 @@ def check_partition(splits, num_patterns):
     ("text", "protocol"),
     [
         pytest.param("80/20", Protocol(sizes=(80, 20)), id="percent"),
-        pytest.param("346/329", Protocol(sizes=(346, 329)), id="patterns"),
+        pytest.param("346/329", Protocol(sizes=(346, 329)), id="samples"),
         pytest.param("80/10/10", Protocol(sizes=(80, 10, 10)), id="three parts"),
         pytest.param("4-fold", Protocol(num_folds=4), id="folds"),
         pytest.param("10-fold", Protocol(num_folds=10), id="two digits"),
@@ -65,10 +65,10 @@ def test_another_protocol_is_refused(text):
     [
         pytest.param("80/20", 0.1, (486, 54, 135), id="80/20"),
         pytest.param("70/30", 0.1, (426, 47, 202), id="70/30"),
-        pytest.param("346/329", 0.1, (311, 35, 329), id="in patterns"),
+        pytest.param("346/329", 0.1, (311, 35, 329), id="in samples"),
         pytest.param("346/329", 0.25, (260, 86, 329), id="a larger val"),
         pytest.param("80/10/10", 0.1, (539, 68, 68), id="three parts"),
-        pytest.param("475/100/100", 0.5, (475, 100, 100), id="three parts in patterns"),
+        pytest.param("475/100/100", 0.5, (475, 100, 100), id="three parts in samples"),
     ],
 )
 def test_hold_outs_have_the_size_asked_for(protocol, val_share, sizes):
@@ -106,7 +106,7 @@ def test_every_class_has_its_share_within_one(protocol, seed):
 
 
 @pytest.mark.parametrize("num_folds", [2, 4, 5])
-@pytest.mark.parametrize("by_group", [False, True], ids=["by pattern", "by group"])
+@pytest.mark.parametrize("by_group", [False, True], ids=["by sample", "by group"])
 def test_over_the_folds_every_pattern_is_tested_once(num_folds, by_group):
     labels, groups = clips(0)
     folds = [
@@ -146,7 +146,7 @@ def test_random_folds_do_split_groups():
 @pytest.mark.parametrize(("protocol", "size"), [("80/20", 70), ("70/30", 105), ("187/163", 163)])
 @pytest.mark.parametrize("seed", range(2))
 def test_hold_outs_of_small_groups_have_nearly_the_size_asked_for(protocol, size, seed):
-    labels, groups = clips(seed, num_patterns=350, num_groups=70)
+    labels, groups = clips(seed, num_samples=350, num_groups=70)
     test = split_indices(labels, protocol, groups=groups, seed=seed)["test"]
     largest = np.unique(groups, return_counts=True)[1].max()
     assert abs(len(test) - size) <= 0.03 * 350 + largest
@@ -171,7 +171,7 @@ def test_grouped_folds_are_those_of_scikit_learn():
 
 
 @pytest.mark.parametrize("protocol", ["80/20", "80/10/10", "4-fold"])
-@pytest.mark.parametrize("by_group", [False, True], ids=["by pattern", "by group"])
+@pytest.mark.parametrize("by_group", [False, True], ids=["by sample", "by group"])
 def test_the_draw_depends_on_the_seed_alone(protocol, by_group):
     # Pairs of one label each: alike, so that the seed says which goes where.
     labels, groups = np.repeat(np.arange(70) % 7, 2), np.repeat(np.arange(70).astype(str), 2)
@@ -192,17 +192,17 @@ def test_the_draw_depends_on_the_seed_alone(protocol, by_group):
 @pytest.mark.parametrize(
     ("labels", "protocol", "settings", "message"),
     [
-        pytest.param(SFEW, "346/330", {}, r"names 676 patterns, and there are 675", id="other counts"),
-        pytest.param(SFEW, "80/30", {}, r"names 110 patterns.*add up to 100", id="110 %"),
+        pytest.param(SFEW, "346/330", {}, r"names 676 samples, and there are 675", id="other counts"),
+        pytest.param(SFEW, "80/30", {}, r"names 110 samples.*add up to 100", id="110 %"),
         pytest.param(SFEW, "5-fold", {"fold": 5}, r"data\.fold is 5.*0 to 4", id="no such fold"),
         pytest.param(SFEW, "5-fold", {"fold": -1}, r"data\.fold is -1", id="negative fold"),
         pytest.param(SFEW, "80/20", {"fold": 1}, r"data\.fold is 1.*one hold-out", id="fold of a hold-out"),
         pytest.param(SFEW, "80/20", {"val_share": 0.0}, r"data\.val_share is 0\.0", id="no val"),
         pytest.param(SFEW, "80/20", {"val_share": 1.0}, r"data\.val_share is 1\.0", id="nothing but val"),
         pytest.param(SFEW, "80/20", {"val_share": 0.001}, "val would have 1 of 540", id="val of one"),
-        pytest.param(SFEW, "76-fold", {}, "disgust has 75", id="more folds than patterns of a class"),
+        pytest.param(SFEW, "76-fold", {}, "disgust has 75", id="more folds than samples of a class"),
         pytest.param(np.zeros(0, np.int64), "80/20", {}, "test would have 0 of 0", id="nothing"),
-        pytest.param(np.arange(7), "80/20", {}, "2 patterns of each class", id="one pattern a class"),
+        pytest.param(np.arange(7), "80/20", {}, "2 samples of each class", id="one sample a class"),
         pytest.param(np.arange(14) % 7, "90/10", {}, "too few on one side", id="test without some class"),
         pytest.param(
             SFEW, "3-fold", {"groups": np.repeat(["a", "b"], (300, 375))}, "there are 2", id="few groups"

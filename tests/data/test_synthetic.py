@@ -42,28 +42,28 @@ def test_drawn_actions_stay_in_their_ranges_and_differ(expression):
 
 @pytest.mark.parametrize("image_size", [32, 48, 97])
 @pytest.mark.parametrize(("channels", "tail"), [(1, ()), (3, (3,))], ids=["grey", "rgb"])
-def test_pictures_have_the_size_asked_for(image_size, channels, tail):
-    pictures, labels = draw_faces(9, image_size=image_size, channels=channels)
-    assert pictures.shape == (9, image_size, image_size, *tail)
-    assert pictures.dtype == np.uint8
+def test_images_have_the_size_asked_for(image_size, channels, tail):
+    images, labels = draw_faces(9, image_size=image_size, channels=channels)
+    assert images.shape == (9, image_size, image_size, *tail)
+    assert images.dtype == np.uint8
     assert labels.shape == (9,)
     assert labels.dtype == np.int64
-    assert pictures.std(axis=(1, 2)).min() > 5
+    assert images.std(axis=(1, 2)).min() > 5
 
 
 @pytest.mark.parametrize("channels", [1, 3], ids=["grey", "rgb"])
-def test_a_picture_depends_on_seed_and_place_alone(channels):
+def test_a_image_depends_on_seed_and_place_alone(channels):
     album, labels = draw_faces(150, seed=3, channels=channels)
     for offset, count in ((0, 1), (5, 20), (63, 2), (149, 1)):
-        pictures, some_labels = draw_faces(count, seed=3, offset=offset, channels=channels)
-        np.testing.assert_array_equal(pictures, album[offset : offset + count])
+        images, some_labels = draw_faces(count, seed=3, offset=offset, channels=channels)
+        np.testing.assert_array_equal(images, album[offset : offset + count])
         np.testing.assert_array_equal(some_labels, labels[offset : offset + count])
 
 
 def test_a_face_drawn_alone_is_the_face_drawn_among_others():
-    pictures, labels = draw_faces(10, seed=4)
+    images, labels = draw_faces(10, seed=4)
     rng = np.random.default_rng([4, 9])
-    np.testing.assert_array_equal(draw_face(draw_actions(int(labels[9]), rng), rng), pictures[9])
+    np.testing.assert_array_equal(draw_face(draw_actions(int(labels[9]), rng), rng), images[9])
 
 
 def test_seeds_draw_different_faces():
@@ -90,7 +90,7 @@ def test_classes_are_balanced_and_shuffled(offset):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("expression", "corners_rise"), [("happy", True), ("sad", False)])
 def test_one_persons_mouth_corners_rise_in_joy_and_fall_in_sadness(seed, expression, corners_rise):
-    # Only the corners move, so that every changed pixel of the same person's picture is the mouth's.
+    # Only the corners move, so that every changed pixel of the same person's image is the mouth's.
     corners = EXPRESSION_ACTIONS[expression].mouth_corners
     rest, moved = (
         draw_face(actions, np.random.default_rng(seed), image_size=96).astype(int)
@@ -103,7 +103,7 @@ def test_one_persons_mouth_corners_rise_in_joy_and_fall_in_sadness(seed, express
     assert (rows[outermost & dark].mean() < rows[outermost & ~dark].mean()) == corners_rise
 
 
-def test_a_stronger_action_changes_the_picture_more():
+def test_a_stronger_action_changes_the_image_more():
     rest, faint, full = (
         draw_face(FacialActions(mouth_open=share), np.random.default_rng(1)).astype(int)
         for share in (0.0, 0.4, 1.0)
@@ -134,8 +134,8 @@ def test_the_data_modules_splits_are_disjoint_balanced_and_sized():
     )
     data.setup()
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 70, "val": 21, "test": 14}
-    pictures = np.concatenate([split.pictures for split in data.splits.values()])
-    assert len(np.unique(pictures.reshape(len(pictures), -1), axis=0)) == 105
+    images = np.concatenate([split.images for split in data.splits.values()])
+    assert len(np.unique(images.reshape(len(images), -1), axis=0)) == 105
     for split in data.splits.values():
         assert np.ptp(np.bincount(split.labels, minlength=NUM_EXPRESSIONS)) == 0
     inputs, labels = next(iter(data.train_dataloader()))
@@ -148,7 +148,7 @@ def test_validation_faces_stay_when_the_train_split_grows():
         SyntheticFacesDataModule(num_train=count, num_val=7, num_test=7, image_size=32).load_splits()
         for count in (7, 14)
     )
-    np.testing.assert_array_equal(small["val"].pictures, large["val"].pictures)
+    np.testing.assert_array_equal(small["val"].images, large["val"].images)
 
 
 def test_a_linear_classifier_of_pixels_stays_below_60_percent():

@@ -8,12 +8,12 @@ from fer.errors import InputError
 from fer.features import Components
 
 
-def descriptors(num_patterns, num_features, *, seed=0):
+def descriptors(num_samples, num_features, *, seed=0):
     """Rows whose spread falls from direction to direction, so that the order of components is certain."""
     rng = np.random.default_rng(seed)
     directions, _ = np.linalg.qr(rng.normal(size=(num_features, num_features)))
     spreads = 0.8 ** np.arange(num_features)
-    rows = rng.normal(size=(num_patterns, num_features)) * spreads @ directions
+    rows = rng.normal(size=(num_samples, num_features)) * spreads @ directions
     return rows + rng.normal(size=num_features)
 
 
@@ -28,14 +28,14 @@ def test_by_hand():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("num_patterns", "num_features"),
+    ("num_samples", "num_features"),
     [
-        pytest.param(200, 30, id="more pictures than numbers"),
-        pytest.param(20, 80, id="fewer pictures than numbers"),
+        pytest.param(200, 30, id="more images than numbers"),
+        pytest.param(20, 80, id="fewer images than numbers"),
     ],
 )
-def test_agrees_with_scikit_learn_up_to_sign(num_patterns, num_features, dtype):
-    train = descriptors(num_patterns, num_features).astype(dtype)
+def test_agrees_with_scikit_learn_up_to_sign(num_samples, num_features, dtype):
+    train = descriptors(num_samples, num_features).astype(dtype)
     test = descriptors(10, num_features, seed=1).astype(dtype)
     oracle = PCA(5, svd_solver="full").fit(train.astype(float))
 
@@ -62,7 +62,7 @@ def test_a_component_of_a_pattern_does_not_hang_on_who_comes_with_it():
     np.testing.assert_allclose(components.transform(test), one_by_one, atol=1e-12)
 
 
-def test_signs_do_not_hang_on_the_order_of_the_pictures():
+def test_signs_do_not_hang_on_the_order_of_the_images():
     rows = descriptors(50, 20)
     first, second = Components.fit(rows), Components.fit(rows[::-1])
     np.testing.assert_allclose(first.axes, second.axes, atol=1e-10)
@@ -70,7 +70,7 @@ def test_signs_do_not_hang_on_the_order_of_the_pictures():
     assert (first.axes[np.arange(5), largest] > 0).all()
 
 
-def test_pictures_that_are_all_the_same_have_components_of_zero():
+def test_images_that_are_all_the_same_have_components_of_zero():
     rows = np.tile(descriptors(1, 20), (10, 1))
     assert np.abs(Components.fit(rows).transform(rows)).max() < 1e-12
 
@@ -78,7 +78,7 @@ def test_pictures_that_are_all_the_same_have_components_of_zero():
 @pytest.mark.parametrize(
     ("rows", "num_components", "reason"),
     [
-        pytest.param(descriptors(4, 20), 5, "4 pictures .* allow 1 to 4", id="few pictures"),
+        pytest.param(descriptors(4, 20), 5, "4 images .* allow 1 to 4", id="few images"),
         pytest.param(descriptors(20, 3), 5, "3 numbers allow 1 to 3", id="few numbers"),
         pytest.param(descriptors(20, 20), 0, "num_components is 0", id="none"),
     ],

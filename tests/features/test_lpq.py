@@ -1,4 +1,4 @@
-"""Local phase quantisation: pictures whose phase is known, what must not change it, the paper's loops."""
+"""Local phase quantisation: images whose phase is known, what must not change it, the paper's loops."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def wave_phases(direction, *, side=40, window=7):
     return 2 * np.pi * ((direction[0] * x + direction[1] * y) / window + 1 / 56)
 
 
-def as_picture(phases):
+def as_image(phases):
     return np.round(128 + 100 * np.cos(phases)).astype(np.uint8)[None]
 
 
@@ -56,7 +56,7 @@ def test_a_wave_sets_the_two_bits_of_its_own_frequency_by_its_phase(direction, f
     others = 255 - 4**frequency * 3
     expected = others + 4**frequency * real + 4**frequency * 2 * imaginary
 
-    codes = lpq_codes(as_picture(phases), window=7, decorrelate=False)
+    codes = lpq_codes(as_image(phases), window=7, decorrelate=False)
 
     assert (codes[0] == expected[3:-3, 3:-3]).all()
 
@@ -64,7 +64,7 @@ def test_a_wave_sets_the_two_bits_of_its_own_frequency_by_its_phase(direction, f
 def test_the_histogram_of_a_wave_is_its_seven_phases():
     """Phases of 1/56 + k/7 turns: two in each quarter but one in the last."""
     phases = wave_phases((1, 0), side=7 * 5 + 6)
-    histogram = lpq(as_picture(phases), decorrelate=False)[0]
+    histogram = lpq(as_image(phases), decorrelate=False)[0]
     by_quarter = {253: 2, 252: 2, 254: 2, 255: 1}  # cos, neither, -sin and both are positive
     assert {code: round(7 * share) for code, share in enumerate(histogram) if share} == by_quarter
 
@@ -72,17 +72,17 @@ def test_the_histogram_of_a_wave_is_its_seven_phases():
 # The paper's formulas, in loops
 
 
-def slow_parts(picture, window):
+def slow_parts(image, window):
     """Real and imaginary parts at the four frequencies for each pixel, shape (8, H', W')."""
     radius, a = window // 2, 1 / window
-    height, width = (side - 2 * radius for side in picture.shape)
+    height, width = (side - 2 * radius for side in image.shape)
     parts = np.zeros((8, height, width))
     for k, (u, v) in enumerate([(a, 0), (0, a), (a, a), (-a, a)]):
         for row, column in np.ndindex(height, width):
             total = 0j
             for dy in range(-radius, radius + 1):
                 for dx in range(-radius, radius + 1):
-                    grey = int(picture[row + radius - dy, column + radius - dx])
+                    grey = int(image[row + radius - dy, column + radius - dx])
                     total += grey * np.exp(-2j * np.pi * (u * dx + v * dy))
             parts[2 * k : 2 * k + 2, row, column] = total.real, total.imag
     return parts
@@ -104,15 +104,15 @@ def whitening(window):
 
 @pytest.mark.parametrize("window", [3, 5, 7])
 def test_agrees_with_the_transform_pixel_by_pixel(window):
-    for picture, codes in zip(NOISE, lpq_codes(NOISE, window=window, decorrelate=False), strict=True):
-        bits = slow_parts(picture, window) >= -ROUNDING
+    for image, codes in zip(NOISE, lpq_codes(NOISE, window=window, decorrelate=False), strict=True):
+        bits = slow_parts(image, window) >= -ROUNDING
         assert (codes == np.packbits(bits, axis=0, bitorder="little")[0]).all()
 
 
 @pytest.mark.parametrize("window", [3, 5, 7])
 def test_agrees_with_the_rotated_transform_up_to_the_sign_of_an_axis(window):
-    for picture, codes in zip(NOISE, lpq_codes(NOISE, window=window, decorrelate=True), strict=True):
-        rotated = np.tensordot(whitening(window), slow_parts(picture, window), axes=1)
+    for image, codes in zip(NOISE, lpq_codes(NOISE, window=window, decorrelate=True), strict=True):
+        rotated = np.tensordot(whitening(window), slow_parts(image, window), axes=1)
         bits = np.unpackbits(codes[None], axis=0, bitorder="little")
         for values, axis_bits in zip(rotated, bits, strict=True):
             is_certain = np.abs(values) > 1e-2  # zero is set whatever the sign of the axis
@@ -136,12 +136,12 @@ def test_brightness_and_contrast_change_no_code(decorrelate):
 @pytest.mark.parametrize(
     "blur",
     [
-        pytest.param(lambda picture: cv2.GaussianBlur(picture, (0, 0), 1.2), id="Gaussian"),
-        pytest.param(lambda picture: cv2.blur(picture, (5, 5)), id="box"),
+        pytest.param(lambda image: cv2.GaussianBlur(image, (0, 0), 1.2), id="Gaussian"),
+        pytest.param(lambda image: cv2.blur(image, (5, 5)), id="box"),
     ],
 )
 def test_a_symmetric_blur_changes_no_phase_of_a_wave(blur, direction, frequency):
-    sharp = as_picture(wave_phases(direction))
+    sharp = as_image(wave_phases(direction))
     blurred = blur(sharp[0])[None]
     assert np.ptp(blurred) < 0.8 * np.ptp(sharp)
     # Beyond the blur's reach from the border, where it makes pixels up.
@@ -156,8 +156,8 @@ def test_textures_are_told_apart_in_spite_of_blur():
     textures = [data.brick(), data.grass(), data.gravel()]
     corners = [(row, column) for row in (0, 128, 256, 384) for column in (0, 128, 256, 384)]
     sharp, blurred = (
-        np.stack([picture[r : r + 128, c : c + 128] for picture in pictures for r, c in corners])
-        for pictures in (textures, [cv2.GaussianBlur(texture, (0, 0), 1.0) for texture in textures])
+        np.stack([image[r : r + 128, c : c + 128] for image in images for r, c in corners])
+        for images in (textures, [cv2.GaussianBlur(texture, (0, 0), 1.0) for texture in textures])
     )
     nearest = cdist(lpq(blurred), lpq(sharp), "cityblock").argmin(axis=1)
     assert (nearest // 16 == np.arange(48) // 16).mean() >= 0.95
@@ -184,20 +184,20 @@ def test_each_block_has_the_histogram_of_its_own_codes(grid):
     assert descriptors.dtype == np.float32
     blocks = descriptors.reshape(3, grid, grid, 256)
     np.testing.assert_allclose(blocks.sum(axis=3), 1, atol=1e-6)
-    for picture, row, column in np.ndindex(3, grid, grid):
+    for image, row, column in np.ndindex(3, grid, grid):
         rows = [y for y in range(16) if y * grid // 16 == row]
         columns = [x for x in range(19) if x * grid // 19 == column]
-        block = codes[picture][np.ix_(rows, columns)]
+        block = codes[image][np.ix_(rows, columns)]
         expected = np.bincount(block.ravel(), minlength=256) / block.size
-        np.testing.assert_allclose(blocks[picture, row, column], expected, atol=1e-6)
+        np.testing.assert_allclose(blocks[image, row, column], expected, atol=1e-6)
 
 
-def test_a_batch_is_the_pictures_one_by_one(face):
-    """40 pictures of 96 x 96 are more than is filtered at a time."""
+def test_a_batch_is_the_images_one_by_one(face):
+    """40 images of 96 x 96 are more than is filtered at a time."""
     rows, columns = np.random.default_rng(1).integers(200, size=(2, 40))
-    pictures = np.stack([face[r : r + 96, c : c + 96] for r, c in zip(rows, columns, strict=True)])
-    one_by_one = np.concatenate([lpq(picture[None], grid=2) for picture in pictures])
-    assert (lpq(pictures, grid=2) == one_by_one).all()
+    images = np.stack([face[r : r + 96, c : c + 96] for r, c in zip(rows, columns, strict=True)])
+    one_by_one = np.concatenate([lpq(image[None], grid=2) for image in images])
+    assert (lpq(images, grid=2) == one_by_one).all()
 
 
 def test_takes_views_what_cannot_be_written_and_nothing_at_all():
@@ -209,7 +209,7 @@ def test_takes_views_what_cannot_be_written_and_nothing_at_all():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "settings", "reason"),
+    ("images", "settings", "reason"),
     [
         pytest.param(NOISE, {"window": 4}, "window is 4: it must be odd", id="even window"),
         pytest.param(NOISE, {"window": 1}, "window is 1", id="window of one"),
@@ -218,15 +218,15 @@ def test_takes_views_what_cannot_be_written_and_nothing_at_all():
         pytest.param(NOISE, {"grid": 15}, "it takes 21 x 21", id="blocks without a code"),
     ],
 )
-def test_unusable_settings_are_named(pictures, settings, reason):
+def test_unusable_settings_are_named(images, settings, reason):
     with pytest.raises(InputError, match=reason):
-        lpq(pictures, **settings)
+        lpq(images, **settings)
 
 
 @pytest.mark.parametrize(
-    "pictures",
-    [pytest.param(NOISE[0], id="one picture"), pytest.param(NOISE / 255, id="fractions")],
+    "images",
+    [pytest.param(NOISE[0], id="one image"), pytest.param(NOISE / 255, id="fractions")],
 )
-def test_only_stacks_of_grey_bytes_are_taken(pictures):
-    with pytest.raises(ValueError, match="expected grey uint8 pictures"):
-        lpq(pictures)
+def test_only_stacks_of_grey_bytes_are_taken(images):
+    with pytest.raises(ValueError, match="expected grey uint8 images"):
+        lpq(images)

@@ -13,10 +13,10 @@ NOISE = np.random.default_rng(0).integers(256, size=(3, 50, 37), dtype=np.uint8)
 
 
 def step(turns=0, *, at=20):
-    """A picture of 48 x 48, dark to the left of a column and light to the right, turned clockwise."""
-    picture = np.full((48, 48), 50, np.uint8)
-    picture[:, at:] = 200
-    return np.rot90(picture, -turns)
+    """An image of 48 x 48, dark to the left of a column and light to the right, turned clockwise."""
+    image = np.full((48, 48), 50, np.uint8)
+    image[:, at:] = 200
+    return np.rot90(image, -turns)
 
 
 def levels_of(descriptor, *, bins=8, levels=3):
@@ -37,7 +37,7 @@ def patches():
 
 
 @pytest.mark.parametrize("grey", [0, 77, 255])
-def test_a_blank_picture_is_all_zero(grey):
+def test_a_blank_image_is_all_zero(grey):
     descriptor = phog(np.full((1, 48, 48), grey, np.uint8))
     assert descriptor.shape == (1, 680)
     assert not descriptor.any()
@@ -65,8 +65,8 @@ def test_a_straight_edge_falls_in_one_bin(turns, degrees, expected):
 def test_a_slanted_edge_falls_in_the_bin_of_its_angle(angle, expected):
     y, x = np.mgrid[:64, :64] - 31.5
     across = x * np.cos(np.radians(angle)) + y * np.sin(np.radians(angle))
-    picture = np.round(128 + 100 * np.tanh(across / 2)).astype(np.uint8)
-    histogram = phog(picture[None], levels=0)[0]
+    image = np.round(128 + 100 * np.tanh(across / 2)).astype(np.uint8)
+    histogram = phog(image[None], levels=0)[0]
     assert histogram[expected] > 0.95
 
 
@@ -80,9 +80,9 @@ def test_an_edge_falls_in_the_cells_it_runs_through():
 
 def test_edges_count_by_the_size_of_their_gradient():
     """Steps of 60 and 120 greys: a third and two thirds."""
-    picture = np.full((1, 48, 48), 20, np.uint8)
-    picture[:, :, 12:], picture[:, :, 36:] = 80, 200
-    left, right = levels_of(phog(picture, levels=1)[0], levels=1)[1][0, :, 0]
+    image = np.full((1, 48, 48), 20, np.uint8)
+    image[:, :, 12:], image[:, :, 36:] = 80, 200
+    left, right = levels_of(phog(image, levels=1)[0], levels=1)[1][0, :, 0]
     assert right == pytest.approx(2 * left)
 
 
@@ -99,7 +99,7 @@ def test_what_is_too_faint_is_no_edge():
 @pytest.mark.parametrize("levels", [0, 1, 2, 3])
 @pytest.mark.parametrize(("bins", "degrees"), [(8, 360), (20, 180)])
 def test_every_level_adds_up_to_the_same_histogram(bins, degrees, levels):
-    """Of pictures whose sides no power of two divides, too."""
+    """Of images whose sides no power of two divides, too."""
     descriptors = phog(NOISE, bins=bins, degrees=degrees, levels=levels)
     assert descriptors.shape == (3, bins * (4 ** (levels + 1) - 1) // 3)
     assert descriptors.dtype == np.float32
@@ -126,7 +126,7 @@ def test_a_negative_turns_every_direction_round(patches):
     np.testing.assert_allclose(shifted, phog(patches, levels=0), atol=1e-3)
 
 
-def test_a_picture_turned_round_has_its_cells_turned_round(patches):
+def test_a_image_turned_round_has_its_cells_turned_round(patches):
     """Half a turn: the last cell comes first, and each direction is opposite."""
     for turned, plain in zip(phog(patches[:, ::-1, ::-1]), phog(patches), strict=True):
         for cells, expected in zip(levels_of(turned), levels_of(plain), strict=True):
@@ -137,15 +137,15 @@ def test_a_picture_turned_round_has_its_cells_turned_round(patches):
 # An own pipeline
 
 
-def slow_phog(picture, *, bins, degrees, levels):
+def slow_phog(image, *, bins, degrees, levels):
     """Edges by scikit-image, gradients by SciPy, and a loop over the pixels for each level."""
-    grey = picture.astype(float)
+    grey = image.astype(float)
     blurred = ndimage.gaussian_filter(grey, 2**0.5, mode="mirror")
     sizes = np.hypot(ndimage.sobel(blurred, 0, mode="mirror"), ndimage.sobel(blurred, 1, mode="mirror"))
     high = np.quantile(sizes, 0.7)
     edges = feature.canny(grey, 2**0.5, 0.4 * high, high, mode="mirror")
     dy, dx = (ndimage.sobel(grey, axis, mode="mirror") for axis in (0, 1))
-    height, width = picture.shape
+    height, width = image.shape
     histograms = []
     for level in range(levels + 1):
         cells = np.zeros((2**level, 2**level, bins))
@@ -162,16 +162,16 @@ def slow_phog(picture, *, bins, degrees, levels):
 def test_agrees_with_other_libraries(patches, bins, degrees, levels):
     """Two Cannys differ in few pixels, so that nearly all of the histogram is the same."""
     settings = {"bins": bins, "degrees": degrees, "levels": levels}
-    for picture, descriptor in zip(patches, phog(patches, **settings), strict=True):
-        expected = slow_phog(picture, **settings)
+    for image, descriptor in zip(patches, phog(patches, **settings), strict=True):
+        expected = slow_phog(image, **settings)
         assert np.minimum(descriptor, expected).sum() > 0.95
 
 
 # Batches and refusals
 
 
-def test_a_batch_is_the_pictures_one_by_one(patches):
-    assert (phog(patches) == np.concatenate([phog(picture[None]) for picture in patches])).all()
+def test_a_batch_is_the_images_one_by_one(patches):
+    assert (phog(patches) == np.concatenate([phog(image[None]) for image in patches])).all()
 
 
 def test_takes_views_what_cannot_be_written_and_nothing_at_all():
@@ -197,5 +197,5 @@ def test_unusable_settings_are_named(settings, reason):
 
 
 def test_only_stacks_of_grey_bytes_are_taken():
-    with pytest.raises(ValueError, match="expected grey uint8 pictures"):
+    with pytest.raises(ValueError, match="expected grey uint8 images"):
         phog(np.zeros((2, 48, 48, 3), np.uint8))

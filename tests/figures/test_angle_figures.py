@@ -428,12 +428,12 @@ def test_the_table_of_pairs_has_those_beyond_the_lines_in_bold():
 # Feature maps
 
 
-def test_each_layer_has_a_row_of_the_picture_and_its_maps():
-    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+def test_each_layer_has_a_row_of_the_image_and_its_maps():
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
     ramp = np.linspace(-3, 5, 12).reshape(3, 4)
     maps = {"conv1": np.stack([ramp, 1000 * ramp, -ramp]), "layer3.0.conv1": np.tile(ramp, (40, 1, 1))}
 
-    figure = feature_maps_figure(picture, maps, "epoch 3", max_maps=4)
+    figure = feature_maps_figure(image, maps, "epoch 3", max_maps=4)
 
     texts = draw(figure)
     assert {
@@ -446,8 +446,8 @@ def test_each_layer_has_a_row_of_the_picture_and_its_maps():
     assert [text for text in texts if text.isdigit()] == ["0", "1", "2", "0", "13", "26", "39"]
     images = [np.asarray(each.get_array()) for each in figure.axes[0].get_images()]
     assert len(images) == 4 + 5
-    np.testing.assert_array_equal(images[0], picture)
-    np.testing.assert_array_equal(images[4], picture)
+    np.testing.assert_array_equal(images[0], image)
+    np.testing.assert_array_equal(images[4], image)
     scaled = np.round(np.linspace(0, 255, 12)).reshape(3, 4)
     np.testing.assert_array_equal(images[1], scaled)
     np.testing.assert_array_equal(images[2], images[1])  # each to its own range
@@ -486,10 +486,10 @@ def test_maps_of_one_position_share_their_layers_range():
 
 
 def test_feature_maps_refuse_other_shapes():
-    picture = np.zeros((4, 4), np.uint8)
+    image = np.zeros((4, 4), np.uint8)
     with pytest.raises(ValueError, match=r"fc: feature maps of shape \(5,\)"):
-        feature_maps_figure(picture, {"fc": np.zeros(5)})
-    with pytest.raises(ValueError, match="expected one picture or more, uint8"):
-        feature_maps_figure(picture.astype(float), {"c": np.zeros((1, 2, 2))})
+        feature_maps_figure(image, {"fc": np.zeros(5)})
+    with pytest.raises(ValueError, match="expected one image or more, uint8"):
+        feature_maps_figure(image.astype(float), {"c": np.zeros((1, 2, 2))})
     with pytest.raises(ValueError, match="no layer"):
-        feature_maps_figure(picture, {})
+        feature_maps_figure(image, {})

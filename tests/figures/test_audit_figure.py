@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from fer.figures.audit import PAGE_WIDTH, PictureGroup, Section, audit_figure
+from fer.figures.audit import PAGE_WIDTH, ImageGroup, Section, audit_figure
 from fer.labels import EXPRESSIONS
 
 COUNTS = {"train": (3995, 436, 4097, 7215, 4965, 4830, 3171), "test": (0, 0, 0, 0, 0, 0, 0)}
@@ -15,21 +15,21 @@ COUNTS = {"train": (3995, 436, 4097, 7215, 4965, 4830, 3171), "test": (0, 0, 0, 
 
 def draw(figure: Figure) -> list[str]:
     """Draw a figure to a PNG in memory and return every text that is seen on it."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=40)
-    assert picture.getvalue().startswith(b"\x89PNG")
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=40)
+    assert image.getvalue().startswith(b"\x89PNG")
     return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
 
 
-def group(count: int, *shape: int, caption: str = "first\nsecond", stands_out: bool = False) -> PictureGroup:
-    pictures = np.random.default_rng(0).integers(256, size=(count, *(shape or (48, 48))), dtype=np.uint8)
-    return PictureGroup(list(pictures), [caption] * count, stands_out)
+def group(count: int, *shape: int, caption: str = "first\nsecond", stands_out: bool = False) -> ImageGroup:
+    images = np.random.default_rng(0).integers(256, size=(count, *(shape or (48, 48))), dtype=np.uint8)
+    return ImageGroup(list(images), [caption] * count, stands_out)
 
 
 def test_balance_shows_counts_and_shares() -> None:
     texts = draw(audit_figure(COUNTS, [], "Audit: official"))
 
-    assert {"Audit: official", "train: 28,709 patterns", "test: 0 patterns", *EXPRESSIONS} <= set(texts)
+    assert {"Audit: official", "train: 28,709 samples", "test: 0 samples", *EXPRESSIONS} <= set(texts)
     assert "436  1.5%" in texts
     assert texts.count("0") == 7
 
@@ -43,7 +43,7 @@ def test_the_longest_bar_is_of_the_largest_share() -> None:
     assert bars == pytest.approx([full, full, full, full / 3, full, full * 2 / 3, full, full * 2 / 3])
 
 
-def test_every_picture_is_shown_with_its_caption_within_the_page() -> None:
+def test_every_image_is_shown_with_its_caption_within_the_page() -> None:
     groups = [group(count) for count in (2, 3, 6, 5, 1, 4)]
     figure = audit_figure(COUNTS, [Section("Identical: 6", groups), Section("Blank: 1", [group(1)])])
 
@@ -61,7 +61,7 @@ def test_every_picture_is_shown_with_its_caption_within_the_page() -> None:
         assert 0 < top < bottom < height
 
 
-def test_no_picture_covers_another() -> None:
+def test_no_image_covers_another() -> None:
     groups = [group(2, 90, 48), group(1, 20, 60, 3), group(40), group(3)]
     figure = audit_figure(COUNTS, [Section("All", groups), Section("Again", groups[:1])])
 
@@ -108,12 +108,12 @@ def test_a_name_is_no_formula() -> None:
         pytest.param({}, [], "do not fit", id="no splits"),
         pytest.param({"train": (1, 2)}, [], "7 class names do not fit", id="two classes"),
         pytest.param(
-            COUNTS, [Section("All", [PictureGroup([], [])])], "0 captions for 0 pictures", id="an empty group"
+            COUNTS, [Section("All", [ImageGroup([], [])])], "0 captions for 0 images", id="an empty group"
         ),
         pytest.param(
             COUNTS,
             [Section("All", [group(2)._replace(captions=["a"])])],
-            "All: 1 captions for 2 pictures",
+            "All: 1 captions for 2 images",
             id="a caption is missing",
         ),
     ],

@@ -8,13 +8,13 @@ from matplotlib.patches import Rectangle
 from fer.figures.crops import ROW_HEIGHT, CropPanel, crops_figure
 from fer.figures.style import GREEN, VERMILLION
 
-PICTURE = np.zeros((100, 120, 3), np.uint8)
+IMAGE = np.zeros((100, 120, 3), np.uint8)
 CROP = np.full((20, 20, 3), 99, np.uint8)
 FOUND = CropPanel(
-    PICTURE, CROP, "mtcnn 0.99", "happy/1.png", (10, 20, 60, 70), [(x, x) for x in (20, 30, 40, 50, 60)]
+    IMAGE, CROP, "mtcnn 0.99", "happy/1.png", (10, 20, 60, 70), [(x, x) for x in (20, 30, 40, 50, 60)]
 )
-FACELESS = CropPanel(PICTURE, CROP, "no face: centre", "sad/2.png")
-DROPPED = CropPanel(PICTURE, None, "no face: drop", "sad/3 $x$.png")
+FACELESS = CropPanel(IMAGE, CROP, "no face: centre", "sad/2.png")
+DROPPED = CropPanel(IMAGE, None, "no face: drop", "sad/3 $x$.png")
 
 
 def texts(figure) -> list[str]:
@@ -46,25 +46,25 @@ def test_box_and_landmarks_are_where_the_face_is() -> None:
     np.testing.assert_allclose(points, expected)
 
 
-def test_a_box_is_drawn_within_its_picture() -> None:
-    (frame,) = frames(crops_figure([CropPanel(PICTURE, CROP, "mtcnn", box=(-50, -50, 500, 60))]))
+def test_a_box_is_drawn_within_its_image() -> None:
+    (frame,) = frames(crops_figure([CropPanel(IMAGE, CROP, "mtcnn", box=(-50, -50, 500, 60))]))
     assert (frame.get_width(), frame.get_height()) == pytest.approx((1.2 * ROW_HEIGHT, 0.6 * ROW_HEIGHT))
 
 
-def test_a_picture_without_a_crop_says_so() -> None:
+def test_a_image_without_a_crop_says_so() -> None:
     figure = crops_figure([DROPPED, FOUND])
     assert len(figure.axes[0].images) == 3
     assert "no crop" in texts(figure)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (10, 1000, 3), (1000, 10, 3)])
-def test_a_picture_of_any_shape_stays_in_its_cell(shape) -> None:
+def test_a_image_of_any_shape_stays_in_its_cell(shape) -> None:
     figure = crops_figure([CropPanel(np.zeros(shape, np.uint8), CROP, "no face: keep", "n" * 200)])
-    picture, crop = figure.axes[0].images
-    assert picture.get_extent()[1] <= crop.get_extent()[0]
+    image, crop = figure.axes[0].images
+    assert image.get_extent()[1] <= crop.get_extent()[0]
     figure.canvas.draw()
 
 
 def test_a_sheet_of_nothing_raises() -> None:
-    with pytest.raises(ValueError, match="one picture or more"):
+    with pytest.raises(ValueError, match="one image or more"):
         crops_figure([])

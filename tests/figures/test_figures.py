@@ -18,7 +18,7 @@ from fer.figures import (
     curves_figure,
     gradient_figure,
     gradient_histograms,
-    picture_grid,
+    image_grid,
     predictions_figure,
 )
 from fer.figures.style import GREEN, VERMILLION
@@ -37,13 +37,13 @@ def _leaves_matplotlib_alone() -> Iterator[None]:
 
 def draw(figure: Figure) -> list[str]:
     """Draw a figure to a PNG in memory and return every text that is seen on it."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=50)
-    assert picture.getvalue().startswith(b"\x89PNG")
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=50)
+    assert image.getvalue().startswith(b"\x89PNG")
     return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
 
 
-def pictures(n: int, *shape: int) -> torch.Tensor:
+def images(n: int, *shape: int) -> torch.Tensor:
     return torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -108,11 +108,11 @@ def test_confusion_refuses_other_names() -> None:
     ],
 )
 @pytest.mark.parametrize("is_numpy", [False, True], ids=["tensor", "numpy"])
-def test_grid_draws_every_picture_with_its_caption(shape: tuple[int, ...], is_numpy: bool) -> None:
-    sheet = pictures(*shape)
+def test_grid_draws_every_image_with_its_caption(shape: tuple[int, ...], is_numpy: bool) -> None:
+    sheet = images(*shape)
     captions = [f"no {index}" for index in range(len(sheet))]
 
-    figure = picture_grid(sheet.numpy() if is_numpy else sheet, captions, title="Sheet")
+    figure = image_grid(sheet.numpy() if is_numpy else sheet, captions, title="Sheet")
 
     assert {"Sheet", *captions} <= set(draw(figure))
     shown = figure.axes[0].get_images()
@@ -120,8 +120,8 @@ def test_grid_draws_every_picture_with_its_caption(shape: tuple[int, ...], is_nu
     np.testing.assert_array_equal(np.squeeze(shown[-1].get_array()), np.squeeze(sheet[-1].numpy()))
 
 
-def test_grid_keeps_the_shape_of_the_pictures() -> None:
-    figure = picture_grid(pictures(2, 30, 90))
+def test_grid_keeps_the_shape_of_the_images() -> None:
+    figure = image_grid(images(2, 30, 90))
 
     left, right, bottom, top = figure.axes[0].get_images()[1].get_extent()
     assert (right - left) / (bottom - top) == pytest.approx(3)
@@ -132,7 +132,7 @@ def test_grid_keeps_the_shape_of_the_pictures() -> None:
 
 
 def test_grid_shortens_long_captions_to_three_lines() -> None:
-    texts = draw(picture_grid(pictures(1, 8, 8), ["a very long caption " * 20]))
+    texts = draw(image_grid(images(1, 8, 8), ["a very long caption " * 20]))
 
     assert len(texts) == 1
     assert texts[0].count("\n") == 2
@@ -148,14 +148,14 @@ def test_grid_shortens_long_captions_to_three_lines() -> None:
         pytest.param(torch.zeros(0, 8, 8, dtype=torch.uint8), id="none"),
     ],
 )
-def test_grid_refuses_what_are_no_pictures(wrong: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="expected one picture or more, uint8"):
-        picture_grid(wrong)
+def test_grid_refuses_what_are_no_images(wrong: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="expected one image or more, uint8"):
+        image_grid(wrong)
 
 
 def test_grid_refuses_captions_that_are_not_as_many() -> None:
-    with pytest.raises(ValueError, match="1 captions for 2 pictures"):
-        picture_grid(pictures(2, 8, 8), ["one"])
+    with pytest.raises(ValueError, match="1 captions for 2 images"):
+        image_grid(images(2, 8, 8), ["one"])
 
 
 # Sample predictions
@@ -174,7 +174,7 @@ def test_predictions_tell_right_from_wrong(n: int, shape: tuple[int, ...]) -> No
     probabilities = torch.full((n, 7), 0.05)
     probabilities[:, 0] = 0.7
 
-    figure = predictions_figure(pictures(n, *shape), labels, probabilities, title="Samples")
+    figure = predictions_figure(images(n, *shape), labels, probabilities, title="Samples")
 
     texts = draw(figure)
     assert texts.count("✓ angry 70 %") == 1
@@ -189,7 +189,7 @@ def test_predictions_tell_right_from_wrong(n: int, shape: tuple[int, ...]) -> No
 def test_predictions_differ_without_colour() -> None:
     probabilities = torch.eye(7)[[3, 3]]
 
-    right, wrong = frames(predictions_figure(pictures(2, 8, 8), [3, 5], probabilities))
+    right, wrong = frames(predictions_figure(images(2, 8, 8), [3, 5], probabilities))
 
     assert right.get_edgecolor() == matplotlib.colors.to_rgba(GREEN)
     assert wrong.get_edgecolor() == matplotlib.colors.to_rgba(VERMILLION)
@@ -201,12 +201,12 @@ def test_predictions_differ_without_colour() -> None:
 def test_predictions_take_half_precision() -> None:
     probabilities = torch.eye(7, dtype=torch.bfloat16)[:1]
 
-    assert "✓ angry 100 %" in draw(predictions_figure(pictures(1, 8, 8), [0], probabilities))
+    assert "✓ angry 100 %" in draw(predictions_figure(images(1, 8, 8), [0], probabilities))
 
 
 def test_predictions_refuse_shapes_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="do not fit labels of shape"):
-        predictions_figure(pictures(2, 8, 8), [0], torch.eye(7)[:2])
+        predictions_figure(images(2, 8, 8), [0], torch.eye(7)[:2])
 
 
 # Training curves

@@ -13,7 +13,7 @@ from fer.metrics import report, wilson_interval
 
 
 def folds(*rights: int, n: int = 10):
-    """Reports of folds in each of which ``right`` of ``n`` patterns are right."""
+    """Reports of folds in each of which ``right`` of ``n`` samples are right."""
     return [report(torch.tensor([[right, n - right], [0, 0]])) for right in rights]
 
 
@@ -57,7 +57,7 @@ def test_the_large_dot_is_of_all_patterns_and_the_small_ones_of_the_folds() -> N
     figure = protocols_figure(uneven)
     ((pooled,),) = markers(figure, 6.5)
     (single,) = markers(figure, 3.5)
-    assert pooled == pytest.approx((0.25, 1))  # by patterns: the mean of the folds is 0.5
+    assert pooled == pytest.approx((0.25, 1))  # by samples: the mean of the folds is 0.5
     assert [x for x, _ in single] == [1, 0]
     low, high = wilson_interval(10, 40)
     assert f"25.0 % [{100 * low:.1f}, {100 * high:.1f}], n = 40" in draw(figure)

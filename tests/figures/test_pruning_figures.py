@@ -44,14 +44,14 @@ def texts_of(figure: Figure) -> list[str]:
 
 
 def layer(before: int, **gone: int) -> dict[str, int]:
-    causes = {"dead": 0, "constant": 0, "similar": 0, "complementary": 0, "span": 0, "block": 0} | gone
-    return {"before": before, "after": before - sum(gone.values()), **causes}
+    reasons = {"dead": 0, "constant": 0, "similar": 0, "complementary": 0, "span": 0, "block": 0} | gone
+    return {"before": before, "after": before - sum(gone.values()), **reasons}
 
 
 def results(layers: Mapping[str, dict[str, int]], **changed: Any) -> dict[str, Any]:
-    """A comparison of two networks on 70 patterns, ten of each class: right are 8 of each, then 7."""
+    """A comparison of two networks on 70 samples, ten of each class: right are 8 of each, then 7."""
 
-    def judged(right: int, scale: int) -> dict[str, Any]:
+    def evaluated(right: int, scale: int) -> dict[str, Any]:
         confusion = right * np.eye(7, dtype=int) + (10 - right) * np.roll(np.eye(7, dtype=int), 1, axis=1)
         return {
             "acc": right / 10,
@@ -67,8 +67,8 @@ def results(layers: Mapping[str, dict[str, int]], **changed: Any) -> dict[str, A
     return {
         "protocol": "drawn by code",
         "n": 70,
-        "before": judged(8, 4),
-        "after": judged(7, 1),
+        "before": evaluated(8, 4),
+        "after": evaluated(7, 1),
         "mcnemar": {"lost": 9, "won": 3, "p": 0.14599609375},
         "layers": layers,
         "refused": {},

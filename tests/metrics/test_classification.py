@@ -22,7 +22,7 @@ ALEXNET = (
     (112, 0, 192, 113, 208, 606, 16),
     (29, 1, 96, 40, 40, 22, 603),
 )
-"""Confusion matrix of Sutton's AlexNet-like network on FER2013's 7,178 test pictures, second Fig. 5."""
+"""Confusion matrix of Sutton's AlexNet-like network on FER2013's 7,178 test images, second Fig. 5."""
 
 
 def close(values: Tensor, expected: list[float]) -> None:
@@ -110,7 +110,7 @@ def test_three_classes_by_hand() -> None:
             [[4, 0], [0, 0]], [1, NAN], [1, NAN], [NAN, 1], [1, NAN], 1.0, 1.0, id="only one class there"
         ),
         pytest.param(
-            [[0, 0], [0, 0]], [NAN] * 2, [NAN] * 2, [NAN] * 2, [NAN] * 2, NAN, NAN, id="no pattern at all"
+            [[0, 0], [0, 0]], [NAN] * 2, [NAN] * 2, [NAN] * 2, [NAN] * 2, NAN, NAN, id="no sample at all"
         ),
     ],
 )
@@ -385,7 +385,7 @@ def test_state_stays_out_of_checkpoints() -> None:
         pytest.param([0, 1, 1], [0, 1], "do not fit", id="more predictions than labels"),
         pytest.param([[0.1, 0.2, 0.7]], [0, 1], "do not fit", id="fewer logits than labels"),
         pytest.param([[0.1, 0.9]], [1], "expected logits", id="logits of another number of classes"),
-        pytest.param([0.1, 0.9], [1, 0], "expected logits", id="one logit a pattern"),
+        pytest.param([0.1, 0.9], [1, 0], "expected logits", id="one logit a sample"),
     ],
 )
 def test_update_refuses_what_does_not_fit(predictions: list[float], labels: list[int], message: str) -> None:

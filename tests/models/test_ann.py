@@ -38,7 +38,7 @@ def test_unsuitable_settings_are_named(settings):
         AnnNet(**settings)
 
 
-def test_a_picture_is_its_values_in_a_row():
+def test_a_image_is_its_values_in_a_row():
     network = AnnNet(in_features=2 * 3 * 3, hidden=3)
-    pictures = torch.randn(4, 2, 3, 3)
-    torch.testing.assert_close(network(pictures), network(pictures.reshape(4, -1)))
+    images = torch.randn(4, 2, 3, 3)
+    torch.testing.assert_close(network(images), network(images.reshape(4, -1)))

@@ -13,7 +13,7 @@ def _sigmoid(x):
 
 
 def _channel_weights(maps, cbam):
-    """Equation 2 for one picture, number by number; maps as nested lists."""
+    """Equation 2 for one image, number by number; maps as nested lists."""
     fc1, fc2 = (layer.weight.flatten(1).tolist() for layer in (cbam.channel.fc1, cbam.channel.fc2))
 
     def mlp(values):
@@ -26,7 +26,7 @@ def _channel_weights(maps, cbam):
 
 
 def _spatial_weights(maps, cbam):
-    """Equation 3 for one picture: a 7x7 window over means and maxima, zeros outside."""
+    """Equation 3 for one image: a 7x7 window over means and maxima, zeros outside."""
     kernel = cbam.spatial.conv.weight[0].tolist()
     height, width = len(maps[0]), len(maps[0][0])
     weights = []
@@ -102,7 +102,7 @@ def test_attention_weighs_the_blocks_output():
     assert isinstance(network.layer1, nn.Sequential)
 
 
-def test_the_pictures_still_show_in_the_last_layer_at_the_start():
+def test_the_images_still_show_in_the_last_layer_at_the_start():
     """Sixteen gates of about 1/4 in a row must not shut the signal off."""
     torch.manual_seed(0)
     network = CbamResNet()

@@ -1,4 +1,4 @@
-"""What all picture networks promise: one table, checked on each."""
+"""What all image networks promise: one table, checked on each."""
 
 import inspect
 
@@ -30,7 +30,7 @@ SMALL = [
 
 
 @pytest.mark.parametrize(("kind", "settings", "smallest"), SMALL)
-def test_from_the_smallest_picture_on_there_are_logits_and_a_graph(kind, settings, smallest):
+def test_from_the_smallest_image_on_there_are_logits_and_a_graph(kind, settings, smallest):
     for channels, image_size in ((1, smallest), (2, smallest + 5)):
         network = kind(**settings, channels=channels, image_size=image_size, num_classes=4).eval()
         inputs = torch.randn(2, channels, image_size, image_size)
@@ -44,7 +44,7 @@ def test_from_the_smallest_picture_on_there_are_logits_and_a_graph(kind, setting
 
 
 @pytest.mark.parametrize(("kind", "settings", "smallest"), SMALL)
-def test_a_picture_that_would_shrink_to_nothing_is_refused(kind, settings, smallest):
+def test_a_image_that_would_shrink_to_nothing_is_refused(kind, settings, smallest):
     with pytest.raises(InputError, match=rf"image_size={smallest - 1}\b.*\b{smallest}\b"):
         kind(**settings, image_size=smallest - 1)
 

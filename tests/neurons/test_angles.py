@@ -10,7 +10,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from fer.errors import InputError
 from fer.neurons import ActivationStatistics, angles, angular_speed, classify, pair_angles, summarise
 
-# Activations of 6 logistic units over 16 patterns, and the angles as printed: Gedeon and Harris, 1991.
+# Activations of 6 logistic units over 16 samples, and the angles as printed: Gedeon and Harris, 1991.
 PRINTED = torch.tensor(
     [
         [0.33, 1.0, 0.91, 0.582, 0.593, 0.381],
@@ -32,7 +32,7 @@ PRINTED = torch.tensor(
     ],
     dtype=torch.float64,
 )
-# Pairs (1, 2), (1, 3), ... (5, 6). They were made from 15 patterns: without one of the near copies among
+# Pairs (1, 2), (1, 3), ... (5, 6). They were made from 15 samples: without one of the near copies among
 # the 16, all agree within 0.4 degrees.
 PRINTED_DEGREES = [
     81.8,
@@ -273,12 +273,12 @@ def exact_radians(values, normalise):
 @pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="no extended precision on this machine")
 @pytest.mark.parametrize("normalise", ["none", "centre"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("num_patterns", [100, 30_000])
+@pytest.mark.parametrize("num_samples", [100, 30_000])
 @pytest.mark.parametrize("relu", [False, True], ids=["both signs", "ReLU"])
-def test_the_error_stays_within_its_bound(num_patterns, dtype, normalise, relu):
+def test_the_error_stays_within_its_bound(num_samples, dtype, normalise, relu):
     """Vectors 1e-7 rad apart, nearly opposite ones, threefold and exact copies, and some in between."""
-    u = outputs(num_patterns, 2).relu() if relu else outputs(num_patterns, 2)
-    step = outputs(num_patterns, 2, seed=1)
+    u = outputs(num_samples, 2).relu() if relu else outputs(num_samples, 2)
+    step = outputs(num_samples, 2, seed=1)
     v = u + 1e-7 * step * (u.norm(dim=0) / step.norm(dim=0))
     values = torch.cat([u, v, -v, 3 * u, u], dim=1).to(dtype)
 

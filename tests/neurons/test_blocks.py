@@ -40,7 +40,7 @@ def resnet(kind=ResNet, *idle):
     return network
 
 
-PICTURES = torch.randn(20, 1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+IMAGES = torch.randn(20, 1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 def test_what_a_block_adds_is_a_share_of_what_it_is_given():
@@ -81,38 +81,38 @@ def test_batches_that_the_network_does_not_take_are_refused():
 @pytest.mark.parametrize("kind", [ResNet, CbamResNet])
 def test_idle_blocks_of_a_residual_network_go_and_its_logits_stay(kind):
     network = resnet(kind, "layer1.0", "layer2.1")
-    small, gone = drop_idle_blocks(network, [PICTURES])
+    small, gone = drop_idle_blocks(network, [IMAGES])
     assert {"layer1.0", "layer2.1"} <= gone.keys()
     assert isinstance(small.get_submodule("layer2.1"), Bypass)
     assert not isinstance(network.get_submodule("layer2.1"), Bypass)
-    torch.testing.assert_close(small(PICTURES), network(PICTURES), rtol=0, atol=1e-10)
+    torch.testing.assert_close(small(IMAGES), network(IMAGES), rtol=0, atol=1e-10)
     assert set(small.neuron_layers) == {
         layer for layer in network.neuron_layers if not layer.startswith(("layer1.0", "layer2.1"))
     }
 
 
 def test_a_stage_of_idle_blocks_goes_as_one():
-    _, gone = drop_idle_blocks(resnet(ResNet, "layer1.0", "layer1.1"), [PICTURES])
+    _, gone = drop_idle_blocks(resnet(ResNet, "layer1.0", "layer1.1"), [IMAGES])
     assert gone == {"layer1": 0.0}
 
 
 def test_by_zero_all_blocks_stay():
     network = resnet(ResNet, "layer2.1")
-    assert drop_idle_blocks(network, [PICTURES], 0) == (network, {})
+    assert drop_idle_blocks(network, [IMAGES], 0) == (network, {})
 
 
 def test_pruning_takes_idle_blocks_and_the_small_network_loads_again():
     network = resnet(ResNet, "layer2.1", "layer3.1")
-    pruned = prune(network, [PICTURES], similar_below=0, complementary_above=180)
+    pruned = prune(network, [IMAGES], similar_below=0, complementary_above=180)
     assert pruned.report["blocks"] == {"layer2.1": 0.0, "layer3.1": 0.0}
     assert pruned.widths["layer2.1"] == 0
     within = {name: group for name, group in pruned.report["groups"].items() if group["block"]}
     assert within.keys() == {"layer2.1.conv1", "layer3.1.conv1"}
     assert (within["layer2.1.conv1"]["before"], within["layer2.1.conv1"]["after"]) == (128, 0)
-    torch.testing.assert_close(pruned.network(PICTURES), network(PICTURES), rtol=0, atol=1e-10)
+    torch.testing.assert_close(pruned.network(IMAGES), network(IMAGES), rtol=0, atol=1e-10)
     again = resize(resnet(), pruned.widths)
     again.load_state_dict(pruned.network.state_dict())
-    torch.testing.assert_close(again(PICTURES), pruned.network(PICTURES))
+    torch.testing.assert_close(again(IMAGES), pruned.network(IMAGES))
     assert widths(again) == pruned.widths
 
 
@@ -127,7 +127,7 @@ def test_pruning_takes_idle_blocks_and_the_small_network_loads_again():
 )
 def test_blocks_stay_where_something_else_decides(settings):
     network = resnet(ResNet, "layer2.1")
-    assert prune(network, [PICTURES], **settings).report["blocks"] == {}
+    assert prune(network, [IMAGES], **settings).report["blocks"] == {}
 
 
 def test_a_bypass_is_in_the_mode_of_its_network():

@@ -1,4 +1,4 @@
-"""Merges: a case by hand, planted twins before each kind of reader, least squares by NumPy, trained units."""
+"""Merges: a case by hand, planted twins before each consumer, NumPy's least squares, trained units."""
 
 import numpy as np
 import pytest
@@ -27,10 +27,10 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def layer(num_neurons=24, *, seed=0, num_patterns=400, rank=6):
+def layer(num_neurons=24, *, seed=0, num_samples=400, rank=6):
     """Neurons that share a few directions, more or less."""
-    shared = normal(num_patterns, rank, seed=seed) @ normal(rank, num_neurons, seed=seed + 100)
-    return shared + 0.3 * normal(num_patterns, num_neurons, seed=seed + 200) + normal(num_neurons, seed=seed)
+    shared = normal(num_samples, rank, seed=seed) @ normal(rank, num_neurons, seed=seed + 100)
+    return shared + 0.3 * normal(num_samples, num_neurons, seed=seed + 200) + normal(num_neurons, seed=seed)
 
 
 A, R = [0.0, 1, 2], [5.0, 7, 9]  # R = 2 A + 5; through the origin, 25 / 5 = 5 times A
@@ -59,7 +59,7 @@ A, R = [0.0, 1, 2], [5.0, 7, 9]  # R = 2 A + 5; through the origin, 25 / 5 = 5 t
     ],
 )
 def test_by_hand(neurons, removal, merge, factor, constant):
-    """The reader has weights 1 and 3 and a bias of 1."""
+    """The consumer has weights 1 and 3 and a bias of 1."""
     statistics = ActivationStatistics.of(torch.tensor(neurons, dtype=torch.float64).T)
     plan = PrunePlan(2, (removal,))
     matrix, shift = coefficients(plan, statistics, merge)
@@ -101,9 +101,9 @@ SHAPES = {
 }
 
 
-def planted(*, seed, num_patterns=200, positive=False):
-    """Maps of 12 neurons on 5 x 6 positions: 4 of their own, and 8 that tell a reader nothing more."""
-    maps = normal(num_patterns, 12, 5, 6, seed=seed)
+def planted(*, seed, num_samples=200, positive=False):
+    """Maps of 12 neurons on 5 x 6 positions: 4 of their own, and 8 that tell a consumer nothing more."""
+    maps = normal(num_samples, 12, 5, 6, seed=seed)
     maps = maps.relu() if positive else maps
     maps[:, 2] = 2.5 * maps[:, 0] + 0.7  # a copy
     maps[:, 3] = -0.4 * maps[:, 1] - 3  # a signed copy
@@ -117,17 +117,17 @@ def planted(*, seed, num_patterns=200, positive=False):
 
 
 @pytest.mark.parametrize("merge", ["refit", "affine"])
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("consumer", READERS)
 @pytest.mark.parametrize("seed", range(3))
-def test_what_was_planted_goes_and_outputs_stay(reader, merge, seed):
-    weight, bias = normal(*SHAPES[reader], seed=seed), normal(5, seed=seed + 1)
+def test_what_was_planted_goes_and_outputs_stay(consumer, merge, seed):
+    weight, bias = normal(*SHAPES[consumer], seed=seed), normal(5, seed=seed + 1)
     statistics = ActivationStatistics.of(planted(seed=seed))
     plan = plan_pruning(statistics, outgoing=weight.transpose(0, 1).flatten(1))
     assert plan.counts == {"dead": 1, "constant": 2, "similar": 3, "complementary": 2, "span": 0}
     merged, corrected = merge_weights(plan, statistics, weight, bias, merge=merge)
     fresh = planted(seed=seed + 50)
-    before = READERS[reader](weight, bias, fresh)
-    after = READERS[reader](merged, corrected, fresh[:, plan.kept])
+    before = READERS[consumer](weight, bias, fresh)
+    after = READERS[consumer](merged, corrected, fresh[:, plan.kept])
     torch.testing.assert_close(after, before, **EXACT)
 
 
@@ -219,7 +219,7 @@ def output_error(values, weight, plan, statistics, merge, **settings):
     [
         pytest.param(layer(), id="alike"),
         pytest.param(layer(rank=24).relu(), id="apart"),
-        pytest.param(layer(num_patterns=15), id="fewer patterns than neurons"),
+        pytest.param(layer(num_samples=15), id="fewer samples than neurons"),
         pytest.param(layer(12).repeat(1, 2), id="each twice"),
         pytest.param(layer(12).repeat(1, 2) + 1e-7 * layer(seed=7), id="each nearly twice"),
         pytest.param(layer() * torch.logspace(-6, 6, 24, dtype=torch.float64), id="sizes far apart"),
@@ -227,7 +227,7 @@ def output_error(values, weight, plan, statistics, merge, **settings):
     ],
 )
 def test_no_merge_errs_less_than_refit_on_its_own_patterns(values, settings, constants):
-    """For random readers, to within rounding and what the ridge holds back."""
+    """For random consumers, to within rounding and what the ridge holds back."""
     statistics = ActivationStatistics.of(values)
     plan = plan_pruning(statistics, **settings)
     for seed in range(3):
@@ -290,26 +290,26 @@ def test_a_layer_of_silent_neurons_is_merged_too(merge, constants):
 
 
 def test_weights_of_a_network_are_left_as_they_were():
-    reader = nn.Linear(24, 5)
-    before = reader.weight.detach().clone()
+    consumer = nn.Linear(24, 5)
+    before = consumer.weight.detach().clone()
     statistics = ActivationStatistics.of(layer())
     merged, corrected = merge_weights(
-        plan_pruning(statistics, num_removed=3), statistics, reader.weight, reader.bias
+        plan_pruning(statistics, num_removed=3), statistics, consumer.weight, consumer.bias
     )
     assert not merged.requires_grad
     assert not corrected.requires_grad
     assert merged.dtype == torch.float32
-    assert reader.weight.equal(before)
+    assert consumer.weight.equal(before)
 
 
 def test_a_fit_on_few_patterns_is_warned_of_with_the_numbers(caplog):
-    statistics = ActivationStatistics.of(layer(num_patterns=100))
+    statistics = ActivationStatistics.of(layer(num_samples=100))
     plan = plan_pruning(statistics, num_removed=4)
     coefficients(plan, statistics, "affine")
     assert caplog.text == ""
     coefficients(plan, statistics)
-    assert "20 survivors are fitted to 100 patterns" in caplog.text
-    assert "give 200 patterns" in caplog.text
+    assert "20 survivors are fitted to 100 samples" in caplog.text
+    assert "give 200 samples" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -327,12 +327,12 @@ def test_a_fit_on_few_patterns_is_warned_of_with_the_numbers(caplog):
         pytest.param(
             {"statistics": ActivationStatistics.of(torch.empty(0, 3))},
             "the analysis set is empty",
-            id="no patterns",
+            id="no samples",
         ),
         pytest.param(
             {"statistics": ActivationStatistics.of(layer(3), pattern_minmax=True)},
             "rescaled do not say what a neuron puts out",
-            id="rescaled patterns",
+            id="rescaled samples",
         ),
     ],
 )
@@ -361,7 +361,7 @@ def test_the_incoming_weights_of_jains_rule():
 
 @pytest.fixture(scope="module")
 def trained():
-    """Logistic units, as in the papers, trained on made-up patterns of seven classes; inputs, labels."""
+    """Logistic units, as in the papers, trained on made-up samples of seven classes; inputs, labels."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         inputs = torch.randn(600, 10, dtype=torch.float64)

@@ -10,7 +10,7 @@ import torch
 
 from fer.errors import InputError
 from fer.neurons import RULES, ActivationStatistics, PrunePlan, Removal, angles, plan_pruning
-from fer.neurons.plan import Cause
+from fer.neurons.plan import RemovalReason
 
 PRINTED = torch.tensor(
     [
@@ -33,7 +33,7 @@ PRINTED = torch.tensor(
     ],
     dtype=torch.float64,
 )
-"""Activations of 6 logistic units over 16 patterns: Gedeon and Harris, 1991."""
+"""Activations of 6 logistic units over 16 samples: Gedeon and Harris, 1991."""
 
 
 def of(*columns, **settings):
@@ -42,25 +42,25 @@ def of(*columns, **settings):
 
 
 def ray(degrees, length=1.0):
-    """A neuron over four patterns, of mean 0, in a direction of a plane; its spread is as its length."""
+    """A neuron over four samples, of mean 0, in a direction of a plane; its spread is as its length."""
     x, y = length * math.cos(math.radians(degrees)), length * math.sin(math.radians(degrees))
     return [x, y, -x, -y]
 
 
-def layer(num_neurons=24, *, seed=0, num_patterns=400, rank=6, noise=0.3):
+def layer(num_neurons=24, *, seed=0, num_samples=400, rank=6, noise=0.3):
     """Neurons that share a few directions, more or less, with spreads of their own."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
-    shared = normal(num_patterns, rank) @ normal(rank, num_neurons)
-    own = normal(num_patterns, num_neurons) * normal(num_neurons).abs() * noise
+    shared = normal(num_samples, rank) @ normal(rank, num_neurons)
+    own = normal(num_samples, num_neurons) * normal(num_neurons).abs() * noise
     return (shared + own) * normal(num_neurons).exp() + normal(num_neurons)
 
 
 def summary(plan):
-    return [(removal.neuron, removal.cause, removal.into) for removal in plan.removals]
+    return [(removal.neuron, removal.reason, removal.into) for removal in plan.removals]
 
 
 SIMILAR, COMPLEMENTARY = "similar", "complementary"
@@ -76,7 +76,7 @@ SIMILAR, COMPLEMENTARY = "similar", "complementary"
             [ray(0), ray(10, 2), ray(90)],
             {"outgoing": torch.tensor([[3.0], [1], [1]])},
             [(1, SIMILAR, 0)],
-            id="what the reader makes of it counts",
+            id="what the consumer makes of it counts",
         ),
         pytest.param([ray(0, 2), ray(170)], {}, [(1, COMPLEMENTARY, 0)], id="turned round"),
         pytest.param(
@@ -138,16 +138,16 @@ SIMILAR, COMPLEMENTARY = "similar", "complementary"
         ),
         pytest.param(
             [ray(0), ray(10, 2), ray(90), [0, 0, 0, 0]],
-            {"spare": (0, 3)},
+            {"protected": (0, 3)},
             [(1, SIMILAR, 0)],
-            id="the spared stay, and stand for others",
+            id="the protected stay, and stand for others",
         ),
-        pytest.param([ray(0), ray(10)], {"spare": {0, 1}}, [], id="both spared"),
+        pytest.param([ray(0), ray(10)], {"protected": {0, 1}}, [], id="both protected"),
         pytest.param(
             [ray(0), ray(170), ray(90)],
-            {"spare": [1], "complementary": "remove_both"},
+            {"protected": [1], "complementary": "remove_both"},
             [],
-            id="of two that go only together one is spared",
+            id="of two that go only together one is protected",
         ),
         pytest.param(
             [ray(0, 2), ray(40), ray(90)],
@@ -193,7 +193,7 @@ def test_what_a_plan_says():
     plan = plan_pruning(of(ray(0), [0, 0, 0, 0], ray(10, 2), ray(-156), ray(90)))
     assert plan.kept == (2, 4)
     assert plan.counts == {"dead": 1, "constant": 0, "similar": 1, "complementary": 1, "span": 0}
-    assert list(plan.counts) == list(Cause.__args__)
+    assert list(plan.counts) == list(RemovalReason.__args__)
     angle = {removal.neuron: removal.degrees for removal in plan.removals}
     assert angle == {1: None, 0: pytest.approx(10), 3: pytest.approx(166)}
 
@@ -238,7 +238,7 @@ def test_the_order_of_neurons_does_not_matter(seed, settings):
     other = plan_pruning(ActivationStatistics.of(values[:, mixed]), outgoing=outgoing[mixed], **settings)
     assert plan.removals
     names = {None: None, **dict(enumerate(mixed.tolist()))}
-    assert [(names[one], cause, names[into]) for one, cause, into in summary(other)] == summary(plan)
+    assert [(names[one], reason, names[into]) for one, reason, into in summary(other)] == summary(plan)
 
 
 @LAYERS
@@ -279,7 +279,7 @@ def test_span_finds_a_combination_of_three_that_pairs_do_not():
     plan = plan_pruning(statistics, by="span", similar_below=0.01)
     (removal,) = plan.removals
     assert removal.neuron in {1, 4, 7, 9}
-    assert removal.cause == "span"
+    assert removal.reason == "span"
     assert removal.into is None
     assert removal.degrees < 1e-3
 
@@ -309,16 +309,16 @@ def test_spans_agree_with_least_squares(seed):
 @pytest.mark.parametrize("normalise", ["centre", "none", "half"])
 @pytest.mark.parametrize("seed", range(5))
 def test_of_so_many_by_span_the_next_is_the_one_without_which_readers_err_least(seed, normalise):
-    """Readers that are refitted to those that are left, by NumPy, after each."""
+    """Consumers that are refitted to those that are left, by NumPy, after each."""
     values, kept = layer(10, seed=seed), list(range(10))
     outgoing = torch.rand(10, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.4
     settings = {"by": "span", "normalise": normalise, "num_removed": 9}
     origin = {"centre": values.mean(0), "none": 0.0, "half": 0.5}[normalise]
-    patterns = (values - origin).numpy()
-    sums = patterns @ outgoing.numpy()
+    samples = (values - origin).numpy()
+    sums = samples @ outgoing.numpy()
 
     def error(of):
-        return float(((sums - patterns[:, of] @ np.linalg.lstsq(patterns[:, of], sums)[0]) ** 2).sum())
+        return float(((sums - samples[:, of] @ np.linalg.lstsq(samples[:, of], sums)[0]) ** 2).sum())
 
     for removal in plan_pruning(ActivationStatistics.of(values), outgoing=outgoing, **settings).removals:
         errors = {neuron: error([other for other in kept if other != neuron]) for neuron in kept}
@@ -330,11 +330,11 @@ def test_of_so_many_by_span_the_next_is_the_one_without_which_readers_err_least(
 
 
 def test_more_neurons_than_patterns_are_spanned_but_for_as_many_as_patterns_less_one(caplog):
-    statistics = ActivationStatistics.of(layer(40, num_patterns=15, rank=20))
+    statistics = ActivationStatistics.of(layer(40, num_samples=15, rank=20))
     plan = plan_pruning(statistics, by="span", similar_below=0.1)
     assert len(plan.kept) == 14
-    assert "40 neurons is measured on 15 patterns" in caplog.text
-    assert "give 400 patterns" in caplog.text
+    assert "40 neurons is measured on 15 samples" in caplog.text
+    assert "give 400 samples" in caplog.text
 
 
 def test_for_spans_auto_means_with_a_constant_also_for_logistic_units():
@@ -350,9 +350,9 @@ def test_for_spans_auto_means_with_a_constant_also_for_logistic_units():
 @pytest.mark.parametrize("by", ["pairs", "span"])
 def test_fewer_than_wished_for_are_said(by, caplog):
     statistics = ActivationStatistics.of(layer(8))
-    assert plan_pruning(statistics, num_removed=7, by=by, spare=[5]).kept == (5,)
+    assert plan_pruning(statistics, num_removed=7, by=by, protected=[5]).kept == (5,)
     assert caplog.text == ""
-    assert plan_pruning(statistics, num_removed=7, by=by, spare=[5, 2]).kept == (2, 5)
+    assert plan_pruning(statistics, num_removed=7, by=by, protected=[5, 2]).kept == (2, 5)
     assert "6 of 8 neurons go, not 7" in caplog.text
 
 
@@ -377,9 +377,9 @@ def test_a_neuron_that_is_not_finite_stays_and_stands_for_none():
 
 
 def test_float32_statistics_and_outgoing_weights_of_a_network_will_do():
-    reader = torch.nn.Linear(24, 3)
+    consumer = torch.nn.Linear(24, 3)
     statistics = ActivationStatistics.of(layer().float())
-    plan = plan_pruning(statistics, outgoing=reader.weight.T, by="span", num_removed=20)
+    plan = plan_pruning(statistics, outgoing=consumer.weight.T, by="span", num_removed=20)
     assert len(plan.kept) == 4
 
 
@@ -413,7 +413,7 @@ class TestRules:
 
     @staticmethod
     def pairs(plan):
-        neurons = [removal.neuron for removal in plan.removals if removal.cause == "complementary"]
+        neurons = [removal.neuron for removal in plan.removals if removal.reason == "complementary"]
         return zip(neurons[::2], neurons[1::2], strict=True)
 
 
@@ -429,7 +429,9 @@ class TestRules:
         pytest.param({"normalise": "max"}, "normalise is 'max'", id="normalise"),
         pytest.param({"num_removed": 3}, "num_removed is 3: of 3 neurons 0 to 2 can go", id="all"),
         pytest.param({"num_removed": -1}, "num_removed is -1", id="fewer than none"),
-        pytest.param({"spare": [3]}, "spare names neuron 3: the layer has neurons 0 to 2", id="spare"),
+        pytest.param(
+            {"protected": [3]}, "protected names neuron 3: the layer has neurons 0 to 2", id="protected"
+        ),
         pytest.param(
             {"outgoing": torch.ones(4)}, r"shape \(4,\) do not belong to a layer of 3", id="outgoing"
         ),
@@ -461,16 +463,16 @@ def test_the_text_of_a_plan():
     assert json.loads(plan.to_json()) == {
         "num_neurons": 4,
         "removals": [
-            {"neuron": 2, "cause": "dead", "into": None, "degrees": None, "cost": None},
-            {"neuron": 0, "cause": "similar", "into": 1, "degrees": 7.5, "cost": None},
-            {"neuron": 3, "cause": "span", "into": None, "degrees": 80, "cost": 0.5},
+            {"neuron": 2, "reason": "dead", "into": None, "degrees": None, "cost": None},
+            {"neuron": 0, "reason": "similar", "into": 1, "degrees": 7.5, "cost": None},
+            {"neuron": 3, "reason": "span", "into": None, "degrees": 80, "cost": 0.5},
         ],
     }
     assert PrunePlan.from_json('{"num_neurons": 2, "removals": []}') == PrunePlan(2)
 
 
 def text(**changes):
-    removal = {"neuron": 0, "cause": "similar", "into": 1, "degrees": 7.5, "cost": None} | changes
+    removal = {"neuron": 0, "reason": "similar", "into": 1, "degrees": 7.5, "cost": None} | changes
     return json.dumps({"num_neurons": 3, "removals": [removal]})
 
 
@@ -490,7 +492,7 @@ def text(**changes):
         pytest.param(text(into="1"), "into of removal 1 .* it must be int or null", id="text for a number"),
         pytest.param(text(degrees=math.nan), "degrees of removal 1 of the plan is .NaN", id="not a number"),
         pytest.param(text(cost=True), "cost of removal 1 of the plan is true", id="a cost that is none"),
-        pytest.param(text(cause="ugly"), "cause is 'ugly': it must be one of dead, constant", id="cause"),
+        pytest.param(text(reason="ugly"), "reason is 'ugly': it must be one of dead, constant", id="reason"),
         pytest.param(text(neuron=3), "a plan for 3 neurons names neuron 3", id="beyond the layer"),
         pytest.param(text(neuron=-1), "names neuron -1", id="below 0"),
         pytest.param(text(into=5), "names neuron 5", id="survivor beyond the layer"),

@@ -202,15 +202,15 @@ def test_what_is_planted_goes_and_the_logits_stay(place):
     ],
 )
 def test_one_of_two_opposites_stands_for_both(network, shape, layer):
-    """tanh(-x) = -tanh(x), and sigmoid(-x) = 1 - sigmoid(x), for which a padded reader needs a constant."""
+    """tanh(-x) = -tanh(x), and sigmoid(-x) = 1 - sigmoid(x), for which a padded consumer needs a constant."""
     torch.manual_seed(0)
     network, inputs = stir(network()), torch.randn(40, *shape, dtype=torch.float64)
     group = find_groups(network, inputs)[0]
     rewrite(network, group, 1, 0, factor=-1)
     rewrite(network, group, 2, 2, constant=0.5)
     pruned = prune(network, inputs.split(20), layers=[layer], **EXACT)
-    causes = {removal.cause: removal.neuron for removal in pruned.plans[layer].removals}
-    assert causes["complementary"] in {0, 1}
+    reasons = {removal.reason: removal.neuron for removal in pruned.plans[layer].removals}
+    assert reasons["complementary"] in {0, 1}
     assert_same_logits(pruned, network, inputs)
 
 
@@ -347,7 +347,7 @@ def test_what_cannot_be_done_is_refused(settings, reason):
     ("batches", "reason"),
     [
         pytest.param([], "the analysis set is empty", id="empty"),
-        pytest.param([torch.zeros(0, 10)], "the analysis set is empty", id="no patterns"),
+        pytest.param([torch.zeros(0, 10)], "the analysis set is empty", id="no samples"),
         pytest.param(iter([torch.zeros(2, 10)]), "come only once", id="once"),
         pytest.param([torch.zeros(2, 3)], "AnnNet does not take a batch of shape", id="another shape"),
     ],
@@ -377,9 +377,9 @@ TIMM = {
 @pytest.mark.parametrize("name", TIMM)
 @pytest.mark.slow
 def test_networks_of_timm_become_smaller(name, tmp_path):
-    """Merged by affine, as is advised for so few patterns.
+    """Merged by affine, as is advised for so few samples.
 
-    The default refit, with fewer patterns than survivors, fits noise: the logits of six of these networks are
+    The default refit, with fewer samples than survivors, fits noise: the logits of six of these networks are
     then off by more than their size at 50 or 60 degrees (of densenet121 by 1e10). Blocks that are begun with
     weights of zero, as of convnext_atto, would go as a whole.
     """
@@ -391,14 +391,14 @@ def test_networks_of_timm_become_smaller(name, tmp_path):
     assert len(pruned.report["refused"]) == TIMM[name]
     assert pruned.report["parameters"]["after"] < pruned.report["parameters"]["before"]
     with torch.no_grad():
-        for patterns in (inputs, torch.randn(24, 3, 64, 64)):  # measured on, and others
-            logits, before = pruned.network(patterns), network(patterns)
+        for samples in (inputs, torch.randn(24, 3, 64, 64)):  # measured on, and others
+            logits, before = pruned.network(samples), network(samples)
             assert logits.shape == before.shape
             assert logits.isfinite().all()
             assert (logits - before).abs().max() < before.abs().max()
         again = resize(network, pruned.widths)
         again.load_state_dict(pruned.network.state_dict())
-        assert again(patterns).equal(logits)
+        assert again(samples).equal(logits)
     assert export_onnx(pruned.network, inputs, tmp_path / "pruned.onnx").path.is_file()  # and it is compared
 
 
@@ -432,7 +432,7 @@ def shifted_chain():
 
 
 def test_a_survivor_stands_for_its_neighbour_by_what_is_beside_it(monkeypatch):
-    """Place by place of the reader's kernel a fit finds the map that was shifted; map by map it cannot."""
+    """Place by place of the consumer's kernel a fit finds the map that was shifted; map by map it cannot."""
     network, inputs = shifted_chain()
     plans = {"0": PrunePlan(9, (Removal(1, "similar", 0),))}
     errors = {}
@@ -462,7 +462,7 @@ def test_too_few_patterns_are_fitted_map_by_map(monkeypatch):
 
 def test_costs_of_spans_are_shares_of_what_readers_without_a_bias_are_given():
     """Two neurons that are on in turn: nothing alike, unless a constant stands for their sum."""
-    patterns = torch.eye(2, dtype=torch.float64).repeat(10, 1)
+    samples = torch.eye(2, dtype=torch.float64).repeat(10, 1)
     shares = {}
     for has_bias in (False, True):
         network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 3, bias=has_bias)).double()
@@ -470,7 +470,7 @@ def test_costs_of_spans_are_shares_of_what_readers_without_a_bias_are_given():
             network[0].weight.copy_(torch.eye(2))
             network[0].bias.zero_()
             network[2].weight.fill_(1)
-        shares[has_bias] = span_costs(network, measure_groups(network, [patterns]))["0"]
+        shares[has_bias] = span_costs(network, measure_groups(network, [samples]))["0"]
     assert shares[False] == pytest.approx([0.5])
     assert shares[True] == pytest.approx([0.0], abs=1e-6)
 
@@ -505,16 +505,16 @@ def test_costs_of_spans_do_not_depend_on_where_each_reader_sees_its_mean():
     costs = []
     for offset in (0.0, 5.0):
         torch.manual_seed(0)
-        network, patterns = Apart(offset).double(), torch.randn(200, 4, dtype=torch.float64)
-        costs.append(span_costs(network, measure_groups(network, [patterns]))["a"])
+        network, samples = Apart(offset).double(), torch.randn(200, 4, dtype=torch.float64)
+        costs.append(span_costs(network, measure_groups(network, [samples]))["a"])
     assert costs[1] == pytest.approx(costs[0], rel=1e-6)
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_costs_of_spans_leave_out_neurons_that_are_not_finite(has_bias):
     torch.manual_seed(0)
-    reader = nn.Linear(8, 8, bias=has_bias)
-    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), reader, nn.Sigmoid(), nn.Linear(8, 3))
+    consumer = nn.Linear(8, 8, bias=has_bias)
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), consumer, nn.Sigmoid(), nn.Linear(8, 3))
     with torch.no_grad():
         network[0].weight[0] = torch.tensor([3e38, 0, 0, 0])
     costs = span_costs(network, measure_groups(network, [torch.randn(200, 4)]))["0"]

@@ -63,9 +63,9 @@ def test_measured_layers_have_the_statistics_of_their_outputs():
     network = small_network()
     statistics = measure(network, batches(), ["7", "1"], maps={"1": "mean"})
     network.eval()
-    pictures = torch.cat(batches())
+    images = torch.cat(batches())
     with torch.no_grad():
-        maps, hidden = network[:2](pictures), network[:8](pictures)
+        maps, hidden = network[:2](images), network[:8](images)
     assert list(statistics) == ["7", "1"]
     for name, expected in {
         "7": ActivationStatistics.of(hidden),
@@ -136,7 +136,7 @@ class Shared(nn.Module):
         self.first = nn.Linear(3, 3)
         self.second = nn.Linear(3, 3)
         self.activation = nn.ReLU()
-        self.spare = nn.Linear(3, 3)
+        self.protected = nn.Linear(3, 3)
         self.recurrent = nn.GRU(3, 3)
 
     def forward(self, inputs):
@@ -155,7 +155,7 @@ class Shared(nn.Module):
         pytest.param("", "no layer ''", id="the network itself"),
         pytest.param("recurrent", r"layer 'recurrent' \(GRU\) puts out a tuple, not a tensor", id="tuple"),
         pytest.param("activation", "layer 'activation' is called twice", id="shared"),
-        pytest.param("spare", "does not call spare", id="not called"),
+        pytest.param("protected", "does not call protected", id="not called"),
     ],
 )
 def test_layers_that_cannot_be_measured_are_named(layer, reason):

@@ -39,14 +39,14 @@ def test_by_hand():
 @pytest.mark.parametrize(
     ("maps", "expected"),
     [
-        pytest.param("positions", [[0, 10], [1, 11], [2, 12], [3, 13]], id="a pattern a position"),
-        pytest.param("mean", [[0.5, 10.5], [2.5, 12.5]], id="a pattern a picture"),
+        pytest.param("positions", [[0, 10], [1, 11], [2, 12], [3, 13]], id="a sample a position"),
+        pytest.param("mean", [[0.5, 10.5], [2.5, 12.5]], id="a sample an image"),
     ],
 )
 def test_patterns_of_a_feature_map(maps, expected):
-    """Two pictures, two maps, 1 x 2 positions."""
-    pictures = torch.tensor([[[[0.0, 1]], [[10, 11]]], [[[2, 3]], [[12, 13]]]])
-    statistics = ActivationStatistics.of(pictures, maps=maps)
+    """Two images, two maps, 1 x 2 positions."""
+    images = torch.tensor([[[[0.0, 1]], [[10, 11]]], [[[2, 3]], [[12, 13]]]])
+    statistics = ActivationStatistics.of(images, maps=maps)
     assert_same(statistics, ActivationStatistics.of(torch.tensor(expected)))
 
 
@@ -163,7 +163,7 @@ def test_a_layer_of_20000_neurons_is_refused_before_memory_is_gone():
     "other",
     [
         pytest.param(ActivationStatistics.of(outputs(5, 4)), id="other neurons"),
-        pytest.param(ActivationStatistics.of(outputs(5, 3), maps="mean"), id="other patterns"),
+        pytest.param(ActivationStatistics.of(outputs(5, 3), maps="mean"), id="other samples"),
         pytest.param(ActivationStatistics.of(outputs(5, 3), pattern_minmax=True), id="rescaled"),
         pytest.param(ActivationStatistics.of(outputs(5, 3), unit="tanh"), id="another unit"),
     ],
@@ -223,9 +223,9 @@ def test_statistics_of_inference_mode_go_on_outside_and_carry_no_gradient():
 
 
 def test_pattern_minmax_by_hand():
-    patterns = torch.tensor([[0.0, 1.0, 4.0], [3.0, 2.0, 1.0], [7.0, 7.0, 7.0]])
+    samples = torch.tensor([[0.0, 1.0, 4.0], [3.0, 2.0, 1.0], [7.0, 7.0, 7.0]])
     expected = [[-0.5, -0.25, 0.5], [0.5, 0.0, -0.5], [0.0, 0.0, 0.0]]
-    assert pattern_minmax(patterns).tolist() == expected
-    assert pattern_minmax(patterns[:, :, None, None]).flatten(1).tolist() == expected
-    given = ActivationStatistics.of(patterns, pattern_minmax=True)
+    assert pattern_minmax(samples).tolist() == expected
+    assert pattern_minmax(samples[:, :, None, None]).flatten(1).tolist() == expected
+    given = ActivationStatistics.of(samples, pattern_minmax=True)
     assert_same(given, ActivationStatistics.of(torch.tensor(expected)))

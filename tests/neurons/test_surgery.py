@@ -13,7 +13,17 @@ from torch import nn
 
 from fer.errors import InputError
 from fer.models import AlexNet, AnnNet, CbamResNet, Conv2Net, Conv4Net, Conv6Net, ResNet, TransferNet
-from fer.neurons import PrunePlan, Removal, cut, find_groups, mask, neurons_within, resize, survey, widths
+from fer.neurons import (
+    PrunePlan,
+    Removal,
+    cut,
+    find_groups,
+    find_prunable,
+    mask,
+    neurons_within,
+    resize,
+    widths,
+)
 
 
 def narrow(network):
@@ -194,8 +204,8 @@ def test_groups_by_hand(name, expected):
     assert {
         group.name: (
             group.num_neurons,
-            [reader.place for reader in group.readers],
-            [len(reader.columns[0]) for reader in group.readers],
+            [consumer.place for consumer in group.consumers],
+            [len(consumer.columns[0]) for consumer in group.consumers],
         )
         for group in groups
     } == expected
@@ -210,10 +220,10 @@ def test_a_residual_network_has_stages_and_inner_maps():
     stage = groups["layer2.0.conv2"]
     assert stage.producers == ("layer2.0.conv2", "layer2.0.downsample.0", "layer2.1.conv2")
     assert [*stage.attached] == ["layer2.0.bn2", "layer2.0.downsample.1", "layer2.1.bn2"]
-    assert [reader.layer for reader in stage.readers] == [
+    assert [consumer.layer for consumer in stage.consumers] == [
         *("layer2.1.conv1", "layer3.0.conv1", "layer3.0.downsample.0")
     ]
-    assert [(reader.padded, reader.shift) for reader in stage.readers] == [
+    assert [(consumer.padded, consumer.shift) for consumer in stage.consumers] == [
         *((True, "layer2.1.bn1"), (True, "layer3.0.bn1"), (False, "layer3.0.downsample.1"))
     ]
 
@@ -233,10 +243,12 @@ def test_attention_belongs_to_the_stage_and_has_neurons_of_its_own(name):
     assert len(groups) == 4 + 8 + 8
     stage = groups["layer2.0.conv2"]
     assert {f"layer2.cbam{number}.channel.fc2" for number in range(2)} < {*stage.producers}
-    assert {f"layer2.cbam{number}.channel.fc1" for number in range(2)} < {one.layer for one in stage.readers}
+    assert {f"layer2.cbam{number}.channel.fc1" for number in range(2)} < {
+        one.layer for one in stage.consumers
+    }
     assert stage.means == (("layer2.cbam0.spatial.conv", 0), ("layer2.cbam1.spatial.conv", 0))
     hidden = groups["layer2.cbam0.channel.fc1"]
-    assert (hidden.num_neurons, hidden.readers[0].layer) == (2, "layer2.cbam0.channel.fc2")
+    assert (hidden.num_neurons, hidden.consumers[0].layer) == (2, "layer2.cbam0.channel.fc2")
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, *OTHERS])
@@ -354,7 +366,7 @@ class Odd(nn.Module):
 )
 def test_neurons_that_do_not_stand_for_themselves_stay_and_others_go(between, width, reason):
     torch.manual_seed(0)
-    result = survey(Odd(between, width), torch.randn(2, 1, 8, 8))
+    result = find_prunable(Odd(between, width), torch.randn(2, 1, 8, 8))
     assert [group.name for group in result.groups] == ["conv2", "inner"]
     assert set(result.refused) == {"conv1", "fc"}
     assert re.search(reason, result.refused["conv1"])
@@ -364,7 +376,7 @@ def test_neurons_that_do_not_stand_for_themselves_stay_and_others_go(between, wi
 def test_shared_weights_stay():
     network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     network[2].weight = network[0].weight
-    result = survey(network, torch.zeros(2, 4))
+    result = find_prunable(network, torch.zeros(2, 4))
     assert result.groups == ()
     assert result.refused["0"] == "0.weight and 2.weight are the same weights"
     with pytest.raises(InputError, match=r"no hidden neurons that can go \(0: 0.weight and 2.weight are"):
@@ -375,7 +387,9 @@ def test_computed_weights_stay():
     network = nn.Sequential(
         nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.ReLU(), nn.Linear(4, 2)
     )
-    assert survey(network, torch.zeros(2, 4)).refused["0"] == "the weights of 0 are computed from others"
+    assert (
+        find_prunable(network, torch.zeros(2, 4)).refused["0"] == "the weights of 0 are computed from others"
+    )
 
 
 class Several(nn.Linear):

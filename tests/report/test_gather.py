@@ -28,7 +28,7 @@ def test_a_whole_run_has_every_part(run_dir, settings_of):
     assert found["fan"]["conv1"]["median"] == [90.0] * 12
     assert found["prune"]["mcnemar"]["lost"] == 3
     assert set(found["prune_curve"]["rules"]) == {"pairs", "span"}
-    assert [picture["src"][:22] for picture in found["pictures"]] == ["data:image/png;base64,"]
+    assert [image["src"][:22] for image in found["images"]] == ["data:image/png;base64,"]
     json.dumps(found, allow_nan=False)
 
 
@@ -48,7 +48,7 @@ def test_accuracy_and_recall_have_n_and_an_interval(run_dir, settings_of):
         ("results.json", "results"),
         ("stages.json", "stages"),
         ("angles", "heat"),
-        ("figures", "pictures"),
+        ("figures", "images"),
         ("prune.json", "prune"),
         ("curve.json", "prune_curve"),
         ("config.yaml", "repeat"),

@@ -100,11 +100,11 @@ def test_a_large_run_stays_below_the_budget(run_dir, settings_of):
     assert len(page(gather(run_dir, settings_of))) < BUDGET
 
 
-def test_a_picture_that_is_too_large_is_named(run_dir, settings_of):
+def test_a_image_that_is_too_large_is_named(run_dir, settings_of):
     (run_dir / "figures" / "predictions.png").write_bytes(bytes(700_000))
-    (picture,) = gather(run_dir, settings_of)["pictures"]
-    assert picture["path"] == "figures/predictions.png"
-    assert "src" not in picture
+    (image,) = gather(run_dir, settings_of)["images"]
+    assert image["path"] == "figures/predictions.png"
+    assert "src" not in image
 
 
 def test_the_page_is_shipped_with_the_package():

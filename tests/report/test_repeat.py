@@ -6,8 +6,8 @@ import shlex
 import pytest
 import yaml
 
-from fer.cli.choices import choose
-from fer.cli.report import settings_of as real_settings
+from fer.commands.choices import choose
+from fer.commands.report import settings_of as real_settings
 from fer.configs import flatten
 from fer.report import gather
 from fer.report.repeat import as_word, command_of, started, versions

@@ -10,7 +10,7 @@ from fer.studies.crossval import read_folds, run_folds, summarise
 
 
 def _results(*rights, n=10, predicted=3):
-    """A fold in which ``right`` of ``n`` pictures of happy are found, the rest taken for another class."""
+    """A fold in which ``right`` of ``n`` images of happy are found, the rest taken for another class."""
     folds = []
     for right in rights:
         confusion = np.zeros((7, 7), int)
@@ -31,7 +31,7 @@ def test_folds_of_different_size_weigh_the_same_in_the_mean_and_by_their_size_in
     flat = summarise([*_results(10, n=10), *_results(0, n=30)]).scalars()
     assert flat["test/acc"] == pytest.approx(0.5)
     assert flat["test/pooled_acc"] == pytest.approx(0.25)
-    assert "val/pooled_acc" not in flat  # folds may share val patterns
+    assert "val/pooled_acc" not in flat  # folds may share val samples
     assert flat["val/acc_best"] == flat["val/acc"]
 
 

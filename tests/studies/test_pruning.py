@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fer.callbacks import StopCallback
-from fer.callbacks.prune import inputs_of, judge, macs_of
+from fer.callbacks.prune import evaluate, inputs_of, macs_of
 from fer.errors import InputError
 from fer.neurons import measure_groups
 from fer.studies.pruning import (
@@ -52,7 +52,7 @@ def test_a_curve_begins_with_the_network_as_it_is(trained):
     for way, row in threshold_curves(task, data, inputs, thresholds=(30.0, 80.0)):
         rows.setdefault(way, []).append(row)
     assert list(rows) == list(WAYS)
-    accuracy = judge(task.network, data.val_dataloader(), task.device).report.accuracy
+    accuracy = evaluate(task.network, data.val_dataloader(), task.device).report.accuracy
     for way in rows.values():
         assert [row["threshold"] for row in way] == [0, 30, 80]
         assert way[0]["acc"] == accuracy

@@ -80,7 +80,7 @@ def test_cross_entropy_is_torchs_with_weights_and_smoothing(smoothing):
 
 
 def test_balanced_weights_make_each_class_count_the_same(tiny_data, tiny_trainer):
-    counts = [4, 2, 1, 1, 1, 1, 4]  # 14 pictures: the weight of class k is 14 / (7 counts[k])
+    counts = [4, 2, 1, 1, 1, 1, 4]  # 14 images: the weight of class k is 14 / (7 counts[k])
     labels = [k for k, num in enumerate(counts) for _ in range(num)]
     task = _task(class_weights="balanced")
     tiny_trainer().fit(task, datamodule=tiny_data(labels=labels, num_train=14))
@@ -195,7 +195,7 @@ def test_training_does_not_move_a_frozen_backbone(tiny_data, tiny_trainer):
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_the_layout_of_pictures_changes_nothing_but_speed(channels_last):
+def test_the_layout_of_images_changes_nothing_but_speed(channels_last):
     task = ClassificationTask(nn.Sequential(nn.Conv2d(3, 7, 4), nn.Flatten()), channels_last=channels_last)
     assert task.network[0].weight.is_contiguous(memory_format=task.memory_format)
     plain = nn.Sequential(nn.Conv2d(3, 7, 4), nn.Flatten())

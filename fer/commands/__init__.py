@@ -18,7 +18,7 @@ OWN: Final = {
 }
 """By command, the module of this package whose function of the command's name runs it.
 
-All other commands are on one run, and :mod:`fer.cli.experiment`'s.
+All other commands are on one run, and :mod:`fer.commands.experiment`'s.
 """
 
 
@@ -33,10 +33,12 @@ def load(command: str) -> Callable[[Sequence[str]], None]:
         used.
     """
     if command in OWN:
-        function: Callable[[Sequence[str]], None] = getattr(import_module(f"fer.cli.{OWN[command]}"), command)
+        function: Callable[[Sequence[str]], None] = getattr(
+            import_module(f"fer.commands.{OWN[command]}"), command
+        )
         return function
-    from fer.cli.choices import choose
-    from fer.cli.experiment import run_experiment
+    from fer.commands.choices import choose
+    from fer.commands.experiment import run_experiment
 
     def run(arguments: Sequence[str]) -> None:
         run_experiment(command, *choose(arguments))

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from rich.live import Live
 from rich.table import Table
 
-from fer.cli.crossval import unused_name
-from fer.cli.sweep_check import check_sweep
-from fer.cli.words import CONSOLE
+from fer.commands.crossval import unused_name
+from fer.commands.parsing import CONSOLE
+from fer.commands.sweep_check import check_sweep
 from fer.errors import InputError
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
 from fer.files import atomic_write
@@ -66,7 +66,7 @@ def sweep(arguments: Sequence[str]) -> None:
         metavar="FOLDER",
         help="run nothing: draw the best so far of sweeps that were run, by method, with a band over seeds",
     )
-    parser.add_argument("--output", type=Path, default=Path("searches.png"), help="picture of --compare")
+    parser.add_argument("--output", type=Path, default=Path("searches.png"), help="image of --compare")
     given = parser.parse_args(list(arguments))
     if given.compare:
         compare(given.compare, given.output)
@@ -187,7 +187,7 @@ def _first_line(trial: Trial) -> str:
 
 
 def _conclude(study: Study) -> None:
-    """Say what failed and which trial was best, write it down, and only then draw the pictures.
+    """Say what failed and which trial was best, write it down, and only then draw the images.
 
     Raises:
         InputError: Something cannot be written; what matters is said by then.
@@ -218,13 +218,13 @@ def _conclude(study: Study) -> None:
     with writing(path), atomic_write(path) as file:
         content = {"trial": best.name, study.sweep.metric.name: best.value, "parameters": best.point}
         file.write(json.dumps(content, indent=2).encode() + b"\n")
-    pictures = []
+    images = []
     for name, figure in _figures(study, trials).items():
         path = study.folder / "figures" / f"{name}.png"
         with writing(path), atomic_write(path) as file:
             figure.savefig(file, format="png")
-        pictures.append(path)
-    CONSOLE.print("\n".join(["pictures", *(f"  {path}" for path in pictures)]))
+        images.append(path)
+    CONSOLE.print("\n".join(["figures", *(f"  {path}" for path in images)]))
     runs = sorted(study.folder.glob("trial-*/**/offline-run-*"))
     if runs:
         CONSOLE.print(f"look at it\n  wandb leet {runs[-1]}\n  wandb sync {_pattern(runs[-1], study.folder)}")
@@ -248,7 +248,7 @@ def _check_any_value(study: Study, trials: Sequence[Trial]) -> None:
 
 
 def _pattern(run: Path, folder: Path) -> str:
-    """Return a pattern of the shell for all runs beside one of a sweep's folder."""
+    """Return a sample of the shell for all runs beside one of a sweep's folder."""
     inside = run.relative_to(folder).parts
     return "/".join([str(folder), "trial-*", *("*" for _ in inside[1:-2]), "wandb", "offline-run-*"])
 
@@ -320,7 +320,7 @@ def compare(folders: Sequence[Path], output: Path) -> None:
 
     Args:
         folders: Of the sweeps.
-        output: The picture.
+        output: The image.
 
     Raises:
         InputError: A folder holds no sweep, or sweeps searched different things, or one has another's seed.
@@ -357,4 +357,4 @@ def compare(folders: Sequence[Path], output: Path) -> None:
             f"{method:<8} {len(runs)} seeds, {min(map(len, runs))} trials each: best {metric} "
             f"{', '.join(f'{end:.4f}' for end in ends)}"
         )
-    CONSOLE.print(f"picture      {output}")
+    CONSOLE.print(f"figure       {output}")

@@ -15,9 +15,9 @@ from rich.progress import track
 
 from fer.callbacks import PruneCallback
 from fer.callbacks.prune import compare, inputs_of, macs_of, scalars, write_figure
-from fer.cli.choices import choose
-from fer.cli.experiment import ConfigCallback, ExperimentCLI, run_experiment
-from fer.cli.words import CONSOLE
+from fer.commands.choices import choose
+from fer.commands.experiment import ConfigCallback, ExperimentCLI, run_experiment
+from fer.commands.parsing import CONSOLE
 from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.files import atomic_write
@@ -39,7 +39,7 @@ def prune(arguments: Sequence[str]) -> None:
     """Make a checkpoint's network smaller; a word that is no option's is the checkpoint."""
     words = list(arguments)
     if any(word.split("=")[0] == "--timm" for word in words):
-        from fer.cli.prune_timm import prune_timm
+        from fer.commands.prune_timm import prune_timm
 
         prune_timm(words)
         return
@@ -141,7 +141,7 @@ class PruneCLI(ExperimentCLI):
 
     def _set_goal(self, callback: PruneCallback) -> None:
         """Let the callback leave the share of the multiply-adds that was asked for."""
-        inputs = inputs_of(self.model, self.datamodule, callback.num_patterns)
+        inputs = inputs_of(self.model, self.datamodule, callback.num_samples)
         settings = {key: callback.settings[key] for key in ("by", "merge", "rule")}
         rule = settings["rule"]
         measure = RULES[rule].measure if rule else {}
@@ -152,7 +152,7 @@ class PruneCLI(ExperimentCLI):
 
     def _prune_in_rounds(self, callback: PruneCallback) -> dict[str, Any]:
         before = copy.deepcopy(self.model)
-        inputs = inputs_of(self.model, self.datamodule, callback.num_patterns)
+        inputs = inputs_of(self.model, self.datamodule, callback.num_samples)
         lr = self.own["tune_lr"]
         rounds: list[dict[str, Any]] = []
         layers: Layers = {}
@@ -217,8 +217,8 @@ class PruneCLI(ExperimentCLI):
         )
 
     def _draw_curve(self, callback: PruneCallback) -> None:
-        """Write what each rule costs at each threshold as ``curve.json`` and as a picture, and say it."""
-        inputs = inputs_of(self.model, self.datamodule, callback.num_patterns)
+        """Write what each rule costs at each threshold as ``curve.json`` and as an image, and say it."""
+        inputs = inputs_of(self.model, self.datamodule, callback.num_samples)
         rows = threshold_curves(
             *(self.model, self.datamodule, inputs), layers=callback.settings["layers"], ways=WAYS
         )

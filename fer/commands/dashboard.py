@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from fer.cli.words import CONSOLE
+from fer.commands.parsing import CONSOLE
 from fer.dashboards import is_logged_in
 from fer.errors import InputError
 from fer.files import atomic_write

@@ -16,11 +16,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from fer.callbacks.prune import scalars
 from fer.callbacks.stages import NETWORK
-from fer.cli.choices import choose
-from fer.cli.crossval import choose_for_folds
-from fer.cli.experiment import ExperimentCLI
-from fer.cli.prune import name_checkpoint
-from fer.cli.words import explain, takes
+from fer.commands.choices import choose
+from fer.commands.crossval import choose_for_folds
+from fer.commands.experiment import ExperimentCLI
+from fer.commands.parsing import explain, takes
+from fer.commands.prune import name_checkpoint
 from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
 from fer.labels import EXPRESSIONS

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 import fer
-from fer.cli.choices import read_config
-from fer.cli.words import CONSOLE
+from fer.commands.choices import read_config
+from fer.commands.parsing import CONSOLE
 from fer.data import DATA_MODULES
 from fer.errors import InputError
 from fer.export import BATCH_SIZES, OPSETS, export_onnx
@@ -68,7 +68,7 @@ def export(arguments: Sequence[str]) -> None:
 
 
 def input_shape(task: ClassificationTask) -> tuple[int, ...]:
-    """Return the shape of one pattern: (channels, height, width) of a picture, or (features,)."""
+    """Return the shape of one sample: (channels, height, width) of an image, or (features,)."""
     settings = task.hparams
     if "image_size" in settings:
         return (settings["channels"], settings["image_size"], settings["image_size"])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from fer.cli.sweep import sweep
-from fer.cli.sweep_check import check_sweep
-from fer.cli.words import CONSOLE
+from fer.commands.parsing import CONSOLE
+from fer.commands.sweep import sweep
+from fer.commands.sweep_check import check_sweep
 from fer.dashboards import is_logged_in
 from fer.dashboards.agents import create_sweep, run_agent
 from fer.errors import InputError

@@ -1,4 +1,4 @@
-"""Pictures as batches: sizes, channels, normalisation, and which splits are augmented."""
+"""Images as batches: sizes, channels, normalisation, and which splits are augmented."""
 
 from dataclasses import replace
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fer.data.pictures import (
+from fer.data.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    PictureSplit,
+    ImageSplit,
     channel_statistics,
     resize,
     to_channels,
@@ -21,19 +21,19 @@ GREY = RNG.integers(256, size=(6, 6), dtype=np.uint8)
 COLOUR = RNG.integers(256, size=(6, 6, 3), dtype=np.uint8)
 
 
-# One picture
+# One image
 
 
-@pytest.mark.parametrize("picture", [GREY, COLOUR], ids=["grey", "RGB"])
+@pytest.mark.parametrize("image", [GREY, COLOUR], ids=["grey", "RGB"])
 @pytest.mark.parametrize("image_size", [3, 6, 9])
-def test_resize(picture, image_size):
-    output = resize(picture, image_size)
-    assert output.shape == (image_size, image_size, *picture.shape[2:])
+def test_resize(image, image_size):
+    output = resize(image, image_size)
+    assert output.shape == (image_size, image_size, *image.shape[2:])
     assert output.dtype == np.uint8
     if image_size == 6:
-        assert output is picture
+        assert output is image
     if image_size == 3:  # each pixel is the mean of four
-        blocks = picture.reshape(3, 2, 3, 2, -1).mean(axis=(1, 3)).reshape(output.shape)
+        blocks = image.reshape(3, 2, 3, 2, -1).mean(axis=(1, 3)).reshape(output.shape)
         assert abs(output - blocks).max() <= 0.5
 
 
@@ -42,7 +42,7 @@ def test_resize_makes_a_square():
 
 
 @pytest.mark.parametrize(
-    ("picture", "channels", "expected"),
+    ("image", "channels", "expected"),
     [
         pytest.param([[10, 20]], 1, [[[10], [20]]], id="grey stays"),
         pytest.param([[10, 20]], 3, [[[10, 10, 10], [20, 20, 20]]], id="grey is repeated"),
@@ -52,21 +52,21 @@ def test_resize_makes_a_square():
         pytest.param([[[100, 0, 0], [0, 100, 0], [0, 0, 100]]], 1, [[[30], [59], [11]]], id="luminance"),
     ],
 )
-def test_to_channels(picture, channels, expected):
-    assert to_channels(np.array(picture, np.uint8), channels).tolist() == expected
+def test_to_channels(image, channels, expected):
+    assert to_channels(np.array(image, np.uint8), channels).tolist() == expected
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 7), (5, 6, 7, 3)], ids=["grey", "RGB"])
 def test_channel_statistics_are_numpys(shape):
-    pictures = RNG.integers(256, size=shape, dtype=np.uint8)
-    mean, std = channel_statistics(pictures)
-    values = pictures.reshape(5 * 6 * 7, -1) / 255
+    images = RNG.integers(256, size=shape, dtype=np.uint8)
+    mean, std = channel_statistics(images)
+    values = images.reshape(5 * 6 * 7, -1) / 255
     np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(std, values.std(axis=0), rtol=1e-6)
     assert mean.dtype == std.dtype == np.float32
 
 
-def test_pictures_of_one_value_can_be_normalised():
+def test_images_of_one_value_can_be_normalised():
     for value in range(256):
         mean, std = channel_statistics(np.full((2, 3, 3), value, np.uint8))
         assert mean == pytest.approx(value / 255)
@@ -74,13 +74,13 @@ def test_pictures_of_one_value_can_be_normalised():
 
 
 def test_take_keeps_the_order_of_the_rows():
-    split = PictureSplit(
-        pictures=np.arange(3, dtype=np.uint8).reshape(3, 1, 1),
+    split = ImageSplit(
+        images=np.arange(3, dtype=np.uint8).reshape(3, 1, 1),
         labels=np.array([4, 5, 6]),
         names=np.array(["a", "b", "c"]),
         groups={"clip": np.array(["x", "y", "z"])},
     ).take(np.array([2, 0]))
-    assert (split.pictures.ravel().tolist(), split.labels.tolist(), len(split)) == ([2, 0], [6, 4], 2)
+    assert (split.images.ravel().tolist(), split.labels.tolist(), len(split)) == ([2, 0], [6, 4], 2)
     assert (split.names.tolist(), split.groups["clip"].tolist()) == (["c", "a"], ["z", "x"])
 
 
@@ -113,7 +113,7 @@ def test_every_loader_gives_batches_of_one_shape(augment, depth, settings, shape
     assert sum(len(labels) for _, labels in tests[0]) == 28
 
 
-def _pictures(data, name, **kwargs):
+def _images(data, name, **kwargs):
     dataset = data.dataset(name, **kwargs)
     return torch.stack([dataset[row][0] for row in range(len(dataset))])
 
@@ -122,40 +122,40 @@ def _pictures(data, name, **kwargs):
 def test_normalised_by_train(depth, tiny_data):
     data = tiny_data(depth=depth, channels=depth)
     data.setup()
-    inputs = _pictures(data, "train").transpose(0, 1).flatten(1)
+    inputs = _images(data, "train").transpose(0, 1).flatten(1)
     torch.testing.assert_close(inputs.mean(dim=1), torch.zeros(depth), atol=1e-5, rtol=0)
     torch.testing.assert_close(inputs.std(dim=1, correction=0), torch.ones(depth), atol=1e-5, rtol=0)
-    mean, std = channel_statistics(data.splits["train"].pictures)
-    expected = (data.splits["val"].pictures.reshape(14, 8, 8, depth) / 255 - mean) / std
-    torch.testing.assert_close(_pictures(data, "val"), torch.from_numpy(expected).permute(0, 3, 1, 2).float())
+    mean, std = channel_statistics(data.splits["train"].images)
+    expected = (data.splits["val"].images.reshape(14, 8, 8, depth) / 255 - mean) / std
+    torch.testing.assert_close(_images(data, "val"), torch.from_numpy(expected).permute(0, 3, 1, 2).float())
 
 
 def test_normalised_to_minus_one_and_one(tiny_data):
     data = tiny_data(normalise="half")
     data.setup()
-    expected = torch.from_numpy(data.splits["val"].pictures / 127.5 - 1).float().unsqueeze(1)
-    torch.testing.assert_close(_pictures(data, "val"), expected)
+    expected = torch.from_numpy(data.splits["val"].images / 127.5 - 1).float().unsqueeze(1)
+    torch.testing.assert_close(_images(data, "val"), expected)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_normalised_as_imagenet(depth, tiny_data):
     data = tiny_data(depth=depth, channels=3, normalise="imagenet")
     data.setup()
-    pictures = np.broadcast_to(data.splits["val"].pictures.reshape(14, 8, 8, depth), (14, 8, 8, 3)) / 255
-    expected = torch.from_numpy((pictures - IMAGENET_MEAN) / IMAGENET_STD).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(_pictures(data, "val"), expected)
+    images = np.broadcast_to(data.splits["val"].images.reshape(14, 8, 8, depth), (14, 8, 8, 3)) / 255
+    expected = torch.from_numpy((images - IMAGENET_MEAN) / IMAGENET_STD).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(_images(data, "val"), expected)
 
 
 def test_only_training_is_augmented_and_shuffled(tiny_data):
     plain, augmented = tiny_data(), tiny_data(augment="jain")
     plain.setup()
     augmented.setup()
-    expected = _pictures(plain, "train")
-    assert torch.equal(_pictures(augmented, "train"), expected)
-    assert torch.equal(_pictures(augmented, "train"), expected)  # asked again: the same
-    assert not torch.equal(_pictures(augmented, "train", augmented=True), expected)
+    expected = _images(plain, "train")
+    assert torch.equal(_images(augmented, "train"), expected)
+    assert torch.equal(_images(augmented, "train"), expected)  # asked again: the same
+    assert not torch.equal(_images(augmented, "train", augmented=True), expected)
     for loader in (augmented.val_dataloader(), augmented.test_dataloader()[1]):
-        assert torch.equal(torch.cat([inputs for inputs, _ in loader]), _pictures(plain, "val"))
+        assert torch.equal(torch.cat([inputs for inputs, _ in loader]), _images(plain, "val"))
     assert torch.equal(torch.cat([x for x, _ in augmented.test_dataloader()[0]]), expected)
     first, second = ([labels.tolist() for _, labels in plain.train_dataloader()] for _ in range(2))
     assert first != second
@@ -184,9 +184,7 @@ def test_class_counts(tiny_data):
         pytest.param({"batch_size": 0}, "data.batch_size is 0", id="no batch"),
         pytest.param({"normalise": "imagenet"}, "three channels: set data.channels=3", id="ImageNet in grey"),
         pytest.param({"augment": "no"}, "data.augment is 'no'", id="augmentation"),
-        pytest.param(
-            {"batch_size": 29}, "data.batch_size is 29, more than the 28 patterns", id="large batch"
-        ),
+        pytest.param({"batch_size": 29}, "data.batch_size is 29, more than the 28 samples", id="large batch"),
         pytest.param({"num_workers": -1}, "data.num_workers is -1", id="workers"),
         pytest.param({"normalise": "no"}, "data.normalise is 'no'", id="normalisation"),
     ],
@@ -205,21 +203,21 @@ def test_unusable_settings_are_named(settings, reason, tiny_data):
 
 
 def _repeat(data, *, into, from_, rows):
-    """Put the first pictures of one split in the place of rows of another."""
+    """Put the first images of one split in the place of rows of another."""
     load = data.load_splits
 
     def with_repeats():
         splits = load()
-        pictures = splits[into].pictures.copy()
-        pictures[rows] = splits[from_].pictures[: len(rows)]
-        return splits | {into: replace(splits[into], pictures=pictures)}
+        images = splits[into].images.copy()
+        images[rows] = splits[from_].images[: len(rows)]
+        return splits | {into: replace(splits[into], images=images)}
 
     data.load_splits = with_repeats
     return data
 
 
 @pytest.mark.parametrize("from_", ["train", "val"])
-def test_a_test_picture_that_was_seen_is_left_out_of_the_clean_rest(from_, tiny_data):
+def test_a_test_image_that_was_seen_is_left_out_of_the_clean_rest(from_, tiny_data):
     data = _repeat(tiny_data(), into="test", from_=from_, rows=[2, 5])
     data.setup()
     assert data.evaluated_names == ("train", "val", "test", "clean")
@@ -245,7 +243,7 @@ def test_clean_leaves_out_of_train_what_is_evaluated(into, tiny_data):
 # Descriptors
 
 
-def test_inputs_can_be_ten_features_of_the_picture(tiny_data):
+def test_inputs_can_be_ten_features_of_the_image(tiny_data):
     data = tiny_data(size=24, descriptors=True, depth=3)
     assert data.num_features == 10
     data.setup()

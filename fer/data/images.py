@@ -1,4 +1,4 @@
-"""Pictures of faces as network inputs: sizes, channels, normalisation, augmentation."""
+"""Images of faces as network inputs: sizes, channels, normalisation, augmentation."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -35,25 +35,25 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PictureSplit(Split):
-    """Pictures with their labels.
+class ImageSplit(Split):
+    """Images with their labels.
 
     Attributes:
-        pictures: uint8, shape (N, H, W) for grey pictures or (N, H, W, 3) for RGB.
+        images: uint8, shape (N, H, W) for grey images or (N, H, W, 3) for RGB.
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
 
 
-class PictureDataset(Dataset[Item]):
-    """Pictures of a split as network inputs, each augmented when it is asked for.
+class ImageDataset(Dataset[Item]):
+    """Images of a split as network inputs, each augmented when it is asked for.
 
     An item is ``(inputs, labels)``: float32 of shape (C, image_size, image_size), and an int64 scalar.
     """
 
     def __init__(
         self,
-        split: PictureSplit,
+        split: ImageSplit,
         *,
         image_size: int,
         channels: int,
@@ -72,60 +72,60 @@ class PictureDataset(Dataset[Item]):
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        picture = self.split.pictures[index]
+        image = self.split.images[index]
         if self.transform is not None:
-            picture = self.transform(image=picture)["image"]
-        picture = to_channels(resize(picture, self.image_size), self.channels)
-        # Two steps in place instead of one expression: this runs for every picture of every epoch.
-        values = picture.astype(np.float32)
+            image = self.transform(image=image)["image"]
+        image = to_channels(resize(image, self.image_size), self.channels)
+        # Two steps in place instead of one expression: this runs for every image of every epoch.
+        values = image.astype(np.float32)
         values -= 255 * self.mean
         values /= 255 * self.std
         return torch.from_numpy(values).permute(2, 0, 1), torch.tensor(self.split.labels[index])
 
 
-def resize(picture: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
-    """Return the picture (H, W) or (H, W, C) as a square of ``image_size`` pixels."""
-    if picture.shape[:2] == (image_size, image_size):
-        return picture
+def resize(image: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+    """Return the image (H, W) or (H, W, C) as a square of ``image_size`` pixels."""
+    if image.shape[:2] == (image_size, image_size):
+        return image
     import cv2
 
-    shrinks = picture.shape[0] > image_size
+    shrinks = image.shape[0] > image_size
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (image_size, image_size), interpolation=interpolation), np.uint8)
+    return np.asarray(cv2.resize(image, (image_size, image_size), interpolation=interpolation), np.uint8)
 
 
-def to_channels(picture: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """Return the picture (H, W) or (H, W, C) as (H, W, channels), grey by luminance, RGB by repetition."""
-    if picture.ndim == 2:
-        picture = picture[:, :, np.newaxis]
-    if picture.shape[2] == channels:
-        return picture
+def to_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Return the image (H, W) or (H, W, C) as (H, W, channels), grey by luminance, RGB by repetition."""
+    if image.ndim == 2:
+        image = image[:, :, np.newaxis]
+    if image.shape[2] == channels:
+        return image
     if channels == 3:
-        return picture.repeat(3, axis=2)
+        return image.repeat(3, axis=2)
     import cv2
 
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, np.newaxis]
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, np.newaxis]
 
 
-def to_grey(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return pictures (N, H, W) or (N, H, W, 3) in grey, by luminance, shape (N, H, W)."""
-    if pictures.ndim == 3:
-        return pictures
-    return np.stack([to_channels(picture, 1)[:, :, 0] for picture in pictures])
+def to_grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return images (N, H, W) or (N, H, W, 3) in grey, by luminance, shape (N, H, W)."""
+    if images.ndim == 3:
+        return images
+    return np.stack([to_channels(image, 1)[:, :, 0] for image in images])
 
 
-def channel_statistics(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the mean and the standard deviation of pixels in 0..1, per channel.
 
     Args:
-        pictures: uint8, shape (N, H, W) or (N, H, W, C).
+        images: uint8, shape (N, H, W) or (N, H, W, C).
 
     Returns:
-        Two float32 arrays of shape (C,), C = 1 for grey pictures.
+        Two float32 arrays of shape (C,), C = 1 for grey images.
     """
-    channels = pictures[..., np.newaxis] if pictures.ndim == 3 else pictures
+    channels = images[..., np.newaxis] if images.ndim == 3 else images
     values = np.arange(256) / 255
-    # Counting the 256 values is exact and needs no copy of the pictures as floats.
+    # Counting the 256 values is exact and needs no copy of the images as floats.
     counts = np.stack([np.bincount(c.ravel(), minlength=256) for c in np.moveaxis(channels, -1, 0)])
     share = counts / counts.sum(axis=1, keepdims=True)
     mean = share @ values
@@ -133,22 +133,22 @@ def channel_statistics(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float32]
     return mean.astype(np.float32), np.maximum(std, 1 / 255).astype(np.float32)
 
 
-class PictureDataModule(ExpressionDataModule):
-    """Pictures of faces with one of seven expressions, as batches ``(inputs, labels)``.
+class ImageDataModule(ExpressionDataModule):
+    """Images of faces with one of seven expressions, as batches ``(inputs, labels)``.
 
     ``inputs`` are float32 of shape (N, channels, image_size, image_size), ``labels`` int64 of shape (N,).
-    Only the train split is augmented. Where pictures of a test split stand in train or val, too, its
+    Only the train split is augmented. Where images of a test split stand in train or val, too, its
     metrics are reported twice: of all of it, and of its clean rest.
 
     Args:
         image_size: Height and width of the network's input, in pixels.
-        channels: 1 for grey, 3 for RGB (a grey picture is repeated).
+        channels: 1 for grey, 3 for RGB (a grey image is repeated).
         normalise: How pixels are scaled; see :data:`Normalise`.
-        augment: What is done to training pictures; see :data:`fer.data.augment.Augment`. Nothing
+        augment: What is done to training images; see :data:`fer.data.augment.Augment`. Nothing
             where ``descriptors`` are the inputs.
         augment_strength: 1 as named, 0 next to nothing, 2 twice as much.
-        clean: Whether pictures that stand in val or test, pixel by pixel, are left out of train.
-        descriptors: Whether inputs are ten features of a picture, the first components of LPQ and PHOG
+        clean: Whether images that stand in val or test, pixel by pixel, are left out of train.
+        descriptors: Whether inputs are ten features of an image, the first components of LPQ and PHOG
             as :class:`fer.data.descriptors.Descriptors` fits them on train, instead of its pixels.
         **kwargs: See :class:`fer.data.base.ExpressionDataModule`.
 
@@ -156,7 +156,7 @@ class PictureDataModule(ExpressionDataModule):
         InputError: A setting is out of its range, or a batch is larger than the train split.
     """
 
-    splits: dict[str, PictureSplit]
+    splits: dict[str, ImageSplit]
 
     def __init__(
         self,
@@ -202,32 +202,32 @@ class PictureDataModule(ExpressionDataModule):
         """Splits that testing reports, all from one checkpoint: train as it is, val, tests, clean rests."""
         return (*super().evaluated_names, *self.clean_names)
 
-    def prepare_splits(self, splits: dict[str, PictureSplit]) -> dict[str, PictureSplit]:
+    def prepare_splits(self, splits: dict[str, ImageSplit]) -> dict[str, ImageSplit]:
         """Return the splits with the clean rests of the tests, train cleaned where that was asked for."""
         train, val = splits["train"], splits["val"]
         tests = {name: splits[name] for name in self.test_names}
         if self.clean:
-            repeated = seen_in(train.pictures, [split.pictures for split in (val, *tests.values())])
+            repeated = seen_in(train.images, [split.images for split in (val, *tests.values())])
             train = train.take(np.flatnonzero(~repeated))
-            log.info("%d pictures of train stand in val or test, too, and are left out", repeated.sum())
+            log.info("%d images of train stand in val or test, too, and are left out", repeated.sum())
         rests = {}
         for name, test in tests.items():
-            repeated = seen_in(test.pictures, [train.pictures, val.pictures])
+            repeated = seen_in(test.images, [train.images, val.images])
             if repeated.any() and not repeated.all():
                 rests["clean" if name == "test" else f"{name}_clean"] = test.take(np.flatnonzero(~repeated))
         self.clean_names = tuple(rests)
         used = {"train": train, "val": val, **tests, **rests}
-        if self.channels == 1 and train.pictures.ndim == 4:
-            return {name: replace(split, pictures=to_grey(split.pictures)) for name, split in used.items()}
+        if self.channels == 1 and train.images.ndim == 4:
+            return {name: replace(split, images=to_grey(split.images)) for name, split in used.items()}
         return used
 
-    def fit(self, train: PictureSplit) -> None:
+    def fit(self, train: ImageSplit) -> None:
         """Fit the normalisation on train, or the descriptors."""
         if self.descriptors:
             self.described = Descriptors.fit(self._grey(train))
             return
         if self.normalise == "train":
-            mean, std = channel_statistics(train.pictures)
+            mean, std = channel_statistics(train.images)
         elif self.normalise == "half":
             mean = std = np.array([0.5], np.float32)
         else:
@@ -246,14 +246,14 @@ class PictureDataModule(ExpressionDataModule):
         Args:
             name: ``train``, ``val``, or another of :attr:`evaluated_names`.
             augmented: Whether the augmentation is applied; only training wants that. Descriptors are
-                computed once, of the pictures as they are.
+                computed once, of the images as they are.
         """
         split = self.splits[name]
         if self.descriptors:
             if name not in self._features:
                 self._features[name] = torch.from_numpy(self.described.transform(self._grey(split)))
             return TensorDataset(self._features[name], torch.from_numpy(split.labels))
-        return PictureDataset(
+        return ImageDataset(
             split,
             image_size=self.image_size,
             channels=self.channels,
@@ -262,9 +262,9 @@ class PictureDataModule(ExpressionDataModule):
             transform=self.transform if augmented else None,
         )
 
-    def _grey(self, split: PictureSplit) -> NDArray[np.uint8]:
-        """Return a split's pictures in grey and at the input's size, shape (N, image_size, image_size)."""
-        return to_grey(np.stack([resize(each, self.image_size) for each in split.pictures]))
+    def _grey(self, split: ImageSplit) -> NDArray[np.uint8]:
+        """Return a split's images in grey and at the input's size, shape (N, image_size, image_size)."""
+        return to_grey(np.stack([resize(each, self.image_size) for each in split.images]))
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled, augmented batches; a last batch that is not full is left out."""
@@ -277,5 +277,5 @@ class PictureDataModule(ExpressionDataModule):
         del worker_id
         info = get_worker_info()
         torch.manual_seed(torch.initial_seed() + 1_000_003 * process_rank())
-        if info is not None and isinstance(info.dataset, PictureDataset):
+        if info is not None and isinstance(info.dataset, ImageDataset):
             seed_augmentation(info.dataset.transform)

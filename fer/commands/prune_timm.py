@@ -1,4 +1,4 @@
-"""The command ``fer prune --timm``: any network of timm made smaller, on any pictures."""
+"""The command ``fer prune --timm``: any network of timm made smaller, on any images."""
 
 import time
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentError, ArgumentParser
 
 from fer.callbacks import PruneCallback
-from fer.cli.words import explain
+from fer.commands.parsing import explain
 from fer.errors import InputError
 from fer.prune_timm import prune_timm as prune_network
 
@@ -19,12 +19,12 @@ def prune_timm(arguments: Sequence[str]) -> None:
         exit_on_error=False,
         allow_abbrev=False,
         description="Make a network of timm smaller, without the neurons that others can stand for on these "
-        "pictures. There are no labels: it is said how often both networks choose the same class.",
+        "images. There are no labels: it is said how often both networks choose the same class.",
     )
     parser.usage = "fer prune --timm NAME --images FOLDER [settings]"
     parser.add_argument("--timm", type=str, required=True, help="name of the network: timm.list_models()")
     parser.add_argument(
-        "--images", type=Path, required=True, help="folder of pictures, at any depth, like those it is for"
+        "--images", type=Path, required=True, help="folder of images, at any depth, like those it is for"
     )
     parser.add_argument(
         "--weights", type=Path | None, default=None, help="its state dict: .pth, .bin or .safetensors"
@@ -32,7 +32,7 @@ def prune_timm(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=Path | None, default=None, help="folder for pruned.pt and prune.json (runs/NAME-TIME)"
     )
-    parser.add_argument("--batch_size", type=int, default=64, help="pictures at a time")
+    parser.add_argument("--batch_size", type=int, default=64, help="images at a time")
     parser.add_class_arguments(PruneCallback, "prune", skip={"enabled"})
     try:
         given = parser.parse_args(list(arguments))
@@ -48,7 +48,7 @@ def prune_timm(arguments: Sequence[str]) -> None:
         given.images,
         out,
         weights=given.weights,
-        num_patterns=pruning.num_patterns,
+        num_samples=pruning.num_samples,
         batch_size=given.batch_size,
         idle_below=pruning.idle_below,
         **pruning.settings,

@@ -1,4 +1,4 @@
-"""Pictures on a sheet: a contact sheet, and sample predictions."""
+"""Images on a sheet: a contact sheet, and sample predictions."""
 
 import math
 import textwrap
@@ -22,53 +22,53 @@ from fer.figures.style import (
     TINY,
     VERMILLION,
     array,
+    images_array,
     inch_canvas,
-    pictures_array,
-    show_picture,
+    show_image,
 )
 from fer.labels import EXPRESSIONS
 
 MARGIN = 0.12
-"""Between pictures and around them, in inches."""
+"""Between images and around them, in inches."""
 
 TITLE_HEIGHT = 0.3
-"""Kept free above the pictures for a title, in inches."""
+"""Kept free above the images for a title, in inches."""
 
 
-def picture_grid(
-    pictures: Tensor | NDArray[np.uint8],
+def image_grid(
+    images: Tensor | NDArray[np.uint8],
     captions: Sequence[str] = (),
     title: str = "",
     num_columns: int | None = None,
-    picture_width: float = 0.9,
+    image_width: float = 0.9,
 ) -> Figure:
-    """Draw a contact sheet, with a small caption below each picture.
+    """Draw a contact sheet, with a small caption below each image.
 
     Args:
-        pictures: 0 to 255, uint8, shape ``(N, H, W)`` or ``(N, H, W, C)`` with C of 1 or 3.
-        captions: N texts, or none; each is wrapped to its picture's width, three lines at most.
-        title: Above the pictures.
-        num_columns: Pictures in a row; left out, eight or so that the sheet is about square.
-        picture_width: In inches.
+        images: 0 to 255, uint8, shape ``(N, H, W)`` or ``(N, H, W, C)`` with C of 1 or 3.
+        captions: N texts, or none; each is wrapped to its image's width, three lines at most.
+        title: Above the images.
+        num_columns: Images in a row; left out, eight or so that the sheet is about square.
+        image_width: In inches.
 
     Returns:
-        The figure; its size follows from the pictures.
+        The figure; its size follows from the images.
 
     Raises:
-        ValueError: No pictures, or the captions are not as many.
+        ValueError: No images, or the captions are not as many.
     """
-    frames = pictures_array(pictures)
+    frames = images_array(images)
     if captions and len(captions) != len(frames):
-        msg = f"{len(captions)} captions for {len(frames)} pictures"
+        msg = f"{len(captions)} captions for {len(frames)} images"
         raise ValueError(msg)
     columns = num_columns or min(len(frames), max(8, math.ceil(math.sqrt(len(frames)))))
     num_rows = math.ceil(len(frames) / columns)
-    texts = [_wrap(caption, picture_width, TINY) for caption in captions]
+    texts = [_wrap(caption, image_width, TINY) for caption in captions]
     num_lines = max((text.count("\n") + 1 for text in texts), default=0)
     top = MARGIN + (TITLE_HEIGHT if title else 0)
-    cell_width = picture_width + MARGIN
-    picture_height = picture_width * frames.shape[1] / frames.shape[2]
-    cell_height = picture_height + MARGIN + num_lines * _line_height(TINY)
+    cell_width = image_width + MARGIN
+    image_height = image_width * frames.shape[1] / frames.shape[2]
+    cell_height = image_height + MARGIN + num_lines * _line_height(TINY)
 
     width = _sheet_width(MARGIN + columns * cell_width, title)
     figure, axes = inch_canvas(width, top + num_rows * cell_height)
@@ -76,55 +76,55 @@ def picture_grid(
     for index, frame in enumerate(frames):
         x = MARGIN + index % columns * cell_width
         y = top + index // columns * cell_height
-        show_picture(axes, frame, x, y, picture_width)
+        show_image(axes, frame, x, y, image_width)
         if texts:
-            _write(axes, x + picture_width / 2, y + picture_height + 0.03, texts[index], TINY, ha="center")
+            _write(axes, x + image_width / 2, y + image_height + 0.03, texts[index], TINY, ha="center")
     return figure
 
 
 def predictions_figure(
-    pictures: Tensor | NDArray[np.uint8],
+    images: Tensor | NDArray[np.uint8],
     labels: Tensor | Sequence[int],
     probabilities: Tensor | NDArray[np.float32],
     class_names: Sequence[str] = EXPRESSIONS,
     title: str = "",
     num_columns: int | None = None,
 ) -> Figure:
-    """Draw sample predictions: the picture, what it was taken for, and the probability of each class.
+    """Draw sample predictions: the image, what it was taken for, and the probability of each class.
 
     A right answer has a tick and a thin green frame, a wrong one a cross, a thick broken vermillion
     frame and the truth beside it. Among the bars the true class is written in bold.
 
     Args:
-        pictures: 0 to 255, uint8, shape ``(N, H, W)`` or ``(N, H, W, C)`` with C of 1 or 3.
+        images: 0 to 255, uint8, shape ``(N, H, W)`` or ``(N, H, W, C)`` with C of 1 or 3.
         labels: True labels, 0 to K - 1, shape ``(N,)``.
         probabilities: Of each class, 0 to 1, shape ``(N, K)``.
         class_names: K names.
-        title: Above the pictures.
+        title: Above the images.
         num_columns: Predictions in a row; left out, four at most.
 
     Returns:
-        The figure; its size follows from the pictures.
+        The figure; its size follows from the images.
 
     Raises:
-        ValueError: No pictures, or the shapes do not fit each other.
+        ValueError: No images, or the shapes do not fit each other.
     """
-    frames = pictures_array(pictures)
+    frames = images_array(images)
     truths, shares = array(labels), array(probabilities)
     if shares.shape != (len(frames), len(class_names)) or truths.shape != (len(frames),):
         msg = (
-            f"{len(frames)} pictures and {len(class_names)} class names do not fit labels of shape "
+            f"{len(frames)} images and {len(class_names)} class names do not fit labels of shape "
             f"{truths.shape} and probabilities of shape {shares.shape}"
         )
         raise ValueError(msg)
     columns = num_columns or min(len(frames), 4)
     num_rows = math.ceil(len(frames) / columns)
-    picture_width, bars_width = 1.0, 1.05
-    picture_height = picture_width * frames.shape[1] / frames.shape[2]
-    bars_height = max(picture_height, 0.125 * len(class_names))
+    image_width, bars_width = 1.0, 1.05
+    image_height = image_width * frames.shape[1] / frames.shape[2]
+    bars_height = max(image_height, 0.125 * len(class_names))
     header, footer = 0.2, 0.14
     top = MARGIN + (TITLE_HEIGHT if title else 0)
-    cell_width = picture_width + bars_width + 2 * MARGIN
+    cell_width = image_width + bars_width + 2 * MARGIN
     cell_height = header + bars_height + 1.5 * MARGIN
 
     width = _sheet_width(MARGIN + columns * cell_width, title)
@@ -142,12 +142,12 @@ def predictions_figure(
         baseline = y + 0.14
         axes.text(x, baseline, verdict, fontsize=NORMAL, fontweight="bold", color=colour)
         if not is_right:
-            right = x + picture_width + bars_width
+            right = x + image_width + bars_width
             truth_text = f"truth: {class_names[truth]}"
             axes.text(right, baseline, truth_text, fontsize=SMALL, ha="right", color=INK)
-        show_picture(axes, frame, x, y + header, picture_width)
-        _frame(axes, (x, y + header), (picture_width, picture_height), is_right=is_right)
-        place = (x + picture_width + MARGIN / 2, y + header)
+        show_image(axes, frame, x, y + header, image_width)
+        _frame(axes, (x, y + header), (image_width, image_height), is_right=is_right)
+        place = (x + image_width + MARGIN / 2, y + header)
         _draw_bars(axes, shares[index], truth, class_names, place, (bars_width - MARGIN / 2, bars_height))
     note = "bars: probability, 0 to 1; bold: true class"
     _write(axes, MARGIN, top + num_rows * cell_height, note, TINY, color=GREY)
@@ -155,7 +155,7 @@ def predictions_figure(
 
 
 def _frame(axes: Axes, place: tuple[float, float], size: tuple[float, float], *, is_right: bool) -> None:
-    """Frame a picture: green, thin and solid if the answer is right, else vermillion, thick and broken."""
+    """Frame an image: green, thin and solid if the answer is right, else vermillion, thick and broken."""
     axes.add_patch(
         Rectangle(
             place,
@@ -176,7 +176,7 @@ def _draw_bars(
     place: tuple[float, float],
     size: tuple[float, float],
 ) -> None:
-    """Draw the probabilities of one picture as bars from 0 to 1, the true class named in bold."""
+    """Draw the probabilities of one image as bars from 0 to 1, the true class named in bold."""
     names_width = 0.46
     left, top = place[0] + names_width, place[1]
     full = size[0] - names_width
@@ -214,7 +214,7 @@ def _write_title(axes: Axes, title: str) -> None:
 
 
 def _sheet_width(width: float, title: str) -> float:
-    """Return the inches a sheet must be wide for its pictures and for its title."""
+    """Return the inches a sheet must be wide for its images and for its title."""
     return max(width, 2 * MARGIN + len(title) * 0.68 * LARGE / 72)
 
 

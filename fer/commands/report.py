@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from fer.cli.experiment import ExperimentCLI
-from fer.cli.words import CONSOLE
+from fer.commands.experiment import ExperimentCLI
+from fer.commands.parsing import CONSOLE
 from fer.configs import config_path, flatten
 from fer.report import write_report
 
@@ -22,7 +22,7 @@ def report(arguments: Sequence[str]) -> None:
         "run and how to repeat it, results with n and 95 %% intervals, where the network errs, curves with "
         "the stages of training, the angles between hidden neurons through the epochs, and what pruning did. "
         "A part is left out where the folder has nothing of it. The page loads nothing from anywhere; it can "
-        "be mailed, read on a phone, and printed. It holds the pictures of figures/predictions.png, which "
+        "be mailed, read on a phone, and printed. It holds the images of figures/predictions.png, which "
         "may be faces that are not yours to publish.",
     )
     parser.add_argument(

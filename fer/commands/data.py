@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentError, ArgumentParser
 
 from fer.audit import audit_data
-from fer.cli.words import CONSOLE, explain, summary, takes
+from fer.commands.parsing import CONSOLE, explain, summary, takes
 from fer.crop import crop as crop_faces
 from fer.data import DATA_MODULES
 from fer.data.fer2013 import download as fetch
@@ -31,13 +31,13 @@ def audit(arguments: Sequence[str]) -> None:
         exit_on_error=False,
         allow_abbrev=False,
         description="What stands twice in a data set, under two labels, or on both sides of a split; blank "
-        "pictures, missing values, and the balance of classes.",
+        "images, missing values, and the balance of classes.",
     )
     parser.add_argument("--dataset", type=str, default=chosen.dataset, help=", ".join(DATA_MODULES))
     parser.add_argument("--json", action="store_true", help="print all findings as JSON, and nothing else")
-    parser.add_argument("--page", type=Path | None, default=None, help="PNG to draw the pictures on")
+    parser.add_argument("--page", type=Path | None, default=None, help="PNG to draw the images on")
     parser.add_class_arguments(DATA_MODULES[chosen.dataset], "data")
-    # There are no batches that a split could be too small for; and pictures are compared in colour.
+    # There are no batches that a split could be too small for; and images are compared in colour.
     parser.set_defaults({"data.batch_size": 1})
     if takes(parser, "data.channels"):
         parser.set_defaults({"data.channels": 3})
@@ -50,7 +50,7 @@ def audit(arguments: Sequence[str]) -> None:
 
 
 def crop(arguments: Sequence[str]) -> None:
-    """Crop the faces of pictures: the function's signature is the command line."""
+    """Crop the faces of images: the function's signature is the command line."""
     parser = ArgumentParser(
         prog="fer crop", exit_on_error=False, allow_abbrev=False, description=summary(crop_faces)
     )

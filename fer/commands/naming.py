@@ -18,7 +18,7 @@ OTHERS: Final = {
 
 SILENT: Final = {
     *("data.root", "data.num_workers", "model.compile", "model.channels_last", "model.weights"),
-    *("prune.enabled", "prune.num_patterns"),
+    *("prune.enabled", "prune.num_samples"),
 }
 """Settings of those groups that change no result, or are paths."""
 

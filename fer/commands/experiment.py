@@ -34,9 +34,9 @@ from fer.callbacks import (
 )
 from fer.callbacks.media import figures_dir
 from fer.callbacks.stop import exit_on_sigterm
-from fer.cli.choices import read_config
-from fer.cli.naming import following, standard
-from fer.cli.words import CONSOLE, explain, takes
+from fer.commands.choices import read_config
+from fer.commands.naming import following, standard
+from fer.commands.parsing import CONSOLE, explain, takes
 from fer.configs import config_path, flatten
 from fer.dashboards import finish, log_config, wandb_logger
 from fer.dashboards.artifacts import Artifacts, log_artifacts, use_checkpoint
@@ -53,7 +53,7 @@ from fer.tasks import TASKS, ClassificationTask, load
 BEST: Final = "best.ckpt"
 
 # Lightning's own, on things that are as they should be: a call that the newest torch calls deprecated;
-# workers, which on a CPU would only take the cores that train; patterns repeated for a second process,
+# workers, which on a CPU would only take the cores that train; samples repeated for a second process,
 # which are not counted; frozen layers in eval mode; a run that goes on in a folder of its own.
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -244,7 +244,7 @@ class ExperimentCLI(LightningCLI):
         return super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
 
     def _check_inputs(self) -> None:
-        """Refuse features where the network takes pictures, and layers of it that cannot be pruned.
+        """Refuse features where the network takes images, and layers of it that cannot be pruned.
 
         Raises:
             InputError: It does, or they cannot.
@@ -252,8 +252,8 @@ class ExperimentCLI(LightningCLI):
         inputs = self.datamodule.dataset("train")[0][0]
         if inputs.ndim == 1 and "image_size" in self.config.model:
             msg = (
-                f"--network {self.names['network']} takes pictures; the data gives {len(inputs)} features "
-                "(--dataset sfew_features, or data.descriptors): take --network ann, or data with pictures"
+                f"--network {self.names['network']} takes images; the data gives {len(inputs)} features "
+                "(--dataset sfew_features, or data.descriptors): take --network ann, or data with images"
             )
             raise InputError(msg)
         if self.config.prune.layers is not None:
@@ -388,7 +388,7 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _keep(self) -> None:
-        """Write what became of pictures that were cropped, and give W&B what it has not of the run."""
+        """Write what became of images that were cropped, and give W&B what it has not of the run."""
         if isinstance(self.datamodule, FaceFolderDataModule) and self.datamodule.crop_records:
             root = self.datamodule.source
             write_crops_csv(self.run_dir / "crops.csv", self.datamodule.crop_records, root=root)
@@ -418,9 +418,9 @@ class ExperimentCLI(LightningCLI):
         best = self.run_dir / "checkpoints" / BEST
         if best.is_file():
             lines.append(f"checkpoint   {best}")
-        pictures = sorted(figures_dir(self.trainer).glob("*.png"))
-        if pictures:
-            lines += ["pictures", *(f"  {path}" for path in pictures)]
+        images = sorted(figures_dir(self.trainer).glob("*.png"))
+        if images:
+            lines += ["figures", *(f"  {path}" for path in images)]
         offline = sorted(self.run_dir.glob("wandb/offline-run-*"))
         if offline:
             lines += ["look at it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import yaml
 
-from fer.cli.choices import choose, read_config
-from fer.cli.experiment import run_experiment
-from fer.cli.words import CONSOLE
+from fer.commands.choices import choose, read_config
+from fer.commands.experiment import run_experiment
+from fer.commands.parsing import CONSOLE
 from fer.configs import flatten
 from fer.dashboards import apart_from_sweep, finish, log_config, wandb_logger
 from fer.data import DATA_MODULES, PooledDataModule
@@ -35,7 +35,7 @@ def crossval(arguments: Sequence[str]) -> None:
         "test on the fold; for every fold. Each is a run of its own on one device, in one W&B group, in a "
         "folder of one name. Called again with the same --run_name, it goes on where it was cut off.",
         epilog="All settings of fit can be given, too: fer fit --config NAME --help lists them. What "
-        "--start_from has learnt must not come from patterns that a fold tests.",
+        "--start_from has learnt must not come from samples that a fold tests.",
     )
     parser.add_argument("--folds", type=int, help="number of folds (the config's data.protocol, or 5)")
     parser.add_argument("--runs_dir", default="runs", help="where the folders of runs are (runs)")
@@ -73,7 +73,7 @@ def crossval(arguments: Sequence[str]) -> None:
 
 
 def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return what :func:`fer.cli.choices.choose` makes of the words for the folds' runs.
+    """Return what :func:`fer.commands.choices.choose` makes of the words for the folds' runs.
 
     Raises:
         InputError: As of ``choose``; or a word is crossval's own to say, or the data comes with its splits.
@@ -150,5 +150,5 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
             to_wandb.log_metrics(scalars)
     finally:
         finish()
-    CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\npictures")
+    CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\nimages")
     CONSOLE.print("\n".join(f"  {path}" for path in paths.values()))

@@ -1,27 +1,27 @@
-"""Pictures that a run has drawn, as part of the page."""
+"""Images that a run has drawn, as part of the page."""
 
 import base64
 from pathlib import Path
 from typing import Final
 
-PICTURES: Final = {
+IMAGES: Final = {
     "predictions": (
-        "Some pictures of the test split and what the network takes them for",
+        "Some images of the test split and what the network takes them for",
         "Faces, each with a bar for the probability of every expression; a mistake is framed by dashes, with "
         "the truth beside it.",
     ),
     "feature-maps": (
         "One face, as each layer sees it",
-        "The feature maps of each layer for one picture.",
+        "The feature maps of each layer for one image.",
     ),
 }
 """By the name of a figure its title, and what is to be seen on it, for those who cannot see it."""
 
 MOST_BYTES: Final = 600_000
-"""Of a picture's file. A larger one is named instead: it would make the page slow."""
+"""Of an image's file. A larger one is named instead: it would make the page slow."""
 
 
-def pictures(run_dir: Path) -> list[dict[str, str]]:
+def images(run_dir: Path) -> list[dict[str, str]]:
     """Return the figures of a run that the page shows, each whole, as a ``data:`` address.
 
     Args:
@@ -31,7 +31,7 @@ def pictures(run_dir: Path) -> list[dict[str, str]]:
         For each its ``title``, ``alt`` text and ``src``; of one that is too large, ``title`` and ``path``.
     """
     found = []
-    for name, (title, alt) in PICTURES.items():
+    for name, (title, alt) in IMAGES.items():
         path = run_dir / "figures" / f"{name}.png"
         if not path.is_file():
             continue
