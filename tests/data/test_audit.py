@@ -272,7 +272,7 @@ def test_features_by_hand():
         "features  values  samples  columns",
         "missing       14       13        2",
         "outliers       1        1        1",
-        "constant                          2",
+        "constant                         2",
     ]
     json.dumps(report.to_dict(), allow_nan=False)
 
