@@ -177,9 +177,13 @@ class Run:
             raise _damaged(self.metrics_path, str(e)) from e
 
     def read_results(self) -> dict[str, Any]:
-        """Return the test's results."""
-        results = _read(self.results_path, _RESULTS)
-        for name, split in results.get("splits", {}).items():
+        """Return the test's results; ``splits`` is there, if only empty."""
+        results = _read(self.results_path, {})
+        if not results:
+            return {}
+        results.setdefault("splits", {})
+        _check(self.results_path, results, _RESULTS)
+        for name, split in results["splits"].items():
             if any(len(row) != len(split["confusion"]) for row in split["confusion"]):
                 raise _damaged(self.results_path, f"the confusion matrix of {name} is not square")
         return results

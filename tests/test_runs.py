@@ -93,7 +93,6 @@ def _json(name: str, content: object, problem: str) -> tuple[str, bytes, str]:
         pytest.param("results.json", b'{"splits": {', "results.json is damaged", id="cut JSON"),
         pytest.param("results.json", b"[1]", "no JSON object", id="JSON of a list"),
         pytest.param("results.json", b"[" * 100_000, "recursion", id="JSON too deep"),
-        pytest.param(*_json("results.json", {}, "splits is missing"), id="results without splits"),
         pytest.param(*_json("results.json", {"splits": [1]}, "splits is list"), id="splits as a list"),
         pytest.param(
             *_json("results.json", {"splits": {"test": {"confusion": [[1, 2]]}}}, "not square"), id="oblong"
