@@ -30,7 +30,7 @@ WAY_OUT: Final = "restore it, or move it away to go on without it"
 Number = (int, float)
 _CONFUSION: Final = [[int]]
 _CONFIG: Final = {"network": str, "dataset": str}
-_RESULTS: Final = {"splits": {"*": {"confusion": _CONFUSION}}}
+_RESULTS: Final = {"splits?": {"*": {"confusion": _CONFUSION}}}
 _INTERVALS: Final = [{"stage": str, "reason": str, "first": Number, "last": Number}]
 _STAGES: Final = {"*": {"final": _INTERVALS, "live": _INTERVALS}}
 _PRUNE: Final = {"after": {"*": object}, "layers": {"*": {"*": object}}}
@@ -177,13 +177,9 @@ class Run:
             raise _damaged(self.metrics_path, str(e)) from e
 
     def read_results(self) -> dict[str, Any]:
-        """Return the test's results; ``splits`` is there, if only empty."""
-        results = _read(self.results_path, {})
-        if not results:
-            return {}
-        results.setdefault("splits", {})
-        _check(self.results_path, results, _RESULTS)
-        for name, split in results["splits"].items():
+        """Return the test's results."""
+        results = _read(self.results_path, _RESULTS)
+        for name, split in results.get("splits", {}).items():
             if any(len(row) != len(split["confusion"]) for row in split["confusion"]):
                 raise _damaged(self.results_path, f"the confusion matrix of {name} is not square")
         return results
@@ -367,7 +363,7 @@ def find_problem(content: object, shape: Any, name: str = "") -> str:
     Args:
         content: Plain data.
         shape: A type or a tuple of types; ``[shape]`` for a list of such; a dict for a mapping with at least
-            these keys, or any keys with ``"*"``.
+            these keys: ``"name?"`` may be missing, ``"*"`` stands for all others.
         name: Of the content, for the message.
 
     >>> find_problem({"n": 3, "confusion": [[1, "x"]]}, {"n": int, "confusion": [[int]]})
@@ -381,9 +377,9 @@ def find_problem(content: object, shape: Any, name: str = "") -> str:
     if isinstance(shape, list) and isinstance(content, list):
         parts = [(str(number), each, shape[0]) for number, each in enumerate(content)]
     elif isinstance(shape, dict) and isinstance(content, Mapping):
-        if missing := [key for key in shape if key != "*" and key not in content]:
+        if missing := [key for key in shape if not key.endswith(("*", "?")) and key not in content]:
             return f"{f'{name}.' if name else ''}{missing[0]} is missing"
-        inner = {key: shape.get(key, shape.get("*")) for key in content}
+        inner = {key: shape.get(key, shape.get(f"{key}?", shape.get("*"))) for key in content}
         parts = [(str(key), content[key], each) for key, each in inner.items() if each is not None]
     else:
         return ""
