@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -34,6 +33,7 @@ from fer.callbacks import (
 )
 from fer.callbacks.media import figures_dir
 from fer.callbacks.stop import exit_on_sigterm
+from fer.checkpoints import read_checkpoint
 from fer.commands.choices import read_config
 from fer.commands.naming import following, standard
 from fer.commands.parsing import CONSOLE, explain, takes
@@ -429,7 +429,7 @@ class ExperimentCLI(LightningCLI):
 
 def _check_goes_on(checkpoint: str) -> None:
     """Refuse a checkpoint that holds no state of a training."""
-    if "optimizer_states" not in torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True):
+    if "optimizer_states" not in read_checkpoint(checkpoint):
         msg = (
             f"--ckpt_path {checkpoint} holds a pruned network and no training that could go on: "
             "--start_from begins a new one with its weights"

@@ -1,12 +1,9 @@
 """One thin LightningModule for each network: its settings, and the shared training loop."""
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
+from fer.checkpoints import read_checkpoint
 from fer.errors import InputError
 from fer.tasks.alexnet import AlexnetTask
 from fer.tasks.ann import AnnTask
@@ -45,29 +42,16 @@ def load(checkpoint: str | Path) -> ClassificationTask:
     Raises:
         InputError: The file is missing, cannot be read, or is no checkpoint of this package.
     """
-    path = Path(checkpoint)
-    if not path.is_file():
-        msg = f"{path}: there is no such checkpoint"
-        raise InputError(msg)
-    # Lightning's checkpoints are ZIP files; torch would take another for a pickle, and fail in any way.
-    if not zipfile.is_zipfile(path):
-        msg = f"{path}: this is no readable checkpoint; it may be cut off: train it again"
-        raise InputError(msg)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        msg = f"{path}: this is no readable checkpoint ({reason}); it may be cut off: train it again"
-        raise InputError(msg) from e
+    content = read_checkpoint(checkpoint)
     by_class = {task.__name__: task for task in TASKS.values()}
-    name = content.get("task") if isinstance(content, dict) else None
+    name = content["task"]
     if name not in by_class:
-        msg = f"{path}: this checkpoint holds none of fer's networks ({', '.join(TASKS)})"
+        msg = f"{checkpoint}: this checkpoint holds none of fer's networks ({', '.join(TASKS)})"
         raise InputError(msg)
     # The checkpoint has all weights: those that training started from need not be found again.
     start: dict[str, Any] = {"weights": None, "pretrained": False}
     overrides = {key: value for key, value in start.items() if key in content["hyper_parameters"]}
-    task = by_class[name].load_from_checkpoint(path, map_location="cpu", weights_only=True, **overrides)
+    task = by_class[name].load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True, **overrides)
     return task.eval()
 
 
