@@ -521,7 +521,7 @@ def test_two_processes_end_after_the_same_batch_when_one_is_asked_to(tmp_path):
         process.terminate()
         _, err = process.communicate(timeout=240)
     assert process.returncode == 0
-    assert err == "fer: SIGTERM: training ends after this batch; Ctrl-C ends it at once\n"
+    assert err == "fer: SIGTERM: stopping after this batch; press Ctrl-C to stop at once\n"
     assert (run / "checkpoints" / "last.ckpt").is_file()
     assert 0 < len(rows(run)) < 100000
 

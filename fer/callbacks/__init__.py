@@ -1,4 +1,4 @@
-"""What happens beside the training: a condition, a call, a log."""
+"""Lightning callbacks: evaluation, neuron angles, training stages, gradients, pruning."""
 
 from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.evaluation import EvaluationCallback

@@ -1,4 +1,4 @@
-"""How distinct the hidden neurons are, epoch by epoch: angles of each layer, and what follows from them."""
+"""Measure how distinct the hidden neurons of each layer are, epoch by epoch."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -38,10 +38,10 @@ from fer.neurons import (
 from fer.tasks.base import ClassificationTask
 
 NUM_DRAWN: Final = 12
-"""Layers in a figure: more would be too small to read, so they are chosen evenly."""
+"""Most layers in a figure, chosen evenly; more would be too small to read."""
 
 FORMATS: Final = ("png", "svg")
-"""Of the figures of neurons, which are for papers, too."""
+"""File formats of the neuron figures: SVG as well, for papers."""
 
 log = logging.getLogger("fer.callbacks")
 
@@ -50,26 +50,26 @@ Split = Literal["train", "val"]
 
 
 class DistinctivenessCallback(Callback):
-    """Measure the angles between the hidden neurons of each layer, after every n-th epoch.
+    """Measure the angles between the hidden neurons of each layer after every n-th epoch.
 
-    The network is shown a fixed analysis set, not augmented, as it is evaluated; the training goes on as if
-    nothing had been. For each layer it logs ``angles/<layer>/…``: ``mean``, ``min``, ``q05``, ``q25``,
-    ``median``, ``q75``, ``q95``, ``max`` (degrees, of all pairs of neurons), ``speed`` (degrees an epoch),
+    A fixed analysis set, not augmented, passes through the network in eval mode; the training itself is not
+    affected. Logs for each layer ``angles/<layer>/…``: ``mean``, ``min``, ``q05``, ``q25``,
+    ``median``, ``q75``, ``q95``, ``max`` (degrees, over all pairs of neurons), ``speed`` (degrees per epoch)
     and the shares ``similar`` and ``complementary`` (of the pairs), ``dead``, ``constant`` and
-    ``non_finite`` (of the neurons). All angles go to ``angles/epoch-….npz`` in the run's folder
-    (:func:`fer.history.read_angles`), those of the last epoch into figures.
+    ``non_finite`` (of the neurons). All angles are stored in ``angles/epoch-….npz`` in the run's folder
+    (:func:`fer.history.read_angles`), those of the last epoch are drawn.
 
     Args:
-        every_n_epochs: How often; 0 is never.
-        num_samples: Size of the analysis set, in which each expression has its share of the split.
-        split: What it is taken from, ``train`` or ``val``.
-        layers: Names of the network's layers; null: the hidden ones that it declares.
-        normalise: Where activation vectors start from; see :data:`fer.neurons.Origin`.
-        similar_below: Two neurons with a smaller angle are similar; degrees.
-        complementary_above: Two neurons with a larger angle are complementary; degrees.
+        every_n_epochs: Interval in epochs; 0: never.
+        num_samples: Size of the analysis set, stratified by class.
+        split: Split that the analysis set is drawn from, ``train`` or ``val``.
+        layers: Names of layers; null: all hidden layers.
+        normalise: Origin of the activation vectors: auto, half, centre, layer_minmax, unit_minmax or none.
+        similar_below: Angle below which two neurons are similar, degrees.
+        complementary_above: Angle above which two neurons are complementary, degrees.
 
     Raises:
-        InputError: A number is out of its range.
+        InputError: A setting is out of range.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991; the curves over the epochs: Markou,
     "Insights of the Hidden Neuron Functionality using Deep Learning Techniques for Facial Emotion
@@ -90,7 +90,7 @@ class DistinctivenessCallback(Callback):
             msg = f"distinctiveness.every_n_epochs is {every_n_epochs}: it must be 0 (never) or more"
             raise InputError(msg)
         if num_samples < 2:
-            msg = f"distinctiveness.num_samples is {num_samples}: one sample has no angles; give 2 or more"
+            msg = f"distinctiveness.num_samples is {num_samples}: angles need 2 samples or more"
             raise InputError(msg)
         if not 0 <= similar_below <= complementary_above <= 180:
             msg = (
@@ -110,23 +110,23 @@ class DistinctivenessCallback(Callback):
         self.similar_below = similar_below
         self.complementary_above = complementary_above
         self.places: dict[str, str] = {}
-        """By layer, where its neurons are seen."""
+        """By layer: the name under which its activations are recorded."""
         self.epoch = -1
-        """The last that was measured."""
+        """The last measured epoch; -1 if there is none."""
         self.degrees: dict[str, Tensor] = {}
-        """By layer, the angles after that epoch."""
+        """By layer: the angles after that epoch, degrees."""
         self.history: dict[str, dict[str, list[float]]] = {}
-        """By layer, ``epoch`` and what was logged of it, a list of equal length each."""
+        """By layer: ``epoch`` and the logged values, as lists of equal length."""
 
     def is_due(self, epoch: int) -> bool:
-        """Return whether an epoch, from 0, is measured."""
+        """Return whether an epoch (from 0) is measured."""
         return self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the layers, and try each on one sample: what cannot be measured is said before training.
+        """Find the layers and try each on one sample, so that problems show before training.
 
         Raises:
-            InputError: A layer that the user named is unknown or cannot be measured.
+            InputError: A layer named by the user is unknown or cannot be measured.
         """
         if self.every_n_epochs == 0 or not isinstance(pl_module, ClassificationTask):
             return
@@ -143,11 +143,11 @@ class DistinctivenessCallback(Callback):
                 if self.layers is not None:
                     msg = f"distinctiveness.layers: {error}"
                     raise InputError(msg) from error
-                log.warning("no angles of %s: %s", layer, error)
+                log.warning("layer %s is not measured: %s", layer, error)
                 del self.places[layer]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure, if it is the epoch's turn, log, and keep."""
+        """Measure an epoch that is due, log the angles and store them."""
         epoch = trainer.current_epoch
         if not self.is_due(epoch) or not self.places or not isinstance(pl_module, ClassificationTask):
             return
@@ -163,7 +163,7 @@ class DistinctivenessCallback(Callback):
             )
             if num := len(classes.non_finite):
                 log.warning(
-                    "epoch %d: %d of %d neurons of %s put out NaN or infinity and have no angles",
+                    "epoch %d: %d of %d neurons of %s returned NaN or infinity and have no angles",
                     *(epoch, num, classes.num_neurons, layer),
                 )
             self.degrees[layer] = degrees.cpu()
@@ -181,7 +181,7 @@ class DistinctivenessCallback(Callback):
             )
 
     def measure(self, trainer: Trainer, task: ClassificationTask) -> dict[str, ActivationStatistics]:
-        """Return each layer's statistics over the analysis set, of which each process sees its share."""
+        """Return each layer's statistics over the analysis set, which the processes share."""
         data = _data(trainer)
         rows = data.sample(self.split, max(self.num_samples, trainer.world_size))
         mine = rows[trainer.global_rank :: trainer.world_size]
@@ -192,7 +192,7 @@ class DistinctivenessCallback(Callback):
     def _batches(
         self, trainer: Trainer, task: ClassificationTask, rows: NDArray[np.int64]
     ) -> Iterator[Tensor]:
-        """Give the inputs of rows of the split, in the precision of the training."""
+        """Yield the inputs of some rows of the split, in the precision of the training."""
         data = _data(trainer)
         dataset = Subset(data.dataset(self.split), rows.tolist())
         for inputs, _ in DataLoader(dataset, batch_size=data.batch_size):
@@ -200,7 +200,7 @@ class DistinctivenessCallback(Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the angles of the last epoch that was measured, and the feature maps of one face."""
+        """Draw the angles of the last measured epoch and the feature maps of one sample."""
         if not self.degrees or not isinstance(pl_module, ClassificationTask):
             return
         degrees = {layer: self.degrees[layer].numpy() for layer in evenly(list(self.degrees))}
@@ -216,7 +216,7 @@ class DistinctivenessCallback(Callback):
         self._draw_maps(trainer, pl_module)
 
     def _draw_maps(self, trainer: Trainer, task: ClassificationTask) -> None:
-        """Draw what each layer makes of the first image of the split."""
+        """Draw each layer's feature maps of the first image of the split."""
         split = _data(trainer).splits[self.split]
         if not isinstance(split, ImageSplit):
             return
@@ -235,18 +235,18 @@ class DistinctivenessCallback(Callback):
             save_figure(trainer, "feature-maps", figure, formats=FORMATS)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the history and the last angles, so that a resumed run goes on."""
+        """Return the history and the last angles, so that a resumed run continues them."""
         degrees = {layer: matrix.float() for layer, matrix in self.degrees.items()}
         return {"epoch": self.epoch, "degrees": degrees, "history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the history."""
+        """Restore the history."""
         self.epoch, self.history = state_dict["epoch"], state_dict["history"]
         self.degrees = {layer: matrix.double() for layer, matrix in state_dict["degrees"].items()}
 
 
 def evenly(layers: Sequence[T], most: int = NUM_DRAWN) -> list[T]:
-    """Return at most so many of the layers, evenly chosen, with the first and the last.
+    """Return at most ``most`` layers, evenly chosen, including the first and the last.
 
     >>> evenly(["a", "b", "c", "d", "e"], most=3)
     ['a', 'c', 'e']
@@ -256,7 +256,7 @@ def evenly(layers: Sequence[T], most: int = NUM_DRAWN) -> list[T]:
 
 
 def _of_all_processes(statistics: ActivationStatistics) -> ActivationStatistics:
-    """Return the statistics over the samples of all processes, the same in each of them."""
+    """Return the statistics over the samples of all processes, equal on each."""
     if not dist.is_initialized():
         return statistics
     mine = {
@@ -269,9 +269,9 @@ def _of_all_processes(statistics: ActivationStatistics) -> ActivationStatistics:
 
 
 def _data(trainer: Trainer) -> ExpressionDataModule:
-    """Return the data module that the network is trained on."""
+    """Return the data module of the training."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ExpressionDataModule):
-        msg = "neurons are measured on samples of a data module of fer: give it to trainer.fit as datamodule"
+        msg = "neuron angles need a data module of fer: pass one to trainer.fit(…, datamodule=…)"
         raise InputError(msg)
     return data

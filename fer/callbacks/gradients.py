@@ -1,4 +1,4 @@
-"""Gradients over the training: a norm and a histogram for each layer (Onghena and Belo, Figs. 8 to 11)."""
+"""Gradient norms and histograms of each layer over the training (Onghena and Belo, Figs. 8 to 11)."""
 
 from typing import Any, Final
 
@@ -12,22 +12,22 @@ from fer.errors import InputError
 from fer.figures import gradient_figure, gradient_histograms
 
 NUM_DRAWN: Final = 12
-"""Layers in the histogram figure: more would be too small to read, so they are chosen evenly."""
+"""Most layers in the histogram figure, chosen evenly; more would be too small to read."""
 
 
 def _symmetric_edges() -> Tensor:
-    """Return bin edges that are even on a logarithmic axis to both sides of zero: 1e-7 to 10."""
+    """Return bin edges spaced logarithmically on both sides of zero, 1e-7 to 10."""
     half = torch.logspace(-7, 1, 25)
     return torch.cat([-half.flip(0), half])
 
 
 class GradientCallback(Callback):
-    """Measure the gradients of every layer's weights at the first step of every n-th epoch.
+    """Measure the gradients of each layer's weights at the first step of every n-th epoch.
 
-    It logs ``gradients/<layer>`` (the L2 norm) and draws both figures at the end of training.
+    Logs ``gradients/<layer>`` (the L2 norm) and draws norms and histograms when training ends.
 
     Args:
-        every_n_epochs: How often; 0 is never.
+        every_n_epochs: Interval in epochs; 0: never.
     """
 
     def __init__(self, every_n_epochs: int = 1) -> None:
@@ -43,7 +43,7 @@ class GradientCallback(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Measure, if this is the first step of an epoch whose turn it is."""
+        """Measure at the first step of an epoch that is due."""
         del optimizer
         if not self.is_due(trainer.current_epoch) or trainer.current_epoch in self.epochs:
             return
@@ -63,11 +63,11 @@ class GradientCallback(Callback):
             )
 
     def is_due(self, epoch: int) -> bool:
-        """Return whether an epoch, from 0, is measured."""
+        """Return whether an epoch (from 0) is measured."""
         return self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw what was measured."""
+        """Draw the norms and histograms."""
         del pl_module
         if not self.epochs:
             return
@@ -78,9 +78,9 @@ class GradientCallback(Callback):
         save_figure(trainer, "gradient-histograms", gradient_histograms(drawn, self.epochs))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the history, so that a resumed run goes on."""
+        """Return the history, so that a resumed run continues it."""
         return {"epochs": self.epochs, "norms": self.norms, "counts": self.counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the history."""
+        """Restore the history."""
         self.epochs, self.norms, self.counts = (state_dict[key] for key in ("epochs", "norms", "counts"))

@@ -1,4 +1,4 @@
-"""Where figures go: the run's folder, and the loggers that take images."""
+"""Save figures to the run's folder and log them to W&B."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ def figures_dir(trainer: Trainer) -> Path:
 
 @rank_zero_only
 def save_figure(trainer: Trainer, name: str, figure: Figure, *, formats: Sequence[str] = ("png",)) -> None:
-    """Write a figure to the run's folder, and log it to W&B under the same name.
+    """Write a figure to the run's folder and log it to W&B under the same name.
 
     Args:
-        trainer: Whose run it is.
-        name: Of the file, without its ending, and of the key.
-        figure: What is drawn.
-        formats: Endings of the files, the first of which W&B gets.
+        trainer: The run's trainer.
+        name: File name without suffix, and key in W&B.
+        figure: The figure.
+        formats: File suffixes; W&B gets the first.
     """
     path, *others = (figures_dir(trainer) / f"{name}.{ending}" for ending in formats)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One line an epoch, for the person at the terminal and for the log file."""
+"""Print one line per epoch, for the terminal and the log file."""
 
 import time
 
@@ -10,7 +10,7 @@ from fer.neurons import Stage
 
 
 class EpochLineCallback(Callback):
-    """Write losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far."""
+    """Print losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
@@ -24,7 +24,7 @@ class EpochLineCallback(Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the line."""
+        """Print the line."""
         del pl_module
         line = epoch_line(
             {key: float(value) for key, value in trainer.callback_metrics.items()},
@@ -43,11 +43,11 @@ def epoch_line(
     """Return the line of an epoch.
 
     Args:
-        metrics: What was logged, by key; what is missing is left out.
-        epoch: From 0, as in Lightning's progress bar, ``metrics.csv`` and W&B.
-        num_epochs: Of the whole training; None or -1 where nobody knows.
-        seconds: That the epoch took.
-        best: Val accuracy to beat for a star.
+        metrics: Logged values by key; missing ones are left out.
+        epoch: Number of the epoch from 0, as in Lightning's progress bar, ``metrics.csv`` and W&B.
+        num_epochs: Epochs of the whole training; None or -1 if unknown.
+        seconds: Duration of the epoch.
+        best: Validation accuracy to exceed for a star, 0 to 1.
 
     >>> epoch_line({"val/loss": 1.5, "val/acc": 0.625}, epoch=2, num_epochs=20, seconds=61, best=0.6)
     'epoch  2/19   val loss 1.5000 acc 62.50 % *   61 s'

@@ -1,4 +1,4 @@
-"""Which stage of training each layer and the network are in, and what is done on a plateau."""
+"""Label the training stage of each layer and of the network, and act on a plateau."""
 
 import json
 import math
@@ -25,39 +25,39 @@ from fer.neurons.stages import WINDOW
 from fer.tasks.base import ClassificationTask
 
 OnPlateau = Literal["none", "stop", "reduce_lr", "restart_lr"]
-"""What is done when the network is on a plateau.
+"""The action taken when the network reaches a plateau.
 
-- ``none``: it is only logged.
-- ``stop``: training ends.
-- ``reduce_lr``: the schedule begins anew for the epochs that are left, each time at a lower learning rate.
-- ``restart_lr``: it begins anew at the learning rate that was set.
+- ``none``: log it, nothing else.
+- ``stop``: end the training.
+- ``reduce_lr``: restart the schedule for the remaining epochs, each time with a lower learning rate.
+- ``restart_lr``: restart the schedule at the configured learning rate.
 """
 
 NETWORK: Final = "network"
-"""What the network as a whole is called among the layers."""
+"""Name of the whole network among the layers' names."""
 
 STAGES: Final = tuple(Stage)
-"""In the order of the numbers that are logged, from 0."""
+"""Stages in the order of their logged numbers, from 0."""
 
 
 class StageCallback(Callback):
-    """Label the stage of each layer and of the network after every epoch, as it is known by then.
+    """Label the stage of each layer and of the network after every epoch, from the epochs so far.
 
-    It logs ``stage/<layer>`` and ``stage/network`` (0 initial, 1 intermediate, 2 plateau, 3 solution), to
-    W&B also the reason in words; and ``update_ratio/<layer>``, the size of an epoch's first step next to
-    that of the weights. When training ends, all epochs are labelled again with the whole run in view, in
-    ``stages.json`` and in figures. The network's angular speed is the mean of its layers'.
+    Logs ``stage/<layer>`` and ``stage/network`` (0 initial, 1 intermediate, 2 plateau, 3 solution; in W&B
+    also the reason as text) and ``update_ratio/<layer>``, the norm of an epoch's first step divided by the
+    norm of the weights. When training ends, all epochs are labelled again from the complete history, in
+    ``stages.json`` and in figures. The network's angular speed is the mean over its layers.
 
     Args:
-        enabled: Whether stages are labelled.
-        on_plateau: What is done on a plateau; see :data:`OnPlateau`. It is done again if the network is still
-            on one, or on another, 21 epochs later.
-        lr_factor: By what ``reduce_lr`` multiplies the learning rate each time.
+        enabled: Label stages.
+        on_plateau: Action on a plateau: none, stop, reduce_lr or restart_lr. It is repeated if the network is
+            still, or again, on a plateau 21 epochs later.
+        lr_factor: Factor by which ``reduce_lr`` multiplies the learning rate each time, 0 to 1.
 
     Raises:
-        InputError: A setting is out of its range.
+        InputError: A setting is out of range.
 
-    Source: stages: :mod:`fer.neurons.stages`. To act on them is the future work that Markou names in
+    Source: stages: :mod:`fer.neurons.stages`. Acting on them is future work in Markou,
     "Insights of the Hidden Neuron Functionality using Deep Learning Techniques for Facial Emotion
     Recognition".
     """
@@ -70,7 +70,7 @@ class StageCallback(Callback):
             msg = f"stages.lr_factor is {lr_factor}: it must be between 0 and 1"
             raise InputError(msg)
         if on_plateau != "none" and not enabled:
-            msg = f"stages.on_plateau is {on_plateau}, which needs stages.enabled"
+            msg = f"stages.on_plateau is {on_plateau}, which needs --stages.enabled true"
             raise InputError(msg)
         self.enabled = enabled
         self.on_plateau: OnPlateau = on_plateau
@@ -78,22 +78,22 @@ class StageCallback(Callback):
         self.console = Console(highlight=False, soft_wrap=True)
         self.weights_before: dict[str, Tensor] = {}
         self.step_sizes: dict[str, tuple[float, float]] = {}
-        """By parameter, the squared sizes of this epoch's first step and of the weights before it."""
+        """By parameter: squared norms of this epoch's first step and of the weights before it."""
         self.losses: dict[str, list[float]] = {"epoch": [], "train/loss": [], "val/loss": []}
         self.speeds: dict[str, list[float]] = {}
         self.ratios: dict[str, list[float]] = {}
         self.actions: list[int] = []
-        """Epochs after which something was done about a plateau."""
+        """Epochs after which a plateau was acted on."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the first step of the epoch be measured."""
+        """Arrange for the first step of the epoch to be measured."""
         del trainer, pl_module
         self.step_sizes = {}
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Keep the weights before the epoch's first step."""
+        """Keep a copy of the weights before the epoch's first step."""
         del trainer, optimizer
         if self.enabled and not self.step_sizes and isinstance(pl_module, ClassificationTask):
             self.weights_before = {
@@ -105,7 +105,7 @@ class StageCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure the step, if its weights were kept."""
+        """Measure the step if the weights before it were kept."""
         del trainer, outputs, batch, batch_idx
         if not self.weights_before or not isinstance(pl_module, ClassificationTask):
             return
@@ -122,11 +122,11 @@ class StageCallback(Callback):
         }
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Label the epoch, log, and act."""
+        """Label the epoch, log the labels and act on a plateau."""
         if not self.enabled or not isinstance(pl_module, ClassificationTask):
             return
         epoch = trainer.current_epoch
-        self._take_up(trainer, epoch)
+        self._append(trainer, epoch)
         labels = {layer: of_layer[-1] for layer, of_layer in self.labels(live=True).items()}
         numbers = {f"stage/{layer}": float(STAGES.index(label.stage)) for layer, label in labels.items()}
         ratios = {f"update_ratio/{layer}": values[-1] for layer, values in self.ratios.items()}
@@ -139,8 +139,8 @@ class StageCallback(Callback):
         if self.on_plateau != "none" and is_action_due(labels[NETWORK], epoch, self.actions):
             self._act(trainer, pl_module, labels[NETWORK])
 
-    def _take_up(self, trainer: Trainer, epoch: int) -> None:
-        """Add an epoch to the histories."""
+    def _append(self, trainer: Trainer, epoch: int) -> None:
+        """Append an epoch to the histories."""
         metrics = trainer.callback_metrics
         self.losses["epoch"].append(epoch)
         for name in ("train/loss", "val/loss"):
@@ -160,7 +160,7 @@ class StageCallback(Callback):
         """Return the stage of each epoch, by layer and for the network.
 
         Args:
-            live: As it was known when each epoch ended; else with the whole run in view.
+            live: Label each epoch from the epochs up to it; otherwise from the complete history.
         """
         label = live_stages if live else label_stages
         losses = self.losses["train/loss"], self.losses["val/loss"]
@@ -171,32 +171,32 @@ class StageCallback(Callback):
         match self.on_plateau:
             case "stop":
                 trainer.should_stop = True
-                done = "training ends"
+                done = "stopping the training"
             case "reduce_lr":
                 factor = self.lr_factor ** len(self.actions)
                 task.restart_schedule(factor)
-                done = f"the schedule begins anew at {factor:g} of the learning rate"
+                done = f"restarting the schedule at {factor:g} times the learning rate"
             case _:
                 task.restart_schedule()
-                done = "the schedule begins anew"
+                done = "restarting the schedule"
         if trainer.is_global_zero:
             self.console.print(f"plateau ({label.reason}) after epoch {trainer.current_epoch}: {done}")
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Label all epochs with the whole run in view; write, draw, and say the network's stages."""
+        """Label all epochs from the complete history; write, draw and print the network's stages."""
         del pl_module
         if not self.losses["epoch"]:
             return
         final, live = self.labels(live=False), self.labels(live=True)
         epochs = self.losses["epoch"]
         content = {
-            layer: {"final": spans(final[layer], epochs), "live": spans(live[layer], epochs)}
+            layer: {"final": intervals(final[layer], epochs), "live": intervals(live[layer], epochs)}
             for layer in final
         }
         with atomic_write(Path(trainer.default_root_dir) / "stages.json") as file:
             file.write(json.dumps(content, indent=1).encode() + b"\n")
-        self.console.print(f"stages       {in_words(spans(final[NETWORK], epochs))}")
+        self.console.print(f"stages       {stages_line(intervals(final[NETWORK], epochs))}")
         measured = _history(trainer)
         drawn = {layer: measured[layer] for layer in evenly(list(measured))}
         if drawn:
@@ -204,22 +204,22 @@ class StageCallback(Callback):
             save_figure(trainer, "angular-speed", speed_figure(measured, self.losses, final), formats=FORMATS)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the histories, so that a resumed run goes on."""
+        """Return the histories, so that a resumed run continues them."""
         return {name: getattr(self, name) for name in ("losses", "speeds", "ratios", "actions")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the histories."""
+        """Restore the histories."""
         for name, value in state_dict.items():
             setattr(self, name, value)
 
 
 def is_action_due(label: StageLabel, epoch: int, actions: Sequence[int]) -> bool:
-    """Return whether something is done about a plateau.
+    """Return whether a plateau is acted on after an epoch.
 
     Args:
-        label: Of the network, after the epoch.
-        epoch: From 0.
-        actions: Epochs after which something was done before. A window must pass until what came of it shows.
+        label: The network's label after the epoch.
+        epoch: Number of the epoch, from 0.
+        actions: Epochs of earlier actions; a window must pass before the effect of one can be seen.
 
     >>> plateau = StageLabel(Stage.PLATEAU, "stuck")
     >>> [is_action_due(plateau, epoch, [40]) for epoch in (41, 60, 61)]
@@ -229,15 +229,15 @@ def is_action_due(label: StageLabel, epoch: int, actions: Sequence[int]) -> bool
 
 
 def update_ratio(step_sizes: Mapping[str, tuple[float, float]], layer: str) -> float:
-    """Return the size of a step next to that of a layer's weights, ``|change| / |weights|``.
+    """Return the norm of a step divided by the norm of a layer's weights, ``|change| / |weights|``.
 
     Args:
-        step_sizes: By parameter, the squared sizes of the step and of the weights before it.
-        layer: Its parameters' names begin with the layer's; of an empty name, and of a layer without weights
-            of its own, all are meant.
+        step_sizes: By parameter: squared norms of the step and of the weights before it.
+        layer: Prefix of its parameters' names. For an empty name, and for a layer without weights of its own,
+            all parameters count.
 
     Returns:
-        0 or more; NaN where nothing was measured.
+        0 or more; NaN if nothing was measured.
 
     >>> update_ratio({"fc1.weight": (0.01, 4.0), "fc2.weight": (0.0, 12.0)}, "fc1")
     0.05
@@ -248,10 +248,10 @@ def update_ratio(step_sizes: Mapping[str, tuple[float, float]], layer: str) -> f
     return math.sqrt(steps / weights) if weights else math.nan
 
 
-def spans(labels: Sequence[StageLabel], epochs: Sequence[float]) -> list[dict[str, Any]]:
-    """Return the labels with their first and last epoch, each change once.
+def intervals(labels: Sequence[StageLabel], epochs: Sequence[float]) -> list[dict[str, Any]]:
+    """Return each interval of epochs with one label, as plain data.
 
-    >>> spans([StageLabel(Stage.INITIAL, "warm_up")] * 3, [0, 1, 2])
+    >>> intervals([StageLabel(Stage.INITIAL, "warm_up")] * 3, [0, 1, 2])
     [{'stage': 'initial', 'reason': 'warm_up', 'first': 0, 'last': 2}]
     """
     found = []
@@ -263,19 +263,19 @@ def spans(labels: Sequence[StageLabel], epochs: Sequence[float]) -> list[dict[st
     return found
 
 
-def in_words(of_network: Sequence[Mapping[str, Any]]) -> str:
-    """Return spans as one line.
+def stages_line(of_network: Sequence[Mapping[str, Any]]) -> str:
+    """Return intervals as one line of text.
 
-    >>> in_words([{"stage": "plateau", "reason": "stuck", "first": 30, "last": 99}])
+    >>> stages_line([{"stage": "plateau", "reason": "stuck", "first": 30, "last": 99}])
     'plateau (stuck) 30 to 99'
     """
     return ", ".join(
-        f"{span['stage']} ({span['reason']}) {span['first']} to {span['last']}" for span in of_network
+        f"{each['stage']} ({each['reason']}) {each['first']} to {each['last']}" for each in of_network
     )
 
 
 def _history(trainer: Trainer) -> dict[str, dict[str, list[float]]]:
-    """Return what the run's angles were, by layer; empty where they are not measured."""
+    """Return the history of the run's angles by layer; empty if they are not measured."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, DistinctivenessCallback):
             return callback.history
@@ -283,7 +283,7 @@ def _history(trainer: Trainer) -> dict[str, dict[str, list[float]]]:
 
 
 def _speeds(trainer: Trainer, epoch: int) -> dict[str, float]:
-    """Return the angular speed of each layer in an epoch, NaN where it was not measured."""
+    """Return each layer's angular speed in an epoch; NaN if it was not measured."""
     return {
         layer: columns["speed"][-1] if columns["epoch"][-1] == epoch else math.nan
         for layer, columns in _history(trainer).items()

@@ -1,4 +1,4 @@
-"""A training that is asked to end, and does so well."""
+"""Stop a training cleanly on request: Ctrl-C, SIGTERM, W&B's Stop button, hyperband."""
 
 import logging
 import signal
@@ -12,16 +12,16 @@ from typing import Any, Final
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-"""What Ctrl-C sends, and what a sweep's agent, SLURM and ``kill`` send."""
+"""The signals of Ctrl-C, and of a sweep's agent, SLURM and ``kill``."""
 
 log = logging.getLogger("fer.callbacks")
 
 
 class StopCallback(Callback):
-    """End training after the batch in which it is asked for, as if it were the last: val, checkpoint, record.
+    """End training after the current batch as if it were the last: validate, save, record.
 
-    Whoever sets :attr:`asked` asks: W&B's Stop button, hyperband's rule, or a signal. The signals are taken
-    while batches are trained, and given back after. A second Ctrl-C ends at once.
+    The request is the event :attr:`asked`, set by W&B's Stop button, hyperband's rule or a signal. Signals
+    are handled while batches are trained and restored afterwards. A second Ctrl-C ends at once.
     """
 
     def __init__(self) -> None:
@@ -29,25 +29,25 @@ class StopCallback(Callback):
         self.handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals, which only a process's main thread can."""
+        """Install the signal handlers, which only the main thread can."""
         del trainer, pl_module
         if threading.current_thread() is threading.main_thread():
             self.handlers = {signum: signal.signal(signum, self.ask) for signum in SIGNALS}
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
-        """Note what a signal asks for.
+        """Record a signal's request.
 
         Raises:
-            KeyboardInterrupt: It is Ctrl-C, and not the first signal.
+            KeyboardInterrupt: Ctrl-C after an earlier signal.
         """
         del frame
         if signum == signal.SIGINT and self.asked.is_set():
             raise KeyboardInterrupt
         self.asked.set()
-        log.info("%s: training ends after this batch; Ctrl-C ends it at once", signal.Signals(signum).name)
+        log.info("%s: stopping after this batch; press Ctrl-C to stop at once", signal.Signals(signum).name)
 
     def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
-        """Make the batch the last of all if any process was asked."""
+        """Make this batch the last one if any process received a request."""
         del args
         # Every process must end after the same batch.
         if trainer.strategy.reduce_boolean_decision(self.asked.is_set(), all=False):
@@ -55,16 +55,16 @@ class StopCallback(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         del trainer, pl_module
-        self._give_back()
+        self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         del trainer, pl_module, exception
-        self._give_back()
+        self._restore()
 
-    def _give_back(self) -> None:
+    def _restore(self) -> None:
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
         self.handlers = {}
@@ -72,9 +72,9 @@ class StopCallback(Callback):
 
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the program as an exit with status 0 does, through every ``finally``.
+    """Let SIGTERM end the program like ``sys.exit(0)``, through every ``finally``.
 
-    For all that comes before and after the batches: the system's own way leaves a run without an end.
+    Covers the time before and after the batches, where the default handler would leave a run unfinished.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -87,6 +87,6 @@ def exit_on_sigterm() -> Iterator[None]:
 
 
 def is_stopped(trainer: Trainer) -> bool:
-    """Return whether training was asked to end, so that nothing more should be made of it."""
+    """Return whether training was asked to stop, so that the steps after training are skipped."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return any(isinstance(each, StopCallback) and each.asked.is_set() for each in callbacks)

@@ -146,18 +146,13 @@ class ExperimentCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings that are neither the network's, nor the data's, nor the trainer's."""
-        parser.add_argument(
-            "--network",
-            type=str,
-            default=self.names["network"],
-            help=f"{', '.join(TASKS)}, or your own class: package.module.Class",
-        )
-        parser.add_argument(
-            "--dataset",
-            type=str,
-            default=self.names["dataset"],
-            help=f"{', '.join(DATA_MODULES)}, or your own class: package.module.Class",
-        )
+        for option, names in (("network", TASKS), ("dataset", DATA_MODULES)):
+            parser.add_argument(
+                f"--{option}",
+                type=str,
+                default=self.names[option],
+                help=f"{', '.join(names)}, or a class of your own: package.module.Class",
+            )
         parser.add_argument(
             "--ckpt_path", type=str | None, default=None, help="a checkpoint to test, or to go on from"
         )
@@ -209,6 +204,8 @@ class ExperimentCLI(LightningCLI):
                 parser.link_arguments(f"data.{setting}", f"model.{setting}")
         if takes(parser, "model.in_features"):
             parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
+        if takes(parser, "model.num_classes"):
+            parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
     def _make_run_dir(self) -> Path:
         """Make the run's folder, which no other run has.

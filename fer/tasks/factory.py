@@ -74,9 +74,7 @@ def task_of(network_class: type[nn.Module]) -> type[ClassificationTask]:
     documentation = network_class.__doc__ or definer.__doc__
     members = {
         "__init__": __init__,
-        "__doc__": network_class.__doc__
-        or definer.__doc__
-        or f"{network_class.__name__}, trained to classify.",
+        "__doc__": documentation or f"{network_class.__name__}, trained as a classifier.",
         "__module__": module,
         "network_class": network_class,
         "__reduce__": lambda self: (_blank, (network_class,), self.__getstate__()),

@@ -128,7 +128,7 @@ def test_half_precision_is_measured(tiny_data, tiny_trainer):
     ("settings", "message"),
     [
         pytest.param({"every_n_epochs": -1}, "every_n_epochs is -1", id="negative"),
-        pytest.param({"num_samples": 1}, "one sample has no angles", id="one sample"),
+        pytest.param({"num_samples": 1}, "angles need 2 samples", id="one sample"),
         pytest.param({"num_samples": 0}, "num_samples is 0", id="empty"),
         pytest.param({"similar_below": 170}, "in this order", id="thresholds crossed"),
         pytest.param({"layers": ["convv"]}, "did you mean 'conv'", id="unknown layer"),
@@ -164,7 +164,7 @@ def test_a_declared_layer_that_is_too_wide_is_left_out(tiny_data, tiny_trainer, 
     callback = DistinctivenessCallback()
     with caplog.at_level(logging.WARNING, "fer.callbacks"):
         _fit([callback], tiny_data, tiny_trainer, task=task)
-    assert "no angles of wide" in caplog.text
+    assert "layer wide is not measured" in caplog.text
     assert list(callback.degrees) == ["conv"]
 
 
@@ -177,7 +177,7 @@ def test_values_that_are_not_finite_are_said_and_training_goes_on(tiny_data, tin
     with caplog.at_level(logging.WARNING, "fer.callbacks"):
         trainer, _, _ = _fit([callback], tiny_data, tiny_trainer, task=task, max_epochs=2)
     assert "epoch 0: " in caplog.text
-    assert "neurons of conv put out NaN or infinity" in caplog.text
+    assert "neurons of conv returned NaN or infinity" in caplog.text
     assert trainer.current_epoch == 2
 
 

@@ -125,7 +125,7 @@ def test_when_something_is_done(label, epoch, actions, expected):
 def test_a_plateau_can_stop(tiny_data, tiny_trainer, capsys):
     trainer, _ = _fit(Plateau(on_plateau="stop"), tiny_data, tiny_trainer, max_epochs=9)
     assert trainer.current_epoch == 1
-    assert "plateau (stuck) after epoch 0: training ends" in capsys.readouterr().out
+    assert "plateau (stuck) after epoch 0: stopping the training" in capsys.readouterr().out
 
 
 def test_a_plateau_is_only_logged_by_default(tiny_data, tiny_trainer):
@@ -197,7 +197,7 @@ def test_nothing_is_done_where_it_is_off(tiny_data, tiny_trainer, tmp_path):
     [
         pytest.param({"on_plateau": "panic"}, "on_plateau is 'panic'", id="unknown"),
         pytest.param({"lr_factor": 1.0}, "lr_factor is 1.0", id="no reduction"),
-        pytest.param({"on_plateau": "stop", "enabled": False}, "needs stages.enabled", id="off"),
+        pytest.param({"on_plateau": "stop", "enabled": False}, "needs --stages.enabled", id="off"),
     ],
 )
 def test_what_is_refused(settings, message):
