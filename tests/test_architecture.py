@@ -25,7 +25,7 @@ class Room(NamedTuple):
     others: Set[str] = frozenset()
 
 
-EVERYWHERE = {"fer", "fer.errors", "fer.labels", "fer.files", "fer.processes"}
+EVERYWHERE = {"fer", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files", "fer.processes"}
 """The ground that all stand on: it imports nothing of fer but itself."""
 
 # A name means the module and all below it: "fer.data" allows fer.data.base, "fer.data.base" only that.
@@ -34,6 +34,7 @@ ROOMS = {
     "labels": Room(),
     "files": Room(),
     "processes": Room(others={"lightning"}),
+    "checkpoints": Room(others={"torch"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
     # Torch-Pruning traces which rows and columns belong to a neuron.

@@ -10,7 +10,7 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from fer.commands.choices import choose, read_config
+from fer.commands.choices import choose, find_data_module, read_config
 from fer.commands.experiment import run_experiment
 from fer.commands.parsing import CONSOLE
 from fer.configs import flatten
@@ -79,7 +79,7 @@ def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
         raise InputError(msg)
     chosen_words, chosen = choose(words)
-    if not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
+    if not issubclass(find_data_module(chosen["dataset"]), PooledDataModule):
         pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
         msg = (
             f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; "
