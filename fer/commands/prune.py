@@ -5,7 +5,6 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +16,15 @@ from fer.callbacks import PruneCallback
 from fer.callbacks.prune import compare, inputs_of, macs_of, scalars, write_figure
 from fer.commands.choices import choose
 from fer.commands.experiment import ConfigCallback, ExperimentCLI, run_experiment
-from fer.commands.parsing import CONSOLE
+from fer.commands.parsing import CONSOLE, name_checkpoint
 from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.files import atomic_write
 from fer.neurons import RULES, drop_idle_blocks, measure_groups
 from fer.studies.pruning import THRESHOLDS, WAYS, goal_of_macs, prune_in_rounds, threshold_curves
+
+HELP: Final = "prune a network: remove neurons whose output the others can reproduce"
+SECTION: Final = "prune and export"
 
 OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradient_clip_val")
 """Settings of the trainer that fine-tuning has, too."""
@@ -48,19 +50,6 @@ def prune(arguments: Sequence[str]) -> None:
     words = [word.replace("--target-macs", "--target_macs") for word in words]
     chosen_words, chosen = choose(words)
     run_experiment("prune", chosen_words, chosen, PruneCLI)
-
-
-def name_checkpoint(words: Sequence[str]) -> list[str]:
-    """Return a command's words with its option before the checkpoint, wherever that stands.
-
-    >>> name_checkpoint(["--curve", "true", "best.ckpt", "--prune.by=span"])
-    ['--curve', 'true', '--ckpt_path', 'best.ckpt', '--prune.by=span']
-    """
-    named: list[str] = []
-    for before, word in pairwise(["", *words]):
-        is_value = word.startswith("-") or (before.startswith("-") and "=" not in before)
-        named += [word] if is_value else ["--ckpt_path", word]
-    return named
 
 
 class PruneCLI(ExperimentCLI):

@@ -4,21 +4,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from fer.callbacks import PruneCallback
-from fer.commands.parsing import explain
+from fer.commands.parsing import make_parser, parse
 from fer.errors import InputError
 from fer.prune_timm import prune_timm as prune_network
 
 
 def prune_timm(arguments: Sequence[str]) -> None:
     """Prune a network of timm; the settings are those of ``fer prune``."""
-    parser = ArgumentParser(
-        prog="fer prune --timm NAME",
-        exit_on_error=False,
-        allow_abbrev=False,
-        description="Make a network of timm smaller, without the neurons that others can stand for on these "
+    parser = make_parser(
+        "fer prune --timm NAME",
+        "Make a network of timm smaller, without the neurons that others can stand for on these "
         "images. There are no labels: it is said how often both networks choose the same class.",
     )
     parser.usage = "fer prune --timm NAME --images FOLDER [settings]"
@@ -34,10 +30,7 @@ def prune_timm(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--batch_size", type=int, default=64, help="images at a time")
     parser.add_class_arguments(PruneCallback, "prune", skip={"enabled"})
-    try:
-        given = parser.parse_args(list(arguments))
-    except ArgumentError as e:
-        raise InputError(explain(str(e), parser)) from e
+    given = parse(parser, arguments)
     if given.batch_size < 1:
         msg = f"--batch_size is {given.batch_size}: it must be 1 or more"
         raise InputError(msg)

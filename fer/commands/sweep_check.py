@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
-from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from fer.callbacks.prune import scalars
@@ -19,8 +18,7 @@ from fer.callbacks.stages import NETWORK
 from fer.commands.choices import choose, find_data_module, find_task
 from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
-from fer.commands.parsing import explain, takes
-from fer.commands.prune import name_checkpoint
+from fer.commands.parsing import name_checkpoint, parse, takes
 from fer.errors import InputError, did_you_mean
 from fer.labels import EXPRESSIONS
 from fer.neurons import summarise
@@ -187,10 +185,7 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
     else:
         parsed_words, chosen = choose(name_checkpoint(words) if command == "prune" else words)
     parser = _parser("fit" if command == "crossval" else command, **chosen)
-    try:
-        config = parser.parse_args(parsed_words)
-    except ArgumentError as e:
-        raise InputError(explain(str(e), parser)) from e
+    config = parse(parser, parsed_words)
     find_data_module(chosen["dataset"])(**config.data.as_dict())
     settings = config.model.as_dict()
     if "pretrained" in settings:
