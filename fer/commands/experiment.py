@@ -127,7 +127,7 @@ class ExperimentCLI(LightningCLI):
                 "exit_on_error": False,
                 "allow_abbrev": False,
                 "formatter_class": HelpFormatter,
-                "description": f"Options of fer {command} for the network {network} on the data set {dataset}; "
+                "description": f"Options of fer {command} for network {network} on data set {dataset}; "
                 "--config, --network and --dataset choose others.",
             },
             args=list(arguments),
@@ -254,12 +254,13 @@ class ExperimentCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Find the checkpoints of runs, and skip the pretrained weights that a checkpoint would replace."""
+        if self.config.ckpt_path is not None:
+            self.config.start_from = None
         for option in ("ckpt_path", "start_from"):
             if self.config[option] is not None:
                 resume = self.command == "fit" and option == "ckpt_path"
                 self.config[option] = str(find_checkpoint(Path(self.config[option]), resume=resume))
         if self.config.ckpt_path is not None:
-            self.config.start_from = None
             for setting, none in (("pretrained", False), ("weights", None)):
                 if setting in self.config.model:
                     self.config.model[setting] = none
