@@ -6,6 +6,7 @@ from typing import Final
 from lightning.pytorch.cli import LightningArgumentParser
 
 from fer.callbacks import DistinctivenessCallback, GradientCallback, PruneCallback, StageCallback
+from fer.commands.checks import count_classes
 from fer.commands.help import arrange
 from fer.commands.parsing import takes
 from fer.dashboards import wandb_logger
@@ -119,9 +120,9 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
     for setting in ("image_size", "channels"):
         if takes(parser, f"model.{setting}") and takes(parser, f"data.{setting}"):
             parser.link_arguments(f"data.{setting}", f"model.{setting}")
-    for target, source in (("in_features", "num_features"), ("num_classes", "num_classes")):
-        if takes(parser, f"model.{target}"):
-            parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
+    if takes(parser, "model.in_features"):
+        parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
+    parser.link_arguments("data", "model.num_classes", compute_fn=count_classes, apply_on="instantiate")
     parser.usage = f"fer {command} {'[settings]' if command == 'fit' else 'CHECKPOINT|RUN [settings]'}"
     parser.epilog = EXAMPLES.get(command)
     arrange(parser)

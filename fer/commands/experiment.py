@@ -23,11 +23,13 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
 from fer.callbacks import EpochLineCallback, EvaluationCallback, StopCallback
 from fer.callbacks.stop import exit_on_sigterm
 from fer.commands.arguments import add_run_arguments
+from fer.commands.checks import check_data, check_network, first_batch, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
 from fer.commands.help import HelpFormatter
 from fer.commands.naming import following, standard
@@ -36,10 +38,12 @@ from fer.commands.start import prepare_to_resume, start_from
 from fer.configs import flatten
 from fer.dashboards import finish, log_config, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
+from fer.data import ExpressionDataModule
 from fer.data.crops import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.neurons import measure_groups
+from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
 from fer.runs import LATEST, Run, find_checkpoint, mark_latest
 from fer.tasks import load
@@ -105,6 +109,7 @@ class ExperimentCLI(LightningCLI):
     def __init__(self, command: str, arguments: Sequence[str], *, network: str, dataset: str) -> None:
         self.command = command
         self.stop = StopCallback()
+        self.hidden = HiddenLayers({})
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
@@ -181,25 +186,39 @@ class ExperimentCLI(LightningCLI):
         self._load_checkpoint()
         if process_rank() == 0:
             self.datamodule.prepare_data()
-            self.datamodule.setup()
+            self.datamodule.setup("fit")
             self._check_inputs()
         self.run_dir = self._make_run_dir()
+        if not isinstance(self.datamodule, ExpressionDataModule):
+            self.config_init.distinctiveness.every_n_epochs = 0
+            self.config_init.stages.enabled = False
         self.trainer_defaults["callbacks"] = self._callbacks()
         if self.config.trainer.logger is None:
             kwargs["logger"] = self._loggers()
         return super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
 
     def _check_inputs(self) -> None:
-        """Refuse features for a network that takes images, and layers that cannot be pruned."""
-        inputs = self.datamodule.dataset("train")[0][0]
-        if inputs.ndim == 1 and "image_size" in self.config.model:
+        """Try the network on a batch of the data, and find its hidden layers.
+
+        Raises:
+            InputError: The network cannot take the data, or the layers to be pruned cannot be pruned.
+        """
+        check_data(self.datamodule, self.command)
+        if self.command != "fit" and not isinstance(self.datamodule, ExpressionDataModule):
+            return  # it may have no more than the split that the command reads
+        inputs, labels = first_batch(self.datamodule)
+        if inputs.ndim == 2 and "image_size" in self.config.model:
             msg = (
-                f"--network {self.names['network']} takes images; the data gives {len(inputs)} features "
+                f"--network {self.names['network']} takes images; the data gives {inputs.shape[1]} features "
                 "(--dataset sfew_features, or data.descriptors): take --network ann, or data with images"
             )
             raise InputError(msg)
+        self.hidden = check_network(
+            self.model, (inputs, labels), network=self.names["network"], training=self.command == "fit"
+        )
+        self.model.found_layers = dict(self.hidden.layers)
         if self.config.prune.layers is not None:
-            measure_groups(self.model.network, [inputs[None]], layers=self.config.prune.layers)
+            measure_groups(self.model.network, [inputs], layers=self.config.prune.layers)
 
     def _loggers(self) -> list[Logger]:
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
@@ -305,7 +324,9 @@ class ExperimentCLI(LightningCLI):
         )
         # The first process's: one that started a second later would name another folder.
         best = Path(self.trainer.strategy.broadcast(str(Run(self.run_dir).best_checkpoint)))
-        if self.config.test and best.is_file() and not self.stop.asked.is_set():
+        if not is_overridden("test_dataloader", self.datamodule):
+            log.warning("%s has no test split: nothing is tested", self.names["dataset"])
+        elif self.config.test and best.is_file() and not self.stop.asked.is_set():
             # With an average of weights, Lightning's own "best" would load the last step's weights.
             self.model = load(best, self._own_network)
             self._test()
@@ -337,7 +358,7 @@ class ExperimentCLI(LightningCLI):
         if self._to_wandb is not None:
             for path in sorted(run.figures_dir.glob("prune*.png")):
                 self._to_wandb.log_image(key=f"figures/{path.stem}", images=[str(path)])
-            about = {**self.names, "protocol": self.datamodule.protocol_name}
+            about = {**self.names, "protocol": protocol_of(self.datamodule)}
             name = self.config.wandb.name or self.run_dir.name
             log_artifacts(self._to_wandb, self.run_dir, name, self.config.wandb.artifacts, about)
 
@@ -347,11 +368,19 @@ class ExperimentCLI(LightningCLI):
         num_parameters = sum(p.numel() for p in self.model.parameters())
         lines = [
             f"network      {self.names['network']}: {num_parameters:,} parameters",
-            f"data         {self.names['dataset']}: {self.datamodule.protocol_name}",
+            f"data         {self.names['dataset']}: {protocol_of(self.datamodule)}",
+            *([f"neurons      {self._describe_neurons()}"] if self.command in ("fit", "prune") else []),
             f"device       {self.trainer.strategy.root_device}, precision {self.trainer.precision}",
             f"run          {self.run_dir}",
         ]
         CONSOLE.print("\n".join(lines))
+
+    def _describe_neurons(self) -> str:
+        """Return the hidden layers whose neurons are measured, or why there are none."""
+        text = self.hidden.describe(type(self.model.network).__name__)
+        if self.command == "fit" and not isinstance(self.datamodule, ExpressionDataModule):
+            text += "; no angles or stages: they need a data module of fer"
+        return text
 
     @rank_zero_only
     def _print_files(self) -> None:
