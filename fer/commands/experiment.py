@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +28,13 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
 from fer.callbacks import EpochLineCallback, EvaluationCallback, StopCallback
+from fer.callbacks.limits import limit_protocol
 from fer.callbacks.stop import exit_on_sigterm
 from fer.commands.arguments import add_run_arguments
 from fer.commands.checks import check_data, check_network, first_batch, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
 from fer.commands.help import HelpFormatter
+from fer.commands.limits import check_settings
 from fer.commands.naming import following, standard
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.start import prepare_to_resume, start_from
@@ -144,6 +147,7 @@ class ExperimentCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words after the command."""
         self.config = parse(parser, args)
+        check_settings(self.config, self.command)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options that are neither the network's, nor the data's, nor the trainer's."""
@@ -188,14 +192,28 @@ class ExperimentCLI(LightningCLI):
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
             self._check_inputs()
-        self.run_dir = self._make_run_dir()
+        try:
+            self.run_dir = self._make_run_dir()
+        except OSError as e:
+            msg = f"--runs_dir {self.config.runs_dir}: no folder can be made there: {e}"
+            raise InputError(msg) from e
         if not isinstance(self.datamodule, ExpressionDataModule):
             self.config_init.distinctiveness.every_n_epochs = 0
             self.config_init.stages.enabled = False
         self.trainer_defaults["callbacks"] = self._callbacks()
-        if self.config.trainer.logger is None:
-            kwargs["logger"] = self._loggers()
-        return super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
+        with ExitStack() as on_error:
+            if process_rank() == 0:
+                on_error.callback(shutil.rmtree, self.run_dir)  # with what W&B may have put there
+            on_error.callback(finish, failed=True)
+            if self.config.trainer.logger is None:
+                kwargs["logger"] = self._loggers()
+            try:
+                trainer = super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
+            except (ValueError, MisconfigurationException) as e:  # a setting that Lightning refuses
+                msg = f"trainer: {' '.join(str(e).split())}"
+                raise InputError(msg) from e
+            on_error.pop_all()
+        return trainer
 
     def _check_inputs(self) -> None:
         """Try the network on a batch of the data, and find its hidden layers.
@@ -223,11 +241,7 @@ class ExperimentCLI(LightningCLI):
     def _loggers(self) -> list[Logger]:
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
         _ = to_csv.experiment  # made while the folder is empty, or Lightning warns
-        try:
-            to_wandb = wandb_logger(self.run_dir, stop=self.stop.asked.set, **self._wandb_settings())
-        except InputError:
-            shutil.rmtree(self.run_dir)  # with what W&B may have put there
-            raise
+        to_wandb = wandb_logger(self.run_dir, stop=self.stop.asked.set, **self._wandb_settings())
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
 
     def _wandb_settings(self) -> dict[str, Any]:
@@ -338,6 +352,11 @@ class ExperimentCLI(LightningCLI):
         self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
 
     @property
+    def _protocol(self) -> str:
+        """How the data is split, and the limits that the trainer sets."""
+        return limit_protocol(protocol_of(self.datamodule), self.trainer)
+
+    @property
     def _to_wandb(self) -> WandbLogger | None:
         return next((each for each in self.trainer.loggers if isinstance(each, WandbLogger)), None)
 
@@ -358,7 +377,7 @@ class ExperimentCLI(LightningCLI):
         if self._to_wandb is not None:
             for path in sorted(run.figures_dir.glob("prune*.png")):
                 self._to_wandb.log_image(key=f"figures/{path.stem}", images=[str(path)])
-            about = {**self.names, "protocol": protocol_of(self.datamodule)}
+            about = {**self.names, "protocol": self._protocol}
             name = self.config.wandb.name or self.run_dir.name
             log_artifacts(self._to_wandb, self.run_dir, name, self.config.wandb.artifacts, about)
 
@@ -368,7 +387,7 @@ class ExperimentCLI(LightningCLI):
         num_parameters = sum(p.numel() for p in self.model.parameters())
         lines = [
             f"network      {self.names['network']}: {num_parameters:,} parameters",
-            f"data         {self.names['dataset']}: {protocol_of(self.datamodule)}",
+            f"data         {self.names['dataset']}: {self._protocol}",
             *([f"neurons      {self._describe_neurons()}"] if self.command in ("fit", "prune") else []),
             f"device       {self.trainer.strategy.root_device}, precision {self.trainer.precision}",
             f"run          {self.run_dir}",

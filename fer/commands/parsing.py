@@ -66,6 +66,31 @@ def _rename_config(config: str, options: Sequence[str]) -> str:
     return config if renamed == content else yaml.safe_dump(renamed)
 
 
+def shorten(problem: str) -> str:
+    """Return jsonargparse's complaint about a value as one sentence.
+
+    >>> shorten("""Parser key "model.lr": Expected a <class 'float'>. Got value: high""")
+    'model.lr is high: it must be float'
+    >>> kinds = "Subtypes: [<class 'int'>, typing.Literal['a'], <class 'NoneType'>] Errors: …"
+    >>> shorten(f'Parser key "x": Does not validate against any of the subtypes {kinds} Given value: None')
+    'x is None: it must be int, a or null'
+    """
+    problem = " ".join(problem.split())
+    patterns = (
+        r".*?Subtypes: \[(?P<kinds>.*)\] Errors: .*Given value: (?P<value>.*)",
+        r"Expected a (?P<kinds>[^.]*(?:\.Literal.*)?)\. Got value: (?P<value>.*)",
+    )
+    matches = (re.fullmatch(rf'Parser key "(?P<key>[^"]+)": {pattern}', problem) for pattern in patterns)
+    match = next(filter(None, matches), None)
+    if match is None:
+        return problem
+    kinds = re.sub(r"<class '([\w.]+)'>", r"\1", match["kinds"]).replace("NoneType", "null")
+    kinds = re.sub(r"typing\.\w+\[|[]'\"]", "", kinds)
+    words = list(dict.fromkeys(kinds.split(", ")))
+    listed = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return f"{match['key']} is {match['value']}: it must be {listed}"
+
+
 def explain(problem: str, parser: ArgumentParser) -> str:
     """Return a parser's complaint with the options that were perhaps meant."""
     unknown = re.search(r"(?i)unrecognized arguments: --?([\w.-]+)", problem)
@@ -78,7 +103,7 @@ def explain(problem: str, parser: ArgumentParser) -> str:
     options = [action.dest for action in parser._actions]
     near = [option for option in suggest_options(name, options) if option != name] if name else []
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{' '.join(problem.split())}; {hint}all settings: {parser.prog} --help"
+    return f"{shorten(problem)}; {hint}all settings: {parser.prog} --help"
 
 
 def takes(parser: ArgumentParser, key: str) -> bool:
