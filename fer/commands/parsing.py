@@ -69,10 +69,10 @@ def _rename_config(config: str, options: Sequence[str]) -> str:
 def shorten(problem: str) -> str:
     """Return jsonargparse's complaint about a value as one sentence.
 
-    >>> shorten("""Parser key "model.lr": Expected a <class 'float'>. Got value: high""")
+    >>> shorten("Parser key 'model.lr': Expected a <class 'float'>. Got value: high")
     'model.lr is high: it must be float'
     >>> kinds = "Subtypes: [<class 'int'>, typing.Literal['a'], <class 'NoneType'>] Errors: …"
-    >>> shorten(f'Parser key "x": Does not validate against any of the subtypes {kinds} Given value: None')
+    >>> shorten(f"Parser key 'x': Does not validate against any of the subtypes {kinds} Given value: None")
     'x is None: it must be int, a or null'
     """
     problem = " ".join(problem.split())
@@ -80,7 +80,9 @@ def shorten(problem: str) -> str:
         r".*?Subtypes: \[(?P<kinds>.*)\] Errors: .*Given value: (?P<value>.*)",
         r"Expected a (?P<kinds>[^.]*(?:\.Literal.*)?)\. Got value: (?P<value>.*)",
     )
-    matches = (re.fullmatch(rf'Parser key "(?P<key>[^"]+)": {pattern}', problem) for pattern in patterns)
+    matches = (
+        re.fullmatch(rf"""Parser key ["'](?P<key>[^"']+)["']: {pattern}""", problem) for pattern in patterns
+    )
     match = next(filter(None, matches), None)
     if match is None:
         return problem

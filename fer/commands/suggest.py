@@ -91,10 +91,13 @@ def suggest_options(name: str, options: Sequence[str]) -> list[str]:
     >>> [suggest_options(name, options) for name in ("model.learning_rate", "dropout", "model.lrr", "bs")]
     [['model.lr'], ['model.dropout'], ['model.lr'], ['data.batch_size']]
     """
-    last = name.rpartition(".")[2].replace("-", "_").lower()
+    group, _, last = name.rpartition(".")
+    last = last.replace("-", "_").lower()
     meant = OPTIONS.get(last)
     if meant in options:
         return [meant]
     if same := [option for option in options if option.rpartition(".")[2] == last]:
         return same[:3]
-    return get_close_matches(name, options, n=3)
+    in_group = {option.rpartition(".")[2]: option for option in options if option.rpartition(".")[0] == group}
+    near = [in_group[each] for each in get_close_matches(last, in_group, n=3)]
+    return near or get_close_matches(name, options, n=3)
