@@ -14,6 +14,8 @@ from fer import __version__
 from fer.errors import InputError
 from fer.figures.curves import read_curves
 from fer.metrics import ClassificationReport, report, wilson_interval
+from fer.neurons import Stage
+from fer.neurons.stages import LEAST_VALUES
 from fer.report.files import read_config, read_metrics, read_results
 from fer.report.heat import heat_maps
 from fer.report.images import images
@@ -26,6 +28,14 @@ Page = dict[str, Any]
 A section is drawn if its key is there."""
 
 QUANTILES: Final = ("min", "q05", "q25", "median", "q75", "q95", "max")
+
+STAGE_NOTES: Final[Mapping[Stage, str]] = {
+    Stage.INITIAL: "Initial: the loss has not fallen yet, or the angles still change about as fast as ever. ",
+    Stage.INTERMEDIATE: "Intermediate: angles or losses still change. ",
+    Stage.PLATEAU: "Plateau: nothing changes any more, and the validation loss is not at its best. ",
+    Stage.SOLUTION: "Solution: nothing changes any more, and the validation loss is as good as it ever was. ",
+}
+"""What the page says of each stage of training."""
 
 MARKS: Final = ("config.yaml", RESULTS, "metrics.csv", "prune.json", "curve.json")
 """A folder with one of them is a run's."""
@@ -73,6 +83,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     history, results = read_metrics(folder), read_results(folder / RESULTS)
     pruned, curve = read_results(folder / "prune.json"), read_results(folder / "curve.json")
     config = read_config(folder / "config.yaml")
+    stages = read_results(folder / "stages.json") or {}
     command = _command(config, history, is_pruned=bool(pruned or curve))
     # The curves are drawn when a training is over, whatever else is turned off.
     is_untested = config.get("test") is False and (folder / "figures" / "curves.png").is_file()
@@ -88,8 +99,9 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         else None,
         "curves": _curves(history),
         "stages": {
-            name: spans["final"] for name, spans in (read_results(folder / "stages.json") or {}).items()
+            name: [_interval(each) for each in intervals["final"]] for name, intervals in stages.items()
         },
+        "stage_notes": _stage_notes(stages, history),
         "fan": _fan(history),
         "heat": heat_maps(folder),
         "images": images(folder),
@@ -299,6 +311,29 @@ def _settings(config: Mapping[str, Any], settings_of: SettingsOf) -> Page:
             if name not in ("network", "dataset")
         ]
     }
+
+
+def _interval(interval: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the epochs of one stage with their ``text``: the stage, and of a plateau the reason.
+
+    >>> _interval({"stage": "plateau", "reason": "lr_frozen"})["text"]
+    'plateau: lr frozen'
+    """
+    stage, reason = interval["stage"], interval["reason"].replace("_", " ")
+    return {**interval, "text": f"{stage}: {reason}" if stage == Stage.PLATEAU else stage}
+
+
+def _stage_notes(
+    stages: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], history: Mapping[str, Sequence[float]]
+) -> list[str]:
+    """Return a sentence for each stage that the network was in."""
+    found = {interval["stage"] for interval in stages.get("network", {}).get("final", [])}
+    num_epochs = len({epoch for curve in read_curves(history).values() for epoch in curve.epochs.tolist()})
+    notes = STAGE_NOTES
+    if num_epochs < LEAST_VALUES:
+        few = f"Only {num_epochs} epochs were measured: too few to find a stage, which takes {LEAST_VALUES}. "
+        notes = {**STAGE_NOTES, Stage.INITIAL: few}
+    return [note for stage, note in notes.items() if stage in found]
 
 
 def _curves(history: Mapping[str, Sequence[float]]) -> Page:

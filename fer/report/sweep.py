@@ -52,7 +52,7 @@ def sweep_of(folder: Path) -> dict[str, Any]:
         if num_open
         else None,
         "facts": [
-            ("Looked for", f"the {'largest' if sweep.metric.maximize else 'smallest'} {sweep.metric.name}"),
+            ("Goal", f"the {'largest' if sweep.metric.maximize else 'smallest'} {sweep.metric.name}"),
             ("Method", sweep.method + (", ended early by hyperband" if sweep.hyperband else "")),
             ("Trials", ", ".join(f"{num} {state}" for state, num in counts.items()) or "none"),
             ("Seed", str(study.seed)),

@@ -78,6 +78,20 @@ def test_a_run_that_was_not_to_be_tested_is_finished_when_its_curves_are_drawn(r
     assert dict(found["facts"])["Results"] == "Not tested (--test false)"
 
 
+@pytest.mark.parametrize(
+    ("num_epochs", "note"),
+    [
+        (12, "Initial: the loss has not fallen yet"),
+        (8, "Only 8 epochs were measured: too few to find a stage"),
+    ],
+)
+def test_stages_of_a_short_run_say_that_too_few_epochs_were_measured(run_dir, settings_of, num_epochs, note):
+    """The loss of the run falls from its first epoch on."""
+    lines = (run_dir / "metrics.csv").read_text().splitlines(keepends=True)  # two for each epoch
+    (run_dir / "metrics.csv").write_text("".join(lines[: 1 + 2 * num_epochs]))
+    assert gather(run_dir, settings_of)["stage_notes"][0].startswith(note)
+
+
 def test_a_class_that_does_not_occur_has_no_recall(run_dir, settings_of):
     results = json.loads((run_dir / "results.json").read_text())
     results["splits"]["test"]["confusion"][1] = [0] * 7
