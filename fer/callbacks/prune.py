@@ -150,7 +150,7 @@ class PruneCallback(Callback):
         self.settings: dict[str, Any] = {
             "similar_below": similar_below,
             "complementary_above": complementary_above,
-            "by": by,
+            "criterion": by,
             "merge": merge,
             "rule": rule,
             "layers": layers,
@@ -198,7 +198,7 @@ class PruneCallback(Callback):
             "settings": {**self.settings, "idle_below": self.idle_below},
         }
         self.keep(results, pruned.network, dict(pruned.widths), checkpoint, run_dir)
-        if self.settings["by"] == "pairs" and not measurement.pattern_minmax:
+        if self.settings["criterion"] == "pairs" and not measurement.pattern_minmax:
             normalise: Origin = RULES[rule].plan["normalise"] if rule else "auto"
             degrees = {
                 group.name: angles(measurement.seen(group), normalise).cpu().numpy()
@@ -233,7 +233,7 @@ class PruneCallback(Callback):
         write_checkpoint(path, checkpoint, network, widths)
         with atomic_write(run_dir / "prune.json") as file:
             file.write(json.dumps(results, indent=1).encode() + b"\n")
-        how = self.settings["rule"] or f"{self.settings['by']}, {self.settings['merge']}"
+        how = self.settings["rule"] or f"{self.settings['criterion']}, {self.settings['merge']}"
         thresholds = f"{self.settings['similar_below']:.4g}° / {self.settings['complementary_above']:.4g}°"
         num_rounds = len(results.get("rounds", ()))
         what = f"{num_rounds} round{'s' * (num_rounds > 1)}" if num_rounds else thresholds

@@ -131,7 +131,7 @@ class PruneCLI(ExperimentCLI):
     def _set_goal(self, callback: PruneCallback) -> None:
         """Let the callback leave the share of the multiply-adds that was asked for."""
         inputs = inputs_of(self.model, self.datamodule, callback.num_samples)
-        settings = {key: callback.settings[key] for key in ("by", "merge", "rule")}
+        settings = {key: callback.settings[key] for key in ("criterion", "merge", "rule")}
         rule = settings["rule"]
         measure = RULES[rule].measure if rule else {}
         network, _ = drop_idle_blocks(self.model.network, inputs, callback.idle_below)

@@ -33,9 +33,9 @@ from fer.neurons import (
 from fer.tasks.base import ClassificationTask
 
 WAYS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "pairs, refit": {"by": "pairs", "merge": "refit"},
-    "pairs, affine": {"by": "pairs", "merge": "affine"},
-    "span, refit": {"by": "span", "merge": "refit"},
+    "pairs, refit": {"criterion": "pairs", "merge": "refit"},
+    "pairs, affine": {"criterion": "pairs", "merge": "affine"},
+    "span, refit": {"criterion": "span", "merge": "refit"},
     **{name: {"rule": name} for name in RULES},
 }
 """Our ways to prune and the papers', as settings of :func:`fer.neurons.prune`."""
@@ -172,12 +172,12 @@ def goal_of_macs(
         measurement: Of it.
         example: What it takes, one sample or more.
         macs: Multiplications and additions for one sample, at the most.
-        settings: ``by``, ``merge`` and ``rule`` of :func:`fer.neurons.prune`.
+        settings: ``criterion``, ``merge`` and ``rule`` of :func:`fer.neurons.prune`.
 
     Raises:
         InputError: So few cannot be reached.
     """
-    if settings.get("by") == "span" and settings.get("rule") is None:
+    if settings.get("criterion") == "span" and settings.get("rule") is None:
         return {"num_removed": nums_of_macs(network, measurement, example, macs)}
     degrees = threshold_of_macs(network, measurement, example, macs, **settings)
     return {"similar_below": degrees, "complementary_above": 180 - degrees}
@@ -328,7 +328,7 @@ def prune_in_rounds(
         macs: Share of the multiply-adds left after the last round, instead of the thresholds.
         layers: Names of layers whose neurons may go; None: all hidden ones.
         idle_below: See :func:`fer.neurons.drop_idle_blocks`.
-        settings: Of :func:`fer.neurons.prune`: ``by``, ``merge`` or ``rule``.
+        settings: Of :func:`fer.neurons.prune`: ``criterion``, ``merge`` or ``rule``.
 
     Yields:
         What each round came to.
