@@ -1,0 +1,86 @@
+"""Write a pruned network into the folder of a run: checkpoint, results, figures."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from fer.figures import dendrogram_figure, prune_figure
+from fer.files import atomic_write
+from fer.neurons import angles
+from fer.pruning.once import Pruning
+from fer.pruning.results import PruneResults
+
+COPIED = ("hyper_parameters", "pytorch-lightning_version", "task", "class_names")
+"""Entries of the full network's checkpoint that the pruned one takes over, if they are there."""
+
+
+def save_pruning(pruning: Pruning, results: PruneResults, checkpoint: Path, run_dir: Path) -> Path:
+    """Write a pruned network, its results and its figures.
+
+    Args:
+        pruning: The pruning.
+        results: Its results.
+        checkpoint: Checkpoint of the network before pruning.
+        run_dir: Folder that gets ``checkpoints/pruned.ckpt``, ``prune.json`` and ``figures/prune*.png``.
+
+    Returns:
+        The path of the pruned checkpoint.
+    """
+    path = run_dir / "checkpoints" / "pruned.ckpt"
+    write_checkpoint(path, checkpoint, pruning.network, pruning.widths)
+    results.write(run_dir / "prune.json")
+    name = type(pruning.network).__name__
+    title = f"{name}: {_extent(pruning, results)}, {pruning.settings.method}"
+    write_figure(prune_figure(results.to_dict(), title), run_dir / "figures" / "prune.png")
+    is_by_pairs = pruning.settings.criterion == "pairs" and not pruning.measurement.pattern_minmax
+    if is_by_pairs and not results.rounds:
+        write_figure(_merges_figure(pruning, name), run_dir / "figures" / "prune-merges.png")
+    return path
+
+
+def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: Mapping[str, int]) -> None:
+    """Write a pruned network as a checkpoint, with its widths, which the hyperparameters do not hold.
+
+    Args:
+        path: Where to write.
+        checkpoint: Checkpoint of the network before pruning; its training state is left out.
+        network: The pruned network.
+        widths: Sizes of its layers; see :func:`fer.neurons.widths`.
+    """
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    kept = {key: content[key] for key in COPIED if key in content}
+    state = {f"network.{name}": value.cpu() for name, value in network.state_dict().items()}
+    with atomic_write(path) as file:
+        torch.save({**kept, "state_dict": state, "widths": dict(widths)}, file)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=150)
+
+
+def _extent(pruning: Pruning, results: PruneResults) -> str:
+    """Return how far was pruned: rounds, thresholds or share of multiply-adds."""
+    if pruning.settings.num_removed is not None:
+        return f"{results.after.macs / results.before.macs:.0%} of the multiply-adds"
+    if results.rounds:
+        return f"{len(results.rounds)} round{'s' * (len(results.rounds) > 1)}"
+    return f"{pruning.settings.similar_below:.4g}° / {pruning.settings.complementary_above:.4g}°"
+
+
+def _merges_figure(pruning: Pruning, name: str) -> Figure:
+    """Return the dendrograms of the merged neurons."""
+    settings, measurement = pruning.settings, pruning.measurement
+    degrees = {
+        group.name: angles(measurement.seen(group), settings.origin).cpu().numpy()
+        for group in measurement.groups
+    }
+    return dendrogram_figure(
+        *(pruning.plans, degrees, f"{name}: merged neurons"),
+        similar_below=settings.similar_below,
+        complementary_above=settings.complementary_above,
+    )
