@@ -75,10 +75,10 @@ def test_a_threshold_is_found_for_a_share_of_the_multiply_adds(trained):
     task, _, inputs = trained
     measurement = measure_groups(task.network, inputs)
     whole = macs_of(task.network, inputs[0])
-    degrees = threshold_of_macs(task.network, measurement, inputs[0], 0.7 * whole, by="span")
+    degrees = threshold_of_macs(task.network, measurement, inputs[0], 0.7 * whole, criterion="span")
     assert 0 < degrees <= 90
     with pytest.raises(InputError, match="no threshold leaves as few as"):
-        threshold_of_macs(task.network, measurement, inputs[0], 1, by="span")
+        threshold_of_macs(task.network, measurement, inputs[0], 1, criterion="span")
 
 
 def test_rounds_stop_when_val_falls_too_far(trained, tiny_trainer):
