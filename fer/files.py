@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,3 +53,9 @@ def read_json(path: Path, way_out: str) -> dict[str, Any]:
         msg = f"{path} is damaged: {e}; {way_out}"
         raise InputError(msg) from e
     return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as JSON, atomically."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, indent=1).encode() + b"\n")

@@ -21,11 +21,12 @@ from fer.commands.experiment import BEST, ConfigCallback, ExperimentCLI, run_exp
 from fer.commands.parsing import CONSOLE
 from fer.errors import InputError
 from fer.figures import curve_figure
+from fer.files import write_json
 from fer.pruning import (
     METHODS,
     THRESHOLDS,
-    Pruning,
     PruneSettings,
+    Pruning,
     RoundResult,
     compare,
     count_macs,
@@ -36,7 +37,7 @@ from fer.pruning import (
 )
 from fer.pruning.curves import curve_table
 from fer.pruning.rounds import Round, join_rounds
-from fer.pruning.save import write_figure, write_json
+from fer.pruning.save import write_figure
 
 OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradient_clip_val")
 """Trainer settings that fine-tuning takes over."""
@@ -75,7 +76,9 @@ def _checkpoint_of(word: str) -> str:
         return word
     best = Path(word) / "checkpoints" / BEST
     if not best.is_file():
-        msg = f"{word}: no checkpoints/{BEST} in this folder; give the folder of a trained run, or a checkpoint"
+        msg = (
+            f"{word}: no checkpoints/{BEST} in this folder; give the folder of a trained run, or a checkpoint"
+        )
         raise InputError(msg)
     return str(best)
 
@@ -127,15 +130,15 @@ class PruneCLI(ExperimentCLI):
             "--curve",
             type=bool,
             default=False,
-            help=f"draw accuracy over the threshold ({', '.join(f'{each:g}' for each in THRESHOLDS)} degrees) "
+            help=f"draw accuracy over thresholds ({', '.join(f'{each:g}' for each in THRESHOLDS)} degrees) "
             "for our methods and the papers' rules; no network is written",
         )
         parser.add_argument(
             "--target_macs",
             type=float | None,
             default=None,
-            help="share of the multiply-adds to leave, 0 to 1: finds one threshold for all layers, or, with a "
-            "criterion that has costs such as span, the neurons of each layer that cost least",
+            help="share of the multiply-adds to leave, 0 to 1: finds one threshold for all layers; or, by a "
+            "criterion with costs such as span, the neurons of each layer that cost least",
         )
         parser.add_argument(
             "--rounds",
@@ -150,9 +153,7 @@ class PruneCLI(ExperimentCLI):
             default=0.01,
             help="largest drop in validation accuracy that --rounds accepts, 0 to 1",
         )
-        parser.add_argument(
-            "--tune_epochs", type=int, default=1, help="epochs of fine-tuning in each round"
-        )
+        parser.add_argument("--tune_epochs", type=int, default=1, help="epochs of fine-tuning in each round")
         parser.add_argument(
             "--tune_lr",
             type=float | None,
@@ -187,7 +188,8 @@ class PruneCLI(ExperimentCLI):
             self._draw_curve(settings)
             return
         network = self.model.network
-        pruning, rounds = self._prune_in_rounds(settings) if self.options.rounds else self._prune_once(settings)
+        do = self._prune_in_rounds if self.options.rounds else self._prune_once
+        pruning, rounds = do(settings)
         results = compare(
             *(network, pruning, self.datamodule.val_dataloader()),
             **describe(self.model, self.datamodule),

@@ -51,10 +51,16 @@ def prune_network(arguments: Sequence[str]) -> None:
         "--weights", type=Path | None, default=None, help="state dict: .pth, .bin or .safetensors"
     )
     parser.add_argument(
-        "--image_size", type=int | None, default=None, help="side of the network's images; null: timm's, or 224"
+        "--image_size",
+        type=int | None,
+        default=None,
+        help="side of the images; null: timm's, or 224",
     )
     parser.add_argument(
-        "--out", type=Path | None, default=None, help="folder for pruned.pt and prune.json; null: runs/NAME-TIME"
+        "--out",
+        type=Path | None,
+        default=None,
+        help="folder for the results; null: runs/NAME-TIME-prune",
     )
     parser.add_argument("--batch_size", type=int, default=64, help="images in a batch")
     parser.add_class_arguments(PruneSettings, "prune")

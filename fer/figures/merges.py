@@ -26,8 +26,7 @@ from fer.figures.style import (
     reason_look,
     tidy,
 )
-from fer.neurons import PrunePlan, Removal
-from fer.neurons.plan import REMOVAL_REASONS
+from fer.neurons import REMOVAL_REASONS, PrunePlan, Removal
 
 MOST_NEURONS: Final = 60
 """Largest number of neurons of a layer whose numbers are still readable side by side."""
@@ -75,8 +74,8 @@ def dendrogram_figure(
     """Draw the merges of each layer as dendrograms.
 
     A removed neuron joins the stem of its survivor at the height of their angle to 0 or 180 degrees. A thin
-    line continues the stem to the nearest other neuron that is kept. A neuron that was removed by its angle to
-    the linear span has a stem of its own. Both neurons of a complementary pair that is removed are crossed.
+    line continues the stem to the nearest other neuron that is kept. A neuron removed by its angle to the
+    linear span has a stem of its own. Both neurons of a complementary pair that is removed are crossed.
     At most :data:`MOST_NEURONS` neurons of a layer are shown, the closest ones, as the panel's title says.
 
     Args:

@@ -28,7 +28,7 @@ from fer.figures.style import (
     write_title,
 )
 from fer.metrics import report
-from fer.neurons.plan import REMOVAL_REASONS
+from fer.neurons import REMOVAL_REASONS
 
 LEFT: Final = ReasonLook(BLUE, "")
 """Look of the neurons that are left."""

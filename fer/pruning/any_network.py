@@ -1,6 +1,5 @@
 """Prune any network on inputs without labels."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, write_json
 from fer.metrics import wilson_interval
 from fer.neurons import eval_state
 from fer.pruning.evaluate import device_of
@@ -47,7 +46,7 @@ class UnlabelledResults:
         settings: The settings of the pruning.
         before: Size and speed before pruning.
         after: Size and speed after pruning.
-        agreement: How often both predict the same class, on the samples ``measured`` and on ``held out`` ones.
+        agreement: How often both predict the same class, on ``measured`` and on ``held out`` samples.
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
@@ -155,9 +154,6 @@ def write_any_network(
     path = folder / "pruned.pt"
     state = {name: value.contiguous() for name, value in pruning.network.state_dict().items()}
     with atomic_write(path) as file:
-        torch.save(
-            {"model": about["model"], "widths": dict(pruning.widths), "state_dict": state}, file
-        )
-    with atomic_write(folder / "prune.json") as file:
-        file.write(json.dumps({**about, **results.to_dict()}, indent=1).encode() + b"\n")
+        torch.save({"model": about["model"], "widths": dict(pruning.widths), "state_dict": state}, file)
+    write_json(folder / "prune.json", {**about, **results.to_dict()})
     return path

@@ -67,7 +67,8 @@ def threshold_curves(
 
     Yields:
         The method's name and a row: ``threshold`` in degrees (0: the network before pruning), ``acc`` with
-        its Wilson 95 % interval ``acc_low`` and ``acc_high``, and the shares of ``neurons`` and ``macs`` left.
+        its Wilson 95 % interval ``acc_low`` and ``acc_high``, and the shares left of ``neurons`` and
+        ``macs``.
 
     Source: after Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional Neural
     Networks", figure 2.

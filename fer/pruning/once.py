@@ -100,7 +100,7 @@ def prune_measured(
         measurement=measurement,
         similar_below=settings.similar_below,
         complementary_above=settings.complementary_above,
-        by=settings.criterion,  # type: ignore[arg-type]
+        criterion=settings.criterion,  # type: ignore[arg-type]
         merge=settings.merge,
         rule=settings.rule,
         num_removed=settings.num_removed,

@@ -1,24 +1,29 @@
 """Results of a pruning: compare both networks, and read and write ``prune.json``."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
 
 from fer.errors import InputError
-from fer.files import atomic_write, read_json
+from fer.files import read_json, write_json
 from fer.metrics import Comparison, mcnemar
 from fer.pruning.evaluate import device_of, evaluate, inputs_of
 from fer.pruning.once import Pruning
 from fer.pruning.size import Size, measure_sizes
 from fer.pruning.tables import layer_table, size_table
 
-LOGGED = ("acc", "loss", "parameters", "macs", "bytes")
+MEASURES: Final = ("acc", "loss", "parameters", "macs", "bytes")
 """Values of each network that are logged."""
+
+SCALARS: Final = (
+    *(f"prune/{name}_{when}" for when in ("before", "after") for name in ("neurons", *MEASURES)),
+    "prune/compression",
+)
+"""Names of the logged values."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,7 @@ class PruneResults:
 
     def write(self, path: Path) -> None:
         """Write the results as JSON."""
-        with atomic_write(path) as file:
-            file.write(json.dumps(self.to_dict(), indent=1).encode() + b"\n")
+        write_json(path, self.to_dict())
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -101,15 +105,13 @@ class PruneResults:
 
     def scalars(self) -> dict[str, float]:
         """Return the values that are logged, under ``prune/…``."""
-        counts = {
-            when: sum(layer[when] for layer in self.layers.values()) for when in ("before", "after")
-        }
-        return {
-            **{f"prune/neurons_{when}": count for when, count in counts.items()},
-            **{f"prune/{name}_before": getattr(self.before, name) for name in LOGGED},
-            **{f"prune/{name}_after": getattr(self.after, name) for name in LOGGED},
-            "prune/compression": 1 - counts["after"] / max(counts["before"], 1),
-        }
+        before, after = (sum(layer[when] for layer in self.layers.values()) for when in ("before", "after"))
+        values = (
+            *(before, *(getattr(self.before, name) for name in MEASURES)),
+            *(after, *(getattr(self.after, name) for name in MEASURES)),
+            1 - after / max(before, 1),
+        )
+        return dict(zip(SCALARS, values, strict=True))
 
     def table(self) -> str:
         """Return the results as text: a line for each layer, then both networks side by side."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from fer.neurons.plan import REMOVAL_REASONS
+from fer.neurons import REMOVAL_REASONS
 from fer.pruning.size import Size
 
 
@@ -50,4 +50,4 @@ def size_table(before: Size, after: Size) -> Iterable[str]:
     ]
     for name, form, old, new in rows:
         ratio = new / old if old else 1.0
-        yield f"{name:<22} {old:>14{form}} {new:>14{form}}   × {ratio:.3f}"
+        yield f"{name:<22} {old:>14{form}} {new:>14{form}}   {ratio:.3f} of before"

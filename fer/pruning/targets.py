@@ -49,7 +49,7 @@ def settings_at_macs(
         return replace(settings, num_removed=counts_at_macs(network, measurement, example, max_macs))
     degrees = threshold_at_macs(
         *(network, measurement, example, max_macs),
-        by=settings.criterion,
+        criterion=settings.criterion,
         merge=settings.merge,
         rule=settings.rule,
     )
