@@ -57,18 +57,19 @@ ROOMS = {
     # The two base classes only: a callback never names a concrete task or data set.
     "callbacks": Room(
         {
-            *("fer.data.base", "fer.data.images", "fer.figures", "fer.history", "fer.metrics"),
-            *("fer.neurons", "fer.tasks.base"),
+            *("fer.data.base", "fer.data.images", "fer.figures", "fer.metrics", "fer.neurons"),
+            *("fer.runs", "fer.tasks.base"),
         },
         {"torch", "lightning", "numpy", "matplotlib", "rich"},
     ),
-    "dashboards": Room(others={"wandb", "wandb_workspaces", "lightning"}),
-    "history": Room(others={"numpy"}),
+    "dashboards": Room({"fer.runs"}, {"wandb", "wandb_workspaces", "lightning"}),
+    # Angles are stored by numpy, settings as YAML.
+    "runs": Room(others={"numpy", "yaml"}),
     # Of sweeps: Optuna searches, a forest of scikit-learn tells what mattered.
     "studies": Room(
         {
             *("fer.callbacks.prune", "fer.callbacks.stop", "fer.data.base", "fer.metrics", "fer.neurons"),
-            "fer.tasks.base",
+            *("fer.runs", "fer.tasks.base"),
         },
         {"lightning", "numpy", "optuna", "scipy", "sklearn", "torch", "yaml"},
     ),
@@ -82,7 +83,7 @@ ROOMS = {
     "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
-        {"fer.configs", "fer.figures", "fer.history", "fer.metrics", "fer.neurons", "fer.studies"},
+        {"fer.configs", "fer.figures", "fer.metrics", "fer.neurons", "fer.runs", "fer.studies"},
         {"matplotlib", "numpy", "torch", "yaml"},
     ),
     # Any network as ONNX: it knows none of ours.
@@ -98,11 +99,11 @@ ROOMS = {
             "fer.data",
             "fer.export",
             "fer.figures",
-            "fer.history",
             "fer.neurons",
             "fer.predict",
             "fer.prune_timm",
             "fer.report",
+            "fer.runs",
             "fer.studies",
             "fer.tasks",
         },
