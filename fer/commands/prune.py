@@ -17,11 +17,10 @@ from fer.callbacks import PruneCallback
 from fer.callbacks.prune import describe, training_samples
 from fer.callbacks.stop import is_stopped
 from fer.commands.choices import choose
-from fer.commands.experiment import BEST, ConfigCallback, ExperimentCLI, run_experiment
+from fer.commands.experiment import ConfigCallback, ExperimentCLI, run_experiment
 from fer.commands.parsing import CONSOLE
 from fer.errors import InputError
 from fer.figures import curve_figure
-from fer.files import write_json
 from fer.pruning import (
     METHODS,
     THRESHOLDS,
@@ -38,6 +37,7 @@ from fer.pruning import (
 from fer.pruning.curves import curve_table
 from fer.pruning.rounds import Round, join_rounds
 from fer.pruning.save import write_figure
+from fer.runs import Run, find_checkpoint, run_of
 
 OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradient_clip_val")
 """Trainer settings that fine-tuning takes over."""
@@ -54,12 +54,16 @@ def prune(arguments: Sequence[str]) -> None:
 
         prune_network(words)
         return
-    chosen_words, chosen = choose(name_checkpoint(words))
+    words = name_checkpoint(words)
+    for place, (option, value) in enumerate(pairwise(words), start=1):
+        if option == "--ckpt_path" and Path(value).is_dir():
+            words[place] = str(find_checkpoint(Path(value)))
+    chosen_words, chosen = choose(words)
     run_experiment("prune", chosen_words, chosen, PruneCLI)
 
 
 def name_checkpoint(words: Sequence[str]) -> list[str]:
-    """Return a command's words with the option before the checkpoint; a run's folder means its best one.
+    """Return a command's words with the option before the checkpoint, wherever it stands.
 
     >>> name_checkpoint(["--curve", "true", "best.ckpt", "--prune.criterion=span"])
     ['--curve', 'true', '--ckpt_path', 'best.ckpt', '--prune.criterion=span']
@@ -67,20 +71,8 @@ def name_checkpoint(words: Sequence[str]) -> list[str]:
     named: list[str] = []
     for before, word in pairwise(["", *words]):
         is_value = word.startswith("-") or (before.startswith("-") and "=" not in before)
-        named += [word] if is_value else ["--ckpt_path", _checkpoint_of(word)]
+        named += [word] if is_value else ["--ckpt_path", word]
     return named
-
-
-def _checkpoint_of(word: str) -> str:
-    if not Path(word).is_dir():
-        return word
-    best = Path(word) / "checkpoints" / BEST
-    if not best.is_file():
-        msg = (
-            f"{word}: no checkpoints/{BEST} in this folder; give the folder of a trained run, or a checkpoint"
-        )
-        raise InputError(msg)
-    return str(best)
 
 
 @dataclass(frozen=True)
@@ -168,15 +160,18 @@ class PruneCLI(ExperimentCLI):
         if self.config.prune.num_removed is not None and (self.options.rounds or self.options.target_macs):
             msg = "prune.num_removed sets the size already: leave out --rounds and --target_macs"
             raise InputError(msg)
-        run = Path(self.config.ckpt_path or "").resolve().parent.parent
-        if self.config.ckpt_path is None or not (run / "config.yaml").is_file():
-            return
-        self.default_name = f"{run.name}-prune"
-        is_given = any(str(word).split("=")[0] == "--runs_dir" for word in args)
-        if self.config.run_name is None and not is_given:
-            folder = run.parent
-            near = folder.is_relative_to(Path.cwd())
-            self.config.runs_dir = str(folder.relative_to(Path.cwd()) if near else folder)
+        if self.config.ckpt_path is not None:
+            run = run_of(Path(self.config.ckpt_path))
+            if run.config_path.is_file():
+                self._stay_beside(run, is_placed=any(word.split("=")[0] == "--runs_dir" for word in args))
+
+    def _stay_beside(self, run: Run, *, is_placed: bool) -> None:
+        """Name the folder after the pruned run and put it beside that run, unless the user says otherwise."""
+        self.default_name = f"{run.folder.name}-prune"
+        if self.config.run_name is None and not is_placed:
+            parent = run.folder.parent
+            is_near = parent.is_relative_to(Path.cwd())
+            self.config.runs_dir = str(parent.relative_to(Path.cwd()) if is_near else parent)
 
     def _prune(self) -> None:
         callbacks = {type(callback): callback for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
@@ -276,8 +271,8 @@ class PruneCLI(ExperimentCLI):
             for key, value in row.items():
                 curves[method][key].append(value)
         n = len(self.datamodule.dataset("val"))
-        path = self.run_dir / "curve.json"
-        write_json(path, {"protocol": self.datamodule.protocol_name, "n": n, "rules": curves})
+        run = Run(self.run_dir)
+        run.write_curve({"protocol": self.datamodule.protocol_name, "n": n, "rules": curves})
         title = f"{type(self.model.network).__name__}, val, n = {n:,}; without fine-tuning"
-        write_figure(curve_figure(curves, title), self.run_dir / "figures" / "prune-curve.png")
-        CONSOLE.print(f"{curve_table(curves)}\n\ncurve        {path}", markup=False)
+        write_figure(curve_figure(curves, title), run.figures_dir / "prune-curve.png")
+        CONSOLE.print(f"{curve_table(curves)}\n\ncurve        {run.curve_path}", markup=False)

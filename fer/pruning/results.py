@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from fer.errors import InputError
-from fer.files import read_json, write_json
 from fer.metrics import Comparison, mcnemar
 from fer.pruning.evaluate import device_of, evaluate, inputs_of
 from fer.pruning.once import Pruning
 from fer.pruning.size import Size, measure_sizes
 from fer.pruning.tables import layer_table, size_table
+from fer.runs import Run
 
 MEASURES: Final = ("acc", "loss", "parameters", "macs", "bytes")
 """Values of each network that are logged."""
@@ -83,18 +83,21 @@ class PruneResults:
         }
         return values if self.rounds else {key: values[key] for key in values if key != "rounds"}
 
-    def write(self, path: Path) -> None:
-        """Write the results as JSON."""
-        write_json(path, self.to_dict())
+    def write(self, folder: Path) -> None:
+        """Write the results as ``prune.json`` into the folder of a run."""
+        Run(folder).write_prune(self.to_dict())
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read the results that :meth:`write` wrote.
+    def read(cls, folder: Path) -> Self:
+        """Read ``prune.json`` from the folder of a run.
 
         Raises:
-            InputError: The file is damaged.
+            InputError: The file is missing or damaged.
         """
-        values = read_json(path, "prune again")
+        path, values = Run(folder).prune_path, Run(folder).read_prune()
+        if not values:
+            msg = f"{path}: no such file; give the folder of a run that was pruned"
+            raise InputError(msg)
         try:
             before, after = (_network_result(values.pop(when)) for when in ("before", "after"))
             paired = Comparison(**values.pop("mcnemar"))

@@ -12,6 +12,7 @@ from fer.files import atomic_write
 from fer.neurons import angles
 from fer.pruning.once import Pruning
 from fer.pruning.results import PruneResults
+from fer.runs import Run
 
 COPIED = ("hyper_parameters", "pytorch-lightning_version", "task", "class_names")
 """Entries of the full network's checkpoint that the pruned one takes over, if they are there."""
@@ -29,16 +30,16 @@ def save_pruning(pruning: Pruning, results: PruneResults, checkpoint: Path, run_
     Returns:
         The path of the pruned checkpoint.
     """
-    path = run_dir / "checkpoints" / "pruned.ckpt"
-    write_checkpoint(path, checkpoint, pruning.network, pruning.widths)
-    results.write(run_dir / "prune.json")
+    run = Run(run_dir)
+    write_checkpoint(run.pruned_checkpoint, checkpoint, pruning.network, pruning.widths)
+    results.write(run_dir)
     name = type(pruning.network).__name__
     title = f"{name}: {_extent(pruning, results)}, {pruning.settings.method}"
-    write_figure(prune_figure(results.to_dict(), title), run_dir / "figures" / "prune.png")
+    write_figure(prune_figure(results.to_dict(), title), run.figures_dir / "prune.png")
     is_by_pairs = pruning.settings.criterion == "pairs" and not pruning.measurement.pattern_minmax
     if is_by_pairs and not results.rounds:
-        write_figure(_merges_figure(pruning, name), run_dir / "figures" / "prune-merges.png")
-    return path
+        write_figure(_merges_figure(pruning, name), run.figures_dir / "prune-merges.png")
+    return run.pruned_checkpoint
 
 
 def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: Mapping[str, int]) -> None:
