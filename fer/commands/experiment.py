@@ -48,10 +48,8 @@ from fer.errors import InputError
 from fer.neurons import measure_groups
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
-from fer.runs import LATEST, Run, find_checkpoint, mark_latest
+from fer.runs import LATEST, Run, find_checkpoint, make_run, mark_latest
 from fer.tasks import load
-
-BEST: Final = "best.ckpt"
 
 SWEEP_VARIABLES: Final = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 """Variables of the environment that only a trial of a sweep has."""
@@ -153,35 +151,6 @@ class ExperimentCLI(LightningCLI):
         """Add the options that are neither the network's, nor the data's, nor the trainer's."""
         add_run_arguments(parser, self.names, self.command)
 
-    def _make_run_dir(self) -> Path:
-        """Make a folder for the run.
-
-        Raises:
-            InputError: The folder of the given name is not empty, or it is the name of the link.
-        """
-        folder = Path(self.config.runs_dir)
-        if self.config.run_name == LATEST:
-            msg = f"--run_name {LATEST}: this is the link to the newest run; choose another name"
-            raise InputError(msg)
-        if process_rank() != 0:
-            return folder / (self.config.run_name or self.default_name)  # other processes write nothing
-        if self.config.run_name is not None:
-            run_dir = folder / str(self.config.run_name)
-            run_dir.mkdir(parents=True, exist_ok=True)
-            if any(run_dir.iterdir()):
-                msg = f"{run_dir} holds a run: choose another --run_name, or move that run away"
-                raise InputError(msg)
-            return run_dir
-        run_dir, number = folder / self.default_name, 1
-        while True:
-            try:
-                run_dir.mkdir(parents=True)
-            except FileExistsError:  # another started in the same second
-                number += 1
-                run_dir = folder / f"{self.default_name}-{number}"
-            else:
-                return run_dir
-
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, loggers and callbacks.
 
@@ -192,11 +161,10 @@ class ExperimentCLI(LightningCLI):
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
             self._check_inputs()
-        try:
-            self.run_dir = self._make_run_dir()
-        except OSError as e:
-            msg = f"--runs_dir {self.config.runs_dir}: no folder can be made there: {e}"
-            raise InputError(msg) from e
+        name = self.config.run_name or self.default_name
+        self.run_dir = Path(self.config.runs_dir) / name
+        if process_rank() == 0:  # other processes write nothing
+            self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
         if not isinstance(self.datamodule, ExpressionDataModule):
             self.config_init.distinctiveness.every_n_epochs = 0
             self.config_init.stages.enabled = False
@@ -385,14 +353,14 @@ class ExperimentCLI(LightningCLI):
     def _print_header(self) -> None:
         """Print network, data, device and the run's folder."""
         num_parameters = sum(p.numel() for p in self.model.parameters())
-        lines = [
-            f"network      {self.names['network']}: {num_parameters:,} parameters",
-            f"data         {self.names['dataset']}: {self._protocol}",
-            *([f"neurons      {self._describe_neurons()}"] if self.command in ("fit", "prune") else []),
-            f"device       {self.trainer.strategy.root_device}, precision {self.trainer.precision}",
-            f"run          {self.run_dir}",
-        ]
-        CONSOLE.print("\n".join(lines))
+        facts = {
+            "network": f"{self.names['network']}: {num_parameters:,} parameters",
+            "data": f"{self.names['dataset']}: {self._protocol}",
+            "neurons": self._describe_neurons() if self.command in ("fit", "prune") else None,
+            "device": f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}",
+            "run": self.run_dir,
+        }
+        CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts.items() if fact is not None))
 
     def _describe_neurons(self) -> str:
         """Return the hidden layers whose neurons are measured, or why there are none."""
