@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
+from fer.callbacks.limits import limit_protocol
 from fer.callbacks.media import save_figure
 from fer.data.base import ExpressionDataModule
 from fer.data.images import ImageSplit
@@ -59,7 +60,7 @@ class EvaluationCallback(Callback):
         data = getattr(trainer, "datamodule", None)
         if not isinstance(pl_module, ClassificationTask) or data is None:
             return
-        protocol = getattr(data, "protocol_name", type(data).__name__)
+        protocol = limit_protocol(getattr(data, "protocol_name", type(data).__name__), trainer)
         reports = {name: pl_module.reports[name] for name in pl_module.final_names}
         for name, report in reports.items():
             figure = confusion_figure(report.confusion, title=f"{name} ({protocol})")
