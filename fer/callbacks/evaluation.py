@@ -1,4 +1,4 @@
-"""What a run found out, as images and as one JSON file."""
+"""Evaluation of a run: figures, and results as one JSON file."""
 
 import os
 import time
@@ -20,15 +20,16 @@ from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
 NUM_SAMPLES: Final = 16
-"""Images whose predictions are drawn."""
+"""Number of images whose predictions are drawn."""
 
 
 class EvaluationCallback(Callback):
     """Draw curves after training; after testing draw confusion matrices and samples, and write results.
 
-    ``results.json`` in the run's folder holds what a table needs: network, parameters, protocol, n,
-    epochs, seconds, and each split's accuracy with its interval and its confusion matrix, from which all
-    other metrics follow; all from the checkpoint that was tested.
+    ``results.json`` in the run's folder holds what a table needs: network, parameters, the data set and
+    protocol of the test and of the training, the class names, epochs, seconds, and each split's n, accuracy
+    with its interval and confusion matrix, from which all other metrics follow; all from the checkpoint that
+    was tested.
     """
 
     def __init__(self) -> None:
@@ -54,13 +55,14 @@ class EvaluationCallback(Callback):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw and write what the test found."""
+        """Draw and write the results of the test."""
         data = getattr(trainer, "datamodule", None)
         if not isinstance(pl_module, ClassificationTask) or not isinstance(data, ExpressionDataModule):
             return
         for name in data.evaluated_names:
             title = f"{name} ({data.protocol_name})"
-            figure = confusion_figure(pl_module.reports[name].confusion, title=title)
+            found = pl_module.reports[name]
+            figure = confusion_figure(found.confusion, found.class_names, title=title)
             save_figure(trainer, f"confusion-{name}", figure)
         if isinstance(data.splits["train"], ImageSplit):
             self._draw_samples(trainer, pl_module, data, data.test_names[0])
@@ -79,7 +81,9 @@ class EvaluationCallback(Callback):
         with torch.no_grad():
             probabilities = task(inputs).float().softmax(dim=1).cpu()
         split = data.splits[name].take(rows)
-        figure = predictions_figure(split.images, torch.from_numpy(split.labels), probabilities)
+        figure = predictions_figure(
+            split.images, torch.from_numpy(split.labels), probabilities, task.class_names
+        )
         save_figure(trainer, "predictions", figure)
 
     def _write_results(self, trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule) -> None:
@@ -89,6 +93,8 @@ class EvaluationCallback(Callback):
             "trainable_parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
             "data": type(data).__name__,
             "protocol": data.protocol_name,
+            "trained_on": task.trained_on,
+            "class_names": list(task.class_names),
             # Null where a checkpoint is tested that another run trained.
             "epochs": trainer.current_epoch or None,
             "seed": int(os.environ.get("PL_GLOBAL_SEED", "-1")),  # where Lightning keeps it

@@ -23,6 +23,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from fer.callbacks import (
+    BestCallback,
     DistinctivenessCallback,
     EpochLineCallback,
     EvaluationCallback,
@@ -31,6 +32,7 @@ from fer.callbacks import (
     StageCallback,
     StopCallback,
 )
+from fer.callbacks.best import USUAL_MONITOR, mode_of
 from fer.callbacks.media import figures_dir
 from fer.callbacks.stop import exit_on_sigterm
 from fer.checkpoints import read_checkpoint
@@ -175,10 +177,17 @@ class ExperimentCLI(LightningCLI):
             "since the test split is not for choosing",
         )
         parser.add_argument(
+            "--monitor",
+            type=str,
+            default=USUAL_MONITOR,
+            help="metric of the validation split that selects the best checkpoint, such as "
+            "val/balanced_acc; the lowest of a loss, the highest of all others",
+        )
+        parser.add_argument(
             "--early_stopping",
             type=int | None,
             default=None,
-            help="epochs without a better val/acc before training ends; null: never",
+            help="epochs without a better value of --monitor before training ends; null: never",
         )
         parser.add_argument(
             "--ema",
@@ -294,12 +303,13 @@ class ExperimentCLI(LightningCLI):
         callbacks: list[Callback] = [
             self.stop,
             EvaluationCallback(),
-            EpochLineCallback(),
+            BestCallback(self.config.monitor),
+            EpochLineCallback(self.config.monitor),
             ModelCheckpoint(
                 dirpath=self.run_dir / "checkpoints",
                 filename=Path(BEST).stem,
-                monitor="val/acc",
-                mode="max",
+                monitor=self.config.monitor,
+                mode=mode_of(self.config.monitor),
                 enable_version_counter=False,
             ),
             # A callback of its own: save_last only writes what is saved as the best, too.
@@ -308,7 +318,13 @@ class ExperimentCLI(LightningCLI):
             ),
         ]
         if self.config.early_stopping is not None:
-            callbacks.append(EarlyStopping("val/acc", mode="max", patience=self.config.early_stopping))
+            callbacks.append(
+                EarlyStopping(
+                    self.config.monitor,
+                    mode=mode_of(self.config.monitor),
+                    patience=self.config.early_stopping,
+                )
+            )
         if self.config.ema:
             callbacks.append(EMAWeightAveraging())
         if self.config.trainer.enable_progress_bar:
@@ -335,6 +351,7 @@ class ExperimentCLI(LightningCLI):
             if trained.widths is not None:
                 self.model.shrink(trained.widths)
             _check_fits(trained, self.model, option="--start_from", checkpoint=start)
+            self._match_classes(trained, option="--start_from", checkpoint=start)
             self.model.load_state_dict(trained.state_dict())
         checkpoint = self.config.ckpt_path
         if checkpoint is not None:
@@ -344,10 +361,26 @@ class ExperimentCLI(LightningCLI):
                 if trained.widths is not None:
                     self.model.shrink(trained.widths)
                 _check_fits(trained, self.model, option="--ckpt_path", checkpoint=checkpoint)
+                self._match_classes(trained, option="--ckpt_path", checkpoint=checkpoint)
             else:
                 self.model = trained
+                self.datamodule.match_network(trained.class_names)
         elif self.command != "fit":
             msg = f"fer {self.command} needs --ckpt_path: a checkpoint, such as runs/…/checkpoints/{BEST}"
+            raise InputError(msg)
+
+    def _match_classes(self, trained: ClassificationTask, *, option: str, checkpoint: str) -> None:
+        """Take the order of a checkpoint's classes, so that its logits keep their meaning in training.
+
+        Raises:
+            InputError: The data has other classes.
+        """
+        match = self.datamodule.match_network(trained.class_names)
+        if not match.is_complete:
+            msg = (
+                f"{option} {checkpoint} has other classes ({', '.join(trained.class_names)}) than the data "
+                f"({', '.join(self.datamodule.class_names)}): choose data with the same classes"
+            )
             raise InputError(msg)
 
     def run(self) -> None:
@@ -415,10 +448,22 @@ class ExperimentCLI(LightningCLI):
         lines = [
             f"network      {self.names['network']}: {num_parameters:,} parameters",
             f"data         {self.names['dataset']}: {self.datamodule.protocol_name}",
+            *self._lines_about_classes(),
             f"device       {self.trainer.strategy.root_device}, precision {self.trainer.precision}",
             f"run          {self.run_dir}",
         ]
         CONSOLE.print("\n".join(lines))
+
+    def _lines_about_classes(self) -> list[str]:
+        """Return what the header says of a tested checkpoint's training data, and of classes that differ."""
+        if self.command == "fit" or self.model.trained_on is None:
+            return []
+        match = self.datamodule.match
+        remarks = match.lines() if match is not None else []
+        return [
+            f"trained on   {self.model.trained_on}",
+            *(f"classes      {remark}" for remark in remarks),
+        ]
 
     @rank_zero_only
     def _say_where(self) -> None:

@@ -22,7 +22,7 @@ from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import explain, takes
 from fer.commands.prune import name_checkpoint
 from fer.errors import InputError, did_you_mean
-from fer.labels import EXPRESSIONS
+from fer.labels import NUM_EXPRESSIONS
 from fer.neurons import summarise
 from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
@@ -38,9 +38,8 @@ _LOGGED: Final = (
     "lr",
     "val/loss",
     "val/acc_best",
-    *(f"val/{name}" for name in logged_on_val(EXPRESSIONS)),
 )
-_A_SPLIT: Final = {"confusion": torch.eye(len(EXPRESSIONS), dtype=torch.int64).tolist()}
+_A_SPLIT: Final = {"confusion": torch.eye(NUM_EXPRESSIONS, dtype=torch.int64).tolist()}
 _OF_A_CROSSVAL: Final = tuple(
     name
     for name in summarise_folds([{"splits": {"val": _A_SPLIT, "test": _A_SPLIT}}]).scalars()
@@ -150,7 +149,8 @@ def _metric_problem(name: str, command: str, config: Any, task: ClassificationTa
     if off := [setting for setting, (is_on, names) in of_settings.items() if not is_on and name in names]:
         return f"it is logged with {off[0]} alone, which is off"
     always = {"prune": _OF_A_PRUNING, "crossval": _OF_A_CROSSVAL}.get(command, _LOGGED)
-    logged = [*always, *(each for _, names in of_settings.values() for each in names)]
+    of_val = [f"val/{each}" for each in logged_on_val(task.class_names)] if always is _LOGGED else []
+    logged = [*always, *of_val, *(each for _, names in of_settings.values() for each in names)]
     usual = "prune/acc_after" if command == "prune" else "val/acc_best"
     return (
         "" if name in logged else f"fer {command} does not log it; {did_you_mean(name, logged)}take {usual}"
@@ -191,13 +191,16 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
         config = parser.parse_args(parsed_words)
     except ArgumentError as e:
         raise InputError(explain(str(e), parser)) from e
-    find_data_module(chosen["dataset"])(**config.data.as_dict())
+    data = find_data_module(chosen["dataset"])(**config.data.as_dict())
     settings = config.model.as_dict()
     if "pretrained" in settings:
         settings["pretrained"] = False  # its weights are fetched by the first trial
     if takes(parser, "model.in_features"):
         settings["in_features"] = _FEATURES  # which only the data knows
+    if takes(parser, "model.num_classes"):
+        settings["num_classes"] = data.num_classes
     task = find_task(chosen["network"])(**settings)
+    task.class_names = data.class_names
     try:
         make_optimizer(task.network, task.optimizer_settings)
     except ValueError as e:  # torch's

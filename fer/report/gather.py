@@ -100,7 +100,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     }
     if results is not None:
         found["results"] = [
-            split_of(name, report(torch.tensor(split["confusion"])))
+            split_of(name, report(torch.tensor(split["confusion"]), results.get("class_names")))
             for name, split in results["splits"].items()
         ]
     if config:
