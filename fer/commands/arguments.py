@@ -49,6 +49,12 @@ examples:
 }
 """By command the end of its help."""
 
+BATCHES: Final = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    "overfit_batches",
+)
+"""Settings of the trainer that are a number of batches, or a share of them."""
+
 
 def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str], command: str) -> None:
     """Add the options of a run and of its callbacks, link those of data and network, and order the help.
@@ -131,6 +137,11 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
     if takes(parser, "model.in_features"):
         parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
     parser.link_arguments("data", "model.num_classes", compute_fn=count_classes, apply_on="instantiate")
+    for action in parser._actions:
+        if action.dest.removeprefix("trainer.") in BATCHES:
+            # "1" is one batch and "1.0" are all of them. typing gives Lightning's Union[int, float] the order
+            # of the Union[float, int] that another library has made before, which reads "1" as 1.0.
+            action._typehint = int | float | None
     parser.usage = f"fer {command} {'[settings]' if command == 'fit' else 'CHECKPOINT|RUN [settings]'}"
     parser.epilog = EXAMPLES.get(command)
     arrange(parser)
