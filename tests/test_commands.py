@@ -116,7 +116,7 @@ def test_a_mistyped_option_suggests_what_was_meant(words, meant):
 
 @pytest.mark.parametrize(("typed", "read"), [("1", 1), ("1.0", 1.0), ("0.5", 0.5), ("null", None)])
 def test_one_batch_is_not_taken_for_all(typed, read):
-    typing.Union[float, int, None]  # the order that typing then gives to Lightning's Union[int, float, None]
+    _ = typing.Union[float, int, None]  # noqa: UP007  the order that typing then gives to Lightning's Union[int, float, None]
     read_back = yaml.safe_load(done("fit", "--trainer.limit_test_batches", typed, "--print_config"))
     found = read_back["trainer"]["limit_test_batches"]
     assert (found, type(found)) == (read, type(read))
