@@ -22,6 +22,9 @@ from fer.files import atomic_write, write_json
 from fer.runs import Run
 from fer.studies.crossval import run_folds, summarise
 
+HELP: Final = "train and test every fold of a cross-validation, then report mean and spread"
+SECTION: Final = "train"
+
 
 def crossval(arguments: Sequence[str]) -> None:
     """Train and test every fold of a cross-validation, each a run, and say what they say together."""

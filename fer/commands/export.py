@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -16,6 +16,9 @@ from fer.data import DATA_MODULES
 from fer.errors import InputError
 from fer.export import BATCH_SIZES, OPSETS, export_onnx
 from fer.tasks import ClassificationTask, load
+
+HELP: Final = "write a checkpoint's network as an ONNX file, checked against PyTorch"
+SECTION: Final = "prune and export"
 
 
 def export(arguments: Sequence[str]) -> None:

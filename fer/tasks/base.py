@@ -184,7 +184,7 @@ class ClassificationTask(LightningModule):
         return (error * weight).sum() / weight.sum()
 
     def setup(self, stage: str) -> None:
-        """Take the class names, the class weights and the names of the splits from the data module.
+        """Take the class names and the class weights from the data module.
 
         Raises:
             InputError: The data has another number of classes than the network.
@@ -196,13 +196,13 @@ class ClassificationTask(LightningModule):
             title = getattr(data, "title", type(data).__name__)
             self.trained_on = f"{title}, {getattr(data, 'protocol_name', 'its own splits')}"
         if stage == "fit" and self.class_weights == "balanced":
-            counts = torch.as_tensor(data.class_counts, dtype=torch.float32)  # type: ignore[union-attr]
+            if not hasattr(data, "class_counts"):
+                msg = (
+                    f"model.class_weights=balanced: {type(data).__name__} has no class_counts; set it to none"
+                )
+                raise InputError(msg)
+            counts = torch.as_tensor(data.class_counts, dtype=torch.float32)
             self.get_buffer("weights").copy_(counts.sum() / (self.num_classes * counts.clamp(min=1)))
-        if stage == "test":
-            self.final_names = getattr(data, "evaluated_names", ("test",))
-            self.final_metrics = nn.ModuleList(
-                ClassificationMetrics(self.num_classes, self.class_names) for _ in self.final_names
-            )
 
     def _name_classes(self, class_names: tuple[str, ...]) -> None:
         """Keep the names of the classes, in the order of the logits."""
@@ -253,10 +253,21 @@ class ClassificationTask(LightningModule):
         self.log_dict({f"val/{name}": scalars[name] for name in logged}, sync_dist=True)
         self.log("val/acc_best", self.best_val_acc, sync_dist=True)
 
+    def on_test_start(self) -> None:
+        """Make metrics for each split, called as the data module calls them, or by number."""
+        data = getattr(self.trainer, "datamodule", None)
+        num_splits = len(self.trainer.num_test_batches)
+        numbered = tuple(f"test-{number}" for number in range(num_splits)) if num_splits > 1 else ("test",)
+        self.final_names = getattr(data, "evaluated_names", numbered)
+        self.final_metrics = nn.ModuleList(
+            ClassificationMetrics(self.num_classes, self.class_names) for _ in self.final_names
+        ).to(self.device)
+
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count right and wrong on one of the evaluated splits."""
         inputs, labels = batch
-        loader = cast(list[DataLoader[Any]], self.trainer.test_dataloaders)[dataloader_idx]
+        loaders = self.trainer.test_dataloaders
+        loader = loaders[dataloader_idx] if isinstance(loaders, Sequence) else cast(DataLoader[Any], loaders)
         metrics = cast(ClassificationMetrics, self.final_metrics[dataloader_idx])
         self._count(metrics, self(inputs), labels, loader=loader, batch_idx=batch_idx)
 
@@ -274,6 +285,9 @@ class ClassificationTask(LightningModule):
         Where processes share a split, the sampler deals samples out in turn and repeats the first ones
         until each process has as many: those repetitions, at the end, would falsify n.
         """
+        if self.trainer.world_size == 1:
+            metrics.update(logits, labels)
+            return
         place = batch_idx * (loader.batch_size or 1) + torch.arange(len(labels), device=labels.device)
         is_new = place * self.trainer.world_size + self.global_rank < len(cast(Sized, loader.dataset))
         metrics.update(logits[is_new], labels[is_new])
