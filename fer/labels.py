@@ -28,6 +28,17 @@ ALIASES: Final = {
 """Other names that data sets give to the expressions."""
 
 
+def default_class_names(num_classes: int) -> tuple[str, ...]:
+    """Return names for classes that have none: the seven expressions, else ``class_0`` and so on.
+
+    >>> default_class_names(2)
+    ('class_0', 'class_1')
+    """
+    if num_classes == NUM_EXPRESSIONS:
+        return EXPRESSIONS
+    return tuple(f"class_{label}" for label in range(num_classes))
+
+
 def expression_label(name: str) -> int:
     """Return the canonical label of an expression's name.
 

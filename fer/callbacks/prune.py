@@ -27,7 +27,6 @@ from fer.data.base import ExpressionDataModule
 from fer.errors import InputError
 from fer.figures import dendrogram_figure, prune_figure
 from fer.files import atomic_write
-from fer.labels import NUM_EXPRESSIONS
 from fer.metrics import ClassificationReport, mcnemar, report
 from fer.neurons import (
     COMPLEMENTARY_ABOVE,
@@ -266,8 +265,9 @@ def evaluate(network: nn.Module, batches: Iterable[Sequence[Tensor]], device: to
             truths.append(labels)
     logits, labels = torch.cat(outputs), torch.cat(truths)
     predicted = logits.argmax(dim=1)
-    counts = torch.bincount(labels * NUM_EXPRESSIONS + predicted, minlength=NUM_EXPRESSIONS**2)
-    confusion = counts.view(NUM_EXPRESSIONS, NUM_EXPRESSIONS)
+    num_classes = logits.shape[1]
+    counts = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    confusion = counts.view(num_classes, num_classes)
     return Evaluation(float(F.cross_entropy(logits, labels)), predicted == labels, report(confusion))
 
 

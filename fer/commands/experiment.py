@@ -200,6 +200,8 @@ class ExperimentCLI(LightningCLI):
                 parser.link_arguments(f"data.{setting}", f"model.{setting}")
         if takes(parser, "model.in_features"):
             parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
+        if takes(parser, "model.num_classes"):
+            parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
     def _make_run_dir(self) -> Path:
         """Make the run's folder, which no other run has.

@@ -30,7 +30,7 @@ from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars, located
 from fer.studies.trial import fer_command, program_place
 from fer.tasks import TASKS
-from fer.tasks.base import LOGGED_ON_VAL, ClassificationTask
+from fer.tasks.base import ClassificationTask, logged_on_val
 from fer.tasks.optim import make_optimizer
 
 COMMANDS: Final = ("fit", "crossval", "prune")
@@ -40,7 +40,7 @@ _LOGGED: Final = (
     "lr",
     "val/loss",
     "val/acc_best",
-    *(f"val/{name}" for name in LOGGED_ON_VAL),
+    *(f"val/{name}" for name in logged_on_val(EXPRESSIONS)),
 )
 _A_SPLIT: Final = {"confusion": torch.eye(len(EXPRESSIONS), dtype=torch.int64).tolist()}
 _OF_A_CROSSVAL: Final = tuple(

@@ -16,6 +16,7 @@ class AlexnetTask(ClassificationTask):
         batch_norm: Whether batch norm follows each convolution.
         channels: Channels of an image; taken from the data on the command line.
         image_size: Height and width of an image; taken from the data on the command line.
+        num_classes: Number of classes; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 
@@ -28,6 +29,7 @@ class AlexnetTask(ClassificationTask):
         batch_norm: bool = False,
         channels: int = 1,
         image_size: int = 32,
+        num_classes: int = 7,
         **kwargs: Any,
     ) -> None:
         network = AlexNet(
@@ -37,5 +39,6 @@ class AlexnetTask(ClassificationTask):
             batch_norm=batch_norm,
             channels=channels,
             image_size=image_size,
+            num_classes=num_classes,
         )
-        super().__init__(network, **kwargs)
+        super().__init__(network, num_classes=num_classes, **kwargs)

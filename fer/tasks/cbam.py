@@ -17,6 +17,7 @@ class CbamTask(ClassificationTask):
         arrangement: Channel before spatial attention, or both side by side.
         channels: Channels of an image; taken from the data on the command line.
         image_size: Height and width of an image; taken from the data on the command line.
+        num_classes: Number of classes; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 
@@ -30,6 +31,7 @@ class CbamTask(ClassificationTask):
         arrangement: Literal["serial", "parallel"] = "serial",
         channels: int = 1,
         image_size: int = 48,
+        num_classes: int = 7,
         **kwargs: Any,
     ) -> None:
         network = CbamResNet(
@@ -40,5 +42,6 @@ class CbamTask(ClassificationTask):
             arrangement=arrangement,
             channels=channels,
             image_size=image_size,
+            num_classes=num_classes,
         )
-        super().__init__(network, **kwargs)
+        super().__init__(network, num_classes=num_classes, **kwargs)

@@ -14,6 +14,7 @@ class Conv2Task(ClassificationTask):
         hidden: Neurons of the hidden linear layers.
         channels: Channels of an image; taken from the data on the command line.
         image_size: Height and width of an image; taken from the data on the command line.
+        num_classes: Number of classes; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 
@@ -24,6 +25,7 @@ class Conv2Task(ClassificationTask):
         hidden: tuple[int, ...] = (128, 32),
         channels: int = 3,
         image_size: int = 224,
+        num_classes: int = 7,
         **kwargs: Any,
     ) -> None:
         network = Conv2Net(
@@ -31,5 +33,6 @@ class Conv2Task(ClassificationTask):
             hidden=hidden,
             channels=channels,
             image_size=image_size,
+            num_classes=num_classes,
         )
-        super().__init__(network, **kwargs)
+        super().__init__(network, num_classes=num_classes, **kwargs)

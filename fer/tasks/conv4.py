@@ -15,6 +15,7 @@ class Conv4Task(ClassificationTask):
         dropout: Share of outputs dropped after each block.
         channels: Channels of an image; taken from the data on the command line.
         image_size: Height and width of an image; taken from the data on the command line.
+        num_classes: Number of classes; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 
@@ -26,6 +27,7 @@ class Conv4Task(ClassificationTask):
         dropout: float = 0.25,
         channels: int = 1,
         image_size: int = 48,
+        num_classes: int = 7,
         **kwargs: Any,
     ) -> None:
         network = Conv4Net(
@@ -34,5 +36,6 @@ class Conv4Task(ClassificationTask):
             dropout=dropout,
             channels=channels,
             image_size=image_size,
+            num_classes=num_classes,
         )
-        super().__init__(network, **kwargs)
+        super().__init__(network, num_classes=num_classes, **kwargs)

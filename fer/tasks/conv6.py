@@ -13,6 +13,7 @@ class Conv6Task(ClassificationTask):
         widths: Feature maps of the first five modules.
         channels: Channels of an image; taken from the data on the command line.
         image_size: Height and width of an image; taken from the data on the command line.
+        num_classes: Number of classes; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 
@@ -22,11 +23,13 @@ class Conv6Task(ClassificationTask):
         widths: tuple[int, ...] = (16, 32, 64, 128, 256),
         channels: int = 1,
         image_size: int = 48,
+        num_classes: int = 7,
         **kwargs: Any,
     ) -> None:
         network = Conv6Net(
             widths=widths,
             channels=channels,
             image_size=image_size,
+            num_classes=num_classes,
         )
-        super().__init__(network, **kwargs)
+        super().__init__(network, num_classes=num_classes, **kwargs)

@@ -16,6 +16,7 @@ class ResnetTask(ClassificationTask):
         zero_init_residual: Whether each block starts as the identity.
         channels: Channels of an image; taken from the data on the command line.
         image_size: Height and width of an image; taken from the data on the command line.
+        num_classes: Number of classes; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 
@@ -28,6 +29,7 @@ class ResnetTask(ClassificationTask):
         zero_init_residual: bool = True,
         channels: int = 1,
         image_size: int = 48,
+        num_classes: int = 7,
         **kwargs: Any,
     ) -> None:
         network = ResNet(
@@ -37,5 +39,6 @@ class ResnetTask(ClassificationTask):
             zero_init_residual=zero_init_residual,
             channels=channels,
             image_size=image_size,
+            num_classes=num_classes,
         )
-        super().__init__(network, **kwargs)
+        super().__init__(network, num_classes=num_classes, **kwargs)

@@ -17,6 +17,7 @@ class TransferTask(ClassificationTask):
         hidden: Logistic units between backbone and logits; null: a linear head.
         channels: Channels of an image; taken from the data on the command line.
         image_size: Height and width of an image; taken from the data on the command line.
+        num_classes: Number of classes; taken from the data on the command line.
         **kwargs: How it is trained: see :class:`fer.tasks.base.ClassificationTask`.
     """
 
@@ -30,6 +31,7 @@ class TransferTask(ClassificationTask):
         hidden: int | None = None,
         channels: int = 3,
         image_size: int = 224,
+        num_classes: int = 7,
         **kwargs: Any,
     ) -> None:
         network = TransferNet(
@@ -40,5 +42,6 @@ class TransferTask(ClassificationTask):
             hidden=hidden,
             channels=channels,
             image_size=image_size,
+            num_classes=num_classes,
         )
-        super().__init__(network, **kwargs)
+        super().__init__(network, num_classes=num_classes, **kwargs)
