@@ -51,7 +51,8 @@ class ClassificationTask(LightningModule):
         num_classes: Number of classes K, 2 or more.
         loss: ``cross_entropy``, or ``mse`` between probabilities and one-hot labels.
         label_smoothing: Share of each label spread over all classes (cross-entropy).
-        class_weights: ``balanced`` weighs a class by the inverse of its share of train.
+        class_weights: ``balanced`` weighs a class by the inverse of its share of train. Not together with
+            ``data.sampler: balanced``.
         mixup: Parameter alpha of mixup (Zhang et al., 2018); 0 is none.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         lr: Learning rate; the peak of a one-cycle schedule, the base of a cyclic one.
@@ -175,12 +176,19 @@ class ClassificationTask(LightningModule):
         """Take the class names, the class weights and the names of the splits from the data module.
 
         Raises:
-            InputError: The data has another number of classes than the network.
+            InputError: The data has another number of classes than the network, or both its sampler and
+                the class weights are balanced.
         """
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
             self._name_classes(tuple(getattr(data, "class_names", self.class_names)))
         if stage == "fit" and self.class_weights == "balanced":
+            if getattr(data, "sampler", "none") == "balanced":
+                msg = (
+                    "data.sampler=balanced and model.class_weights=balanced would correct for rare classes "
+                    "twice: set one of them to none"
+                )
+                raise InputError(msg)
             counts = torch.as_tensor(data.class_counts, dtype=torch.float32)  # type: ignore[union-attr]
             self.get_buffer("weights").copy_(counts.sum() / (self.num_classes * counts.clamp(min=1)))
         if stage == "test":
@@ -202,8 +210,9 @@ class ClassificationTask(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, mixed where the task says so."""
         del batch_idx
-        inputs, labels = batch
-        mixed, targets = self.mix(inputs, labels) if self.mix is not None else (inputs, labels)
+        inputs, targets = batch
+        labels = targets if targets.ndim == 1 else targets.argmax(dim=1)  # soft targets are (N, K)
+        mixed, targets = self.mix(inputs, targets) if self.mix is not None else (inputs, targets)
         logits = self(mixed)
         loss = self.loss_of(logits, targets)
         right = (logits.detach().argmax(dim=1) == labels).float().mean()

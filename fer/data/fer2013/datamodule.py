@@ -86,7 +86,7 @@ class Fer2013DataModule(ImageDataModule):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes: the seven expressions, contempt last where FER+ labels, less those skipped."""
+        """The seven expressions, with FER+ contempt as the eighth, without those skipped."""
         return self._class_names
 
     @property
@@ -138,9 +138,9 @@ class Fer2013DataModule(ImageDataModule):
             chosen = {"train": train, "val": val, "public": public, "private": private}
         if empty := [name for name, indices in chosen.items() if not indices.size]:
             msg = (
-                f"the FER2013 in {self.source} has {format_counts(rows.counts)} images ({', '.join(USAGES)}), "
-                f"which leaves nothing for {' and '.join(empty)} with data.protocol={self.protocol}; "
-                f"choose another protocol, or {WAY_OUT}"
+                f"the FER2013 in {self.source} has {format_counts(rows.counts)} images "
+                f"({', '.join(USAGES)}), which leaves nothing for {' and '.join(empty)} with "
+                f"data.protocol={self.protocol}; choose another protocol, or {WAY_OUT}"
             )
             raise InputError(msg)
         if targets is not None:
@@ -153,12 +153,16 @@ class Fer2013DataModule(ImageDataModule):
         names = np.char.add("row ", np.arange(2, len(labels) + 2).astype(np.str_))
         everything = ImageSplit(images=rows.images, labels=labels, names=names, targets=targets)
         splits = {name: everything.take(indices) for name, indices in chosen.items()}
-        return {name: split if name == "train" else replace(split, targets=None) for name, split in splits.items()}
+        return {
+            name: split if name == "train" else replace(split, targets=None) for name, split in splits.items()
+        }
 
     def _label(self, rows: Fer2013Rows) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
         """Return a label for each row, -1 where it has none, and its soft targets where they train."""
         if self.labels == "fer2013":
-            label_of = [self.class_names.index(each) if each in self.class_names else -1 for each in EXPRESSIONS]
+            label_of = [
+                self.class_names.index(each) if each in self.class_names else -1 for each in EXPRESSIONS
+            ]
             return np.array(label_of)[rows.labels], None
         votes = read_votes(self.source)
         check_match(votes, rows)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fer.data.fer2013.archives import readable
 from fer.data.fer2013.rows import USAGES, Fer2013Rows
-from fer.data.fer2013.table import Table, usage_index
+from fer.data.fer2013.table import open_table, usage_index
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS
 
@@ -84,29 +84,24 @@ def read_votes(root: Path) -> Votes:
         )
         raise InputError(msg)
     path = found[0]
-    with readable(path), path.open("rb") as stream:
-        table = Table(stream, path)
+    with readable(path), path.open("rb") as stream, open_table(stream, path) as table:
         wanted = ("Usage", *COLUMNS)
         if {name.lower() for name in wanted} - set(table.names):
             raise table.missing(wanted)
         counts, usage = [], []
         for cells in table.rows([name.lower() for name in wanted]):
-            column = "Usage"
             try:
                 usage.append(usage_index(cells[0]))
-                row = []
-                for column, cell in zip(COLUMNS, cells[1:], strict=True):
-                    row.append(_vote(cell))
+                counts.append([_vote(name, cell) for name, cell in zip(COLUMNS, cells[1:], strict=True)])
             except ValueError as e:
-                raise table.error(str(e), column) from e
-            counts.append(row)
+                raise table.error(str(e)) from e
     return Votes(np.array(counts, np.int64).reshape(-1, len(COLUMNS)), np.array(usage, np.uint8))
 
 
-def _vote(cell: str) -> int:
+def _vote(name: str, cell: str) -> int:
     plain = cell.removesuffix(".0")
     if not (plain.isascii() and plain.isdigit() and len(plain) <= 2):
-        msg = f"{cell[:20]!r} is not a number of votes, 0 to 99"
+        msg = f"column {name}: {cell[:20]!r} is not a number of votes"
         raise ValueError(msg)
     return int(plain)
 

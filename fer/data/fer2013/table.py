@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -29,12 +30,11 @@ LABEL: Final = re.compile(r"([0-6])([.,]0*)?")
 class Table:
     """The lines of a delimited text file whose first line names the columns.
 
-    The encoding (UTF-8, or UTF-16 as its first bytes show) and the delimiter (comma, semicolon or tab,
-    whichever the first line has most of) are detected. Quotes and blanks around a cell are removed. Lines
-    are read one at a time, and none beyond :data:`MAX_LINE`.
+    The delimiter is the comma, semicolon or tab, whichever the first line has most of. Quotes and blanks
+    around a cell are removed. Lines are read one at a time, and none beyond :data:`MAX_LINE`.
 
     Args:
-        stream: The file, in binary.
+        text: The file; see :func:`open_table`.
         where: Its path, for error messages.
 
     Attributes:
@@ -44,12 +44,11 @@ class Table:
         InputError: The first line is too long.
     """
 
-    def __init__(self, stream: IO[bytes], where: Path) -> None:
+    def __init__(self, text: IO[str], where: Path) -> None:
         self.where = where
         self.number = 0
         self.line = ""
-        buffered = io.BufferedReader(cast("io.RawIOBase", stream), 1 << 20)
-        self._text = io.TextIOWrapper(buffered, encoding=_encoding(buffered.peek(4)), errors="replace")
+        self._text = text
         header = self._read_line()
         if header.lower().startswith("sep="):  # Excel's own line about the delimiter
             header = self._read_line()
@@ -96,14 +95,30 @@ class Table:
         self.number += 1
         if len(self.line) > MAX_LINE:
             msg = (
-                f"{self.where}, line {self.number}: longer than {MAX_LINE:,} characters, and a row of FER2013 "
-                f"has about 9,000; this is another file, or a damaged one; {WAY_OUT}"
+                f"{self.where}, line {self.number}: longer than {MAX_LINE:,} characters, and a row of "
+                f"FER2013 has about 9,000; this is another file, or a damaged one; {WAY_OUT}"
             )
             raise InputError(msg)
         return self.line
 
     def _cells(self, line: str) -> list[str]:
         return [cell.strip(' "\r\n\t') for cell in line.split(self.delimiter)]
+
+
+@contextmanager
+def open_table(stream: IO[bytes], where: Path) -> Iterator[Table]:
+    """Open a table, and close its stream at the end; UTF-8 and UTF-16 are told apart by the first bytes.
+
+    Args:
+        stream: The file, in binary.
+        where: Its path, for error messages.
+
+    Raises:
+        InputError: The first line is too long.
+    """
+    buffered = io.BufferedReader(cast("io.RawIOBase", stream), 1 << 20)
+    with io.TextIOWrapper(buffered, encoding=_encoding(buffered.peek(4)), errors="replace") as text:
+        yield Table(text, where)
 
 
 def _encoding(start: bytes) -> str:
@@ -129,7 +144,12 @@ def read_csv(stream: IO[bytes], where: Path, tick: Tick) -> Fer2013Rows | None:
     Raises:
         InputError: A column is missing, or a row is not one of FER2013.
     """
-    table = Table(stream, where)
+    with open_table(stream, where) as table:
+        return _read_rows(table, tick)
+
+
+def _read_rows(table: Table, tick: Tick) -> Fer2013Rows | None:
+    where = table.where
     wanted = ("emotion", "pixels", "Usage")
     absent = {name.lower() for name in wanted} - set(table.names)
     if where.name.lower() == TRAIN_CSV and absent & {"emotion", "pixels"}:
@@ -179,8 +199,7 @@ def _pixels(cell: str) -> bytes:
         if not re.fullmatch(r"[+-]?\d+", word):
             msg = f"pixel {word[:20]!r} is not a whole number"
             raise ValueError(msg)
-        # A longer number is not converted: it may have more digits than Python converts.
-        if len(word) > 4 or not 0 <= int(word) <= 255:
+        if len(word) > 9 or not 0 <= int(word) <= 255:
             msg = f"pixel {word[:20]} is outside 0 to 255"
             raise ValueError(msg)
     if len(words) != NUM_PIXELS:
