@@ -25,7 +25,7 @@ class Room(NamedTuple):
     others: Set[str] = frozenset()
 
 
-EVERYWHERE = {"fer", "fer.errors", "fer.labels", "fer.files", "fer.processes"}
+EVERYWHERE = {"fer", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files", "fer.processes"}
 """The ground that all stand on: it imports nothing of fer but itself."""
 
 # A name means the module and all below it: "fer.data" allows fer.data.base, "fer.data.base" only that.
@@ -34,6 +34,7 @@ ROOMS = {
     "labels": Room(),
     "files": Room(),
     "processes": Room(others={"lightning"}),
+    "checkpoints": Room(others={"torch"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
     # Torch-Pruning traces which rows and columns belong to a neuron.
@@ -57,18 +58,19 @@ ROOMS = {
     # The two base classes only: a callback never names a concrete task or data set.
     "callbacks": Room(
         {
-            *("fer.data.base", "fer.data.images", "fer.figures", "fer.history", "fer.metrics"),
-            *("fer.neurons", "fer.tasks.base"),
+            *("fer.data.base", "fer.data.images", "fer.figures", "fer.metrics", "fer.neurons"),
+            *("fer.runs", "fer.tasks.base"),
         },
         {"torch", "lightning", "numpy", "matplotlib", "rich"},
     ),
-    "dashboards": Room(others={"wandb", "wandb_workspaces", "lightning"}),
-    "history": Room(others={"numpy"}),
+    "dashboards": Room({"fer.runs"}, {"wandb", "wandb_workspaces", "lightning"}),
+    # Angles are stored by numpy, settings as YAML.
+    "runs": Room(others={"numpy", "yaml"}),
     # Of sweeps: Optuna searches, a forest of scikit-learn tells what mattered.
     "studies": Room(
         {
             *("fer.callbacks.prune", "fer.callbacks.stop", "fer.data.base", "fer.metrics", "fer.neurons"),
-            "fer.tasks.base",
+            *("fer.runs", "fer.tasks.base"),
         },
         {"lightning", "numpy", "optuna", "scipy", "sklearn", "torch", "yaml"},
     ),
@@ -82,7 +84,7 @@ ROOMS = {
     "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
-        {"fer.configs", "fer.figures", "fer.history", "fer.metrics", "fer.neurons", "fer.studies"},
+        {"fer.configs", "fer.figures", "fer.metrics", "fer.neurons", "fer.runs", "fer.studies"},
         {"matplotlib", "numpy", "torch", "yaml"},
     ),
     # Any network as ONNX: it knows none of ours.
@@ -98,11 +100,11 @@ ROOMS = {
             "fer.data",
             "fer.export",
             "fer.figures",
-            "fer.history",
             "fer.neurons",
             "fer.predict",
             "fer.prune_timm",
             "fer.report",
+            "fer.runs",
             "fer.studies",
             "fer.tasks",
         },

@@ -20,7 +20,6 @@ from fer.data.base import ExpressionDataModule
 from fer.data.images import ImageSplit
 from fer.errors import InputError
 from fer.figures import feature_maps_figure, histogram_figure, matrix_figure, pairs_figure
-from fer.history import write_angles
 from fer.neurons import (
     COMPLEMENTARY_ABOVE,
     SIMILAR_BELOW,
@@ -35,6 +34,7 @@ from fer.neurons import (
     record,
     summarise,
 )
+from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
 NUM_DRAWN: Final = 12
@@ -57,7 +57,7 @@ class DistinctivenessCallback(Callback):
     ``median``, ``q75``, ``q95``, ``max`` (degrees, over all pairs of neurons), ``speed`` (degrees per epoch)
     and the shares ``similar`` and ``complementary`` (of the pairs), ``dead``, ``constant`` and
     ``non_finite`` (of the neurons). All angles are stored in ``angles/epoch-….npz`` in the run's folder
-    (:func:`fer.history.read_angles`), those of the last epoch are drawn.
+    (:meth:`fer.runs.Run.read_angles`), those of the last epoch are drawn.
 
     Args:
         every_n_epochs: Interval in epochs; 0: never.
@@ -176,9 +176,8 @@ class DistinctivenessCallback(Callback):
             known = {f"angles/{layer}/{name}": value for name, value in row.items() if value == value}
             pl_module.log_dict(known, sync_dist=True)
         if trainer.is_global_zero:
-            write_angles(
-                Path(trainer.default_root_dir), epoch, {k: v.numpy() for k, v in self.degrees.items()}
-            )
+            degrees = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
+            Run(Path(trainer.default_root_dir)).write_angles(epoch, degrees)
 
     def measure(self, trainer: Trainer, task: ClassificationTask) -> dict[str, ActivationStatistics]:
         """Return each layer's statistics over the analysis set, which the processes share."""

@@ -1,6 +1,5 @@
 """What a run found out, as images and as one JSON file."""
 
-import json
 import os
 import time
 from pathlib import Path
@@ -16,9 +15,8 @@ from fer.callbacks.media import save_figure
 from fer.data.base import ExpressionDataModule
 from fer.data.images import ImageSplit
 from fer.figures import confusion_figure, curves_figure, predictions_figure
-from fer.files import atomic_write
-from fer.history import read_history
 from fer.metrics import ClassificationReport
+from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
 NUM_SAMPLES: Final = 16
@@ -50,7 +48,7 @@ class EvaluationCallback(Callback):
         self.fit_seconds = time.monotonic() - self.started
         for logger in trainer.loggers:
             logger.save()  # the last epoch is still in memory
-        history = read_history(Path(trainer.default_root_dir))
+        history = Run(Path(trainer.default_root_dir)).read_metrics()
         if history:
             save_figure(trainer, "curves", curves_figure(history))
 
@@ -107,8 +105,7 @@ class EvaluationCallback(Callback):
                 for r in [task.reports[name]]
             },
         }
-        with atomic_write(Path(trainer.default_root_dir) / "results.json") as file:
-            file.write(json.dumps(results, indent=2).encode() + b"\n")
+        Run(Path(trainer.default_root_dir)).write_results(results)
 
 
 def accuracy_table(reports: dict[str, ClassificationReport]) -> str:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer.callbacks.stop import is_stopped
+from fer.checkpoints import read_checkpoint, write_checkpoint
 from fer.data.base import ExpressionDataModule
 from fer.errors import InputError
 from fer.figures import dendrogram_figure, prune_figure
@@ -168,7 +169,7 @@ class PruneCallback(Callback):
             return
         if isinstance(data, ExpressionDataModule):
             task = copy.deepcopy(pl_module).float()  # least squares need more digits than bfloat16 has
-            task.load_state_dict(torch.load(best, map_location=task.device, weights_only=True)["state_dict"])
+            task.load_state_dict(read_checkpoint(best)["state_dict"])
             results = self.prune(task, data, Path(best), Path(trainer.default_root_dir))
             for logger in trainer.loggers:
                 logger.log_metrics(scalars(results), step=trainer.global_step)
@@ -365,22 +366,6 @@ def compare(task: ClassificationTask, network: nn.Module, data: ExpressionDataMo
         },
         "mcnemar": mcnemar(evaluated["before"].right, evaluated["after"].right)._asdict(),
     }
-
-
-def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: dict[str, int]) -> None:
-    """Write the smaller network as a checkpoint, with its widths, which its settings do not say.
-
-    Args:
-        path: Where to.
-        checkpoint: Of the network as it was; its settings are taken over, its training's state is not.
-        network: The smaller network.
-        widths: Of it; see :func:`fer.neurons.widths`.
-    """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    kept = {key: content[key] for key in ("hyper_parameters", "pytorch-lightning_version", "task")}
-    state = {f"network.{name}": value.cpu() for name, value in network.state_dict().items()}
-    with atomic_write(path) as file:
-        torch.save({**kept, "state_dict": state, "widths": widths}, file)
 
 
 def scalars(results: dict[str, Any]) -> dict[str, float]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -34,10 +33,11 @@ from fer.callbacks import (
 )
 from fer.callbacks.media import figures_dir
 from fer.callbacks.stop import exit_on_sigterm
-from fer.commands.choices import read_config
+from fer.checkpoints import read_checkpoint
+from fer.commands.choices import find_data_module, find_task, usual_settings
 from fer.commands.naming import following, standard
 from fer.commands.parsing import CONSOLE, explain, takes
-from fer.configs import config_path, flatten
+from fer.configs import flatten
 from fer.dashboards import finish, log_config, wandb_logger
 from fer.dashboards.artifacts import Artifacts, log_artifacts, use_checkpoint
 from fer.data import DATA_MODULES
@@ -110,10 +110,11 @@ class ExperimentCLI(LightningCLI):
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
-        self.default_name = f"{network}-{dataset}-{started}{suffix}"
+        short = [name.rpartition(".")[2] for name in (network, dataset)]
+        self.default_name = f"{'-'.join(short)}-{started}{suffix}"
         super().__init__(
-            TASKS[network],
-            DATA_MODULES[dataset],
+            find_task(network),
+            find_data_module(dataset),
             save_config_callback=ConfigCallback,
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
@@ -145,10 +146,13 @@ class ExperimentCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the settings that are neither the network's, nor the data's, nor the trainer's."""
-        parser.add_argument("--network", type=str, default=self.names["network"], help=f"{', '.join(TASKS)}")
-        parser.add_argument(
-            "--dataset", type=str, default=self.names["dataset"], help=f"{', '.join(DATA_MODULES)}"
-        )
+        for option, names in (("network", TASKS), ("dataset", DATA_MODULES)):
+            parser.add_argument(
+                f"--{option}",
+                type=str,
+                default=self.names[option],
+                help=f"{', '.join(names)}, or a class of your own: package.module.Class",
+            )
         parser.add_argument(
             "--ckpt_path", type=str | None, default=None, help="a checkpoint to test, or to go on from"
         )
@@ -274,8 +278,7 @@ class ExperimentCLI(LightningCLI):
     def _wandb_settings(self) -> dict[str, Any]:
         """Return the settings of the run on W&B; what is left open follows from the others."""
         settings, usual = map(self._flat, (self.config, self.parser.get_defaults()))
-        first = str(self.config.config[0]) if self.config.config else self.names["network"]
-        of_config = standard(settings, flatten(read_config(config_path(first))))
+        of_config = standard(settings, usual_settings(self.config.config or [], self.names["network"]))
         usual |= {key: value for key, value in of_config.items() if key in usual}
         given = self.config.wandb.as_dict()
         del given["artifacts"]
@@ -320,18 +323,22 @@ class ExperimentCLI(LightningCLI):
                 if setting in self.config.model:
                     self.config.model[setting] = none
 
+    def _load(self, checkpoint: str | Path) -> ClassificationTask:
+        """Load a checkpoint; a network of the user's own is the one that was named."""
+        return load(checkpoint, self.model_class.network_class if "." in self.names["network"] else None)
+
     def _load_checkpoint(self) -> None:
         """Take the network of a checkpoint to evaluate it, or see that training can go on from it."""
         start = self.config.start_from
         if start is not None:
-            trained = load(start)
+            trained = self._load(start)
             if trained.widths is not None:
                 self.model.shrink(trained.widths)
             _check_fits(trained, self.model, option="--start_from", checkpoint=start)
             self.model.load_state_dict(trained.state_dict())
         checkpoint = self.config.ckpt_path
         if checkpoint is not None:
-            trained = load(checkpoint)
+            trained = self._load(checkpoint)
             if self.command == "fit":
                 _check_goes_on(checkpoint)
                 if trained.widths is not None:
@@ -360,7 +367,7 @@ class ExperimentCLI(LightningCLI):
         if self.config.test and best.is_file() and not self.stop.asked.is_set():
             # Loaded as a stranger would load it. (With an average of weights, Lightning's own "best" would
             # put the last step's weights in its place.)
-            self.model = load(best)
+            self.model = self._load(best)
             self._test()
 
     def _validate(self) -> None:
@@ -431,7 +438,7 @@ class ExperimentCLI(LightningCLI):
 
 def _check_goes_on(checkpoint: str) -> None:
     """Refuse a checkpoint that holds no state of a training."""
-    if "optimizer_states" not in torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True):
+    if "optimizer_states" not in read_checkpoint(checkpoint):
         msg = (
             f"--ckpt_path {checkpoint} holds a pruned network and no training that could go on: "
             "--start_from begins a new one with its weights"

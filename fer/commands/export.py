@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 import fer
+from fer.checkpoints import read_checkpoint
 from fer.commands.choices import read_config
 from fer.commands.parsing import CONSOLE
 from fer.data import DATA_MODULES
@@ -84,7 +85,7 @@ def find_normalisation(checkpoint: Path) -> tuple[dict[str, list[float]], str]:
     Returns:
         ``mean`` and ``std``, and what to say of them; without them why they are not known.
     """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = read_checkpoint(checkpoint)
     config = checkpoint.resolve().parent.parent / "config.yaml"
     kept = [content[module.__name__] for module in DATA_MODULES.values() if module.__name__ in content]
     try:

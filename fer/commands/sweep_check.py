@@ -16,12 +16,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from fer.callbacks.prune import scalars
 from fer.callbacks.stages import NETWORK
-from fer.commands.choices import choose
+from fer.commands.choices import choose, find_data_module, find_task
 from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import explain, takes
 from fer.commands.prune import name_checkpoint
-from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
 from fer.labels import EXPRESSIONS
 from fer.neurons import summarise
@@ -29,7 +28,6 @@ from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars, located
 from fer.studies.trial import fer_command, program_place
-from fer.tasks import TASKS
 from fer.tasks.base import ClassificationTask, logged_on_val
 from fer.tasks.optim import make_optimizer
 
@@ -193,13 +191,13 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
         config = parser.parse_args(parsed_words)
     except ArgumentError as e:
         raise InputError(explain(str(e), parser)) from e
-    DATA_MODULES[chosen["dataset"]](**config.data.as_dict())
+    find_data_module(chosen["dataset"])(**config.data.as_dict())
     settings = config.model.as_dict()
     if "pretrained" in settings:
         settings["pretrained"] = False  # its weights are fetched by the first trial
     if takes(parser, "model.in_features"):
         settings["in_features"] = _FEATURES  # which only the data knows
-    task = TASKS[chosen["network"]](**settings)
+    task = find_task(chosen["network"])(**settings)
     try:
         make_optimizer(task.network, task.optimizer_settings)
     except ValueError as e:  # torch's

@@ -19,13 +19,15 @@ from fer.report.heat import heat_maps
 from fer.report.images import images
 from fer.report.repeat import SettingsOf, as_word, command_of, differences, name_configs, started, versions
 from fer.report.sweep import is_sweep, sweep_of
-from fer.studies.crossval import RESULTS, SETTINGS, summarise
+from fer.studies.crossval import SETTINGS, summarise
 
 Page = dict[str, Any]
 """What the page's script reads: texts, numbers, lists and dicts, None where a number is not defined.
 A section is drawn if its key is there."""
 
 QUANTILES: Final = ("min", "q05", "q25", "median", "q75", "q95", "max")
+
+RESULTS: Final = "results.json"
 
 MARKS: Final = ("config.yaml", RESULTS, "metrics.csv", "prune.json", "curve.json")
 """A folder with one of them is a run's."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer.figures.angles import cluster_order
-from fer.history import measured_epochs, read_angles
+from fer.runs import Run
 
 BUDGET: Final = 3_000_000
 """Bytes that the angles of all layers and epochs may take, before they are compressed.
@@ -48,10 +48,11 @@ def heat_maps(run_dir: Path, budget: int = BUDGET) -> dict[str, Any] | None:
         above the diagonal, row by row, less that of the epoch before (modulo 256), compressed by zlib, in
         base64. None if no angles were measured.
     """
-    measured = measured_epochs(run_dir)
+    run = Run(run_dir)
+    measured = run.measured_epochs()
     if not measured:
         return None
-    last = read_angles(run_dir, measured[-1])
+    last = run.read_angles(measured[-1])
     with_angle = {layer: np.flatnonzero(~np.isnan(matrix.diagonal())) for layer, matrix in last.items()}
     most, num_epochs = _fit([len(there) for there in with_angle.values()], len(measured), budget)
     shown = {layer: _choose(last[layer], there, most) for layer, there in with_angle.items()}
@@ -59,7 +60,7 @@ def heat_maps(run_dir: Path, budget: int = BUDGET) -> dict[str, Any] | None:
     epochs = [measured[place] for place in places]
     frames: dict[str, list[NDArray[np.uint8]]] = {layer: [] for layer in shown}
     for epoch in epochs:
-        degrees = read_angles(run_dir, epoch)
+        degrees = run.read_angles(epoch)
         for layer, neurons in shown.items():
             frames[layer].append(quantise(degrees[layer], neurons))
     return {

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence, Sized
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import MixUp
 from fer.errors import InputError
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport
+from fer.neurons.hidden import DeclaresNeurons
 from fer.neurons.surgery import resize
 from fer.tasks.optim import (
     OptimizerName,
@@ -71,6 +72,9 @@ class ClassificationTask(LightningModule):
         channels_last: Whether images are laid out channels last, which convolutions like.
     """
 
+    network_class: ClassVar[type[nn.Module] | None] = None
+    """The network that the class builds itself; None: it is given one."""
+
     def __init__(
         self,
         network: nn.Module,
@@ -121,6 +125,10 @@ class ClassificationTask(LightningModule):
         self.best_val_acc = 0.0
         self.widths: dict[str, int] | None = None
         """The sizes of a pruned network's layers, which its settings do not say; None of a full one."""
+        self.input_shape: tuple[int, ...] | None = None
+        """The shape of one training sample, without the batch; None before training."""
+        self.found_layers: dict[str, str] = {}
+        """The hidden layers that were found in a network which does not declare its own."""
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
@@ -129,12 +137,14 @@ class ClassificationTask(LightningModule):
 
     @property
     def neuron_layers(self) -> dict[str, str]:
-        """The hidden layers of the network, and where in it their neurons are seen.
+        """The hidden layers of the network, each with the name under which its outputs are recorded.
 
-        By the name of the layer whose weights make the neurons, a place as :mod:`fer.neurons.record` names
-        them; this is all that the analysis of neurons knows of a network. Empty: nothing hidden learns.
+        They are those that the network declares, see :class:`fer.neurons.DeclaresNeurons`, or else those that
+        were found in it. Empty: no hidden layer has neurons to look at.
         """
-        return dict(getattr(self.network, "neuron_layers", {}))
+        if isinstance(self.network, DeclaresNeurons):
+            return dict(self.network.neuron_layers)
+        return self.found_layers
 
     def shrink(self, widths: dict[str, int]) -> None:
         """Give the network the sizes of a pruned one, whose weights it can then take.
@@ -211,6 +221,7 @@ class ClassificationTask(LightningModule):
         """Return the loss of a batch, mixed where the task says so."""
         del batch_idx
         inputs, targets = batch
+        self.input_shape = tuple(inputs.shape[1:])
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)  # soft targets are (N, K)
         mixed, targets = self.mix(inputs, targets) if self.mix is not None else (inputs, targets)
         logits = self(mixed)
@@ -323,20 +334,34 @@ class ClassificationTask(LightningModule):
             running.scheduler = schedule["scheduler"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the task's name, by which :func:`fer.tasks.load` finds it, the class names and the best."""
+        """Save what :func:`fer.tasks.load` rebuilds the task from, the class names and the running best."""
         checkpoint["task"] = type(self).__name__
+        checkpoint["network"] = class_path(type(self.network))
+        if self.input_shape is not None:
+            checkpoint["input_shape"] = self.input_shape
         checkpoint["class_names"] = list(self.class_names)
         checkpoint["best_val_acc"] = self.best_val_acc
         if self.widths is not None:
             checkpoint["widths"] = self.widths
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the running best, the class names and the sizes of a pruned network."""
+        """Restore the running best, the class names, the shape of a sample and a pruned network's sizes."""
+        shape = checkpoint.get("input_shape")
+        self.input_shape = None if shape is None else tuple(shape)
         if "widths" in checkpoint:
             self.shrink(checkpoint["widths"])
         # Checkpoints from before classes had names hold the default vocabulary.
         self._name_classes(tuple(checkpoint.get("class_names", self.class_names)))
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)
+
+
+def class_path(network_class: type[nn.Module]) -> str:
+    """Return the path under which a class is imported.
+
+    >>> class_path(nn.Linear)
+    'torch.nn.modules.linear.Linear'
+    """
+    return f"{network_class.__module__}.{network_class.__qualname__}"
 
 
 def final_prefix(name: str) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 import fer.report.page
 from fer.errors import InputError
-from fer.history import write_angles
 from fer.report import gather, write_report
 from fer.report.page import BUDGET, page
+from fer.runs import Run
 
 
 class Parts(HTMLParser):
@@ -94,7 +94,7 @@ def test_a_large_run_stays_below_the_budget(run_dir, settings_of):
     rng = np.random.default_rng(0)
     for epoch in range(40):  # angles at random, which cannot be compressed
         degrees = np.triu(rng.uniform(0, 180, size=(300, 300)), 1)
-        write_angles(run_dir, epoch, {f"conv{layer}": degrees + degrees.T for layer in range(4)})
+        Run(run_dir).write_angles(epoch, {f"conv{layer}": degrees + degrees.T for layer in range(4)})
     for name in ("predictions", "feature-maps"):
         (run_dir / "figures" / f"{name}.png").write_bytes(rng.bytes(600_000))
     assert len(page(gather(run_dir, settings_of))) < BUDGET
