@@ -15,7 +15,7 @@ from fer.data.fer2013.rows import TRAINING, USAGES, WAY_OUT, Fer2013Rows, format
 from fer.data.images import ImageDataModule, ImageSplit
 from fer.data.root import data_root
 from fer.errors import InputError, did_you_mean
-from fer.labels import ALIASES, EXPRESSIONS
+from fer.labels import EXPRESSIONS, canonical_name
 
 log = logging.getLogger("fer.data")
 
@@ -208,7 +208,7 @@ def _shares(val_share: float) -> str:
 
 def _without(class_names: Sequence[str], skipped: Sequence[str]) -> tuple[str, ...]:
     """Return the class names less those that are skipped."""
-    names = {ALIASES.get(name.strip().lower(), name.strip().lower()) for name in skipped}
+    names = {canonical_name(name) for name in skipped}
     for name in sorted(names - set(class_names)):
         hint = did_you_mean(name, class_names)
         msg = f"data.skip_classes: no class {name!r}; {hint}there are {', '.join(class_names)}"

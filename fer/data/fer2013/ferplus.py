@@ -17,10 +17,11 @@ from fer.data.fer2013.archives import readable
 from fer.data.fer2013.rows import USAGES, Fer2013Rows
 from fer.data.fer2013.table import open_table, usage_index
 from fer.errors import InputError
-from fer.labels import EXPRESSIONS
+from fer.labels import KNOWN_NAMES, NUM_EXPRESSIONS
 
 FERPLUS_NAME: Final = "fer2013new.csv"
-FERPLUS_CLASSES: Final = (*EXPRESSIONS, "contempt")
+FERPLUS_CLASSES: Final = KNOWN_NAMES
+"""The seven expressions and contempt."""
 
 COLUMNS: Final = (
     *("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise", "contempt"),
@@ -127,7 +128,7 @@ def check_match(votes: Votes, rows: Fer2013Rows) -> None:
         )
         raise InputError(msg)
     majority = majority_columns(votes.counts)
-    comparable = (majority >= 0) & (majority < len(EXPRESSIONS))
+    comparable = (majority >= 0) & (majority < NUM_EXPRESSIONS)
     agreement = (majority == rows.labels)[comparable].mean() if comparable.any() else 1.0
     if agreement < MIN_AGREEMENT:
         msg = (
