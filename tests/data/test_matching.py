@@ -48,7 +48,11 @@ def test_a_data_module_takes_the_labels_of_a_network(tiny_data, caplog):
     assert data.class_names == EXPRESSIONS
     before, after = plain.splits["train"], data.splits["train"]
     by_name = dict(zip(before.names, before.labels, strict=True))
-    expected = {EXPRESSIONS.index("surprise"): 0, EXPRESSIONS.index("happy"): 2, EXPRESSIONS.index("angry"): 3}
+    expected = {
+        EXPRESSIONS.index("surprise"): 0,
+        EXPRESSIONS.index("happy"): 2,
+        EXPRESSIONS.index("angry"): 3,
+    }
     assert [expected[by_name[name]] for name in after.names] == after.labels.tolist()
     assert data.class_counts.tolist() == [4, 0, 4, 4]
     assert "train 16 of 28, val 8 of 14, test 8 of 14" in caplog.text
