@@ -47,6 +47,7 @@ from fer.data.crops import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.neurons import measure_groups
+from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
 from fer.runs import LATEST, Run, find_checkpoint, make_run, mark_latest
@@ -111,7 +112,7 @@ class ExperimentCLI(LightningCLI):
     def __init__(self, command: str, arguments: Sequence[str], *, network: str, dataset: str) -> None:
         self.command = command
         self.stop = StopCallback()
-        self.hidden = HiddenLayers({})
+        self.hidden = HiddenLayers({}, {})
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
@@ -381,7 +382,7 @@ class ExperimentCLI(LightningCLI):
 
     def _describe_neurons(self) -> str:
         """Return the hidden layers whose neurons are measured, or why there are none."""
-        text = self.hidden.describe(type(self.model.network).__name__)
+        text = describe_layers(self.hidden, self.model.network)
         if self.command == "fit" and not isinstance(self.datamodule, ExpressionDataModule):
             text += "; no angles or stages: they need a data module of fer"
         return text
