@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -15,8 +15,10 @@ from fer.commands.parsing import CONSOLE
 from fer.data import DATA_MODULES
 from fer.errors import InputError
 from fer.export import BATCH_SIZES, OPSETS, export_onnx
-from fer.labels import EXPRESSIONS
 from fer.tasks import ClassificationTask, load
+
+HELP: Final = "write a checkpoint's network as an ONNX file, checked against PyTorch"
+SECTION: Final = "prune and export"
 
 
 def export(arguments: Sequence[str]) -> None:
@@ -40,7 +42,7 @@ def export(arguments: Sequence[str]) -> None:
     normalisation, remark = find_normalisation(given.checkpoint) if len(shape) == 3 else ({}, "")
     metadata = {
         "network": type(task.network).__name__,
-        "class_names": json.dumps(EXPRESSIONS),
+        "class_names": json.dumps(task.class_names),
         "input_shape": json.dumps(shape),
         **{key: json.dumps(value) for key, value in normalisation.items()},
         "fer_version": fer.__version__,

@@ -15,6 +15,7 @@ from fer.neurons.blocks import IDLE_BELOW, Bypass, bypass, drop_idle_blocks, mea
 from fer.neurons.groups import PrunableLayers, find_groups, find_prunable, neurons_within
 from fer.neurons.merge import MergeRule, add_incoming, coefficients, merge_weights
 from fer.neurons.plan import (
+    REMOVAL_REASONS,
     RULES,
     CriterionName,
     PairOrder,
@@ -36,6 +37,7 @@ __all__ = [
     "COMPLEMENTARY_ABOVE",
     "IDLE_BELOW",
     "MAX_NEURONS",
+    "REMOVAL_REASONS",
     "RULES",
     "SIMILAR_BELOW",
     "ActivationStatistics",

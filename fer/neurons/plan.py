@@ -22,12 +22,26 @@ from fer.neurons.angles import (
 )
 from fer.neurons.statistics import ActivationStatistics
 
-RemovalReason = Literal["dead", "constant", "similar", "complementary", "span"]
-"""Why a neuron goes.
+RemovalReason = str
+"""Why a neuron is removed: a key of :data:`REMOVAL_REASONS`."""
 
-- ``dead``, ``constant``: it tells its consumers nothing; see :class:`fer.neurons.ActivationStatistics`.
-- ``similar``, ``complementary``: another neuron does the same, or the same turned round.
-- ``span``: the survivors together do the same. A plan of another criterion has this reason, too.
+REMOVAL_REASONS: Final[Mapping[RemovalReason, str]] = {
+    "dead": "dead",
+    "constant": "constant",
+    "similar": "similar",
+    "complementary": "complementary",
+    "span": "linear span",
+    "criterion": "criterion",
+    "block": "block",
+}
+"""Each removal reason with its label, in display order. Tables, figures and reports are made from it.
+
+- ``dead``, ``constant``: its output is always zero, or never changes; see
+  :class:`fer.neurons.ActivationStatistics`.
+- ``similar``, ``complementary``: its activation vector is nearly parallel, or opposite, to another neuron's.
+- ``span``: it lies near the linear span of the other neurons.
+- ``criterion``: another criterion, such as the norm of its weights, ranked it lowest.
+- ``block``: it is removed together with a whole block of the network.
 """
 
 CriterionName = Literal["pairs", "span"]
@@ -98,7 +112,9 @@ class PrunePlan:
                 if index is not None and not 0 <= index < self.num_neurons:
                     msg = f"a plan for {self.num_neurons} neurons names neuron {index} of another layer"
                     raise InputError(msg)
-            _check_choice("reason", removal.reason, RemovalReason)
+            if removal.reason not in REMOVAL_REASONS:
+                msg = f"reason is {removal.reason!r}: it must be one of {', '.join(REMOVAL_REASONS)}"
+                raise InputError(msg)
             if removal.neuron in gone:
                 msg = f"the plan removes neuron {removal.neuron} twice"
                 raise InputError(msg)
@@ -121,7 +137,7 @@ class PrunePlan:
     def counts(self) -> dict[RemovalReason, int]:
         """How many neurons go, for every reason."""
         reasons = [removal.reason for removal in self.removals]
-        return {reason: reasons.count(reason) for reason in get_args(RemovalReason)}
+        return {reason: reasons.count(reason) for reason in REMOVAL_REASONS}
 
     def to_json(self) -> str:
         """Return the plan as text, for :meth:`from_json`."""
@@ -212,7 +228,7 @@ def plan_pruning(
     similar_below: float = SIMILAR_BELOW,
     complementary_above: float = COMPLEMENTARY_ABOVE,
     normalise: Origin = "auto",
-    by: CriterionName = "pairs",
+    criterion: CriterionName = "pairs",
     order: PairOrder = "closest",
     complementary: PairPolicy = "merge",
     outgoing: Tensor | None = None,
@@ -239,7 +255,7 @@ def plan_pruning(
         complementary_above: Two neurons with a larger angle are complementary; degrees; not for spans.
         normalise: Where activation vectors start from. For spans ``auto`` is ``centre``, the span with a
             constant, as the consumer has its bias; where the consumer can take no constant it is ``none``.
-        by: What a neuron is compared with.
+        criterion: What a neuron is compared with.
         order: Which pairs are decided first.
         complementary: What becomes of a complementary pair.
         outgoing: Each neuron's outgoing weights, those of all consumers side by side, shape ``(C, M)``; a one
@@ -259,7 +275,7 @@ def plan_pruning(
     """
     width = statistics.num_neurons
     choices = (
-        ("by", by, CriterionName),
+        ("criterion", criterion, CriterionName),
         ("order", order, PairOrder),
         ("complementary", complementary, PairPolicy),
     )
@@ -275,7 +291,7 @@ def plan_pruning(
     if weights.ndim != 2 or len(weights) != width:
         msg = f"outgoing weights of shape {tuple(weights.shape)} do not belong to a layer of {width} neurons"
         raise InputError(msg)
-    if by == "span" and normalise == "auto":
+    if criterion == "span" and normalise == "auto":
         normalise = "centre"
     degrees = angles(statistics, normalise)
     classes = classify(
@@ -288,7 +304,7 @@ def plan_pruning(
     ]
     removals = removals[:most]
     room = most - len(removals)
-    if by == "span":
+    if criterion == "span":
         _warn_of_few(statistics)
         below = similar_below if num_removed is None else None
         given = root_mean_squares(statistics, normalise)[:, None] * weights
@@ -324,7 +340,7 @@ def count_removed(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> di
         gone: Neurons by layer, of those that went with their blocks; see :func:`fer.neurons.neurons_within`.
     """
     pruned = {
-        name: {"before": plan.num_neurons, "after": len(plan.kept), **dict(plan.counts), "block": 0}
+        name: {"before": plan.num_neurons, "after": len(plan.kept), **plan.counts}
         for name, plan in plans.items()
     }
     return pruned | {

@@ -108,7 +108,7 @@ def prune(
     *,
     similar_below: float = SIMILAR_BELOW,
     complementary_above: float = COMPLEMENTARY_ABOVE,
-    by: CriterionName = "pairs",
+    criterion: CriterionName = "pairs",
     merge: MergeRule = "refit",
     rule: str | None = None,
     layers: Sequence[str] | None = None,
@@ -138,9 +138,9 @@ def prune(
             without augmentation, ten for each neuron of the widest layer, or more.
         similar_below: See :func:`fer.neurons.plan_pruning`; degrees.
         complementary_above: The same.
-        by: The same.
+        criterion: The same.
         merge: What consumers are given for the neurons that go; see :func:`fer.neurons.coefficients`.
-        rule: Name of a paper's rule in :data:`fer.neurons.RULES`, instead of ``by`` and ``merge``.
+        rule: Name of a paper's rule in :data:`fer.neurons.RULES`, instead of ``criterion`` and ``merge``.
         layers: Names of layers whose neurons may go; all if left out. A layer whose outputs are added to
             those of others, as in a residual stage, stands for all of them.
         num_removed: How many go, by the name of a group, whatever the thresholds; of a group with blocks,
@@ -154,7 +154,7 @@ def prune(
     Raises:
         InputError: As of :func:`measure_groups`, :func:`plan_groups` and :func:`fer.neurons.cut`.
     """
-    settings, whole = _rule(rule, by, merge), network
+    settings, whole = _rule(rule, criterion, merge), network
     idle: dict[str, float] = {}
     gone: dict[str, int] = {}
     if measurement is None:
@@ -169,7 +169,7 @@ def prune(
             measurement,
             similar_below=similar_below,
             complementary_above=complementary_above,
-            by=by,
+            criterion=criterion,
             merge=merge,
             rule=rule,
             num_removed=num_removed,
@@ -194,7 +194,7 @@ def plan_groups(
     *,
     similar_below: float = SIMILAR_BELOW,
     complementary_above: float = COMPLEMENTARY_ABOVE,
-    by: CriterionName = "pairs",
+    criterion: CriterionName = "pairs",
     merge: MergeRule = "refit",
     rule: str | None = None,
     num_removed: Mapping[str, int] | None = None,
@@ -205,7 +205,7 @@ def plan_groups(
         InputError: As of :func:`fer.neurons.plan_pruning`; or a rule is unknown, or the measurement is not
             for it; or ``num_removed`` names no group, or a number that is not as many for each of its blocks.
     """
-    settings = _rule(rule, by, merge)
+    settings = _rule(rule, criterion, merge)
     if measurement.pattern_minmax != settings.measure.get("pattern_minmax", False):
         wanted = "as they are" if measurement.pattern_minmax else "rescaled"
         msg = f"the measurement is not for this rule, which takes samples {wanted}"
@@ -238,7 +238,7 @@ def span_costs(network: nn.Module, measurement: Measurement) -> dict[str, list[f
         themselves give the consumers, squared. Later ones are not below earlier ones.
     """
     most = {group.name: group.num_neurons - group.num_blocks for group in measurement.groups}
-    plans = plan_groups(network, measurement, by="span", num_removed=most)
+    plans = plan_groups(network, measurement, criterion="span", num_removed=most)
     costs: dict[str, list[float]] = {}
     for group in measurement.groups:
         lengths = root_mean_squares(_seen_by_each(measurement, group), _span_origin(group))
@@ -249,10 +249,10 @@ def span_costs(network: nn.Module, measurement: Measurement) -> dict[str, list[f
     return costs
 
 
-def _rule(name: str | None, by: CriterionName, merge: MergeRule) -> Rule:
+def _rule(name: str | None, criterion: CriterionName, merge: MergeRule) -> Rule:
     """Return a paper's rule, or ours."""
     if name is None:
-        return Rule(plan={"by": by}, merge={"merge": merge})
+        return Rule(plan={"criterion": criterion}, merge={"merge": merge})
     if name not in RULES:
         msg = f"rule is {name!r}: {did_you_mean(name, RULES)}the papers' rules are {', '.join(RULES)}"
         raise InputError(msg)
@@ -369,7 +369,7 @@ def _plan(
     pooled = _seen_by_each(measurement, group) if is_fitted else measurement.seen(group)
     outgoing = _outgoing(network, group)
     chosen = dict(settings.plan)
-    if chosen.get("by") == "span":
+    if chosen.get("criterion") == "span":
         chosen["normalise"] = _span_origin(group)
     takes_constants = all(consumer.shift is not None and not consumer.padded for consumer in group.consumers)
     if num_removed is not None:

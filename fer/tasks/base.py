@@ -108,6 +108,8 @@ class ClassificationTask(LightningModule):
         self.network = network
         self.num_classes = num_classes
         self.class_names = default_class_names(num_classes)
+        self.trained_on: str | None = None
+        """The data set and the protocol of the training; None before it."""
         self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
@@ -183,7 +185,7 @@ class ClassificationTask(LightningModule):
         return (error * weight).sum() / weight.sum()
 
     def setup(self, stage: str) -> None:
-        """Take the class names, the class weights and the names of the splits from the data module.
+        """Take the class names and the class weights from the data module.
 
         Raises:
             InputError: The data has another number of classes than the network, or both its sampler and
@@ -191,7 +193,10 @@ class ClassificationTask(LightningModule):
         """
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
-            self._name_classes(tuple(getattr(data, "class_names", self.class_names)))
+            names = getattr(data, "label_names", getattr(data, "class_names", self.class_names))
+            self._name_classes(tuple(names))
+            title = getattr(data, "title", type(data).__name__)
+            self.trained_on = f"{title}, {getattr(data, 'protocol_name', 'its own splits')}"
         if stage == "fit" and self.class_weights == "balanced":
             if getattr(data, "sampler", "none") == "balanced":
                 msg = (
@@ -199,13 +204,13 @@ class ClassificationTask(LightningModule):
                     "twice: set one of them to none"
                 )
                 raise InputError(msg)
-            counts = torch.as_tensor(data.class_counts, dtype=torch.float32)  # type: ignore[union-attr]
+            if not hasattr(data, "class_counts"):
+                msg = (
+                    f"model.class_weights=balanced: {type(data).__name__} has no class_counts; set it to none"
+                )
+                raise InputError(msg)
+            counts = torch.as_tensor(data.class_counts, dtype=torch.float32)
             self.get_buffer("weights").copy_(counts.sum() / (self.num_classes * counts.clamp(min=1)))
-        if stage == "test":
-            self.final_names = getattr(data, "evaluated_names", ("test",))
-            self.final_metrics = nn.ModuleList(
-                ClassificationMetrics(self.num_classes, self.class_names) for _ in self.final_names
-            )
 
     def _name_classes(self, class_names: tuple[str, ...]) -> None:
         """Keep the names of the classes, in the order of the logits."""
@@ -257,10 +262,21 @@ class ClassificationTask(LightningModule):
         self.log_dict({f"val/{name}": scalars[name] for name in logged}, sync_dist=True)
         self.log("val/acc_best", self.best_val_acc, sync_dist=True)
 
+    def on_test_start(self) -> None:
+        """Make metrics for each split, called as the data module calls them, or by number."""
+        data = getattr(self.trainer, "datamodule", None)
+        num_splits = len(self.trainer.num_test_batches)
+        numbered = tuple(f"test-{number}" for number in range(num_splits)) if num_splits > 1 else ("test",)
+        self.final_names = getattr(data, "evaluated_names", numbered)
+        self.final_metrics = nn.ModuleList(
+            ClassificationMetrics(self.num_classes, self.class_names) for _ in self.final_names
+        ).to(self.device)
+
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count right and wrong on one of the evaluated splits."""
         inputs, labels = batch
-        loader = cast(list[DataLoader[Any]], self.trainer.test_dataloaders)[dataloader_idx]
+        loaders = self.trainer.test_dataloaders
+        loader = loaders[dataloader_idx] if isinstance(loaders, Sequence) else cast(DataLoader[Any], loaders)
         metrics = cast(ClassificationMetrics, self.final_metrics[dataloader_idx])
         self._count(metrics, self(inputs), labels, loader=loader, batch_idx=batch_idx)
 
@@ -278,6 +294,9 @@ class ClassificationTask(LightningModule):
         Where processes share a split, the sampler deals samples out in turn and repeats the first ones
         until each process has as many: those repetitions, at the end, would falsify n.
         """
+        if self.trainer.world_size == 1:
+            metrics.update(logits, labels)
+            return
         place = batch_idx * (loader.batch_size or 1) + torch.arange(len(labels), device=labels.device)
         is_new = place * self.trainer.world_size + self.global_rank < len(cast(Sized, loader.dataset))
         metrics.update(logits[is_new], labels[is_new])
@@ -340,6 +359,8 @@ class ClassificationTask(LightningModule):
         if self.input_shape is not None:
             checkpoint["input_shape"] = self.input_shape
         checkpoint["class_names"] = list(self.class_names)
+        if self.trained_on is not None:
+            checkpoint["trained_on"] = self.trained_on
         checkpoint["best_val_acc"] = self.best_val_acc
         if self.widths is not None:
             checkpoint["widths"] = self.widths
@@ -350,6 +371,7 @@ class ClassificationTask(LightningModule):
         self.input_shape = None if shape is None else tuple(shape)
         if "widths" in checkpoint:
             self.shrink(checkpoint["widths"])
+        self.trained_on = checkpoint.get("trained_on")
         # Checkpoints from before classes had names hold the default vocabulary.
         self._name_classes(tuple(checkpoint.get("class_names", self.class_names)))
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)

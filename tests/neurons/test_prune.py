@@ -329,7 +329,7 @@ def test_batches_may_have_labels():
         pytest.param({"layers": ["fc11"]}, "no layer 'fc11' .*did you mean 'fc1'", id="unknown layer"),
         pytest.param({"rule": "jane"}, "rule is 'jane': did you mean 'jain'", id="unknown rule"),
         pytest.param({"similar_below": 170}, "they must be 0 to 180 degrees in this order", id="order"),
-        pytest.param({"by": "triples"}, "by is 'triples'", id="by"),
+        pytest.param({"criterion": "triples"}, "criterion is 'triples'", id="criterion"),
         pytest.param({"merge": "glue"}, "merge is 'glue'", id="merge"),
         pytest.param({"plans": {"fc1": PrunePlan(3)}}, "fc1 has 9 neurons, and its plan is for 3", id="plan"),
         pytest.param({"num_removed": {"fc": 2}}, "no group 'fc': did you mean 'fc1'", id="number of what"),
@@ -479,12 +479,12 @@ def test_costs_of_spans_are_in_the_order_in_which_blocks_lose_neurons_in_turn():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3, groups=2)).eval()
     measurement = measure_groups(network, [torch.randn(50, 1, 9, 9)])
-    plan = plan_groups(network, measurement, by="span", num_removed={"0": 14})["0"]
+    plan = plan_groups(network, measurement, criterion="span", num_removed={"0": 14})["0"]
     assert [removal.neuron // 8 for removal in plan.removals] == [0, 1] * 7
     costs = span_costs(network, measurement)["0"]
     assert costs[5] < costs[9] < costs[13]
     with pytest.raises(InputError, match="'0' is 3: as many must go from each of its 2 blocks"):
-        prune(network, [torch.randn(50, 1, 9, 9)], by="span", num_removed={"0": 3})
+        prune(network, [torch.randn(50, 1, 9, 9)], criterion="span", num_removed={"0": 3})
 
 
 class Apart(nn.Module):
