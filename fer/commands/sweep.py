@@ -265,6 +265,7 @@ def _again(study: Study, best: Trial) -> list[str]:
 def _figures(study: Study, trials: Sequence[Trial]) -> dict[str, Figure]:
     sweep, metric = study.sweep, study.sweep.metric
     known = [trial for trial in trials if trial.value is not None]
+    best = next((place for place, trial in enumerate(known) if trial is study.best(trials)), 0)
     searched = {parameter.name for parameter in sweep.space.searched}
     points = [
         {name: value for name, value in sweep.space.flat(trial.point).items() if name in searched}
@@ -279,12 +280,9 @@ def _figures(study: Study, trials: Sequence[Trial]) -> dict[str, Figure]:
     }
     if searched:
         logs = [p.name for p in sweep.space.searched if "log" in p.distribution]
-        figures["parallel"] = parallel_figure(
-            points, values, metric.name, maximize=metric.maximize, log_scaled=logs, title=title
-        )
-        figures["slices"] = slices_figure(
-            points, values, metric.name, maximize=metric.maximize, log_scaled=logs, title=title
-        )
+        look: dict[str, Any] = {"best": best, "log_scaled": logs, "title": title}
+        figures["parallel"] = parallel_figure(points, values, metric.name, maximize=metric.maximize, **look)
+        figures["slices"] = slices_figure(points, values, metric.name, **look)
     if found := importances(points, values, seed=study.seed):
         figures["importances"] = importances_figure(found, len(known), title)
     elif len(known) < LEAST_TRIALS:

@@ -23,7 +23,8 @@ from fer.neurons import summarise
 from fer.pruning.results import SCALARS
 from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
-from fer.studies.sweepfile import SweepFile, args_json, envvars, located
+from fer.studies.sweepfile import SweepFile, args_json, envvars
+from fer.studies.sweepyaml import located
 from fer.studies.trial import fer_command, program_place
 from fer.tasks.base import ClassificationTask, logged_on_val
 from fer.tasks.optim import make_optimizer

@@ -87,8 +87,8 @@ class Study:
         known = [trial for trial in trials if trial.value is not None and trial.state != "failed"]
         if not known:
             return None
-        value = self.sweep.metric.best([trial.value for trial in known if trial.value is not None])
-        return next(trial for trial in known if trial.value == value)
+        values = [trial.value for trial in known if trial.value is not None]
+        return known[values.index(self.sweep.metric.best(values))]
 
 
 def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
