@@ -1,4 +1,4 @@
-"""What stands twice in a data set and on which sides of its splits, and what is blank, missing or odd."""
+"""Audit of a data set: duplicates, conflicting labels, leakage, blank images, missing and odd features."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,9 +9,11 @@ import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from fer.data.features import FeatureSplit, far_outliers
-from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
+from fer.labels import EXPRESSIONS
 
 if TYPE_CHECKING:
     from fer.data.images import ImageSplit
@@ -51,7 +53,7 @@ class Member:
         split: Name of its split.
         row: In its split, from 0.
         name: What it is called in its source.
-        label: Name of its expression.
+        label: Name of its class.
     """
 
     split: str
@@ -143,7 +145,8 @@ class AuditReport:
     """What an audit found.
 
     Attributes:
-        class_counts: For each split the samples of each expression, shape (7,).
+        class_names: Names of the K classes, in the order of their labels.
+        class_counts: For each split the samples of each class, K numbers.
         blank: Images of one colour.
         identical: Groups of samples that are the same in every pixel (or feature).
         near: Groups of images that are the same photo, or nearly so, and not all identical. One is linked
@@ -153,6 +156,7 @@ class AuditReport:
         features: None for images.
     """
 
+    class_names: tuple[str, ...]
     class_counts: dict[str, tuple[int, ...]]
     blank: Members
     identical: tuple[Members, ...]
@@ -179,7 +183,7 @@ class AuditReport:
         return "\n\n".join(map(_aligned, blocks))
 
     def _balance(self) -> list[list[str]]:
-        rows = [["split", *EXPRESSIONS, "all", "blank"]]
+        rows = [["split", *self.class_names, "all", "blank"]]
         for name, counts in self.class_counts.items():
             num_blank = sum(member.split == name for member in self.blank)
             rows.append([name, *(f"{count:,}" for count in (*counts, sum(counts), num_blank))])
@@ -218,8 +222,10 @@ class AuditReport:
         return rows
 
 
-def audit(splits: "Mapping[str, ImageSplit | FeatureSplit]") -> AuditReport:
-    """Look for what makes the word of a split worth less.
+def audit(
+    splits: "Mapping[str, ImageSplit | FeatureSplit]", class_names: Sequence[str] = EXPRESSIONS
+) -> AuditReport:
+    """Find duplicates, conflicting labels, leakage between splits, blank images and odd features.
 
     Identical means every pixel, or every feature. Near duplicates, of images alone, have perceptual
     hashes within :data:`NEAR_DISTANCE` bits and thumbnails that correlate by :data:`NEAR_CORRELATION`.
@@ -227,6 +233,7 @@ def audit(splits: "Mapping[str, ImageSplit | FeatureSplit]") -> AuditReport:
 
     Args:
         splits: By their names; the comparisons across splits are those of :class:`AuditReport`.
+        class_names: Names of the classes, in the order of their labels.
 
     Returns:
         All findings.
@@ -234,7 +241,7 @@ def audit(splits: "Mapping[str, ImageSplit | FeatureSplit]") -> AuditReport:
     Source of the hash: Krawetz, "Looks Like It", The Hacker Factor Blog, 2011, as imagehash has it.
     """
     members = [
-        Member(name, row, str(split.names[row]), EXPRESSIONS[split.labels[row]])
+        Member(name, row, str(split.names[row]), class_names[split.labels[row]])
         for name, split in splits.items()
         for row in range(len(split))
     ]
@@ -260,8 +267,9 @@ def audit(splits: "Mapping[str, ImageSplit | FeatureSplit]") -> AuditReport:
     }
     shared = {kind: list(_gather(members, numbers)) for kind, numbers in groups.items()}
     return AuditReport(
+        class_names=tuple(class_names),
         class_counts={
-            name: tuple(np.bincount(split.labels, minlength=NUM_EXPRESSIONS).tolist())
+            name: tuple(np.bincount(split.labels, minlength=len(class_names)).tolist())
             for name, split in splits.items()
         },
         blank=tuple(members[index] for index in np.flatnonzero(blank)),
@@ -348,15 +356,11 @@ def _number(keys: Sequence[bytes] | Sequence[str]) -> NDArray[np.intp]:
 
 
 def _components(pairs: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """Return for each of ``count`` nodes the lowest node that it is linked to, through others or not."""
-    lowest = np.arange(count)
-    while True:
-        linked = lowest.copy()
-        np.minimum.at(linked, pairs[0], lowest[pairs[1]])
-        np.minimum.at(linked, pairs[1], lowest[pairs[0]])
-        if (linked == lowest).all():
-            return lowest
-        lowest = linked
+    """Return for each of ``count`` nodes the lowest node that it is linked to, directly or through others."""
+    links = coo_array((np.ones(pairs.shape[1], np.bool_), (pairs[0], pairs[1])), shape=(count, count))
+    _, components = connected_components(links, directed=False)
+    _, firsts, numbers = np.unique(components, return_index=True, return_inverse=True)
+    return np.asarray(firsts[numbers], np.intp)
 
 
 def _gather(
