@@ -274,7 +274,8 @@ class ExperimentCLI(LightningCLI):
     @property
     def _own_network(self) -> type[nn.Module] | None:
         """The class of a network of the user's own, which loading its checkpoint needs."""
-        return self.model_class.network_class if "." in self.names["network"] else None
+        name = self.names["network"]
+        return find_task(name).network_class if "." in name else None
 
     def _load_checkpoint(self) -> None:
         """Start from a checkpoint, or check that training can resume from it, or take it to be evaluated."""
