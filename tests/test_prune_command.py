@@ -82,12 +82,12 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     ("words", "message"),
     [
         pytest.param(["--target_macs", "1.5"], "above 0 and below 1", id="share"),
-        pytest.param(["--target_macs", "0.0001"], "no threshold leaves as few", id="out of reach"),
+        pytest.param(["--target_macs", "0.0001"], "are the fewest", id="out of reach"),
         pytest.param(["--rounds", "-1"], "neither can be below 0", id="rounds"),
         pytest.param(["--tolerance", "3"], "a share of val", id="tolerance"),
         pytest.param(["--curves", "true"], "did you mean curve", id="unknown option"),
         pytest.param(
-            ["--prune.num_removed", "{conv1: 1}", "--rounds", "2"], "sets the size already", id="two sizes"
+            ["--prune.num_removed", "{conv1: 1}", "--rounds", "2"], "set the size: leave out", id="two sizes"
         ),
     ],
 )
