@@ -29,22 +29,13 @@ from fer.figures import dendrogram_figure, prune_figure
 from fer.files import atomic_write
 from fer.labels import NUM_EXPRESSIONS
 from fer.metrics import ClassificationReport, mcnemar, report
-from fer.neurons import (
-    COMPLEMENTARY_ABOVE,
-    IDLE_BELOW,
-    RULES,
-    SIMILAR_BELOW,
-    CriterionName,
-    MergeRule,
-    Origin,
-    angles,
-    count_removed,
-    drop_idle_blocks,
-    eval_state,
-    measure_groups,
-    neurons_within,
-    prune,
-)
+from fer.neurons import RULES, angles, eval_state, measure_groups, prune
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin
+from fer.neurons.blocks import IDLE_BELOW, drop_idle_blocks
+from fer.neurons.criteria import CriterionName, Pairs
+from fer.neurons.merge import MergeRule
+from fer.neurons.plan import count_removed
+from fer.neurons.prunable import neurons_within
 from fer.tasks.base import ClassificationTask
 
 RuleName = Literal["gedeon_harris", "narayan", "jain"]
@@ -199,9 +190,10 @@ class PruneCallback(Callback):
         }
         self.keep(results, pruned.network, dict(pruned.widths), checkpoint, run_dir)
         if self.settings["criterion"] == "pairs" and not measurement.pattern_minmax:
-            normalise: Origin = RULES[rule].plan["normalise"] if rule else "auto"
+            criterion = RULES[rule].criterion if rule else Pairs()
+            normalise: Origin = criterion.normalise if isinstance(criterion, Pairs) else "auto"
             degrees = {
-                group.name: angles(measurement.seen(group), normalise).cpu().numpy()
+                group.name: angles(measurement.statistics_of(group), normalise).cpu().numpy()
                 for group in measurement.groups
             }
             figure = dendrogram_figure(

@@ -20,8 +20,8 @@ from fer.callbacks.media import save_figure
 from fer.errors import InputError
 from fer.figures import fan_figure, speed_figure
 from fer.files import atomic_write
-from fer.neurons import Stage, StageLabel, label_stages, live_stages
-from fer.neurons.stages import WINDOW
+from fer.neurons import Stage, label_stages, live_stages
+from fer.neurons.stages import WINDOW, StageLabel
 from fer.tasks.base import ClassificationTask
 
 OnPlateau = Literal["none", "stop", "reduce_lr", "restart_lr"]

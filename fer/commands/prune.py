@@ -21,7 +21,8 @@ from fer.commands.parsing import CONSOLE
 from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.files import atomic_write
-from fer.neurons import RULES, drop_idle_blocks, measure_groups
+from fer.neurons import RULES, measure_groups
+from fer.neurons.blocks import drop_idle_blocks
 from fer.studies.pruning import THRESHOLDS, WAYS, goal_of_macs, prune_in_rounds, threshold_curves
 
 OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradient_clip_val")

@@ -24,7 +24,7 @@ from fer.commands.prune import name_checkpoint
 from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
 from fer.labels import EXPRESSIONS
-from fer.neurons import summarise
+from fer.neurons.angles import summarise
 from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars, located

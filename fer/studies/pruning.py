@@ -20,16 +20,16 @@ from fer.neurons import (
     Measurement,
     PrunePlan,
     Removal,
-    count_removed,
     cut,
-    drop_idle_blocks,
     eval_state,
     measure_groups,
-    neurons_within,
     plan_groups,
     prune,
-    span_costs,
 )
+from fer.neurons.blocks import drop_idle_blocks
+from fer.neurons.plan import count_removed
+from fer.neurons.planning import removal_costs
+from fer.neurons.prunable import neurons_within
 from fer.tasks.base import ClassificationTask
 
 WAYS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -243,7 +243,7 @@ def nums_of_macs(
     Raises:
         InputError: So few cannot be reached.
     """
-    costs, whole = span_costs(network, measurement), macs_of(network, example)
+    costs, whole = removal_costs(network, measurement), macs_of(network, example)
     sizes = {group.name: group.num_neurons for group in measurement.groups}
     blocks = {group.name: group.num_blocks for group in measurement.groups}
 

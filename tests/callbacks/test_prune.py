@@ -10,7 +10,8 @@ from torch import nn
 from fer.callbacks import PruneCallback
 from fer.callbacks.prune import MIN_RUNS, NUM_WARM_UPS, evaluate, scalars, sizes_of, table
 from fer.errors import InputError
-from fer.neurons import PrunePlan, Removal, count_removed
+from fer.neurons import PrunePlan, Removal
+from fer.neurons.plan import count_removed
 from fer.tasks import Conv6Task, load
 
 CPU = torch.device("cpu")
