@@ -34,6 +34,7 @@ from fer.neurons import (
     record,
     summarise,
 )
+from fer.neurons.declared import describe_layers, hidden_layers
 from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
@@ -130,12 +131,14 @@ class DistinctivenessCallback(Callback):
         """
         if self.every_n_epochs == 0 or not isinstance(pl_module, ClassificationTask):
             return
-        declared = pl_module.neuron_layers
-        named = list(declared) if self.layers is None else self.layers
-        self.places = {layer: declared.get(layer, layer) for layer in named}
-        find_layers(pl_module.network, self.places.values())
         with eval_state(pl_module.network):  # a loader draws from the random state
             first = next(self._batches(trainer, pl_module, np.zeros(1, np.int64)))
+        hidden = hidden_layers(pl_module.network, first)
+        named = list(hidden.layers) if self.layers is None else self.layers
+        self.places = {layer: hidden.layers.get(layer, layer) for layer in named}
+        find_layers(pl_module.network, self.places.values())
+        if not self.places:
+            log.warning("no angles: the hidden layers are %s", describe_layers(hidden, pl_module.network))
         for layer, place in list(self.places.items()):
             try:
                 measure(pl_module.network, [first], [place])
@@ -176,8 +179,8 @@ class DistinctivenessCallback(Callback):
             known = {f"angles/{layer}/{name}": value for name, value in row.items() if value == value}
             pl_module.log_dict(known, sync_dist=True)
         if trainer.is_global_zero:
-            degrees = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
-            Run(Path(trainer.default_root_dir)).write_angles(epoch, degrees)
+            arrays = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
+            Run(Path(trainer.default_root_dir)).write_angles(epoch, arrays)
 
     def measure(self, trainer: Trainer, task: ClassificationTask) -> dict[str, ActivationStatistics]:
         """Return each layer's statistics over the analysis set, which the processes share."""

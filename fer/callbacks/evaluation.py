@@ -1,7 +1,8 @@
-"""What a run found out, as images and as one JSON file."""
+"""Evaluation of a run: figures, and results as one JSON file."""
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
+from fer.callbacks.limits import limit_protocol
 from fer.callbacks.media import save_figure
 from fer.data.base import ExpressionDataModule
 from fer.data.images import ImageSplit
@@ -20,15 +22,16 @@ from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
 NUM_SAMPLES: Final = 16
-"""Images whose predictions are drawn."""
+"""Number of images whose predictions are drawn."""
 
 
 class EvaluationCallback(Callback):
     """Draw curves after training; after testing draw confusion matrices and samples, and write results.
 
-    ``results.json`` in the run's folder holds what a table needs: network, parameters, protocol, n,
-    epochs, seconds, and each split's accuracy with its interval and its confusion matrix, from which all
-    other metrics follow; all from the checkpoint that was tested.
+    ``results.json`` in the run's folder holds what a table needs: network, parameters, the data set and
+    protocol of the test and of the training, the class names, epochs, seconds, and each split's n, accuracy
+    with its interval and confusion matrix, from which all other metrics follow; all from the checkpoint that
+    was tested.
     """
 
     def __init__(self) -> None:
@@ -54,20 +57,21 @@ class EvaluationCallback(Callback):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw and write what the test found."""
+        """Draw and write the results of the test."""
         data = getattr(trainer, "datamodule", None)
-        if not isinstance(pl_module, ClassificationTask) or not isinstance(data, ExpressionDataModule):
+        if not isinstance(pl_module, ClassificationTask) or data is None:
             return
-        for name in data.evaluated_names:
-            title = f"{name} ({data.protocol_name})"
-            figure = confusion_figure(pl_module.reports[name].confusion, title=title)
+        protocol = limit_protocol(getattr(data, "protocol_name", type(data).__name__), trainer)
+        reports = {name: pl_module.reports[name] for name in pl_module.final_names}
+        for name, report in reports.items():
+            figure = confusion_figure(report.confusion, report.class_names, title=f"{name} ({protocol})")
             save_figure(trainer, f"confusion-{name}", figure)
-        if isinstance(data.splits["train"], ImageSplit):
+        if isinstance(data, ExpressionDataModule) and isinstance(data.splits["train"], ImageSplit):
             self._draw_samples(trainer, pl_module, data, data.test_names[0])
-        self.console.print(accuracy_table({name: pl_module.reports[name] for name in data.evaluated_names}))
+        self.console.print(accuracy_table(reports))
         self.console.print()
-        self.console.print(pl_module.reports[data.test_names[-1]].table())
-        self._write_results(trainer, pl_module, data)
+        self.console.print(reports[pl_module.final_names[-1]].table())
+        self._write_results(trainer, pl_module, reports, data=type(data).__name__, protocol=protocol)
 
     @staticmethod
     def _draw_samples(
@@ -79,16 +83,28 @@ class EvaluationCallback(Callback):
         with torch.no_grad():
             probabilities = task(inputs).float().softmax(dim=1).cpu()
         split = data.splits[name].take(rows)
-        figure = predictions_figure(split.images, torch.from_numpy(split.labels), probabilities)
+        figure = predictions_figure(
+            split.images, torch.from_numpy(split.labels), probabilities, task.class_names
+        )
         save_figure(trainer, "predictions", figure)
 
-    def _write_results(self, trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule) -> None:
+    def _write_results(
+        self,
+        trainer: Trainer,
+        task: ClassificationTask,
+        reports: Mapping[str, ClassificationReport],
+        *,
+        data: str,
+        protocol: str,
+    ) -> None:
         results = {
             "network": type(task.network).__name__,
             "parameters": sum(p.numel() for p in task.parameters()),
             "trainable_parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
-            "data": type(data).__name__,
-            "protocol": data.protocol_name,
+            "data": data,
+            "protocol": protocol,
+            "trained_on": task.trained_on,
+            "class_names": list(task.class_names),
             # Null where a checkpoint is tested that another run trained.
             "epochs": trainer.current_epoch or None,
             "seed": int(os.environ.get("PL_GLOBAL_SEED", "-1")),  # where Lightning keeps it
@@ -101,8 +117,7 @@ class EvaluationCallback(Callback):
                     "interval": list(r.interval),
                     "confusion": r.confusion.tolist(),
                 }
-                for name in data.evaluated_names
-                for r in [task.reports[name]]
+                for name, r in reports.items()
             },
         }
         Run(Path(trainer.default_root_dir)).write_results(results)

@@ -39,8 +39,10 @@ def import_class(path: str, *, option: str, base: type) -> type:
         msg = f"{option} {path}: no class {name!r} in {module_name}; {hint}".rstrip("; ")
         raise InputError(msg)
     if not (inspect.isclass(found) and issubclass(found, base)):
-        kind = "this class is not" if inspect.isclass(found) else f"this {type(found).__name__} is no class:"
-        msg = f"{option} {path}: {kind} a {base.__name__}; {did_you_mean(name, classes)}".rstrip("; ")
+        kind = "class" if inspect.isclass(found) else type(found).__name__
+        wanted = f"{base.__module__.partition('.')[0]}'s {base.__name__}"
+        hint = did_you_mean(name, classes)
+        msg = f"{option} {path}: this {kind} is no subclass of {wanted}; {hint}".rstrip("; ")
         raise InputError(msg)
     return found
 

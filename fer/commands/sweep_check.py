@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,19 +10,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
-from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from fer.callbacks.prune import scalars
 from fer.callbacks.stages import NETWORK
 from fer.commands.choices import choose, find_data_module, find_task
 from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
-from fer.commands.parsing import explain, takes
-from fer.commands.prune import name_checkpoint
+from fer.commands.parsing import name_checkpoint, parse, takes
 from fer.errors import InputError, did_you_mean
-from fer.labels import EXPRESSIONS
 from fer.neurons import summarise
+from fer.pruning.results import SCALARS
 from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars
@@ -33,25 +29,7 @@ from fer.tasks.base import ClassificationTask, logged_on_val
 from fer.tasks.optim import make_optimizer
 
 COMMANDS: Final = ("fit", "crossval", "prune")
-_LOGGED: Final = (
-    "train/loss",
-    "train/acc",
-    "lr",
-    "val/loss",
-    "val/acc_best",
-    *(f"val/{name}" for name in logged_on_val(EXPRESSIONS)),
-)
-_A_SPLIT: Final = {"confusion": torch.eye(len(EXPRESSIONS), dtype=torch.int64).tolist()}
-_OF_A_CROSSVAL: Final = tuple(
-    name
-    for name in summarise_folds([{"splits": {"val": _A_SPLIT, "test": _A_SPLIT}}]).scalars()
-    if name.startswith("val/")
-)
-_OF_A_PRUNING: Final = tuple(
-    scalars({"layers": {}, "before": defaultdict(float), "after": defaultdict(float)})
-)
-"""Names of the logged values, from the functions that make them."""
-
+_LOGGED: Final = ("train/loss", "train/acc", "lr", "val/loss", "val/acc_best")
 _OF_ANGLES: Final = (
     *summarise(torch.zeros(1, 1)),
     *("speed", "similar", "complementary", "dead", "constant", "non_finite"),
@@ -150,10 +128,20 @@ def _metric_problem(name: str, command: str, config: Any, task: ClassificationTa
     of_settings = _logged_with(config, task) if command == "fit" else {}
     if off := [setting for setting, (is_on, names) in of_settings.items() if not is_on and name in names]:
         return f"it is logged only with {off[0]}, which is off"
-    always = {"prune": _OF_A_PRUNING, "crossval": _OF_A_CROSSVAL}.get(command, _LOGGED)
-    logged = [*always, *(each for _, names in of_settings.values() for each in names)]
+    logged: list[str] = [each for _, names in of_settings.values() for each in names]
+    if command == "fit":
+        logged += [*_LOGGED, *(f"val/{each}" for each in logged_on_val(task.class_names))]
+    else:
+        logged += SCALARS if command == "prune" else _of_crossval(task.class_names)
     usual = "prune/acc_after" if command == "prune" else "val/acc_best"
     return "" if name in logged else f"fer {command} does not log it; {did_you_mean(name, logged)}use {usual}"
+
+
+def _of_crossval(class_names: Sequence[str]) -> list[str]:
+    """Return the names of the validation metrics that a cross-validation logs."""
+    split = {"confusion": torch.eye(len(class_names), dtype=torch.int64).tolist()}
+    fold = {"class_names": list(class_names), "splits": {"val": split, "test": split}}
+    return [name for name in summarise_folds([fold]).scalars() if name.startswith("val/")]
 
 
 def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool, Sequence[str]]]:
@@ -175,7 +163,7 @@ def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool,
             config.gradients.every_n_epochs > 0,
             [f"gradients/{layer}" for layer in weights],
         ),
-        "prune.enabled": (config.prune.enabled, _OF_A_PRUNING),
+        "prune.enabled": (config.prune.enabled, SCALARS),
     }
 
 
@@ -186,17 +174,17 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
     else:
         parsed_words, chosen = choose(name_checkpoint(words) if command == "prune" else words)
     parser = _parser("fit" if command == "crossval" else command, **chosen)
-    try:
-        config = parser.parse_args(parsed_words)
-    except ArgumentError as e:
-        raise InputError(explain(str(e), parser)) from e
-    find_data_module(chosen["dataset"])(**config.data.as_dict())
+    config = parse(parser, parsed_words)
+    data = find_data_module(chosen["dataset"])(**config.data.as_dict())
     settings = config.model.as_dict()
     if "pretrained" in settings:
         settings["pretrained"] = False  # its weights are fetched by the first trial
     if takes(parser, "model.in_features"):
         settings["in_features"] = _FEATURES  # which only the data knows
+    if takes(parser, "model.num_classes"):
+        settings["num_classes"] = data.num_classes
     task = find_task(chosen["network"])(**settings)
+    task.class_names = data.class_names
     try:
         make_optimizer(task.network, task.optimizer_settings)
     except ValueError as e:  # torch's

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.neurons.plan import REMOVAL_REASONS
+from fer.neurons import REMOVAL_REASONS
 
 BLUE: Final = "#0072B2"
 SKY: Final = "#56B4E9"

@@ -1,17 +1,29 @@
-"""The hidden layers of a network: declared by the network, or found in it."""
+"""Find the hidden layers of any network."""
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
 
 
-@runtime_checkable
-class DeclaresNeurons(Protocol):
-    """A network that names its hidden layers itself.
+@dataclass(frozen=True)
+class HiddenLayers:
+    """The hidden layers of a network.
 
-    The attribute maps the name of each hidden layer to the name under which :func:`fer.neurons.record` finds
-    its outputs as the next layer takes them: ``{"conv1": "pool1", "fc1": "fc1_relu"}``.
+    Attributes:
+        layers: By layer, the name under which :func:`fer.neurons.record` hands over its neurons.
+        refused: Why other layers with weights are not among them, by their name.
     """
 
-    @property
-    def neuron_layers(self) -> Mapping[str, str]:
-        """By layer, where its outputs are recorded."""
+    layers: dict[str, str]
+    refused: dict[str, str]
+
+
+def find_hidden_layers(network: nn.Module, example: Tensor) -> HiddenLayers:
+    """Return the hidden layers of a network whose neurons can be recorded.
+
+    Args:
+        network: Any network with one input.
+        example: Samples that it takes, shape ``(N, ...)``.
+    """
+    del network, example
+    return HiddenLayers({}, {})

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch_pruning as tp
 import yaml
+from fer.studies.pruning import WAYS, measure_ways, measurement_of
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,7 +23,6 @@ from torch.nn import functional as F
 from fer.callbacks.prune import evaluate, inputs_of, macs_of
 from fer.data import DATA_MODULES
 from fer.neurons import Measurement, PrunePlan, Removal, prune
-from fer.studies.pruning import WAYS, measure_ways, measurement_of
 from fer.tasks import load
 
 CRITERIA = {

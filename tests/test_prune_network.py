@@ -1,4 +1,4 @@
-"""``fer prune --timm``: anyone's network, on images without labels."""
+"""``fer prune --timm`` and ``--network``: any network, on images without labels."""
 
 import itertools
 import json
@@ -9,6 +9,7 @@ import torch
 from command import call
 from PIL import Image
 from skimage.data import astronaut
+from torchvision.models import SqueezeNet
 
 from fer.neurons import resize
 
@@ -18,7 +19,7 @@ NAME = "mobilenetv2_050"
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     """Batches of 64 images as large as timm's take most of a minute to be timed."""
-    monkeypatch.setattr("fer.callbacks.prune.BATCH_SIZES", (1, 4))
+    monkeypatch.setattr("fer.pruning.size.BATCH_SIZES", (1, 4))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp
     ("name", "message"),
     [
         pytest.param("mobilenetv2_055", "timm has no such network: did you mean", id="unknown network"),
-        pytest.param("resnet18", "does not hold the weights of resnet18", id="another's weights"),
+        pytest.param("resnet18", "does not hold the weights of ResNet", id="another's weights"),
     ],
 )
 def test_what_is_refused(name, message, weights, make_images, tmp_path):
@@ -79,6 +80,33 @@ def test_what_is_refused(name, message, weights, make_images, tmp_path):
     assert called.status == 2
     assert message in called.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_class_path_names_any_network(make_images, tmp_path):
+    make_images(tmp_path / "images", num=1)
+    words = ["--network", "torchvision.models.SqueezeNet", "--network.num_classes", "4", "--image_size", "64"]
+
+    called = call("prune", *words, "--images", tmp_path / "images", "--out", tmp_path / "out")
+
+    assert called.status == 0, called.err
+    content = torch.load(tmp_path / "out" / "pruned.pt", weights_only=True)
+    assert content["model"].endswith("SqueezeNet")
+    network = resize(SqueezeNet(num_classes=4), content["widths"])
+    network.load_state_dict(content["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param([], "give one of --timm NAME and --network", id="none"),
+        pytest.param(["--network", "torchvision.models.NoNet"], "torchvision.models.NoNet", id="unknown"),
+    ],
+)
+def test_a_network_is_wanted(words, message, tmp_path):
+    called = call("prune", *words, "--images", tmp_path)
+
+    assert called.status == 2
+    assert message in called.err
 
 
 def test_images_are_wanted(weights, tmp_path):
