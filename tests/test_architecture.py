@@ -13,7 +13,7 @@ import fer
 ROOT = Path(fer.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 MAX_LINES = 720
-"""A file that grows beyond it has two subjects. fer2013.py, with four formats to read, is the longest."""
+"""A file that grows beyond it has two subjects."""
 
 
 class Room(NamedTuple):
@@ -39,7 +39,7 @@ ROOMS = {
     "neurons": Room(others={"torch", "torch_pruning"}),
     "models": Room(others={"torch", "torchvision", "timm", "safetensors"}),
     "metrics": Room(others={"scipy", "torch", "torchmetrics"}),
-    # PIL reads and scikit-learn splits what FER2013's forms hold; rich shows how far a long read is.
+    # PIL decodes images; scikit-learn splits and finds principal components; rich shows progress.
     "data": Room(
         {"fer.features"},
         {
@@ -49,7 +49,7 @@ ROOMS = {
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
     "tasks": Room(
-        {"fer.models", "fer.metrics", "fer.neurons.hidden", "fer.neurons.surgery"},
+        {"fer.models", "fer.metrics", "fer.neurons.declared", "fer.neurons.surgery"},
         {"torch", "torchvision", "timm", "lightning"},
     ),
     # confusion_figure writes the accuracy of its matrix, which metrics computes; SciPy clusters.

@@ -27,7 +27,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
-from fer.callbacks import EpochLineCallback, EvaluationCallback, StopCallback
+from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, StopCallback
+from fer.callbacks.best import mode_of
 from fer.callbacks.limits import limit_protocol
 from fer.callbacks.stop import exit_on_sigterm
 from fer.commands.arguments import add_run_arguments
@@ -37,7 +38,7 @@ from fer.commands.help import HelpFormatter
 from fer.commands.limits import check_settings
 from fer.commands.naming import following, standard
 from fer.commands.parsing import CONSOLE, parse
-from fer.commands.start import prepare_to_resume, start_from
+from fer.commands.start import match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
 from fer.dashboards import finish, log_config, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
@@ -46,6 +47,7 @@ from fer.data.crops import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.neurons import measure_groups
+from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
 from fer.runs import LATEST, Run, find_checkpoint, make_run, mark_latest
@@ -110,7 +112,7 @@ class ExperimentCLI(LightningCLI):
     def __init__(self, command: str, arguments: Sequence[str], *, network: str, dataset: str) -> None:
         self.command = command
         self.stop = StopCallback()
-        self.hidden = HiddenLayers({})
+        self.hidden = HiddenLayers({}, {})
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
@@ -228,16 +230,17 @@ class ExperimentCLI(LightningCLI):
         return flatten(yaml.safe_load(self.parser.dump(config, skip_none=False)))
 
     def _callbacks(self) -> list[Callback]:
-        run = Run(self.run_dir)
+        run, monitor = Run(self.run_dir), self.config.monitor
         callbacks: list[Callback] = [
             self.stop,
             EvaluationCallback(),
-            EpochLineCallback(),
+            BestCallback(monitor),
+            EpochLineCallback(monitor),
             ModelCheckpoint(
                 dirpath=run.checkpoints_dir,
                 filename=run.best_checkpoint.stem,
-                monitor="val/acc",
-                mode="max",
+                monitor=monitor,
+                mode=mode_of(monitor),
                 enable_version_counter=False,
             ),
             # Another callback: save_last writes only what is saved as the best, too.
@@ -246,7 +249,9 @@ class ExperimentCLI(LightningCLI):
             ),
         ]
         if self.config.early_stopping is not None:
-            callbacks.append(EarlyStopping("val/acc", mode="max", patience=self.config.early_stopping))
+            callbacks.append(
+                EarlyStopping(monitor, mode=mode_of(monitor), patience=self.config.early_stopping)
+            )
         if self.config.ema:
             callbacks.append(EMAWeightAveraging())
         if self.config.trainer.enable_progress_bar:
@@ -269,17 +274,22 @@ class ExperimentCLI(LightningCLI):
     @property
     def _own_network(self) -> type[nn.Module] | None:
         """The class of a network of the user's own, which loading its checkpoint needs."""
-        return self.model_class.network_class if "." in self.names["network"] else None
+        name = self.names["network"]
+        return find_task(name).network_class if "." in name else None
 
     def _load_checkpoint(self) -> None:
         """Start from a checkpoint, or check that training can resume from it, or take it to be evaluated."""
         if self.config.start_from is not None:
-            start_from(self.model, self.config.start_from, self._own_network)
+            trained = start_from(self.model, self.config.start_from, self._own_network)
+            match_for_training(self.datamodule, trained, self.config.start_from)
         checkpoint = self.config.ckpt_path
         if self.command == "fit" and checkpoint is not None:
-            prepare_to_resume(self.model, checkpoint, self._own_network)
+            trained = prepare_to_resume(self.model, checkpoint, self._own_network)
+            match_for_training(self.datamodule, trained, checkpoint)
         elif checkpoint is not None:
             self.model = load(checkpoint, self._own_network)
+            if isinstance(self.datamodule, ExpressionDataModule):
+                self.datamodule.match_network(self.model.class_names)
         elif self.command != "fit":
             msg = f"fer {self.command} needs a checkpoint: fer {self.command} runs/latest (or --ckpt_path …)"
             raise InputError(msg)
@@ -353,18 +363,27 @@ class ExperimentCLI(LightningCLI):
     def _print_header(self) -> None:
         """Print network, data, device and the run's folder."""
         num_parameters = sum(p.numel() for p in self.model.parameters())
-        facts = {
-            "network": f"{self.names['network']}: {num_parameters:,} parameters",
-            "data": f"{self.names['dataset']}: {self._protocol}",
-            "neurons": self._describe_neurons() if self.command in ("fit", "prune") else None,
-            "device": f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}",
-            "run": self.run_dir,
-        }
-        CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts.items() if fact is not None))
+        facts = [
+            ("network", f"{self.names['network']}: {num_parameters:,} parameters"),
+            ("data", f"{self.names['dataset']}: {self._protocol}"),
+            *self._facts_of_training_data(),
+            *([("neurons", self._describe_neurons())] if self.command in ("fit", "prune") else []),
+            ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}"),
+            ("run", str(self.run_dir)),
+        ]
+        CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts))
+
+    def _facts_of_training_data(self) -> list[tuple[str, str]]:
+        """Return the training data of a checkpoint that is evaluated, and the classes that do not match."""
+        if self.command == "fit" or self.model.trained_on is None:
+            return []
+        match = getattr(self.datamodule, "match", None)
+        remarks = [] if match is None else match.lines()
+        return [("trained on", self.model.trained_on), *(("classes", each) for each in remarks)]
 
     def _describe_neurons(self) -> str:
         """Return the hidden layers whose neurons are measured, or why there are none."""
-        text = self.hidden.describe(type(self.model.network).__name__)
+        text = describe_layers(self.hidden, self.model.network)
         if self.command == "fit" and not isinstance(self.datamodule, ExpressionDataModule):
             text += "; no angles or stages: they need a data module of fer"
         return text

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+from lightning.pytorch import LightningDataModule
 from torch import nn
 
 from fer.checkpoints import read_checkpoint
+from fer.data import ExpressionDataModule
 from fer.errors import InputError
 from fer.tasks import ClassificationTask, load
 
 
-def start_from(task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None) -> None:
+def start_from(
+    task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None
+) -> ClassificationTask:
     """Give a task the weights of a checkpoint, and its widths if that was pruned.
 
     Args:
@@ -17,20 +21,29 @@ def start_from(task: ClassificationTask, checkpoint: str, network: type[nn.Modul
         checkpoint: Path of the checkpoint.
         network: Class of the network, if it is the user's own.
 
+    Returns:
+        The task of the checkpoint.
+
     Raises:
         InputError: The checkpoint cannot be read, or holds another network.
     """
     trained = _load_same(task, checkpoint, network, option="--start_from")
     task.load_state_dict(trained.state_dict())
+    return trained
 
 
-def prepare_to_resume(task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None) -> None:
+def prepare_to_resume(
+    task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None
+) -> ClassificationTask:
     """Check that training can resume from a checkpoint; give the task its widths if that was pruned.
 
     Args:
         task: Of the same network; changed in place.
         checkpoint: Path of the checkpoint.
         network: Class of the network, if it is the user's own.
+
+    Returns:
+        The task of the checkpoint.
 
     Raises:
         InputError: The checkpoint cannot be read, holds another network, or no state of a training.
@@ -41,7 +54,21 @@ def prepare_to_resume(task: ClassificationTask, checkpoint: str, network: type[n
             "--start_from instead, which starts a new training with its weights"
         )
         raise InputError(msg)
-    _load_same(task, checkpoint, network, option="--ckpt_path")
+    return _load_same(task, checkpoint, network, option="--ckpt_path")
+
+
+def match_for_training(data: LightningDataModule, trained: ClassificationTask, checkpoint: str) -> None:
+    """Give the data the labels of a checkpoint, so that the logits keep their meaning in training.
+
+    Raises:
+        InputError: The data has other classes.
+    """
+    if isinstance(data, ExpressionDataModule) and not data.match_network(trained.class_names).is_complete:
+        msg = (
+            f"{checkpoint} has other classes ({', '.join(trained.class_names)}) than the data "
+            f"({', '.join(data.class_names)}): give data with the same classes"
+        )
+        raise InputError(msg)
 
 
 def _load_same(

@@ -1,12 +1,12 @@
 """Find the hidden layers of any network, and where the next layer takes their neurons."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,19 +29,6 @@ MIXES: Final = frozenset({"Cat", "Stack", "Split", "SplitWithSizes", "Slice", "S
 """Operations of autograd that join neurons with others, or take some of them."""
 
 
-@runtime_checkable
-class DeclaresNeurons(Protocol):
-    """A network that names its hidden layers itself.
-
-    The attribute maps the name of each hidden layer to the name under which :func:`fer.neurons.record` finds
-    its outputs as the next layer takes them: ``{"conv1": "pool1", "fc1": "fc1_relu"}``.
-    """
-
-    @property
-    def neuron_layers(self) -> Mapping[str, str]:
-        """By layer, where its outputs are recorded."""
-
-
 @dataclass(frozen=True)
 class HiddenLayers:
     """The hidden layers of a network.
@@ -53,33 +40,7 @@ class HiddenLayers:
     """
 
     layers: dict[str, str]
-    refused: dict[str, str] = field(default_factory=dict)
-
-    def describe(self, network: str) -> str:
-        """Return the layers in one line, or why there are none.
-
-        Args:
-            network: Name of the network.
-
-        >>> HiddenLayers({"conv1": "pool1", "fc1": "relu"}).describe("Net")
-        'conv1 … fc1 (2 layers)'
-        >>> HiddenLayers({}).describe("Net")
-        'none: Net has no hidden layer that learns'
-        """
-        if names := list(self.layers):
-            shown = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
-            return f"{shown} ({len(names)} layer{'s' if len(names) > 1 else ''})"
-        return f"none: {self.why_none(network)}"
-
-    def why_none(self, network: str) -> str:
-        """Return why a network has no hidden layers.
-
-        Args:
-            network: Name of the network.
-        """
-        if self.refused:
-            return "; ".join(f"{layer}: {reason}" for layer, reason in self.refused.items())
-        return f"{network} has no hidden layer that learns"
+    refused: dict[str, str]
 
 
 class _Call(NamedTuple):
@@ -91,21 +52,6 @@ class _Call(NamedTuple):
     input_shape: tuple[int, ...]
     output: Any
     output_shape: tuple[int, ...]
-
-
-def hidden_layers(network: nn.Module, example: Tensor) -> HiddenLayers:
-    """Return the hidden layers that a network declares, or else those that are found in it.
-
-    Args:
-        network: Any network.
-        example: Samples that it takes, shape ``(N, ...)``.
-
-    Raises:
-        InputError: As of :func:`find_hidden_layers`.
-    """
-    if isinstance(network, DeclaresNeurons):
-        return HiddenLayers(dict(network.neuron_layers))
-    return find_hidden_layers(network, example)
 
 
 def find_hidden_layers(network: nn.Module, example: Tensor) -> HiddenLayers:
@@ -236,7 +182,7 @@ def _reached(nodes: Iterable[Any], until: Set[int], stops: Set[str] = PRODUCTS) 
 
 
 def _operation(node: Any) -> str:
-    """Return the name of an autograd node's operation, such as ``Addmm``; empty if it joins one tensor."""
+    """Return the name of a node's operation, such as ``Addmm``; empty if it joins one tensor."""
     name: str = node.name().partition("Backward")[0]
     return "" if name in ("Cat", "Stack") and len(node.next_functions) == 1 else name
 

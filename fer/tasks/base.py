@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import MixUp
 from fer.errors import InputError
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport
-from fer.neurons.hidden import DeclaresNeurons
+from fer.neurons.declared import DeclaresNeurons
 from fer.neurons.surgery import resize
 from fer.tasks.optim import (
     OptimizerName,
@@ -52,7 +52,8 @@ class ClassificationTask(LightningModule):
         num_classes: Number of classes K, 2 or more.
         loss: ``cross_entropy``, or ``mse`` between probabilities and one-hot labels.
         label_smoothing: Share of each label spread over all classes (cross-entropy).
-        class_weights: ``balanced`` weighs a class by the inverse of its share of train.
+        class_weights: ``balanced`` weighs a class by the inverse of its share of train. Not together with
+            ``data.sampler: balanced``.
         mixup: Parameter alpha of mixup (Zhang et al., 2018); 0 is none.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         lr: Learning rate; the peak of a one-cycle schedule, the base of a cyclic one.
@@ -107,6 +108,8 @@ class ClassificationTask(LightningModule):
         self.network = network
         self.num_classes = num_classes
         self.class_names = default_class_names(num_classes)
+        self.trained_on: str | None = None
+        """The data set and the protocol of the training; None before it."""
         self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
@@ -138,8 +141,8 @@ class ClassificationTask(LightningModule):
     def neuron_layers(self) -> dict[str, str]:
         """The hidden layers of the network, each with the name under which its outputs are recorded.
 
-        They are those that the network declares, see :class:`fer.neurons.DeclaresNeurons`, or else those that
-        were found in it. Empty: no hidden layer has neurons to look at.
+        The network declares them, see :class:`fer.neurons.declared.DeclaresNeurons`, or they were found in
+        it. Empty: no hidden layer has neurons to measure.
         """
         if isinstance(self.network, DeclaresNeurons):
             return dict(self.network.neuron_layers)
@@ -185,12 +188,22 @@ class ClassificationTask(LightningModule):
         """Take the class names and the class weights from the data module.
 
         Raises:
-            InputError: The data has another number of classes than the network.
+            InputError: The data has another number of classes than the network, or both its sampler and
+                the class weights are balanced.
         """
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
-            self._name_classes(tuple(getattr(data, "class_names", self.class_names)))
+            names = getattr(data, "label_names", getattr(data, "class_names", self.class_names))
+            self._name_classes(tuple(names))
+            title = getattr(data, "title", type(data).__name__)
+            self.trained_on = f"{title}, {getattr(data, 'protocol_name', 'its own splits')}"
         if stage == "fit" and self.class_weights == "balanced":
+            if getattr(data, "sampler", "none") == "balanced":
+                msg = (
+                    "data.sampler=balanced and model.class_weights=balanced would correct for rare classes "
+                    "twice: set one of them to none"
+                )
+                raise InputError(msg)
             if not hasattr(data, "class_counts"):
                 msg = (
                     f"model.class_weights=balanced: {type(data).__name__} has no class_counts; set it to none"
@@ -212,9 +225,10 @@ class ClassificationTask(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, mixed where the task says so."""
         del batch_idx
-        inputs, labels = batch
+        inputs, targets = batch
         self.input_shape = tuple(inputs.shape[1:])
-        mixed, targets = self.mix(inputs, labels) if self.mix is not None else (inputs, labels)
+        labels = targets if targets.ndim == 1 else targets.argmax(dim=1)  # soft targets are (N, K)
+        mixed, targets = self.mix(inputs, targets) if self.mix is not None else (inputs, targets)
         logits = self(mixed)
         loss = self.loss_of(logits, targets)
         right = (logits.detach().argmax(dim=1) == labels).float().mean()
@@ -345,6 +359,8 @@ class ClassificationTask(LightningModule):
         if self.input_shape is not None:
             checkpoint["input_shape"] = self.input_shape
         checkpoint["class_names"] = list(self.class_names)
+        if self.trained_on is not None:
+            checkpoint["trained_on"] = self.trained_on
         checkpoint["best_val_acc"] = self.best_val_acc
         if self.widths is not None:
             checkpoint["widths"] = self.widths
@@ -355,6 +371,7 @@ class ClassificationTask(LightningModule):
         self.input_shape = None if shape is None else tuple(shape)
         if "widths" in checkpoint:
             self.shrink(checkpoint["widths"])
+        self.trained_on = checkpoint.get("trained_on")
         # Checkpoints from before classes had names hold the default vocabulary.
         self._name_classes(tuple(checkpoint.get("class_names", self.class_names)))
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)
