@@ -25,7 +25,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import nn
 
 from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, StopCallback
 from fer.callbacks.best import mode_of
@@ -113,13 +112,15 @@ class ExperimentCLI(LightningCLI):
         self.command = command
         self.stop = StopCallback()
         self.hidden = HiddenLayers({}, {})
+        task_class = find_task(network)
+        self.own_network = task_class.network_class if "." in network else None
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
         short = [name.rpartition(".")[2] for name in (network, dataset)]
         self.default_name = f"{'-'.join(short)}-{started}{suffix}"
         super().__init__(
-            find_task(network),
+            task_class,
             find_data_module(dataset),
             save_config_callback=ConfigCallback,
             save_config_kwargs={"save_to_log_dir": False},
@@ -280,20 +281,15 @@ class ExperimentCLI(LightningCLI):
                 if setting in self.config.model:
                     self.config.model[setting] = none
 
-    @property
-    def _own_network(self) -> type[nn.Module] | None:
-        """The class of a network of the user's own, which loading its checkpoint needs."""
-        return self.model_class.network_class if "." in self.names["network"] else None
-
     def _load_checkpoint(self) -> None:
         """Start from a checkpoint, or check that training can resume from it, or take it to be evaluated."""
         if self.config.start_from is not None:
-            start_from(self.model, self.datamodule, self.config.start_from, self._own_network)
+            start_from(self.model, self.datamodule, self.config.start_from, self.own_network)
         checkpoint = self.config.ckpt_path
         if self.command == "fit" and checkpoint is not None:
-            prepare_to_resume(self.model, self.datamodule, checkpoint, self._own_network)
+            prepare_to_resume(self.model, self.datamodule, checkpoint, self.own_network)
         elif checkpoint is not None:
-            self.model = load(checkpoint, self._own_network)
+            self.model = load(checkpoint, self.own_network)
             if isinstance(self.datamodule, ExpressionDataModule):
                 self.datamodule.match_network(self.model.class_names)
         elif self.command != "fit":
@@ -326,7 +322,7 @@ class ExperimentCLI(LightningCLI):
             log.warning("%s has no test split: nothing is tested", self.names["dataset"])
         elif self.config.test and best.is_file() and not self.stop.asked.is_set():
             # With an average of weights, Lightning's own "best" would load the last step's weights.
-            self.model = load(best, self._own_network)
+            self.model = load(best, self.own_network)
             self._test()
 
     def _validate(self) -> None:

@@ -196,7 +196,7 @@ class ClassificationTask(LightningModule):
             title = getattr(data, "title", type(data).__name__)
             self.trained_on = f"{title}, {getattr(data, 'protocol_name', 'its own splits')}"
         if stage == "fit" and self.class_weights == "balanced":
-            if not hasattr(data, "class_counts"):
+            if data is None or not hasattr(data, "class_counts"):
                 msg = (
                     f"model.class_weights=balanced: {type(data).__name__} has no class_counts; set it to none"
                 )
