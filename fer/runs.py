@@ -409,7 +409,7 @@ def find_problem(content: object, shape: Any, name: str = "") -> str:
     >>> find_problem({"n": 3}, {"n": int, "confusion": [[int]]})
     'confusion is missing'
     """
-    kind = {list: list, dict: Mapping}.get(type(shape), shape)
+    kind = list if isinstance(shape, list) else Mapping if isinstance(shape, dict) else shape
     if not isinstance(content, kind):
         return f"{name or 'the content'} is {type(content).__name__}"
     if isinstance(shape, list) and isinstance(content, list):

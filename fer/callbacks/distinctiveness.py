@@ -179,8 +179,8 @@ class DistinctivenessCallback(Callback):
             known = {f"angles/{layer}/{name}": value for name, value in row.items() if value == value}
             pl_module.log_dict(known, sync_dist=True)
         if trainer.is_global_zero:
-            degrees = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
-            Run(Path(trainer.default_root_dir)).write_angles(epoch, degrees)
+            arrays = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
+            Run(Path(trainer.default_root_dir)).write_angles(epoch, arrays)
 
     def measure(self, trainer: Trainer, task: ClassificationTask) -> dict[str, ActivationStatistics]:
         """Return each layer's statistics over the analysis set, which the processes share."""

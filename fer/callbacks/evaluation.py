@@ -64,8 +64,7 @@ class EvaluationCallback(Callback):
         protocol = limit_protocol(getattr(data, "protocol_name", type(data).__name__), trainer)
         reports = {name: pl_module.reports[name] for name in pl_module.final_names}
         for name, report in reports.items():
-            title = f"{name} ({protocol})"
-            figure = confusion_figure(report.confusion, report.class_names, title=title)
+            figure = confusion_figure(report.confusion, report.class_names, title=f"{name} ({protocol})")
             save_figure(trainer, f"confusion-{name}", figure)
         if isinstance(data, ExpressionDataModule) and isinstance(data.splits["train"], ImageSplit):
             self._draw_samples(trainer, pl_module, data, data.test_names[0])

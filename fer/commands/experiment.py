@@ -37,7 +37,7 @@ from fer.commands.help import HelpFormatter
 from fer.commands.limits import check_settings
 from fer.commands.naming import following, standard
 from fer.commands.parsing import CONSOLE, parse
-from fer.commands.start import prepare_to_resume, start_from
+from fer.commands.start import match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
 from fer.dashboards import finish, log_config, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
@@ -112,15 +112,13 @@ class ExperimentCLI(LightningCLI):
         self.command = command
         self.stop = StopCallback()
         self.hidden = HiddenLayers({}, {})
-        task_class = find_task(network)
-        self.own_network = task_class.network_class if "." in network else None
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
         short = [name.rpartition(".")[2] for name in (network, dataset)]
         self.default_name = f"{'-'.join(short)}-{started}{suffix}"
         super().__init__(
-            task_class,
+            find_task(network),
             find_data_module(dataset),
             save_config_callback=ConfigCallback,
             save_config_kwargs={"save_to_log_dir": False},
@@ -281,15 +279,23 @@ class ExperimentCLI(LightningCLI):
                 if setting in self.config.model:
                     self.config.model[setting] = none
 
+    @property
+    def _own_network(self) -> type[nn.Module] | None:
+        """The class of a network of the user's own, which loading its checkpoint needs."""
+        name = self.names["network"]
+        return find_task(name).network_class if "." in name else None
+
     def _load_checkpoint(self) -> None:
         """Start from a checkpoint, or check that training can resume from it, or take it to be evaluated."""
         if self.config.start_from is not None:
-            start_from(self.model, self.datamodule, self.config.start_from, self.own_network)
+            trained = start_from(self.model, self.config.start_from, self._own_network)
+            match_for_training(self.datamodule, trained, self.config.start_from)
         checkpoint = self.config.ckpt_path
         if self.command == "fit" and checkpoint is not None:
-            prepare_to_resume(self.model, self.datamodule, checkpoint, self.own_network)
+            trained = prepare_to_resume(self.model, checkpoint, self._own_network)
+            match_for_training(self.datamodule, trained, checkpoint)
         elif checkpoint is not None:
-            self.model = load(checkpoint, self.own_network)
+            self.model = load(checkpoint, self._own_network)
             if isinstance(self.datamodule, ExpressionDataModule):
                 self.datamodule.match_network(self.model.class_names)
         elif self.command != "fit":
@@ -322,7 +328,7 @@ class ExperimentCLI(LightningCLI):
             log.warning("%s has no test split: nothing is tested", self.names["dataset"])
         elif self.config.test and best.is_file() and not self.stop.asked.is_set():
             # With an average of weights, Lightning's own "best" would load the last step's weights.
-            self.model = load(best, self.own_network)
+            self.model = load(best, self._own_network)
             self._test()
 
     def _validate(self) -> None:
@@ -365,21 +371,23 @@ class ExperimentCLI(LightningCLI):
     def _print_header(self) -> None:
         """Print network, data, device and the run's folder."""
         num_parameters = sum(p.numel() for p in self.model.parameters())
-        facts = {
-            "network": f"{self.names['network']}: {num_parameters:,} parameters",
-            "data": f"{self.names['dataset']}: {self._protocol}",
-            "trained on": None if self.command == "fit" else self.model.trained_on,
-            "classes": self._describe_classes(),
-            "neurons": self._describe_neurons() if self.command in ("fit", "prune") else None,
-            "device": f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}",
-            "run": self.run_dir,
-        }
-        CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts.items() if fact is not None))
+        facts = [
+            ("network", f"{self.names['network']}: {num_parameters:,} parameters"),
+            ("data", f"{self.names['dataset']}: {self._protocol}"),
+            *self._facts_of_training_data(),
+            *([("neurons", self._describe_neurons())] if self.command in ("fit", "prune") else []),
+            ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}"),
+            ("run", str(self.run_dir)),
+        ]
+        CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts))
 
-    def _describe_classes(self) -> str | None:
-        """Return how the classes of the data differ from those of a checkpoint, None if they do not."""
+    def _facts_of_training_data(self) -> list[tuple[str, str]]:
+        """Return the training data of a checkpoint that is evaluated, and the classes that do not match."""
+        if self.command == "fit" or self.model.trained_on is None:
+            return []
         match = getattr(self.datamodule, "match", None)
-        return None if match is None or self.command == "fit" else "; ".join(match.lines()) or None
+        remarks = [] if match is None else match.lines()
+        return [("trained on", self.model.trained_on), *(("classes", each) for each in remarks)]
 
     def _describe_neurons(self) -> str:
         """Return the hidden layers whose neurons are measured, or why there are none."""

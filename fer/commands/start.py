@@ -12,33 +12,38 @@ from fer.tasks import ClassificationTask, load
 
 
 def start_from(
-    task: ClassificationTask, data: LightningDataModule, checkpoint: str, network: type[nn.Module] | None
-) -> None:
+    task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None
+) -> ClassificationTask:
     """Give a task the weights of a checkpoint, and its widths if that was pruned.
 
     Args:
         task: Of the same network; changed in place.
-        data: Not set up yet; takes the order of the checkpoint's classes.
         checkpoint: Path of the checkpoint.
         network: Class of the network, if it is the user's own.
+
+    Returns:
+        The task of the checkpoint.
 
     Raises:
         InputError: The checkpoint cannot be read, or holds another network.
     """
-    trained = _load_same(task, data, checkpoint, network, option="--start_from")
+    trained = _load_same(task, checkpoint, network, option="--start_from")
     task.load_state_dict(trained.state_dict())
+    return trained
 
 
 def prepare_to_resume(
-    task: ClassificationTask, data: LightningDataModule, checkpoint: str, network: type[nn.Module] | None
-) -> None:
+    task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None
+) -> ClassificationTask:
     """Check that training can resume from a checkpoint; give the task its widths if that was pruned.
 
     Args:
         task: Of the same network; changed in place.
-        data: Not set up yet; takes the order of the checkpoint's classes.
         checkpoint: Path of the checkpoint.
         network: Class of the network, if it is the user's own.
+
+    Returns:
+        The task of the checkpoint.
 
     Raises:
         InputError: The checkpoint cannot be read, holds another network, or no state of a training.
@@ -49,16 +54,25 @@ def prepare_to_resume(
             "--start_from instead, which starts a new training with its weights"
         )
         raise InputError(msg)
-    _load_same(task, data, checkpoint, network, option="--ckpt_path")
+    return _load_same(task, checkpoint, network, option="--ckpt_path")
+
+
+def match_for_training(data: LightningDataModule, trained: ClassificationTask, checkpoint: str) -> None:
+    """Give the data the labels of a checkpoint, so that the logits keep their meaning in training.
+
+    Raises:
+        InputError: The data has other classes.
+    """
+    if isinstance(data, ExpressionDataModule) and not data.match_network(trained.class_names).is_complete:
+        msg = (
+            f"{checkpoint} has other classes ({', '.join(trained.class_names)}) than the data "
+            f"({', '.join(data.class_names)}): give data with the same classes"
+        )
+        raise InputError(msg)
 
 
 def _load_same(
-    task: ClassificationTask,
-    data: LightningDataModule,
-    checkpoint: str,
-    network: type[nn.Module] | None,
-    *,
-    option: str,
+    task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None, *, option: str
 ) -> ClassificationTask:
     """Load a checkpoint of the task's network, shrink the task to its widths, and compare both."""
     trained = load(Path(checkpoint), network)
@@ -70,13 +84,6 @@ def _load_same(
         msg = (
             f"{option} {checkpoint} holds another network ({type(trained).__name__}) than the settings "
             f"describe ({type(task).__name__}): {differing[0]} differs; give the config of its run"
-        )
-        raise InputError(msg)
-    # The order of the checkpoint's classes, so that its logits keep their meaning.
-    if isinstance(data, ExpressionDataModule) and not data.match_network(trained.class_names).is_complete:
-        msg = (
-            f"{option} {checkpoint} has other classes ({', '.join(trained.class_names)}) than the data "
-            f"({', '.join(data.class_names)}): choose data with the same classes"
         )
         raise InputError(msg)
     return trained

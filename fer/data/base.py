@@ -5,20 +5,27 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 
 from fer.data.matching import UNKNOWN, ClassMatch, match_classes
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS
 
 log = logging.getLogger("fer.data")
+
+SamplerName = Literal["none", "balanced"]
+"""How training samples are drawn in an epoch.
+
+- ``none``: each once, in random order.
+- ``balanced``: as many as there are, with replacement, each class equally often on average.
+"""
 
 Item = tuple[Tensor, ...]
 """Inputs and label: two tensors, of one sample or of a batch."""
@@ -33,14 +40,21 @@ class Split:
         names: What each sample is called in its source, such as a file or a row; shape (N,).
         groups: What samples may have in common beside their label, such as the clip they are a frame
             of: for each kind of group the group of each sample, shape (N,).
+        targets: Class probabilities to train on instead of the labels, float32, shape (N, K); None: the
+            labels.
     """
 
     labels: NDArray[np.int64]
     names: NDArray[np.str_]
     groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    targets: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def targets_of(self, *, training: bool) -> NDArray[Any]:
+        """Return what a batch holds beside the inputs: soft targets where they train, else the labels."""
+        return self.targets if training and self.targets is not None else self.labels
 
     def take(self, rows: NDArray[np.integer]) -> Self:
         """Return the split that holds the given rows, in their order."""
@@ -64,6 +78,8 @@ class ExpressionDataModule(LightningDataModule, ABC):
         num_workers: Processes that prepare batches; null: none on a CPU, where they would take the cores
             that train, else as many as there are cores, 8 at most.
         seed: Of splits that are drawn at random. (The run's own seed is ``seed_everything``.)
+        sampler: How training samples are drawn; see :data:`SamplerName`. ``balanced`` and the model's
+            ``class_weights: balanced`` each correct for rare classes, so that only one of them can be set.
 
     Raises:
         InputError: A setting is out of its range, or a batch is larger than the train split.
@@ -72,7 +88,14 @@ class ExpressionDataModule(LightningDataModule, ABC):
     splits: dict[str, Any]
     """The splits by name, once :meth:`setup` ran; of the module's own kind of :class:`Split`."""
 
-    def __init__(self, *, batch_size: int = 64, num_workers: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int = 64,
+        num_workers: int | None = None,
+        seed: int = 0,
+        sampler: SamplerName = "none",
+    ) -> None:
         super().__init__()
         if batch_size < 1:
             msg = f"data.batch_size is {batch_size}: it must be 1 or more"
@@ -80,9 +103,13 @@ class ExpressionDataModule(LightningDataModule, ABC):
         if num_workers is not None and num_workers < 0:
             msg = f"data.num_workers is {num_workers}: it must be 0 (none) or more, or null"
             raise InputError(msg)
+        if sampler not in get_args(SamplerName):
+            msg = f"data.sampler is {sampler!r}: it must be one of {', '.join(get_args(SamplerName))}"
+            raise InputError(msg)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.sampler = sampler
         self.splits = {}
         self.match: ClassMatch | None = None
         self.save_hyperparameters(logger=False)
@@ -218,8 +245,11 @@ class ExpressionDataModule(LightningDataModule, ABC):
         return relabelled
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """Shuffled batches; a last batch that is not full is left out."""
-        return self._loader(self.dataset("train", augmented=True), shuffle=True, drop_last=True)
+        """Batches in random order, drawn by :attr:`sampler`; a last batch that is not full is left out."""
+        sampler = self._balanced_sampler() if self.sampler == "balanced" else None
+        return self._loader(
+            self.dataset("train", augmented=True), shuffle=sampler is None, sampler=sampler, drop_last=True
+        )
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Batches of the validation split, in order."""
@@ -237,8 +267,23 @@ class ExpressionDataModule(LightningDataModule, ABC):
     def seed_worker(worker_id: int) -> None:
         """Seed a worker of a loader; torch has seeded its own generator."""
 
+    def _balanced_sampler(self) -> WeightedRandomSampler:
+        """Return a sampler of train that draws each class equally often on average.
+
+        It is seeded by the run's seed, so that the processes of a run draw the same list, of which
+        Lightning deals each process its part.
+        """
+        weights = 1 / np.maximum(self.class_counts, 1)[self.splits["train"].labels]
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        return WeightedRandomSampler(weights.tolist(), num_samples=len(weights), generator=generator)
+
     def _loader(
-        self, dataset: Dataset[Item], *, shuffle: bool = False, drop_last: bool = False
+        self,
+        dataset: Dataset[Item],
+        *,
+        shuffle: bool = False,
+        sampler: Sampler[int] | None = None,
+        drop_last: bool = False,
     ) -> DataLoader[Item]:
         on_gpu = torch.cuda.is_available()
         automatic = min(os.cpu_count() or 1, 8) if on_gpu else 0
@@ -247,6 +292,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
             dataset,
             batch_size=self.batch_size,
             shuffle=shuffle,
+            sampler=sampler,
             drop_last=drop_last,
             num_workers=num_workers,
             worker_init_fn=self.seed_worker,

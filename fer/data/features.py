@@ -159,7 +159,6 @@ class FeatureDataModule(ExpressionDataModule):
 
     def dataset(self, name: str, *, augmented: bool = False) -> TensorDataset:
         """Return a split as a dataset of network inputs; features are never augmented."""
-        del augmented
         split = self.splits[name]
         inputs: Tensor = torch.from_numpy(self.scaling.transform(split.features))
-        return TensorDataset(inputs, torch.from_numpy(split.labels))
+        return TensorDataset(inputs, torch.from_numpy(split.targets_of(training=augmented)))

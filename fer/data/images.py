@@ -48,7 +48,8 @@ class ImageSplit(Split):
 class ImageDataset(Dataset[Item]):
     """Images of a split as network inputs, each augmented when it is asked for.
 
-    An item is ``(inputs, labels)``: float32 of shape (C, image_size, image_size), and an int64 scalar.
+    An item is ``(inputs, target)``: float32 of shape (C, image_size, image_size), and the label, an int64
+    scalar. Where ``training`` is set and the split has soft targets, it is these, float32 of shape (K,).
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class ImageDataset(Dataset[Item]):
         mean: NDArray[np.float32],
         std: NDArray[np.float32],
         transform: "A.Compose | None" = None,
+        training: bool = False,
     ) -> None:
         self.split = split
+        self.targets = torch.from_numpy(split.targets_of(training=training))
         self.image_size = image_size
         self.channels = channels
         self.mean = mean
@@ -80,7 +83,7 @@ class ImageDataset(Dataset[Item]):
         values = image.astype(np.float32)
         values -= 255 * self.mean
         values /= 255 * self.std
-        return torch.from_numpy(values).permute(2, 0, 1), torch.tensor(self.split.labels[index])
+        return torch.from_numpy(values).permute(2, 0, 1), self.targets[index]
 
 
 def resize(image: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
@@ -245,14 +248,15 @@ class ImageDataModule(ExpressionDataModule):
 
         Args:
             name: ``train``, ``val``, or another of :attr:`evaluated_names`.
-            augmented: Whether the augmentation is applied; only training wants that. Descriptors are
-                computed once, of the images as they are.
+            augmented: Whether the items are for training: augmented, with soft targets where the split has
+                them. Descriptors are computed once, of the images as they are.
         """
         split = self.splits[name]
         if self.descriptors:
             if name not in self._features:
                 self._features[name] = torch.from_numpy(self.described.transform(self._grey(split)))
-            return TensorDataset(self._features[name], torch.from_numpy(split.labels))
+            targets = torch.from_numpy(split.targets_of(training=augmented))
+            return TensorDataset(self._features[name], targets)
         return ImageDataset(
             split,
             image_size=self.image_size,
@@ -260,6 +264,7 @@ class ImageDataModule(ExpressionDataModule):
             mean=self.mean,
             std=self.std,
             transform=self.transform if augmented else None,
+            training=augmented,
         )
 
     def _grey(self, split: ImageSplit) -> NDArray[np.uint8]:

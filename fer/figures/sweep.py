@@ -1,4 +1,4 @@
-"""Searches for settings: what was found, where, and how soon."""
+"""Figures of sweeps: best value over the trials, parameters of each trial, importance of parameters."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ Points = Sequence[Mapping[str, Any]]
 
 METHOD_COLORS: Final = {"grid": ORANGE, "random": BLUE, "bayes": VERMILLION}
 DARKENING: Final = LinearSegmentedColormap.from_list("darkening", SHADES(np.linspace(0.28, 1.0, 64)))
-"""Without the palest of the shades, in which a thin line or a dot is not seen."""
+"""The shades without the palest, which are too pale for thin lines and dots."""
 
 MOST_TICKS: Final = 8
 MOST_LETTERS: Final = 22
@@ -42,13 +42,13 @@ MOST_LETTERS: Final = 22
 def importances_figure(
     importances: Mapping[str, tuple[float, float]], num_trials: int, title: str = ""
 ) -> Figure:
-    """Draw how much each parameter bears on the metric, and in which direction.
+    """Draw the importance of each parameter for the metric, and the sign of its correlation.
 
     Args:
-        importances: By parameter its share of a forest's gain, and its rank correlation with the metric,
-            NaN where it has none; the most important first.
-        num_trials: That they were learnt from.
-        title: Above the figure.
+        importances: By parameter its share of a random forest's gain, and its rank correlation with the
+            metric, NaN for values without an order; the most important first.
+        num_trials: Number of trials that the forest was fitted to.
+        title: Title of the figure.
 
     Raises:
         ValueError: There is no parameter.
@@ -88,22 +88,24 @@ def parallel_figure(
     values: Sequence[float],
     metric: str,
     *,
+    best: int,
     maximize: bool,
     log_scaled: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
-    """Draw a line for each trial through its parameters to its metric, dark where that is good.
+    """Draw a line for each trial through its parameters to its metric; the darker, the better.
 
     Args:
-        points: N trials' values under one set of names.
+        points: Parameters of N trials, with the same names.
         values: N values of the metric.
-        metric: Its name.
-        maximize: Whether more is better.
-        log_scaled: Parameters on a logarithmic scale, beside those whose values span two decades.
-        title: Above the figure.
+        metric: Name of the metric.
+        best: Index of the best trial.
+        maximize: Whether a larger metric is better.
+        log_scaled: Parameters on a logarithmic scale; so are those whose values span two decades.
+        title: Title of the figure.
 
     Raises:
-        ValueError: There is no trial, or the values are not as many.
+        ValueError: There is no trial, or not one value for each.
     """
     _check(points, values)
     scales = [
@@ -116,8 +118,8 @@ def parallel_figure(
     mappable = ScalarMappable(Normalize(min(values), max(values)), shades)
     heights = np.array([scale.heights for scale in scales])
     order = np.argsort(np.asarray(values) * (1 if maximize else -1), kind="stable")
-    for trial in order:
-        is_best = trial == order[-1]
+    for trial in (*order[order != best], best):  # the best above all others
+        is_best = trial == best
         axes.plot(
             range(len(scales)),
             heights[:, trial],
@@ -160,22 +162,22 @@ def slices_figure(
     values: Sequence[float],
     metric: str,
     *,
-    maximize: bool,
+    best: int,
     log_scaled: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
-    """Draw the metric over each parameter, a dot for each trial, later ones darker.
+    """Draw the metric over each parameter, with a dot for each trial; later trials are darker.
 
     Args:
-        points: N trials' values under one set of names, in the order they were started in.
+        points: Parameters of N trials, with the same names, in the order of their start.
         values: N values of the metric.
-        metric: Its name.
-        maximize: Whether more is better.
-        log_scaled: Parameters that are drawn on a logarithmic scale.
-        title: Above the figure.
+        metric: Name of the metric.
+        best: Index of the best trial, which has a ring.
+        log_scaled: Parameters on a logarithmic scale.
+        title: Title of the figure.
 
     Raises:
-        ValueError: There is no trial, or the values are not as many.
+        ValueError: There is no trial, or not one value for each.
     """
     _check(points, values)
     names = list(points[0])
@@ -183,7 +185,6 @@ def slices_figure(
     num_rows = math.ceil(len(names) / num_columns)
     figure = new_figure(1.2 + 2.1 * num_columns, 0.5 + 2.1 * num_rows)
     grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
-    best = int(np.argmax(values) if maximize else np.argmin(values))
     numbers = np.arange(1, len(points) + 1)
     mappable = ScalarMappable(Normalize(1, max(len(points), 2)), DARKENING)
     for axes, name in zip(grid, names, strict=False):
@@ -222,7 +223,7 @@ def slices_figure(
 
 
 def best_so_far(values: Sequence[float], *, maximize: bool) -> NDArray[np.float64]:
-    """Return the best of the first one, two, … values; NaN, of a trial that failed, is none.
+    """Return the best of the first one, two, … values; NaN, of a failed trial, is ignored.
 
     >>> best_so_far([1.0, float("nan"), 3.0, 2.0], maximize=True).tolist()
     [1.0, 1.0, 3.0, 3.0]
@@ -236,18 +237,18 @@ def search_figure(
 ) -> Figure:
     """Draw the best value so far over the trials of one search or several.
 
-    A search that was run with several seeds is drawn as their median with a band from the worst to the
-    best, as far as all go, and a thin line for each.
+    A search with several seeds is drawn as their median with a band from the worst to the best seed, up to
+    the last trial that all have, and a thin line for each seed.
 
     Args:
-        searches: By name of the search, for each seed the values of its trials in order, NaN for one that
-            failed.
-        metric: Its name.
-        maximize: Whether more is better.
-        title: Above the figure.
+        searches: By name of the search, for each seed the values of its trials in order, NaN for a failed
+            trial.
+        metric: Name of the metric.
+        maximize: Whether a larger metric is better.
+        title: Title of the figure.
 
     Raises:
-        ValueError: There is none, or one without a trial.
+        ValueError: There is no search, or one without a trial.
     """
     if not searches or not all(runs and all(len(run) for run in runs) for runs in searches.values()):
         msg = "no values: each search needs at least one trial for every seed"
@@ -301,17 +302,17 @@ def _draw_search(
 
 
 class _Scale:
-    """Where the values of one parameter stand on an axis.
+    """Positions of the values of one parameter on an axis.
 
     Attributes:
-        name: Of the parameter.
-        is_number: Whether they are numbers; else they are names, one beside the other.
-        is_whole: Whether they are whole numbers.
-        names: The different values, where they are none.
-        places: N positions: the numbers, or which of the names.
-        heights: N positions from 0 to 1, on a logarithmic scale where that is wanted, or where the numbers
-            span two decades.
-        ticks: Heights and texts of some.
+        name: Name of the parameter.
+        is_number: Whether all values are numbers; else they are categories.
+        is_whole: Whether all values are whole numbers.
+        names: The categories, in order.
+        places: N positions: the numbers, or the indices of the categories.
+        heights: N positions from 0 to 1, on a logarithmic scale if asked for, or if the numbers span two
+            decades.
+        ticks: Heights and texts of the ticks.
     """
 
     def __init__(self, name: str, values: Sequence[Any], *, is_log: bool = False) -> None:
@@ -350,7 +351,7 @@ class _Scale:
 
 
 def _by_number(text: str) -> tuple[float, str]:
-    """Sort names that are numbers by these."""
+    """Return a sort key: numbers by value, then other texts."""
     try:
         return float(text), text
     except ValueError:

@@ -1,4 +1,4 @@
-"""Cross-validation: every fold a run of its own, then what they say together."""
+"""Cross-validation: one run for each fold, and the summary of all folds."""
 
 import json
 import shutil
@@ -23,32 +23,32 @@ SPLITS: Final = ("val", "test")
 
 @dataclass(frozen=True)
 class Summary:
-    """What K folds say together.
+    """Results of K folds.
 
     Attributes:
         reports: For ``val`` and ``test`` the report of each fold.
-        pooled: Report of the sum of the folds' confusion matrices of ``test``. (A sample is tested once,
-            but may be in the val of several folds, so that these are not pooled.)
+        pooled: Report of the sum of the folds' confusion matrices of ``test``. Those of ``val`` are not
+            pooled: a sample may be in the validation split of several folds.
     """
 
     reports: Mapping[str, Sequence[ClassificationReport]]
     pooled: ClassificationReport
 
     def scalars(self) -> dict[str, float]:
-        """Return mean and spread over the folds as flat numbers to be logged.
+        """Return mean and standard deviation over the folds, by the name under which each is logged.
 
         Returns:
-            For every figure of :meth:`fer.metrics.ClassificationReport.scalars` its mean over the folds
-            where it is defined, ``val/acc``; its standard deviation (n - 1), ``val/acc_std``; and, where
-            there are any, the number of folds where it is not defined, ``val/precision/fear_undefined``.
-            Besides ``test/pooled_acc`` with ``_low`` and ``_high``, of all folds' samples together, and
+            For every value of :meth:`fer.metrics.ClassificationReport.scalars` its mean over the folds
+            where it is defined, ``val/acc``; its standard deviation (n - 1), ``val/acc_std``; and the
+            number of folds where it is not defined, if any, ``val/precision/fear_undefined``. Also
+            ``test/pooled_acc`` with ``_low`` and ``_high``, of the samples of all folds, and
             ``val/acc_best``, which is ``val/acc`` under the name that a sweep of single runs optimises.
         """
         flat: dict[str, float] = {}
         for split, reports in self.reports.items():
             folds = [fold.scalars() for fold in reports]
             for key in folds[0]:
-                if key in ("acc_low", "acc_high"):  # an interval of one fold has no mean
+                if key in ("acc_low", "acc_high"):  # intervals of folds have no mean
                     continue
                 values = np.array([fold[key] for fold in folds])
                 defined = values[~np.isnan(values)]
@@ -62,7 +62,7 @@ class Summary:
         return flat
 
     def table(self) -> str:
-        """Return a line for each fold, accuracies in per cent; then mean, spread, and all pooled."""
+        """Return the accuracies in per cent: a line for each fold, the mean, the deviation, all pooled."""
         flat = self.scalars()
         lines = ["fold     val acc   test acc   n test"]
         for fold, (val, test) in enumerate(zip(*(self.reports[split] for split in SPLITS), strict=True)):
@@ -77,19 +77,29 @@ class Summary:
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> Summary:
-    """Return what folds say together.
+    """Return the summary of all folds.
 
     Args:
-        results: What each fold's run wrote to ``results.json``.
+        results: The ``results.json`` of each fold, of any number of classes; without ``class_names`` the
+            classes have their default names.
+
+    Raises:
+        InputError: The folds have different classes, or one lacks a split.
     """
+    names = results[0].get("class_names")
+    shape = {"splits": {split: {"confusion": [[int]]} for split in SPLITS}}
+    for number, fold in enumerate(results):
+        problem = find_problem(fold, shape)
+        if not problem and fold.get("class_names") != names:
+            problem = "its classes are not those of the first fold"
+        if problem:
+            msg = f"results of fold {number} of {len(results)} cannot be summarised: {problem}"
+            raise InputError(msg)
     matrices = {
         split: [torch.tensor(fold["splits"][split]["confusion"]) for fold in results] for split in SPLITS
     }
-    names = results[0].get("class_names")  # which older results do not have
     return Summary(
-        reports={
-            split: [report(matrix, names) for matrix in of_folds] for split, of_folds in matrices.items()
-        },
+        reports={split: [report(each, names) for each in of_folds] for split, of_folds in matrices.items()},
         pooled=report(torch.stack(matrices["test"]).sum(dim=0), names),
     )
 
@@ -99,21 +109,20 @@ def run_folds(
 ) -> list[dict[str, Any]]:
     """Run the folds that have no results yet, each in a folder of its own.
 
-    A fold that was cut off is run again; what it left is kept beside it.
+    An interrupted fold is run again; its files are moved aside.
 
     Args:
-        folder: Of the cross-validation; the folds' are ``fold-0`` and so on in it.
-        num_folds: How many there are.
-        settings: What the folds have in common, kept in the folder so that a later call goes on with
-            the same.
+        folder: Of the cross-validation; its folds are in ``fold-0``, ``fold-1`` and so on.
+        num_folds: Number of folds.
+        settings: Common to all folds; stored in the folder, so that a later call cannot change them.
         run_fold: Runs a fold, given its number and its folder.
 
     Returns:
         The results of every fold, in order.
 
     Raises:
-        InputError: The folder holds something else, other folds, or a cross-validation that another process
-            runs at this moment; or a fold ended without results.
+        InputError: The folder holds something else, folds of other settings, or a cross-validation that
+            another process is running; or a fold ended without results.
     """
     with _alone(folder):
         _check_settings(folder, {"folds": num_folds, **settings})
@@ -128,13 +137,13 @@ def run_folds(
 
 
 def read_folds(folder: Path) -> list[dict[str, Any]]:
-    """Return what each fold of a cross-validation wrote to ``results.json``, in order.
+    """Return the ``results.json`` of each fold of a cross-validation, in order.
 
     Args:
-        folder: Of the cross-validation, as ``fer crossval`` left it.
+        folder: Of the cross-validation.
 
     Raises:
-        InputError: It holds none, or one whose folds are not all done.
+        InputError: The folder holds no cross-validation, or a fold has no results.
     """
     path = folder / SETTINGS
     if not path.is_file():
@@ -161,56 +170,55 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def _read_fold(folder: Path, fold: int) -> dict[str, Any]:
     run = Run(folder / f"fold-{fold}")
-    results = run.read_results()
-    if not results:
+    if not run.results_path.is_file():
         msg = (
-            f"{run.folder} ended without results: the same command, with --run_name for {folder}, "
-            "goes on from this fold"
+            f"{run.folder} has no results: run the same command with the --run_name of {folder} to continue "
+            "from this fold"
         )
         raise InputError(msg)
-    return results
+    return run.read_results()
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from running the folder's folds; the system ends that with the process, too.
+    """Lock the folder against other processes; the system releases the lock with the process.
 
     Raises:
-        InputError: Another one runs them, or the folder holds something else than a cross-validation.
+        InputError: Another process is running the folds, or the folder holds no cross-validation.
     """
     import fcntl  # not above: Windows has none, and the other commands can do without
 
     is_known = (folder / LOCK).is_file() or (folder / SETTINGS).is_file()
     if folder.is_dir() and any(folder.iterdir()) and not is_known:
-        msg = f"{folder} holds something else than a cross-validation: choose another --run_name"
+        msg = f"{folder} is not the folder of a cross-validation: choose another --run_name"
         raise InputError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
-            msg = f"{folder}: another process runs its folds; wait for it, or choose another --run_name"
+            msg = f"{folder}: another process is running its folds; wait, or choose another --run_name"
             raise InputError(msg) from e
         yield
 
 
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Keep the settings in the folder, or compare them with those that folds in it were run with."""
+    """Store the settings in the folder, or compare them with those of its folds."""
     settings = json.loads(json.dumps(settings))  # as they are read back
     if any(Run(path).results_path.is_file() for path in folder.glob("fold-*")):
         before = read_settings(folder)
         if differing := [name for name in settings if before.get(name) != settings[name]]:
             name = differing[0]
             msg = (
-                f"{folder} holds folds that were run with other {name} ({before.get(name)}; now "
-                f"{settings[name]}): give the same to go on with it, or choose another --run_name"
+                f"{folder} holds folds that were run with another value of {name} ({before.get(name)}; now "
+                f"{settings[name]}): give the same value to continue, or choose another --run_name"
             )
             raise InputError(msg)
     write_json(folder / SETTINGS, settings)
 
 
 def _set_aside(run_dir: Path) -> None:
-    """Move what a fold that was cut off left."""
+    """Move the files of an interrupted fold aside."""
     if run_dir.exists():
         number = 1
         while (aside := run_dir.with_name(f"{run_dir.name}-cut-off-{number}")).exists():

@@ -1,14 +1,14 @@
-"""What a sweep may choose from: the parameters of W&B's schema, each with W&B's law of chance.
+"""Search space of a sweep: the parameters of W&B's schema, each with W&B's distribution.
 
-Every law is the inverse of its distribution function, applied to u between 0 and 1. A search that places
-points in the unit cube, whichever it is, thereby draws each parameter from the law that its file names.
+Each distribution is its inverse distribution function, applied to u between 0 and 1. Any search that places
+points in the unit cube thereby draws each parameter from the distribution that the file names.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 from scipy.special import betaincinv, ndtri
@@ -16,10 +16,16 @@ from scipy.special import betaincinv, ndtri
 from fer.errors import InputError, did_you_mean
 
 Point = dict[str, Any]
-"""Values by name; a parameter with ``parameters`` below it is a dictionary, as W&B passes it."""
+"""Values by name; a parameter with ``parameters`` of its own is a dictionary, as W&B passes it."""
 
 EDGE: Final = 1e-9
-"""How near u comes to 0 and 1 where a law has no bound there."""
+"""Distance of u from 0 and 1 for an unbounded distribution."""
+
+MOST_CHOICES: Final = 100_000
+"""Values of one parameter that a grid goes through at most."""
+
+LARGEST_EXPONENT: Final = 700
+"""Largest exponent of e: exp(700) is about 1e304, near the largest float."""
 
 _BOUNDS: Final[dict[str, float | None]] = {"min": None, "max": None}
 _BELL: Final[dict[str, float | None]] = {"mu": 0.0, "sigma": 1.0}
@@ -45,9 +51,9 @@ KEYS: Final[Mapping[str, Mapping[str, float | None]]] = {
     "beta": _BETA,
     "q_beta": _BETA | _STEP,
 }
-"""By distribution the numbers that describe it, and what each is where it is left out; None: it may not be.
+"""By distribution its numbers with their defaults; None: a number without a default.
 
-Source: the schema of the package ``sweeps`` 0.3.0, W&B's own.
+Source: the schema of W&B's package ``sweeps`` 0.3.0.
 """
 
 _LISTS: Final = {
@@ -56,15 +62,15 @@ _LISTS: Final = {
     "categorical_w_probabilities": {"values", "probabilities"},
 }
 GRID: Final = ("categorical", "int_uniform", "q_uniform")
-"""What a grid can be laid over."""
+"""Distributions that a grid can go through."""
 
 
 class SettingError(InputError):
     """An entry of a sweep's file that cannot be used.
 
     Attributes:
-        path: The keys that lead to it.
-        problem: What is wrong, without saying where.
+        path: Keys that lead to the entry.
+        problem: What is wrong, without the place.
     """
 
     def __init__(self, path: Sequence[str], problem: str) -> None:
@@ -75,14 +81,14 @@ class SettingError(InputError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter and its law.
+    """One parameter and its distribution.
 
     Attributes:
-        path: Its name; more than one where it stands in another's ``parameters``.
+        path: Name of the parameter, after the names of the parameters that it is nested in.
         distribution: A key of :data:`KEYS`.
-        numbers: What describes the law, such as min and max.
-        values: What a categorical parameter chooses from, or the one value of a constant.
-        probabilities: Of the values; empty: all are equally probable.
+        numbers: Numbers of the distribution, such as min and max.
+        values: Values of a categorical parameter, or the one value of a constant.
+        probabilities: Probabilities of the values; empty: all are equally probable.
     """
 
     path: tuple[str, ...]
@@ -93,19 +99,19 @@ class Parameter:
 
     @property
     def name(self) -> str:
-        """The name with dots."""
+        """The path, joined by dots."""
         return ".".join(self.path)
 
     @property
     def is_constant(self) -> bool:
-        """Whether there is nothing to choose."""
+        """Whether the parameter has one value only."""
         return self.distribution == "constant"
 
     def value(self, u: float) -> Any:
-        """Return the value below which a share u of all draws fall.
+        """Return the value of the inverse distribution function.
 
         Args:
-            u: From 0 to 1.
+            u: 0 to 1.
         """
         if self.is_constant:
             return self.values[0]
@@ -117,21 +123,25 @@ class Parameter:
         if self.distribution == "int_uniform":
             low, high = int(self.numbers["min"]), int(self.numbers["max"])
             return low + _index(u, high - low + 1)
-        number = _LAWS[self.distribution.removeprefix("q_")](min(max(u, 0.0), 1.0), self.numbers)
+        number = _DISTRIBUTIONS[self.distribution.removeprefix("q_")](min(max(u, 0.0), 1.0), self.numbers)
         return number if (q := self.numbers.get("q")) is None else _round(number, q)
 
     def choices(self) -> tuple[Any, ...]:
-        """Return the values that a grid goes through; W&B's leaves out ``max`` of ``q_uniform``.
+        """Return the values that a grid goes through; as in W&B, without the ``max`` of ``q_uniform``.
 
         Raises:
-            SettingError: They are without end, or have probabilities.
+            SettingError: There are more than :data:`MOST_CHOICES`, or they have probabilities.
         """
         if self.is_constant or self.distribution == "categorical":
             return self.values
-        if self.distribution == "int_uniform":
-            return tuple(range(int(self.numbers["min"]), int(self.numbers["max"]) + 1))
-        if self.distribution == "q_uniform":
-            return tuple(np.arange(self.numbers["min"], self.numbers["max"], self.numbers["q"]).tolist())
+        if self.distribution in ("int_uniform", "q_uniform"):
+            low, high, step = (self.numbers.get(key, 1) for key in ("min", "max", "q"))
+            if (high - low) / step > MOST_CHOICES:
+                msg = f"a grid goes through at most {MOST_CHOICES:,} values; take method: random"
+                raise SettingError(self.path, msg)
+            if self.distribution == "int_uniform":
+                return tuple(range(int(low), int(high) + 1))
+            return tuple(np.arange(low, high, step).tolist())
         msg = (
             f"a grid cannot go through {self.distribution}; give values, int_uniform or q_uniform, "
             "or take method: random"
@@ -141,21 +151,21 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
-    """The parameters of a sweep, in W&B's order: by name.
+    """The parameters of a sweep, sorted by name as W&B does.
 
     Attributes:
-        parameters: All of them, constants included.
+        parameters: All parameters, constants included.
     """
 
     parameters: tuple[Parameter, ...]
 
     @property
     def searched(self) -> tuple[Parameter, ...]:
-        """Those with something to choose."""
+        """The parameters that are not constant."""
         return tuple(parameter for parameter in self.parameters if not parameter.is_constant)
 
     def point(self, cube: Sequence[float]) -> Point:
-        """Return the point at a place in the unit cube.
+        """Return the point for a position in the unit cube.
 
         Args:
             cube: A number from 0 to 1 for each of :attr:`searched`.
@@ -164,7 +174,7 @@ class Space:
         return _nested({p.path: p.value(0.0 if p.is_constant else next(values)) for p in self.parameters})
 
     def grid(self) -> Iterator[Point]:
-        """Return all points, the last parameter changing fastest.
+        """Yield all points; the last parameter changes fastest.
 
         Raises:
             SettingError: A parameter has no grid.
@@ -174,7 +184,7 @@ class Space:
             yield _nested(dict(zip(paths, values, strict=True)))
 
     def num_points(self) -> int:
-        """Return how many points the grid has.
+        """Return the number of points of the grid.
 
         Raises:
             SettingError: A parameter has no grid.
@@ -182,7 +192,7 @@ class Space:
         return math.prod(len(parameter.choices()) for parameter in self.parameters)
 
     def flat(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a point's values under names with dots."""
+        """Return the values of a point by dotted name."""
         values: dict[str, Any] = {}
         for parameter in self.parameters:
             value: Any = point
@@ -193,18 +203,18 @@ class Space:
 
 
 def read_space(parameters: object) -> Space:
-    """Return the space that the entry ``parameters`` of a sweep's file describes.
+    """Return the space of the entry ``parameters`` in a sweep's file.
 
     Args:
         parameters: The entry, as YAML gives it.
 
     Raises:
-        SettingError: It is not of W&B's schema.
+        SettingError: The entry does not follow W&B's schema.
     """
     found = tuple(_read_all(parameters, ()))
     names = [parameter.name for parameter in found]
     if twice := [parameter for parameter in found if names.count(parameter.name) > 1]:
-        raise SettingError(twice[-1].path, "stands twice, once with a dot and once nested; leave one out")
+        raise SettingError(twice[-1].path, "occurs twice, once with a dot and once nested; leave one out")
     return Space(found)
 
 
@@ -218,7 +228,7 @@ def _read_all(parameters: object, path: tuple[str, ...]) -> Iterator[Parameter]:
         if "parameters" in entry:
             if len(entry) > 1:
                 other = next(key for key in entry if key != "parameters")
-                raise SettingError(here, f"{other} cannot stand beside parameters")
+                raise SettingError(here, f"{other} cannot be given together with parameters")
             yield from _read_all(entry["parameters"], here)
         else:
             yield _read(entry, here)
@@ -247,7 +257,7 @@ def _read(entry: Mapping[str, Any], path: tuple[str, ...]) -> Parameter:
 
 
 def _default(entry: Mapping[str, Any], path: tuple[str, ...]) -> str:
-    """Return the distribution of an entry that names none."""
+    """Return the default distribution of an entry."""
     if "value" in entry:
         return "constant"
     if "values" in entry:
@@ -256,8 +266,8 @@ def _default(entry: Mapping[str, Any], path: tuple[str, ...]) -> str:
         kinds = {type(_number(entry[key], key, path)) for key in ("min", "max")}
         if len(kinds) > 1:
             msg = (
-                f"min {entry['min']} and max {entry['max']}: one is whole, the other is not; give both with "
-                "a point, or a distribution"
+                f"min {entry['min']} and max {entry['max']}: one is whole, the other is not; write both with "
+                "a decimal point, or give a distribution"
             )
             raise SettingError(path, msg)
         return "int_uniform" if kinds == {int} else "uniform"
@@ -265,7 +275,7 @@ def _default(entry: Mapping[str, Any], path: tuple[str, ...]) -> str:
 
 
 def _number(value: object, key: str, path: tuple[str, ...]) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if is_finite(value):
         return value
     if isinstance(value, str):
         try:
@@ -276,6 +286,11 @@ def _number(value: object, key: str, path: tuple[str, ...]) -> float:
             msg = f"{key} {value} is text to YAML; write {as_yaml(meant)}"
             raise SettingError((*path, key), msg)
     raise SettingError((*path, key), f"{key} {value} is not a number")
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Return whether a value is a finite number, and not a truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def as_yaml(number: float) -> str:
@@ -289,21 +304,30 @@ def as_yaml(number: float) -> str:
 
 
 def _check(distribution: str, numbers: Mapping[str, float], path: tuple[str, ...]) -> None:
-    """Refuse numbers that describe no law."""
+    """Refuse numbers that are not of the distribution."""
     if "min" in numbers and numbers["min"] >= numbers["max"]:
         raise SettingError(path, f"min {numbers['min']} is not less than max {numbers['max']}")
+    if "min" in numbers and not is_finite(numbers["max"] - numbers["min"]):
+        raise SettingError(path, f"min {numbers['min']} and max {numbers['max']} are too far apart")
     if distribution == "int_uniform" and not all(isinstance(number, int) for number in numbers.values()):
         raise SettingError(path, "int_uniform takes whole min and max")
     if distribution.endswith("_values") and numbers["min"] <= 0:
         raise SettingError((*path, "min"), f"min {numbers['min']}: {distribution} needs one above 0")
-    if "log_uniform" in distribution and not distribution.endswith("_values") and numbers["max"] > 700:
-        msg = f"max {numbers['max']} is an exponent of e; with {distribution}_values min and max are values"
-        raise SettingError((*path, "max"), msg)
+    if "log_uniform" in distribution and not distribution.endswith("_values"):
+        for key in ("min", "max"):
+            if abs(numbers[key]) > LARGEST_EXPONENT:
+                msg = f"{key} {numbers[key]} is an exponent of e; {distribution}_values takes values"
+                raise SettingError((*path, key), msg)
+    if "log_normal" in distribution and abs(numbers["mu"]) + 6 * numbers["sigma"] > LARGEST_EXPONENT:
+        msg = f"mu {numbers['mu']} and sigma {numbers['sigma']} are exponents of e, and too large"
+        raise SettingError(path, msg)
     if numbers.get("q", 1) <= 0:
         raise SettingError((*path, "q"), f"q {numbers['q']} is not above 0")
-    for key in ("sigma", "a", "b"):
-        if numbers.get(key, 1) < 0:
-            raise SettingError((*path, key), f"{key} {numbers[key]} is below 0")
+    if numbers.get("sigma", 1) < 0:
+        raise SettingError((*path, "sigma"), f"sigma {numbers['sigma']} is below 0")
+    for key in ("a", "b"):
+        if numbers.get(key, 1) <= 0:
+            raise SettingError((*path, key), f"{key} {numbers[key]} is not above 0")
 
 
 def _read_values(
@@ -319,7 +343,7 @@ def _read_values(
         raise SettingError((*path, "probabilities"), f"give a list of {len(values)}, one for each value")
     probabilities = tuple(_number(each, "probabilities", path) for each in given)
     if min(probabilities) < 0 or not math.isclose(sum(probabilities), 1, abs_tol=1e-8, rel_tol=1e-5):
-        raise SettingError((*path, "probabilities"), f"{given}: they are not above 0 with a sum of 1")
+        raise SettingError((*path, "probabilities"), f"{given}: give numbers of at least 0 with a sum of 1")
     return tuple(values), probabilities
 
 
@@ -334,12 +358,14 @@ def _nested(values: Mapping[tuple[str, ...], Any]) -> Point:
 
 
 def _index(u: float, num: int) -> int:
-    """Return which of equally probable ones u falls on."""
+    """Return the index, among equally probable ones, that u falls on."""
     return min(max(math.ceil(u * num) - 1, 0), num - 1)
 
 
 def _round(number: float, q: float) -> float:
     """Return the nearest multiple of q, an int where q is one."""
+    if not is_finite(number / q):
+        return number
     rounded = round(number / q) * q
     return int(rounded) if isinstance(q, int) else float(rounded)
 
@@ -359,7 +385,7 @@ def _normal(u: float, numbers: Mapping[str, float]) -> float:
 
 
 def _inverse_log(u: float, numbers: Mapping[str, float]) -> float:
-    """Log-uniform in 1/x, whose exponents of e are min and max."""
+    """Log-uniform in 1/x; min and max are exponents of e."""
     return math.exp(-(numbers["min"] + (1 - u) * (numbers["max"] - numbers["min"])))
 
 
@@ -367,7 +393,7 @@ def _beta(u: float, numbers: Mapping[str, float]) -> float:
     return float(betaincinv(numbers["a"], numbers["b"], u))
 
 
-_LAWS: Final[Mapping[str, Callable[[float, Mapping[str, float]], float]]] = {
+_DISTRIBUTIONS: Final[Mapping[str, Callable[[float, Mapping[str, float]], float]]] = {
     "uniform": _uniform,
     "log_uniform": lambda u, numbers: math.exp(_uniform(u, numbers)),
     "log_uniform_values": _log_values,
@@ -377,4 +403,4 @@ _LAWS: Final[Mapping[str, Callable[[float, Mapping[str, float]], float]]] = {
     "log_normal": lambda u, numbers: math.exp(_normal(u, numbers)),
     "beta": _beta,
 }
-"""The laws that are not rounded, as inverse distribution functions."""
+"""The distributions without rounding, as inverse distribution functions."""

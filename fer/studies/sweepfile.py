@@ -1,41 +1,27 @@
-"""The file of a sweep, as W&B has it: read, checked with line numbers, and its command expanded."""
+"""W&B's sweep file: read, checked with line numbers, and its command expanded."""
 
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from fer.errors import InputError, did_you_mean
 from fer.studies.hyperband import Hyperband
 from fer.studies.search import Impute, Method, check_method
-from fer.studies.space import SettingError, Space, as_yaml, read_space
+from fer.studies.space import SettingError, Space, is_finite, read_space
+from fer.studies.sweepyaml import load, located
 
 DEFAULT_COMMAND: Final = ("${env}", "${interpreter}", "${program}", "${args}")
-"""What W&B's agent runs where a file says nothing."""
+"""The command of W&B's agent for a file without one."""
 
 _ENVVAR: Final = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
-_EXPONENT_ONLY: Final = re.compile(r"[-+]?\d+[eE][-+]?\d+|[-+]?\d*\.\d*[eE]\d+")
-"""What is a number to a person and text to YAML 1.1: it wants both a point and a sign, 1.0e-5."""
-
 _KEYS: Final = {
-    *(
-        "program",
-        "method",
-        "metric",
-        "parameters",
-        "command",
-        "early_terminate",
-        "run_cap",
-        "name",
-        "project",
-    ),
-    *("entity", "description", "controller", "apiVersion", "kind"),
+    *("program", "method", "metric", "parameters", "command", "early_terminate", "run_cap"),
+    *("name", "project", "entity", "description", "controller", "apiVersion", "kind"),
 }
 _REFUSED: Final = {
     "job": "launch needs W&B's server",
@@ -47,14 +33,14 @@ _REFUSED: Final = {
 
 @dataclass(frozen=True)
 class Metric:
-    """What a sweep optimises.
+    """The metric that a sweep optimises.
 
     Attributes:
-        name: As it is logged.
-        maximize: Whether more is better.
-        target: Once a trial is there, no other starts.
-        impute: What bayes takes for a trial that failed: the worst value of all, its own best or its last.
-        impute_while_running: The same for a trial that runs; None: nothing.
+        name: Name under which it is logged.
+        maximize: Whether larger is better.
+        target: No trial starts once one has reached this value.
+        impute: Value that bayes uses for a failed trial: the worst of all, its own best or its latest.
+        impute_while_running: The same for a running trial; None: no value.
     """
 
     name: str
@@ -64,33 +50,33 @@ class Metric:
     impute_while_running: Impute | None = None
 
     def best(self, values: Sequence[float]) -> float:
-        """Return the best of some values."""
+        """Return the best of at least one value."""
         return max(values) if self.maximize else min(values)
 
     def worst(self, values: Sequence[float]) -> float:
-        """Return the worst of some values."""
+        """Return the worst of at least one value."""
         return min(values) if self.maximize else max(values)
 
     def is_reached(self, value: float) -> bool:
-        """Return whether a value is as good as the target."""
+        """Return whether a value is at least as good as the target."""
         return self.target is not None and self.best([value, self.target]) == value
 
 
 @dataclass(frozen=True)
 class SweepFile:
-    """A sweep's file, checked.
+    """A valid sweep file.
 
     Attributes:
-        path: Of the file.
-        space: What may be chosen.
-        method: How.
-        metric: For what.
-        command: What runs a trial, with W&B's macros.
-        program: What ``${program}`` stands for.
-        hyperband: The rule that ends trials early, if any.
-        run_cap: The most points that are tried; None: it is not said.
-        project: W&B's.
-        content: All of it, as YAML gives it.
+        path: The file.
+        space: The parameters.
+        method: The search method.
+        metric: The metric to optimise.
+        command: Command of a trial, with W&B's macros.
+        program: Value of ``${program}``.
+        hyperband: Rule that ends trials early; None: no such rule.
+        run_cap: Largest number of points; None: no limit.
+        project: W&B project.
+        content: The whole file, as YAML gives it.
     """
 
     path: Path
@@ -105,13 +91,13 @@ class SweepFile:
     content: Mapping[str, Any]
 
     def words(self, point: Mapping[str, Any], json_path: Path) -> list[str]:
-        """Return the command of a point, as W&B's agent expands it.
+        """Return the command of a point, expanded as by W&B's agent.
 
-        ``${interpreter}`` is the Python that runs now, where an agent takes the first on the path.
+        ``${interpreter}`` is the running Python; an agent takes the first one on the path.
 
         Args:
-            point: The parameters' values.
-            json_path: A file that holds, or will hold, :func:`args_json` of the point.
+            point: Values of the parameters.
+            json_path: File for the :func:`args_json` of the point.
         """
         pairs = {name: f"{name}={value}" for name, value in point.items()}
         macros: dict[str, list[str]] = {
@@ -149,7 +135,7 @@ def args_json(point: Mapping[str, Any]) -> str:
 
 
 def envvars(command: Sequence[str]) -> list[str]:
-    """Return the names of the variables of the environment that a command has.
+    """Return the names of the environment variables in a command.
 
     >>> envvars(["${envvar:RUN}/config.yaml", "${args}"])
     ['RUN']
@@ -161,87 +147,21 @@ def read_sweep(path: Path, *, method: str | None = None, to_run: bool = True) ->
     """Read a sweep's file.
 
     Args:
-        path: The file, YAML.
-        method: Instead of the file's.
-        to_run: Whether it must be fit to run here: with what its method needs, and its program.
+        path: The YAML file.
+        method: Search method; None: the file's.
+        to_run: Whether the sweep must be able to run here: whether the packages that its method needs and
+            its program are there.
 
     Raises:
-        InputError: It cannot be read, or an entry cannot be used; the message names the line.
+        InputError: The file cannot be read, or an entry cannot be used; the message names the line.
     """
+    root, content = load(path)
     try:
-        text = path.read_text()
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except OSError as e:
-        msg = f"{path}: it cannot be read ({e.strerror}); give the file of a sweep, such as sweeps/NAME.yaml"
-        raise InputError(msg) from e
-    except (UnicodeDecodeError, yaml.YAMLError) as e:
-        msg = f"{path}: it cannot be read as YAML: {e}"
-        raise InputError(msg) from e
-    if root is None or not isinstance(content, Mapping):
-        msg = f"{path}: it holds no sweep: give method, parameters, metric and command"
-        raise InputError(msg)
-    try:
-        _check_numbers(root, path)
         return _read(content if method is None else {**content, "method": method}, path, to_run=to_run)
     except SettingError as e:
         name = ".".join(e.path[1:]) if e.path[:1] == ("parameters",) else ""
         problem = f"{name}: {e.problem}" if name else e.problem
         raise InputError(located(path, e.path, problem, root)) from e
-
-
-def located(path: Path, keys: Sequence[str], problem: str, root: yaml.Node | None = None) -> str:
-    """Return a problem with the file and the line that it is about.
-
-    Args:
-        path: Of the file.
-        keys: Lead to the entry; those below it that are not there are left out.
-        problem: What is wrong.
-        root: Of the file, if it is read already.
-    """
-    node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader) if root is None else root
-    line = None
-    for key in keys:
-        entries = _entries(node)
-        if key not in entries and "parameters" in entries:  # a nested parameter's name leaves these out
-            entries = _entries(entries["parameters"][1])
-        if key not in entries:
-            break
-        name, node = entries[key]
-        line = name.start_mark.line + 1
-    return f"{path}: {problem}" if line is None else f"{path}, line {line}: {problem}"
-
-
-def _entries(node: yaml.Node | None) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-    pairs = node.value if isinstance(node, yaml.MappingNode) else []
-    return {name.value: (name, value) for name, value in pairs}
-
-
-def _check_numbers(root: yaml.Node, path: Path) -> None:
-    """Refuse what looks like a number and is text to YAML, among the parameters.
-
-    Raises:
-        InputError: There is one.
-    """
-    for node in _scalars(root):
-        is_text = node.tag == "tag:yaml.org,2002:str" and node.style is None
-        if is_text and _EXPONENT_ONLY.fullmatch(node.value):
-            msg = (
-                f"{path}, line {node.start_mark.line + 1}: {node.value} is text to YAML; write "
-                f'{as_yaml(float(node.value))}, or "{node.value}" if text is meant'
-            )
-            raise InputError(msg)
-
-
-def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
-    if isinstance(node, yaml.ScalarNode):
-        yield node
-    elif isinstance(node, yaml.SequenceNode):
-        for each in node.value:
-            yield from _scalars(each)
-    elif isinstance(node, yaml.MappingNode):
-        for _, value in node.value:
-            yield from _scalars(value)
 
 
 def _read(content: Mapping[str, Any], path: Path, *, to_run: bool) -> SweepFile:
@@ -262,7 +182,8 @@ def _read(content: Mapping[str, Any], path: Path, *, to_run: bool) -> SweepFile:
     if to_run:
         check_method(space, method)
     command = content.get("command", DEFAULT_COMMAND)
-    if not isinstance(command, list | tuple) or not command:
+    is_plain = isinstance(command, list | tuple) and not any(isinstance(w, list | dict) for w in command)
+    if not is_plain or not command:
         raise SettingError(("command",), f"command {command}: give a list of words")
     sweep = SweepFile(
         path=path,
@@ -270,19 +191,26 @@ def _read(content: Mapping[str, Any], path: Path, *, to_run: bool) -> SweepFile:
         method=method,
         metric=_read_metric(content.get("metric")),
         command=tuple(str(word) for word in command),
-        program=content.get("program"),
+        program=_text(content, "program"),
         hyperband=_read_hyperband(content["early_terminate"]) if content.get("early_terminate") else None,
         run_cap=_positive(content, "run_cap"),
-        project=content.get("project"),
+        project=_text(content, "project"),
         content=content,
     )
-    sweep.words({}, Path())  # says which macro is unknown
+    sweep.words({}, Path())  # refuses unknown macros
     if "${program}" in sweep.command:
         if sweep.program is None:
             raise SettingError(("command",), "program is missing: the command has ${program}")
         if to_run and not Path(sweep.program).is_file():
-            raise SettingError(("program",), f"program {sweep.program}: there is no such file")
+            raise SettingError(("program",), f"program {sweep.program}: no such file")
     return sweep
+
+
+def _text(content: Mapping[str, Any], key: str) -> str | None:
+    value = content.get(key)
+    if value is not None and not isinstance(value, str):
+        raise SettingError((key,), f"{key} {value}: give text, in quotes if it is a number")
+    return value
 
 
 def _positive(content: Mapping[str, Any], key: str) -> int | None:
@@ -310,7 +238,7 @@ def _read_metric(entry: object) -> Metric:
         raise SettingError(("metric",), msg)
     goal = _one_of(entry, "goal", ("minimize", "maximize"), "minimize")
     target = entry.get("target")
-    if target is not None and (not isinstance(target, int | float) or isinstance(target, bool)):
+    if target is not None and not is_finite(target):
         raise SettingError(("metric", "target"), f"target {target} is not a number")
     # YAML's false as well as W&B's "false".
     running = _one_of(
@@ -345,7 +273,7 @@ def _read_hyperband(entry: object) -> Hyperband:
             ("early_terminate", others[0]), f"hyperband takes {', '.join(sorted(known))}, not {others[0]}"
         )
     eta, strict = entry.get("eta", 3), entry.get("strict", True)
-    if not isinstance(eta, int | float) or isinstance(eta, bool) or eta <= 1:
+    if not is_finite(eta) or eta <= 1:
         raise SettingError(("early_terminate", "eta"), f"eta {eta}: give a number above 1")
     if not isinstance(strict, bool):
         raise SettingError(("early_terminate", "strict"), f"strict {strict}: give true or false")
@@ -360,6 +288,8 @@ def _read_hyperband(entry: object) -> Hyperband:
     else:
         raise SettingError(("early_terminate",), "hyperband needs min_iter, or max_iter and s")
     if not rule.bands:
-        msg = f"max_iter {max_iter} is below eta {eta}: no trial would ever be ended"
-        raise SettingError(("early_terminate", "max_iter"), msg)
+        key, value = ("max_iter", max_iter) if max_iter and s else ("min_iter", min_iter)
+        reason = f"is below eta {eta}" if key == "max_iter" else "is longer than any training"
+        msg = f"{key} {value} {reason}: no trial would ever be ended"
+        raise SettingError(("early_terminate", key), msg)
     return rule

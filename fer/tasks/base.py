@@ -52,7 +52,8 @@ class ClassificationTask(LightningModule):
         num_classes: Number of classes K, 2 or more.
         loss: ``cross_entropy``, or ``mse`` between probabilities and one-hot labels.
         label_smoothing: Share of each label spread over all classes (cross-entropy).
-        class_weights: ``balanced`` weighs a class by the inverse of its share of train.
+        class_weights: ``balanced`` weighs a class by the inverse of its share of train. Not together with
+            ``data.sampler: balanced``.
         mixup: Parameter alpha of mixup (Zhang et al., 2018); 0 is none.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         lr: Learning rate; the peak of a one-cycle schedule, the base of a cyclic one.
@@ -187,7 +188,8 @@ class ClassificationTask(LightningModule):
         """Take the class names and the class weights from the data module.
 
         Raises:
-            InputError: The data has another number of classes than the network.
+            InputError: The data has another number of classes than the network, or both its sampler and
+                the class weights are balanced.
         """
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
@@ -196,6 +198,12 @@ class ClassificationTask(LightningModule):
             title = getattr(data, "title", type(data).__name__)
             self.trained_on = f"{title}, {getattr(data, 'protocol_name', 'its own splits')}"
         if stage == "fit" and self.class_weights == "balanced":
+            if getattr(data, "sampler", "none") == "balanced":
+                msg = (
+                    "data.sampler=balanced and model.class_weights=balanced would correct for rare classes "
+                    "twice: set one of them to none"
+                )
+                raise InputError(msg)
             if data is None or not hasattr(data, "class_counts"):
                 msg = (
                     f"model.class_weights=balanced: {type(data).__name__} has no class_counts; set it to none"
@@ -217,9 +225,10 @@ class ClassificationTask(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, mixed where the task says so."""
         del batch_idx
-        inputs, labels = batch
+        inputs, targets = batch
         self.input_shape = tuple(inputs.shape[1:])
-        mixed, targets = self.mix(inputs, labels) if self.mix is not None else (inputs, labels)
+        labels = targets if targets.ndim == 1 else targets.argmax(dim=1)  # soft targets are (N, K)
+        mixed, targets = self.mix(inputs, targets) if self.mix is not None else (inputs, targets)
         logits = self(mixed)
         loss = self.loss_of(logits, targets)
         right = (logits.detach().argmax(dim=1) == labels).float().mean()

@@ -31,24 +31,36 @@ def test_the_best_so_far_passes_over_what_failed():
     np.testing.assert_equal(best_so_far([1, 3, 2], maximize=True), [1, 3, 3])
 
 
-@pytest.mark.parametrize("maximize", [True, False])
-def test_the_line_of_the_best_trial_is_marked(maximize):
-    axes = drawn(parallel_figure(POINTS, VALUES, "val/acc", maximize=maximize)).axes[0]
-    (best,) = [line for line in axes.lines if line.get_label() == "best"]
-    assert best.get_color() == VERMILLION
-    assert best.get_ydata()[-1] == (1 if maximize else 0)  # where the metric is
+@pytest.mark.parametrize(("maximize", "best"), [(True, 1), (False, 3)])
+def test_the_line_of_the_best_trial_is_marked(maximize, best):
+    axes = drawn(parallel_figure(POINTS, VALUES, "val/acc", best=best, maximize=maximize)).axes[0]
+    (marked,) = [line for line in axes.lines if line.get_label() == "best"]
+    assert marked.get_color() == VERMILLION
+    assert marked.get_ydata()[-1] == (1 if maximize else 0)  # where the metric is
     names = [label.get_text().replace("\n", "") for label in axes.get_xticklabels()]
     assert names == [*POINTS[0], "val/acc"]
 
 
+def test_of_equal_trials_the_one_that_is_called_best_is_marked_in_every_figure():
+    points, values = [{"depth": 1}, {"depth": 2}, {"depth": 3}], [0.1, 0.7, 0.7]
+    (line,) = [
+        line
+        for line in parallel_figure(points, values, "m", best=1, maximize=True).axes[0].lines
+        if line.get_label() == "best"
+    ]
+    ring = slices_figure(points, values, "m", best=1).axes[0].collections[1]
+    assert line.get_ydata()[0] == 0.5  # the second of three depths
+    assert ring.get_offsets().tolist() == [[2, 0.7]]
+
+
 def test_settings_that_span_decades_stand_on_a_logarithmic_scale():
-    axes = drawn(parallel_figure(POINTS, VALUES, "m", maximize=True)).axes[0]
+    axes = drawn(parallel_figure(POINTS, VALUES, "m", best=0, maximize=True)).axes[0]
     heights = sorted(line.get_ydata()[0] for line in axes.lines if len(line.get_ydata()) == 7)
     assert heights == pytest.approx([0, 1 / 3, 2 / 3, 1])
 
 
 def test_there_is_a_panel_for_each_setting_and_the_best_is_ringed():
-    figure = drawn(slices_figure(POINTS, VALUES, "m", maximize=True, log_scaled=["lr", "depth"]))
+    figure = drawn(slices_figure(POINTS, VALUES, "m", best=1, log_scaled=["lr", "depth"]))
     panels = [axes for axes in figure.axes if axes.get_visible() and axes.get_xlabel() in POINTS[0]]
     assert [axes.get_xlabel() for axes in panels] == list(POINTS[0])
     assert [axes.get_xscale() for axes in panels][:3] == ["log", "log", "linear"]
@@ -80,16 +92,16 @@ def test_importances_stand_in_their_order():
 
 
 def test_one_trial_can_be_drawn():
-    drawn(parallel_figure(POINTS[:1], VALUES[:1], "m", maximize=True))
-    drawn(slices_figure(POINTS[:1], VALUES[:1], "m", maximize=True))
+    drawn(parallel_figure(POINTS[:1], VALUES[:1], "m", best=0, maximize=True))
+    drawn(slices_figure(POINTS[:1], VALUES[:1], "m", best=0))
     drawn(search_figure({"grid": [[0.5]]}, "m", maximize=True))
 
 
 @pytest.mark.parametrize(
     "draw",
     [
-        pytest.param(lambda: parallel_figure([], [], "m", maximize=True), id="parallel"),
-        pytest.param(lambda: slices_figure(POINTS, VALUES[:2], "m", maximize=True), id="slices"),
+        pytest.param(lambda: parallel_figure([], [], "m", best=0, maximize=True), id="parallel"),
+        pytest.param(lambda: slices_figure(POINTS, VALUES[:2], "m", best=0), id="slices"),
         pytest.param(lambda: search_figure({"grid": [[]]}, "m", maximize=True), id="search"),
         pytest.param(lambda: search_figure({}, "m", maximize=True), id="no search"),
         pytest.param(lambda: importances_figure({}, 3), id="importances"),

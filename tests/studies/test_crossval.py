@@ -1,4 +1,4 @@
-"""Cross-validation: what the folds say together, and how it goes on where it was cut off."""
+"""Cross-validation: the summary of the folds, and how it continues after an interruption."""
 
 import json
 
@@ -45,6 +45,16 @@ def test_a_figure_that_a_fold_does_not_have_is_left_out_of_the_mean_and_counted(
     assert "test/precision/happy_undefined" not in flat
 
 
+def test_classes_have_the_names_of_the_results_however_many_they_are():
+    splits = {name: {"confusion": [[3, 1], [2, 4]]} for name in ("val", "test")}
+    folds = [{"class_names": ["cat", "dog"], "splits": splits}] * 2
+    summary = summarise(folds)
+    assert summary.pooled.class_names == ("cat", "dog")
+    assert summary.scalars()["test/recall/cat"] == 0.75
+    with pytest.raises(InputError, match=r"fold 1 of 2 .*its classes are not those of the first fold"):
+        summarise([folds[0], {"class_names": ["dog", "cat"], "splits": splits}])
+
+
 def test_one_fold_has_no_spread():
     assert np.isnan(summarise(_results(4)).scalars()["test/acc_std"])
 
@@ -77,7 +87,7 @@ def test_every_fold_is_run_once(tmp_path):
 
 def test_a_study_that_was_cut_off_goes_on_with_the_fold_that_was(tmp_path):
     _, start = _run(tmp_path / "study", cut_off_at=1)
-    with pytest.raises(InputError, match="study, goes on from this fold"):
+    with pytest.raises(InputError, match="study to continue from this fold"):
         start()
     ran, start = _run(tmp_path / "study")
     assert len(start()) == 3
@@ -90,13 +100,13 @@ def test_a_study_goes_on_with_its_own_settings_only(tmp_path):
     start()
     for change in ({"words": ["--b"]}, {"folds": 4}):
         _, start = _run(tmp_path / "study", **change)
-        with pytest.raises(InputError, match=r"were run with other (words|folds)"):
+        with pytest.raises(InputError, match=r"were run with another value of (words|folds)"):
             start()
 
 
 def test_settings_can_be_mended_as_long_as_no_fold_is_done(tmp_path):
     _, start = _run(tmp_path / "study", cut_off_at=0, words=["--wrong"])
-    with pytest.raises(InputError, match="goes on from this fold"):
+    with pytest.raises(InputError, match="to continue from this fold"):
         start()
     _, start = _run(tmp_path / "study", words=["--right"])
     assert len(start()) == 3
@@ -105,7 +115,7 @@ def test_settings_can_be_mended_as_long_as_no_fold_is_done(tmp_path):
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.doc").touch()
     _, start = _run(tmp_path)
-    with pytest.raises(InputError, match="something else than a cross-validation"):
+    with pytest.raises(InputError, match="is not the folder of a cross-validation"):
         start()
 
 
@@ -114,7 +124,7 @@ def test_a_second_study_of_one_name_is_refused_until_the_first_one_ends(tmp_path
     refused = []
 
     def run_fold(fold, run_dir):
-        with pytest.raises(InputError, match="study: another process runs its folds; wait for it") as caught:
+        with pytest.raises(InputError, match="study: another process is running its folds; wait") as caught:
             second()
         refused.append(caught.value)
         run_dir.mkdir()
@@ -147,5 +157,5 @@ def test_a_folder_without_all_folds_is_not_read(tmp_path):
     _, start = _run(tmp_path / "study", cut_off_at=1)
     with pytest.raises(InputError):
         start()
-    with pytest.raises(InputError, match=r"fold-1 ended without results"):
+    with pytest.raises(InputError, match=r"fold-1 has no results"):
         read_folds(tmp_path / "study")

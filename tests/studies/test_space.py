@@ -122,7 +122,7 @@ def test_a_law_that_is_not_said_follows_from_what_is_given(entry, distribution):
         pytest.param({"values": [1, 2], "probabilities": [1.0]}, "a list of 2", id="one probability"),
         pytest.param({"values": [1, 2], "probabilities": [0.5, 0.6]}, "a sum of 1", id="sum"),
         pytest.param({"mu": 1.0}, "give value, values", id="no law"),
-        pytest.param({"value": 3, "parameters": {}}, "cannot stand beside parameters", id="both"),
+        pytest.param({"value": 3, "parameters": {}}, "cannot be given together with parameters", id="both"),
         pytest.param({"parameters": {}}, "no parameters", id="empty"),
         pytest.param(3, r"{value: 3} is a constant", id="bare value"),
     ],
@@ -134,7 +134,7 @@ def test_what_is_no_parameter_is_refused(entry, words):
 
 
 def test_a_name_can_stand_once():
-    with pytest.raises(SettingError, match=r"stands twice"):
+    with pytest.raises(SettingError, match=r"occurs twice"):
         read_space({"a.b": {"value": 1}, "a": {"parameters": {"b": {"value": 2}}}})
 
 

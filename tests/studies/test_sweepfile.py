@@ -134,7 +134,24 @@ def test_our_own_command_is_known(words, found):
         ),
         pytest.param("-m, fer, fit", '"${program}"', "line 5: program is missing", id="no program"),
         pytest.param("run_cap: 3", "job: x", "line 3: job: launch needs W&B's server", id="launch"),
-        pytest.param("parameters:", "parameters: [", "it cannot be read as YAML", id="YAML"),
+        pytest.param("parameters:", "parameters: [", r"line \d+: it cannot be read as YAML", id="YAML"),
+        pytest.param("1.0e-4", "2024-13-45", "line 7: 2024-13-45 is a date to YAML", id="no such date"),
+        pytest.param("sgd", "2024-11-05", 'line 9: .* is a date to YAML; write "2024-11-05"', id="date"),
+        pytest.param("[sgd,", "&all [*all,", "line 9: a list or mapping contains itself", id="cycle"),
+        pytest.param("[sgd,", "[" * 60 + "]" * 60 + "\n#", "line 9: nested too deeply", id="deep"),
+        pytest.param("[sgd,", "[" * 5000, "nested too deeply", id="deeper"),
+        pytest.param("sgd", "9" * 5000, "line 9: 9+… has more than 18 digits", id="huge number"),
+        pytest.param("sgd", "!!binary aGk=", "line 9: .*binary is a type that a sweep cannot", id="bytes"),
+        pytest.param("sgd", "!mine x", "line 9: !mine is a type that a sweep cannot use", id="own tag"),
+        pytest.param("run_cap: 3", "5: 3", "line 3: the key 5 is not text to YAML", id="number as key"),
+        pytest.param("run_cap: 3", "[a]: 3", "line 3: the key a list or mapping is not text", id="list key"),
+        pytest.param("run_cap: 3", "method: grid", "line 3: method occurs twice", id="key twice"),
+        pytest.param("run_cap: 3", "program: 5", "line 3: program 5: give text", id="program"),
+        pytest.param("run_cap: 3", "project: [a]", "line 3: project .*: give text", id="project"),
+        pytest.param("-m, fer, fit", "{a: b}", "line 5: command .*: give a list of words", id="command"),
+        pytest.param(", goal", ", target: .nan, goal", "line 2: target nan is not a number", id="target"),
+        pytest.param("min_iter: 2", "min_iter: 2000000", "line 4: min_iter .*longer than any", id="long"),
+        pytest.param("method: random", "method: grid", "line 7: .*a grid cannot go", id="endless grid"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(old, new, words):
@@ -149,11 +166,18 @@ def test_text_that_looks_like_a_number_can_be_meant():
 
 def test_a_program_must_be_there():
     text = GOOD.replace("-m, fer, fit", '"${program}"') + "program: none.py\n"
-    with pytest.raises(InputError, match=r"line 10: program none.py: there is no such file"):
+    with pytest.raises(InputError, match=r"line 10: program none.py: no such file"):
         read(text)
 
 
-@pytest.mark.parametrize("text", ["", "- a\n", "3\n"])
+def test_a_binary_file_is_refused_in_one_line():
+    Path("sweep.yaml").write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match=r"^sweep\.yaml: it cannot be read as YAML") as caught:
+        read_sweep(Path("sweep.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "3\n", "{}\n", "# nothing\n"])
 def test_a_file_without_a_sweep_is_refused(text):
     with pytest.raises(InputError, match=r"it holds no sweep"):
         read(text)

@@ -1,0 +1,107 @@
+"""FER2013 in a zip or a tar, read as a stream: nothing is unpacked to disk."""
+
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Final
+
+from fer.data.fer2013.folders import ImageRows, is_hidden, is_image
+from fer.data.fer2013.rows import AGAIN, WAY_OUT, Fer2013Rows, Tick
+from fer.data.fer2013.table import CSV_NAMES, TRAIN_CSV, read_csv
+from fer.errors import InputError
+
+TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+ARCHIVE_SUFFIXES: Final = (".zip", *TAR_SUFFIXES)
+
+
+@contextmanager
+def readable(where: Path) -> Iterator[None]:
+    """Turn the exceptions of reading a file or an archive into an InputError that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except PermissionError as e:
+        msg = f"{where} cannot be read: {e.strerror}; change its permissions, or {WAY_OUT}"
+        raise InputError(msg) from e
+    # RuntimeError is what zipfile raises for a password or an unknown compression.
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        zlib.error,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        tarfile.TarError,
+    ) as e:
+        reason = str(e).partition("\n")[0].rstrip(":")
+        msg = f"{where} cannot be read, it may be truncated or damaged ({reason}); {AGAIN}"
+        raise InputError(msg) from e
+
+
+def read_zip(source: Path, tick: Tick) -> Fer2013Rows | None:
+    """Read the best of a zip's members: a CSV, images, a tar, ``train.csv``; None if there is none.
+
+    Raises:
+        InputError: The zip, or the member that is read, is damaged or not FER2013's.
+    """
+    with zipfile.ZipFile(source) as archive:
+        members = {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
+        members = {inside: info for inside, info in members.items() if not is_hidden(inside)}
+
+        def read_named(name: str) -> Fer2013Rows | None:
+            for inside, info in members.items():
+                if inside.name.lower() == name:
+                    with archive.open(info) as stream:
+                        return read_csv(stream, source / inside, tick)
+            return None
+
+        for name in CSV_NAMES:
+            if (rows := read_named(name)) is not None:
+                return rows
+        images = ImageRows(source, tick)
+        for inside, info in members.items():
+            if is_image(inside):
+                with archive.open(info) as stream:
+                    images.add(inside, stream)
+        if (rows := images.rows()) is not None:
+            return rows
+        for inside, info in members.items():
+            if inside.name.lower().endswith(TAR_SUFFIXES):
+                with readable(source / inside), archive.open(info) as stream:
+                    rows = read_tar(stream, source / inside, tick)
+                if rows is not None:
+                    return rows
+        return read_named(TRAIN_CSV)
+
+
+def read_tar(stream: IO[bytes], where: Path, tick: Tick) -> Fer2013Rows | None:
+    """Read the first CSV of a tar, else its images, in one pass; None if it has neither.
+
+    Raises:
+        InputError: A member that is read is not FER2013's.
+        OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError: The tar is damaged.
+    """
+    rows = None
+    images = ImageRows(where, tick)
+    # "r:*" rather than "r|*", which does not verify gzip's checksum and stops after bzip2's first stream.
+    with tarfile.open(fileobj=stream, mode="r:*") as archive:
+        for member in archive:
+            archive.members.clear()  # it keeps what it has read: 35,887 members are 50 MB
+            inside = PurePosixPath(member.name)
+            content = archive.extractfile(member) if member.isfile() and not is_hidden(inside) else None
+            if content is None:
+                continue
+            if inside.name.lower() in CSV_NAMES:
+                rows = read_csv(content, where / inside, tick)
+                break
+            if is_image(inside):
+                images.add(inside, content)
+        # The checksum of a compressed tar is at its end.
+        while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+            pass
+    return images.rows() if rows is None else rows

@@ -1,0 +1,65 @@
+"""FER2013 in memory: images, labels and usages, and the facts about the data set."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer.labels import EXPRESSIONS, FER2013_CSV
+
+SIDE: Final = 48
+"""Height and width of an image, in pixels."""
+
+NUM_PIXELS: Final = SIDE * SIDE
+
+USAGES: Final = ("Training", "PublicTest", "PrivateTest")
+"""The parts of the contest: a row's usage is an index into this tuple."""
+
+TRAINING, PUBLIC, PRIVATE = range(3)
+
+OFFICIAL_COUNTS: Final = (28_709, 3_589, 3_589)
+"""Images of each usage (Goodfellow et al., 2013)."""
+
+REMAP: Final = tuple(EXPRESSIONS.index(name) for name in FER2013_CSV)
+"""Canonical label of each label of the CSV."""
+
+WAY_OUT: Final = (
+    "give the file or its folder with --data.root or the environment's FER_DATA_DIR, "
+    "or download it with 'make data-fer2013'"
+)
+AGAIN: Final = "replace it with a whole copy ('make data-fer2013' downloads one)"
+
+Tick = Callable[[], None]
+"""Called once an image, so that a progress bar can move."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fer2013Rows:
+    """All images of FER2013, N in number, in the order of their source.
+
+    Attributes:
+        images: Grey values, uint8, shape ``(N, 48, 48)``.
+        labels: Indices into :data:`fer.labels.EXPRESSIONS`, int64, shape ``(N,)``.
+        usage: Indices into :data:`USAGES`, uint8, shape ``(N,)``.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    usage: NDArray[np.uint8]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Number of images for training, public test and private test."""
+        training, public, private = np.bincount(self.usage, minlength=len(USAGES)).tolist()
+        return training, public, private
+
+
+def format_counts(counts: Iterable[int]) -> str:
+    """Return the images of each usage as text.
+
+    >>> format_counts(OFFICIAL_COUNTS)
+    '28,709/3,589/3,589'
+    """
+    return "/".join(f"{count:,}" for count in counts)
