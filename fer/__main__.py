@@ -1,40 +1,39 @@
-"""The command ``fer``: finds the subcommand, and says what went wrong in one line."""
+"""The program ``fer``: find the command, run it, and report errors in one line."""
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 from fer import __version__
+from fer.commands import Command, find_commands, load
+from fer.commands.foreign import describe_foreign, foreign_errors
+from fer.commands.suggest import suggest_command
+from fer.configs import config_names
 from fer.errors import InputError
 
-COMMANDS: Final = {
-    "fit": "train a network, then test its best checkpoint once",
-    "validate": "evaluate a checkpoint on the validation split",
-    "test": "evaluate a checkpoint on train, val and test, with intervals and figures",
-    "prune": "make a network smaller, without the neurons that others can stand for; --timm NAME: anyone's",
-    "export": "write a checkpoint's network, pruned or not, as an ONNX file that is checked",
-    "predict": "write a checkpoint's class probabilities for the test split as CSV",
-    "audit": "what stands twice, under two labels or on both sides of a split",
-    "crop": "find and crop the faces of images, with a contact sheet and a table",
-    "crossval": "train and test every fold of a cross-validation, then their mean and spread",
-    "sweep": "search settings as a W&B sweep does, on this machine, without an account",
-    "agent": "make a W&B sweep of a file and run its trials, or join one; without an account: sweep",
-    "dashboard": "make the W&B workspace and report of all runs, or write them as JSON",
-    "report": "one HTML page of a run, a cross-validation or a sweep, that opens anywhere",
-    "download": "fetch FER2013 from Kaggle",
-}
+HELP: Final = """\
+usage: fer [--version] [--debug] COMMAND …
 
-EPILOG: Final = """\
+Show what the hidden neurons of a facial emotion recognition network do, and prune those it does not need.
+
+{commands}
+
+options:
+  -h, --help     show this help; fer COMMAND --help shows a command's options
+  --version      show the version
+  --debug        show the traceback of an error
+
 examples:
-  fer fit                                       conv6 on faces drawn by code: no data needed
+  fer fit                                       conv6 on synthetic faces: nothing to download
   fer fit --config resnet --data.root ~/data    ResNet-34 on FER2013
   fer fit --config conv6 --model.lr 0.003       any setting, from the command line
   fer fit --config conv6 --help                 all settings of a network and its data
-  fer test --ckpt_path runs/…/checkpoints/best.ckpt
+  fer test runs/latest                          the best checkpoint of the newest run
+  fer prune runs/latest                         the same checkpoint, pruned
 
-A config is a file, or the name of one that is shipped: {configs}.
+A config is a file or the name of a shipped one: {configs}.
 """
 
 
@@ -45,29 +44,66 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after ``fer``; None: those the process was started with.
 
     Returns:
-        The exit status: 0, or 2 where the user has something to mend.
+        The exit status: 0, or 2 if the input cannot be used.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [word for word in arguments if word != "--debug"]
-    command = _parser().parse_args(arguments[:1]).command
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    command, *words = words or [""]
+    # Commands are listed without importing them: torch and Lightning take seconds.
+    commands = find_commands()
+    if command in ("-h", "--help", "help"):
+        sys.stdout.write(_help(commands))
+        return 0
+    if command == "--version":
+        sys.stdout.write(f"fer {__version__}\n")
+        return 0
+    names = [each.name for each in commands]
+    if command not in names:
+        sys.stderr.write(f"fer: error: {_unknown(command, names)}\n")
+        return 2
     try:
-        # Imported here, since torch and Lightning take seconds that `fer --help` need not wait for.
-        from fer.commands import load
-
         run = load(command)
         _set_up_logging(debug=debug)  # not before: Lightning sets its own levels when it is imported
-        run(arguments[1:])
+        run(words)
     except InputError as e:
-        if debug:
-            raise
-        sys.stderr.write(f"fer {command}: error: {e}\n")
-        return 2
+        return _report(command, e, debug=debug)
+    except foreign_errors() as e:
+        return _report(command, e, debug=debug)
     return 0
 
 
+def _report(command: str, error: Exception, *, debug: bool) -> int:
+    """Print an error's message in one line, with its traceback only in debugging; return the exit status."""
+    if debug:
+        raise error
+    message = str(error) if isinstance(error, InputError) else describe_foreign(error)
+    sys.stderr.write(f"fer {command}: error: {message}\n")
+    return 2
+
+
+def _help(commands: Sequence[Command]) -> str:
+    """Return the help of ``fer`` with its commands by section."""
+    lines = []
+    for section, of_section in groupby(commands, key=lambda each: each.section):
+        lines += ["", f"{section}:", *(f"  {each.name:<14} {each.help}" for each in of_section)]
+    return HELP.format(commands="\n".join(lines[1:]), configs=", ".join(config_names()))
+
+
+def _unknown(word: str, names: Sequence[str]) -> str:
+    """Return the message for a word that is no command.
+
+    >>> _unknown("trian", ["fit", "test"])
+    "no command 'trian'; did you mean 'fit'? Commands: fit, test"
+    """
+    meant = suggest_command(word, names)
+    problem = f"no command {word!r}" if word else "a command is missing"
+    hint = f"did you mean {meant!r}? " if word and meant else ""
+    return f"{problem}; {hint}Commands: {', '.join(names)}"
+
+
 def _set_up_logging(*, debug: bool) -> None:
-    """Show the package's own news, and of the libraries' what is a warning."""
+    """Show the package's messages, and only the warnings of libraries."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("fer: %(message)s"))
     handler.addFilter(_Once())
@@ -80,37 +116,18 @@ def _set_up_logging(*, debug: bool) -> None:
 
 
 class _Once(logging.Filter):
-    """Lets each message pass once: every fold has the same data, and every threshold the same samples."""
+    """Pass each message once: every fold has the same data, and every threshold the same samples."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: set[str] = set()
+        self.shown: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether it is new."""
+        """Return whether the message is new."""
         message = record.getMessage()
-        is_new = message not in self.said
-        self.said.add(message)
+        is_new = message not in self.shown
+        self.shown.add(message)
         return is_new
-
-
-def _parser() -> argparse.ArgumentParser:
-    from fer.configs import config_names
-
-    parser = argparse.ArgumentParser(
-        prog="fer",
-        description="What are the hidden neurons of a facial emotion recognition network doing, "
-        "and which does it need?",
-        epilog=EPILOG.format(configs=", ".join(config_names())),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"fer {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    for name, description in COMMANDS.items():
-        # Each command has a parser of its own in fer.commands, which prints its help.
-        commands.add_parser(name, help=description, add_help=False)
-    return parser
 
 
 if __name__ == "__main__":

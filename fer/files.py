@@ -1,9 +1,9 @@
-"""Files that are whole or not there."""
+"""Write files that are complete or absent, and read JSON."""
 
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,13 +13,13 @@ from fer.errors import InputError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name when it is whole, or not at all.
+    """Open a file for writing that appears under its name when it is complete, or not at all.
 
-    It is written beside its place under a name of its own and then moved, so that a reader
-    never meets half of it, and of two writers the last wins. Missing folders are made.
+    The content goes to a draft in the same folder, which then replaces the file. Readers never see half a
+    file, and of two writers the last one wins. Missing folders are made.
 
     Args:
-        path: Where the file shall stand; what stands there is replaced.
+        path: The file; an existing one is replaced.
 
     Yields:
         The open file, in binary.
@@ -28,7 +28,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         OSError: The folder cannot be made or written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    draft = draft_of(path)
     try:
         with draft.open("xb") as file:
             yield file
@@ -37,19 +37,33 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         draft.unlink(missing_ok=True)
 
 
+def draft_of(path: Path) -> Path:
+    """Return an unused name in the same folder, to write to before the file is replaced."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
 def read_json(path: Path, way_out: str) -> dict[str, Any]:
-    """Return what a file says.
+    """Return the object in a JSON file.
 
     Args:
-        path: Of a file that is there.
-        way_out: What to do if it is damaged.
+        path: An existing file.
+        way_out: What to do if the file is damaged; ends the error's message.
 
     Raises:
-        InputError: It is damaged.
+        InputError: The file cannot be read, is not JSON, or holds something else than an object.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as e:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as e:
         msg = f"{path} is damaged: {e}; {way_out}"
         raise InputError(msg) from e
+    if not isinstance(content, dict):
+        msg = f"{path} is damaged: it holds no JSON object; {way_out}"
+        raise InputError(msg)
     return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as JSON, atomically."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, indent=1).encode() + b"\n")

@@ -14,12 +14,12 @@ from fer.labels import EXPRESSIONS
 
 
 def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[Sequence[Tensor]]) -> None:
-    """Write one row for each sample of the test splits: its truth, what it was taken for, and how surely.
+    """Write one row for each sample: name, label, predicted class, and the probability of each class.
 
     Args:
-        path: The CSV file; it is there whole or not at all.
-        data: Whose test splits were predicted, in order.
-        batches: For each test split its batches of class probabilities (N, 7).
+        path: The CSV file.
+        data: Its test splits were predicted, in order, each from its first sample on.
+        batches: For each test split its batches of class probabilities, shape ``(N, 7)``.
     """
     names = np.array(EXPRESSIONS)
     tables = []
@@ -27,7 +27,9 @@ def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[
         probabilities = torch.cat(list(split_batches)).float().numpy()
         table = pd.DataFrame(probabilities, columns=list(EXPRESSIONS))
         table.insert(0, "predicted", names[probabilities.argmax(axis=1)])
-        table.insert(0, "label", names[data.splits[split].labels])
+        rows = slice(len(table))  # --trainer.limit_predict_batches leaves out the rest
+        table.insert(0, "label", names[data.splits[split].labels[rows]])
+        table.insert(0, "name", data.splits[split].names[rows])
         table.insert(0, "index", np.arange(len(table)))
         table.insert(0, "split", split)
         tables.append(table)

@@ -15,8 +15,6 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 MAX_LINES = 720
 """A file that grows beyond it has two subjects. fer2013.py, with four formats to read, is the longest."""
 
-NETWORKS = {"alexnet", "ann", "cbam", "conv1", "conv2", "conv4", "conv6", "resnet", "transfer"}
-
 
 class Room(NamedTuple):
     """What the files of a room may import, beside Python's own, their own room and :data:`EVERYWHERE`."""
@@ -25,7 +23,7 @@ class Room(NamedTuple):
     others: Set[str] = frozenset()
 
 
-EVERYWHERE = {"fer", "fer.errors", "fer.labels", "fer.files", "fer.processes"}
+EVERYWHERE = {"fer", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files", "fer.processes"}
 """The ground that all stand on: it imports nothing of fer but itself."""
 
 # A name means the module and all below it: "fer.data" allows fer.data.base, "fer.data.base" only that.
@@ -34,6 +32,7 @@ ROOMS = {
     "labels": Room(),
     "files": Room(),
     "processes": Room(others={"lightning"}),
+    "checkpoints": Room(others={"torch"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
     # Torch-Pruning traces which rows and columns belong to a neuron.
@@ -50,39 +49,39 @@ ROOMS = {
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
     "tasks": Room(
-        {"fer.models", "fer.metrics", "fer.neurons.surgery"}, {"torch", "torchvision", "timm", "lightning"}
+        {"fer.models", "fer.metrics", "fer.neurons.hidden", "fer.neurons.surgery"},
+        {"torch", "torchvision", "timm", "lightning"},
     ),
     # confusion_figure writes the accuracy of its matrix, which metrics computes; SciPy clusters.
     "figures": Room({"fer.metrics", "fer.neurons"}, {"matplotlib", "numpy", "scipy", "torch"}),
     # The two base classes only: a callback never names a concrete task or data set.
     "callbacks": Room(
         {
-            *("fer.data.base", "fer.data.images", "fer.figures", "fer.history", "fer.metrics"),
-            *("fer.neurons", "fer.tasks.base"),
+            *("fer.data.base", "fer.data.images", "fer.figures", "fer.metrics", "fer.neurons"),
+            *("fer.pruning", "fer.runs", "fer.tasks.base"),
         },
         {"torch", "lightning", "numpy", "matplotlib", "rich"},
     ),
-    "dashboards": Room(others={"wandb", "wandb_workspaces", "lightning"}),
-    "history": Room(others={"numpy"}),
+    "dashboards": Room({"fer.runs"}, {"wandb", "wandb_workspaces", "lightning"}),
+    # Angles are stored by numpy, settings as YAML.
+    "runs": Room(others={"numpy", "yaml"}),
     # Of sweeps: Optuna searches, a forest of scikit-learn tells what mattered.
     "studies": Room(
         {
-            *("fer.callbacks.prune", "fer.callbacks.stop", "fer.data.base", "fer.metrics", "fer.neurons"),
-            "fer.tasks.base",
+            *("fer.callbacks.stop", "fer.data.base", "fer.metrics", "fer.neurons"),
+            *("fer.runs", "fer.tasks.base"),
         },
         {"lightning", "numpy", "optuna", "scipy", "sklearn", "torch", "yaml"},
     ),
     # The commands on images.
     "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),
     "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
-    "prune_timm": Room(
-        {"fer.callbacks.prune", "fer.data.reading", "fer.metrics", "fer.models.transfer", "fer.neurons"},
-        {"PIL", "rich", "timm", "torch"},
-    ),
+    # Pruning for any network: it knows no Lightning, no data module and no task.
+    "pruning": Room({"fer.figures", "fer.metrics", "fer.neurons", "fer.runs"}, {"matplotlib", "torch"}),
     "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
-        {"fer.configs", "fer.figures", "fer.history", "fer.metrics", "fer.neurons", "fer.studies"},
+        {"fer.configs", "fer.figures", "fer.metrics", "fer.neurons", "fer.runs", "fer.studies"},
         {"matplotlib", "numpy", "torch", "yaml"},
     ),
     # Any network as ONNX: it knows none of ours.
@@ -98,15 +97,17 @@ ROOMS = {
             "fer.data",
             "fer.export",
             "fer.figures",
-            "fer.history",
+            "fer.models.transfer",
             "fer.neurons",
             "fer.predict",
-            "fer.prune_timm",
+            "fer.pruning",
             "fer.report",
+            "fer.runs",
             "fer.studies",
             "fer.tasks",
         },
-        {"jsonargparse", "lightning", "matplotlib", "rich", "torch", "yaml"},
+        # fer prune --timm builds a network of timm, and reads images as that package does.
+        {"jsonargparse", "lightning", "matplotlib", "PIL", "rich", "timm", "torch", "yaml"},
     ),
     "__main__": Room({"fer.commands", "fer.configs"}),
     "__init__": Room(),
@@ -158,12 +159,13 @@ def test_a_file_imports_only_what_its_room_may(name: str) -> None:
     [
         pytest.param("math", "models", True, id="Python's own"),
         pytest.param("fer.errors", "models", True, id="the ground"),
-        pytest.param("fer.models.chain", "models", True, id="its own room"),
+        pytest.param("fer.models._chain", "models", True, id="its own room"),
         pytest.param("lightning.pytorch", "models", False, id="models are pure"),
         pytest.param("fer.tasks.base", "callbacks", True, id="a base class"),
         pytest.param("fer.tasks", "callbacks", False, id="concrete tasks"),
         pytest.param("fer.data.fer2013", "callbacks", False, id="a concrete data set"),
         pytest.param("fer.figures", "tasks", False, id="a task draws nothing"),
+        pytest.param("lightning.pytorch", "pruning", False, id="pruning without Lightning"),
         pytest.param("wandb", "callbacks", False, id="W&B outside of dashboards"),
         pytest.param("fer.commands", "tasks", False, id="nothing imports commands"),
     ],
@@ -204,17 +206,19 @@ def test_a_file_has_one_subject(name: str) -> None:
 
 def test_a_network_has_one_name_everywhere():
     from fer.configs import config_names
+    from fer.models import NETWORKS
     from fer.tasks import TASKS
 
-    models = {path.stem for path in (ROOT / "models").glob("[!_]*.py")} - {"chain"}
-    tasks = {path.stem for path in (ROOT / "tasks").glob("[!_]*.py")} - {"base", "optim"}
-    assert models == tasks == set(TASKS) == set(config_names()) - {"demo"} == NETWORKS
-    for name, task in TASKS.items():
-        assert task.__module__ == f"fer.tasks.{name}"
+    files = {path.stem for path in (ROOT / "models").glob("[!_]*.py")}
+    assert files == set(NETWORKS) == set(TASKS) == set(config_names()) - {"demo"}
+    for name, network in NETWORKS.items():
+        assert network.__module__ == f"fer.models.{name}"
 
 
 def test_every_config_names_its_own_network_and_says_what_it_is():
     import yaml
+
+    from fer.models import NETWORKS
 
     for name in NETWORKS:
         text = (ROOT / "configs" / f"{name}.yaml").read_text()

@@ -30,7 +30,7 @@ def test_a_row_for_each_pattern_of_each_test_split(two_tests, tmp_path):
     path = tmp_path / "new" / "predictions.csv"
     write_predictions(path, two_tests, [batches[:2], batches[2:]])
     table = pd.read_csv(path)
-    assert list(table.columns) == ["split", "index", "label", "predicted", *EXPRESSIONS]
+    assert list(table.columns) == ["split", "index", "name", "label", "predicted", *EXPRESSIONS]
     assert table[["split", "index", "label", "predicted"]].to_numpy().tolist() == [
         ["public", 0, "angry", "surprise"],
         ["public", 1, "disgust", "disgust"],
@@ -46,3 +46,14 @@ def test_a_split_without_predictions_is_no_table(two_tests, tmp_path):
     with pytest.raises(ValueError, match="zip"):
         write_predictions(tmp_path / "predictions.csv", two_tests, [[torch.eye(7)[:3]]])
     assert not list(tmp_path.glob("*.csv"))
+
+
+def test_a_limited_prediction_names_the_samples_it_has(two_tests, tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, two_tests, [[torch.eye(7)[:2]], [torch.eye(7)[:1]]])
+    table = pd.read_csv(path, dtype={"name": str})
+    assert table[["split", "index", "label"]].to_numpy().tolist() == [
+        ["public", 0, "angry"], ["public", 1, "disgust"], ["private", 0, "happy"],
+    ]  # fmt: skip
+    names = [*two_tests.splits["public"].names[:2], two_tests.splits["private"].names[0]]
+    assert table["name"].tolist() == [str(name) for name in names]

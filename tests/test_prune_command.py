@@ -1,10 +1,12 @@
-"""``fer prune``: curves, networks of a given size, rounds; what it refuses."""
+"""``fer prune``: curves, networks of a given size, rounds, run folders; what it refuses."""
 
 import json
 
 import pytest
 from command import call, done
 
+from fer.neurons import REMOVAL_REASONS
+from fer.pruning import PruneResults
 from fer.tasks import load
 
 WORDS = [
@@ -46,7 +48,7 @@ def test_a_curve_is_drawn_for_each_rule(checkpoint, tmp_path):
 
 
 def test_a_share_of_the_multiply_adds_is_left(checkpoint, tmp_path):
-    prune(checkpoint, "--target-macs", "0.7", "--prune.by", "span", "--run_name", "b")
+    prune(checkpoint, "--target-macs", "0.7", "--prune.criterion", "span", "--run_name", "b")
     results = json.loads((tmp_path / "runs" / "b" / "prune.json").read_text())
     assert results["after"]["macs"] <= 0.7 * results["before"]["macs"]
     assert results["settings"]["similar_below"] > 0
@@ -69,8 +71,7 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
         name: results["layers"][name]["after"] for name in last
     }
     gone = sum(layer["before"] - layer["after"] for layer in results["layers"].values())
-    reasons = ("dead", "constant", "similar", "complementary", "span", "block")
-    assert gone == sum(layer[reason] for layer in results["layers"].values() for reason in reasons)
+    assert gone == sum(layer[reason] for layer in results["layers"].values() for reason in REMOVAL_REASONS)
     # A config that a pruned network's other commands take.
     done("test", "--ckpt_path", tmp_path / "runs" / "b" / "checkpoints" / "pruned.ckpt", "--run_name", "c")
     tested = json.loads((tmp_path / "runs" / "c" / "results.json").read_text())
@@ -81,13 +82,45 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     ("words", "message"),
     [
         pytest.param(["--target_macs", "1.5"], "above 0 and below 1", id="share"),
-        pytest.param(["--target_macs", "0.0001"], "no threshold leaves as few", id="out of reach"),
+        pytest.param(["--target_macs", "0.0001"], "are the fewest", id="out of reach"),
         pytest.param(["--rounds", "-1"], "neither can be below 0", id="rounds"),
         pytest.param(["--tolerance", "3"], "a share of val", id="tolerance"),
         pytest.param(["--curves", "true"], "did you mean curve", id="unknown option"),
+        pytest.param(
+            ["--prune.num_removed", "{conv1: 1}", "--rounds", "2"], "set the size: leave out", id="two sizes"
+        ),
     ],
 )
 def test_what_is_refused(words, message, checkpoint):
     called = call("prune", checkpoint, *words)
     assert called.status == 2
     assert message in called.err
+
+
+def test_a_run_is_pruned_beside_itself(checkpoint):
+    run = checkpoint.parent.parent
+
+    out = prune(run)
+    prune(run, "--prune.layers", "[conv5]")
+
+    first, second = (PruneResults.read(run.parent / name) for name in ("a-prune", "a-prune-2"))
+    assert first.settings["layers"] is None
+    assert second.settings["layers"] == ["conv5"]
+    pruned = run.parent / "a-prune" / "checkpoints" / "pruned.ckpt"
+    assert f"pruned       {pruned}" in out
+    done("test", "--ckpt_path", pruned, "--run_name", "c")
+
+
+def test_a_run_is_pruned_where_the_user_says(checkpoint, tmp_path):
+    prune(checkpoint.parent.parent, "--runs_dir", "others", "--prune.num_removed", "{conv1: 2}")
+
+    results = json.loads((tmp_path / "others" / "a-prune" / "prune.json").read_text())
+    assert results["layers"]["conv1"]["after"] == 2
+    assert results["settings"]["num_removed"] == {"conv1": 2}
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    called = call("prune", tmp_path)
+
+    assert called.status == 2
+    assert "no checkpoint in checkpoints/" in called.err

@@ -20,10 +20,22 @@ from fer.data.base import ExpressionDataModule
 from fer.data.images import ImageSplit
 from fer.errors import InputError
 from fer.figures import feature_maps_figure, histogram_figure, matrix_figure, pairs_figure
-from fer.history import write_angles
-from fer.neurons import ActivationStatistics, angles, angular_speed, classify, eval_state, measure, record
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin, summarise
-from fer.neurons.record import find_layers
+from fer.neurons import (
+    COMPLEMENTARY_ABOVE,
+    SIMILAR_BELOW,
+    ActivationStatistics,
+    Origin,
+    angles,
+    angular_speed,
+    classify,
+    eval_state,
+    find_layers,
+    measure,
+    record,
+    summarise,
+)
+from fer.neurons.hidden import hidden_layers
+from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
 NUM_DRAWN: Final = 12
@@ -46,7 +58,7 @@ class DistinctivenessCallback(Callback):
     ``median``, ``q75``, ``q95``, ``max`` (degrees, over all pairs of neurons), ``speed`` (degrees per epoch)
     and the shares ``similar`` and ``complementary`` (of the pairs), ``dead``, ``constant`` and
     ``non_finite`` (of the neurons). All angles are stored in ``angles/epoch-….npz`` in the run's folder
-    (:func:`fer.history.read_angles`), those of the last epoch are drawn.
+    (:meth:`fer.runs.Run.read_angles`), those of the last epoch are drawn.
 
     Args:
         every_n_epochs: Interval in epochs; 0: never.
@@ -119,12 +131,14 @@ class DistinctivenessCallback(Callback):
         """
         if self.every_n_epochs == 0 or not isinstance(pl_module, ClassificationTask):
             return
-        declared = pl_module.neuron_layers
-        named = list(declared) if self.layers is None else self.layers
-        self.places = {layer: declared.get(layer, layer) for layer in named}
-        find_layers(pl_module.network, self.places.values())
         with eval_state(pl_module.network):  # a loader draws from the random state
             first = next(self._batches(trainer, pl_module, np.zeros(1, np.int64)))
+        hidden = hidden_layers(pl_module.network, first)
+        named = list(hidden.layers) if self.layers is None else self.layers
+        self.places = {layer: hidden.layers.get(layer, layer) for layer in named}
+        find_layers(pl_module.network, self.places.values())
+        if not self.places:
+            log.warning("no angles are measured: %s", hidden.why_none(type(pl_module.network).__name__))
         for layer, place in list(self.places.items()):
             try:
                 measure(pl_module.network, [first], [place])
@@ -165,9 +179,8 @@ class DistinctivenessCallback(Callback):
             known = {f"angles/{layer}/{name}": value for name, value in row.items() if value == value}
             pl_module.log_dict(known, sync_dist=True)
         if trainer.is_global_zero:
-            write_angles(
-                Path(trainer.default_root_dir), epoch, {k: v.numpy() for k, v in self.degrees.items()}
-            )
+            degrees = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
+            Run(Path(trainer.default_root_dir)).write_angles(epoch, degrees)
 
     def measure(self, trainer: Trainer, task: ClassificationTask) -> dict[str, ActivationStatistics]:
         """Return each layer's statistics over the analysis set, which the processes share."""

@@ -1,8 +1,8 @@
 """What a run found out, as images and as one JSON file."""
 
-import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +12,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
+from fer.callbacks.limits import limit_protocol
 from fer.callbacks.media import save_figure
 from fer.data.base import ExpressionDataModule
 from fer.data.images import ImageSplit
 from fer.figures import confusion_figure, curves_figure, predictions_figure
-from fer.files import atomic_write
-from fer.history import read_history
 from fer.metrics import ClassificationReport
+from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
 NUM_SAMPLES: Final = 16
@@ -50,7 +50,7 @@ class EvaluationCallback(Callback):
         self.fit_seconds = time.monotonic() - self.started
         for logger in trainer.loggers:
             logger.save()  # the last epoch is still in memory
-        history = read_history(Path(trainer.default_root_dir))
+        history = Run(Path(trainer.default_root_dir)).read_metrics()
         if history:
             save_figure(trainer, "curves", curves_figure(history))
 
@@ -58,18 +58,19 @@ class EvaluationCallback(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw and write what the test found."""
         data = getattr(trainer, "datamodule", None)
-        if not isinstance(pl_module, ClassificationTask) or not isinstance(data, ExpressionDataModule):
+        if not isinstance(pl_module, ClassificationTask) or data is None:
             return
-        for name in data.evaluated_names:
-            title = f"{name} ({data.protocol_name})"
-            figure = confusion_figure(pl_module.reports[name].confusion, title=title)
+        protocol = limit_protocol(getattr(data, "protocol_name", type(data).__name__), trainer)
+        reports = {name: pl_module.reports[name] for name in pl_module.final_names}
+        for name, report in reports.items():
+            figure = confusion_figure(report.confusion, title=f"{name} ({protocol})")
             save_figure(trainer, f"confusion-{name}", figure)
-        if isinstance(data.splits["train"], ImageSplit):
+        if isinstance(data, ExpressionDataModule) and isinstance(data.splits["train"], ImageSplit):
             self._draw_samples(trainer, pl_module, data, data.test_names[0])
-        self.console.print(accuracy_table({name: pl_module.reports[name] for name in data.evaluated_names}))
+        self.console.print(accuracy_table(reports))
         self.console.print()
-        self.console.print(pl_module.reports[data.test_names[-1]].table())
-        self._write_results(trainer, pl_module, data)
+        self.console.print(reports[pl_module.final_names[-1]].table())
+        self._write_results(trainer, pl_module, reports, data=type(data).__name__, protocol=protocol)
 
     @staticmethod
     def _draw_samples(
@@ -84,13 +85,21 @@ class EvaluationCallback(Callback):
         figure = predictions_figure(split.images, torch.from_numpy(split.labels), probabilities)
         save_figure(trainer, "predictions", figure)
 
-    def _write_results(self, trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule) -> None:
+    def _write_results(
+        self,
+        trainer: Trainer,
+        task: ClassificationTask,
+        reports: Mapping[str, ClassificationReport],
+        *,
+        data: str,
+        protocol: str,
+    ) -> None:
         results = {
             "network": type(task.network).__name__,
             "parameters": sum(p.numel() for p in task.parameters()),
             "trainable_parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
-            "data": type(data).__name__,
-            "protocol": data.protocol_name,
+            "data": data,
+            "protocol": protocol,
             # Null where a checkpoint is tested that another run trained.
             "epochs": trainer.current_epoch or None,
             "seed": int(os.environ.get("PL_GLOBAL_SEED", "-1")),  # where Lightning keeps it
@@ -103,12 +112,10 @@ class EvaluationCallback(Callback):
                     "interval": list(r.interval),
                     "confusion": r.confusion.tolist(),
                 }
-                for name in data.evaluated_names
-                for r in [task.reports[name]]
+                for name, r in reports.items()
             },
         }
-        with atomic_write(Path(trainer.default_root_dir) / "results.json") as file:
-            file.write(json.dumps(results, indent=2).encode() + b"\n")
+        Run(Path(trainer.default_root_dir)).write_results(results)
 
 
 def accuracy_table(reports: dict[str, ClassificationReport]) -> str:

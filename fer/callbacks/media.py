@@ -8,10 +8,12 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
+from fer.runs import Run
+
 
 def figures_dir(trainer: Trainer) -> Path:
     """Return the folder of the run's figures."""
-    return Path(trainer.default_root_dir) / "figures"
+    return Run(Path(trainer.default_root_dir)).figures_dir
 
 
 @rank_zero_only

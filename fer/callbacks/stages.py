@@ -1,6 +1,5 @@
 """Label the training stage of each layer and of the network, and act on a plateau."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -19,9 +18,9 @@ from fer.callbacks.distinctiveness import FORMATS, DistinctivenessCallback, even
 from fer.callbacks.media import save_figure
 from fer.errors import InputError
 from fer.figures import fan_figure, speed_figure
-from fer.files import atomic_write
-from fer.neurons import Stage, label_stages, live_stages
-from fer.neurons.stages import WINDOW, StageLabel
+from fer.neurons import Stage, StageLabel, label_stages, live_stages
+from fer.neurons.stages import WINDOW
+from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
 OnPlateau = Literal["none", "stop", "reduce_lr", "restart_lr"]
@@ -194,8 +193,7 @@ class StageCallback(Callback):
             layer: {"final": intervals(final[layer], epochs), "live": intervals(live[layer], epochs)}
             for layer in final
         }
-        with atomic_write(Path(trainer.default_root_dir) / "stages.json") as file:
-            file.write(json.dumps(content, indent=1).encode() + b"\n")
+        Run(Path(trainer.default_root_dir)).write_stages(content)
         self.console.print(f"stages       {stages_line(intervals(final[NETWORK], epochs))}")
         measured = _history(trainer)
         drawn = {layer: measured[layer] for layer in evenly(list(measured))}

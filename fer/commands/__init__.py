@@ -1,46 +1,60 @@
-"""The commands of ``fer``, each a function of the words that come after it."""
+"""The commands of ``fer``, one file each.
 
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from typing import Final
-
-OWN: Final = {
-    "agent": "agent",
-    "audit": "data",
-    "crop": "data",
-    "crossval": "crossval",
-    "dashboard": "dashboard",
-    "download": "data",
-    "export": "export",
-    "prune": "prune",
-    "report": "report",
-    "sweep": "sweep",
-}
-"""By command, the module of this package whose function of the command's name runs it.
-
-All other commands are on one run, and :mod:`fer.commands.experiment`'s.
+A file of this package is a command if it defines ``HELP``, its line in ``fer --help``. The command has the
+file's name, and so has the function that runs it with the words after the command. ``SECTION`` is the heading
+under which it is listed.
 """
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Final, NamedTuple
+
+SECTIONS: Final = ("train", "evaluate", "prune and export", "data")
+"""Headings of ``fer --help`` in order; others follow."""
+
+
+class Command(NamedTuple):
+    """What ``fer --help`` needs to know of a command.
+
+    Attributes:
+        name: Of the command, its file and its function.
+        help: One line that starts with a verb.
+        section: Heading under which it is listed.
+    """
+
+    name: str
+    help: str
+    section: str
+
+
+def find_commands() -> list[Command]:
+    """Return all commands in the order of their sections and names, without importing their files."""
+    commands = [
+        Command(path.stem, constants["HELP"], constants.get("SECTION", "other"))
+        for folder in __path__
+        for path in Path(folder).glob("*.py")
+        if "HELP" in (constants := dict(_constants(path)))
+    ]
+    order = {section: number for number, section in enumerate(SECTIONS)}
+    return sorted(commands, key=lambda each: (order.get(each.section, len(order)), each.section, each.name))
 
 
 def load(command: str) -> Callable[[Sequence[str]], None]:
-    """Import what a command needs, and return the function that runs it.
+    """Import a command's file and return its function.
 
-    Args:
-        command: A name of :data:`fer.__main__.COMMANDS`.
-
-    Returns:
-        It takes the words after the command, and raises InputError where they, or what they name, cannot be
-        used.
+    The function takes the words after the command and raises InputError for those it cannot use.
     """
-    if command in OWN:
-        function: Callable[[Sequence[str]], None] = getattr(
-            import_module(f"fer.commands.{OWN[command]}"), command
-        )
-        return function
-    from fer.commands.choices import choose
-    from fer.commands.experiment import run_experiment
+    function: Callable[[Sequence[str]], None] = getattr(import_module(f"fer.commands.{command}"), command)
+    return function
 
-    def run(arguments: Sequence[str]) -> None:
-        run_experiment(command, *choose(arguments))
 
-    return run
+def _constants(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the names and values of a file's text constants."""
+    for node in ast.parse(path.read_bytes()).body:
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str(value))):
+                yield name, value
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(value))):
+                yield name, value

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import yaml
 
@@ -14,6 +15,9 @@ from fer.dashboards import is_logged_in
 from fer.dashboards.agents import create_sweep, run_agent
 from fer.errors import InputError
 from fer.studies.sweepfile import read_sweep
+
+HELP: Final = "run trials of a sweep on W&B's server, from a file or by its address"
+SECTION: Final = "train"
 
 
 def agent(arguments: Sequence[str]) -> None:

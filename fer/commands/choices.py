@@ -1,23 +1,63 @@
-"""Which network, which data: what the words of a command line choose before there is a parser for them."""
+"""Which network and which data set: what the arguments choose before there is a parser for their settings."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch import LightningDataModule
+from torch import nn
 
-from fer.configs import config_path
+from fer.commands.classpath import import_class
+from fer.configs import config_names, config_path, flatten
 from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
-from fer.tasks import TASKS
+from fer.tasks import TASKS, ClassificationTask, constructor_parameters, task_of
+
+log = logging.getLogger(__name__)
+
+
+def find_task(name: str) -> type[ClassificationTask]:
+    """Return the LightningModule of a network: one of the package's by name, or any by its class path.
+
+    Raises:
+        InputError: The name is unknown, the class cannot be imported, or it is no network.
+    """
+    if "." not in name:
+        return TASKS[_known(name, TASKS, "network")]
+    return task_of(import_class(name, option="--network", base=nn.Module))
+
+
+def find_data_module(name: str) -> type[LightningDataModule]:
+    """Return a data module: one of the package's by name, or any by its class path.
+
+    Raises:
+        InputError: The name is unknown, the class cannot be imported, or it is no data module.
+    """
+    if "." not in name:
+        return DATA_MODULES[_known(name, DATA_MODULES, "dataset")]
+    return import_class(name, option="--dataset", base=LightningDataModule)
+
+
+def _known(name: str, names: Iterable[str], key: str) -> str:
+    """Return a name that is known."""
+    if name not in names:
+        hint = did_you_mean(name, names)
+        own = "your own as package.module.Class"
+        msg = f"--{key} {name}: unknown; {hint}there are {', '.join(names)}, and {own}"
+        raise InputError(msg)
+    return name
 
 
 def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Find out which network and which data are meant, before there is a parser for their settings.
+    """Find out which network and data set are meant, before there is a parser for their settings.
 
-    ``--config`` takes the name of a shipped config as well as a file. A checkpoint without a config is
-    taken with the config that its run left beside it.
+    ``--config`` takes the name of a shipped config or the folder of a run as well as a file. A checkpoint
+    without a config is taken with the config that its run left beside it; classes that this config names are
+    imported only if the arguments name them, too. Of a config for another network or data set, the settings
+    that belong to it are left out.
 
     Args:
         arguments: The words of the command line.
@@ -37,27 +77,83 @@ def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         given, others = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError as e:
         raise InputError(str(e)) from e
-    if given.ckpt_path and not given.config:
+    is_implied = bool(given.ckpt_path and not given.config)
+    if is_implied:
         given.config.append(str(_config_of(given.ckpt_path)))
+    if is_implied or any(Path(name).expanduser().is_dir() for name in given.config):
         # A run of its own: under the old one's name it would replace that one's config, metrics and results.
         others = ["--run_name", "null", *others]
     chosen = {"network": "conv6", "dataset": "synthetic"}
     if not (given.config or given.network or given.dataset):
         given.config.append("demo")
-    paths = [config_path(name) for name in given.config]
-    for path in paths:
-        content = read_config(path)
+    configs = {path: read_config(path) for path in map(config_path, given.config)}
+    for content in configs.values():
         chosen |= {key: str(content[key]) for key in chosen if key in content}
-    chosen |= {key: value for key in chosen if (value := getattr(given, key)) is not None}
-    for key, names in (("network", TASKS), ("dataset", DATA_MODULES)):
-        if chosen[key] not in names:
-            hint = did_you_mean(chosen[key], names)
-            msg = f"--{key} {chosen[key]}: unknown; {hint}there are {', '.join(names)}"
-            raise InputError(msg)
-    words = [word for path in paths for word in ("--config", str(path))]
+    named = {key: value for key in chosen if (value := getattr(given, key)) is not None}
+    if is_implied:
+        _check_is_named(chosen, named, given.ckpt_path)
+    chosen |= named
+    words = []
+    for path, content in configs.items():
+        kept = _fitting(path, content, chosen)
+        words += ["--config", str(path) if kept is content else yaml.safe_dump(kept)]
+    words += [word for key, value in named.items() for word in (f"--{key}", value)]
     if given.ckpt_path:
         words += ["--ckpt_path", given.ckpt_path]
     return words + others, chosen
+
+
+def _check_is_named(found: Mapping[str, str], named: Mapping[str, str], checkpoint: str) -> None:
+    """Refuse to import a class that only the config beside a checkpoint names."""
+    for key, value in found.items():
+        if "." in value and key not in named:
+            msg = (
+                f"{checkpoint} was trained with --{key} {value}, a class outside of fer, which is imported "
+                f"only if you name it: add --{key} {value}"
+            )
+            raise InputError(msg)
+
+
+def _fitting(path: Path, content: Mapping[str, Any], chosen: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return a config without the settings of another network or data set than the chosen one.
+
+    Of the network, they are those that the chosen one does not take; of the data, those that the two data
+    modules do not inherit from the same class, such as the protocol.
+    """
+    kept = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
+    left_out = []
+    others = [key for key in ("network", "dataset") if content.get(key, chosen[key]) != chosen[key]]
+    for key in others:
+        target: type = find_task(chosen[key]) if key == "network" else find_data_module(chosen[key])
+        common = target
+        if key == "dataset":  # a class of the user's own is not imported for a config alone
+            common = _nearest_common(DATA_MODULES.get(content[key], LightningDataModule), target)
+        taken, defaults = constructor_parameters(common), constructor_parameters(target)
+        group = "model" if key == "network" else "data"
+        kept[key] = chosen[key]
+        for name in [name for name in kept.get(group) or {} if name not in taken]:
+            default = f" (default of {chosen[key]}: {defaults[name].default})" if name in defaults else ""
+            left_out.append(f"{group}.{name}={kept[group].pop(name)}{default}")
+    if left_out:
+        origin = " and ".join(str(content[key]) for key in others)
+        log.info("%s is for %s: left out %s", path.name, origin, ", ".join(left_out))
+    return kept if others else content
+
+
+def _nearest_common(one: type, other: type) -> type:
+    """Return the nearest class that both inherit from."""
+    return next(base for base in other.__mro__ if base in one.__mro__)
+
+
+def usual_settings(configs: Sequence[Any], network: str) -> dict[str, Any]:
+    """Return what is usual for a run: its first config, or else the shipped one of its network, flat.
+
+    Args:
+        configs: The paths that the parser read; None for a config that was not a file.
+        network: Name of the network.
+    """
+    first = next((str(path) for path in configs if path is not None), network)
+    return flatten(read_config(config_path(first))) if configs or first in config_names() else {}
 
 
 def _config_of(checkpoint: str) -> Path:
@@ -74,7 +170,7 @@ def _config_of(checkpoint: str) -> Path:
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
-    """Return what a config says.
+    """Return the settings of a config.
 
     Raises:
         InputError: It cannot be read, or holds no settings.

@@ -1,7 +1,6 @@
 """The command crossval: folds as runs, and what they say together."""
 
 import argparse
-import json
 import math
 import os
 import re
@@ -11,9 +10,7 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from fer.commands.choices import choose, read_config
+from fer.commands.choices import choose, find_data_module, read_config
 from fer.commands.experiment import run_experiment
 from fer.commands.parsing import CONSOLE
 from fer.configs import flatten
@@ -21,9 +18,12 @@ from fer.dashboards import apart_from_sweep, finish, log_config, wandb_logger
 from fer.data import DATA_MODULES, PooledDataModule
 from fer.errors import InputError
 from fer.figures import confusion_figure, folds_figure
-from fer.files import atomic_write
-from fer.history import read_history
+from fer.files import atomic_write, write_json
+from fer.runs import Run
 from fer.studies.crossval import run_folds, summarise
+
+HELP: Final = "train and test every fold of a cross-validation, then report mean and spread"
+SECTION: Final = "train"
 
 
 def crossval(arguments: Sequence[str]) -> None:
@@ -82,7 +82,7 @@ def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
         raise InputError(msg)
     chosen_words, chosen = choose(words)
-    if not issubclass(DATA_MODULES[chosen["dataset"]], PooledDataModule):
+    if not issubclass(find_data_module(chosen["dataset"]), PooledDataModule):
         pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
         msg = (
             f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; "
@@ -121,7 +121,8 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
     summary = summarise(results)
     protocol = re.sub(r", fold \d+", "", str(results[0]["protocol"]))
     title = f"{results[0]['network']}: {protocol}"
-    histories = [read_history(folder / f"fold-{fold}") for fold in range(len(results))]
+    folds = [Run(folder / f"fold-{fold}") for fold in range(len(results))]
+    histories = [fold.read_metrics() for fold in folds]
     figures = {
         "folds": folds_figure(summary.reports["test"], histories, title),
         "confusion-pooled": confusion_figure(summary.pooled.confusion, title=f"{title}, all folds"),
@@ -131,12 +132,9 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
         with atomic_write(paths[key]) as file:
             figure.savefig(file, format="png")
     scalars = summary.scalars()
-    with atomic_write(folder / "crossval.json") as file:
-        # JSON has no NaN.
-        known = {key: None if math.isnan(value) else value for key, value in scalars.items()}
-        content = {"protocol": protocol, "folds": len(results), **known}
-        file.write(json.dumps(content, indent=2).encode() + b"\n")
-    config = yaml.safe_load((folder / "fold-0" / "config.yaml").read_text())
+    known = {key: None if math.isnan(value) else value for key, value in scalars.items()}  # JSON has no NaN
+    write_json(folder / "crossval.json", {"protocol": protocol, "folds": len(results), **known})
+    config = folds[0].read_config()
     del config["data"]["fold"], config["run_name"], config["runs_dir"]  # a fold's own
     try:
         group = os.environ.get("WANDB_RUN_GROUP", name)  # of a sweep, of which this is a trial

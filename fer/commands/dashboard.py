@@ -4,11 +4,15 @@ import argparse
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from fer.commands.parsing import CONSOLE
 from fer.dashboards import is_logged_in
 from fer.errors import InputError
 from fer.files import atomic_write
+
+HELP: Final = "make the W&B workspace and report of all runs, or write them as JSON"
+SECTION: Final = "evaluate"
 
 
 def dashboard(arguments: Sequence[str]) -> None:

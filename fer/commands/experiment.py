@@ -1,16 +1,18 @@
-"""The commands on one run: LightningCLI with the network and the data chosen by name."""
+"""Commands on one run: LightningCLI for a network and a data set that were chosen before."""
 
+import logging
+import os
 import shutil
 import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import torch
 import yaml
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
@@ -22,39 +24,41 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import nn
 
-from fer.callbacks import (
-    DistinctivenessCallback,
-    EpochLineCallback,
-    EvaluationCallback,
-    GradientCallback,
-    PruneCallback,
-    StageCallback,
-    StopCallback,
-)
-from fer.callbacks.media import figures_dir
+from fer.callbacks import EpochLineCallback, EvaluationCallback, StopCallback
+from fer.callbacks.limits import limit_protocol
 from fer.callbacks.stop import exit_on_sigterm
-from fer.commands.choices import read_config
+from fer.commands.arguments import add_run_arguments
+from fer.commands.checks import check_data, check_network, first_batch, protocol_of
+from fer.commands.choices import find_data_module, find_task, usual_settings
+from fer.commands.help import HelpFormatter
+from fer.commands.limits import check_settings
 from fer.commands.naming import following, standard
-from fer.commands.parsing import CONSOLE, explain, takes
-from fer.configs import config_path, flatten
+from fer.commands.parsing import CONSOLE, parse
+from fer.commands.start import prepare_to_resume, start_from
+from fer.configs import flatten
 from fer.dashboards import finish, log_config, wandb_logger
-from fer.dashboards.artifacts import Artifacts, log_artifacts, use_checkpoint
-from fer.data import DATA_MODULES
+from fer.dashboards.artifacts import log_artifacts, use_checkpoint
+from fer.data import ExpressionDataModule
 from fer.data.crops import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
-from fer.files import atomic_write
 from fer.neurons import measure_groups
-from fer.predict import write_predictions
+from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
-from fer.tasks import TASKS, ClassificationTask, load
+from fer.runs import LATEST, Run, find_checkpoint, make_run, mark_latest
+from fer.tasks import load
 
-BEST: Final = "best.ckpt"
+SWEEP_VARIABLES: Final = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
+"""Variables of the environment that only a trial of a sweep has."""
 
-# Lightning's own, on things that are as they should be: a call that the newest torch calls deprecated;
-# workers, which on a CPU would only take the cores that train; samples repeated for a second process,
-# which are not counted; frozen layers in eval mode; a run that goes on in a folder of its own.
+log = logging.getLogger("fer.commands")
+
+# Warnings of Lightning about what is intended: a call that the newest torch deprecates; few workers, which on
+# a CPU would only take the cores that train; samples repeated for a second process, which are not counted;
+# frozen layers in eval mode; a resumed run in a folder of its own.
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders.*")
@@ -65,7 +69,7 @@ warnings.filterwarnings("ignore", message="The dirpath has changed.*")
 def run_experiment(
     command: str, words: Sequence[str], chosen: Mapping[str, str], cli: "type[ExperimentCLI] | None" = None
 ) -> None:
-    """Run a command on one run, and close its W&B run whatever happens."""
+    """Run a command on one run and close its W&B run, also after an error."""
     failed = True
     try:
         with exit_on_sigterm():
@@ -81,54 +85,56 @@ def run_experiment(
 
 
 class ConfigCallback(SaveConfigCallback):
-    """Store the run's whole config: as YAML in its folder, and flat, under a sweep's names, in W&B."""
+    """Store all settings: as YAML in the run's folder, and under the names that sweeps use in W&B."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write both, once, on the first process."""
+        """Write both, once, in the first process."""
         del pl_module, stage
         text = self.parser.dump(self.config, skip_none=False)
-        with atomic_write(Path(trainer.default_root_dir) / "config.yaml") as file:
-            file.write(text.encode())
+        Run(Path(trainer.default_root_dir)).write_config(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 log_config(logger, flatten(yaml.safe_load(text)))
 
 
 class ExperimentCLI(LightningCLI):
-    """One network on one data set: settings from the classes' signatures, one folder a run.
+    """One network on one data set: settings from the signatures of their classes, and a folder of its own.
 
     Args:
-        command: What to do.
-        arguments: The words of the command line.
-        network: A name of :data:`fer.tasks.TASKS`.
-        dataset: A name of :data:`fer.data.DATA_MODULES`.
+        command: Name of the command; the method of this name with an underscore in front runs it.
+        arguments: Words after the command.
+        network: Name of a network, or the path of a class.
+        dataset: Name of a data set, or the path of a class.
     """
 
     def __init__(self, command: str, arguments: Sequence[str], *, network: str, dataset: str) -> None:
         self.command = command
         self.stop = StopCallback()
+        self.hidden = HiddenLayers({})
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
-        self.default_name = f"{network}-{dataset}-{started}{suffix}"
+        short = [name.rpartition(".")[2] for name in (network, dataset)]
+        self.default_name = f"{'-'.join(short)}-{started}{suffix}"
         super().__init__(
-            TASKS[network],
-            DATA_MODULES[dataset],
+            find_task(network),
+            find_data_module(dataset),
             save_config_callback=ConfigCallback,
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             trainer_defaults={
                 "max_epochs": 20,
                 "enable_progress_bar": sys.stdout.isatty(),
-                "enable_model_summary": False,  # a line of our own says it
+                "enable_model_summary": False,  # the header has it
                 "log_every_n_steps": 1,  # nothing is logged by step; this keeps Lightning from warning
             },
             parser_kwargs={
                 "prog": f"fer {command}",
                 "exit_on_error": False,
                 "allow_abbrev": False,
-                "description": f"{command}: network {network!r} on data {dataset!r}. Settings of the network "
-                "and its training are under model, of data under data, of Lightning's loop under trainer.",
+                "formatter_class": HelpFormatter,
+                "description": f"Options of fer {command} for network {network} on data set {dataset}; "
+                "--config, --network and --dataset choose others.",
             },
             args=list(arguments),
             run=False,
@@ -137,143 +143,79 @@ class ExperimentCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the words that were given; what is wrong with them is said without all of the usage."""
-        try:
-            self.config = parser.parse_args(args)
-        except ArgumentError as e:
-            raise InputError(explain(str(e), parser)) from e
+        """Parse the words after the command."""
+        self.config = parse(parser, args)
+        check_settings(self.config, self.command)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the settings that are neither the network's, nor the data's, nor the trainer's."""
-        parser.add_argument("--network", type=str, default=self.names["network"], help=f"{', '.join(TASKS)}")
-        parser.add_argument(
-            "--dataset", type=str, default=self.names["dataset"], help=f"{', '.join(DATA_MODULES)}"
-        )
-        parser.add_argument(
-            "--ckpt_path", type=str | None, default=None, help="a checkpoint to test, or to go on from"
-        )
-        parser.add_argument(
-            "--start_from",
-            type=str | None,
-            default=None,
-            help="a checkpoint of the same network, perhaps trained on other data, whose weights fit starts "
-            "from; all else begins anew",
-        )
-        parser.add_argument("--runs_dir", type=str, default="runs", help="where the folders of runs are")
-        parser.add_argument(
-            "--run_name", type=str | None, default=None, help="the run's folder; null: network, data and time"
-        )
-        parser.add_argument(
-            "--test",
-            type=bool,
-            default=True,
-            help="whether fit ends by testing the best checkpoint, once; a sweep says false, "
-            "since the test split is not for choosing",
-        )
-        parser.add_argument(
-            "--early_stopping",
-            type=int | None,
-            default=None,
-            help="epochs without a better val/acc before training ends; null: never",
-        )
-        parser.add_argument(
-            "--ema",
-            type=bool,
-            default=False,
-            help="whether an exponential moving average of the weights is evaluated and kept, "
-            "instead of the last step's",
-        )
-        parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop"})
-        parser.add_argument(
-            "--wandb.artifacts",
-            type=Artifacts,
-            default="best",
-            help="what W&B keeps of a run's files: networks (best), also angles and crops (all), or none",
-        )
-        parser.add_lightning_class_args(GradientCallback, "gradients")
-        # In this order: a stage follows from the angles.
-        parser.add_lightning_class_args(DistinctivenessCallback, "distinctiveness")
-        parser.add_lightning_class_args(StageCallback, "stages")
-        parser.add_lightning_class_args(PruneCallback, "prune")
-        for setting in ("image_size", "channels"):
-            if takes(parser, f"model.{setting}") and takes(parser, f"data.{setting}"):
-                parser.link_arguments(f"data.{setting}", f"model.{setting}")
-        if takes(parser, "model.in_features"):
-            parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
-
-    def _make_run_dir(self) -> Path:
-        """Make the run's folder, which no other run has.
-
-        Raises:
-            InputError: The name was given, and its folder is not empty.
-        """
-        folder = Path(self.config.runs_dir)
-        if process_rank() != 0:
-            return folder / (self.config.run_name or self.default_name)  # writes nothing
-        if self.config.run_name is not None:
-            run_dir = folder / str(self.config.run_name)
-            run_dir.mkdir(parents=True, exist_ok=True)
-            if any(run_dir.iterdir()):
-                msg = f"{run_dir} holds a run: choose another --run_name, or move it away"
-                raise InputError(msg)
-            return run_dir
-        run_dir, number = folder / self.default_name, 1
-        while True:
-            try:
-                run_dir.mkdir(parents=True)
-            except FileExistsError:  # another started in the same second
-                number += 1
-                run_dir = folder / f"{self.default_name}-{number}"
-            else:
-                return run_dir
+        """Add the options that are neither the network's, nor the data's, nor the trainer's."""
+        add_run_arguments(parser, self.names, self.command)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, loggers and callbacks.
 
-        Data and checkpoint are read first: what is wrong with them is said before there is a folder.
+        Data and checkpoint are read first, so that nothing is left of a run that cannot start.
         """
         self._load_checkpoint()
         if process_rank() == 0:
             self.datamodule.prepare_data()
-            self.datamodule.setup()
+            self.datamodule.setup("fit")
             self._check_inputs()
-        self.run_dir = self._make_run_dir()
+        name = self.config.run_name or self.default_name
+        self.run_dir = Path(self.config.runs_dir) / name
+        if process_rank() == 0:  # other processes write nothing
+            self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
+        if not isinstance(self.datamodule, ExpressionDataModule):
+            self.config_init.distinctiveness.every_n_epochs = 0
+            self.config_init.stages.enabled = False
         self.trainer_defaults["callbacks"] = self._callbacks()
-        if self.config.trainer.logger is None:
-            kwargs["logger"] = self._loggers()
-        return super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
+        with ExitStack() as on_error:
+            if process_rank() == 0:
+                on_error.callback(shutil.rmtree, self.run_dir)  # with what W&B may have put there
+            on_error.callback(finish, failed=True)
+            if self.config.trainer.logger is None:
+                kwargs["logger"] = self._loggers()
+            try:
+                trainer = super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
+            except (ValueError, MisconfigurationException) as e:  # a setting that Lightning refuses
+                msg = f"trainer: {' '.join(str(e).split())}"
+                raise InputError(msg) from e
+            on_error.pop_all()
+        return trainer
 
     def _check_inputs(self) -> None:
-        """Refuse features where the network takes images, and layers of it that cannot be pruned.
+        """Try the network on a batch of the data, and find its hidden layers.
 
         Raises:
-            InputError: It does, or they cannot.
+            InputError: The network cannot take the data, or the layers to be pruned cannot be pruned.
         """
-        inputs = self.datamodule.dataset("train")[0][0]
-        if inputs.ndim == 1 and "image_size" in self.config.model:
+        check_data(self.datamodule, self.command)
+        if self.command != "fit" and not isinstance(self.datamodule, ExpressionDataModule):
+            return  # it may have no more than the split that the command reads
+        inputs, labels = first_batch(self.datamodule)
+        if inputs.ndim == 2 and "image_size" in self.config.model:
             msg = (
-                f"--network {self.names['network']} takes images; the data gives {len(inputs)} features "
+                f"--network {self.names['network']} takes images; the data gives {inputs.shape[1]} features "
                 "(--dataset sfew_features, or data.descriptors): take --network ann, or data with images"
             )
             raise InputError(msg)
+        self.hidden = check_network(
+            self.model, (inputs, labels), network=self.names["network"], training=self.command == "fit"
+        )
+        self.model.found_layers = dict(self.hidden.layers)
         if self.config.prune.layers is not None:
-            measure_groups(self.model.network, [inputs[None]], layers=self.config.prune.layers)
+            measure_groups(self.model.network, [inputs], layers=self.config.prune.layers)
 
     def _loggers(self) -> list[Logger]:
         to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
-        _ = to_csv.experiment  # made while the folder is empty, or it warns that it is not
-        try:
-            to_wandb = wandb_logger(self.run_dir, stop=self.stop.asked.set, **self._wandb_settings())
-        except InputError:
-            shutil.rmtree(self.run_dir)  # made for this run, and with what W&B may have put there
-            raise
+        _ = to_csv.experiment  # made while the folder is empty, or Lightning warns
+        to_wandb = wandb_logger(self.run_dir, stop=self.stop.asked.set, **self._wandb_settings())
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
 
     def _wandb_settings(self) -> dict[str, Any]:
-        """Return the settings of the run on W&B; what is left open follows from the others."""
+        """Return the settings of the run on W&B; those that are not set follow from the others."""
         settings, usual = map(self._flat, (self.config, self.parser.get_defaults()))
-        first = str(self.config.config[0]) if self.config.config else self.names["network"]
-        of_config = standard(settings, flatten(read_config(config_path(first))))
+        of_config = standard(settings, usual_settings(self.config.config or [], self.names["network"]))
         usual |= {key: value for key, value in of_config.items() if key in usual}
         given = self.config.wandb.as_dict()
         del given["artifacts"]
@@ -282,24 +224,25 @@ class ExperimentCLI(LightningCLI):
         }
 
     def _flat(self, config: Namespace) -> dict[str, Any]:
-        """Return settings by dotted name, as they are written."""
+        """Return settings by dotted name, as YAML has them."""
         return flatten(yaml.safe_load(self.parser.dump(config, skip_none=False)))
 
     def _callbacks(self) -> list[Callback]:
+        run = Run(self.run_dir)
         callbacks: list[Callback] = [
             self.stop,
             EvaluationCallback(),
             EpochLineCallback(),
             ModelCheckpoint(
-                dirpath=self.run_dir / "checkpoints",
-                filename=Path(BEST).stem,
+                dirpath=run.checkpoints_dir,
+                filename=run.best_checkpoint.stem,
                 monitor="val/acc",
                 mode="max",
                 enable_version_counter=False,
             ),
-            # A callback of its own: save_last only writes what is saved as the best, too.
+            # Another callback: save_last writes only what is saved as the best, too.
             ModelCheckpoint(
-                dirpath=self.run_dir / "checkpoints", filename="last", enable_version_counter=False
+                dirpath=run.checkpoints_dir, filename=run.last_checkpoint.stem, enable_version_counter=False
             ),
         ]
         if self.config.early_stopping is not None:
@@ -311,54 +254,63 @@ class ExperimentCLI(LightningCLI):
         return callbacks
 
     def before_instantiate_classes(self) -> None:
-        """Spare a network that is loaded from a checkpoint the weights that it started from."""
+        """Find the checkpoints of runs, and skip the pretrained weights that a checkpoint would replace."""
         if self.config.ckpt_path is not None:
             self.config.start_from = None
+        for option in ("ckpt_path", "start_from"):
+            if self.config[option] is not None:
+                resume = self.command == "fit" and option == "ckpt_path"
+                self.config[option] = str(find_checkpoint(Path(self.config[option]), resume=resume))
+        if self.config.ckpt_path is not None:
             for setting, none in (("pretrained", False), ("weights", None)):
                 if setting in self.config.model:
                     self.config.model[setting] = none
 
+    @property
+    def _own_network(self) -> type[nn.Module] | None:
+        """The class of a network of the user's own, which loading its checkpoint needs."""
+        return self.model_class.network_class if "." in self.names["network"] else None
+
     def _load_checkpoint(self) -> None:
-        """Take the network of a checkpoint to evaluate it, or see that training can go on from it."""
-        start = self.config.start_from
-        if start is not None:
-            trained = load(start)
-            if trained.widths is not None:
-                self.model.shrink(trained.widths)
-            _check_fits(trained, self.model, option="--start_from", checkpoint=start)
-            self.model.load_state_dict(trained.state_dict())
+        """Start from a checkpoint, or check that training can resume from it, or take it to be evaluated."""
+        if self.config.start_from is not None:
+            start_from(self.model, self.config.start_from, self._own_network)
         checkpoint = self.config.ckpt_path
-        if checkpoint is not None:
-            trained = load(checkpoint)
-            if self.command == "fit":
-                _check_goes_on(checkpoint)
-                if trained.widths is not None:
-                    self.model.shrink(trained.widths)
-                _check_fits(trained, self.model, option="--ckpt_path", checkpoint=checkpoint)
-            else:
-                self.model = trained
+        if self.command == "fit" and checkpoint is not None:
+            prepare_to_resume(self.model, checkpoint, self._own_network)
+        elif checkpoint is not None:
+            self.model = load(checkpoint, self._own_network)
         elif self.command != "fit":
-            msg = f"fer {self.command} needs --ckpt_path: a checkpoint, such as runs/…/checkpoints/{BEST}"
+            msg = f"fer {self.command} needs a checkpoint: fer {self.command} runs/latest (or --ckpt_path …)"
             raise InputError(msg)
 
     def run(self) -> None:
-        """Do what the command says."""
-        self._say_what()
-        self._say_origin()
+        """Run the command between the header and the list of what it wrote."""
+        self._mark_latest()
+        self._print_header()
+        self._log_origin()
         getattr(self, f"_{self.command}")()
-        self._keep()
-        self._say_where()
+        self._log_files()
+        self._print_files()
+
+    @rank_zero_only
+    def _mark_latest(self) -> None:
+        """Let ``runs/latest`` link to this run, unless it is a part of a sweep or a cross-validation."""
+        is_part = self.config.wandb.job_type == "fold" or any(name in os.environ for name in SWEEP_VARIABLES)
+        if not is_part and not mark_latest(Run(self.run_dir)):
+            log.info("%s is not updated: no link can be made there", self.run_dir.with_name(LATEST))
 
     def _fit(self) -> None:
         self.trainer.fit(
             self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
         )
         # The first process's: one that started a second later would name another folder.
-        best = Path(self.trainer.strategy.broadcast(str(self.run_dir / "checkpoints" / BEST)))
-        if self.config.test and best.is_file() and not self.stop.asked.is_set():
-            # Loaded as a stranger would load it. (With an average of weights, Lightning's own "best" would
-            # put the last step's weights in its place.)
-            self.model = load(best)
+        best = Path(self.trainer.strategy.broadcast(str(Run(self.run_dir).best_checkpoint)))
+        if not is_overridden("test_dataloader", self.datamodule):
+            log.warning("%s has no test split: nothing is tested", self.names["dataset"])
+        elif self.config.test and best.is_file() and not self.stop.asked.is_set():
+            # With an average of weights, Lightning's own "best" would load the last step's weights.
+            self.model = load(best, self._own_network)
             self._test()
 
     def _validate(self) -> None:
@@ -367,85 +319,65 @@ class ExperimentCLI(LightningCLI):
     def _test(self) -> None:
         self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
 
-    def _predict(self) -> None:
-        batches = cast(list[Any], self.trainer.predict(self.model, datamodule=self.datamodule))
-        if len(self.datamodule.test_names) == 1:  # Lightning drops the outer list where there is one loader
-            batches = [batches]
-        path = self.run_dir / "predictions.csv"
-        write_predictions(path, self.datamodule, batches)
-        CONSOLE.print(f"predictions  {path}")
+    @property
+    def _protocol(self) -> str:
+        """How the data is split, and the limits that the trainer sets."""
+        return limit_protocol(protocol_of(self.datamodule), self.trainer)
 
     @property
     def _to_wandb(self) -> WandbLogger | None:
         return next((each for each in self.trainer.loggers if isinstance(each, WandbLogger)), None)
 
     @rank_zero_only
-    def _say_origin(self) -> None:
-        """Tell W&B from which checkpoint the run begins."""
+    def _log_origin(self) -> None:
+        """Tell W&B from which checkpoint the run starts."""
         for checkpoint in (self.config.start_from, self.config.ckpt_path):
             if checkpoint is not None and self._to_wandb is not None:
                 use_checkpoint(self._to_wandb, Path(checkpoint))
 
     @rank_zero_only
-    def _keep(self) -> None:
-        """Write what became of images that were cropped, and give W&B what it has not of the run."""
+    def _log_files(self) -> None:
+        """Write the table of cropped images, and log the figures of pruning and the artifacts to W&B."""
+        run = Run(self.run_dir)
         if isinstance(self.datamodule, FaceFolderDataModule) and self.datamodule.crop_records:
             root = self.datamodule.source
-            write_crops_csv(self.run_dir / "crops.csv", self.datamodule.crop_records, root=root)
+            write_crops_csv(run.crops_path, self.datamodule.crop_records, root=root)
         if self._to_wandb is not None:
-            for path in sorted(figures_dir(self.trainer).glob("prune*.png")):
+            for path in sorted(run.figures_dir.glob("prune*.png")):
                 self._to_wandb.log_image(key=f"figures/{path.stem}", images=[str(path)])
-            about = {**self.names, "protocol": self.datamodule.protocol_name}
+            about = {**self.names, "protocol": self._protocol}
             name = self.config.wandb.name or self.run_dir.name
             log_artifacts(self._to_wandb, self.run_dir, name, self.config.wandb.artifacts, about)
 
     @rank_zero_only
-    def _say_what(self) -> None:
-        """Name the network, the data and the device."""
+    def _print_header(self) -> None:
+        """Print network, data, device and the run's folder."""
         num_parameters = sum(p.numel() for p in self.model.parameters())
-        lines = [
-            f"network      {self.names['network']}: {num_parameters:,} parameters",
-            f"data         {self.names['dataset']}: {self.datamodule.protocol_name}",
-            f"device       {self.trainer.strategy.root_device}, precision {self.trainer.precision}",
-            f"run          {self.run_dir}",
-        ]
-        CONSOLE.print("\n".join(lines))
+        facts = {
+            "network": f"{self.names['network']}: {num_parameters:,} parameters",
+            "data": f"{self.names['dataset']}: {self._protocol}",
+            "neurons": self._describe_neurons() if self.command in ("fit", "prune") else None,
+            "device": f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}",
+            "run": self.run_dir,
+        }
+        CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts.items() if fact is not None))
+
+    def _describe_neurons(self) -> str:
+        """Return the hidden layers whose neurons are measured, or why there are none."""
+        text = self.hidden.describe(type(self.model.network).__name__)
+        if self.command == "fit" and not isinstance(self.datamodule, ExpressionDataModule):
+            text += "; no angles or stages: they need a data module of fer"
+        return text
 
     @rank_zero_only
-    def _say_where(self) -> None:
-        """Name what the run left, and how to look at it."""
+    def _print_files(self) -> None:
+        """Print what the run wrote and how to view it."""
+        run = Run(self.run_dir)
         lines = [f"run          {self.run_dir}"]
-        best = self.run_dir / "checkpoints" / BEST
-        if best.is_file():
-            lines.append(f"checkpoint   {best}")
-        images = sorted(figures_dir(self.trainer).glob("*.png"))
-        if images:
-            lines += ["figures", *(f"  {path}" for path in images)]
-        offline = sorted(self.run_dir.glob("wandb/offline-run-*"))
-        if offline:
-            lines += ["look at it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
+        if run.best_checkpoint.is_file():
+            lines.append(f"checkpoint   {run.best_checkpoint}")
+        if figures := sorted(run.figures_dir.glob("*.png")):
+            lines += ["figures", *(f"  {path}" for path in figures)]
+        if offline := sorted(self.run_dir.glob("wandb/offline-run-*")):
+            lines += ["view it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
         CONSOLE.print("\n".join(["", *lines]))
-
-
-def _check_goes_on(checkpoint: str) -> None:
-    """Refuse a checkpoint that holds no state of a training."""
-    if "optimizer_states" not in torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True):
-        msg = (
-            f"--ckpt_path {checkpoint} holds a pruned network and no training that could go on: "
-            "--start_from begins a new one with its weights"
-        )
-        raise InputError(msg)
-
-
-def _check_fits(
-    trained: ClassificationTask, task: ClassificationTask, *, option: str, checkpoint: str
-) -> None:
-    """Refuse to go on from a checkpoint of another network."""
-    shapes = {name: tuple(value.shape) for name, value in task.state_dict().items()}
-    kept = {name: tuple(value.shape) for name, value in trained.state_dict().items()}
-    if differing := sorted(name for name in shapes | kept if shapes.get(name) != kept.get(name)):
-        msg = (
-            f"{option} {checkpoint} holds another network ({type(trained).__name__}) than the settings "
-            f"describe ({type(task).__name__}): {differing[0]} differs; give the config of its run"
-        )
-        raise InputError(msg)

@@ -4,11 +4,12 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 import fer
+from fer.checkpoints import read_checkpoint
 from fer.commands.choices import read_config
 from fer.commands.parsing import CONSOLE
 from fer.data import DATA_MODULES
@@ -16,6 +17,9 @@ from fer.errors import InputError
 from fer.export import BATCH_SIZES, OPSETS, export_onnx
 from fer.labels import EXPRESSIONS
 from fer.tasks import ClassificationTask, load
+
+HELP: Final = "write a checkpoint's network as an ONNX file, checked against PyTorch"
+SECTION: Final = "prune and export"
 
 
 def export(arguments: Sequence[str]) -> None:
@@ -84,7 +88,7 @@ def find_normalisation(checkpoint: Path) -> tuple[dict[str, list[float]], str]:
     Returns:
         ``mean`` and ``std``, and what to say of them; without them why they are not known.
     """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = read_checkpoint(checkpoint)
     config = checkpoint.resolve().parent.parent / "config.yaml"
     kept = [content[module.__name__] for module in DATA_MODULES.values() if module.__name__ in content]
     try:

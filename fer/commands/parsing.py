@@ -1,30 +1,162 @@
-"""What commands say, and what their parsers say of words that they do not take."""
+"""Parse a command's words: parsers with readable help, renamed options, errors that suggest a way out."""
 
 import re
-from collections.abc import Callable
-from difflib import get_close_matches
-from typing import Final
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
 
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from rich.console import Console
+
+from fer.commands.help import HelpFormatter
+from fer.commands.renamed import rename_settings, rename_words
+from fer.commands.suggest import suggest_options
+from fer.errors import InputError
+from fer.runs import find_checkpoint
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
+WITHOUT_VALUE: Final = ("-h", "--help", "--print_config", "--debug")
+"""Options that take no value after a blank."""
+
+
+def make_parser(prog: str, description: str, **kwargs: Any) -> ArgumentParser:
+    """Return a parser that raises instead of exiting and whose help has no markup."""
+    return ArgumentParser(
+        prog=prog,
+        description=description,
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=HelpFormatter,
+        **kwargs,
+    )
+
+
+def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+    """Parse a command's words.
+
+    Options that were renamed are taken under their old names, too, in words and in configs.
+
+    Raises:
+        InputError: A word or a value cannot be used; the message suggests what was meant.
+    """
+    options = [action.dest for action in parser._actions]
+    renamed = rename_words(words, options)
+    for place, (flag, value) in enumerate(pairwise(renamed), start=1):
+        if flag in ("-c", "--config"):
+            renamed[place] = _rename_config(value, options)
+    try:
+        return parser.parse_args(renamed)
+    except ArgumentError as e:
+        raise InputError(explain(str(e), parser)) from e
+
+
+def _rename_config(config: str, options: Sequence[str]) -> str:
+    """Return a config as it was given, or, if it uses old names, its content as YAML with the new ones."""
+    path = Path(config)
+    try:
+        content = yaml.safe_load(path.read_text() if "\n" not in config and path.is_file() else config)
+    except (OSError, ValueError, yaml.YAMLError):
+        return config  # the parser reports it
+    if not isinstance(content, dict):
+        return config
+    renamed = rename_settings(content, options)
+    return config if renamed == content else yaml.safe_dump(renamed)
+
+
+def shorten(problem: str) -> str:
+    """Return jsonargparse's complaint about a value as one sentence.
+
+    >>> shorten("Parser key 'model.lr': Expected a <class 'float'>. Got value: high")
+    'model.lr is high: it must be float'
+    >>> kinds = "Subtypes: [<class 'int'>, typing.Literal['a'], <class 'NoneType'>] Errors: …"
+    >>> shorten(f"Parser key 'x': Does not validate against any of the subtypes {kinds} Given value: None")
+    'x is None: it must be int, a or null'
+    """
+    problem = " ".join(problem.split())
+    patterns = (
+        r".*?Subtypes: \[(?P<kinds>.*)\] Errors: .*Given value: (?P<value>.*)",
+        r"Expected a (?P<kinds>[^.]*(?:\.Literal.*)?)\. Got value: (?P<value>.*)",
+    )
+    matches = (
+        re.fullmatch(rf"""Parser key ["'](?P<key>[^"']+)["']: {pattern}""", problem) for pattern in patterns
+    )
+    match = next(filter(None, matches), None)
+    if match is None:
+        return problem
+    kinds = re.sub(r"<class '([\w.]+)'>", r"\1", match["kinds"]).replace("NoneType", "null")
+    kinds = re.sub(r"typing\.\w+\[|[]'\"]", "", kinds)
+    words = list(dict.fromkeys(kinds.split(", ")))
+    listed = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return f"{match['key']} is {match['value']}: it must be {listed}"
+
 
 def explain(problem: str, parser: ArgumentParser) -> str:
-    """Return a parser's complaint with the settings that were perhaps meant."""
-    unknown = re.search(r"unrecognized arguments: --([\w.]+)", problem)
+    """Return a parser's complaint with the options that were perhaps meant."""
+    unknown = re.search(r"(?i)unrecognized arguments: --?([\w.-]+)", problem)
     in_config = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", problem)
-    name = unknown.group(1) if unknown else ".".join(in_config.groups()) if in_config else None
-    settings = [action.dest for action in parser._actions]
-    near = get_close_matches(name, settings, n=3) if name else []
+    in_config = in_config or re.search(r"(Key|Option) '([\w.]+)' is not expected", problem)
+    groups = (
+        () if in_config is None else (each for each in in_config.groups() if each not in ("Key", "Option"))
+    )
+    name = unknown.group(1) if unknown else ".".join(groups)
+    options = [action.dest for action in parser._actions]
+    near = [option for option in suggest_options(name, options) if option != name] if name else []
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{problem}; {hint}all settings: {parser.prog} --help"
+    return f"{shorten(problem)}; {hint}all settings: {parser.prog} --help"
 
 
 def takes(parser: ArgumentParser, key: str) -> bool:
-    """Return whether the parser has a setting."""
+    """Return whether the parser has an option."""
     return any(action.dest == key for action in parser._actions)
+
+
+def positional(words: Sequence[str]) -> list[int]:
+    """Return the places of words that are neither options nor their values.
+
+    >>> positional(["--curve", "true", "best.ckpt", "--model.lr=1"])
+    [2]
+    """
+    return [
+        place
+        for place, (before, word) in enumerate(pairwise(["", *words]))
+        if not word.startswith("-")
+        and (not before.startswith("-") or "=" in before or before in WITHOUT_VALUE)
+    ]
+
+
+def name_checkpoint(words: Sequence[str], *, resume: bool = False) -> list[str]:
+    """Name a positional checkpoint with ``--ckpt_path``, and replace runs by their checkpoints.
+
+    Args:
+        words: The words after the command.
+        resume: Whether ``--ckpt_path`` is for training to go on from, which a run's last checkpoint is for.
+
+    Raises:
+        InputError: There is no such checkpoint, or there are several positional words.
+    """
+    named = list(words)
+    places = positional(words)
+    if len(places) > 1:
+        msg = f"{words[places[1]]}: give one checkpoint; options begin with --"
+        raise InputError(msg)
+    if places:
+        named.insert(places[0], "--ckpt_path")
+    for place, word in enumerate(named):
+        flag, equals, value = word.partition("=")
+        if flag not in ("--ckpt_path", "--start_from"):
+            continue
+        if not equals and place + 1 < len(named):
+            named[place + 1] = _find(named[place + 1], resume=resume and flag == "--ckpt_path")
+        elif equals:
+            named[place] = f"{flag}={_find(value, resume=resume and flag == '--ckpt_path')}"
+    return named
+
+
+def _find(path: str, *, resume: bool) -> str:
+    return path if path in ("null", "None") else str(find_checkpoint(Path(path), resume=resume))
 
 
 def summary(function: Callable[..., None]) -> str:

@@ -1,206 +1,235 @@
-"""The command prune: a trained network made smaller, at once, in rounds, or at every threshold."""
+"""The command ``prune``: prune a trained network once, in rounds, or along a curve of thresholds."""
 
-import copy
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.progress import track
+from torch import nn
 
 from fer.callbacks import PruneCallback
-from fer.callbacks.prune import compare, inputs_of, macs_of, scalars, write_figure
+from fer.callbacks.prune import describe, training_samples
+from fer.callbacks.stop import is_stopped
 from fer.commands.choices import choose
 from fer.commands.experiment import ConfigCallback, ExperimentCLI, run_experiment
-from fer.commands.parsing import CONSOLE
+from fer.commands.parsing import CONSOLE, name_checkpoint
 from fer.errors import InputError
 from fer.figures import curve_figure
-from fer.files import atomic_write
-from fer.neurons import RULES, measure_groups
-from fer.neurons.blocks import drop_idle_blocks
-from fer.studies.pruning import THRESHOLDS, WAYS, goal_of_macs, prune_in_rounds, threshold_curves
+from fer.pruning import (
+    METHODS,
+    THRESHOLDS,
+    PruneSettings,
+    Pruning,
+    RoundResult,
+    compare,
+    count_macs,
+    prune_in_rounds,
+    prune_once,
+    save_pruning,
+    threshold_curves,
+)
+from fer.pruning.curves import curve_table
+from fer.pruning.rounds import Round, join_rounds
+from fer.pruning.save import write_figure
+from fer.runs import Run, run_of
+
+HELP: Final = "prune a network: remove neurons whose output the others can reproduce"
+SECTION: Final = "prune and export"
 
 OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradient_clip_val")
-"""Settings of the trainer that fine-tuning has, too."""
+"""Trainer settings that fine-tuning takes over."""
 
-
-OWN: Final = ("curve", "target_macs", "rounds", "tolerance", "tune_epochs", "tune_lr")
-"""Settings of this command alone."""
-
-Layers = dict[str, dict[str, int]]
-"""By layer, neurons ``before`` and ``after``, and how many went for every cause."""
+OF_ANY_NETWORK: Final = ("--timm", "--images")
+"""Options of which one says that the network does not come from a checkpoint of a run."""
 
 
 def prune(arguments: Sequence[str]) -> None:
-    """Make a checkpoint's network smaller; a word that is no option's is the checkpoint."""
-    words = list(arguments)
-    if any(word.split("=")[0] == "--timm" for word in words):
-        from fer.commands.prune_timm import prune_timm
+    """Prune the network of a checkpoint; a word that belongs to no option is the checkpoint or the run."""
+    words = [word.replace("--target-macs", "--target_macs") for word in arguments]
+    if any(word.split("=")[0] in OF_ANY_NETWORK for word in words):
+        from fer.commands.prune_network import prune_network
 
-        prune_timm(words)
+        prune_network(words)
         return
-    words = name_checkpoint(words)
-    # As the papers' readers would write it.
-    words = [word.replace("--target-macs", "--target_macs") for word in words]
-    chosen_words, chosen = choose(words)
-    run_experiment("prune", chosen_words, chosen, PruneCLI)
+    run_experiment("prune", *choose(name_checkpoint(words)), PruneCLI)
 
 
-def name_checkpoint(words: Sequence[str]) -> list[str]:
-    """Return a command's words with its option before the checkpoint, wherever that stands.
+@dataclass(frozen=True)
+class Options:
+    """Options of this command alone.
 
-    >>> name_checkpoint(["--curve", "true", "best.ckpt", "--prune.by=span"])
-    ['--curve', 'true', '--ckpt_path', 'best.ckpt', '--prune.by=span']
+    Attributes:
+        curve: Draw accuracy over the threshold instead of pruning.
+        target_macs: Share of the multiply-adds to leave.
+        rounds: Largest number of rounds; 0: prune once, without training.
+        tolerance: Largest accepted drop of validation accuracy, 0 to 1.
+        tune_epochs: Epochs of fine-tuning in each round.
+        tune_lr: Learning rate of the fine-tuning.
     """
-    named: list[str] = []
-    for before, word in pairwise(["", *words]):
-        is_value = word.startswith("-") or (before.startswith("-") and "=" not in before)
-        named += [word] if is_value else ["--ckpt_path", word]
-    return named
+
+    curve: bool
+    target_macs: float | None
+    rounds: int
+    tolerance: float
+    tune_epochs: int
+    tune_lr: float | None
+
+    def __post_init__(self) -> None:
+        if self.target_macs is not None and not 0 < self.target_macs < 1:
+            msg = f"--target_macs is {self.target_macs}: it is the share that is left, above 0 and below 1"
+            raise InputError(msg)
+        if self.rounds < 0 or self.tune_epochs < 0:
+            msg = f"--rounds is {self.rounds} and --tune_epochs {self.tune_epochs}: neither can be below 0"
+            raise InputError(msg)
+        if not 0 <= self.tolerance <= 1:
+            msg = f"--tolerance is {self.tolerance}: it is a share of val, 0 to 1"
+            raise InputError(msg)
 
 
 class PruneCLI(ExperimentCLI):
-    """Prune the network of a checkpoint, and say what it costs on val."""
+    """Prune the network of a checkpoint and report what it costs on the validation split."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what is studied of pruning; how one network is pruned is under ``prune``."""
+        """Add the options of this command; the settings of a pruning are under ``prune``."""
         super().add_arguments_to_parser(parser)
         parser.usage = (
-            "fer prune CHECKPOINT [settings]\n"
-            "       fer prune --timm NAME --images FOLDER [settings]    (fer prune --timm NAME --help)"
+            "fer prune CHECKPOINT|RUN [settings]\n"
+            "       fer prune --timm NAME --images FOLDER [settings]    (fer prune --timm NAME --help)\n"
+            "       fer prune --network package.module.Class --images FOLDER [settings]"
         )
         parser.add_argument(
             "--curve",
             type=bool,
             default=False,
-            help=f"accuracy at thresholds of {', '.join(f'{each:g}' for each in THRESHOLDS)} degrees, by our "
-            "rules and the papers', drawn; the network is left as it is",
+            help=f"draw accuracy over thresholds ({', '.join(f'{each:g}' for each in THRESHOLDS)} degrees) "
+            "for our methods and the papers' rules; no network is written",
         )
         parser.add_argument(
             "--target_macs",
             type=float | None,
             default=None,
-            help="share of the multiply-adds to leave, 0 to 1: one threshold for all layers is found by "
-            "search; with --prune.by span each layer gives what it can best spare",
+            help="share of the multiply-adds to leave, 0 to 1. Pairs and rules: by one threshold for all "
+            "layers; span, taylor, fisher: the neurons that cost least; l1: the same share of each layer",
         )
         parser.add_argument(
             "--rounds",
             type=int,
             default=0,
-            help="prune in so many rounds, each a little more and fine-tuned, until val falls by more than "
-            "the tolerance; 0: once, and without training",
+            help="largest number of rounds: prune a little more in each and fine-tune, until validation "
+            "accuracy falls by more than the tolerance; 0: prune once, without training",
         )
-        parser.add_argument("--tolerance", type=float, default=0.01, help="of val in --rounds, 0 to 1")
-        parser.add_argument("--tune_epochs", type=int, default=1, help="epochs of training in each round")
+        parser.add_argument(
+            "--tolerance",
+            type=float,
+            default=0.01,
+            help="largest drop in validation accuracy that --rounds accepts, 0 to 1",
+        )
+        parser.add_argument("--tune_epochs", type=int, default=1, help="epochs of fine-tuning in each round")
         parser.add_argument(
             "--tune_lr",
             type=float | None,
             default=None,
-            help="their learning rate; null: a tenth of model.lr",
+            help="learning rate of the fine-tuning; null: a tenth of model.lr",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the words, and keep what is this command's own out of the run's config."""
+        """Parse the words, keep this command's options out of the run's config, and name its folder."""
         super().parse_arguments(parser, args)
-        self.own = {name: self.config.pop(name) for name in OWN}
-        self._check()
+        self.options = Options(**{name: self.config.pop(name) for name in Options.__annotations__})
+        sizes = [self.config.prune.num_removed, self.config.prune.share_removed]
+        if sizes != [None, None] and (self.options.rounds or self.options.target_macs is not None):
+            msg = (
+                "prune.num_removed and prune.share_removed set the size: leave out --rounds and --target_macs"
+            )
+            raise InputError(msg)
+        if self.config.ckpt_path is not None:
+            run = run_of(Path(self.config.ckpt_path))
+            if run.config_path.is_file():
+                self._stay_beside(run, is_placed=any(word.split("=")[0] == "--runs_dir" for word in args))
+
+    def _stay_beside(self, run: Run, *, is_placed: bool) -> None:
+        """Name the folder after the pruned run and put it beside that run, unless the user says otherwise."""
+        self.default_name = f"{run.folder.name}-prune"
+        if self.config.run_name is None and not is_placed:
+            parent = run.folder.parent
+            is_near = parent.is_relative_to(Path.cwd())
+            self.config.runs_dir = str(parent.relative_to(Path.cwd()) if is_near else parent)
 
     def _prune(self) -> None:
         callbacks = {type(callback): callback for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
         callbacks[ConfigCallback].save_config(self.trainer, self.model, "prune")
+        settings: PruneSettings = callbacks[PruneCallback].settings
         self.model.to(self.trainer.strategy.root_device)
-        callback: PruneCallback = callbacks[PruneCallback]
-        if self.own["curve"]:
-            self._draw_curve(callback)
+        self.samples = training_samples(self.datamodule, settings.num_samples, self.model.device)
+        if self.options.curve:
+            self._draw_curve(settings)
             return
-        if self.own["rounds"]:
-            results = self._prune_in_rounds(callback)
-        else:
-            if self.own["target_macs"] is not None:
-                self._set_goal(callback)
-            results = callback.prune(self.model, self.datamodule, Path(self.config.ckpt_path), self.run_dir)
+        network = self.model.network
+        do = self._prune_in_rounds if self.options.rounds else self._prune_once
+        pruning, rounds = do(settings)
+        results = compare(
+            *(network, pruning, self.datamodule.val_dataloader()),
+            **describe(self.model, self.datamodule),
+            rounds=[each.to_dict() for each in rounds],
+        )
+        path = save_pruning(pruning, results, Path(self.config.ckpt_path), self.run_dir)
+        CONSOLE.print(f"{results.table()}\n\npruned       {path}", markup=False)
         for logger in self.trainer.loggers:
-            logger.log_metrics(scalars(results))
+            logger.log_metrics(results.scalars())
             logger.save()
 
-    def _check(self) -> None:
-        macs, rounds = self.own["target_macs"], self.own["rounds"]
-        if macs is not None and not 0 < macs < 1:
-            msg = f"--target_macs is {macs}: it is the share that is left, above 0 and below 1"
-            raise InputError(msg)
-        if rounds < 0 or self.own["tune_epochs"] < 0:
-            msg = f"--rounds is {rounds} and --tune_epochs {self.own['tune_epochs']}: neither can be below 0"
-            raise InputError(msg)
-        if not 0 <= self.own["tolerance"] <= 1:
-            msg = f"--tolerance is {self.own['tolerance']}: it is a share of val, 0 to 1"
-            raise InputError(msg)
+    def _prune_once(self, settings: PruneSettings) -> tuple[Pruning, list[RoundResult]]:
+        share, network = self.options.target_macs, self.model.network
+        max_macs = None if share is None else share * count_macs(network, self.samples[0][0])
+        return prune_once(network, self.samples, settings, max_macs=max_macs), []
 
-    def _set_goal(self, callback: PruneCallback) -> None:
-        """Let the callback leave the share of the multiply-adds that was asked for."""
-        inputs = inputs_of(self.model, self.datamodule, callback.num_samples)
-        settings = {key: callback.settings[key] for key in ("criterion", "merge", "rule")}
-        rule = settings["rule"]
-        measure = RULES[rule].measure if rule else {}
-        network, _ = drop_idle_blocks(self.model.network, inputs, callback.idle_below)
-        measurement = measure_groups(network, inputs, layers=callback.settings["layers"], **measure)
-        most = self.own["target_macs"] * macs_of(self.model.network, inputs[0])
-        callback.settings |= goal_of_macs(network, measurement, inputs[0], most, **settings)
-
-    def _prune_in_rounds(self, callback: PruneCallback) -> dict[str, Any]:
-        before = copy.deepcopy(self.model)
-        inputs = inputs_of(self.model, self.datamodule, callback.num_samples)
-        lr = self.own["tune_lr"]
-        rounds: list[dict[str, Any]] = []
-        layers: Layers = {}
-        blocks: dict[str, float] = {}
+    def _prune_in_rounds(self, settings: PruneSettings) -> tuple[Pruning, list[RoundResult]]:
+        """Prune in rounds, print a line for each, and return what was kept."""
+        options, task = self.options, self.model
+        lr = task.optimizer_settings.lr / 10 if options.tune_lr is None else options.tune_lr
+        task.optimizer_settings = replace(task.optimizer_settings, lr=lr)
+        rounds: list[Round] = []
         CONSOLE.print("round  threshold  neurons  multiply-adds   pruned  recalibrated  fine-tuned")
-        for found in prune_in_rounds(
-            *(self.model, self.datamodule, inputs, self._make_trainer),
-            rounds=self.own["rounds"],
-            tune_epochs=self.own["tune_epochs"],
-            tune_lr=self.model.optimizer_settings.lr / 10 if lr is None else lr,
-            tolerance=self.own["tolerance"],
-            macs=self.own["target_macs"],
-            idle_below=callback.idle_below,
-            **callback.settings,
+        for each in prune_in_rounds(
+            *(task.network, self.samples, self.datamodule.val_dataloader(), settings),
+            rounds=options.rounds,
+            tolerance=options.tolerance,
+            fine_tune=self._fine_tune if options.tune_epochs else None,
+            share_of_macs=options.target_macs,
         ):
-            rounds.append(found._asdict())
+            rounds.append(each)
+            found = each.result
             CONSOLE.print(
                 f"{len(rounds):>5}  {'' if found.threshold is None else f'{found.threshold:.2f}°':>9}  "
                 f"{found.neurons:7,}  {found.macs:13,}  "
                 f"{100 * found.pruned:5.2f} %  {100 * found.recalibrated:10.2f} %  {100 * found.tuned:8.2f} %"
-                f"{'' if found.is_kept else '   too much: not kept'}"
+                f"{'' if found.is_kept else '   beyond the tolerance: not kept'}"
             )
-            if found.is_kept:
-                layers = _together(layers, found.layers)
-                blocks |= found.blocks
-        if not layers and self.stop.asked.is_set():
-            msg = "--rounds: it was stopped before a round was over, and nothing was pruned"
+        kept = [each for each in rounds if each.result.is_kept]
+        if not kept and self.stop.asked.is_set():
+            msg = "--rounds: stopped before the first round was complete; nothing was pruned"
             raise InputError(msg)
-        if not layers:
+        if not kept:
             msg = (
-                f"--rounds: the first round cost more than --tolerance {self.own['tolerance']}, and nothing "
-                "was pruned: give more rounds, more --tune_epochs, or a larger tolerance"
+                f"--rounds: the first round lost more than --tolerance {options.tolerance}, so nothing was "
+                "pruned: raise --rounds, --tune_epochs or --tolerance"
             )
             raise InputError(msg)
-        results = compare(before, self.model.network, self.datamodule) | {
-            "layers": layers,
-            "blocks": blocks,
-            "refused": {},
-            "settings": {**callback.settings, "idle_below": callback.idle_below},
-            "rounds": rounds,
-        }
-        callback.keep(
-            *(results, self.model.network, dict(self.model.widths or {})),
-            Path(self.config.ckpt_path),
-            self.run_dir,
-        )
-        return results
+        return join_rounds(kept, settings), [each.result for each in rounds]
+
+    def _fine_tune(self, network: nn.Module, widths: Mapping[str, int]) -> nn.Module | None:
+        """Train a pruned network; None: training was asked to stop."""
+        task, device = self.model, self.model.device
+        task.network, task.widths = network, dict(widths)
+        trainer = self._make_trainer(self.options.tune_epochs)
+        trainer.fit(task, datamodule=self.datamodule)
+        task.float().eval().to(device)  # a trainer may have made it bfloat16
+        return None if is_stopped(trainer) else task.network
 
     def _make_trainer(self, num_epochs: int) -> Trainer:
         device = self.trainer.strategy.root_device
@@ -217,51 +246,20 @@ class PruneCLI(ExperimentCLI):
             num_sanity_val_steps=0,
         )
 
-    def _draw_curve(self, callback: PruneCallback) -> None:
-        """Write what each rule costs at each threshold as ``curve.json`` and as an image, and say it."""
-        inputs = inputs_of(self.model, self.datamodule, callback.num_samples)
+    def _draw_curve(self, settings: PruneSettings) -> None:
+        """Write the curves as ``curve.json`` and as a figure, and print them."""
         rows = threshold_curves(
-            *(self.model, self.datamodule, inputs), layers=callback.settings["layers"], ways=WAYS
+            *(self.model.network, self.samples, self.datamodule.val_dataloader()), layers=settings.layers
         )
         curves: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        total = len(WAYS) * (len(THRESHOLDS) + 1)
+        total = len(METHODS) * (len(THRESHOLDS) + 1)
         is_quiet = not sys.stderr.isatty()
-        for way, row in track(rows, "pruning", total, disable=is_quiet, transient=True):
+        for method, row in track(rows, "pruning", total, disable=is_quiet, transient=True):
             for key, value in row.items():
-                curves[way][key].append(value)
-        content = {
-            "protocol": self.datamodule.protocol_name,
-            "n": len(self.datamodule.dataset("val")),
-            "rules": curves,
-        }
-        with atomic_write(self.run_dir / "curve.json") as file:
-            file.write(json.dumps(content, indent=1).encode() + b"\n")
-        title = f"{type(self.model.network).__name__}, val, n = {content['n']:,}; nothing trained on"
-        write_figure(curve_figure(curves, title), self.run_dir / "figures" / "prune-curve.png")
-        CONSOLE.print(curve_table(curves))
-        CONSOLE.print(f"\ncurve        {self.run_dir / 'curve.json'}")
-
-
-def curve_table(curves: dict[str, dict[str, list[float]]]) -> str:
-    """Return accuracy and the share of neurons left as text: a line for each threshold, a column a rule."""
-    width = max(18, *map(len, curves))
-    lines = ["threshold  " + "".join(f"{name:>{width}}" for name in curves)]
-    for number, threshold in enumerate(next(iter(curves.values()))["threshold"]):
-        cells = [f"{100 * of['acc'][number]:.2f} % ({of['neurons'][number]:.0%})" for of in curves.values()]
-        lines.append(f"{threshold:8g}°  " + "".join(f"{cell:>{width}}" for cell in cells))
-    return "\n".join([*lines, "accuracy on val (neurons left)"])
-
-
-def _together(earlier: Layers, later: Mapping[str, Mapping[str, int]]) -> Layers:
-    """Return what went from each layer in two rounds.
-
-    >>> first = {"conv1": {"before": 9, "after": 7, "dead": 2}}
-    >>> _together(first, {"conv1": {"before": 7, "after": 6, "dead": 1}})
-    {'conv1': {'before': 9, 'after': 6, 'dead': 3}}
-    """
-    together = dict(earlier)  # a layer that has come down to one neuron is in no later round
-    for name, layer in later.items():
-        first = earlier.get(name, {"before": layer["before"]})
-        sums = {cause: first.get(cause, 0) + num for cause, num in layer.items()}
-        together[name] = sums | {"before": first["before"], "after": layer["after"]}
-    return together
+                curves[method][key].append(value)
+        n = len(self.datamodule.dataset("val"))
+        run = Run(self.run_dir)
+        run.write_curve({"protocol": self.datamodule.protocol_name, "n": n, "rules": curves})
+        title = f"{type(self.model.network).__name__}, val, n = {n:,}; without fine-tuning"
+        write_figure(curve_figure(curves, title), run.figures_dir / "prune-curve.png")
+        CONSOLE.print(f"{curve_table(curves)}\n\ncurve        {run.curve_path}", markup=False)

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -11,6 +11,9 @@ from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import CONSOLE
 from fer.configs import config_path, flatten
 from fer.report import write_report
+
+HELP: Final = "write one HTML page about a run, a cross-validation or a sweep"
+SECTION: Final = "evaluate"
 
 
 def report(arguments: Sequence[str]) -> None:

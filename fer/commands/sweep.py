@@ -29,6 +29,9 @@ from fer.studies.sweepfile import SweepFile, read_sweep
 
 Watch = Callable[[Sequence[Trial], Sequence[Trial]], None]
 
+HELP: Final = "search settings as a W&B sweep does, on this machine, without an account"
+SECTION: Final = "train"
+
 ROWS: Final = 20
 """Of the table on a terminal, at most."""
 _LINES_AROUND: Final = 4

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,26 +10,22 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
-from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from fer.callbacks.prune import scalars
 from fer.callbacks.stages import NETWORK
-from fer.commands.choices import choose
+from fer.commands.choices import choose, find_data_module, find_task
 from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
-from fer.commands.parsing import explain, takes
-from fer.commands.prune import name_checkpoint
-from fer.data import DATA_MODULES
+from fer.commands.parsing import name_checkpoint, parse, takes
 from fer.errors import InputError, did_you_mean
 from fer.labels import EXPRESSIONS
-from fer.neurons.angles import summarise
+from fer.neurons import summarise
+from fer.pruning.results import SCALARS
 from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars, located
 from fer.studies.trial import fer_command, program_place
-from fer.tasks import TASKS
-from fer.tasks.base import LOGGED_ON_VAL, ClassificationTask
+from fer.tasks.base import ClassificationTask, logged_on_val
 from fer.tasks.optim import make_optimizer
 
 COMMANDS: Final = ("fit", "crossval", "prune")
@@ -40,7 +35,7 @@ _LOGGED: Final = (
     "lr",
     "val/loss",
     "val/acc_best",
-    *(f"val/{name}" for name in LOGGED_ON_VAL),
+    *(f"val/{name}" for name in logged_on_val(EXPRESSIONS)),
 )
 _A_SPLIT: Final = {"confusion": torch.eye(len(EXPRESSIONS), dtype=torch.int64).tolist()}
 _OF_A_CROSSVAL: Final = tuple(
@@ -48,10 +43,6 @@ _OF_A_CROSSVAL: Final = tuple(
     for name in summarise_folds([{"splits": {"val": _A_SPLIT, "test": _A_SPLIT}}]).scalars()
     if name.startswith("val/")
 )
-_OF_A_PRUNING: Final = tuple(
-    scalars({"layers": {}, "before": defaultdict(float), "after": defaultdict(float)})
-)
-"""The names alone, from what makes them."""
 
 _OF_ANGLES: Final = (
     *summarise(torch.zeros(1, 1)),
@@ -151,7 +142,7 @@ def _metric_problem(name: str, command: str, config: Any, task: ClassificationTa
     of_settings = _logged_with(config, task) if command == "fit" else {}
     if off := [setting for setting, (is_on, names) in of_settings.items() if not is_on and name in names]:
         return f"it is logged with {off[0]} alone, which is off"
-    always = {"prune": _OF_A_PRUNING, "crossval": _OF_A_CROSSVAL}.get(command, _LOGGED)
+    always = {"prune": SCALARS, "crossval": _OF_A_CROSSVAL}.get(command, _LOGGED)
     logged = [*always, *(each for _, names in of_settings.values() for each in names)]
     usual = "prune/acc_after" if command == "prune" else "val/acc_best"
     return (
@@ -178,7 +169,7 @@ def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool,
             config.gradients.every_n_epochs > 0,
             [f"gradients/{layer}" for layer in weights],
         ),
-        "prune.enabled": (config.prune.enabled, _OF_A_PRUNING),
+        "prune.enabled": (config.prune.enabled, SCALARS),
     }
 
 
@@ -189,17 +180,14 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
     else:
         parsed_words, chosen = choose(name_checkpoint(words) if command == "prune" else words)
     parser = _parser("fit" if command == "crossval" else command, **chosen)
-    try:
-        config = parser.parse_args(parsed_words)
-    except ArgumentError as e:
-        raise InputError(explain(str(e), parser)) from e
-    DATA_MODULES[chosen["dataset"]](**config.data.as_dict())
+    config = parse(parser, parsed_words)
+    find_data_module(chosen["dataset"])(**config.data.as_dict())
     settings = config.model.as_dict()
     if "pretrained" in settings:
         settings["pretrained"] = False  # its weights are fetched by the first trial
     if takes(parser, "model.in_features"):
         settings["in_features"] = _FEATURES  # which only the data knows
-    task = TASKS[chosen["network"]](**settings)
+    task = find_task(chosen["network"])(**settings)
     try:
         make_optimizer(task.network, task.optimizer_settings)
     except ValueError as e:  # torch's

@@ -15,14 +15,16 @@ def config_names() -> list[str]:
 
 
 def config_path(name: str) -> Path:
-    """Return the file of a config: a path that exists, or the name of one that is shipped.
+    """Return the file of a config: a path that exists, a run's folder, or the name of one that is shipped.
 
     Raises:
-        InputError: There is neither.
+        InputError: There is none.
     """
     path = Path(name).expanduser()
     if path.is_file():
         return path
+    if (path / "config.yaml").is_file():
+        return path / "config.yaml"
     if name in config_names():
         return _FOLDER / f"{name}.yaml"
     hint = did_you_mean(name, config_names())

@@ -5,14 +5,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from lightning.pytorch.loggers import WandbLogger
 
-from fer.errors import InputError
+from fer.errors import InputError, did_you_mean
 from fer.processes import process_rank
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
+
+MODES: Final = ("online", "offline", "disabled", "shared", "dryrun", "run")
+"""Values of ``WANDB_MODE`` that W&B takes."""
 
 log = logging.getLogger("fer.dashboards")
 
@@ -52,7 +55,7 @@ def wandb_logger(
 
     chosen: str = mode
     if mode == "auto":
-        chosen = os.environ.get("WANDB_MODE") or ("online" if is_logged_in() else "offline")
+        chosen = _mode_of_environment() or ("online" if is_logged_in() else "offline")
     if chosen == "disabled":
         return None
     if process_rank() != 0:
@@ -80,6 +83,22 @@ def wandb_logger(
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     return WandbLogger(save_dir=run_dir, experiment=run)
+
+
+def _mode_of_environment() -> str:
+    """Return the mode that ``WANDB_MODE`` sets, in lower case; empty if it is not set.
+
+    Raises:
+        InputError: W&B has no such mode.
+    """
+    mode = os.environ.get("WANDB_MODE", "").lower()
+    if mode and mode not in MODES:
+        problem = f"WANDB_MODE={os.environ['WANDB_MODE']}: {did_you_mean(mode, MODES)}"
+        msg = f"{problem}it must be one of {', '.join(MODES)}"
+        raise InputError(msg)
+    if mode:
+        os.environ["WANDB_MODE"] = mode  # W&B reads it again, and takes lower case only
+    return mode
 
 
 @contextmanager

@@ -1,19 +1,18 @@
 """What a run made, as W&B's artifacts: networks, angles, crops; and which one it began from."""
 
-import json
 import logging
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 import fer
-from fer.files import atomic_write
+from fer.runs import Run, run_of
 
 Artifacts = Literal["none", "best", "all"]
 """Which of a run's files W&B keeps as artifacts.
@@ -22,9 +21,6 @@ Artifacts = Literal["none", "best", "all"]
 - ``best``: the networks: the best checkpoint, the pruned one, and ONNX files.
 - ``all``: also the angles of all epochs and the table of crops, which can be large.
 """
-
-RECORD: Final = "artifacts.json"
-"""In a run's folder: by alias the full name of an artifact, for the runs that begin from it."""
 
 log = logging.getLogger("fer.dashboards")
 
@@ -48,7 +44,7 @@ def log_artifacts(
         The names, with their alias, of the artifacts that W&B took. It may be out of reach when the run
         ends, which is said, and does not make a failure of what was trained.
     """
-    run = logger.experiment
+    run, files = logger.experiment, Run(run_dir)
     name = artifact_name(f"{name[:100]}-{run.id}")
     networks = []
     for path in _networks(run_dir) if which != "none" else []:
@@ -56,8 +52,8 @@ def log_artifacts(
         networks += _log(logger, name, "model", [path], alias, {**about, **describe(run_dir, alias)})
     others = []
     tables = {
-        "angles": sorted((run_dir / "angles").glob("epoch-*.npz")),
-        "crops": sorted(run_dir.glob("crops.csv")),
+        "angles": [files.angles_path(epoch) for epoch in files.measured_epochs()],
+        "crops": [path for path in (files.crops_path,) if path.is_file()],
     }
     for kind, paths in tables.items():
         if which == "all" and paths:
@@ -66,8 +62,7 @@ def log_artifacts(
     if networks:
         project = "/".join(part for part in (run.entity, run.project) if part)
         full_names = {full.split(":")[1]: f"{project}/{full}" for full in networks}
-        with atomic_write(run_dir / RECORD) as file:
-            file.write(json.dumps(full_names, indent=1).encode() + b"\n")
+        files.write_artifacts(full_names)
     return networks + others
 
 
@@ -81,10 +76,7 @@ def use_checkpoint(logger: WandbLogger, checkpoint: Path) -> str | None:
         logger: Of the run that begins.
         checkpoint: ``checkpoints/best.ckpt`` or the like, in the other run's folder.
     """
-    record = checkpoint.resolve().parent.parent / RECORD
-    if logger.experiment.offline or not record.is_file():
-        return None
-    name: str | None = json.loads(record.read_text()).get(checkpoint.stem)
+    name = None if logger.experiment.offline else run_of(checkpoint).read_artifacts().get(checkpoint.stem)
     if name is None:
         return None
     try:
@@ -113,13 +105,13 @@ def describe(run_dir: Path, alias: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"fer": fer.__version__, "commit": _commit()}
     if alias == "pruned":
-        pruned = _read(run_dir / "prune.json")
+        pruned = Run(run_dir).read_prune()
         after = pruned.get("after", {})
         found |= {"val/acc": after.get("acc"), "val/n": pruned.get("n")}
         found |= {"parameters": after.get("parameters")}
         found |= {"widths": {layer: each["after"] for layer, each in pruned.get("layers", {}).items()}}
         return found
-    results = _read(run_dir / "results.json")
+    results = Run(run_dir).read_results()
     keys = ("parameters", "epochs", "seed", "best_val_acc")
     found |= {key: results[key] for key in keys if key in results}
     for split, numbers in results.get("splits", {}).items():
@@ -128,8 +120,9 @@ def describe(run_dir: Path, alias: str) -> dict[str, Any]:
 
 
 def _networks(run_dir: Path) -> list[Path]:
-    checkpoints = [run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "pruned")]
-    return [path for path in checkpoints if path.is_file()] + sorted(run_dir.rglob("*.onnx"))
+    run = Run(run_dir)
+    checkpoints = [path for path in (run.best_checkpoint, run.pruned_checkpoint) if path.is_file()]
+    return checkpoints + sorted(run_dir.rglob("*.onnx"))
 
 
 def _log(
@@ -145,11 +138,6 @@ def _log(
         log.warning("W&B did not take %s, which is in the run's folder: %s", name, e)
         return []
     return [f"{name}:{alias}"]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
 
 
 def _commit() -> str | None:

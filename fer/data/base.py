@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fer.errors import InputError
-from fer.labels import NUM_EXPRESSIONS
+from fer.labels import EXPRESSIONS
 
 Item = tuple[Tensor, ...]
 """Inputs and label: two tensors, of one sample or of a batch."""
@@ -25,7 +25,7 @@ class Split:
     """One split of a data set, in memory: N samples.
 
     Attributes:
-        labels: int64, shape (N,), canonical labels; see :data:`fer.labels.EXPRESSIONS`.
+        labels: int64, shape (N,), 0 to K - 1: indices into the data module's ``class_names``.
         names: What each sample is called in its source, such as a file or a row; shape (N,).
         groups: What samples may have in common beside their label, such as the clip they are a frame
             of: for each kind of group the group of each sample, shape (N,).
@@ -51,7 +51,9 @@ def numbered(count: int) -> NDArray[np.str_]:
 
 
 class ExpressionDataModule(LightningDataModule, ABC):
-    """Samples with one of seven expressions, as batches ``(inputs, labels)``.
+    """Samples with a class each, as batches ``(inputs, labels)``.
+
+    A label is an index into :attr:`class_names`. The default vocabulary is the seven expressions.
 
     Args:
         batch_size: Samples a step, in each process.
@@ -101,6 +103,16 @@ class ExpressionDataModule(LightningDataModule, ABC):
         """Fit on train what is fixed from then on, such as the normalisation."""
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the K classes, in the order of the labels; known before the data is read."""
+        return EXPRESSIONS
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K, 2 or more; known before the data is read."""
+        return len(self.class_names)
+
+    @property
     def test_names(self) -> tuple[str, ...]:
         """Names of the test splits, one loader and one block of metrics each."""
         return ("test",)
@@ -117,11 +129,11 @@ class ExpressionDataModule(LightningDataModule, ABC):
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """Number of training samples of each expression, shape (7,)."""
-        return np.bincount(self.splits["train"].labels, minlength=NUM_EXPRESSIONS)
+        """Number of training samples of each class, shape (K,)."""
+        return np.bincount(self.splits["train"].labels, minlength=self.num_classes)
 
     def sample(self, name: str, num_samples: int) -> NDArray[np.int64]:
-        """Return rows of a split, each expression among them as often as in the split, within one.
+        """Return rows of a split, each class among them as often as in the split, within one.
 
         Args:
             name: Of the split.

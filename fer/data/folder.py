@@ -1,115 +1,56 @@
-"""Images in one folder for each expression: RAF-DB, CK+, KDEF, one's own."""
+"""Images in one folder for each class: RAF-DB, AffectNet, CK+, KDEF, one's own."""
 
 import logging
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.data.classes import FOLDERS, WAY_OUT, ClassesSetting, ClassScheme, label_folders, make_scheme
 from fer.data.crops import CropRecord, Crops, crop_images
 from fer.data.faces import CropSettings, Detector, Fallback, Select
 from fer.data.images import ImageDataModule, ImageSplit
+from fer.data.layout import describe_layout, find_pool, find_splits, subfolders
 from fer.data.pool import PooledDataModule
-from fer.data.reading import find_images
+from fer.data.reading import describe_skipped, find_files, find_images
 from fer.data.root import data_root
 from fer.data.splits import hold_out, parse_protocol
 from fer.errors import InputError
-from fer.labels import ALIASES, EXPRESSIONS, expression_label
 
 log = logging.getLogger("fer.data")
 
 GIVEN: Final = "given"
 """The protocol of a data set that comes with its splits."""
 
-SPLIT_FOLDERS: Final = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-"""Names of the folders of given splits."""
-
-WAY_OUT: Final = "give the folder with --data.root or the environment's FER_DATA_DIR"
-
-
-def class_folders(folder: Path, *, skip: Sequence[str] = ()) -> dict[str, int]:
-    """Return the folders of a data set's classes, by name, with their canonical labels.
-
-    Args:
-        folder: That holds them.
-        skip: Names of folders in it, in any case, that are left out.
-
-    Raises:
-        InputError: There are none, or one has another name than an expression's.
-    """
-    skipped = {name.lower() for name in skip}
-    names = sorted(path.name for path in subfolders(folder) if path.name.lower() not in skipped)
-    if not any(is_expression(name) for name in names):
-        msg = (
-            f"{folder} has no folders named after the expressions ({', '.join(EXPRESSIONS)}; "
-            f"also {', '.join(ALIASES)}); {WAY_OUT}"
-        )
-        raise InputError(msg)
-    labels = {}
-    for name in names:
-        try:
-            labels[name] = expression_label(name)
-        except InputError as e:
-            msg = f"{folder / name}: {e}; leave it out with --data.skip_classes '[{name}]', or rename it"
-            raise InputError(msg) from e
-    return labels
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, hidden ones left out.
-
-    Raises:
-        InputError: It is no folder, or cannot be read.
-    """
-    try:
-        return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
-    except OSError as e:
-        msg = f"{folder} cannot be read as a folder ({e.strerror}); {WAY_OUT}"
-        raise InputError(msg) from e
-
-
-def is_expression(name: str) -> bool:
-    """Return whether a folder is named after an expression."""
-    plain = name.strip().lower()
-    return plain in EXPRESSIONS or plain in ALIASES
-
-
-def given_splits(folder: Path) -> dict[str, Path]:
-    """Return the folders of the splits that a data set comes with, by the split's name; may be empty."""
-    there = {path.name.lower(): path for path in subfolders(folder)}
-    found = {
-        name: next((there[each] for each in names if each in there), None)
-        for name, names in SPLIT_FOLDERS.items()
-    }
-    return {name: path for name, path in found.items() if path is not None}
-
 
 class FaceFolderDataModule(PooledDataModule, ImageDataModule):
-    r"""Images in one folder for each expression, named in English in any case ("Happy", "happiness").
+    r"""Images in one folder for each class, of expressions or of anything else.
 
     Faces are cropped once, before training, and kept in the cache.
 
     Args:
-        root: The folder that holds the expressions' folders, or folders ``train``, ``test`` and perhaps
-            ``val`` which do; null: the environment's ``FER_DATA_DIR``.
-        protocol: As for every pool (``80/20``, ``80/10/10``, ``5-fold``); or ``given``, the splits that
+        root: The folder that holds the classes' folders, or folders ``train``, ``val`` (``valid``,
+            ``validation``) and ``test`` that do, itself or in its one subfolder; null: the environment's
+            ``FER_DATA_DIR``.
+        classes: Which folder is which class: null, the seven expressions by their names; a data set's table
+            (``affectnet``, ``fer2013``, ``rafdb``, ``sfew``); a mapping ``{1: surprise, 2: fear}``; or
+            ``folders``, the names of the folders as they are, sorted.
+        protocol: A split of one pool (``80/20``, ``80/10/10``, ``5-fold``), or ``given``, the splits that
             the folders are; null: these where there are any, else ``80/10/10``.
-        skip_classes: Names of class folders to leave out, such as CK+'s ``[contempt]``, which is none of
-            the seven expressions.
+        test_on: The folder that is the test split of given splits: ``test``, or ``val`` for a data set
+            without a public test; the validation split is then drawn from train.
+        skip_classes: Names of classes or of their folders to leave out, such as ``[contempt]``.
         name_pattern: Regular expression of a file's name without its suffix, whose named groups are kinds
             of groups for ``group_by``: ``(?P<subject>S\d+)_.*``.
         crop: How a face is found; see :data:`fer.data.faces.Detector`.
         crop_margin: What is added to the face's box on each side, as a share of its longer side.
-        crop_align: Whether the eyes are brought to fixed places, level, which needs MTCNN's landmarks.
-        crop_select: Which face counts where there are several.
-        crop_fallback: What becomes of an image without a face; see :data:`fer.data.faces.Fallback`.
+        crop_align: Whether the eyes are brought to fixed positions, level, which needs MTCNN's landmarks.
+        crop_select: Which face is cropped where there are several.
+        crop_fallback: What is done with an image without a face; see :data:`fer.data.faces.Fallback`.
         **kwargs: See :class:`fer.data.pool.PooledDataModule` and
             :class:`fer.data.images.ImageDataModule`.
 
@@ -121,8 +62,10 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         self,
         root: str | None = None,
         *,
+        classes: ClassesSetting = None,
         protocol: str | None = None,
-        skip_classes: Sequence[str] = (),
+        test_on: Literal["test", "val"] = "test",
+        skip_classes: Sequence[str | int] = (),
         name_pattern: str | None = None,
         crop: Detector = "none",
         crop_margin: float = 0.1,
@@ -133,7 +76,14 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
     ) -> None:
         super().__init__(protocol=_pool_protocol(protocol), **kwargs)
         self.root = root
+        self.classes = classes
         self.skip_classes = skip_classes
+        if classes != FOLDERS:
+            _ = self.scheme  # what is wrong with it is said before the data is read
+        if test_on not in ("test", "val"):
+            msg = f"data.test_on is {test_on!r}: it must be test or val"
+            raise InputError(msg)
+        self.test_on = test_on
         self.given = protocol == GIVEN
         self.chosen = protocol is not None
         try:
@@ -156,33 +106,63 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         """The folder of the data set."""
         return data_root(self.root, dataset="images in class folders", way_out=WAY_OUT)
 
+    @cached_property
+    def scheme(self) -> ClassScheme:
+        """The classes and their folders."""
+        if self.classes != FOLDERS:
+            return make_scheme(self.classes, self.skip_classes)
+        # Those that can be learnt: a folder that only the test has is a mistake.
+        folder = self.given_folders().get("train", self.source)
+        return make_scheme(FOLDERS, self.skip_classes, [path.name for path in subfolders(folder)])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; with ``data.classes=folders`` the folders are listed."""
+        return self.scheme.names
+
     @property
     def protocol_name(self) -> str:
         """How the splits were made, in words."""
         folders = self.given_folders()
         if not folders:
             return super().protocol_name
+        tested = "" if self.test_on == "test" else f", tested on {folders['test'].name}"
         drawn = "" if "val" in folders else f", val {self.val_share:.0%} of train, {self.drawn}"
-        return f"as given in folders{drawn}"
+        return f"as given in folders{tested}{drawn}"
 
     def given_folders(self) -> dict[str, Path]:
         """Return the folders of the given splits by the split's name; empty where the data is one pool.
 
         Raises:
-            InputError: Given splits were asked for, and there is no train or no test.
+            InputError: There are folders of splits, or they were asked for, but no train or no test.
         """
         if self.chosen and not self.given:
             return {}
-        found = given_splits(self.source)
-        if {"train", "test"} <= found.keys():
+        found = find_splits(self.source)
+        if self.test_on == "val" and "val" in found:
+            if "test" in found:
+                msg = f"data.test_on is 'val', but {found['test']} is a test split: leave the option out"
+                raise InputError(msg)
+            found["test"] = found.pop("val")
+        if {"train", "test"} <= found.keys() or not (found or self.given):
             return found
-        if self.given:
-            msg = (
-                f"data.protocol is {GIVEN!r}, but {self.source} has no folders train and test; "
-                "take a protocol that splits one pool, such as 80/10/10"
-            )
-            raise InputError(msg)
-        return {}
+        there = describe_layout(self.source)
+        ways = "choose a protocol that splits one pool, such as --data.protocol 80/10/10"
+        if {"train", "val"} <= found.keys():
+            ways = f"set --data.test_on val to test on {found['val'].name} and draw val from train"
+        elif "train" in found:
+            ways = f"split it with --data.root {found['train']} --data.protocol 80/10/10"
+        msg = f"data.protocol {GIVEN}: {self.source} needs folders train and test and has {there}; {ways}"
+        raise InputError(msg)
+
+    @property
+    def pool_folder(self) -> Path:
+        """The folder that holds the classes' folders where the data is one pool."""
+        if self.classes == FOLDERS:
+            return self.source
+        return find_pool(
+            self.source, lambda names: any(self.scheme.label_of(name) is not None for name in names)
+        )
 
     @property
     def crop_records(self) -> list[CropRecord]:
@@ -194,12 +174,12 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
     def prepare_data(self) -> None:
         """Crop all images into the cache, in one process, unless the splits are there."""
         if not self.splits:
-            for folder in self.given_folders().values() or [self.source]:
+            for folder in self.given_folders().values() or [self.pool_folder]:
                 self._crop(folder)
 
     def load_pool(self) -> ImageSplit:
         """Return all images, cropped."""
-        return self._read(self.source)
+        return self._read(self.pool_folder)
 
     def load_splits(self) -> dict[str, ImageSplit]:
         """Return the given splits, or those of the protocol."""
@@ -229,7 +209,7 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
     def _crop(self, folder: Path) -> tuple[list[Path], NDArray[np.int64], Crops]:
         """Return the files of a folder of classes, their labels and their crops."""
         if folder not in self._cropped:  # once for prepare_data and for the splits
-            paths, labels = list_images(folder, skip=self.skip_classes)
+            paths, labels = list_images(folder, self.scheme)
             self._cropped[folder] = paths, labels, crop_images(paths, self.crop_settings)
         return self._cropped[folder]
 
@@ -250,31 +230,49 @@ def _pool_protocol(protocol: str | None) -> str:
     return protocol
 
 
-def list_images(folder: Path, *, skip: Sequence[str] = ()) -> tuple[list[Path], NDArray[np.int64]]:
-    """Return the images of a folder of classes, in order, and their canonical labels.
+def list_images(folder: Path, scheme: ClassScheme) -> tuple[list[Path], NDArray[np.int64]]:
+    """Return the images of a folder of classes, in order, and their labels.
+
+    What is left out is logged: skipped classes, files that are no images, classes without a folder.
 
     Args:
         folder: That holds the classes' folders.
-        skip: Names of those that are left out, which is logged.
+        scheme: The classes.
 
     Raises:
         InputError: There are no classes, one is unknown, or one is empty.
     """
+    names = [path.name for path in subfolders(folder)]
+    try:
+        by_folder = label_folders(folder, names, scheme)
+    except InputError as e:
+        if "FER2013" in (layout := describe_layout(folder)):
+            msg = f"{folder} has {layout}"
+            raise InputError(msg) from e
+        raise
     paths: list[Path] = []
     labels: list[int] = []
-    for name, label in class_folders(folder, skip=skip).items():
-        found = find_images(folder / name)
-        if not found:
-            msg = f"{folder / name} holds no image: fill that folder, or remove it"
+    others: list[Path] = []
+    for name, label in by_folder.items():
+        found = find_files(folder / name)
+        others += found.skipped
+        if not found.images:
+            listed = f" ({describe_skipped(found.skipped, folder)})" if found.skipped else ""
+            msg = f"{folder / name} holds no image{listed}: fill that folder, or remove it"
             raise InputError(msg)
-        paths += found
-        labels += [label] * len(found)
-    there = {path.name.lower(): path for path in subfolders(folder)} if skip else {}
-    for name in skip:
-        if (skipped := there.get(name.lower())) is None:
-            log.warning("data.skip_classes names %r, and %s has no such folder", name, folder)
-        else:
-            log.info("%d images are left out: %s", len(find_images(skipped)), skipped)
+        paths += found.images
+        labels += [label] * len(found.images)
+    if others:
+        log.warning("%s: %s", folder, describe_skipped(others, folder))
+    for name in names:
+        if scheme.skipped_by(name) is not None:
+            log.info("%d images are left out: %s", len(find_images(folder / name)), folder / name)
+    used = {scheme.skipped_by(name) for name in names}
+    for entry in dict.fromkeys(scheme.skipped.values()):
+        if entry not in used:
+            log.warning("data.skip_classes names %r, and %s has no such folder", entry, folder)
+    if missing := [name for label, name in enumerate(scheme.names) if label not in labels]:
+        log.info("%s has no images of %s", folder, ", ".join(missing))
     return paths, np.array(labels, np.int64)
 
 

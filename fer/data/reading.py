@@ -6,21 +6,57 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from fer.errors import InputError
 
-IMAGE_SUFFIXES: Final = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""Files that :func:`find_images` takes for images, in lower case."""
+OPTIONAL_SUFFIXES: Final = {
+    "avif": (".avif", ".avifs"),
+    "jpg_2000": (".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"),
+}
+"""Suffixes that Pillow reads where it was built with the feature."""
+
+
+def _readable_suffixes() -> Iterator[str]:
+    """Yield the suffixes of image files that the installed Pillow reads, in lower case."""
+    yield from (".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm")
+    yield from (".ppm", ".tif", ".tiff", ".webp")
+    with warnings.catch_warnings(action="ignore"):  # of a feature that an older Pillow does not know
+        for feature, suffixes in OPTIONAL_SUFFIXES.items():
+            if features.check(feature):
+                yield from suffixes
+    with suppress(ImportError):
+        import_module("pillow_heif").register_heif_opener()
+        yield from HEIC_SUFFIXES
+
+
+HEIC_SUFFIXES: Final = (".heic", ".heif")
+"""Photos of phones; Pillow reads them where the package pillow-heif is installed."""
+
+IMAGE_SUFFIXES: Final = frozenset(_readable_suffixes())
+"""Files that are taken for images, in lower case."""
+
+
+class FoundFiles(NamedTuple):
+    """The files in a folder and in all folders below it, in the order of their parts.
+
+    Attributes:
+        images: Files with a suffix of :data:`IMAGE_SUFFIXES`, damaged or not.
+        skipped: All others.
+    """
+
+    images: list[Path]
+    skipped: list[Path]
+
 
 MAX_PIXELS: Final = 80_000_000
 """Larger images are refused before they are decoded. One of this size takes 240 MB, and a detector
@@ -74,11 +110,16 @@ class BadImageError(InputError):
 
 
 def find_images(folder: Path) -> list[Path]:
-    """List the images in a folder and in all folders below it.
+    """Return the images of :func:`find_files`."""
+    return find_files(folder).images
 
-    Symbolic links are followed, each folder once. Hidden files and folders are left out, and so is what
-    a Mac leaves in archives (``__MACOSX``). A file counts by its suffix (:data:`IMAGE_SUFFIXES`), so that
-    one that is damaged, or a link that leads nowhere, is listed and can be reported.
+
+def find_files(folder: Path) -> FoundFiles:
+    """List the images in a folder and in all folders below it, and the files that are none.
+
+    Symbolic links are followed, each folder once. Hidden files and folders are left out, and so is the
+    folder ``__MACOSX`` of archives made on a Mac. A file counts by its suffix (:data:`IMAGE_SUFFIXES`), so
+    that a damaged file or a broken link is listed and can be reported.
 
     Args:
         folder: Where to look: class folders, or images themselves.
@@ -92,7 +133,7 @@ def find_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         msg = f"{folder} is not a folder: give one that holds images, or class folders of images"
         raise InputError(msg)
-    found: list[Path] = []
+    found = FoundFiles([], [])
     visited: set[Path] = set()
     for name, subfolders, files in os.walk(folder, followlinks=True, onerror=_refuse_folder):
         here = Path(name)
@@ -102,12 +143,29 @@ def find_images(folder: Path) -> list[Path]:
             continue
         visited.add(resolved)
         subfolders[:] = sorted(sub for sub in subfolders if not _is_hidden(sub))
-        found += [
-            here / file
-            for file in files
-            if not _is_hidden(file) and Path(file).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(found, key=lambda path: path.parts)
+        for path in (here / file for file in files if not _is_hidden(file)):
+            (found.images if path.suffix.lower() in IMAGE_SUFFIXES else found.skipped).append(path)
+    return FoundFiles(*(sorted(paths, key=lambda path: path.parts) for paths in found))
+
+
+def describe_skipped(paths: Sequence[Path], root: Path) -> str:
+    """Return one line that counts skipped files by their suffix and names the first of each.
+
+    Args:
+        paths: The files, at least one.
+        root: Folder that they are named relative to.
+
+    >>> describe_skipped([Path("a/x.npy"), Path("a/y.NPY"), Path("b/x")], Path())
+    'skipped 3 files: 2 .npy, 1 without suffix (a/x.npy, b/x)'
+    """
+    suffixes = [path.suffix.lower() for path in paths]
+    counts = Counter(suffixes).most_common()
+    written = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in counts)
+    firsts = [paths[suffixes.index(suffix)].relative_to(root).as_posix() for suffix, _ in counts]
+    named = ", ".join(firsts[:3]) + (", …" if len(firsts) > 3 else "")
+    wants_heif = not IMAGE_SUFFIXES.issuperset(HEIC_SUFFIXES) and not set(HEIC_SUFFIXES).isdisjoint(suffixes)
+    hint = "; pip install pillow-heif to read HEIC" if wants_heif else ""
+    return f"skipped {len(paths):,} file{'s' if len(paths) > 1 else ''}: {written} ({named}){hint}"
 
 
 def _refuse_folder(error: OSError) -> None:

@@ -17,18 +17,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fer.data.classes import FOLDERS
 from fer.data.features import FeatureDataModule, FeatureSplit, far_outliers
-from fer.data.folder import FaceFolderDataModule, is_expression, named_groups, subfolders
+from fer.data.folder import FaceFolderDataModule, named_groups
+from fer.data.layout import subfolders
 from fer.data.pool import PooledDataModule
 from fer.data.root import data_root
 from fer.errors import InputError
-from fer.labels import NUM_EXPRESSIONS
+from fer.labels import LABEL_TABLES, ordered_names
 
 log = logging.getLogger("fer.data")
 
 NAME: Final = r"(?P<clip>(?P<movie>.+)[_-]\d+)_+\d+"
 """A still's name: the film, the time code of the clip, the number of the frame. Three of the 675 names
 have a dash or a second underscore."""
+
+TABLE: Final = LABEL_TABLES["sfew"]
+"""Meaning of the integers in SFEW's table."""
 
 TABLE_NAMES: Final = ("SFEW.xlsx", "SFEW.csv")
 
@@ -38,6 +43,11 @@ DESCRIPTORS: Final = np.repeat(("LPQ", "PHOG"), 5)
 FEATURES: Final = tuple(f"{kind}{place % 5 + 1}" for place, kind in enumerate(DESCRIPTORS))
 
 WAY_OUT: Final = "give it with --data.root or the environment's FER_DATA_DIR"
+
+
+def class_names() -> tuple[str, ...]:
+    """Return the names of SFEW's seven classes in canonical order."""
+    return ordered_names(TABLE.values())
 
 
 class SfewDataModule(FaceFolderDataModule):
@@ -61,7 +71,7 @@ class SfewDataModule(FaceFolderDataModule):
         root = data_root(self.root, dataset="SFEW", way_out=WAY_OUT)
         places = [root / part for part in ("", "sfew", "SFEW", "Images", "sfew/Images", "SFEW/Images")]
         for place in places:
-            if place.is_dir() and any(is_expression(path.name) for path in subfolders(place)):
+            if place.is_dir() and any(self._is_class(path.name) for path in subfolders(place)):
                 return place
         msg = (
             f"no stills of SFEW in {root}: looked there and in its subfolders "
@@ -69,6 +79,9 @@ class SfewDataModule(FaceFolderDataModule):
             f"expressions (Angry, Disgust, …); {WAY_OUT}"
         )
         raise InputError(msg)
+
+    def _is_class(self, folder: str) -> bool:
+        return self.classes == FOLDERS or self.scheme.label_of(folder) is not None
 
 
 class SfewFeaturesDataModule(PooledDataModule, FeatureDataModule):
@@ -88,6 +101,11 @@ class SfewFeaturesDataModule(PooledDataModule, FeatureDataModule):
     def __init__(self, root: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root = root
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The seven expressions, whatever the default vocabulary is."""
+        return class_names()
 
     @property
     def num_features(self) -> int:
@@ -199,12 +217,12 @@ def _read_cells(path: Path) -> NDArray[np.object_]:
 
 
 def _label(cell: object, path: Path, line: int) -> int:
-    """Return the canonical label of a label 1 to 7, which is in canonical order."""
+    """Return the index into :func:`class_names` of a label of SFEW's table."""
     number = _number(cell, "label", path, line)
-    if number not in range(1, NUM_EXPRESSIONS + 1):
-        msg = f"{path}, row {line}: label {cell!r} is none of 1 to {NUM_EXPRESSIONS}"
+    if number not in TABLE:
+        msg = f"{path}, row {line}: label {cell!r} is none of {min(TABLE)} to {max(TABLE)}"
         raise InputError(msg)
-    return int(number) - 1
+    return class_names().index(TABLE[int(number)])
 
 
 def _is_number(cell: object) -> bool:

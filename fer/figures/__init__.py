@@ -12,8 +12,9 @@ from fer.figures.folds import folds_figure
 from fer.figures.gradients import gradient_figure, gradient_histograms
 from fer.figures.images import image_grid, predictions_figure
 from fer.figures.maps import feature_maps_figure
+from fer.figures.merges import dendrogram_figure
 from fer.figures.protocols import protocols_figure
-from fer.figures.pruning import dendrogram_figure, prune_figure
+from fer.figures.pruning import prune_figure
 from fer.figures.pruning_curve import curve_figure
 from fer.figures.stages import fan_figure, speed_figure
 

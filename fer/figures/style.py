@@ -1,7 +1,7 @@
 """The look that all figures share: colours, sizes, and a figure that pyplot knows nothing of."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -12,16 +12,19 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fer.neurons import REMOVAL_REASONS
+
 BLUE: Final = "#0072B2"
 SKY: Final = "#56B4E9"
 GREEN: Final = "#009E73"
 VERMILLION: Final = "#D55E00"
 ORANGE: Final = "#E69F00"
 PURPLE: Final = "#CC79A7"
+YELLOW: Final = "#F0E442"
 INK: Final = "#222222"
 GREY: Final = "#767676"
 PALE: Final = "#E6E6E6"
-"""The first six: Okabe and Ito, "Color Universal Design", 2008, told apart by the colour-blind."""
+"""The first seven: Okabe and Ito, "Color Universal Design", 2008, told apart by the colour-blind."""
 
 SHADES: Final = LinearSegmentedColormap.from_list(
     "shades", ["#FFFFFF", "#CFE6F5", "#7DBBE0", "#2E8BC0", BLUE, "#00456B", "#002338"]
@@ -36,6 +39,41 @@ LARGE: Final = 10.0
 
 DPI: Final = 150
 """Pixels an inch when a figure is saved as an image and nothing else is asked for."""
+
+
+class ReasonLook(NamedTuple):
+    """Colour and hatch of neurons that were removed for one reason."""
+
+    colour: str
+    hatch: str
+
+
+REASON_LOOKS: Final = {
+    "dead": ReasonLook(GREY, "||||"),
+    "constant": ReasonLook(PURPLE, "xxxx"),
+    "similar": ReasonLook(SKY, "////"),
+    "complementary": ReasonLook(ORANGE, "\\\\\\\\"),
+    "span": ReasonLook(GREEN, "...."),
+    "criterion": ReasonLook(YELLOW, "oooo"),
+    "block": ReasonLook(VERMILLION, "----"),
+}
+"""The looks of :data:`fer.neurons.plan.REMOVAL_REASONS`."""
+
+OTHER_REASON: Final = ReasonLook(INK, "++++")
+"""The look of a removal reason without one of its own."""
+
+
+def reason_look(reason: str) -> ReasonLook:
+    """Return the colour and hatch of a removal reason."""
+    return REASON_LOOKS.get(reason, OTHER_REASON)
+
+
+def reason_looks() -> list[dict[str, str]]:
+    """Return all removal reasons in display order: ``name``, ``label``, ``colour`` and ``hatch``."""
+    return [
+        {"name": reason, "label": label, **reason_look(reason)._asdict()}
+        for reason, label in REMOVAL_REASONS.items()
+    ]
 
 
 def new_figure(width: float, height: float) -> Figure:

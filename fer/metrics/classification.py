@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
+from fer.labels import NUM_EXPRESSIONS, default_class_names
 
 Z_95: Final = 1.959964
 """Quantile of the standard normal distribution that leaves 2.5 % above it: a two-sided 95 % interval."""
@@ -320,8 +320,7 @@ def _names(num_classes: int, class_names: Sequence[str] | None) -> tuple[str, ..
         msg = f"a classifier has 2 classes or more, not {num_classes}"
         raise ValueError(msg)
     if class_names is None:
-        is_expressions = num_classes == NUM_EXPRESSIONS
-        return EXPRESSIONS if is_expressions else tuple(f"class_{label}" for label in range(num_classes))
+        return default_class_names(num_classes)
     if len(class_names) != num_classes:
         msg = f"{len(class_names)} class names for {num_classes} classes"
         raise ValueError(msg)

@@ -4,8 +4,8 @@ from typing import Final
 
 from torch import nn
 
+from fer.models._chain import Chain
 from fer.models._checks import check_counts, check_dropout, check_image_size, check_widths
-from fer.models.chain import Chain
 
 _POOLED: Final = (1, 2, 5)
 """Convolutions that max pooling follows (Krizhevsky et al., 2012, section 3.5)."""

@@ -4,8 +4,8 @@ from typing import Final, Literal
 
 from torch import nn
 
+from fer.models._chain import Chain
 from fer.models._checks import check_choice, check_counts
-from fer.models.chain import Chain
 
 Activation = Literal["sigmoid", "relu", "tanh"]
 

@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from fer.models._chain import Chain
 from fer.models._checks import check_counts, check_image_size, check_widths
-from fer.models.chain import Chain
 
 
 class Conv1Net(Chain):

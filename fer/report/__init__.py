@@ -1,4 +1,4 @@
-"""What a folder of runs holds, as one page that opens anywhere."""
+"""Report of a run, a cross-validation or a sweep: one self-contained HTML page."""
 
 from fer.report.gather import gather
 from fer.report.page import write_report

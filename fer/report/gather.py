@@ -1,4 +1,4 @@
-"""What a folder holds, as plain data for the page: nothing is drawn here, and nothing is made up."""
+"""Gather the data of a run, a cross-validation or a sweep for the report page."""
 
 import math
 import re
@@ -11,40 +11,50 @@ from typing import Any, Final
 import torch
 
 from fer import __version__
+from fer.configs import flatten
 from fer.errors import InputError
 from fer.figures.curves import read_curves
 from fer.metrics import ClassificationReport, report, wilson_interval
-from fer.report.files import read_config, read_metrics, read_results
+from fer.neurons import Stage
+from fer.neurons.stages import LEAST_VALUES
 from fer.report.heat import heat_maps
 from fer.report.images import images
 from fer.report.repeat import SettingsOf, as_word, command_of, differences, name_configs, started, versions
 from fer.report.sweep import is_sweep, sweep_of
-from fer.studies.crossval import RESULTS, SETTINGS, summarise
+from fer.runs import WAY_OUT, Run, find_problem
+from fer.studies.crossval import SETTINGS, read_settings, summarise
 
 Page = dict[str, Any]
-"""What the page's script reads: texts, numbers, lists and dicts, None where a number is not defined.
+"""What the page's scripts read: texts, numbers, lists and dicts, None for a number that is not defined.
 A section is drawn if its key is there."""
 
 QUANTILES: Final = ("min", "q05", "q25", "median", "q75", "q95", "max")
 
-MARKS: Final = ("config.yaml", RESULTS, "metrics.csv", "prune.json", "curve.json")
-"""A folder with one of them is a run's."""
+STAGE_NOTES: Final[Mapping[Stage, str]] = {
+    Stage.INITIAL: "Initial: the loss has not fallen yet, or the angles still change about as fast as ever. ",
+    Stage.INTERMEDIATE: "Intermediate: angles or losses still change. ",
+    Stage.PLATEAU: "Plateau: nothing changes any more, and the validation loss is not at its best. ",
+    Stage.SOLUTION: "Solution: nothing changes any more, and the validation loss is as good as it ever was. ",
+}
+"""What the page says of each stage of training."""
+
+_SIDE: Final = {"acc": object, "interval": list, "loss": object, "parameters": int, "macs": int}
+_PRUNE: Final = {"n": int, "protocol": str, "mcnemar": dict, "before": _SIDE, "after": _SIDE}
+"""What the page needs of ``prune.json``, for :func:`fer.runs.find_problem`."""
 
 
 def gather(folder: Path, settings_of: SettingsOf) -> Page:
-    """Return what there is to say of a run, a cross-validation or a sweep.
+    """Return the data of a run, a cross-validation or a sweep.
 
     Args:
-        folder: As ``fer fit``, ``test``, ``prune``, ``crossval`` or ``sweep`` left it, or is filling it.
-        settings_of: What words of ``fer fit`` lead to, to say what differs from the defaults.
+        folder: Of ``fer fit``, ``test``, ``prune``, ``crossval`` or ``sweep``, finished or not.
+        settings_of: Parses the arguments of ``fer fit``, to find what differs from the defaults.
 
     Raises:
-        InputError: There is no such folder, it holds nothing of the kind, or a file in it is damaged.
+        InputError: The folder does not exist or holds nothing to report, or a file in it is damaged.
     """
     if not folder.is_dir():
-        msg = (
-            f"{folder}: there is no such folder; give that of a run, a cross-validation or a sweep, runs/NAME"
-        )
+        msg = f"{folder}: no such folder; give that of a run, a cross-validation or a sweep, runs/NAME"
         raise InputError(msg)
     about: Page = {
         "name": folder.resolve().name,
@@ -55,7 +65,7 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
         found = sweep_of(folder)
     elif (folder / SETTINGS).is_file():
         found = _crossval(folder, settings_of)
-    elif any((folder / mark).is_file() for mark in MARKS):
+    elif Run(folder).is_run:
         found = _run(folder, settings_of)
     else:
         raise _nothing_in(folder)
@@ -63,75 +73,95 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
 
 
 def _nothing_in(folder: Path) -> InputError:
-    """Return what to say of a folder that is none of a run."""
-    inside = sorted(path.parent.name for mark in MARKS[:2] for path in folder.glob(f"*/{mark}"))
-    hint = f"; did you mean {folder / inside[0]}?" if inside else ": give that of one, runs/NAME"
+    """Return the error for a folder without a run; it names a run inside it, if there is one."""
+    inside = sorted(path.name for path in folder.iterdir() if Run(path).is_run)
+    hint = f"; did you mean {folder / inside[0]}?" if inside else ": give the folder of a run, runs/NAME"
     return InputError(f"{folder} holds no run, no cross-validation and no sweep{hint}")
 
 
 def _run(folder: Path, settings_of: SettingsOf) -> Page:
-    history, results = read_metrics(folder), read_results(folder / RESULTS)
-    pruned, curve = read_results(folder / "prune.json"), read_results(folder / "curve.json")
-    config = read_config(folder / "config.yaml")
+    run = Run(folder)
+    history, results, stages = run.read_metrics(), run.read_results(), run.read_stages()
+    pruned, curve, config = run.read_prune(), run.read_curve(), flatten(run.read_config())
+    if pruned and (problem := find_problem(pruned, _PRUNE)):
+        raise _damaged(run.prune_path, problem)
     command = _command(config, history, is_pruned=bool(pruned or curve))
-    # The curves are drawn when a training is over, whatever else is turned off.
-    is_untested = config.get("test") is False and (folder / "figures" / "curves.png").is_file()
+    # The curves are drawn at the end of every training.
+    is_untested = config.get("test") is False and (run.figures_dir / "curves.png").is_file()
     kinds = {"fit": "Training run", "test": "Test of a checkpoint", "prune": "Pruned network"}
     found: Page = {
         "kind": kinds[command] if command != "prune" or pruned else "Pruning by threshold",
         "facts": [
-            *_facts(folder, config, results or {}),
-            *([("Results", "Not tested (--test false)")] if is_untested and results is None else []),
+            *_facts(folder, config, results),
+            *([("Results", "Not tested (--test false)")] if is_untested and not results else []),
         ],
-        "unfinished": "No results.json yet: the run goes on, or was cut off."
-        if command != "prune" and results is None and not is_untested
+        "unfinished": "No results.json yet: the run is still going on, or was interrupted."
+        if command != "prune" and not results and not is_untested
         else None,
         "curves": _curves(history),
         "stages": {
-            name: spans["final"] for name, spans in (read_results(folder / "stages.json") or {}).items()
+            name: [_interval(each) for each in intervals["final"]] for name, intervals in stages.items()
         },
+        "stage_notes": _stage_notes(stages, history),
         "fan": _fan(history),
         "heat": heat_maps(folder),
         "images": images(folder),
         "prune": pruned,
         "prune_curve": curve,
     }
-    if results is not None:
-        found["results"] = [
-            split_of(name, report(torch.tensor(split["confusion"])))
-            for name, split in results["splits"].items()
-        ]
+    if results:
+        found["results"] = [split_of(name, each) for name, each in read_reports(run, results).items()]
     if config:
-        # From the folder everything is as it was; it only must not be written into again.
+        # The saved config has all settings; only the folder must be another one.
         again = ["fer", command, "--config", str(folder / "config.yaml"), "--run_name", "null"]
         if command == "prune" and not pruned:
             again += ["--curve", "true"]
         found["repeat"] = {"folder": shlex.join(again), **_settings(config, settings_of)}
         if command == "prune" and pruned and not _is_of_config(pruned, config):
             found["repeat"]["note"] = (
-                "It was pruned with --target_macs or in --rounds, which are not among the settings that it "
-                "has left: give them again."
+                "It was pruned with --target_macs or --rounds, which the saved settings do not hold: "
+                "give them again."
             )
-        if command == "fit" and not config.get("ckpt_path"):
+        if command == "fit" and not config.get("ckpt_path") and not _is_own(config):
             found["repeat"]["command"] = command_of(config, settings_of)
         found["repeat"] |= {"seed": config.get("seed_everything"), "versions": versions(folder)}
     return {key: value for key, value in found.items() if value}
 
 
+def read_reports(run: Run, results: Mapping[str, Any]) -> dict[str, ClassificationReport]:
+    """Return the report of each split in the results of a run.
+
+    Raises:
+        InputError: The number of class names is not that of the classes.
+    """
+    matrices = {name: torch.tensor(split["confusion"]) for name, split in results["splits"].items()}
+    names = results.get("class_names")
+    for matrix in matrices.values():
+        if names is not None and (not isinstance(names, list) or len(names) != len(matrix)):
+            raise _damaged(run.results_path, f"class_names are not {len(matrix)} names")
+    return {name: report(matrix, names) for name, matrix in matrices.items()}
+
+
+def _damaged(path: Path, problem: str) -> InputError:
+    return InputError(f"{path} is damaged: {problem}; {WAY_OUT}")
+
+
 def _crossval(folder: Path, settings_of: SettingsOf) -> Page:
-    settings = read_results(folder / SETTINGS) or {}
-    num_folds = int(settings["folds"])
-    folds = {fold: read_results(folder / f"fold-{fold}" / RESULTS) for fold in range(num_folds)}
-    done = {fold: results for fold, results in folds.items() if results is not None}
+    settings = read_settings(folder)
+    if problem := find_problem(settings, {"words": [str], "configs": [dict]}):
+        raise _damaged(folder / SETTINGS, problem)
+    num_folds = settings["folds"]
+    runs = {fold: Run(folder / f"fold-{fold}") for fold in range(num_folds)}
+    done = {fold: results for fold, run in runs.items() if (results := run.read_results())}
     first = folder / f"fold-{min(done, default=0)}"
-    config = read_config(first / "config.yaml")
+    config = flatten(Run(first).read_config())
     found: Page = {
         "kind": "Cross-validation",
         "unfinished": f"{len(done)} of {num_folds} folds are done." if len(done) < num_folds else None,
         "fold_curves": {
             str(fold): curves["acc"]["val"]
-            for fold in range(num_folds)
-            if "val" in (curves := _curves(read_metrics(folder / f"fold-{fold}"))).get("acc", {})
+            for fold, run in runs.items()
+            if "val" in (curves := _curves(run.read_metrics())).get("acc", {})
         },
     }
     if done:
@@ -167,11 +197,11 @@ def _crossval(folder: Path, settings_of: SettingsOf) -> Page:
 
 
 def _words(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Return the words that a cross-validation was given, and the network and data that no config names.
+    """Return the arguments of a cross-validation, with the network and data set that no config names.
 
     Args:
         settings: Of the cross-validation.
-        config: Of a fold, which names both where the settings, of an older version, do not.
+        config: Of a fold; it names both where the settings, of an older version, do not.
     """
     by_config = {key: value for content in settings["configs"] for key, value in content.items()}
     chosen = {key: settings.get(key, config.get(key)) for key in ("network", "dataset")}
@@ -180,7 +210,7 @@ def _words(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
 
 
 def split_of(name: str, found: ClassificationReport) -> Page:
-    """Return a report as the page's script reads it, with an interval for each class's recall."""
+    """Return a report for the page, with an interval for each class's recall."""
     right = found.confusion.diagonal().tolist()
     support = found.support.tolist()
     classes = zip(
@@ -217,7 +247,7 @@ def split_of(name: str, found: ClassificationReport) -> Page:
 
 
 def plain(value: Any) -> Any:
-    """Return a value with None for every number that JSON has not, and others with six digits at most.
+    """Return a value as JSON can hold it: None for NaN and infinity, other numbers with six digits at most.
 
     >>> plain({"a": [1, float("nan"), 0.123456789]})
     {'a': [1, None, 0.123457]}
@@ -235,40 +265,37 @@ def plain(value: Any) -> Any:
 
 
 def _is_of_config(pruned: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Return whether pruning was by the settings of the config alone."""
+    """Return whether the config holds all settings of a pruning."""
     settings = pruned.get("settings") or {}
     return "rounds" not in pruned and all(
         config.get(f"prune.{name}") == value
         for name, value in settings.items()
-        if name != "idle_below"  # 0 where a rule or layers are given, whatever the config says
+        if name != "idle_below"  # 0 with a rule or layers, whatever the config says
     )
 
 
 def _command(config: Mapping[str, Any], history: Mapping[str, Sequence[float]], *, is_pruned: bool) -> str:
-    """Return which command filled a folder.
-
-    Only a training has a train loss, and only a training may have been given no checkpoint.
-    """
+    """Return which command filled a folder: only ``fit`` has a train loss, or may lack a checkpoint."""
     if "train/loss" in history or not (is_pruned or config.get("ckpt_path")):
         return "fit"
     return "prune" if is_pruned else "test"
 
 
 def _facts(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what was run, each with its name, without those that are not known."""
+    """Return the facts that are known of a run, each with its name."""
     parameters, trained = results.get("parameters"), results.get("trainable_parameters")
-    size = f"{parameters:,} parameters" if parameters else None
+    size = f"{parameters:,} parameters" if isinstance(parameters, int) else None
     if size and trained != parameters:
         size += f", {trained:,} of them trained"
     seconds = results.get("fit_seconds")
     facts = {
         "Network": " \N{MIDDLE DOT} ".join(
-            filter(None, [results.get("network", config.get("network")), size])
+            filter(None, [str(results.get("network", config.get("network", ""))), size])
         ),
         "Data": config.get("dataset", results.get("data")),
         "Protocol": results.get("protocol"),
         "Epochs": results.get("epochs"),
-        "Time": None if seconds is None else _duration(seconds),
+        "Time": _duration(seconds) if isinstance(seconds, int | float) else None,
         "Seed": config.get("seed_everything", results.get("seed")),
         "Checkpoint": config.get("ckpt_path"),
         "Begun": started(folder),
@@ -277,7 +304,7 @@ def _facts(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any]) 
 
 
 def _duration(seconds: float) -> str:
-    """Return a time in words.
+    """Return a time as text.
 
     >>> [_duration(seconds) for seconds in (4.24, 1308, 9000)]
     ['4.2 s', '21 min 48 s', '2 h 30 min']
@@ -288,9 +315,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def _is_own(config: Mapping[str, Any]) -> bool:
+    """Return whether the network or the data set is a class of the user's, which a report does not import."""
+    return "." in config["network"] or "." in config["dataset"]
+
+
 def _settings(config: Mapping[str, Any], settings_of: SettingsOf) -> Page:
-    """Return the settings of a run that are not the defaults of its network and its data."""
-    network, dataset = str(config["network"]), str(config["dataset"])
+    """Return the settings of a run that differ from the defaults of its network and its data set."""
+    if _is_own(config):
+        return {}
+    network, dataset = config["network"], config["dataset"]
     defaults = settings_of(["--network", network, "--dataset", dataset], network, dataset)
     return {
         "differs": [
@@ -301,8 +335,31 @@ def _settings(config: Mapping[str, Any], settings_of: SettingsOf) -> Page:
     }
 
 
+def _interval(interval: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the epochs of one stage with their ``text``: the stage, and of a plateau the reason.
+
+    >>> _interval({"stage": "plateau", "reason": "lr_frozen"})["text"]
+    'plateau: lr frozen'
+    """
+    stage, reason = interval["stage"], interval["reason"].replace("_", " ")
+    return {**interval, "text": f"{stage}: {reason}" if stage == Stage.PLATEAU else stage}
+
+
+def _stage_notes(
+    stages: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], history: Mapping[str, Sequence[float]]
+) -> list[str]:
+    """Return a sentence for each stage that the network was in."""
+    found = {interval["stage"] for interval in stages.get("network", {}).get("final", [])}
+    num_epochs = len({epoch for curve in read_curves(history).values() for epoch in curve.epochs.tolist()})
+    notes = STAGE_NOTES
+    if num_epochs < LEAST_VALUES:
+        few = f"Only {num_epochs} epochs were measured: too few to find a stage, which takes {LEAST_VALUES}. "
+        notes = {**STAGE_NOTES, Stage.INITIAL: few}
+    return [note for stage, note in notes.items() if stage in found]
+
+
 def _curves(history: Mapping[str, Sequence[float]]) -> Page:
-    """Return loss, accuracy and learning rate, each by its name with the epochs where it is known."""
+    """Return the curves of loss, accuracy and learning rate: for each split its values and their epochs."""
     found: Page = {}
     for key, curve in read_curves(history).items():
         split, _, quantity = key.rpartition("/")
@@ -313,11 +370,14 @@ def _curves(history: Mapping[str, Sequence[float]]) -> Page:
 
 
 def _fan(history: Mapping[str, Sequence[float]]) -> Page:
-    """Return the quantiles of each layer's angles over the epochs where they were measured."""
+    """Return the quantiles of each layer's angles over the measured epochs."""
     layers = [match[1] for key in history if (match := re.fullmatch(r"angles/(.+)/median", key))]
     found = {}
     for layer in layers:
-        columns = [history["epoch"], *(history[f"angles/{layer}/{name}"] for name in QUANTILES)]
+        names = ["epoch", *(f"angles/{layer}/{name}" for name in QUANTILES)]
+        columns = [history[name] for name in names if name in history]
+        if len(columns) < len(names):
+            continue
         rows = [row for row in zip(*columns, strict=True) if all(map(math.isfinite, row))]
         found[layer] = {
             name: list(values)

@@ -1,4 +1,4 @@
-"""The angles of all epochs, small enough to travel in a page."""
+"""Angles between neurons over the epochs, compressed for the page."""
 
 import base64
 import math
@@ -9,34 +9,34 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.errors import InputError
 from fer.figures.angles import cluster_order
-from fer.history import measured_epochs, read_angles
+from fer.runs import WAY_OUT, Run
 
 BUDGET: Final = 3_000_000
-"""Bytes that the angles of all layers and epochs may take, before they are compressed.
+"""Largest size of all angles in bytes, before compression.
 
-In base64 they are four thirds of it at most, so that a page with its images stays below
+Base64 makes four thirds of it at most, so that a page with its images stays below
 :data:`fer.report.page.BUDGET`."""
 
 STEP: Final = 0.75
-"""Degrees that an angle is rounded down to a multiple of: 15 and 165, the usual lines, are among them."""
+"""Resolution in degrees: angles are rounded down to a multiple. 15 and 165 are multiples."""
 
 NO_ANGLE: Final = 255
-"""Stands where a neuron has no angle. The others are 0 to 240."""
+"""Code for no angle; the other codes are 0 to 240."""
 
 MOST_NEURONS: Final = (256, 192, 128, 96, 64, 48, 32)
-"""Neurons of a layer that are shown: as many as leave room for :data:`LEAST_EPOCHS`."""
+"""Limits for the neurons that are shown of a layer: the largest that leaves room for :data:`LEAST_EPOCHS`."""
 
 LEAST_EPOCHS: Final = 24
-"""Epochs to be shown before neurons are left out: enough for a slider to show how the angles move."""
+"""Epochs to show before neurons are left out: enough for a slider to show how the angles change."""
 
 
 def heat_maps(run_dir: Path, budget: int = BUDGET) -> dict[str, Any] | None:
-    """Return the angles between every two neurons over the epochs, as the page's script reads them.
+    """Return the angles between every two neurons over the epochs, for the page.
 
-    Neurons are in one order for all epochs, that of the last one's clusters. Of a large layer every second,
-    third and so on is shown, and of many epochs as many as there is room for, the first and the last among
-    them.
+    All epochs have the neurons in the same order, that of the last epoch's clusters. A large layer is thinned
+    to every second, third, … neuron, and many epochs to as many as fit, with the first and the last.
 
     Args:
         run_dir: The run's folder.
@@ -47,11 +47,15 @@ def heat_maps(run_dir: Path, budget: int = BUDGET) -> dict[str, Any] | None:
         ``neurons`` it has, the indices of those ``shown``, and ``data``: for each epoch a byte for each pair
         above the diagonal, row by row, less that of the epoch before (modulo 256), compressed by zlib, in
         base64. None if no angles were measured.
+
+    Raises:
+        InputError: A file of angles is damaged, or has other layers than the last one.
     """
-    measured = measured_epochs(run_dir)
+    run = Run(run_dir)
+    measured = run.measured_epochs()
     if not measured:
         return None
-    last = read_angles(run_dir, measured[-1])
+    last = run.read_angles(measured[-1])
     with_angle = {layer: np.flatnonzero(~np.isnan(matrix.diagonal())) for layer, matrix in last.items()}
     most, num_epochs = _fit([len(there) for there in with_angle.values()], len(measured), budget)
     shown = {layer: _choose(last[layer], there, most) for layer, there in with_angle.items()}
@@ -59,8 +63,11 @@ def heat_maps(run_dir: Path, budget: int = BUDGET) -> dict[str, Any] | None:
     epochs = [measured[place] for place in places]
     frames: dict[str, list[NDArray[np.uint8]]] = {layer: [] for layer in shown}
     for epoch in epochs:
-        degrees = read_angles(run_dir, epoch)
+        degrees = run.read_angles(epoch)
         for layer, neurons in shown.items():
+            if degrees.get(layer, last[layer][:0]).shape != last[layer].shape:
+                msg = f"{run.angles_path(epoch)} is damaged: {layer} is not as in the last epoch; {WAY_OUT}"
+                raise InputError(msg)
             frames[layer].append(quantise(degrees[layer], neurons))
     return {
         "step": STEP,
@@ -84,8 +91,8 @@ def quantise(degrees: NDArray[np.floating], neurons: NDArray[np.intp]) -> NDArra
     """Return the angles between neurons as bytes, in multiples of :data:`STEP`.
 
     Args:
-        degrees: Angles of C neurons, shape ``(C, C)``, NaN where there is none.
-        neurons: Their order; may be fewer than C, say N.
+        degrees: Angles of C neurons, shape ``(C, C)``, NaN for no angle.
+        neurons: Indices of N of them, in order.
 
     Returns:
         The pairs above the diagonal, row by row, shape ``(N (N - 1) / 2,)``.
@@ -100,7 +107,7 @@ def quantise(degrees: NDArray[np.floating], neurons: NDArray[np.intp]) -> NDArra
 
 
 def _fit(sizes: list[int], num_epochs: int, budget: int) -> tuple[int, int]:
-    """Return how many neurons of a layer and how many epochs can be shown.
+    """Return the most neurons of a layer, and the number of epochs, that fit into the budget.
 
     >>> _fit([16, 32, 64, 128, 256], 30, BUDGET)
     (256, 30)
@@ -115,12 +122,12 @@ def _fit(sizes: list[int], num_epochs: int, budget: int) -> tuple[int, int]:
 
 
 def _choose(degrees: NDArray[np.floating], there: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """Return the neurons of a layer that are shown, alike ones side by side."""
+    """Return the neurons of a layer that are shown, similar ones side by side."""
     some = there[:: max(1, math.ceil(len(there) / most))]
     return some[cluster_order(degrees[np.ix_(some, some)])] if len(some) else some
 
 
 def _pack(frames: NDArray[np.uint8]) -> str:
-    """Return the frames, shape ``(epochs, pairs)``, each less the one before, compressed, as text."""
+    """Return frames of shape ``(epochs, pairs)`` as text: each less the one before, compressed, in base64."""
     steps = np.diff(frames, axis=0, prepend=np.zeros_like(frames[:1]))  # bytes wrap around
     return base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode()

@@ -1,4 +1,4 @@
-"""Images that a run has drawn, as part of the page."""
+"""Figures of a run that are part of the page."""
 
 import base64
 from pathlib import Path
@@ -6,23 +6,23 @@ from typing import Final
 
 IMAGES: Final = {
     "predictions": (
-        "Some images of the test split and what the network takes them for",
-        "Faces, each with a bar for the probability of every expression; a mistake is framed by dashes, with "
-        "the truth beside it.",
+        "Images of the test split with their predictions",
+        "Images, each with a bar for the probability of every class; a mistake has a dashed frame, and the "
+        "true class beside it.",
     ),
     "feature-maps": (
-        "One face, as each layer sees it",
+        "Feature maps of one image",
         "The feature maps of each layer for one image.",
     ),
 }
-"""By the name of a figure its title, and what is to be seen on it, for those who cannot see it."""
+"""By the name of a figure its title and its text for screen readers."""
 
 MOST_BYTES: Final = 600_000
-"""Of an image's file. A larger one is named instead: it would make the page slow."""
+"""Largest image file that the page holds; a larger one, which would make the page slow, is only named."""
 
 
 def images(run_dir: Path) -> list[dict[str, str]]:
-    """Return the figures of a run that the page shows, each whole, as a ``data:`` address.
+    """Return the figures of a run that the page shows, as ``data:`` addresses.
 
     Args:
         run_dir: The run's folder.

@@ -1,4 +1,4 @@
-"""One HTML file that needs no other: the template with its style, its script and what was gathered."""
+"""One self-contained HTML file: the template with its style, its scripts and the gathered data."""
 
 import json
 from html import escape
@@ -20,19 +20,22 @@ from fer.report.heat import NO_ANGLE, STEP
 from fer.report.repeat import SettingsOf
 
 BUDGET: Final = 6_000_000
-"""Bytes that a page may have, to be sent by mail."""
+"""Largest size of a page in bytes: small enough to be sent by mail."""
 
-FOLDER: Final = Path(__file__).parent
-"""Where the template, the style and the scripts are, which are shipped as they are."""
+WEB: Final = Path(__file__).parent / "web"
+"""Folder of the template, the style and the scripts."""
+
+SCRIPTS: Final = ("dom", "format", "table", "chart")
+"""Scripts that the sections are made with, in order. Each section has a file of its own; ``main`` is last."""
 
 
 def write_report(folder: Path, out: Path | None, settings_of: SettingsOf) -> Path:
     """Write the page of a folder, whole or not at all, and return its path.
 
     Args:
-        folder: As of :func:`fer.report.gather`.
-        out: The file to write; left out, ``report.html`` in the folder.
-        settings_of: As of :func:`fer.report.gather`.
+        folder: As for :func:`fer.report.gather`.
+        out: The file to write; None: ``report.html`` in the folder.
+        settings_of: As for :func:`fer.report.gather`.
 
     Raises:
         InputError: There is nothing to report, or the file cannot be written.
@@ -43,24 +46,29 @@ def write_report(folder: Path, out: Path | None, settings_of: SettingsOf) -> Pat
         with atomic_write(path) as file:
             file.write(content)
     except OSError as e:
-        msg = f"{path} cannot be written ({e.strerror}): give another file with --out"
+        msg = f"cannot write {path} ({e.strerror}): choose another file with --out"
         raise InputError(msg) from e
     return path
 
 
 def page(content: dict[str, Any]) -> str:
-    """Return the HTML of what was gathered.
+    """Return the HTML of the gathered data.
 
-    Texts of the folder are in it as JSON alone, without a ``<``, and the script makes text nodes of them:
+    Texts of the folder are in it as JSON alone, without a ``<``, and the scripts make text nodes of them:
     none can become a tag.
     """
-    template = Template((FOLDER / "template.html").read_text())
-    return template.substitute(
+    return Template((WEB / "template.html").read_text()).substitute(
         title=escape(f"{content['name']}: {content['kind'].lower()}"),
-        style=f":root {{ {_colours()} }}\n{(FOLDER / 'report.css').read_text()}",
-        script="\n".join((FOLDER / name).read_text() for name in ("draw.js", "report.js")),
+        style=f":root {{ {_colours()} }}\n{(WEB / 'report.css').read_text()}",
+        script=f'"use strict";\n{script()}',
         content=as_json(content | {"look": _look()}),
     )
+
+
+def script() -> str:
+    """Return the scripts of the folder, joined into one."""
+    sections = {path.stem for path in WEB.glob("*.js")} - {*SCRIPTS, "main"}
+    return "\n".join((WEB / f"{name}.js").read_text() for name in (*SCRIPTS, *sorted(sections), "main"))
 
 
 def as_json(content: Any) -> str:
@@ -74,18 +82,19 @@ def as_json(content: Any) -> str:
 
 
 def _colours() -> str:
-    """Return the colours of all figures as CSS variables."""
+    """Return the colours of the figures as CSS variables."""
     names = ("BLUE", "SKY", "GREEN", "VERMILLION", "ORANGE", "PURPLE", "INK", "GREY", "PALE")
     return " ".join(f"--{name.lower()}: {getattr(style, name)};" for name in names)
 
 
 def _look() -> dict[str, Any]:
-    """Return what the script must know to draw as the figures do."""
+    """Return what the scripts must know to draw as the figures do."""
     steps = np.arange(0, 180 + STEP, STEP)
     return {
         "angles": [to_hex(colour) for colour in DIVERGING(steps / 180)],
         "shades": [to_hex(colour) for colour in style.SHADES(np.linspace(0, 1, 101))],
         "stages": {stage.value: colour for stage, (colour, _) in STAGE_LOOKS.items()},
+        "reasons": style.reason_looks(),
         "similar": SIMILAR_BELOW,
         "complementary": COMPLEMENTARY_ABOVE,
         "none": NO_ANGLE,

@@ -1,8 +1,9 @@
-"""How to run it again: the command, what differs from the defaults, and the versions."""
+"""How to repeat a run: the command, settings that differ from the defaults, and package versions."""
 
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -12,28 +13,28 @@ import yaml
 from fer.configs import config_names, config_path
 
 Settings = Mapping[str, Any]
-"""Of a run, flat: ``{"model.lr": 0.006, …}``."""
+"""Settings of a run by dotted name: ``{"model.lr": 0.006, …}``."""
 
 SettingsOf = Callable[[Sequence[str], str, str], Settings]
-"""Gives all settings that some words of ``fer fit`` lead to, with the names of the network and the data."""
+"""Parses arguments of ``fer fit``, given the network and the data set, and returns all settings."""
 
 PLACE: Final = ("runs_dir", "run_name", "wandb.", "trainer.enable_progress_bar")
-"""Settings that say where a run is kept and shown, and change nothing of it."""
+"""Settings of where a run is kept and shown, which do not change its results."""
 
 PACKAGES: Final = (
     *("fer-neurons", "torch", "torchvision", "lightning", "timm", "albumentations", "numpy"),
     *("opencv-python-headless", "torch-pruning"),
 )
-"""Those whose version may change a result."""
+"""Packages whose version may change a result."""
 
 STARTED: Final = re.compile(r"run-(\d{8}_\d{6})-")
-"""When a run began, in the name of the folder that W&B gave it."""
+"""Start of a run, in the name of its W&B folder."""
 
 
 def differences(settings: Settings, others: Settings) -> list[tuple[str, Any, Any]]:
-    """Return each setting that is another one than among the others: its name, it, and the other's.
+    """Return the settings that differ from others: name, value, and the other value.
 
-    Those of :data:`PLACE`, and those that the others do not have, are left out.
+    Those of :data:`PLACE`, and those that the others lack, are left out.
 
     >>> differences({"model.lr": 0.1, "data.seed": 0, "run_name": "a"}, {"model.lr": 0.2, "data.seed": 0})
     [('model.lr', 0.1, 0.2)]
@@ -46,11 +47,11 @@ def differences(settings: Settings, others: Settings) -> list[tuple[str, Any, An
 
 
 def command_of(settings: Settings, settings_of: SettingsOf) -> str:
-    """Return the shortest ``fer fit`` that leads to some settings, with a shipped config or without.
+    """Return the shortest ``fer fit`` command with these settings, with a shipped config or without.
 
     Args:
         settings: Of the run.
-        settings_of: What words lead to.
+        settings_of: See :data:`SettingsOf`.
     """
     network, dataset = settings["network"], settings["dataset"]
     starts = [["--network", network, "--dataset", dataset]]
@@ -67,13 +68,13 @@ def command_of(settings: Settings, settings_of: SettingsOf) -> str:
 
 
 def name_configs(words: Sequence[str]) -> list[str]:
-    """Return the words of a command with the names of shipped configs instead of their files."""
+    """Return arguments with the names of shipped configs instead of their paths."""
     names = {str(config_path(name)): name for name in config_names()}
     return [names.get(word, word) for word in words]
 
 
 def as_word(value: Any) -> str:
-    """Return a setting as the command line reads it.
+    """Return a setting as an argument of the command line.
 
     >>> [as_word(value) for value in (1e-05, None, True, [1, 2], "fer", "null")]
     ['1.0e-05', 'null', 'true', '[1, 2]', 'fer', "'null'"]
@@ -83,30 +84,28 @@ def as_word(value: Any) -> str:
 
 
 def versions(run_dir: Path) -> dict[str, str]:
-    """Return the packages that a run was made with, as far as its folder says.
-
-    W&B lists all of them; without it there is Lightning's version in the config.
-    """
+    """Return the package versions of a run: all from W&B's files, else Lightning's from the config."""
     found: dict[str, str] = {}
     for path in sorted(run_dir.glob("wandb/*run-*/files/requirements.txt")):
-        lines = (line.strip().split("==") for line in path.read_text().splitlines() if "==" in line)
+        lines = (
+            line.strip().split("==") for line in path.read_text(errors="replace").splitlines() if "==" in line
+        )
         known = dict(pair for pair in lines if len(pair) == 2)
         found |= {name: known[name] for name in PACKAGES if name in known}
     config = run_dir / "config.yaml"
     if not found and config.is_file():
-        match = re.match(r"# lightning\.pytorch==(\S+)", config.read_text())
+        match = re.match(r"# lightning\.pytorch==(\S+)", config.read_text(errors="replace"))
         found = {"lightning": match[1]} if match else {}
     return found
 
 
 def started(run_dir: Path) -> str | None:
-    """Return when a run began, to the minute: by W&B, or by when its config was written."""
+    """Return when a run began, to the minute: from W&B's folder, or from the time of its config."""
     names = sorted(match[1] for path in run_dir.glob("wandb/*run-*") if (match := STARTED.search(path.name)))
-    config = run_dir / "config.yaml"
     if names:
-        begun = datetime.strptime(names[0], "%Y%m%d_%H%M%S")
-    elif config.is_file():
-        begun = datetime.fromtimestamp(config.stat().st_mtime)
-    else:
+        with suppress(ValueError):
+            return f"{datetime.strptime(names[0], '%Y%m%d_%H%M%S'):%Y-%m-%d %H:%M}"
+    config = run_dir / "config.yaml"
+    if not config.is_file():
         return None
-    return f"{begun:%Y-%m-%d %H:%M}"
+    return f"{datetime.fromtimestamp(config.stat().st_mtime):%Y-%m-%d %H:%M}"

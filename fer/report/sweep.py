@@ -1,4 +1,4 @@
-"""What a sweep's folder holds: its trials, which was best, and what bears on it."""
+"""Gather the data of a sweep: its trials, the best one, and the importance of the settings."""
 
 import math
 import re
@@ -21,13 +21,13 @@ def is_sweep(folder: Path) -> bool:
 
 
 def sweep_of(folder: Path) -> dict[str, Any]:
-    """Return a sweep as the page's script reads it.
+    """Return the data of a sweep for the page.
 
     Args:
-        folder: As ``fer sweep`` left it, or is filling it.
+        folder: Of ``fer sweep``, finished or not.
 
     Raises:
-        InputError: Its ``sweep.yaml`` or ``study.json`` cannot be read.
+        InputError: ``sweep.yaml``, ``study.json`` or ``journal.jsonl`` is damaged.
     """
     settings = read_settings(folder)
     sweep = read_sweep(folder / "sweep.yaml", method=settings["method"], to_run=False)
@@ -41,18 +41,18 @@ def sweep_of(folder: Path) -> dict[str, Any]:
     ]
     found = importances([point for point, _ in known], [value for _, value in known], seed=study.seed)
     counts = Counter(trial.state for trial in trials)
-    last = {trial.point_number: trial for trial in trials}  # a point that was cut off is run again
+    last = {trial.point_number: trial for trial in trials}  # an interrupted point is run again
     num_open = sum(trial.state in ("running", "cut off") for trial in last.values())
     method = [] if sweep.method == sweep.content.get("method") else ["--method", sweep.method]
     variables = _variables(sweep, trials[0]) if trials else {}
     words = ["fer", "sweep", str(folder / "sweep.yaml"), *method, "--seed", str(study.seed)]
     return {
         "kind": "Sweep",
-        "unfinished": f"Points whose trial goes on, or was cut off: {num_open} of {len(last)}."
+        "unfinished": f"Points whose trial is running or was interrupted: {num_open} of {len(last)}."
         if num_open
         else None,
         "facts": [
-            ("Looked for", f"the {'largest' if sweep.metric.maximize else 'smallest'} {sweep.metric.name}"),
+            ("Goal", f"the {'largest' if sweep.metric.maximize else 'smallest'} {sweep.metric.name}"),
             ("Method", sweep.method + (", ended early by hyperband" if sweep.hyperband else "")),
             ("Trials", ", ".join(f"{num} {state}" for state, num in counts.items()) or "none"),
             ("Seed", str(study.seed)),
@@ -95,22 +95,19 @@ def sweep_of(folder: Path) -> dict[str, Any]:
 
 
 def _again(best: Trial, folder: Path) -> list[str]:
-    """Return the best trial's command, as it was run, for a run of its own.
-
-    Its values are read from the folder where the sweep is now.
-    """
+    """Return the best trial's command for a run of its own, with the values of its ``params.json``."""
     values = Path(best.name, "params.json")
     words = [str(folder / values) if Path(word).match(str(values)) else word for word in best.command]
     ours = fer_command(words)
     if ours is None:
         return words[1:] if words[:1] == ["/usr/bin/env"] else words
     command, given = ours
-    place = len(given) - 1 - given[::-1].index("--runs_dir")  # the sweep added it, and all after it
+    place = len(given) - 1 - given[::-1].index("--runs_dir")  # added by the sweep, as is all after it
     return ["fer", command, *given[:place]]
 
 
 def _variables(sweep: SweepFile, trial: Trial) -> dict[str, str]:
-    """Return the variables of the environment that a trial's command had, read off the words it became."""
+    """Return the environment variables in a sweep's command, as they were when a trial's command was made."""
     found: dict[str, str] = {}
     place = 0
     for word in sweep.command:

@@ -12,11 +12,9 @@ import numpy as np
 import torch
 
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import read_json, write_json
 from fer.metrics import ClassificationReport, report
-
-RESULTS: Final = "results.json"
-"""What a whole run leaves in its folder, last of all."""
+from fer.runs import WAY_OUT, Run, find_problem
 
 SETTINGS: Final = "settings.json"
 LOCK: Final = ".lock"
@@ -119,7 +117,7 @@ def run_folds(
         results = []
         for fold in range(num_folds):
             run_dir = folder / f"fold-{fold}"
-            if not (run_dir / RESULTS).is_file():
+            if not Run(run_dir).results_path.is_file():
                 _set_aside(run_dir)
                 run_fold(fold, run_dir)
             results.append(_read_fold(folder, fold))
@@ -139,19 +137,34 @@ def read_folds(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         msg = f"{folder} holds no cross-validation: give the folder of one, runs/NAME"
         raise InputError(msg)
-    num_folds: int = json.loads(path.read_text())["folds"]
-    return [_read_fold(folder, fold) for fold in range(num_folds)]
+    return [_read_fold(folder, fold) for fold in range(read_settings(folder)["folds"])]
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings that a cross-validation's folds have in common, empty if it has none yet.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        return {}
+    settings = read_json(path, WAY_OUT)
+    if problem := find_problem(settings, {"folds": int}):
+        msg = f"{path} is damaged: {problem}; {WAY_OUT}"
+        raise InputError(msg)
+    return settings
 
 
 def _read_fold(folder: Path, fold: int) -> dict[str, Any]:
-    path = folder / f"fold-{fold}" / RESULTS
-    if not path.is_file():
+    run = Run(folder / f"fold-{fold}")
+    results = run.read_results()
+    if not results:
         msg = (
-            f"{path.parent} ended without results: the same command, with --run_name for {folder}, "
+            f"{run.folder} ended without results: the same command, with --run_name for {folder}, "
             "goes on from this fold"
         )
         raise InputError(msg)
-    results: dict[str, Any] = json.loads(path.read_text())
     return results
 
 
@@ -180,10 +193,9 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Keep the settings in the folder, or compare them with those that folds in it were run with."""
-    path = folder / SETTINGS
     settings = json.loads(json.dumps(settings))  # as they are read back
-    if any(folder.glob(f"fold-*/{RESULTS}")):
-        before = json.loads(path.read_text())
+    if any(Run(path).results_path.is_file() for path in folder.glob("fold-*")):
+        before = read_settings(folder)
         if differing := [name for name in settings if before.get(name) != settings[name]]:
             name = differing[0]
             msg = (
@@ -191,8 +203,7 @@ def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
                 f"{settings[name]}): give the same to go on with it, or choose another --run_name"
             )
             raise InputError(msg)
-    with atomic_write(path) as file:
-        file.write(json.dumps(settings, indent=2).encode() + b"\n")
+    write_json(folder / SETTINGS, settings)
 
 
 def _set_aside(run_dir: Path) -> None:

@@ -1,87 +1,91 @@
-"""One thin LightningModule for each network: its settings, and the shared training loop."""
+"""LightningModules made from network classes, and the training loop that they share."""
 
-import pickle
-import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import torch
+from torch import nn
 
+from fer.checkpoints import read_checkpoint
 from fer.errors import InputError
-from fer.tasks.alexnet import AlexnetTask
-from fer.tasks.ann import AnnTask
-from fer.tasks.base import ClassificationTask
-from fer.tasks.cbam import CbamTask
-from fer.tasks.conv1 import Conv1Task
-from fer.tasks.conv2 import Conv2Task
-from fer.tasks.conv4 import Conv4Task
-from fer.tasks.conv6 import Conv6Task
-from fer.tasks.resnet import ResnetTask
-from fer.tasks.transfer import TransferTask
+from fer.models import NETWORKS
+from fer.tasks.base import ClassificationTask, class_path
+from fer.tasks.factory import constructor_parameters, task_of
 
 TASKS: Final[dict[str, type[ClassificationTask]]] = {
-    "ann": AnnTask,
-    "conv1": Conv1Task,
-    "conv2": Conv2Task,
-    "conv4": Conv4Task,
-    "conv6": Conv6Task,
-    "alexnet": AlexnetTask,
-    "resnet": ResnetTask,
-    "cbam": CbamTask,
-    "transfer": TransferTask,
+    name: task_of(network) for name, network in NETWORKS.items()
 }
-"""The networks by the name that configs, make targets and sweeps share."""
+"""The package's networks, ready to train, by the name that configs, make targets and sweeps share.
+
+Each is a name of this module as well: ``from fer.tasks import Conv6Task``.
+"""
+
+globals().update({task.__name__: task for task in TASKS.values()})
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
 
 
-def load(checkpoint: str | Path) -> ClassificationTask:
-    """Rebuild a trained network from its checkpoint alone.
+_MISFITS: Final = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError),
+    *(TypeError, ValueError),
+)
+"""What a network raises when it is built or loaded with another's settings or weights."""
+
+
+def load(checkpoint: str | Path, network: type[nn.Module] | None = None) -> ClassificationTask:
+    """Rebuild a trained network from its checkpoint.
+
+    Nothing is imported for it: a network that is not one of the package's is given.
 
     Args:
-        checkpoint: A file that training wrote, such as ``runs/…/checkpoints/best.ckpt``.
+        checkpoint: A file that training or pruning wrote, such as ``runs/…/checkpoints/best.ckpt``.
+        network: Class of the network; None: the package's network that the checkpoint names.
 
     Returns:
         The task in eval mode, on the CPU.
 
     Raises:
-        InputError: The file is missing, cannot be read, or is no checkpoint of this package.
+        InputError: The file is missing or damaged, or holds a network that is not the package's or does not
+            fit the class.
     """
-    path = Path(checkpoint)
-    if not path.is_file():
-        msg = f"{path}: there is no such checkpoint"
-        raise InputError(msg)
-    # Lightning's checkpoints are ZIP files; torch would take another for a pickle, and fail in any way.
-    if not zipfile.is_zipfile(path):
-        msg = f"{path}: this is no readable checkpoint; it may be cut off: train it again"
-        raise InputError(msg)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        msg = f"{path}: this is no readable checkpoint ({reason}); it may be cut off: train it again"
-        raise InputError(msg) from e
-    by_class = {task.__name__: task for task in TASKS.values()}
-    name = content.get("task") if isinstance(content, dict) else None
-    if name not in by_class:
-        msg = f"{path}: this checkpoint holds none of fer's networks ({', '.join(TASKS)})"
-        raise InputError(msg)
+    content = read_checkpoint(checkpoint)
+    task_class = _find_task(content, checkpoint) if network is None else task_of(network)
+    settings = {key: value for key, value in content["hyper_parameters"].items() if key != "_instantiator"}
     # The checkpoint has all weights: those that training started from need not be found again.
     start: dict[str, Any] = {"weights": None, "pretrained": False}
-    overrides = {key: value for key, value in start.items() if key in content["hyper_parameters"]}
-    task = by_class[name].load_from_checkpoint(path, map_location="cpu", weights_only=True, **overrides)
+    settings |= {key: value for key, value in start.items() if key in settings}
+    try:
+        task = task_class(**settings)
+        task.on_load_checkpoint(content)
+        task.load_state_dict(content["state_dict"])
+    except _MISFITS as e:
+        origin = f" of {content['network']}" if "network" in content else ""
+        reason = " ".join(str(e).split())
+        msg = f"{checkpoint}: this checkpoint{origin} does not fit {task_class.__name__}: {reason}"
+        raise InputError(msg) from e
     return task.eval()
 
 
-__all__ = [
-    "TASKS",
-    "AlexnetTask",
-    "AnnTask",
-    "CbamTask",
-    "ClassificationTask",
-    "Conv1Task",
-    "Conv2Task",
-    "Conv4Task",
-    "Conv6Task",
-    "ResnetTask",
-    "TransferTask",
-    "load",
-]
+def _find_task(content: dict[str, Any], checkpoint: str | Path) -> type[ClassificationTask]:
+    """Return the package's task that a checkpoint names.
+
+    Raises:
+        InputError: It names another's network, or none.
+    """
+    path = content.get("network")
+    is_ours = path is None or path in {class_path(network) for network in NETWORKS.values()}
+    by_class = {task.__name__: task for task in TASKS.values()}
+    if is_ours and content["task"] in by_class:
+        return by_class[content["task"]]
+    if path is not None and not is_ours:
+        msg = (
+            f"{checkpoint} holds a {path}, a class outside of fer, which is imported only if you name it: "
+            f"add --network {path}, or in Python load(…, network={path.rpartition('.')[2]})"
+        )
+        raise InputError(msg)
+    msg = f"{checkpoint}: this checkpoint holds none of fer's networks ({', '.join(TASKS)})"
+    raise InputError(msg)
+
+
+__all__ = ["TASKS", "ClassificationTask", "constructor_parameters", "load", "task_of"]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence, Sized
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import MixUp
 
 from fer.errors import InputError
-from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
+from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport
+from fer.neurons.hidden import DeclaresNeurons
 from fer.neurons.surgery import resize
 from fer.tasks.optim import (
     OptimizerName,
@@ -30,27 +31,25 @@ from fer.tasks.optim import (
 Batch = tuple[Tensor, Tensor]
 LossName = Literal["cross_entropy", "mse"]
 
-LOGGED_ON_VAL = (
-    "acc",
-    "balanced_acc",
-    "ovr_acc",
-    "precision",
-    "recall",
-    "specificity",
-    "f1",
-    *(f"recall/{name}" for name in EXPRESSIONS),
-)
+LOGGED_ON_VAL = ("acc", "balanced_acc", "ovr_acc", "precision", "recall", "specificity", "f1")
+"""Metrics logged on the validation split each epoch, beside the recall of each class."""
+
+
+def logged_on_val(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the metrics that are logged on the validation split, without ``val/``."""
+    return (*LOGGED_ON_VAL, *(f"recall/{name}" for name in class_names))
 
 
 class ClassificationTask(LightningModule):
-    """A network that is trained to tell expressions apart.
+    """A network that is trained as a classifier.
 
     It logs ``train/loss``, ``train/acc``, ``val/…`` and ``lr`` once an epoch, and the running best
     ``val/acc_best``, which a sweep optimises. Testing reports one checkpoint on every split: train and
     val under ``final/``, test splits under ``test/``, each with n and the Wilson interval.
 
     Args:
-        network: Maps inputs (N, C, H, W), or features (N, F), to logits (N, 7).
+        network: Maps inputs (N, C, H, W), or features (N, F), to logits (N, K).
+        num_classes: Number of classes K, 2 or more.
         loss: ``cross_entropy``, or ``mse`` between probabilities and one-hot labels.
         label_smoothing: Share of each label spread over all classes (cross-entropy).
         class_weights: ``balanced`` weighs a class by the inverse of its share of train.
@@ -72,10 +71,14 @@ class ClassificationTask(LightningModule):
         channels_last: Whether images are laid out channels last, which convolutions like.
     """
 
+    network_class: ClassVar[type[nn.Module] | None] = None
+    """The network that the class builds itself; None: it is given one."""
+
     def __init__(
         self,
         network: nn.Module,
         *,
+        num_classes: int = NUM_EXPRESSIONS,
         loss: LossName = "cross_entropy",
         label_smoothing: float = 0.0,
         class_weights: Literal["none", "balanced"] = "none",
@@ -100,17 +103,20 @@ class ClassificationTask(LightningModule):
         self.save_hyperparameters(ignore=["network"], logger=False)
         check_setting("label_smoothing", label_smoothing, is_right=0 <= label_smoothing <= 1, wanted="0 to 1")
         check_setting("mixup", mixup, is_right=mixup >= 0, wanted="0 or more")
+        check_setting("num_classes", num_classes, is_right=num_classes >= 2, wanted="2 or more")
         self.network = network
+        self.num_classes = num_classes
+        self.class_names = default_class_names(num_classes)
         self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
-        self.mix = MixUp(alpha=mixup, num_classes=NUM_EXPRESSIONS) if mixup > 0 else None
+        self.mix = MixUp(alpha=mixup, num_classes=num_classes) if mixup > 0 else None
         self.optimizer_settings = OptimizerSettings(optimizer, lr, weight_decay, momentum, nesterov)
         self.schedule_settings = ScheduleSettings(
             schedule, tuple(milestones), gamma, max_lr, cycle_epochs, patience, min_lr, warmup
         )
-        self.register_buffer("weights", torch.ones(NUM_EXPRESSIONS), persistent=False)
-        self.val_metrics = ClassificationMetrics()
+        self.register_buffer("weights", torch.ones(num_classes), persistent=False)
+        self.val_metrics = ClassificationMetrics(num_classes)
         self.final_names: tuple[str, ...] = ()
         self.final_metrics = nn.ModuleList()
         self.reports: dict[str, ClassificationReport] = {}
@@ -118,6 +124,10 @@ class ClassificationTask(LightningModule):
         self.best_val_acc = 0.0
         self.widths: dict[str, int] | None = None
         """The sizes of a pruned network's layers, which its settings do not say; None of a full one."""
+        self.input_shape: tuple[int, ...] | None = None
+        """The shape of one training sample, without the batch; None before training."""
+        self.found_layers: dict[str, str] = {}
+        """The hidden layers that were found in a network which does not declare its own."""
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
@@ -126,12 +136,14 @@ class ClassificationTask(LightningModule):
 
     @property
     def neuron_layers(self) -> dict[str, str]:
-        """The hidden layers of the network, and where in it their neurons are seen.
+        """The hidden layers of the network, each with the name under which its outputs are recorded.
 
-        By the name of the layer whose weights make the neurons, a place as :mod:`fer.neurons.record` names
-        them; this is all that the analysis of neurons knows of a network. Empty: nothing hidden learns.
+        They are those that the network declares, see :class:`fer.neurons.DeclaresNeurons`, or else those that
+        were found in it. Empty: no hidden layer has neurons to look at.
         """
-        return dict(getattr(self.network, "neuron_layers", {}))
+        if isinstance(self.network, DeclaresNeurons):
+            return dict(self.network.neuron_layers)
+        return self.found_layers
 
     def shrink(self, widths: dict[str, int]) -> None:
         """Give the network the sizes of a pruned one, whose weights it can then take.
@@ -147,7 +159,7 @@ class ClassificationTask(LightningModule):
             self.network.compile()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits (N, 7)."""
+        """Return logits (N, K)."""
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=self.memory_format)
         logits: Tensor = self.network(inputs)
@@ -157,32 +169,51 @@ class ClassificationTask(LightningModule):
         """Return the mean loss of a batch.
 
         Args:
-            logits: Shape (N, 7).
-            targets: Labels (N,), or class probabilities (N, 7) where images are mixed.
+            logits: Shape (N, K).
+            targets: Labels (N,), or class probabilities (N, K) where images are mixed.
         """
         weights = self.get_buffer("weights")
         if self.loss == "cross_entropy":
             return F.cross_entropy(logits, targets, weight=weights, label_smoothing=self.label_smoothing)
         if targets.ndim == 1:
-            targets = F.one_hot(targets, NUM_EXPRESSIONS).to(logits.dtype)
+            targets = F.one_hot(targets, self.num_classes).to(logits.dtype)
         error = (logits.softmax(dim=1) - targets).square().mean(dim=1)
         weight = targets @ weights.to(targets.dtype)
         return (error * weight).sum() / weight.sum()
 
     def setup(self, stage: str) -> None:
-        """Take class weights and the names of the splits from the data module."""
+        """Take the class names and the class weights from the data module.
+
+        Raises:
+            InputError: The data has another number of classes than the network.
+        """
         data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and data is not None:
+            self._name_classes(tuple(getattr(data, "class_names", self.class_names)))
         if stage == "fit" and self.class_weights == "balanced":
-            counts = torch.as_tensor(data.class_counts, dtype=torch.float32)  # type: ignore[union-attr]
-            self.get_buffer("weights").copy_(counts.sum() / (NUM_EXPRESSIONS * counts.clamp(min=1)))
-        if stage == "test":
-            self.final_names = getattr(data, "evaluated_names", ("test",))
-            self.final_metrics = nn.ModuleList(ClassificationMetrics() for _ in self.final_names)
+            if not hasattr(data, "class_counts"):
+                msg = (
+                    f"model.class_weights=balanced: {type(data).__name__} has no class_counts; set it to none"
+                )
+                raise InputError(msg)
+            counts = torch.as_tensor(data.class_counts, dtype=torch.float32)
+            self.get_buffer("weights").copy_(counts.sum() / (self.num_classes * counts.clamp(min=1)))
+
+    def _name_classes(self, class_names: tuple[str, ...]) -> None:
+        """Keep the names of the classes, in the order of the logits."""
+        if len(class_names) != self.num_classes:
+            msg = (
+                f"the data has {len(class_names)} classes ({', '.join(class_names)}) and the network "
+                f"{self.num_classes} outputs: set model.num_classes to {len(class_names)}"
+            )
+            raise InputError(msg)
+        self.class_names = self.val_metrics.class_names = class_names
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, mixed where the task says so."""
         del batch_idx
         inputs, labels = batch
+        self.input_shape = tuple(inputs.shape[1:])
         mixed, targets = self.mix(inputs, labels) if self.mix is not None else (inputs, labels)
         logits = self(mixed)
         loss = self.loss_of(logits, targets)
@@ -213,13 +244,25 @@ class ClassificationTask(LightningModule):
         self.reports["val"] = report
         scalars = report.scalars()
         self.best_val_acc = max(self.best_val_acc, scalars["acc"])
-        self.log_dict({f"val/{name}": scalars[name] for name in LOGGED_ON_VAL}, sync_dist=True)
+        logged = logged_on_val(self.class_names)
+        self.log_dict({f"val/{name}": scalars[name] for name in logged}, sync_dist=True)
         self.log("val/acc_best", self.best_val_acc, sync_dist=True)
+
+    def on_test_start(self) -> None:
+        """Make metrics for each split, called as the data module calls them, or by number."""
+        data = getattr(self.trainer, "datamodule", None)
+        num_splits = len(self.trainer.num_test_batches)
+        numbered = tuple(f"test-{number}" for number in range(num_splits)) if num_splits > 1 else ("test",)
+        self.final_names = getattr(data, "evaluated_names", numbered)
+        self.final_metrics = nn.ModuleList(
+            ClassificationMetrics(self.num_classes, self.class_names) for _ in self.final_names
+        ).to(self.device)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count right and wrong on one of the evaluated splits."""
         inputs, labels = batch
-        loader = cast(list[DataLoader[Any]], self.trainer.test_dataloaders)[dataloader_idx]
+        loaders = self.trainer.test_dataloaders
+        loader = loaders[dataloader_idx] if isinstance(loaders, Sequence) else cast(DataLoader[Any], loaders)
         metrics = cast(ClassificationMetrics, self.final_metrics[dataloader_idx])
         self._count(metrics, self(inputs), labels, loader=loader, batch_idx=batch_idx)
 
@@ -237,6 +280,9 @@ class ClassificationTask(LightningModule):
         Where processes share a split, the sampler deals samples out in turn and repeats the first ones
         until each process has as many: those repetitions, at the end, would falsify n.
         """
+        if self.trainer.world_size == 1:
+            metrics.update(logits, labels)
+            return
         place = batch_idx * (loader.batch_size or 1) + torch.arange(len(labels), device=labels.device)
         is_new = place * self.trainer.world_size + self.global_rank < len(cast(Sized, loader.dataset))
         metrics.update(logits[is_new], labels[is_new])
@@ -252,7 +298,7 @@ class ClassificationTask(LightningModule):
             )
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return class probabilities (N, 7)."""
+        """Return class probabilities (N, K)."""
         del batch_idx
         probabilities: Tensor = self(batch[0]).softmax(dim=1)
         return probabilities
@@ -293,17 +339,34 @@ class ClassificationTask(LightningModule):
             running.scheduler = schedule["scheduler"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the task's class name, by which :func:`fer.tasks.load` finds it, and the running best."""
+        """Save what :func:`fer.tasks.load` rebuilds the task from, the class names and the running best."""
         checkpoint["task"] = type(self).__name__
+        checkpoint["network"] = class_path(type(self.network))
+        if self.input_shape is not None:
+            checkpoint["input_shape"] = self.input_shape
+        checkpoint["class_names"] = list(self.class_names)
         checkpoint["best_val_acc"] = self.best_val_acc
         if self.widths is not None:
             checkpoint["widths"] = self.widths
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from the running best, and take the sizes of a pruned network."""
+        """Restore the running best, the class names, the shape of a sample and a pruned network's sizes."""
+        shape = checkpoint.get("input_shape")
+        self.input_shape = None if shape is None else tuple(shape)
         if "widths" in checkpoint:
             self.shrink(checkpoint["widths"])
+        # Checkpoints from before classes had names hold the default vocabulary.
+        self._name_classes(tuple(checkpoint.get("class_names", self.class_names)))
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)
+
+
+def class_path(network_class: type[nn.Module]) -> str:
+    """Return the path under which a class is imported.
+
+    >>> class_path(nn.Linear)
+    'torch.nn.modules.linear.Linear'
+    """
+    return f"{network_class.__module__}.{network_class.__qualname__}"
 
 
 def final_prefix(name: str) -> str:

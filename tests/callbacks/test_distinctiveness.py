@@ -12,9 +12,8 @@ from torch import nn
 
 from fer.callbacks import DistinctivenessCallback
 from fer.errors import InputError
-from fer.history import read_angles
-from fer.neurons import angles, measure
-from fer.neurons.angles import summarise
+from fer.neurons import angles, measure, summarise
+from fer.runs import Run
 from fer.tasks import ClassificationTask, Conv6Task
 
 
@@ -48,10 +47,10 @@ def test_what_is_logged_and_kept_is_what_the_network_does(tiny_data, tiny_traine
     inputs = torch.stack([data.dataset("train")[int(row)][0] for row in rows])
     expected = angles(measure(task.network, [inputs], ["pool"])["pool"])
     torch.testing.assert_close(callback.degrees["conv"], expected)
-    torch.testing.assert_close(torch.from_numpy(read_angles(tmp_path)["conv"]), expected.float())
+    torch.testing.assert_close(torch.from_numpy(Run(tmp_path).read_angles()["conv"]), expected.float())
     for name, value in summarise(expected).items():
         assert float(trainer.callback_metrics[f"angles/conv/{name}"]) == pytest.approx(value, rel=1e-5)
-    first = torch.from_numpy(read_angles(tmp_path, 0)["conv"])
+    first = torch.from_numpy(Run(tmp_path).read_angles(0)["conv"])
     speed = (expected - first)[[0, 0, 1], [1, 2, 2]].abs().mean()
     assert callback.history["conv"]["speed"] == [pytest.approx(math.nan, nan_ok=True), pytest.approx(speed)]
 
@@ -89,7 +88,7 @@ def test_only_every_nth_epoch_is_measured(every, expected, tiny_data, tiny_train
 def test_speed_is_per_epoch(tiny_data, tiny_trainer, tmp_path):
     callback = DistinctivenessCallback(every_n_epochs=2)
     _fit([callback], tiny_data, tiny_trainer, max_epochs=3)
-    pairs = [read_angles(tmp_path, epoch)["conv"][[0, 0, 1], [1, 2, 2]] for epoch in (0, 2)]
+    pairs = [Run(tmp_path).read_angles(epoch)["conv"][[0, 0, 1], [1, 2, 2]] for epoch in (0, 2)]
     assert callback.history["conv"]["speed"][1] == pytest.approx(
         np.abs(pairs[1] - pairs[0]).mean() / 2, rel=1e-4
     )
@@ -116,7 +115,7 @@ def test_figures_of_the_last_epoch_are_drawn(tiny_data, tiny_trainer, tmp_path):
 
 def test_layers_can_be_named(tiny_data, tiny_trainer, tmp_path):
     _fit([DistinctivenessCallback(layers=["relu", "fc"])], tiny_data, tiny_trainer)
-    assert {name: len(matrix) for name, matrix in read_angles(tmp_path).items()} == {"relu": 3, "fc": 7}
+    assert {name: len(matrix) for name, matrix in Run(tmp_path).read_angles().items()} == {"relu": 3, "fc": 7}
 
 
 def test_half_precision_is_measured(tiny_data, tiny_trainer):
@@ -133,7 +132,7 @@ def test_half_precision_is_measured(tiny_data, tiny_trainer):
         pytest.param({"num_samples": 0}, "num_samples is 0", id="empty"),
         pytest.param({"similar_below": 170}, "in this order", id="thresholds crossed"),
         pytest.param({"layers": ["convv"]}, "did you mean 'conv'", id="unknown layer"),
-        pytest.param({"layers": ["tuple"]}, "returns a tuple, not a tensor", id="no tensor"),
+        pytest.param({"layers": ["tuple"]}, "puts out a tuple, not a tensor", id="no tensor"),
         pytest.param({"layers": ["wide"]}, "20,000 neurons are more than", id="too wide"),
         pytest.param({"normalise": "sideways"}, "normalise is 'sideways'", id="unknown normalisation"),
     ],
@@ -193,9 +192,9 @@ def test_the_layers_of_a_real_network_are_measured(tiny_data, tiny_trainer, tmp_
     data = tiny_data(size=32)
     task = Conv6Task(widths=(2, 3, 4, 5, 6), image_size=32, compile=False)
     tiny_trainer(callbacks=[DistinctivenessCallback()]).fit(task, datamodule=data)
-    assert [len(matrix) for matrix in read_angles(tmp_path).values()] == [2, 3, 4, 5, 6]
+    assert [len(matrix) for matrix in Run(tmp_path).read_angles().values()] == [2, 3, 4, 5, 6]
 
 
 def test_angles_that_are_not_there_are_named(tmp_path):
     with pytest.raises(InputError, match=r"distinctiveness\.every_n_epochs"):
-        read_angles(tmp_path)
+        Run(tmp_path).read_angles()

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from fer.callbacks import EvaluationCallback
 from fer.callbacks.evaluation import accuracy_table
 from fer.callbacks.media import save_figure
-from fer.history import read_history
 from fer.metrics import report
+from fer.runs import Run
 from fer.tasks import AnnTask
 
 
@@ -69,7 +69,7 @@ def test_a_run_leaves_results_and_figures(tiny_data, tiny_trainer, tmp_path, mon
     assert "n = 28" in shown
     assert "macro mean" in shown
 
-    history = read_history(tmp_path)
+    history = Run(tmp_path).read_metrics()
     assert [v for v in history["val/acc_best"] if v == v] == sorted(
         v for v in history["val/acc_best"] if v == v
     )
@@ -83,7 +83,7 @@ def test_another_module_is_left_alone(tmp_path):
 
 
 def test_no_history_without_a_csv_logger(tmp_path):
-    assert read_history(tmp_path) == {}
+    assert Run(tmp_path).read_metrics() == {}
 
 
 def test_save_figure_writes_a_image_and_logs_it(tmp_path):

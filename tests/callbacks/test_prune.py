@@ -1,20 +1,20 @@
-"""Pruning after training: what it costs is said, and what is left is a checkpoint like any other."""
+"""Pruning after training: the cost is reported, and the smaller network is a checkpoint like any other."""
 
 import json
 
 import pytest
 import torch
 from command import call, done
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from fer.callbacks import PruneCallback
-from fer.callbacks.prune import MIN_RUNS, NUM_WARM_UPS, evaluate, scalars, sizes_of, table
 from fer.errors import InputError
-from fer.neurons import PrunePlan, Removal
-from fer.neurons.plan import count_removed
+from fer.pruning import PruneResults
 from fer.tasks import Conv6Task, load
 
-CPU = torch.device("cpu")
 WORDS = [
     *("--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "16"),
     *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--wandb.mode", "disabled"),
@@ -116,41 +116,6 @@ def test_a_network_that_was_compiled_is_so_again_when_it_is_smaller():
     assert task.network._compiled_call_impl is not None
 
 
-def test_judging_by_hand():
-    network = nn.Linear(7, 7, bias=False)
-    nn.init.eye_(network.weight)
-    inputs = 100 * torch.eye(7)[[0, 1, 2, 3]]
-    evaluated = evaluate(
-        network, [(inputs[:2], torch.tensor([0, 1])), (inputs[2:], torch.tensor([2, 6]))], CPU
-    )
-    assert evaluated.right.tolist() == [True, True, True, False]
-    assert evaluated.report.accuracy == 0.75
-    assert evaluated.loss == pytest.approx(25.0)
-    assert network.training
-
-
-def test_size_by_hand():
-    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 16, 7))
-    size = sizes_of({"whole": network}, torch.randn(3, 1, 4, 4))["whole"]
-    assert size.parameters == 2 * 9 + 2 + 7 * 32 + 7
-    assert size.macs == 16 * 2 * 9 + 7 * 32
-    assert 4 * size.parameters < size.bytes < 4 * size.parameters + 4096
-    assert set(size.milliseconds) == {1, 64}
-    assert all(value > 0 for value in size.milliseconds.values())
-
-
-def test_networks_are_timed_in_turn_each_as_often_and_left_as_they_are():
-    calls = []
-    networks = {name: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Dropout()) for name in "ab"}
-    for name, network in networks.items():
-        network.register_forward_hook(lambda *_, name=name: calls.append(name))
-    sizes_of(networks, torch.randn(1, 1, 4, 4))
-    timed = calls[2 * NUM_WARM_UPS :][: 2 * MIN_RUNS]
-    assert timed == ["a", "b"] * MIN_RUNS
-    assert calls.count("a") == calls.count("b")
-    assert all(network.training for network in networks.values())
-
-
 def test_nothing_is_pruned_by_default(tiny_data, tiny_trainer, tmp_path):
     task = Conv6Task(widths=(2, 2, 2, 2, 2), image_size=32)
     tiny_trainer(callbacks=[PruneCallback()], enable_checkpointing=True).fit(
@@ -160,32 +125,50 @@ def test_nothing_is_pruned_by_default(tiny_data, tiny_trainer, tmp_path):
 
 
 def test_settings_are_checked():
-    with pytest.raises(InputError, match="one sample has no angles"):
+    with pytest.raises(InputError, match="angles need 2 samples"):
         PruneCallback(num_samples=1)
+    with pytest.raises(TypeError, match="similar"):
+        PruneCallback(similar=1)
 
 
-def test_the_table_names_causes_and_changes():
-    plan = PrunePlan(4, (Removal(0, "dead"), Removal(2, "similar", 1, 3.0)))
-    side = {"acc": 0.5, "loss": 1.0, "parameters": 100, "macs": 1000, "bytes": 400, "milliseconds": {1: 2.0}}
-    results = {
-        "n": 20,
-        "before": side,
-        "after": side | {"acc": 0.45, "parameters": 50},
-        "mcnemar": {"lost": 2, "won": 1, "p": 1.0},
-        "layers": count_removed({"conv1": plan}, {"layer1.0.conv1": 4}),
-        "refused": {"conv2": "it shares weights"},
-        "blocks": {"layer1.0": 0.005},
-    }
-    text = table(results)
-    for words in (
-        "50.00 %",
-        "45.00 %",
-        "2 lost, 1 won",
-        "0.500 of it",
-        "conv2: all stay: it shares weights",
-        "layer1.0: gone as a whole",
-    ):
-        assert words in text
-    flat = scalars(results)
-    assert flat["prune/compression"] == 0.75
-    assert flat["prune/acc_after"] == 0.45
+class Plain(LightningModule):
+    """A module and data that know nothing of this package."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 3))
+
+    def training_step(self, batch, _):
+        return nn.functional.cross_entropy(self.network(batch[0]), batch[1])
+
+    def validation_step(self, batch, _):
+        self.log("val/acc", (self.network(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+class PlainData(LightningDataModule):
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.samples = TensorDataset(torch.randn(30, 5, generator=generator), torch.arange(30) % 3)
+
+    def train_dataloader(self):
+        return DataLoader(self.samples, batch_size=10)
+
+    def val_dataloader(self):
+        return DataLoader(self.samples, batch_size=10)
+
+
+def test_any_lightning_module_with_a_network_is_pruned(tiny_trainer, tmp_path):
+    checkpoints = ModelCheckpoint(dirpath=tmp_path / "checkpoints", filename="best", monitor="val/acc")
+    pruning = PruneCallback(enabled=True, similar_below=60, complementary_above=120)
+
+    tiny_trainer(callbacks=[checkpoints, pruning], enable_checkpointing=True).fit(Plain(), PlainData())
+
+    results = PruneResults.read(tmp_path)
+    assert results.n == 30
+    assert len(results.before.confusion) == 3
+    content = torch.load(tmp_path / "checkpoints" / "pruned.ckpt", weights_only=True)
+    assert len(content["state_dict"]["network.0.weight"]) == results.layers["0"]["after"] < 12

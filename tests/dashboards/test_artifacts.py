@@ -10,7 +10,8 @@ import wandb
 from loopback import Loopback
 
 from fer.dashboards import finish, wandb_logger
-from fer.dashboards.artifacts import RECORD, artifact_name, describe, log_artifacts, use_checkpoint
+from fer.dashboards.artifacts import artifact_name, describe, log_artifacts, use_checkpoint
+from fer.runs import Run
 
 ABOUT = {"network": "conv6", "dataset": "fer2013", "protocol": "official"}
 RESULTS = {
@@ -90,7 +91,7 @@ def test_what_is_kept_is_chosen(which, num, run_dir):
     logger = wandb_logger(run_dir)
     assert len(log_artifacts(logger, run_dir, "first", which, ABOUT)) == num
     finish()
-    assert (run_dir / RECORD).is_file() == bool(num)
+    assert Run(run_dir).artifacts_path.is_file() == bool(num)
 
 
 def test_a_server_out_of_reach_makes_no_failure_of_what_was_trained(run_dir, monkeypatch, caplog):
@@ -103,7 +104,7 @@ def test_a_server_out_of_reach_makes_no_failure_of_what_was_trained(run_dir, mon
     monkeypatch.setattr(logging.getLogger("fer"), "propagate", True)
     assert log_artifacts(logger, run_dir, "first", "all", ABOUT) == []
     finish()
-    assert not (run_dir / RECORD).exists()
+    assert not Run(run_dir).artifacts_path.exists()
     assert "W&B did not take first-" in caplog.text
 
 
@@ -202,7 +203,7 @@ def test_a_server_is_given_the_networks_and_told_where_a_run_began(server, run_d
     assert use_checkpoint(second, run_dir / "checkpoints" / "last.ckpt") is None
     assert server.used == [(second.experiment.id, f"of first-{id}:best")]
     # Of a run that was never synced it knows nothing, and that ends none.
-    (run_dir / RECORD).write_text(json.dumps({"best": "fer/never-synced:best"}))
+    Run(run_dir).artifacts_path.write_text(json.dumps({"best": "fer/never-synced:best"}))
     assert use_checkpoint(second, run_dir / "checkpoints" / "best.ckpt") is None
     assert "W&B does not know fer/never-synced:best" in caplog.text
     finish()

@@ -81,7 +81,9 @@ def test_a_group_is_kept_together_where_val_is_drawn_from_a_given_train(tmp_path
 
 def test_given_splits_must_be_there(tmp_path, make_images):
     make_images(tmp_path / "data", num=2)
-    with pytest.raises(InputError, match=r"data.protocol is 'given', but .* has no folders train and test"):
+    with pytest.raises(
+        InputError, match=r"data.protocol given: .* needs folders train and test and has angry/"
+    ):
         _data(tmp_path / "data", protocol="given")
 
 
@@ -143,6 +145,16 @@ def test_a_second_start_is_served_from_the_cache(tmp_path, make_images, monkeypa
         pytest.param(
             ["happy", "Contempt"], r"leave it out with --data.skip_classes '\[Contempt\]'", id="class"
         ),
+        pytest.param(
+            ["happy", "suprise"],
+            r"did you mean 'surprise'\? rename it, or .* --data.skip_classes '\[suprise\]'",
+            id="typing error",
+        ),
+        pytest.param(
+            ["1", "2", "10"],
+            r"named by numbers \(1, 10, 2\), .*--data.classes to the name of a table \(affectnet, fer2013",
+            id="numbers",
+        ),
         pytest.param(["happy"], "happy holds no image", id="empty class"),
     ],
 )
@@ -170,3 +182,182 @@ def test_unusable_settings_are_named(settings, reason, tmp_path, make_images):
 def test_a_missing_folder(tmp_path):
     with pytest.raises(InputError, match="gone cannot be read as a folder"):
         _data(tmp_path / "gone")
+
+
+# Classes
+
+
+def _classes_of(data):
+    """The name of the class of each folder that some image is in."""
+    return {
+        name.split("/")[0]: data.class_names[label]
+        for split in data.splits.values()
+        for name, label in zip(split.names, split.labels, strict=True)
+    }
+
+
+RAFDB = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happy", "5": "sad", "6": "angry", "7": "neutral"}
+
+
+def test_a_table_names_numbered_folders(tmp_path, make_images):
+    for split in ("train", "test"):
+        make_images(tmp_path / split, num=10, class_names=RAFDB)
+    data = _data(tmp_path, classes="rafdb")
+    assert data.class_names == EXPRESSIONS
+    assert _classes_of(data) == RAFDB
+
+
+def test_affectnet_has_eight_classes_contempt_last(tmp_path, make_images, caplog):
+    make_images(tmp_path / "data", num=10, class_names=map(str, range(7)))
+    with caplog.at_level(logging.INFO, "fer.data"):
+        data = _data(tmp_path / "data", classes="affectnet")
+    assert data.class_names == (*EXPRESSIONS, "contempt")
+    assert _classes_of(data)["0"] == "neutral"
+    assert data.class_counts.tolist() == [8] * 7 + [0]
+    assert "has no images of contempt" in caplog.text
+
+
+@pytest.mark.parametrize("skip", [["contempt"], ["Contemptuous"], [7], ["7"]])
+def test_a_class_of_a_table_is_skipped_by_its_name_or_its_number(skip, tmp_path, make_images, caplog):
+    make_images(tmp_path / "data", num=10, class_names=map(str, range(8)))
+    data = _data(tmp_path / "data", classes="affectnet", skip_classes=skip)
+    assert data.class_names == EXPRESSIONS
+    assert "7" not in _classes_of(data)
+    assert "no such folder" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("classes", "folders", "names", "found"),
+    [
+        pytest.param(
+            {1: "surprise", 2: "Anger"},
+            ["01", "2"],
+            ("angry", "surprise"),
+            {"01": "surprise", "2": "angry"},
+            id="expressions are in canonical order",
+        ),
+        pytest.param(
+            {"b": "cat", "a": "dog"}, ["a", "B"], ("cat", "dog"), {"a": "dog", "B": "cat"}, id="as given"
+        ),
+        pytest.param(
+            {1: "calm", 2: "moved", 3: "moved"},
+            ["1", "2", "3"],
+            ("calm", "moved"),
+            {"1": "calm", "2": "moved", "3": "moved"},
+            id="two folders are one class",
+        ),
+        pytest.param(
+            "folders",
+            ["joy", "Zebra", "happy"],
+            ("Zebra", "happy", "joy"),
+            {"joy": "joy", "Zebra": "Zebra", "happy": "happy"},
+            id="folders as they are",
+        ),
+        pytest.param("folders", ["2", "10"], ("2", "10"), {"2": "2", "10": "10"}, id="by value"),
+        pytest.param(
+            "affectnet",
+            ["joy", "contempt"],
+            (*EXPRESSIONS, "contempt"),
+            {"joy": "happy", "contempt": "contempt"},
+            id="a table's classes by name",
+        ),
+    ],
+)
+def test_classes_of_folders(classes, folders, names, found, tmp_path, make_images):
+    root = make_images(tmp_path / "data", num=10, class_names=folders)
+    data = _data(root, classes=classes)
+    assert data.class_names == names
+    assert data.num_classes == len(names)
+    assert _classes_of(data) == found
+
+
+def test_folders_of_given_splits_must_be_those_of_train(tmp_path, make_images):
+    make_images(tmp_path / "train", num=10, class_names=["cat", "dog"])
+    make_images(tmp_path / "test", num=2, class_names=["cta", "dog"])
+    with pytest.raises(InputError, match=r"cta is none of the classes \(cat, dog\); did you mean 'cat'"):
+        _data(tmp_path, classes="folders")
+    data = _data(tmp_path, classes="folders", skip_classes=["cta"])
+    assert len(data.splits["test"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        pytest.param({"classes": "rafbd"}, "'rafbd': no such table; did you mean 'rafdb'", id="table"),
+        pytest.param({"classes": {1: "cat"}}, "needs 2 classes or more, and there are: cat", id="one class"),
+        pytest.param({"test_on": "dev"}, "data.test_on is 'dev': it must be test or val", id="test_on"),
+    ],
+)
+def test_unusable_classes_are_named_before_the_data_is_read(settings, reason, tmp_path):
+    with pytest.raises(InputError, match=reason):
+        FaceFolderDataModule(str(tmp_path / "gone"), **settings)
+
+
+# Layouts
+
+
+@pytest.mark.parametrize("val", ["val", "Valid", "validation", None])
+@pytest.mark.parametrize("above", ["", "images"])
+def test_given_splits_are_found(val, above, tmp_path, make_images):
+    for split in filter(None, ("train", val, "test")):
+        make_images(tmp_path / "data" / above / split, num=10, class_names=["happy", "sad"])
+    sizes = {name: len(split) for name, split in _data(tmp_path / "data").splits.items()}
+    assert sizes == {"train": 20 if val else 18, "val": 20 if val else 2, "test": 20}
+
+
+def test_a_pool_is_found_one_folder_deeper(tmp_path, make_images):
+    make_images(tmp_path / "data" / "images", num=10, class_names=["happy", "sad"])
+    assert sum(map(len, _data(tmp_path / "data").splits.values())) == 20
+    make_images(tmp_path / "data" / "more", num=10, class_names=["happy", "sad"])
+    with pytest.raises(InputError, match=r"data has several data sets \(images, more\)"):
+        _data(tmp_path / "data")
+
+
+def test_val_is_the_test_only_where_the_user_says_so(tmp_path, make_images):
+    make_images(tmp_path / "train", num=10, class_names=["happy", "sad"])
+    make_images(tmp_path / "valid", num=3, class_names=["happy", "sad"])
+    with pytest.raises(InputError, match=r"has train/, valid/; set --data.test_on val to test on valid"):
+        _data(tmp_path)
+    data = _data(tmp_path, test_on="val")
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 18, "val": 2, "test": 6}
+    assert data.protocol_name == "as given in folders, tested on valid, val 10% of train, random"
+    make_images(tmp_path / "test", num=3, class_names=["happy", "sad"])
+    with pytest.raises(InputError, match=r"test is a test split: leave the option out"):
+        _data(tmp_path, test_on="val")
+
+
+def test_train_alone_is_a_pool_that_the_message_names(tmp_path, make_images):
+    make_images(tmp_path / "train", num=10, class_names=["happy", "sad"])
+    with pytest.raises(InputError, match=r"has train/; split it with --data.root .*train --data.protocol 80"):
+        _data(tmp_path)
+
+
+@pytest.mark.parametrize("protocol", [None, "given", "80/20"])
+def test_a_table_of_fer2013_is_another_data_set(protocol, tmp_path):
+    (tmp_path / "train.csv").write_text('"emotion","pixels"\n0,1 2 3\n')
+    with pytest.raises(
+        InputError, match=r"train.csv with the columns of FER2013, which --dataset fer2013 reads"
+    ):
+        _data(tmp_path, protocol=protocol)
+
+
+# Files
+
+
+def test_files_that_are_no_images_are_counted_once_in_one_line(tmp_path, make_images, caplog):
+    root = make_images(tmp_path / "data", num=10, class_names=["happy", "sad"])
+    for name in ("happy/x.npy", "happy/y.npy", "sad/notes.TXT", "sad/z"):
+        (root / name).write_bytes(b"")
+    assert sum(map(len, _data(root).splits.values())) == 20
+    lines = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
+    assert lines == [
+        f"{root}: skipped 4 files: 2 .npy, 1 .txt, 1 without suffix (happy/x.npy, sad/notes.TXT, sad/z)"
+    ]
+
+
+def test_a_class_of_which_no_file_is_an_image_says_what_there_is(tmp_path, make_images):
+    root = make_images(tmp_path / "data", num=10, class_names=["happy", "sad"])
+    (root / "fear").mkdir()
+    (root / "fear" / "x.npy").write_bytes(b"")
+    with pytest.raises(InputError, match=r"fear holds no image \(skipped 1 file: 1 .npy \(fear/x.npy\)\)"):
+        _data(root)

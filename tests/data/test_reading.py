@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from fer.data.reading import (
     BACKGROUND,
     BadImageError,
+    describe_skipped,
     digest_image,
+    find_files,
     find_images,
     image_shape,
     read_image,
@@ -37,6 +39,27 @@ def png(width: int, height: int) -> bytes:
 def saved(image: Image.Image, path: Path, **kwargs) -> Path:
     image.save(path, **kwargs)
     return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "feature"), [(".avif", "avif"), (".jp2", "jpg_2000"), (".J2K", "jpg_2000")]
+)
+def test_newer_formats_are_read_where_pillow_can(suffix, feature, tmp_path):
+    if not features.check(feature):
+        pytest.skip(f"this Pillow reads no {suffix}")
+    path = saved(Image.new("RGB", (16, 16), RED), tmp_path / f"a{suffix}")
+    assert find_images(tmp_path) == [path]
+    assert np.abs(read_image(path).astype(int) - RED).max() < 16
+
+
+def test_photos_of_phones_need_a_package(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(b"")
+    monkeypatch.setattr("fer.data.reading.IMAGE_SUFFIXES", frozenset({".png"}))
+    found = find_files(tmp_path)
+    assert found.images == []
+    assert describe_skipped(found.skipped, tmp_path) == (
+        "skipped 1 file: 1 .heic (a.heic); pip install pillow-heif to read HEIC"
+    )
 
 
 def two_pixels(mode: str, values) -> Image.Image:

@@ -11,6 +11,7 @@ import pytest
 
 from fer.data.sfew import FEATURES, NAME, SfewDataModule, SfewFeaturesDataModule, read_features
 from fer.errors import InputError
+from fer.labels import EXPRESSIONS
 
 REAL_ROOT = os.environ.get("FER_DATA_DIR")
 NUM_ROWS = 70
@@ -80,6 +81,18 @@ def test_a_cell_without_a_value_is_missing_and_no_row_is_left_out(tmp_path, capl
         inputs = data.dataset(name).tensors[0]
         assert inputs.isfinite().all()
         assert inputs.abs().max() < 10  # what lies far out is clipped
+
+
+def test_another_vocabulary_does_not_shift_the_labels(tmp_path, monkeypatch):
+    """SFEW's labels mean what its own table says, whatever other classes there are names for."""
+    path = _write(tmp_path / "SFEW.csv", _table())
+    monkeypatch.setattr("fer.labels.KNOWN_NAMES", ("amused", "angry", "contempt", *EXPRESSIONS[1:]))
+    data = SfewFeaturesDataModule(str(path), protocol="80/20", val_share=0.2, batch_size=4)
+    labels = read_features(path).labels
+    assert data.num_classes == 7
+    assert [data.class_names[label] for label in labels[:7]] == [
+        "angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"
+    ]  # fmt: skip
 
 
 def _change(row, column, value):

@@ -10,7 +10,7 @@ import yaml
 from matplotlib.image import imsave
 
 from fer.configs import config_path
-from fer.history import write_angles
+from fer.runs import Run
 from fer.studies.journal import Journal, Trial
 
 CONFIG = {
@@ -125,7 +125,7 @@ def run_dir(tmp_path):
     for epoch in range(12):
         angles = {"conv1": make_angles(8, epoch), "conv2": make_angles(16, epoch)}
         angles["conv2"][3] = angles["conv2"][:, 3] = np.nan
-        write_angles(folder, epoch, angles)
+        Run(folder).write_angles(epoch, angles)
     write_pruning(folder)
     (folder / "figures").mkdir()
     imsave(folder / "figures" / "predictions.png", np.zeros((8, 8)))

@@ -3,12 +3,15 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fer.errors import InputError
 from fer.metrics import wilson_interval
 from fer.report import gather
+from fer.runs import Run
 from fer.studies.journal import Journal, Trial
 
 
@@ -64,7 +67,7 @@ def test_what_is_not_in_the_folder_is_not_in_the_report(run_dir, settings_of, fi
 
 def test_a_run_without_results_is_said_to_be_unfinished(run_dir, settings_of):
     (run_dir / "results.json").unlink()
-    assert "goes on, or was cut off" in gather(run_dir, settings_of)["unfinished"]
+    assert "still going on" in gather(run_dir, settings_of)["unfinished"]
 
 
 def test_a_run_that_was_not_to_be_tested_is_finished_when_its_curves_are_drawn(run_dir, settings_of):
@@ -76,6 +79,20 @@ def test_a_run_that_was_not_to_be_tested_is_finished_when_its_curves_are_drawn(r
     found = gather(run_dir, settings_of)
     assert "unfinished" not in found
     assert dict(found["facts"])["Results"] == "Not tested (--test false)"
+
+
+@pytest.mark.parametrize(
+    ("num_epochs", "note"),
+    [
+        (12, "Initial: the loss has not fallen yet"),
+        (8, "Only 8 epochs were measured: too few to find a stage"),
+    ],
+)
+def test_stages_of_a_short_run_say_that_too_few_epochs_were_measured(run_dir, settings_of, num_epochs, note):
+    """The loss of the run falls from its first epoch on."""
+    lines = (run_dir / "metrics.csv").read_text().splitlines(keepends=True)  # two for each epoch
+    (run_dir / "metrics.csv").write_text("".join(lines[: 1 + 2 * num_epochs]))
+    assert gather(run_dir, settings_of)["stage_notes"][0].startswith(note)
 
 
 def test_a_class_that_does_not_occur_has_no_recall(run_dir, settings_of):
@@ -144,15 +161,72 @@ def test_a_damaged_study_is_named(sweep_dir, settings_of):
         gather(sweep_dir, settings_of)
 
 
-@pytest.mark.parametrize("file", ["results.json", "stages.json", "config.yaml", "metrics.csv"])
+@pytest.mark.parametrize("file", ["results.json", "stages.json", "config.yaml", "metrics.csv", "prune.json"])
 def test_a_damaged_file_is_named(run_dir, settings_of, file):
     (run_dir / file).write_text("epoch,lr\n0,a{")
     with pytest.raises(InputError, match=f"{file} is damaged.*move it away"):
         gather(run_dir, settings_of)
 
 
+def _cut_in_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _lose_a_layer(path):
+    Run(path.parent.parent).write_angles(5, {"conv1": np.eye(8)})
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        pytest.param("angles/epoch-0005.npz", _cut_in_half, id="angles cut"),
+        pytest.param("angles/epoch-0005.npz", _lose_a_layer, id="angles without a layer"),
+        pytest.param("angles/epoch-abc.npz", lambda path: path.touch(), id="angles of no epoch"),
+        pytest.param("config.yaml", lambda path: path.write_text("network: [ann"), id="config cut"),
+        pytest.param("config.yaml", lambda path: path.write_text("dataset: ann"), id="config incomplete"),
+        pytest.param("metrics.csv", lambda path: path.write_text("epoch\n" + 140_000 * "1"), id="long cell"),
+        pytest.param("prune.json", lambda path: path.write_text('{"before": {}, "after": {}, "layers": {}}')),
+        pytest.param("results.json", lambda path: path.write_text('{"splits": {"test": {"confusion": 3}}}')),
+    ],
+)
+def test_a_file_that_is_damaged_otherwise_is_named(run_dir, settings_of, file, damage):
+    damage(run_dir / file)
+    with pytest.raises(InputError, match=f"{Path(file).name} is damaged") as caught:
+        gather(run_dir, settings_of)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_settings_of_a_cross_validation_are_named(study_dir, settings_of):
+    (study_dir / "settings.json").write_text('{"folds": 3, "words": null}')
+    with pytest.raises(InputError, match=r"settings.json is damaged: words is NoneType|configs is missing"):
+        gather(study_dir, settings_of)
+
+
+def test_class_names_are_those_of_the_results(run_dir, settings_of):
+    results = {"class_names": ["cat", "dog", "fox"], "splits": {"test": {"confusion": [[3, 1, 0]] * 3}}}
+    (run_dir / "results.json").write_text(json.dumps(results))
+    (test,) = gather(run_dir, settings_of)["results"]
+    assert [each["name"] for each in test["classes"]] == ["cat", "dog", "fox"]
+    results["class_names"].pop()
+    (run_dir / "results.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match=r"results.json is damaged: class_names are not 3 names"):
+        gather(run_dir, settings_of)
+
+
+def test_a_report_imports_no_network_of_the_user(run_dir, settings_of):
+    config = (run_dir / "config.yaml").read_text().replace("network: conv6", "network: my.package.Net")
+    (run_dir / "config.yaml").write_text(config)
+
+    def fail(*_):
+        pytest.fail("the class was looked up")
+
+    repeat = gather(run_dir, fail)["repeat"]
+    assert "differs" not in repeat
+    assert "command" not in repeat
+
+
 def test_no_folder_and_an_empty_one(tmp_path, settings_of):
-    with pytest.raises(InputError, match="nowhere: there is no such folder"):
+    with pytest.raises(InputError, match="nowhere: no such folder"):
         gather(tmp_path / "nowhere", settings_of)
     with pytest.raises(InputError, match=r"holds no run.*runs/NAME"):
         gather(tmp_path, settings_of)
@@ -185,7 +259,7 @@ def test_a_sweep_whose_points_were_cut_off_is_unfinished_until_they_are_run_agai
     write = Journal(sweep_dir).write
     write(Trial(11, 11, point, [0.5, 0.5], state="cut off"))
     write(Trial(12, 12, point, [0.5, 0.5]))
-    assert "was cut off: 2 of 12." in gather(sweep_dir, settings_of)["unfinished"]
+    assert "was interrupted: 2 of 12." in gather(sweep_dir, settings_of)["unfinished"]
     for number, of_point in ((13, 11), (14, 12)):
         write(Trial(number, of_point, point, [0.5, 0.5], state="finished", value=0.1))
     assert gather(sweep_dir, settings_of)["unfinished"] is None

@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-from fer.history import read_angles, write_angles
 from fer.report.heat import BUDGET, STEP, heat_maps
+from fer.runs import Run
 
 
 def _unpack(layer, num_epochs):
@@ -23,7 +23,7 @@ def test_every_angle_comes_back(run_dir):
         shown = layer["shown"]
         rows, columns = np.triu_indices(len(shown), 1)
         for epoch, codes in zip(found["epochs"], _unpack(layer, 12), strict=True):
-            degrees = read_angles(run_dir, epoch)[layer["name"]][np.ix_(shown, shown)][rows, columns]
+            degrees = Run(run_dir).read_angles(epoch)[layer["name"]][np.ix_(shown, shown)][rows, columns]
             assert np.array_equal(codes, np.floor(degrees / STEP))
 
 
@@ -38,7 +38,7 @@ def test_alike_neurons_stand_side_by_side(tmp_path):
     degrees = np.full((4, 4), 90.0)
     np.fill_diagonal(degrees, 0)
     degrees[0, 3] = degrees[3, 0] = 2
-    write_angles(tmp_path, 0, {"fc1": degrees})
+    Run(tmp_path).write_angles(0, {"fc1": degrees})
     shown = heat_maps(tmp_path)["layers"][0]["shown"]
     assert abs(shown.index(0) - shown.index(3)) == 1
 
@@ -52,7 +52,7 @@ def test_what_does_not_fit_is_thinned_out_between_the_first_and_the_last_epoch(t
     rng = np.random.default_rng(0)
     for epoch in range(epochs):
         degrees = np.triu(rng.uniform(0, 180, size=(neurons, neurons)), 1)
-        write_angles(tmp_path, 2 * epoch, {"fc1": degrees + degrees.T})
+        Run(tmp_path).write_angles(2 * epoch, {"fc1": degrees + degrees.T})
     budget = 15_000
     found = heat_maps(tmp_path, budget)
     assert found["measured"] == epochs

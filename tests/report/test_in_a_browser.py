@@ -66,7 +66,7 @@ def test_a_run(tab, run_dir, settings_of):
 
     # Another split is shown.
     tab.run("document.querySelectorAll('#classes input')[1].click()")
-    assert "Each class of train" in tab.run("document.querySelector('#classes caption').textContent")
+    assert "Classes of train" in tab.run("document.querySelector('#classes caption').textContent")
 
     # A chart's values are read by the keyboard.
     tab.run("document.querySelector('.chart').focus()")
@@ -147,7 +147,7 @@ def test_a_sweep_of_five_settings_one_of_them_a_list(tab, sweep_dir, settings_of
     assert [mark for mark in marks if "[" in mark] == ["[8, 16]", "[16, 32]"]
     edges = "((each) => [each.left, each.right])(document.querySelector('{}').getBoundingClientRect())"
     box, svg, head = (
-        tab.run(edges.format(name)) for name in ("#trials .scroll", ".parallels", ".parallels tspan")
+        tab.run(edges.format(name)) for name in ("#trials .scroll", ".parallels", ".parallels text")
     )
     assert head[0] >= box[0]
     assert svg[1] <= box[1] or width == 390  # on a phone it is scrolled

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-import fer.report.page
 from fer.errors import InputError
-from fer.history import write_angles
+from fer.neurons.plan import REMOVAL_REASONS
 from fer.report import gather, write_report
-from fer.report.page import BUDGET, page
+from fer.report.page import BUDGET, WEB, page, script
+from fer.runs import Run
 
 
 class Parts(HTMLParser):
@@ -86,7 +86,7 @@ def test_it_is_written_beside_the_run_or_where_it_is_asked_for(run_dir, settings
 
 def test_a_place_that_cannot_be_written_to_is_named(run_dir, settings_of, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot be written.*--out"):
+    with pytest.raises(InputError, match=r"cannot write .*page.html.*--out"):
         write_report(run_dir, tmp_path / "file" / "page.html", settings_of)
 
 
@@ -94,20 +94,30 @@ def test_a_large_run_stays_below_the_budget(run_dir, settings_of):
     rng = np.random.default_rng(0)
     for epoch in range(40):  # angles at random, which cannot be compressed
         degrees = np.triu(rng.uniform(0, 180, size=(300, 300)), 1)
-        write_angles(run_dir, epoch, {f"conv{layer}": degrees + degrees.T for layer in range(4)})
+        Run(run_dir).write_angles(epoch, {f"conv{layer}": degrees + degrees.T for layer in range(4)})
     for name in ("predictions", "feature-maps"):
         (run_dir / "figures" / f"{name}.png").write_bytes(rng.bytes(600_000))
     assert len(page(gather(run_dir, settings_of))) < BUDGET
 
 
-def test_a_image_that_is_too_large_is_named(run_dir, settings_of):
+def test_an_image_that_is_too_large_is_named(run_dir, settings_of):
     (run_dir / "figures" / "predictions.png").write_bytes(bytes(700_000))
     (image,) = gather(run_dir, settings_of)["images"]
     assert image["path"] == "figures/predictions.png"
     assert "src" not in image
 
 
-def test_the_page_is_shipped_with_the_package():
-    folder = fer.report.page.__file__
-    for name in ("template.html", "report.css", "draw.js", "report.js"):
-        assert fer.report.page.FOLDER.joinpath(name).is_file(), folder
+def test_the_scripts_are_short_lines_in_files_that_are_all_in_the_page(html):
+    files = [path for path in WEB.iterdir() if path.suffix in (".js", ".css", ".html")]
+    assert len(files) > 10
+    for path in files:
+        text = path.read_text()
+        assert max(map(len, text.splitlines())) <= 100, path.name
+        assert path.suffix == ".html" or text in html
+
+
+def test_removal_reasons_are_data_of_the_table_in_python(html):
+    reasons = json.loads(Parts(html).scripts["content"])["look"]["reasons"]
+    assert {each["name"]: each["label"] for each in reasons} == REMOVAL_REASONS
+    assert all(re.fullmatch("#[0-9A-Fa-f]{6}", each["colour"]) for each in reasons)
+    assert not any(f'"{reason}"' in script() for reason in REMOVAL_REASONS if reason != "span")  # HTML's

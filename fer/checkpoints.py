@@ -1,0 +1,122 @@
+"""Checkpoint files: read and checked in one place, written with the sizes of a pruned network."""
+
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from fer.errors import InputError
+from fer.files import atomic_write
+
+KEPT: Final = (
+    *("task", "network", "hyper_parameters", "class_names", "input_shape", "pytorch-lightning_version"),
+)
+"""What a pruned network's checkpoint takes over from the unpruned one: all but weights and training state."""
+
+_UNREADABLE: Final = (
+    *(OSError, EOFError, ArithmeticError, AssertionError, AttributeError, LookupError, ImportError),
+    *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What ``zipfile`` and ``torch.load`` raise on a damaged file."""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return the content of a checkpoint of this package, on the CPU.
+
+    The checksums of the file are verified, which ``torch.load`` does not do, and the keys that rebuild a
+    network are checked for their types.
+
+    Args:
+        path: A file that training or pruning wrote, such as ``runs/…/checkpoints/best.ckpt``.
+
+    Returns:
+        ``task`` (the LightningModule's class name), ``hyper_parameters``, ``state_dict``, and where they
+        are known ``network`` (the network's class path), ``class_names``, ``input_shape``, ``widths`` (of a
+        pruned network); the rest is Lightning's.
+
+    Raises:
+        InputError: The file is missing or damaged, or is no checkpoint of this package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: there is no such checkpoint"
+        raise InputError(msg)
+    # torch would take a file of another format for a pickle, and fail in any way.
+    if not zipfile.is_zipfile(path):
+        msg = f"{path}: this is no readable checkpoint; it may be cut off: train it again"
+        raise InputError(msg)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as e:
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        msg = f"{path}: this is no readable checkpoint ({reason}); it may be cut off: train it again"
+        raise InputError(msg) from e
+    if damaged:
+        msg = (
+            f"{path} is damaged: the checksum of {damaged!r} does not match; copy it again or train it again"
+        )
+        raise InputError(msg)
+    if not isinstance(content, dict) or "task" not in content:
+        msg = f"{path}: this checkpoint holds none of fer's networks: it has no 'task'"
+        raise InputError(msg)
+    _check(content, path)
+    return content
+
+
+def _check(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint without a key that rebuilds its network, or with one of another type."""
+
+    def is_map(value: Any, of: type[Any]) -> bool:
+        return isinstance(value, Mapping) and all(
+            isinstance(key, str) and isinstance(each, of) for key, each in value.items()
+        )
+
+    def is_list(value: Any, of: type[Any]) -> bool:
+        return isinstance(value, list | tuple) and all(isinstance(each, of) for each in value)
+
+    required = ("task", "hyper_parameters", "state_dict")
+    if missing := [key for key in required if key not in content]:
+        msg = f"{path} is damaged: {missing[0]!r} is missing; copy it again or train it again"
+        raise InputError(msg)
+    are_right = {
+        "task": isinstance(content["task"], str),
+        "hyper_parameters": is_map(content["hyper_parameters"], object),
+        "state_dict": is_map(content["state_dict"], Tensor),
+        "network": isinstance(content.get("network", ""), str),
+        "class_names": is_list(content.get("class_names", ()), str),
+        "input_shape": is_list(content.get("input_shape", ()), int),
+        "widths": is_map(content.get("widths", {}), int),
+        "best_val_acc": isinstance(content.get("best_val_acc", 0.0), int | float),
+    }
+    if wrong := [key for key, is_right in are_right.items() if not is_right]:
+        kind = type(content[wrong[0]]).__name__
+        msg = f"{path} is damaged: {wrong[0]!r} cannot be this {kind}; copy it again or train it again"
+        raise InputError(msg)
+
+
+def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: dict[str, int]) -> None:
+    """Write a pruned network as a checkpoint, with the sizes of its layers, which its settings do not say.
+
+    Args:
+        path: The file to write.
+        checkpoint: The unpruned network's; :data:`KEPT` is taken over from it.
+        network: The pruned network.
+        widths: Its layers' sizes; see :func:`fer.neurons.widths`.
+
+    Raises:
+        InputError: The unpruned network's checkpoint cannot be read.
+    """
+    content = read_checkpoint(checkpoint)
+    kept = {key: content[key] for key in KEPT if key in content}
+    state = {f"network.{name}": value.cpu() for name, value in network.state_dict().items()}
+    with atomic_write(path) as file:
+        torch.save({**kept, "state_dict": state, "widths": widths}, file)

@@ -1,0 +1,128 @@
+"""The options of commands on one run that are neither the network's, nor the data's, nor the trainer's."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from fer.callbacks import DistinctivenessCallback, GradientCallback, PruneCallback, StageCallback
+from fer.commands.checks import count_classes
+from fer.commands.help import arrange
+from fer.commands.parsing import takes
+from fer.dashboards import wandb_logger
+from fer.dashboards.artifacts import Artifacts
+from fer.data import DATA_MODULES
+from fer.tasks import TASKS
+
+EXAMPLES: Final = {
+    "fit": """\
+examples:
+  fer fit --config conv6 --data.root ~/data          train a shipped experiment
+  fer fit --config conv6 --model.lr 0.003 --model.optimizer sgd
+  fer fit --config conv6 --ckpt_path runs/latest     resume training, from the last checkpoint
+  fer fit --config conv6 --start_from runs/latest    train anew, from the weights of the best checkpoint
+  fer fit --config conv6 --print_config              show all settings as YAML, for --config
+""",
+    "validate": """\
+examples:
+  fer validate runs/latest
+  fer validate runs/NAME/checkpoints/last.ckpt
+""",
+    "test": """\
+examples:
+  fer test runs/latest                               the best checkpoint of the newest run, on its own data
+  fer test runs/NAME/checkpoints/pruned.ckpt
+  fer test runs/NAME --config conv6 --dataset folder --data.root ~/faces    the same network on other data
+""",
+    "predict": """\
+examples:
+  fer predict runs/latest
+  fer predict runs/NAME/checkpoints/best.ckpt --trainer.limit_predict_batches 4
+""",
+    "prune": """\
+examples:
+  fer prune runs/latest                              into runs/NAME-prune
+  fer prune runs/NAME --target_macs 0.5              half the multiply-adds
+  fer prune runs/NAME --curve true                   accuracy over the threshold, drawn
+""",
+}
+"""By command the end of its help."""
+
+
+def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str], command: str) -> None:
+    """Add the options of a run and of its callbacks, link those of data and network, and order the help.
+
+    Args:
+        parser: Has the options of trainer, network and data.
+        names: Chosen ``network`` and ``dataset``.
+        command: Whose help it is.
+    """
+    for option, known in (("network", TASKS), ("dataset", DATA_MODULES)):
+        parser.add_argument(
+            f"--{option}",
+            type=str,
+            default=names[option],
+            help=f"{', '.join(known)}, or a class of your own: package.module.Class",
+        )
+    parser.add_argument(
+        "--ckpt_path",
+        type=str | None,
+        default=None,
+        help="checkpoint, or the folder of its run, to resume training from"
+        if command == "fit"
+        else f"checkpoint, or the folder of its run; also without the option: fer {command} runs/latest",
+    )
+    parser.add_argument(
+        "--start_from",
+        type=str | None,
+        default=None,
+        help="checkpoint of the same network, or the folder of its run, whose weights training starts from; "
+        "optimizer and schedule start anew",
+    )
+    parser.add_argument("--runs_dir", type=str, default="runs", help="folder of all runs")
+    parser.add_argument(
+        "--run_name",
+        type=str | None,
+        default=None,
+        help="name of the run's folder; null: network, data set and time",
+    )
+    parser.add_argument(
+        "--test",
+        type=bool,
+        default=True,
+        help="test the best checkpoint once after training; sweeps set it to false, since nothing may be "
+        "selected on the test split",
+    )
+    parser.add_argument(
+        "--early_stopping",
+        type=int | None,
+        default=None,
+        help="epochs without a better val/acc after which training ends; null: never",
+    )
+    parser.add_argument(
+        "--ema",
+        type=bool,
+        default=False,
+        help="evaluate and keep an exponential moving average of the weights instead of the last step's",
+    )
+    parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop"})
+    parser.groups["wandb"].add_argument(
+        "--wandb.artifacts",
+        type=Artifacts,
+        default="best",
+        help="files of the run that W&B keeps: networks (best), also angles and crops (all), or none",
+    )
+    parser.add_lightning_class_args(GradientCallback, "gradients")
+    # In this order: a stage follows from the angles.
+    parser.add_lightning_class_args(DistinctivenessCallback, "distinctiveness")
+    parser.add_lightning_class_args(StageCallback, "stages")
+    parser.add_lightning_class_args(PruneCallback, "prune")
+    for setting in ("image_size", "channels"):
+        if takes(parser, f"model.{setting}") and takes(parser, f"data.{setting}"):
+            parser.link_arguments(f"data.{setting}", f"model.{setting}")
+    if takes(parser, "model.in_features"):
+        parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
+    parser.link_arguments("data", "model.num_classes", compute_fn=count_classes, apply_on="instantiate")
+    parser.usage = f"fer {command} {'[settings]' if command == 'fit' else 'CHECKPOINT|RUN [settings]'}"
+    parser.epilog = EXAMPLES.get(command)
+    arrange(parser)

@@ -1,0 +1,89 @@
+"""Help that reads well: no markup, the project's own settings first, examples at the end."""
+
+import re
+import textwrap
+from argparse import SUPPRESS, Action
+from collections.abc import Mapping
+from typing import Final
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+TITLES: Final = {
+    "": "run",
+    "model": "network and training",
+    "data": "data",
+    "distinctiveness": "angles between neurons",
+    "stages": "training stages",
+    "gradients": "gradients",
+    "prune": "pruning",
+    "wandb": "Weights & Biases",
+    "trainer": "trainer (Lightning)",
+}
+"""By group of options its title, in the order of the help; other groups come before the trainer."""
+
+
+HELPS: Final = {
+    "config": "settings as YAML or JSON: a file, or the name of a shipped config; the last one wins",
+    "print_config": "print all settings as YAML, as --config takes them, and exit",
+    "seed_everything": "seed of all random numbers, 0 or more",
+}
+"""Texts in place of Lightning's and jsonargparse's."""
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Formats help without markup, and without types where the choices are shown."""
+
+    def _expand_help(self, action: Action) -> str:
+        text = plain_text(super()._expand_help(action))
+        text = re.sub(r", known subclasses: [^)]*", "", text)
+        text = re.sub(r"type: (Literal\[[^]]*\]|bool|str)(, |(?=\)))", "", text)
+        text = re.sub(r" Default: \S+\.(?= \()", "", text)
+        return re.sub(r" ?\(\)$", "", text)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return textwrap.indent(text, indent)
+        return super()._fill_text(plain_text(text), width, indent)
+
+
+def plain_text(text: str) -> str:
+    """Return text of a docstring without its markup.
+
+    >>> plain_text("``mse`` of :class:`fer.x.Conv6Net` or `timm <https://x.org>`_; see :data:`fer.RULES`.")
+    'mse of Conv6Net or timm.'
+    """
+    text = re.sub(r"[;,] see\s+:\w+:`[^`]*`", "", text)
+    text = re.sub(r":\w+:`~?([^`]*)`", lambda match: match[1].rpartition(".")[2], text)
+    text = re.sub(r"`([^`<]*?) ?<[^>]*>`__?", r"\1", text)
+    return text.replace("``", "").replace("`", "")
+
+
+def arrange(parser: ArgumentParser, titles: Mapping[str, str] = TITLES) -> None:
+    """Order a parser's groups of options, name them in plain words, and hide what only confuses.
+
+    Args:
+        parser: With all its options.
+        titles: By group its title, in order.
+    """
+    groups = parser.groups or {}
+    order = list(titles)
+    names = {id(group): name for name, group in groups.items()}
+
+    def place(group: object) -> int:
+        if group in (parser._positionals, parser._optionals):
+            return 0
+        name = names.get(id(group))
+        return order.index(name) if name in order else len(order) - 2
+
+    for name, group in groups.items():
+        group.title = titles.get(name, group.title)
+    parser._optionals.title = titles[""]
+    for group in parser._action_groups:
+        if group.title == "Linked arguments":
+            group.title = "set by the data"
+    parser._action_groups.sort(key=place)
+    for action in parser._actions:
+        action.help = HELPS.get(action.dest, action.help)
+        # --model and the like take a file of settings for their group; --model.logger.help lists classes.
+        if action.dest in groups or action.dest.endswith(".help"):
+            action.help = SUPPRESS

@@ -1,0 +1,179 @@
+"""The command ``prune`` for any network: one of timm or a class path, on images without labels."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import timm
+import torch
+from PIL import Image
+from rich.progress import track
+from timm.data import create_transform, resolve_data_config
+from torch import Tensor, nn
+
+from fer.commands.parsing import CONSOLE, make_parser, parse
+from fer.data.reading import BadImageError, find_images, read_image
+from fer.errors import InputError, did_you_mean
+from fer.models.transfer import read_state
+from fer.pruning import PruneSettings, prune_unlabelled
+from fer.pruning.any_network import write_any_network
+
+HELD_OUT: Final = 5
+"""Every fifth image is not measured on, but held out for the comparison."""
+
+log = logging.getLogger("fer.commands")
+
+
+def prune_network(arguments: Sequence[str]) -> None:
+    """Prune a network of timm, or of any class, on a folder of images."""
+    parser = make_parser(
+        "fer prune",
+        "Prune any network on images without labels, and report how often the predicted class is "
+        "the same before and after.",
+    )
+    parser.usage = "fer prune (--timm NAME | --network package.module.Class) --images FOLDER [settings]"
+    parser.add_argument("--timm", type=str | None, default=None, help="name of a network of timm")
+    parser.add_argument(
+        "--network",
+        type=nn.Module | None,
+        default=None,
+        help="class path of a network that returns logits; its parameters are --network.NAME VALUE",
+    )
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder of images, at any depth, of the kind it is used on"
+    )
+    parser.add_argument(
+        "--weights", type=Path | None, default=None, help="state dict: .pth, .bin or .safetensors"
+    )
+    parser.add_argument(
+        "--image_size",
+        type=int | None,
+        default=None,
+        help="side of the images; null: timm's, or 224",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        default=None,
+        help="folder for the results; null: runs/NAME-TIME-prune",
+    )
+    parser.add_argument("--batch_size", type=int, default=64, help="images in a batch")
+    parser.add_class_arguments(PruneSettings, "prune")
+    given = parse(parser, arguments)
+    if given.batch_size < 1:
+        msg = f"--batch_size is {given.batch_size}: it must be 1 or more"
+        raise InputError(msg)
+    if (given.timm is None) == (given.network is None):
+        msg = "give one of --timm NAME and --network package.module.Class"
+        raise InputError(msg)
+    built = parser.instantiate_classes(given)
+    settings: PruneSettings = built.prune
+    if given.timm is not None:
+        name, network = given.timm, load_timm(given.timm, given.weights)
+    else:
+        name, network = given.network.class_path, load_weights(built.network, given.weights)
+    batches, held_out = read_batches(
+        *(network, given.images),
+        num_samples=settings.num_samples,
+        batch_size=given.batch_size,
+        image_size=given.image_size,
+    )
+    with CONSOLE.status("pruning"):
+        pruning, results = prune_unlabelled(network, batches, held_out, settings)
+    short = name.rpartition(".")[2]
+    out = given.out or Path("runs") / f"{short}-{time.strftime('%Y%m%d-%H%M%S')}-prune"
+    about = {"model": name, "weights": None if given.weights is None else str(given.weights)}
+    path = write_any_network(out, pruning, results, about)
+    make = f"timm.create_model(content['model'], num_classes={results.num_classes})"
+    if given.timm is None:
+        make = f"{short}(…)"
+    CONSOLE.print(
+        f"{results.table()}\n\npruned       {path}\n"
+        f"load it with\n  content = torch.load({str(path)!r}, weights_only=True)\n"
+        f"  network = fer.neurons.resize({make}, content['widths'])\n"
+        "  network.load_state_dict(content['state_dict'])",
+        markup=False,
+    )
+
+
+def load_timm(name: str, weights: Path | None) -> nn.Module:
+    """Return a network of timm in eval mode, with as many classes as its weights have.
+
+    Raises:
+        InputError: timm has no such network, or the file does not hold its weights.
+    """
+    if not timm.is_model(name):
+        near = did_you_mean(name, timm.list_models())
+        msg = f"--timm {name}: timm has no such network: {near}python -c 'import timm; timm.list_models()'"
+        raise InputError(msg)
+    settings: dict[str, Any] = {}
+    classifier = timm.get_pretrained_cfg_value(name, "classifier")
+    if weights is not None and isinstance(classifier, str):
+        state = read_state(weights)
+        if f"{classifier}.weight" in state:
+            settings["num_classes"] = len(state[f"{classifier}.weight"])
+    return load_weights(timm.create_model(name, **settings), weights)
+
+
+def load_weights(network: nn.Module, weights: Path | None) -> nn.Module:
+    """Return a network in eval mode with the weights of a file.
+
+    Raises:
+        InputError: The file does not hold the network's weights.
+    """
+    if weights is None:
+        log.warning(
+            "without --weights the network is untrained: its similar neurons are chance, and the numbers say "
+            "nothing about a trained one"
+        )
+        return network.eval()
+    try:
+        network.load_state_dict(read_state(weights))
+    except RuntimeError as e:
+        reason = " ".join(str(e).split())
+        shown = reason if len(reason) < 300 else f"{reason[:300]} …"
+        msg = f"--weights {weights} does not hold the weights of {type(network).__name__}: {shown}"
+        raise InputError(msg) from e
+    return network.eval()
+
+
+def read_batches(
+    network: nn.Module, folder: Path, *, num_samples: int, batch_size: int, image_size: int | None = None
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the images of a folder as timm resizes and normalises them for the network.
+
+    Args:
+        network: The network.
+        folder: Folder of images, at any depth; unreadable ones are named and left out.
+        num_samples: Largest number of images, spread evenly over the folder.
+        batch_size: Images in a batch.
+        image_size: Side of the images; None: timm's for the network, or 224.
+
+    Returns:
+        Batches ``(N, channels, height, width)`` to measure on, and those of every :data:`HELD_OUT`-th image.
+
+    Raises:
+        InputError: There are fewer than :data:`HELD_OUT` readable images.
+    """
+    paths = find_images(folder)
+    num = min(num_samples, len(paths))
+    paths = [paths[number * len(paths) // num] for number in range(num)]
+    size = {} if image_size is None else {"input_size": (3, image_size, image_size)}
+    config = resolve_data_config(size, model=network)  # type: ignore[no-untyped-call]
+    transform = create_transform(**config)
+    inputs: list[Tensor] = []
+    is_quiet = not CONSOLE.is_terminal
+    for path in track(paths, "images", console=CONSOLE, transient=True, disable=is_quiet):
+        try:
+            inputs.append(transform(Image.fromarray(read_image(path))))
+        except BadImageError as e:
+            log.warning("%s", e)
+    if len(inputs) < HELD_OUT:
+        msg = f"--images {folder}: {len(inputs)} readable images; give {HELD_OUT} or more, better thousands"
+        raise InputError(msg)
+    held_out = inputs[HELD_OUT - 1 :: HELD_OUT]
+    del inputs[HELD_OUT - 1 :: HELD_OUT]
+    measured, others = (list(torch.split(torch.stack(one), batch_size)) for one in (inputs, held_out))
+    return measured, others

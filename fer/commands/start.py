@@ -1,0 +1,62 @@
+"""Start from a checkpoint: evaluate its network, resume its training, or take its weights."""
+
+from pathlib import Path
+
+from torch import nn
+
+from fer.checkpoints import read_checkpoint
+from fer.errors import InputError
+from fer.tasks import ClassificationTask, load
+
+
+def start_from(task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None) -> None:
+    """Give a task the weights of a checkpoint, and its widths if that was pruned.
+
+    Args:
+        task: Of the same network; changed in place.
+        checkpoint: Path of the checkpoint.
+        network: Class of the network, if it is the user's own.
+
+    Raises:
+        InputError: The checkpoint cannot be read, or holds another network.
+    """
+    trained = _load_same(task, checkpoint, network, option="--start_from")
+    task.load_state_dict(trained.state_dict())
+
+
+def prepare_to_resume(task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None) -> None:
+    """Check that training can resume from a checkpoint; give the task its widths if that was pruned.
+
+    Args:
+        task: Of the same network; changed in place.
+        checkpoint: Path of the checkpoint.
+        network: Class of the network, if it is the user's own.
+
+    Raises:
+        InputError: The checkpoint cannot be read, holds another network, or no state of a training.
+    """
+    if "optimizer_states" not in read_checkpoint(checkpoint):
+        msg = (
+            f"--ckpt_path {checkpoint} holds a pruned network without the state of its training: give "
+            "--start_from instead, which starts a new training with its weights"
+        )
+        raise InputError(msg)
+    _load_same(task, checkpoint, network, option="--ckpt_path")
+
+
+def _load_same(
+    task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None, *, option: str
+) -> ClassificationTask:
+    """Load a checkpoint of the task's network, shrink the task to its widths, and compare both."""
+    trained = load(Path(checkpoint), network)
+    if trained.widths is not None:
+        task.shrink(trained.widths)
+    shapes = {name: tuple(value.shape) for name, value in task.state_dict().items()}
+    kept = {name: tuple(value.shape) for name, value in trained.state_dict().items()}
+    if differing := sorted(name for name in shapes | kept if shapes.get(name) != kept.get(name)):
+        msg = (
+            f"{option} {checkpoint} holds another network ({type(trained).__name__}) than the settings "
+            f"describe ({type(task).__name__}): {differing[0]} differs; give the config of its run"
+        )
+        raise InputError(msg)
+    return trained

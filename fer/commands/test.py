@@ -1,0 +1,16 @@
+"""The command ``test``: evaluate a checkpoint on all splits."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from fer.commands.choices import choose
+from fer.commands.experiment import run_experiment
+from fer.commands.parsing import name_checkpoint
+
+HELP: Final = "evaluate a checkpoint on train, val and test, with confidence intervals and figures"
+SECTION: Final = "evaluate"
+
+
+def test(words: Sequence[str]) -> None:
+    """Evaluate a checkpoint; a word that belongs to no option is the checkpoint or its run."""
+    run_experiment("test", *choose(name_checkpoint(words)))

@@ -1,0 +1,38 @@
+"""Prune networks: settings, one pruning, rounds, size targets, curves, any network, results."""
+
+from fer.pruning.any_network import Agreement, UnlabelledResults, prune_unlabelled
+from fer.pruning.curves import METHODS, THRESHOLDS, threshold_curves
+from fer.pruning.evaluate import Evaluation, evaluate
+from fer.pruning.once import Pruning, prune_once
+from fer.pruning.results import NetworkResult, PruneResults, compare
+from fer.pruning.rounds import Round, RoundResult, prune_in_rounds, recalibrate_
+from fer.pruning.save import save_pruning
+from fer.pruning.settings import PruneSettings
+from fer.pruning.size import Size, count_macs, measure_sizes
+from fer.pruning.targets import settings_at_macs
+
+__all__ = [
+    "METHODS",
+    "THRESHOLDS",
+    "Agreement",
+    "Evaluation",
+    "NetworkResult",
+    "PruneResults",
+    "PruneSettings",
+    "Pruning",
+    "Round",
+    "RoundResult",
+    "Size",
+    "UnlabelledResults",
+    "compare",
+    "count_macs",
+    "evaluate",
+    "measure_sizes",
+    "prune_in_rounds",
+    "prune_once",
+    "prune_unlabelled",
+    "recalibrate_",
+    "save_pruning",
+    "settings_at_macs",
+    "threshold_curves",
+]

@@ -1,0 +1,159 @@
+"""Prune any network on inputs without labels."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fer.errors import InputError
+from fer.files import atomic_write, write_json
+from fer.metrics import wilson_interval
+from fer.neurons import eval_state
+from fer.neurons.networks import device_of
+from fer.pruning.once import Pruning, prune_once
+from fer.pruning.settings import PruneSettings
+from fer.pruning.size import Size, measure_sizes
+from fer.pruning.tables import layer_table, size_table
+
+
+class Agreement(NamedTuple):
+    """How often two networks predict the same class.
+
+    Attributes:
+        same: Number of samples with the same class.
+        n: Number of samples.
+    """
+
+    same: int
+    n: int
+
+    def __str__(self) -> str:
+        """Return the share with its Wilson 95 % interval."""
+        low, high = wilson_interval(self.same, self.n)
+        share = self.same / self.n
+        return f"{100 * share:.2f} % [{100 * low:.2f}, {100 * high:.2f}], {self.same:,} of {self.n:,}"
+
+
+@dataclass(frozen=True)
+class UnlabelledResults:
+    """A network before and after pruning, without labels, in plain values.
+
+    Attributes:
+        num_classes: Number of classes.
+        settings: The settings of the pruning.
+        before: Size and speed before pruning.
+        after: Size and speed after pruning.
+        agreement: How often both predict the same class, on ``measured`` and on ``held out`` samples.
+        layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
+        blocks: Removed blocks, with the share by which each changed its input.
+        refused: Layers that cannot be pruned, with the reason.
+    """
+
+    num_classes: int
+    settings: Mapping[str, Any]
+    before: Size
+    after: Size
+    agreement: Mapping[str, Agreement]
+    layers: Mapping[str, Mapping[str, int]]
+    blocks: Mapping[str, float]
+    refused: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            **vars(self),
+            "before": asdict(self.before),
+            "after": asdict(self.after),
+            "agreement": {name: each._asdict() for name, each in self.agreement.items()},
+        }
+
+    def table(self) -> str:
+        """Return the results as text: a line for each layer, then both networks side by side."""
+        return "\n".join(
+            [
+                *layer_table(self.layers, self.blocks, self.refused),
+                "",
+                f"{'':<22} {'before':>14} {'after':>14}",
+                *size_table(self.before, self.after),
+                "same class (top-1) before and after",
+                *(f"  {name:<20} {each}" for name, each in self.agreement.items()),
+            ]
+        )
+
+
+def prune_unlabelled(
+    network: nn.Module,
+    batches: Sequence[Tensor],
+    held_out: Sequence[Tensor],
+    settings: PruneSettings | None = None,
+) -> tuple[Pruning, UnlabelledResults]:
+    """Prune any network and compare its predictions before and after.
+
+    Args:
+        network: Maps inputs to logits of shape ``(N, K)``; it is left unchanged.
+        batches: Inputs to measure on, without augmentation.
+        held_out: Other inputs, for the comparison.
+        settings: The settings; None: the defaults.
+
+    Raises:
+        InputError: The outputs are not logits, or as of :func:`fer.pruning.prune_once`.
+    """
+    device = device_of(network)
+    with eval_state(network):
+        logits = network(batches[0][:1].to(device))
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        msg = f"{type(network).__name__} returns {what}, not logits of shape (N, classes)"
+        raise InputError(msg)
+    pruning = prune_once(network, batches, settings)
+    sizes = measure_sizes({"before": network, "after": pruning.network}, batches[0].to(device))
+    results = UnlabelledResults(
+        num_classes=logits.shape[1],
+        settings=pruning.settings.to_dict(),
+        **sizes,
+        agreement={
+            name: count_agreement(network, pruning.network, each)
+            for name, each in (("measured", batches), ("held out", held_out))
+        },
+        layers=pruning.layers,
+        blocks=pruning.blocks,
+        refused=pruning.refused,
+    )
+    return pruning, results
+
+
+def count_agreement(network: nn.Module, other: nn.Module, batches: Iterable[Tensor]) -> Agreement:
+    """Count the samples for which two networks predict the same class."""
+    same = n = 0
+    device = device_of(network)
+    with eval_state(network), eval_state(other):
+        for batch in batches:
+            inputs = batch.to(device)
+            same += int((network(inputs).argmax(dim=1) == other(inputs).argmax(dim=1)).sum())
+            n += len(batch)
+    return Agreement(same, n)
+
+
+def write_any_network(
+    folder: Path, pruning: Pruning, results: UnlabelledResults, about: Mapping[str, Any]
+) -> Path:
+    """Write ``pruned.pt`` and ``prune.json`` into a folder, and return the path of the former.
+
+    ``pruned.pt`` holds ``model``, ``widths`` and ``state_dict``, for ``torch.load(…, weights_only=True)`` and
+    :func:`fer.neurons.resize`.
+
+    Args:
+        folder: Where to write.
+        pruning: The pruning.
+        results: Its results.
+        about: Values for ``prune.json`` that say where the network came from, with its name as ``model``.
+    """
+    path = folder / "pruned.pt"
+    state = {name: value.contiguous() for name, value in pruning.network.state_dict().items()}
+    with atomic_write(path) as file:
+        torch.save({"model": about["model"], "widths": dict(pruning.widths), "state_dict": state}, file)
+    write_json(folder / "prune.json", {**about, **results.to_dict()})
+    return path

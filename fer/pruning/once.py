@@ -1,0 +1,110 @@
+"""Prune a network once: measure, plan, compensate, cut."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from fer.neurons import Measurement, Pruned, PrunePlan, measure_groups
+from fer.neurons import prune as prune_neurons
+from fer.neurons.blocks import drop_idle_blocks
+from fer.neurons.networks import Batches, inputs_of
+from fer.neurons.plan import count_removed
+from fer.neurons.prunable import neurons_within
+from fer.pruning.settings import PruneSettings
+from fer.pruning.targets import settings_at_macs
+
+
+@dataclass(frozen=True, eq=False)
+class Pruning:
+    """One pruning: the smaller network and the neurons that were removed.
+
+    Attributes:
+        network: The smaller network, a copy.
+        widths: Sizes of its layers, for :func:`fer.neurons.resize`.
+        plans: Plan of each group of neurons.
+        measurement: The measurement that the plans are based on.
+        layers: Neurons ``before`` and ``after`` and the number removed for each reason, by layer; see
+            :func:`fer.neurons.plan.count_removed`.
+        blocks: Residual blocks that were removed as a whole, with the share by which each changed its input.
+        refused: Layers that cannot be pruned, with the reason.
+        settings: The settings, with ``num_removed`` or thresholds as a size target has set them.
+    """
+
+    network: nn.Module
+    widths: Mapping[str, int]
+    plans: Mapping[str, PrunePlan]
+    measurement: Measurement
+    layers: Mapping[str, Mapping[str, int]]
+    blocks: Mapping[str, float]
+    refused: Mapping[str, str]
+    settings: PruneSettings
+
+
+def prune_once(
+    network: nn.Module,
+    batches: Sequence[Tensor | Sequence[Tensor]],
+    settings: PruneSettings | None = None,
+    *,
+    max_macs: float | None = None,
+) -> Pruning:
+    """Prune a network once, without any training.
+
+    Args:
+        network: Any network of linear layers and two-dimensional convolutions; it is left unchanged.
+        batches: Training samples to measure on, without augmentation: inputs, or pairs ``(inputs, labels)``
+            for a criterion that needs labels.
+        settings: The settings; None: the defaults.
+        max_macs: Largest number of multiply-adds for one sample that may be left, instead of the thresholds;
+            see :func:`fer.pruning.targets.settings_at_macs`.
+
+    Raises:
+        InputError: Nothing can be pruned, a layer is unknown, or ``max_macs`` is out of reach.
+    """
+    settings = settings or PruneSettings()
+    example = inputs_of(batches[0])
+    smaller, blocks = drop_idle_blocks(network, batches, settings.idle_share)
+    measurement = measure_for(smaller, batches, settings)
+    if max_macs is not None:
+        settings = settings_at_macs(settings, smaller, measurement, example, max_macs)
+    pruned = prune_measured(smaller, batches, measurement, settings)
+    return Pruning(
+        network=pruned.network,
+        widths=dict(pruned.widths),
+        plans=pruned.plans,
+        measurement=measurement,
+        layers=count_removed(pruned.plans, neurons_within(network, example, blocks)),
+        blocks=blocks,
+        refused=dict(pruned.report["refused"]),
+        settings=settings,
+    )
+
+
+def measure_for(network: nn.Module, batches: Batches, settings: PruneSettings) -> Measurement:
+    """Measure the neurons of a network as the settings need it."""
+    method = settings.method
+    return measure_groups(
+        network,
+        batches,
+        layers=settings.layers,
+        criterion=method.criterion,
+        pattern_minmax=method.pattern_minmax,
+    )
+
+
+def prune_measured(
+    network: nn.Module, batches: Batches, measurement: Measurement, settings: PruneSettings
+) -> Pruned:
+    """Prune a network that :func:`measure_for` has measured on these batches."""
+    return prune_neurons(
+        network,
+        batches,
+        measurement=measurement,
+        similar_below=settings.similar_below,
+        complementary_above=settings.complementary_above,
+        criterion=settings.criterion,
+        merge=settings.merge,
+        rule=settings.rule,
+        num_removed=settings.num_removed,
+        share_removed=settings.share_removed,
+    )

@@ -1,0 +1,196 @@
+"""Prune in rounds: a little more in each, with fine-tuning in between."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from fer.errors import InputError
+from fer.neurons import eval_state
+from fer.neurons.networks import device_of, inputs_of
+from fer.pruning.evaluate import evaluate
+from fer.pruning.once import Pruning, prune_once
+from fer.pruning.settings import PruneSettings
+from fer.pruning.size import count_macs
+
+FineTune = Callable[[nn.Module, Mapping[str, int]], nn.Module | None]
+"""Trains a pruned network, given its widths, and returns it; None: training was asked to stop."""
+
+log = logging.getLogger("fer.pruning")
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """The numbers of one round.
+
+    Attributes:
+        threshold: Similarity threshold, degrees; None if a size target set the numbers of neurons.
+        neurons: Hidden neurons left.
+        macs: Multiply-adds for one sample.
+        pruned: Validation accuracy after pruning.
+        recalibrated: Validation accuracy after batch norm recalibration.
+        tuned: Validation accuracy after fine-tuning.
+        is_kept: Whether accuracy fell by no more than the tolerance.
+        layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
+        blocks: Removed blocks, with the share by which each changed its input.
+    """
+
+    threshold: float | None
+    neurons: int
+    macs: int
+    pruned: float
+    recalibrated: float
+    tuned: float
+    is_kept: bool
+    layers: Mapping[str, Mapping[str, int]]
+    blocks: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round: the pruning, whose network is fine-tuned, and the numbers."""
+
+    pruning: Pruning
+    result: RoundResult
+
+
+def prune_in_rounds(
+    network: nn.Module,
+    batches: Sequence[Tensor | Sequence[Tensor]],
+    val: Iterable[Sequence[Tensor]],
+    settings: PruneSettings,
+    *,
+    rounds: int,
+    tolerance: float,
+    fine_tune: FineTune | None = None,
+    share_of_macs: float | None = None,
+) -> Iterator[Round]:
+    """Prune a little more in each round, fine-tune, and stop when validation accuracy falls too far.
+
+    The thresholds, or the multiply-adds, approach the target in equal steps. The result is the network of the
+    last round that was kept. No further round follows one that was not kept, a fine-tuning that was asked to
+    stop, or a round that finds nothing to remove.
+
+    Args:
+        network: The trained network; it is left unchanged.
+        batches: Training samples to measure on, without augmentation.
+        val: Labelled batches of the validation split.
+        settings: The settings; the thresholds are those of the last round.
+        rounds: Largest number of rounds.
+        tolerance: Largest drop of validation accuracy that is accepted, 0 to 1.
+        fine_tune: Trains the network of a round; None: only batch norm is recalibrated.
+        share_of_macs: Share of the multiply-adds left after the last round, instead of the thresholds.
+
+    Yields:
+        Each round, including one that is not kept.
+
+    Raises:
+        InputError: Nothing can be pruned in the first round.
+
+    Source: progressive pruning: Gedeon, "Indicators of Hidden Neuron Functionality: the Weight Matrix versus
+    Neuron Behaviour", 1995.
+    """
+    val, example = list(val), inputs_of(batches[0])
+    before = evaluate(network, val).report.accuracy
+    whole = count_macs(network, example)
+    left: dict[str, int] = {}  # keeps layers that are down to one neuron, which later plans leave out
+    for number in range(1, rounds + 1):
+        goal = replace(
+            settings,
+            similar_below=settings.similar_below * number / rounds,
+            complementary_above=180 - (180 - settings.complementary_above) * number / rounds,
+        )
+        max_macs = None if share_of_macs is None else whole * (1 - (1 - share_of_macs) * number / rounds)
+        try:
+            pruning = prune_once(network, batches, goal, max_macs=max_macs)
+        except InputError as error:
+            if number == 1:
+                raise
+            log.warning("round %d prunes nothing, the earlier rounds are kept: %s", number, error)
+            return
+        left |= {name: layer["after"] for name, layer in pruning.layers.items()}
+        network = pruning.network
+        pruned = evaluate(network, val).report.accuracy
+        recalibrate_(network, batches)
+        recalibrated = evaluate(network, val).report.accuracy
+        if fine_tune is not None:
+            tuned_network = fine_tune(network, pruning.widths)
+            if tuned_network is None:
+                return
+            network = tuned_network
+        tuned = evaluate(network, val).report.accuracy
+        by_threshold = pruning.settings.num_removed is None and pruning.settings.share_removed is None
+        result = RoundResult(
+            threshold=pruning.settings.similar_below if by_threshold else None,
+            neurons=sum(left.values()),
+            macs=count_macs(network, example),
+            pruned=pruned,
+            recalibrated=recalibrated,
+            tuned=tuned,
+            is_kept=tuned >= before - tolerance,
+            layers=pruning.layers,
+            blocks=pruning.blocks,
+        )
+        yield Round(replace(pruning, network=network), result)
+        if not result.is_kept:
+            return
+
+
+def join_rounds(rounds: Sequence[Round], settings: PruneSettings) -> Pruning:
+    """Return rounds that were kept as one pruning of the first network.
+
+    Args:
+        rounds: One round or more, in order.
+        settings: The settings of the whole.
+    """
+    layers: dict[str, dict[str, int]] = {}
+    for one in rounds:
+        layers = add_layers(layers, one.result.layers)
+    blocks = {name: share for one in rounds for name, share in one.result.blocks.items()}
+    return replace(rounds[-1].pruning, layers=layers, blocks=blocks, refused={}, settings=settings)
+
+
+def add_layers(
+    earlier: Mapping[str, Mapping[str, int]], later: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    """Return the neurons that two rounds removed, by layer and reason.
+
+    >>> first = {"conv1": {"before": 9, "after": 7, "dead": 2}}
+    >>> add_layers(first, {"conv1": {"before": 7, "after": 6, "dead": 1}})
+    {'conv1': {'before': 9, 'after': 6, 'dead': 3}}
+    """
+    total = {name: dict(layer) for name, layer in earlier.items()}
+    for name, layer in later.items():
+        first = earlier.get(name, {"before": layer["before"]})
+        sums = {reason: first.get(reason, 0) + count for reason, count in layer.items()}
+        total[name] = sums | {"before": first["before"], "after": layer["after"]}
+    return total
+
+
+def recalibrate_(network: nn.Module, batches: Sequence[Tensor | Sequence[Tensor]]) -> None:
+    """Recompute the means and variances of batch norm, in place, as plain means over the batches.
+
+    All other layers stay in eval mode. A batch of one sample, which has no variance, is left out.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    inputs = [inputs_of(batch) for batch in batches if len(inputs_of(batch)) > 1]
+    if not norms or not inputs:
+        return
+    device = device_of(network)
+    with eval_state(network):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train()
+            norm.momentum = None  # a plain mean over the batches
+        for each in inputs:
+            network(each.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

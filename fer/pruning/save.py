@@ -1,0 +1,69 @@
+"""Write a pruned network into the folder of a run: checkpoint, results, figures."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fer.checkpoints import write_checkpoint
+from fer.figures import dendrogram_figure, prune_figure
+from fer.files import atomic_write
+from fer.neurons import angles
+from fer.neurons.criteria import Pairs
+from fer.pruning.once import Pruning
+from fer.pruning.results import PruneResults
+from fer.runs import Run
+
+
+def save_pruning(pruning: Pruning, results: PruneResults, checkpoint: Path, run_dir: Path) -> Path:
+    """Write a pruned network, its results and its figures.
+
+    Args:
+        pruning: The pruning.
+        results: Its results.
+        checkpoint: Checkpoint of the network before pruning.
+        run_dir: Folder that gets ``checkpoints/pruned.ckpt``, ``prune.json`` and ``figures/prune*.png``.
+
+    Returns:
+        The path of the pruned checkpoint.
+    """
+    run = Run(run_dir)
+    write_checkpoint(run.pruned_checkpoint, checkpoint, pruning.network, dict(pruning.widths))
+    results.write(run_dir)
+    name = type(pruning.network).__name__
+    title = f"{name}: {_extent(pruning, results)}, {pruning.settings.label}"
+    write_figure(prune_figure(results.to_dict(), title), run.figures_dir / "prune.png")
+    criterion = pruning.settings.method.criterion
+    is_rescaled = pruning.measurement.pattern_minmax
+    if isinstance(criterion, Pairs) and not is_rescaled and not results.rounds:
+        figure = _merges_figure(pruning, criterion, name)
+        write_figure(figure, run.figures_dir / "prune-merges.png")
+    return run.pruned_checkpoint
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=150)
+
+
+def _extent(pruning: Pruning, results: PruneResults) -> str:
+    """Return how far was pruned: rounds, thresholds or share of multiply-adds."""
+    if pruning.settings.num_removed is not None or pruning.settings.share_removed is not None:
+        return f"{results.after.macs / results.before.macs:.0%} of the multiply-adds"
+    if results.rounds:
+        return f"{len(results.rounds)} round{'s' * (len(results.rounds) > 1)}"
+    return f"{pruning.settings.similar_below:.4g}° / {pruning.settings.complementary_above:.4g}°"
+
+
+def _merges_figure(pruning: Pruning, criterion: Pairs, name: str) -> Figure:
+    """Return the dendrograms of the merged neurons."""
+    settings, measurement = pruning.settings, pruning.measurement
+    degrees = {
+        group.name: angles(measurement.statistics_of(group), criterion.normalise).cpu().numpy()
+        for group in measurement.groups
+    }
+    return dendrogram_figure(
+        *(pruning.plans, degrees, f"{name}: merged neurons"),
+        similar_below=settings.similar_below,
+        complementary_above=settings.complementary_above,
+    )

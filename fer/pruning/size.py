@@ -1,0 +1,110 @@
+"""Size and speed of networks: parameters, multiply-adds, bytes, latency."""
+
+import io
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fer.neurons import eval_state
+
+BATCH_SIZES: Final = (1, 64)
+"""Batch sizes whose latency is measured."""
+
+LATENCY_SECONDS: Final = 0.5
+"""Least time spent on timing each network, in seconds."""
+
+MIN_RUNS: Final = 5
+"""Least number of timed runs for a median."""
+
+NUM_WARM_UPS: Final = 2
+"""Runs before the timing starts; the first runs are slower."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size and speed of a network.
+
+    Attributes:
+        parameters: Number of parameters.
+        macs: Multiply-adds of convolutions and linear layers, for one sample.
+        bytes: Size of a file with the state dict.
+        milliseconds: Median time for a batch, by batch size, on the network's device, uncompiled.
+    """
+
+    parameters: int
+    macs: int
+    bytes: int
+    milliseconds: dict[int, float]
+
+
+def measure_sizes(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Size]:
+    """Measure the size and speed of networks.
+
+    The networks are timed in turn, so that the machine's other load affects all of them alike.
+
+    Args:
+        networks: By name, all on the device of the example.
+        example: Inputs, one sample or more.
+    """
+    milliseconds: dict[str, dict[int, float]] = {name: {} for name in networks}
+    for batch_size in BATCH_SIZES:
+        batch = torch.cat([example[:1]] * batch_size)
+        for name, seconds in _time_in_turn(networks, batch).items():
+            milliseconds[name][batch_size] = 1000 * median(seconds)
+    return {
+        name: Size(
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            macs=count_macs(network, example),
+            bytes=_file_size(network),
+            milliseconds=milliseconds[name],
+        )
+        for name, network in networks.items()
+    }
+
+
+def count_macs(network: nn.Module, example: Tensor) -> int:
+    """Return the multiply-adds of convolutions and linear layers, for one sample."""
+    with eval_state(network), FlopCounterMode(display=False) as counter:
+        network(example[:1])
+    return int(counter.get_total_flops()) // 2
+
+
+def _file_size(network: nn.Module) -> int:
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    return file.tell()
+
+
+def _time_in_turn(networks: Mapping[str, nn.Module], batch: Tensor) -> dict[str, list[float]]:
+    """Return the seconds of each run, by network; all networks run equally often."""
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    total = 0.0
+    with ExitStack() as stack:
+        # The pruned network is a copy, which has lost the compiled code.
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for network in networks.values():
+            stack.enter_context(eval_state(network))
+            for _ in range(NUM_WARM_UPS):
+                network(batch)
+        while min(map(len, seconds.values())) < MIN_RUNS or total < LATENCY_SECONDS * len(networks):
+            for name, network in networks.items():
+                _synchronize(batch)
+                started = time.perf_counter()
+                network(batch)
+                _synchronize(batch)
+                seconds[name].append(time.perf_counter() - started)
+            total = sum(map(sum, seconds.values()))
+    return seconds
+
+
+def _synchronize(batch: Tensor) -> None:
+    """Wait until the GPU is idle, if the batch is on one."""
+    if batch.is_cuda:
+        torch.cuda.synchronize(batch.device)

@@ -1,0 +1,223 @@
+// How the angles between neurons spread over the epochs, and the angle of every pair.
+
+const FAN = { wide: "#BBDCF0", middle: "#6FB3DC", dark: "#00304D" };
+
+function showNeurons() {
+  if (!page.fan && !page.heat) return;
+  const made = section("neurons", "Hidden neurons");
+  made.append(
+    el(
+      "p",
+      "The angle between two neurons' activation vectors (their outputs over the same samples) ",
+      "says how distinct the neurons are: near 0° they do the same, near 180° the opposite, and ",
+      "at 90° they have nothing in common.",
+    ),
+  );
+  const layers = Object.entries(page.fan ?? {});
+  if (layers.length) {
+    const signs = [
+      { name: "5 to 95 % of pairs", color: FAN.wide, isArea: true },
+      { name: "25 to 75 %", color: FAN.middle, isArea: true },
+      { name: "median", color: FAN.dark },
+      { name: "smallest, largest", color: FAN.dark, dash: "2 3" },
+    ];
+    const lines = `${look.similar}° and ${look.complementary}°`;
+    made.append(
+      el("h3", "Distribution of the angles over the epochs"),
+      key(signs),
+      el("div", { class: "many" }, layers.map(fanOf)),
+      note(
+        `Dashed lines: ${lines}, the limits below which two neurons count as similar and above `,
+        "which as complementary. Background: the layer's own training stages.",
+      ),
+    );
+  }
+  if (page.heat?.layers.length) made.append(heat(page.heat));
+}
+
+function fanOf([layer, fan]) {
+  const curve = (name, title, more) => ({
+    name: title,
+    x: fan.x,
+    y: fan[name],
+    color: FAN.dark,
+    ...more,
+  });
+  const thin = { dash: "2 3", width: 1 };
+  const median = curve("median", "median");
+  const spec = {
+    series: [curve("max", "largest", thin), median, curve("min", "smallest", thin)],
+    areas: [
+      { x: fan.x, low: fan.q05, high: fan.q95, color: FAN.wide },
+      { x: fan.x, low: fan.q25, high: fan.q75, color: FAN.middle },
+    ],
+    bands: stageBands(layer),
+    lines: [look.similar, look.complementary],
+    domain: [0, 180],
+    ticks: [0, 45, 90, 135, 180],
+    format: degrees,
+    label: `Angles of ${layer}; ${ends([median], degrees)}`,
+  };
+  const drawn = chart({ ...spec, height: 190, isNarrow: true, group: "epochs" });
+  return el("figure", el("h4", layer), drawn);
+}
+
+// The angles of a layer: for each epoch a byte for each pair, above the diagonal, row by row.
+async function unpack({ data, shown }, numFrames) {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const codes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const size = (shown.length * (shown.length - 1)) / 2;
+  // Each epoch is stored less the one before, modulo 256, which is what a byte does by itself.
+  for (let i = size; i < size * numFrames; i++) codes[i] += codes[i - size];
+  const frame = (_, place) => codes.subarray(place * size, (place + 1) * size);
+  return Array.from({ length: numFrames }, frame);
+}
+
+function heat({ step, epochs, measured, layers }) {
+  const last = epochs.length - 1;
+  const frames = [];
+  let [layer, frame, timer] = [0, last, null];
+  const canvas = el("canvas", { role: "img" });
+  const pair = note();
+  const [summary, shape] = [el("div", { id: "heat-words" }), el("div", { id: "heat-shape" })];
+  const range = { type: "range", id: "epoch", min: 0, max: last, value: last };
+  const slider = el("input", { ...range, oninput: () => (stop(), show(Number(slider.value))) });
+  const output = el("output", { for: "epoch" });
+  const onclick = () => (timer ? stop() : start());
+  const play = el("button", { type: "button", class: "play", onclick }, "Play");
+
+  function stop() {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "Play";
+  }
+  function start() {
+    if (frame === last) frame = -1;
+    play.textContent = "Pause";
+    timer = setInterval(() => {
+      if (frame + 1 >= last) stop();
+      show(frame + 1);
+    }, 180);
+  }
+  async function load(index) {
+    layer = index;
+    frames[layer] ??= await unpack(layers[layer], epochs.length);
+    show(frame);
+  }
+  function show(next) {
+    frame = next;
+    const codes = frames[layer][frame];
+    slider.value = frame;
+    output.textContent = `epoch ${epochs[frame]}`;
+    slider.setAttribute("aria-valuetext", output.textContent);
+    const title = `${layers[layer].name}, epoch ${epochs[frame]}`;
+    paint(canvas, codes, layers[layer].shown.length);
+    canvas.setAttribute("aria-label", `Angles between the neurons of ${title}`);
+    summary.replaceChildren(el("h4", title), facts(angleFacts(codes, step, layers[layer])));
+    shape.replaceChildren(histogram(codes, step));
+    pair.textContent = "Point at the map to read a pair.";
+  }
+  canvas.addEventListener("pointermove", (event) => {
+    const { left, top, width } = canvas.getBoundingClientRect();
+    const { shown } = layers[layer];
+    const n = shown.length;
+    const place = (at) => Math.max(0, Math.min(n - 1, Math.floor((at / width) * n)));
+    const [a, b] = [place(event.clientY - top), place(event.clientX - left)];
+    if (!frames[layer] || a === b) return;
+    const [i, j] = [Math.min(a, b), Math.max(a, b)];
+    const angle = frames[layer][frame][i * n - (i * (i + 1)) / 2 + j - i - 1];
+    const words = angle === look.none ? "no angle" : degrees(angle * step);
+    pair.textContent = `Neurons ${shown[a]} and ${shown[b]}: ${words}`;
+  });
+
+  const colours = look.angles.filter((_, i) => i % 12 === 0).join(",");
+  const ramp = el("div", { class: "ramp", style: `background:linear-gradient(90deg,${colours})` });
+  const names = ["0° the same", "90°", "180° opposite"].map((name) => el("span", name));
+  const map = el("div", canvas, ramp, el("div", { class: "ends" }, names), pair);
+  if (typeof DecompressionStream === "undefined")
+    map.replaceChildren(note("The angles need a browser of 2023 or newer."));
+  else load(0);
+  const thinned = `Shown are ${epochs.length} of ${measured} measured epochs. `;
+  return el(
+    "div",
+    el("h3", "Every pair, epoch by epoch"),
+    choice(
+      "Layer",
+      layers.map((each) => each.name),
+      load,
+    ),
+    el(
+      "div",
+      { class: "controls" },
+      play,
+      el("label", { class: "slide" }, "Epoch", slider),
+      output,
+    ),
+    el("div", { class: "heat" }, map, el("div", summary, shape)),
+    note(
+      "All epochs show the neurons in the same order: those that are similar or opposite in the ",
+      "last epoch are neighbours. ",
+      epochs.length < measured && thinned,
+      `Angles are rounded down to multiples of ${step}°.`,
+    ),
+  );
+}
+
+function paint(canvas, codes, n) {
+  canvas.width = canvas.height = n;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(n, n);
+  const colours = look.angles.map(rgb);
+  const put = (row, column, [r, g, b]) => image.data.set([r, g, b, 255], 4 * (row * n + column));
+  for (let i = 0, k = 0; i < n; i++) {
+    put(i, i, colours[0]);
+    for (let j = i + 1; j < n; j++, k++) {
+      const colour = colours[codes[k]] ?? [190, 190, 190];
+      put(i, j, colour);
+      put(j, i, colour);
+    }
+  }
+  context.putImageData(image, 0, 0);
+}
+
+function angleFacts(codes, step, { neurons, without, shown }) {
+  const known = codes.filter((angle) => angle !== look.none).sort();
+  const pairs = (test) => plural(known.filter(test).length, "pair");
+  const left = [
+    without && `${count(without)} without an angle at the end`,
+    shown.length < neurons - without && `${count(shown.length)} of them are shown`,
+  ].filter(Boolean);
+  return [
+    ["neurons", count(neurons) + (left.length ? ` (${left.join("; ")})` : "")],
+    ["pairs shown", count(known.length)],
+    ["median angle", known.length ? degrees(known[known.length >> 1] * step) : NONE],
+    [`below ${look.similar}°`, pairs((angle) => angle * step < look.similar)],
+    [`above ${look.complementary}°`, pairs((angle) => angle * step >= look.complementary)],
+  ];
+}
+
+function histogram(codes, step) {
+  const bins = new Array(60).fill(0);
+  const known = codes.filter((angle) => angle !== look.none);
+  known.forEach((angle) => (bins[Math.min(59, Math.floor((angle * step) / 3))] += 1));
+  const X = (angle) => 4 + (angle / 180) * 292;
+  const unit = 92 / Math.max(...bins, 1);
+  const dashed = { stroke: "var(--grey)", "stroke-dasharray": "4 3" };
+  const anchors = { 0: "start", 180: "end" };
+  const label = `Distribution of the ${count(known.length)} angles`;
+  return svg(
+    "svg",
+    { viewBox: "0 0 300 120", role: "img", "aria-label": label, width: "100%" },
+    bins.map((number, bin) =>
+      rect(X(bin * 3), 100 - number * unit, X(3) - X(0) - 0.5, number * unit, {
+        fill: "var(--blue)",
+      }),
+    ),
+    [look.similar, look.complementary].map((at) => line(X(at), 4, X(at), 100, dashed)),
+    line(X(0), 100, X(180), 100, { stroke: "var(--grey)" }),
+    [0, 45, 90, 135, 180].map((at) =>
+      text(X(at), 115, { class: "axis", "text-anchor": anchors[at] ?? "middle" }, degrees(at)),
+    ),
+  );
+}

@@ -1,0 +1,442 @@
+"""The folder of a run: where each file is, and one reader and one writer for each.
+
+A reader returns an empty dict or list for a file that is missing, and raises InputError, which names the file
+and the way out, for one that is damaged.
+"""
+
+import csv
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from fer.errors import InputError
+from fer.files import atomic_write, draft_of, read_json, write_json
+
+LATEST: Final = "latest"
+"""Name of the link to the newest run, in the folder of runs."""
+
+WAY_OUT: Final = "restore it, or move it away to go on without it"
+
+Number = (int, float)
+_CONFUSION: Final = [[int]]
+_CONFIG: Final = {"network": str, "dataset": str}
+_RESULTS: Final = {"splits?": {"*": {"confusion": _CONFUSION}}}
+_INTERVALS: Final = [{"stage": str, "reason": str, "first": Number, "last": Number}]
+_STAGES: Final = {"*": {"final": _INTERVALS, "live": _INTERVALS}}
+_PRUNE: Final = {"after": {"*": object}, "layers": {"*": {"*": object}}}
+_CURVE: Final = {"rules": {"*": {"*": [Number]}}}
+_ARTIFACTS: Final = {"*": str}
+"""What each file must hold at least, for :func:`find_problem`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a run, as ``fer fit``, ``test``, ``prune`` and the like fill it.
+
+    Attributes:
+        folder: The run's folder.
+    """
+
+    folder: Path
+
+    @property
+    def config_path(self) -> Path:
+        """All settings of the run, as ``--config`` takes them."""
+        return self.folder / "config.yaml"
+
+    @property
+    def metrics_path(self) -> Path:
+        """What was logged, a row for each epoch; written by Lightning's CSVLogger."""
+        return self.folder / "metrics.csv"
+
+    @property
+    def results_path(self) -> Path:
+        """The test's results; written last, so that a run with it is complete."""
+        return self.folder / "results.json"
+
+    @property
+    def stages_path(self) -> Path:
+        """Training stages of each layer and of the network."""
+        return self.folder / "stages.json"
+
+    @property
+    def angles_dir(self) -> Path:
+        """Angles between neurons, a file for each measured epoch."""
+        return self.folder / "angles"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Checkpoints: best, last, pruned."""
+        return self.folder / "checkpoints"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The checkpoint that was selected on the validation split."""
+        return self.checkpoints_dir / "best.ckpt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The checkpoint of the last epoch, from which training resumes."""
+        return self.checkpoints_dir / "last.ckpt"
+
+    @property
+    def pruned_checkpoint(self) -> Path:
+        """The pruned network."""
+        return self.checkpoints_dir / "pruned.ckpt"
+
+    @property
+    def figures_dir(self) -> Path:
+        """Figures as PNG, those of neurons also as SVG."""
+        return self.folder / "figures"
+
+    @property
+    def prune_path(self) -> Path:
+        """What pruning removed and what it cost."""
+        return self.folder / "prune.json"
+
+    @property
+    def curve_path(self) -> Path:
+        """Accuracy at each pruning threshold."""
+        return self.folder / "curve.json"
+
+    @property
+    def crops_path(self) -> Path:
+        """Table of the faces that were cropped while reading the data."""
+        return self.folder / "crops.csv"
+
+    @property
+    def predictions_path(self) -> Path:
+        """Class probabilities of the test split."""
+        return self.folder / "predictions.csv"
+
+    @property
+    def artifacts_path(self) -> Path:
+        """By alias the full name of an artifact in W&B."""
+        return self.folder / "artifacts.json"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the folder holds a file that only a run leaves."""
+        marks = (self.config_path, self.results_path, self.metrics_path, self.prune_path, self.curve_path)
+        return any(path.is_file() for path in marks)
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the settings, nested as in YAML; empty without a config."""
+        if not self.config_path.is_file():
+            return {}
+        try:
+            content = yaml.safe_load(self.config_path.read_text())
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as e:
+            raise _damaged(self.config_path, " ".join(str(e).split())) from e
+        _check(self.config_path, content, _CONFIG)
+        settings: dict[str, Any] = content
+        return settings
+
+    def write_config(self, text: str) -> None:
+        """Write the settings, given as YAML."""
+        with atomic_write(self.config_path) as file:
+            file.write(text.encode())
+
+    def read_metrics(self) -> dict[str, list[float]]:
+        """Return the columns of ``metrics.csv``, NaN where a row has no value; empty without the file.
+
+        A last line that is still being written is left out.
+        """
+        if not self.metrics_path.is_file():
+            return {}
+        try:
+            text = self.metrics_path.read_text()
+            rows = list(csv.reader(text.splitlines()))
+        except (OSError, ValueError, csv.Error) as e:
+            raise _damaged(self.metrics_path, str(e)) from e
+        if len(rows) > 1 and not text.endswith("\n") and len(rows[-1]) < len(rows[0]):
+            rows.pop()
+        if not rows:
+            return {}
+        header, *rows = rows
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(header):
+                raise _damaged(self.metrics_path, f"line {number} has {len(row)} cells, not {len(header)}")
+        try:
+            return {
+                key: [float(row[place]) if row[place] else float("nan") for row in rows]
+                for place, key in enumerate(header)
+                if rows
+            }
+        except ValueError as e:
+            raise _damaged(self.metrics_path, str(e)) from e
+
+    def read_results(self) -> dict[str, Any]:
+        """Return the test's results."""
+        results = _read(self.results_path, _RESULTS)
+        for name, split in results.get("splits", {}).items():
+            if any(len(row) != len(split["confusion"]) for row in split["confusion"]):
+                raise _damaged(self.results_path, f"the confusion matrix of {name} is not square")
+        return results
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write the test's results: facts of the run, and ``splits`` with each one's confusion matrix."""
+        write_json(self.results_path, results)
+
+    def read_stages(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """Return by layer the ``final`` and the ``live`` intervals of training stages."""
+        return _read(self.stages_path, _STAGES)
+
+    def write_stages(self, stages: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write by layer the ``final`` and the ``live`` intervals of training stages."""
+        write_json(self.stages_path, stages)
+
+    def read_prune(self) -> dict[str, Any]:
+        """Return what pruning removed and what it cost."""
+        return _read(self.prune_path, _PRUNE)
+
+    def write_prune(self, results: Mapping[str, Any]) -> None:
+        """Write what pruning removed (``layers``) and the networks ``before`` and ``after`` it."""
+        write_json(self.prune_path, results)
+
+    def read_curve(self) -> dict[str, Any]:
+        """Return by rule the accuracy at each pruning threshold."""
+        return _read(self.curve_path, _CURVE)
+
+    def write_curve(self, curve: Mapping[str, Any]) -> None:
+        """Write by rule (``rules``) the accuracy at each pruning threshold."""
+        write_json(self.curve_path, curve)
+
+    def read_artifacts(self) -> dict[str, str]:
+        """Return by alias the full name of an artifact in W&B."""
+        return _read(self.artifacts_path, _ARTIFACTS)
+
+    def write_artifacts(self, names: Mapping[str, str]) -> None:
+        """Write by alias the full name of an artifact in W&B."""
+        write_json(self.artifacts_path, names)
+
+    def angles_path(self, epoch: int) -> Path:
+        """Return the file of an epoch's angles, ``angles/epoch-0007.npz``; epochs count from 0."""
+        return self.angles_dir / f"epoch-{epoch:04d}.npz"
+
+    def write_angles(self, epoch: int, degrees: Mapping[str, NDArray[np.floating]]) -> None:
+        """Write the angles after an epoch.
+
+        Args:
+            epoch: From 0.
+            degrees: By layer the angles of its C neurons, shape ``(C, C)``; stored as float32.
+        """
+        arrays: dict[str, Any] = {layer: matrix.astype(np.float32) for layer, matrix in degrees.items()}
+        with atomic_write(self.angles_path(epoch)) as file:
+            np.savez_compressed(file, **arrays)
+
+    def measured_epochs(self) -> list[int]:
+        """Return the epochs, from 0, after which angles were measured, in order."""
+        return sorted(self._angle_paths())
+
+    def read_angles(self, epoch: int | None = None) -> dict[str, NDArray[np.float32]]:
+        """Return the angles that were measured after an epoch.
+
+        Args:
+            epoch: From 0; None: the last measured one.
+
+        Returns:
+            By layer the angles of its C neurons in degrees, shape ``(C, C)``, NaN where a neuron has none.
+
+        Raises:
+            InputError: No angles were measured after this epoch, or the file is damaged.
+        """
+        paths = self._angle_paths()
+        if not paths:
+            msg = f"{self.folder} has no angles: train with --distinctiveness.every_n_epochs 1"
+            raise InputError(msg)
+        chosen = max(paths) if epoch is None else epoch
+        if chosen not in paths:
+            known = ", ".join(map(str, sorted(paths)))
+            msg = f"{self.folder} has no angles of epoch {chosen}: measured were {known}"
+            raise InputError(msg)
+        path = paths[chosen]
+        try:
+            with zipfile.ZipFile(path) as archive:  # unlike np.load, it verifies checksums before parsing
+                contents = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+            degrees = {
+                layer: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+                for layer, content in contents.items()
+            }
+        except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+            raise _damaged(path, str(e)) from e
+        for layer, matrix in degrees.items():
+            is_square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+            if not is_square or not np.issubdtype(matrix.dtype, np.floating):
+                raise _damaged(path, f"{layer} is no square matrix of angles")
+        return degrees
+
+    def _angle_paths(self) -> dict[int, Path]:
+        paths = {}
+        for path in self.angles_dir.glob("epoch-*.npz"):
+            match = re.fullmatch(r"epoch-(\d+)\.npz", path.name, re.ASCII)
+            if match is None:
+                raise _damaged(path, "its name has no epoch, as in epoch-0007.npz")
+            paths[int(match[1])] = path
+        return paths
+
+
+def make_run(folder: Path, *, is_named: bool) -> Run:
+    """Make the folder of a new run.
+
+    Args:
+        folder: The folder; missing parents are made.
+        is_named: Whether the user chose the name. A folder of that name must be empty; another one gets a
+            number behind its name if it exists.
+
+    Raises:
+        InputError: The folder holds something, has the name of the link, or cannot be made.
+    """
+    if folder.name == LATEST:
+        msg = f"--run_name {LATEST}: this is the link to the newest run; choose another name"
+        raise InputError(msg)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        run_dir, number = folder, 1
+        while not is_named and not _is_made(run_dir):  # another started in the same second
+            number += 1
+            run_dir = folder.with_name(f"{folder.name}-{number}")
+        if is_named and not _is_made(folder) and any(folder.iterdir()):
+            msg = f"{folder} holds a run: choose another --run_name, or move that run away"
+            raise InputError(msg)
+    except OSError as e:
+        msg = f"{folder}: the folder cannot be made: {e}; choose another --runs_dir or --run_name"
+        raise InputError(msg) from e
+    return Run(run_dir)
+
+
+def _is_made(folder: Path) -> bool:
+    """Make a folder, and return whether it was not there before."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
+    """Return the checkpoint that a path means: a file, or a run's folder such as ``runs/latest``.
+
+    Of a folder it is the best checkpoint; else the pruned one; else, for a run that evaluated or pruned the
+    checkpoint of another, that one.
+
+    Args:
+        path: A checkpoint, or a run's folder.
+        resume: Whether training is to go on from it: then the last checkpoint comes first.
+
+    Returns:
+        The file, with ``latest`` replaced by the run that it links to now.
+
+    Raises:
+        InputError: There is no such file or folder, or the folder has no checkpoint.
+    """
+    path = _unlinked(path.expanduser())
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        msg = (
+            f"{path}: no such checkpoint; give runs/NAME/checkpoints/best.ckpt, or the run's folder runs/NAME"
+        )
+        raise InputError(msg)
+    run = Run(path)
+    candidates = [run.last_checkpoint] if resume else []
+    candidates += [run.best_checkpoint, run.pruned_checkpoint, run.last_checkpoint]
+    if source := run.read_config().get("ckpt_path"):
+        candidates.append(Path(str(source)))
+    found = next((each for each in candidates if each.is_file()), None)
+    if found is None:
+        msg = f"{path}: no checkpoint in {run.checkpoints_dir.name}/; give the folder of a run, runs/NAME"
+        raise InputError(msg)
+    return found
+
+
+def run_of(checkpoint: Path) -> Run:
+    """Return the run whose ``checkpoints`` folder holds a checkpoint."""
+    return Run(checkpoint.resolve().parent.parent)
+
+
+def _unlinked(path: Path) -> Path:
+    """Return a path with ``latest`` replaced by its target, which a later run would change."""
+    for link in (path, *path.parents):
+        if link.name == LATEST and link.is_symlink():
+            return link.parent / link.readlink() / path.relative_to(link)
+    return path
+
+
+def mark_latest(run: Run) -> bool:
+    """Let ``latest``, beside a run's folder, link to it; of runs that start together the last one wins.
+
+    Returns:
+        Whether it does. It does not where the file system has no symbolic links, or where a file or folder
+        of this name stands.
+    """
+    link = run.folder.with_name(LATEST)
+    if link.exists() and not link.is_symlink():
+        return False
+    draft = draft_of(link)
+    try:
+        draft.symlink_to(run.folder.name, target_is_directory=True)
+        draft.replace(link)
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+    return True
+
+
+def find_problem(content: object, shape: Any, name: str = "") -> str:
+    """Return what is wrong with data read from a file, empty if nothing is.
+
+    Args:
+        content: Plain data.
+        shape: A type or a tuple of types; ``[shape]`` for a list of such; a dict for a mapping with at least
+            these keys: ``"name?"`` may be missing, ``"*"`` stands for all others.
+        name: Of the content, for the message.
+
+    >>> find_problem({"n": 3, "confusion": [[1, "x"]]}, {"n": int, "confusion": [[int]]})
+    'confusion.0.1 is str'
+    >>> find_problem({"n": 3}, {"n": int, "confusion": [[int]]})
+    'confusion is missing'
+    """
+    kind = {list: list, dict: Mapping}.get(type(shape), shape)
+    if not isinstance(content, kind):
+        return f"{name or 'the content'} is {type(content).__name__}"
+    if isinstance(shape, list) and isinstance(content, list):
+        parts = [(str(number), each, shape[0]) for number, each in enumerate(content)]
+    elif isinstance(shape, dict) and isinstance(content, Mapping):
+        if missing := [key for key in shape if not key.endswith(("*", "?")) and key not in content]:
+            return f"{f'{name}.' if name else ''}{missing[0]} is missing"
+        inner = {key: shape.get(key, shape.get(f"{key}?", shape.get("*"))) for key in content}
+        parts = [(str(key), content[key], each) for key, each in inner.items() if each is not None]
+    else:
+        return ""
+    problems = (find_problem(each, of_each, f"{name}.{key}" if name else key) for key, each, of_each in parts)
+    return next(filter(None, problems), "")
+
+
+def _read(path: Path, shape: Any) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content = read_json(path, WAY_OUT)
+    _check(path, content, shape)
+    return content
+
+
+def _check(path: Path, content: object, shape: Any) -> None:
+    if problem := find_problem(content, shape):
+        raise _damaged(path, problem)
+
+
+def _damaged(path: Path, problem: str) -> InputError:
+    return InputError(f"{path} is damaged: {problem}; {WAY_OUT}")

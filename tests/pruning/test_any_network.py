@@ -1,0 +1,39 @@
+"""Any network on inputs without labels."""
+
+import pytest
+import torch
+from torch import nn
+
+from fer.errors import InputError
+from fer.pruning import PruneSettings, prune_unlabelled
+from fer.pruning.any_network import Agreement
+
+
+def test_a_network_and_its_smaller_one_agree_where_copies_were_removed():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 4))
+    with torch.no_grad():
+        network[0].weight[4:] = network[0].weight[:4]
+        network[0].bias[4:] = network[0].bias[:4]
+    batches = [torch.randn(50, 5), torch.randn(30, 5)]
+
+    pruning, results = prune_unlabelled(
+        network, batches, [torch.randn(10, 5)], PruneSettings(similar_below=1)
+    )
+
+    assert pruning.network[0].out_features == 4
+    assert results.agreement == {"measured": Agreement(80, 80), "held out": Agreement(10, 10)}
+    assert results.num_classes == 4
+    assert results.to_dict()["layers"]["0"]["similar"] == 4
+    assert "same class (top-1)" in results.table()
+
+
+def test_outputs_that_are_no_logits_are_refused():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+
+    with pytest.raises(InputError, match=r"Sequential returns \(1, 2, 4, 4\), not logits"):
+        prune_unlabelled(network, [torch.randn(2, 1, 8, 8)], [])
+
+
+def test_an_agreement_has_an_interval():
+    assert str(Agreement(27, 55)) == "49.09 % [36.38, 61.92], 27 of 55"

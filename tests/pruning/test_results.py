@@ -1,0 +1,122 @@
+"""Results: what both networks cost, as a file, a table and logged values."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from fer.errors import InputError
+from fer.figures import prune_figure
+from fer.figures.style import reason_looks
+from fer.metrics import Comparison
+from fer.neurons import REMOVAL_REASONS, PrunePlan, Removal
+from fer.neurons.plan import count_removed
+from fer.pruning import NetworkResult, PruneResults, PruneSettings, compare, prune_once
+from fer.pruning.results import SCALARS
+
+CONFUSION = [[9, 1], [1, 9]]
+
+
+@pytest.fixture
+def results():
+    plan = PrunePlan(4, (Removal(0, "dead"), Removal(2, "similar", 1, 3.0)))
+    size = {"macs": 1000, "bytes": 400, "milliseconds": {1: 2.0}}
+    quality = {"loss": 1.0, "interval": [0.25, 0.75], "confusion": CONFUSION}
+    return PruneResults(
+        protocol="as shipped",
+        n=20,
+        before=NetworkResult(acc=0.5, parameters=100, **size, **quality),
+        after=NetworkResult(acc=0.45, parameters=50, **size, **quality),
+        mcnemar=Comparison(2, 1, 1.0),
+        layers=count_removed({"conv1": plan}, {"layer1.0.conv1": 4}),
+        blocks={"layer1.0": 0.005},
+        refused={"conv2": "it shares weights"},
+        settings=PruneSettings().to_dict(),
+        class_names=["no", "yes"],
+    )
+
+
+def test_the_table_names_reasons_and_changes(results):
+    text = results.table()
+
+    for words in (
+        "50.00 %",
+        "45.00 %",
+        "2 lost, 1 won",
+        "0.500 of before",
+        "conv2: not pruned: it shares weights",
+        "layer1.0: removed as a whole",
+    ):
+        assert words in text
+    assert text.splitlines()[0].split() == ["layer", "neurons", "left", "dead", "similar", "block"]
+    assert text.splitlines()[1].split() == ["conv1", "4", "2", "1", "1", "0"]
+
+
+def test_logged_values(results):
+    flat = results.scalars()
+
+    assert tuple(flat) == SCALARS
+    assert flat["prune/compression"] == 0.75
+    assert flat["prune/acc_after"] == 0.45
+
+
+def test_results_are_read_as_they_were_written(results, tmp_path):
+    results.write(tmp_path)
+
+    assert PruneResults.read(tmp_path) == results
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(lambda content: content.pop("mcnemar"), "prune.json is damaged", id="key missing"),
+        pytest.param(lambda content: content["before"].pop("acc"), "prune.json is damaged", id="inner key"),
+        pytest.param(
+            lambda content: content["after"].update(milliseconds={"one": 3}), "is damaged", id="batch size"
+        ),
+    ],
+)
+def test_a_damaged_file_is_named(change, message, results, tmp_path):
+    content = results.to_dict()
+    change(content)
+    (tmp_path / "prune.json").write_text(json.dumps(content))
+
+    with pytest.raises(InputError, match=message):
+        PruneResults.read(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"prune\.json: no such file"):
+        PruneResults.read(tmp_path)
+
+
+def test_a_new_removal_reason_is_seen_everywhere(results, monkeypatch):
+    monkeypatch.setitem(REMOVAL_REASONS, "lazy", "too lazy")  # type: ignore[arg-type]
+    plan = PrunePlan(8, (Removal(0, "lazy"), Removal(1, "lazy")))
+    layers = count_removed({"conv1": plan}, {})
+
+    table = PruneResults(**{**vars(results), "layers": layers}).table()
+    figure = prune_figure({**results.to_dict(), "layers": layers})
+
+    assert table.splitlines()[0].endswith("too lazy")
+    assert table.splitlines()[1].split() == ["conv1", "8", "6", "2"]
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == ["left", "too lazy"]
+    looks = {look["name"]: look for look in reason_looks()}
+    assert looks["lazy"]["label"] == "too lazy"
+    assert looks["lazy"]["colour"].startswith("#")
+
+
+def test_three_classes_are_pruned_and_compared(tmp_path):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 3))
+    batches = [(torch.randn(20, 5), torch.arange(20) % 3)]
+
+    pruning = prune_once(network, batches, PruneSettings(similar_below=60, complementary_above=120))
+    results = compare(network, pruning, batches, class_names=["cat", "dog", "owl"])
+
+    assert results.class_names == ["cat", "dog", "owl"]
+    assert results.n == 20
+    assert results.after.parameters < results.before.parameters == 12 * 6 + 3 * 13
+    assert len(results.after.confusion) == 3

