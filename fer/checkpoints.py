@@ -15,7 +15,15 @@ from fer.errors import InputError
 from fer.files import atomic_write
 
 KEPT: Final = (
-    *("task", "network", "hyper_parameters", "class_names", "input_shape", "pytorch-lightning_version"),
+    *(
+        "task",
+        "network",
+        "hyper_parameters",
+        "class_names",
+        "trained_on",
+        "input_shape",
+        "pytorch-lightning_version",
+    ),
 )
 """What a pruned network's checkpoint takes over from the unpruned one: all but weights and training state."""
 
@@ -93,6 +101,7 @@ def _check(content: Mapping[str, Any], path: Path) -> None:
         "state_dict": is_map(content["state_dict"], Tensor),
         "network": isinstance(content.get("network", ""), str),
         "class_names": is_list(content.get("class_names", ()), str),
+        "trained_on": isinstance(content.get("trained_on", ""), str),
         "input_shape": is_list(content.get("input_shape", ()), int),
         "widths": is_map(content.get("widths", {}), int),
         "best_val_acc": isinstance(content.get("best_val_acc", 0.0), int | float),

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from fer.data.base import ExpressionDataModule
 from fer.files import atomic_write
-from fer.labels import EXPRESSIONS
 
 
 def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[Sequence[Tensor]]) -> None:
@@ -19,13 +18,13 @@ def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[
     Args:
         path: The CSV file.
         data: Its test splits were predicted, in order, each from its first sample on.
-        batches: For each test split its batches of class probabilities, shape ``(N, 7)``.
+        batches: For each test split its batches of class probabilities, shape ``(N, K)``.
     """
-    names = np.array(EXPRESSIONS)
+    names = np.array(data.label_names)
     tables = []
     for split, split_batches in zip(data.test_names, batches, strict=True):
         probabilities = torch.cat(list(split_batches)).float().numpy()
-        table = pd.DataFrame(probabilities, columns=list(EXPRESSIONS))
+        table = pd.DataFrame(probabilities, columns=list(data.label_names))
         table.insert(0, "predicted", names[probabilities.argmax(axis=1)])
         rows = slice(len(table))  # --trainer.limit_predict_batches leaves out the rest
         table.insert(0, "label", names[data.splits[split].labels[rows]])

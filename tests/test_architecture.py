@@ -49,7 +49,7 @@ ROOMS = {
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
     "tasks": Room(
-        {"fer.models", "fer.metrics", "fer.neurons.hidden", "fer.neurons.surgery"},
+        {"fer.models", "fer.metrics", "fer.neurons.declared", "fer.neurons.surgery"},
         {"torch", "torchvision", "timm", "lightning"},
     ),
     # confusion_figure writes the accuracy of its matrix, which metrics computes; SciPy clusters.

@@ -1,5 +1,6 @@
 """Lightning callbacks: evaluation, neuron angles, training stages, gradients, pruning."""
 
+from fer.callbacks.best import BestCallback
 from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.evaluation import EvaluationCallback
 from fer.callbacks.gradients import GradientCallback
@@ -9,6 +10,7 @@ from fer.callbacks.stages import StageCallback
 from fer.callbacks.stop import StopCallback
 
 __all__ = [
+    "BestCallback",
     "DistinctivenessCallback",
     "EpochLineCallback",
     "EvaluationCallback",

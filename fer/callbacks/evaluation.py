@@ -1,4 +1,4 @@
-"""What a run found out, as images and as one JSON file."""
+"""Evaluation of a run: figures, and results as one JSON file."""
 
 import os
 import time
@@ -22,15 +22,16 @@ from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
 NUM_SAMPLES: Final = 16
-"""Images whose predictions are drawn."""
+"""Number of images whose predictions are drawn."""
 
 
 class EvaluationCallback(Callback):
     """Draw curves after training; after testing draw confusion matrices and samples, and write results.
 
-    ``results.json`` in the run's folder holds what a table needs: network, parameters, protocol, n,
-    epochs, seconds, and each split's accuracy with its interval and its confusion matrix, from which all
-    other metrics follow; all from the checkpoint that was tested.
+    ``results.json`` in the run's folder holds what a table needs: network, parameters, the data set and
+    protocol of the test and of the training, the class names, epochs, seconds, and each split's n, accuracy
+    with its interval and confusion matrix, from which all other metrics follow; all from the checkpoint that
+    was tested.
     """
 
     def __init__(self) -> None:
@@ -56,14 +57,15 @@ class EvaluationCallback(Callback):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw and write what the test found."""
+        """Draw and write the results of the test."""
         data = getattr(trainer, "datamodule", None)
         if not isinstance(pl_module, ClassificationTask) or data is None:
             return
         protocol = limit_protocol(getattr(data, "protocol_name", type(data).__name__), trainer)
         reports = {name: pl_module.reports[name] for name in pl_module.final_names}
         for name, report in reports.items():
-            figure = confusion_figure(report.confusion, title=f"{name} ({protocol})")
+            title = f"{name} ({protocol})"
+            figure = confusion_figure(report.confusion, report.class_names, title=title)
             save_figure(trainer, f"confusion-{name}", figure)
         if isinstance(data, ExpressionDataModule) and isinstance(data.splits["train"], ImageSplit):
             self._draw_samples(trainer, pl_module, data, data.test_names[0])
@@ -82,7 +84,9 @@ class EvaluationCallback(Callback):
         with torch.no_grad():
             probabilities = task(inputs).float().softmax(dim=1).cpu()
         split = data.splits[name].take(rows)
-        figure = predictions_figure(split.images, torch.from_numpy(split.labels), probabilities)
+        figure = predictions_figure(
+            split.images, torch.from_numpy(split.labels), probabilities, task.class_names
+        )
         save_figure(trainer, "predictions", figure)
 
     def _write_results(
@@ -100,6 +104,8 @@ class EvaluationCallback(Callback):
             "trainable_parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
             "data": data,
             "protocol": protocol,
+            "trained_on": task.trained_on,
+            "class_names": list(task.class_names),
             # Null where a checkpoint is tested that another run trained.
             "epochs": trainer.current_epoch or None,
             "seed": int(os.environ.get("PL_GLOBAL_SEED", "-1")),  # where Lightning keeps it

@@ -1,21 +1,28 @@
 """Print one line per epoch, for the terminal and the log file."""
 
+import math
 import time
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
+from fer.callbacks.best import USUAL_MONITOR, is_better
 from fer.neurons import Stage
 
 
 class EpochLineCallback(Callback):
-    """Print losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far."""
+    """Print losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far.
 
-    def __init__(self) -> None:
+    Args:
+        monitor: The metric by which an epoch is the best.
+    """
+
+    def __init__(self, monitor: str = USUAL_MONITOR) -> None:
+        self.monitor = monitor
         self.console = Console(highlight=False, soft_wrap=True)
         self.started = 0.0
-        self.best = 0.0
+        self.best = 0.0 if monitor == USUAL_MONITOR else math.nan
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -32,13 +39,21 @@ class EpochLineCallback(Callback):
             num_epochs=trainer.max_epochs,
             seconds=time.monotonic() - self.started,
             best=self.best,
+            monitor=self.monitor,
         )
-        self.best = max(self.best, float(trainer.callback_metrics.get("val/acc", 0.0)))
+        value = float(trainer.callback_metrics.get(self.monitor, math.nan))
+        self.best = value if is_better(self.monitor, value, self.best) else self.best
         self.console.print(line)
 
 
 def epoch_line(
-    metrics: dict[str, float], *, epoch: int, num_epochs: int | None, seconds: float, best: float
+    metrics: dict[str, float],
+    *,
+    epoch: int,
+    num_epochs: int | None,
+    seconds: float,
+    best: float,
+    monitor: str = USUAL_MONITOR,
 ) -> str:
     """Return the line of an epoch.
 
@@ -47,7 +62,8 @@ def epoch_line(
         epoch: Number of the epoch from 0, as in Lightning's progress bar, ``metrics.csv`` and W&B.
         num_epochs: Epochs of the whole training; None or -1 if unknown.
         seconds: Duration of the epoch.
-        best: Validation accuracy to exceed for a star, 0 to 1.
+        best: Value of the monitored metric to exceed for a star.
+        monitor: The metric by which an epoch is the best.
 
     >>> epoch_line({"val/loss": 1.5, "val/acc": 0.625}, epoch=2, num_epochs=20, seconds=61, best=0.6)
     'epoch  2/19   val loss 1.5000 acc 62.50 % *   61 s'
@@ -61,7 +77,8 @@ def epoch_line(
         if f"{split}/acc" in metrics:
             words.append(f"acc {100 * metrics[f'{split}/acc']:.2f} %")
         if words:
-            star = " *" if split == "val" and metrics.get("val/acc", 0.0) > best else ""
+            is_best = split == "val" and is_better(monitor, metrics.get(monitor, math.nan), best)
+            star = " *" if is_best else ""
             parts.append(f"{split} {' '.join(words)}{star}")
     if "stage/network" in metrics:
         parts.append(tuple(Stage)[int(metrics["stage/network"])])

@@ -6,6 +6,7 @@ from typing import Final
 from lightning.pytorch.cli import LightningArgumentParser
 
 from fer.callbacks import DistinctivenessCallback, GradientCallback, PruneCallback, StageCallback
+from fer.callbacks.best import USUAL_MONITOR
 from fer.commands.checks import count_classes
 from fer.commands.help import arrange
 from fer.commands.parsing import takes
@@ -94,10 +95,17 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         "selected on the test split",
     )
     parser.add_argument(
+        "--monitor",
+        type=str,
+        default=USUAL_MONITOR,
+        help="metric of the validation split that selects the best checkpoint, such as val/balanced_acc: "
+        "the lowest loss, or the highest of any other",
+    )
+    parser.add_argument(
         "--early_stopping",
         type=int | None,
         default=None,
-        help="epochs without a better val/acc after which training ends; null: never",
+        help="epochs without a better value of --monitor after which training ends; null: never",
     )
     parser.add_argument(
         "--ema",

@@ -125,7 +125,9 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
     histories = [fold.read_metrics() for fold in folds]
     figures = {
         "folds": folds_figure(summary.reports["test"], histories, title),
-        "confusion-pooled": confusion_figure(summary.pooled.confusion, title=f"{title}, all folds"),
+        "confusion-pooled": confusion_figure(
+            summary.pooled.confusion, summary.pooled.class_names, title=f"{title}, all folds"
+        ),
     }
     paths = {key: folder / "figures" / f"{key}.png" for key in figures}
     for key, figure in figures.items():

@@ -27,7 +27,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
-from fer.callbacks import EpochLineCallback, EvaluationCallback, StopCallback
+from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, StopCallback
+from fer.callbacks.best import mode_of
 from fer.callbacks.limits import limit_protocol
 from fer.callbacks.stop import exit_on_sigterm
 from fer.commands.arguments import add_run_arguments
@@ -46,6 +47,7 @@ from fer.data.crops import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.neurons import measure_groups
+from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
 from fer.runs import LATEST, Run, find_checkpoint, make_run, mark_latest
@@ -110,7 +112,7 @@ class ExperimentCLI(LightningCLI):
     def __init__(self, command: str, arguments: Sequence[str], *, network: str, dataset: str) -> None:
         self.command = command
         self.stop = StopCallback()
-        self.hidden = HiddenLayers({})
+        self.hidden = HiddenLayers({}, {})
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
@@ -183,6 +185,15 @@ class ExperimentCLI(LightningCLI):
             on_error.pop_all()
         return trainer
 
+    def instantiate_classes(self) -> None:
+        """Build data, network, callbacks and trainer."""
+        try:
+            super().instantiate_classes()
+        except ValueError as e:
+            if isinstance(e.__cause__, InputError):  # jsonargparse wraps what a link raises
+                raise e.__cause__ from e
+            raise
+
     def _check_inputs(self) -> None:
         """Try the network on a batch of the data, and find its hidden layers.
 
@@ -228,16 +239,17 @@ class ExperimentCLI(LightningCLI):
         return flatten(yaml.safe_load(self.parser.dump(config, skip_none=False)))
 
     def _callbacks(self) -> list[Callback]:
-        run = Run(self.run_dir)
+        run, monitor = Run(self.run_dir), self.config.monitor
         callbacks: list[Callback] = [
             self.stop,
             EvaluationCallback(),
-            EpochLineCallback(),
+            BestCallback(monitor),
+            EpochLineCallback(monitor),
             ModelCheckpoint(
                 dirpath=run.checkpoints_dir,
                 filename=run.best_checkpoint.stem,
-                monitor="val/acc",
-                mode="max",
+                monitor=monitor,
+                mode=mode_of(monitor),
                 enable_version_counter=False,
             ),
             # Another callback: save_last writes only what is saved as the best, too.
@@ -246,7 +258,9 @@ class ExperimentCLI(LightningCLI):
             ),
         ]
         if self.config.early_stopping is not None:
-            callbacks.append(EarlyStopping("val/acc", mode="max", patience=self.config.early_stopping))
+            callbacks.append(
+                EarlyStopping(monitor, mode=mode_of(monitor), patience=self.config.early_stopping)
+            )
         if self.config.ema:
             callbacks.append(EMAWeightAveraging())
         if self.config.trainer.enable_progress_bar:
@@ -274,12 +288,14 @@ class ExperimentCLI(LightningCLI):
     def _load_checkpoint(self) -> None:
         """Start from a checkpoint, or check that training can resume from it, or take it to be evaluated."""
         if self.config.start_from is not None:
-            start_from(self.model, self.config.start_from, self._own_network)
+            start_from(self.model, self.datamodule, self.config.start_from, self._own_network)
         checkpoint = self.config.ckpt_path
         if self.command == "fit" and checkpoint is not None:
-            prepare_to_resume(self.model, checkpoint, self._own_network)
+            prepare_to_resume(self.model, self.datamodule, checkpoint, self._own_network)
         elif checkpoint is not None:
             self.model = load(checkpoint, self._own_network)
+            if isinstance(self.datamodule, ExpressionDataModule):
+                self.datamodule.match_network(self.model.class_names)
         elif self.command != "fit":
             msg = f"fer {self.command} needs a checkpoint: fer {self.command} runs/latest (or --ckpt_path …)"
             raise InputError(msg)
@@ -356,15 +372,22 @@ class ExperimentCLI(LightningCLI):
         facts = {
             "network": f"{self.names['network']}: {num_parameters:,} parameters",
             "data": f"{self.names['dataset']}: {self._protocol}",
+            "trained on": None if self.command == "fit" else self.model.trained_on,
+            "classes": self._describe_classes(),
             "neurons": self._describe_neurons() if self.command in ("fit", "prune") else None,
             "device": f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}",
             "run": self.run_dir,
         }
         CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts.items() if fact is not None))
 
+    def _describe_classes(self) -> str | None:
+        """Return how the classes of the data differ from those of a checkpoint, None if they do not."""
+        match = getattr(self.datamodule, "match", None)
+        return None if match is None or self.command == "fit" else "; ".join(match.lines()) or None
+
     def _describe_neurons(self) -> str:
         """Return the hidden layers whose neurons are measured, or why there are none."""
-        text = self.hidden.describe(type(self.model.network).__name__)
+        text = describe_layers(self.hidden, self.model.network)
         if self.command == "fit" and not isinstance(self.datamodule, ExpressionDataModule):
             text += "; no angles or stages: they need a data module of fer"
         return text

@@ -2,33 +2,41 @@
 
 from pathlib import Path
 
+from lightning.pytorch import LightningDataModule
 from torch import nn
 
 from fer.checkpoints import read_checkpoint
+from fer.data import ExpressionDataModule
 from fer.errors import InputError
 from fer.tasks import ClassificationTask, load
 
 
-def start_from(task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None) -> None:
+def start_from(
+    task: ClassificationTask, data: LightningDataModule, checkpoint: str, network: type[nn.Module] | None
+) -> None:
     """Give a task the weights of a checkpoint, and its widths if that was pruned.
 
     Args:
         task: Of the same network; changed in place.
+        data: Not set up yet; takes the order of the checkpoint's classes.
         checkpoint: Path of the checkpoint.
         network: Class of the network, if it is the user's own.
 
     Raises:
         InputError: The checkpoint cannot be read, or holds another network.
     """
-    trained = _load_same(task, checkpoint, network, option="--start_from")
+    trained = _load_same(task, data, checkpoint, network, option="--start_from")
     task.load_state_dict(trained.state_dict())
 
 
-def prepare_to_resume(task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None) -> None:
+def prepare_to_resume(
+    task: ClassificationTask, data: LightningDataModule, checkpoint: str, network: type[nn.Module] | None
+) -> None:
     """Check that training can resume from a checkpoint; give the task its widths if that was pruned.
 
     Args:
         task: Of the same network; changed in place.
+        data: Not set up yet; takes the order of the checkpoint's classes.
         checkpoint: Path of the checkpoint.
         network: Class of the network, if it is the user's own.
 
@@ -41,11 +49,16 @@ def prepare_to_resume(task: ClassificationTask, checkpoint: str, network: type[n
             "--start_from instead, which starts a new training with its weights"
         )
         raise InputError(msg)
-    _load_same(task, checkpoint, network, option="--ckpt_path")
+    _load_same(task, data, checkpoint, network, option="--ckpt_path")
 
 
 def _load_same(
-    task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None, *, option: str
+    task: ClassificationTask,
+    data: LightningDataModule,
+    checkpoint: str,
+    network: type[nn.Module] | None,
+    *,
+    option: str,
 ) -> ClassificationTask:
     """Load a checkpoint of the task's network, shrink the task to its widths, and compare both."""
     trained = load(Path(checkpoint), network)
@@ -57,6 +70,13 @@ def _load_same(
         msg = (
             f"{option} {checkpoint} holds another network ({type(trained).__name__}) than the settings "
             f"describe ({type(task).__name__}): {differing[0]} differs; give the config of its run"
+        )
+        raise InputError(msg)
+    # The order of the checkpoint's classes, so that its logits keep their meaning.
+    if isinstance(data, ExpressionDataModule) and not data.match_network(trained.class_names).is_complete:
+        msg = (
+            f"{option} {checkpoint} has other classes ({', '.join(trained.class_names)}) than the data "
+            f"({', '.join(data.class_names)}): choose data with the same classes"
         )
         raise InputError(msg)
     return trained

@@ -18,7 +18,7 @@ from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import name_checkpoint, parse, takes
 from fer.errors import InputError, did_you_mean
-from fer.labels import EXPRESSIONS
+from fer.labels import NUM_EXPRESSIONS
 from fer.neurons import summarise
 from fer.pruning.results import SCALARS
 from fer.studies.crossval import summarise as summarise_folds
@@ -35,9 +35,8 @@ _LOGGED: Final = (
     "lr",
     "val/loss",
     "val/acc_best",
-    *(f"val/{name}" for name in logged_on_val(EXPRESSIONS)),
 )
-_A_SPLIT: Final = {"confusion": torch.eye(len(EXPRESSIONS), dtype=torch.int64).tolist()}
+_A_SPLIT: Final = {"confusion": torch.eye(NUM_EXPRESSIONS, dtype=torch.int64).tolist()}
 _OF_A_CROSSVAL: Final = tuple(
     name
     for name in summarise_folds([{"splits": {"val": _A_SPLIT, "test": _A_SPLIT}}]).scalars()
@@ -143,7 +142,8 @@ def _metric_problem(name: str, command: str, config: Any, task: ClassificationTa
     if off := [setting for setting, (is_on, names) in of_settings.items() if not is_on and name in names]:
         return f"it is logged with {off[0]} alone, which is off"
     always = {"prune": SCALARS, "crossval": _OF_A_CROSSVAL}.get(command, _LOGGED)
-    logged = [*always, *(each for _, names in of_settings.values() for each in names)]
+    of_val = [f"val/{each}" for each in logged_on_val(task.class_names)] if always is _LOGGED else []
+    logged = [*always, *of_val, *(each for _, names in of_settings.values() for each in names)]
     usual = "prune/acc_after" if command == "prune" else "val/acc_best"
     return (
         "" if name in logged else f"fer {command} does not log it; {did_you_mean(name, logged)}take {usual}"
@@ -181,13 +181,16 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
         parsed_words, chosen = choose(name_checkpoint(words) if command == "prune" else words)
     parser = _parser("fit" if command == "crossval" else command, **chosen)
     config = parse(parser, parsed_words)
-    find_data_module(chosen["dataset"])(**config.data.as_dict())
+    data = find_data_module(chosen["dataset"])(**config.data.as_dict())
     settings = config.model.as_dict()
     if "pretrained" in settings:
         settings["pretrained"] = False  # its weights are fetched by the first trial
     if takes(parser, "model.in_features"):
         settings["in_features"] = _FEATURES  # which only the data knows
+    if takes(parser, "model.num_classes"):
+        settings["num_classes"] = data.num_classes
     task = find_task(chosen["network"])(**settings)
+    task.class_names = data.class_names
     try:
         make_optimizer(task.network, task.optimizer_settings)
     except ValueError as e:  # torch's

@@ -1,8 +1,9 @@
 """What every data module shares: splits in memory, and batches ``(inputs, labels)`` of them."""
 
+import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from fer.data.matching import UNKNOWN, ClassMatch, match_classes
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS
+
+log = logging.getLogger("fer.data")
 
 Item = tuple[Tensor, ...]
 """Inputs and label: two tensors, of one sample or of a batch."""
@@ -80,6 +84,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.seed = seed
         self.splits = {}
+        self.match: ClassMatch | None = None
         self.save_hyperparameters(logger=False)
 
     @abstractmethod
@@ -113,6 +118,31 @@ class ExpressionDataModule(LightningDataModule, ABC):
         return len(self.class_names)
 
     @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels of :attr:`splits` mean: :attr:`class_names`, or those of a matched network."""
+        return self.class_names if self.match is None else self.match.names
+
+    @property
+    def title(self) -> str:
+        """What the data set is called where a result says what a network was trained on."""
+        return type(self).__name__.removesuffix("DataModule")
+
+    def match_network(self, class_names: Sequence[str]) -> ClassMatch:
+        """Take the labels of a trained network, before the data is read.
+
+        Classes are matched by name, aliases included. Samples of classes that the network does not know
+        are left out, and counted in a message.
+
+        Args:
+            class_names: The network's classes, in the order of its logits.
+
+        Raises:
+            InputError: Fewer than two classes are shared.
+        """
+        self.match = match_classes(self.class_names, class_names)
+        return self.match
+
+    @property
     def test_names(self) -> tuple[str, ...]:
         """Names of the test splits, one loader and one block of metrics each."""
         return ("test",)
@@ -130,7 +160,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
     @property
     def class_counts(self) -> NDArray[np.int64]:
         """Number of training samples of each class, shape (K,)."""
-        return np.bincount(self.splits["train"].labels, minlength=self.num_classes)
+        return np.bincount(self.splits["train"].labels, minlength=len(self.label_names))
 
     def sample(self, name: str, num_samples: int) -> NDArray[np.int64]:
         """Return rows of a split, each class among them as often as in the split, within one.
@@ -155,7 +185,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         del stage  # every stage needs train: what is fitted on it is applied to the others
         if self.splits:
             return
-        splits = self.prepare_splits(self.load_splits())
+        splits = self._relabel(self.prepare_splits(self.load_splits()))
         num_train = len(splits["train"])
         if self.batch_size > num_train:
             msg = (
@@ -165,6 +195,27 @@ class ExpressionDataModule(LightningDataModule, ABC):
             raise InputError(msg)
         self.fit(splits["train"])
         self.splits = splits
+
+    def _relabel(self, splits: dict[str, Any]) -> dict[str, Any]:
+        """Return the splits with the labels of the matched network, if there is one.
+
+        Raises:
+            InputError: A split has no sample of a class that the network knows.
+        """
+        if self.match is None:
+            return splits
+        relabelled, left_out = {}, []
+        for name, split in splits.items():
+            labels = self.match.relabel(split.labels)
+            rows = np.flatnonzero(labels != UNKNOWN)
+            if not rows.size:
+                msg = f"{name} has no sample of the checkpoint's classes ({', '.join(self.match.names)})"
+                raise InputError(msg)
+            relabelled[name] = replace(split.take(rows), labels=labels[rows])
+            left_out.append(f"{name} {len(split) - rows.size:,} of {len(split):,}")
+        if self.match.unknown:
+            log.info("samples left out, of classes that the network does not know: %s", ", ".join(left_out))
+        return relabelled
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled batches; a last batch that is not full is left out."""

@@ -121,6 +121,11 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         return self.scheme.names
 
     @property
+    def title(self) -> str:
+        """The kind of data set, and the name of its folder."""
+        return f"{super().title} ({self.source.resolve().name})"
+
+    @property
     def protocol_name(self) -> str:
         """How the splits were made, in words."""
         folders = self.given_folders()

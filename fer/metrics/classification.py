@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 
-Z_95: Final = 1.959964
-"""Quantile of the standard normal distribution that leaves 2.5 % above it: a two-sided 95 % interval."""
+CONFIDENCE: Final = math.erf(1.959964 / math.sqrt(2))
+"""Confidence of intervals, 0.95: the quantile of the normal distribution is taken as 1.959964."""
 
 
 class ClassificationReport(NamedTuple):
@@ -192,13 +194,12 @@ def report(confusion: Tensor, class_names: Sequence[str] | None = None) -> Class
     )
 
 
-def wilson_interval(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Return the score interval of a proportion, which also holds for few samples and near 0 and 1.
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a proportion, which also holds for few samples and near 0 and 1.
 
     Args:
         correct: Right answers, 0 to ``n``.
-        n: Answers; with none the interval is 0 to 1, nothing being known.
-        z: Quantile of the standard normal distribution; the default gives 95 %.
+        n: Answers; if there are none, the interval is 0 to 1.
 
     Returns:
         Low and high end, 0 to 1.
@@ -218,13 +219,9 @@ def wilson_interval(correct: int, n: int, z: float = Z_95) -> tuple[float, float
         raise ValueError(msg)
     if n == 0:
         return 0.0, 1.0
-    fraction = correct / n
-    shrink = 1 + z**2 / n
-    centre = (fraction + z**2 / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(fraction * (1 - fraction) / n + z**2 / (4 * n**2))
-    low = 0.0 if correct == 0 else centre - half
-    high = 1.0 if correct == n else centre + half
-    return low, high
+    low, high = binomtest(correct, n).proportion_ci(CONFIDENCE, method="wilson")
+    # Exactly, where SciPy is off by rounding.
+    return (0.0 if correct == 0 else float(low)), (1.0 if correct == n else float(high))
 
 
 class ClassificationMetrics(Metric):
@@ -282,10 +279,11 @@ class ClassificationMetrics(Metric):
         if bool(is_outside.any()):
             msg = f"a label is outside 0 to {self.num_classes - 1}"
             raise ValueError(msg)
-        cells = labels.long() * self.num_classes + predictions.long()
-        counts = torch.bincount(cells, minlength=self.num_classes**2)
+        counts = multiclass_confusion_matrix(
+            predictions.long(), labels.long(), self.num_classes, validate_args=False
+        )
         # Not in place: a validation outside of a fit leaves a tensor of inference mode, which refuses that.
-        self.confusion = self.confusion + counts.view(self.num_classes, self.num_classes)
+        self.confusion = self.confusion + counts
 
     def compute(self) -> ClassificationReport:
         """Return the report on all samples seen since the last reset, by all processes together."""

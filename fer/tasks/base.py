@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import MixUp
 from fer.errors import InputError
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport
-from fer.neurons.hidden import DeclaresNeurons
+from fer.neurons.declared import DeclaresNeurons
 from fer.neurons.surgery import resize
 from fer.tasks.optim import (
     OptimizerName,
@@ -107,6 +107,8 @@ class ClassificationTask(LightningModule):
         self.network = network
         self.num_classes = num_classes
         self.class_names = default_class_names(num_classes)
+        self.trained_on: str | None = None
+        """The data set and the protocol of the training; None before it."""
         self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
@@ -138,8 +140,8 @@ class ClassificationTask(LightningModule):
     def neuron_layers(self) -> dict[str, str]:
         """The hidden layers of the network, each with the name under which its outputs are recorded.
 
-        They are those that the network declares, see :class:`fer.neurons.DeclaresNeurons`, or else those that
-        were found in it. Empty: no hidden layer has neurons to look at.
+        The network declares them, see :class:`fer.neurons.declared.DeclaresNeurons`, or they were found in
+        it. Empty: no hidden layer has neurons to measure.
         """
         if isinstance(self.network, DeclaresNeurons):
             return dict(self.network.neuron_layers)
@@ -189,7 +191,10 @@ class ClassificationTask(LightningModule):
         """
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
-            self._name_classes(tuple(getattr(data, "class_names", self.class_names)))
+            names = getattr(data, "label_names", getattr(data, "class_names", self.class_names))
+            self._name_classes(tuple(names))
+            title = getattr(data, "title", type(data).__name__)
+            self.trained_on = f"{title}, {getattr(data, 'protocol_name', 'its own splits')}"
         if stage == "fit" and self.class_weights == "balanced":
             if not hasattr(data, "class_counts"):
                 msg = (
@@ -345,6 +350,8 @@ class ClassificationTask(LightningModule):
         if self.input_shape is not None:
             checkpoint["input_shape"] = self.input_shape
         checkpoint["class_names"] = list(self.class_names)
+        if self.trained_on is not None:
+            checkpoint["trained_on"] = self.trained_on
         checkpoint["best_val_acc"] = self.best_val_acc
         if self.widths is not None:
             checkpoint["widths"] = self.widths
@@ -355,6 +362,7 @@ class ClassificationTask(LightningModule):
         self.input_shape = None if shape is None else tuple(shape)
         if "widths" in checkpoint:
             self.shrink(checkpoint["widths"])
+        self.trained_on = checkpoint.get("trained_on")
         # Checkpoints from before classes had names hold the default vocabulary.
         self._name_classes(tuple(checkpoint.get("class_names", self.class_names)))
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)

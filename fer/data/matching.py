@@ -1,0 +1,78 @@
+"""Whether the classes of a data set are those of a trained network, by their names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer.errors import InputError
+from fer.labels import canonical_name
+
+UNKNOWN = -1
+"""Stands for the label of a class that a network does not know."""
+
+
+@dataclass(frozen=True)
+class ClassMatch:
+    """How the labels of a data set become those of a network.
+
+    Attributes:
+        names: The network's classes, in the order of its logits.
+        labels: For each class of the data set the network's label, or :data:`UNKNOWN`.
+        unknown: Classes of the data set that the network does not know.
+        absent: Classes of the network that the data set does not have.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    unknown: tuple[str, ...]
+    absent: tuple[str, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both have the same classes, in any order."""
+        return not (self.unknown or self.absent)
+
+    def relabel(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return labels of the data set, shape (N,), as the network's, :data:`UNKNOWN` among them."""
+        relabelled: NDArray[np.int64] = np.array(self.labels, np.int64)[labels]
+        return relabelled
+
+    def lines(self) -> list[str]:
+        """Return what does not match, one line each; empty where all does."""
+        lines = []
+        if self.unknown:
+            lines.append(f"not known to the network, left out: {', '.join(self.unknown)}")
+        if self.absent:
+            lines.append(f"not in the data; such an answer counts as wrong: {', '.join(self.absent)}")
+        return lines
+
+
+def match_classes(data: Sequence[str], network: Sequence[str]) -> ClassMatch:
+    """Match the classes of a data set with those of a network by name, aliases included.
+
+    Args:
+        data: Names of the data set's classes, in the order of its labels.
+        network: Names of the network's classes, in the order of its logits.
+
+    Raises:
+        InputError: They share fewer than two.
+
+    >>> match_classes(["happiness", "sad", "amused"], ["sad", "happy", "fear"])
+    ClassMatch(names=('sad', 'happy', 'fear'), labels=(1, 0, -1), unknown=('amused',), absent=('fear',))
+    """
+    by_name = {canonical_name(name): label for label, name in enumerate(network)}
+    labels = tuple(by_name.get(canonical_name(name), UNKNOWN) for name in data)
+    if len(set(labels) - {UNKNOWN}) < 2:
+        msg = (
+            f"the checkpoint's classes ({', '.join(network)}) and the data's ({', '.join(data)}) share fewer "
+            "than 2 names: choose another checkpoint, or name the classes alike with --data.classes"
+        )
+        raise InputError(msg)
+    return ClassMatch(
+        names=tuple(network),
+        labels=labels,
+        unknown=tuple(name for name, label in zip(data, labels, strict=True) if label == UNKNOWN),
+        absent=tuple(name for label, name in enumerate(network) if label not in labels),
+    )
