@@ -113,8 +113,8 @@ class PruneCLI(ExperimentCLI):
             "--target_macs",
             type=float | None,
             default=None,
-            help="share of the multiply-adds to leave, 0 to 1: finds one threshold for all layers; or, by a "
-            "criterion with costs such as span, the neurons of each layer that cost least",
+            help="share of the multiply-adds to leave, 0 to 1. Pairs and rules: by one threshold for all "
+            "layers; span, taylor, fisher: the neurons that cost least; l1: the same share of each layer",
         )
         parser.add_argument(
             "--rounds",
@@ -141,8 +141,11 @@ class PruneCLI(ExperimentCLI):
         """Parse the words, keep this command's options out of the run's config, and name its folder."""
         super().parse_arguments(parser, args)
         self.options = Options(**{name: self.config.pop(name) for name in Options.__annotations__})
-        if self.config.prune.num_removed is not None and (self.options.rounds or self.options.target_macs):
-            msg = "prune.num_removed sets the size already: leave out --rounds and --target_macs"
+        sizes = [self.config.prune.num_removed, self.config.prune.share_removed]
+        if sizes != [None, None] and (self.options.rounds or self.options.target_macs is not None):
+            msg = (
+                "prune.num_removed and prune.share_removed set the size: leave out --rounds and --target_macs"
+            )
             raise InputError(msg)
         if self.config.ckpt_path is not None:
             run = run_of(Path(self.config.ckpt_path))
