@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fer.errors import InputError
 from fer.files import atomic_write
 
-KEPT: Final = (
+KEPT: Final[tuple[str, ...]] = (
     *(
         "task",
         "network",
