@@ -123,16 +123,18 @@ def own_module(tmp_path, monkeypatch):
     sys.modules.pop("mynets", None)
 
 
-@pytest.mark.parametrize("name", ["Plain", "Functional"])
-def test_an_own_network_trains_is_tested_pruned_and_exported(name):
+@pytest.mark.parametrize(
+    ("name", "found"), [("Plain", "0 … 3 (2 layers)"), ("Functional", "conv … fc1 (2 layers)")]
+)
+def test_an_own_network_trains_is_tested_pruned_and_exported(name, found):
     own = ["--network", f"mynets.{name}"]
     out = done("fit", *own, *TINY, "--run_name", "a")
     assert f"network      mynets.{name}: " in out
-    assert "neurons      " in out
+    assert f"neurons      {found}" in out
     best = Path("runs/a/checkpoints/best.ckpt")
     done("test", *own, "--ckpt_path", best, *QUIET, "--run_name", "tested")
-    found = [json.loads(Path(f"runs/{run}/results.json").read_text())["splits"] for run in ("a", "tested")]
-    assert found[0] == found[1]
+    splits = [json.loads(Path(f"runs/{run}/results.json").read_text())["splits"] for run in ("a", "tested")]
+    assert splits[0] == splits[1]
     words = [*own, *QUIET, "--prune.similar_below", "60", "--run_name", "pruned"]
     assert call("prune", best, *words).status == 0  # it may warn that there are few samples
     pruned = Path("runs/pruned/checkpoints/pruned.ckpt")
