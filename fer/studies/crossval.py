@@ -98,7 +98,6 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> Summary:
     matrices = {
         split: [torch.tensor(fold["splits"][split]["confusion"]) for fold in results] for split in SPLITS
     }
-    names = results[0].get("class_names")  # which older results do not have
     return Summary(
         reports={split: [report(each, names) for each in of_folds] for split, of_folds in matrices.items()},
         pooled=report(torch.stack(matrices["test"]).sum(dim=0), names),
