@@ -1,4 +1,4 @@
-# The team's vocabulary. `make` or `make help` lists it.
+# Frequent tasks. `make` or `make help` lists them.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,20 +6,20 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # More settings for a command: make train-resnet ARGS="--model.lr 0.05"
 ARGS ?=
-# Where FER2013 is looked for, and put by data-fer2013.
+# Folder of FER2013, read by training and filled by data-fer2013.
 export FER_DATA_DIR ?= data
 
 NETWORKS := $(patsubst fer/configs/%.yaml,%,$(wildcard fer/configs/*.yaml))
 BENCHES := $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))
 SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
-# A process a core, and each file's tests, which share what they trained, in one of them.
+# One process per core; the tests of a file share what they trained, so they stay in one process.
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow coverage lint format data-fer2013 dashboard clean
 
-help: ## List what there is
+help: ## List all targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-32s %s\n", $$1, $$2}'
 	@for name in $(filter-out demo,$(NETWORKS)); do \
 		printf '  %-32s %s\n' "train-$$name" "$$(sed -n '1s/^# //p' fer/configs/$$name.yaml)"; done
@@ -28,9 +28,10 @@ help: ## List what there is
 	@for name in $(BENCHES); do \
 		printf '  %-32s %s\n' "bench-$$name" "$$(sed -n '1s/^"""//p' tests/bench/$$name.py)"; done
 	@echo
-	@echo '  settings: make train-conv6 ARGS="--model.lr 0.003 --trainer.max_epochs 5"; all of them: .venv/bin/fer fit --config conv6 --help'
+	@echo '  settings: make train-conv6 ARGS="--model.lr 0.003 --trainer.max_epochs 5"'
+	@echo '  all settings: .venv/bin/fer fit --config conv6 --help; all commands: .venv/bin/fer --help'
 
-setup: $(INSTALLED) ## Make .venv and install the package in it, once
+setup: $(INSTALLED) ## Create .venv and install the package, once
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -40,7 +41,7 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: setup ## Watch a network learn expressions, two minutes, nothing to download
+demo: setup ## Train a small network on synthetic faces: two minutes, nothing to download
 	$(BIN)/fer fit --config demo $(ARGS)
 
 train-%: setup
@@ -55,10 +56,10 @@ bench-%: setup
 test: setup ## Run the fast tests
 	$(BIN)/python -m pytest -m 'not slow' $(IN_PARALLEL) $(ARGS)
 
-test-slow: setup ## Run the tests that take longer
+test-slow: setup ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(IN_PARALLEL) $(ARGS)
 
-coverage: setup ## Run all tests and show which lines they miss
+coverage: setup ## Run all tests and show the lines that they do not cover
 	$(BIN)/python -m pytest --cov=fer --cov-report=term-missing:skip-covered $(ARGS)
 
 lint: setup ## Check style and types
@@ -66,11 +67,11 @@ lint: setup ## Check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: setup ## Put the code into the house's format
+format: setup ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-data-fer2013: setup ## Fetch FER2013 from Kaggle into $FER_DATA_DIR (default: data)
+data-fer2013: setup ## Download FER2013 from Kaggle into $FER_DATA_DIR (default: data)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kaggle]'
 	$(BIN)/fer download '$(FER_DATA_DIR)'
 

@@ -286,6 +286,44 @@ class Run:
         return paths
 
 
+def make_run(folder: Path, *, is_named: bool) -> Run:
+    """Make the folder of a new run.
+
+    Args:
+        folder: The folder; missing parents are made.
+        is_named: Whether the user chose the name. A folder of that name must be empty; another one gets a
+            number behind its name if it exists.
+
+    Raises:
+        InputError: The folder holds something, has the name of the link, or cannot be made.
+    """
+    if folder.name == LATEST:
+        msg = f"--run_name {LATEST}: this is the link to the newest run; choose another name"
+        raise InputError(msg)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        run_dir, number = folder, 1
+        while not is_named and not _is_made(run_dir):  # another started in the same second
+            number += 1
+            run_dir = folder.with_name(f"{folder.name}-{number}")
+        if is_named and not _is_made(folder) and any(folder.iterdir()):
+            msg = f"{folder} holds a run: choose another --run_name, or move that run away"
+            raise InputError(msg)
+    except OSError as e:
+        msg = f"{folder}: the folder cannot be made: {e}; choose another --runs_dir or --run_name"
+        raise InputError(msg) from e
+    return Run(run_dir)
+
+
+def _is_made(folder: Path) -> bool:
+    """Make a folder, and return whether it was not there before."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
     """Return the checkpoint that a path means: a file, or a run's folder such as ``runs/latest``.
 
@@ -371,7 +409,7 @@ def find_problem(content: object, shape: Any, name: str = "") -> str:
     >>> find_problem({"n": 3}, {"n": int, "confusion": [[int]]})
     'confusion is missing'
     """
-    kind = {list: list, dict: Mapping}.get(type(shape), shape)
+    kind = list if isinstance(shape, list) else Mapping if isinstance(shape, dict) else shape
     if not isinstance(content, kind):
         return f"{name or 'the content'} is {type(content).__name__}"
     if isinstance(shape, list) and isinstance(content, list):

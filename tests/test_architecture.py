@@ -13,9 +13,7 @@ import fer
 ROOT = Path(fer.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 MAX_LINES = 720
-"""A file that grows beyond it has two subjects. fer2013.py, with four formats to read, is the longest."""
-
-NETWORKS = {"alexnet", "ann", "cbam", "conv1", "conv2", "conv4", "conv6", "resnet", "transfer"}
+"""A file that grows beyond it has two subjects."""
 
 
 class Room(NamedTuple):
@@ -41,7 +39,7 @@ ROOMS = {
     "neurons": Room(others={"torch", "torch_pruning"}),
     "models": Room(others={"torch", "torchvision", "timm", "safetensors"}),
     "metrics": Room(others={"scipy", "torch", "torchmetrics"}),
-    # PIL reads and scikit-learn splits what FER2013's forms hold; rich shows how far a long read is.
+    # PIL decodes images; scikit-learn splits and finds principal components; rich shows progress.
     "data": Room(
         {"fer.features"},
         {
@@ -51,7 +49,8 @@ ROOMS = {
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
     "tasks": Room(
-        {"fer.models", "fer.metrics", "fer.neurons.surgery"}, {"torch", "torchvision", "timm", "lightning"}
+        {"fer.models", "fer.metrics", "fer.neurons.declared", "fer.neurons.surgery"},
+        {"torch", "torchvision", "timm", "lightning"},
     ),
     # confusion_figure writes the accuracy of its matrix, which metrics computes; SciPy clusters.
     "figures": Room({"fer.metrics", "fer.neurons"}, {"matplotlib", "numpy", "scipy", "torch"}),
@@ -59,7 +58,7 @@ ROOMS = {
     "callbacks": Room(
         {
             *("fer.data.base", "fer.data.images", "fer.figures", "fer.metrics", "fer.neurons"),
-            *("fer.runs", "fer.tasks.base"),
+            *("fer.pruning", "fer.runs", "fer.tasks.base"),
         },
         {"torch", "lightning", "numpy", "matplotlib", "rich"},
     ),
@@ -69,7 +68,7 @@ ROOMS = {
     # Of sweeps: Optuna searches, a forest of scikit-learn tells what mattered.
     "studies": Room(
         {
-            *("fer.callbacks.prune", "fer.callbacks.stop", "fer.data.base", "fer.metrics", "fer.neurons"),
+            *("fer.callbacks.stop", "fer.data.base", "fer.metrics", "fer.neurons"),
             *("fer.runs", "fer.tasks.base"),
         },
         {"lightning", "numpy", "optuna", "scipy", "sklearn", "torch", "yaml"},
@@ -77,10 +76,8 @@ ROOMS = {
     # The commands on images.
     "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),
     "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
-    "prune_timm": Room(
-        {"fer.callbacks.prune", "fer.data.reading", "fer.metrics", "fer.models.transfer", "fer.neurons"},
-        {"PIL", "rich", "timm", "torch"},
-    ),
+    # Pruning for any network: it knows no Lightning, no data module and no task.
+    "pruning": Room({"fer.figures", "fer.metrics", "fer.neurons", "fer.runs"}, {"matplotlib", "torch"}),
     "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
@@ -100,15 +97,17 @@ ROOMS = {
             "fer.data",
             "fer.export",
             "fer.figures",
+            "fer.models.transfer",
             "fer.neurons",
             "fer.predict",
-            "fer.prune_timm",
+            "fer.pruning",
             "fer.report",
             "fer.runs",
             "fer.studies",
             "fer.tasks",
         },
-        {"jsonargparse", "lightning", "matplotlib", "rich", "torch", "yaml"},
+        # fer prune --timm builds a network of timm, and reads images as that package does.
+        {"jsonargparse", "lightning", "matplotlib", "PIL", "rich", "timm", "torch", "yaml"},
     ),
     "__main__": Room({"fer.commands", "fer.configs"}),
     "__init__": Room(),
@@ -160,12 +159,13 @@ def test_a_file_imports_only_what_its_room_may(name: str) -> None:
     [
         pytest.param("math", "models", True, id="Python's own"),
         pytest.param("fer.errors", "models", True, id="the ground"),
-        pytest.param("fer.models.chain", "models", True, id="its own room"),
+        pytest.param("fer.models._chain", "models", True, id="its own room"),
         pytest.param("lightning.pytorch", "models", False, id="models are pure"),
         pytest.param("fer.tasks.base", "callbacks", True, id="a base class"),
         pytest.param("fer.tasks", "callbacks", False, id="concrete tasks"),
         pytest.param("fer.data.fer2013", "callbacks", False, id="a concrete data set"),
         pytest.param("fer.figures", "tasks", False, id="a task draws nothing"),
+        pytest.param("lightning.pytorch", "pruning", False, id="pruning without Lightning"),
         pytest.param("wandb", "callbacks", False, id="W&B outside of dashboards"),
         pytest.param("fer.commands", "tasks", False, id="nothing imports commands"),
     ],
@@ -206,17 +206,19 @@ def test_a_file_has_one_subject(name: str) -> None:
 
 def test_a_network_has_one_name_everywhere():
     from fer.configs import config_names
+    from fer.models import NETWORKS
     from fer.tasks import TASKS
 
-    models = {path.stem for path in (ROOT / "models").glob("[!_]*.py")} - {"chain"}
-    tasks = {path.stem for path in (ROOT / "tasks").glob("[!_]*.py")} - {"base", "optim"}
-    assert models == tasks == set(TASKS) == set(config_names()) - {"demo"} == NETWORKS
-    for name, task in TASKS.items():
-        assert task.__module__ == f"fer.tasks.{name}"
+    files = {path.stem for path in (ROOT / "models").glob("[!_]*.py")}
+    assert files == set(NETWORKS) == set(TASKS) == set(config_names()) - {"demo"}
+    for name, network in NETWORKS.items():
+        assert network.__module__ == f"fer.models.{name}"
 
 
 def test_every_config_names_its_own_network_and_says_what_it_is():
     import yaml
+
+    from fer.models import NETWORKS
 
     for name in NETWORKS:
         text = (ROOT / "configs" / f"{name}.yaml").read_text()

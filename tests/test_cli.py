@@ -273,9 +273,6 @@ def done_printing(*words: object) -> str:
         pytest.param([], ("conv6", "synthetic", 3e-3), id="the demo"),
         pytest.param(["--config", "conv6"], ("conv6", "fer2013", 6e-3), id="a shipped config"),
         pytest.param(["--network", "ann"], ("ann", "synthetic", 1e-3), id="a network without a config"),
-        pytest.param(
-            ["--config", "conv6", "--dataset", "synthetic", "--data", "{}"], None, id="protocol is fer2013's"
-        ),
         pytest.param(["--config=conv6", "--model.lr=0.5"], ("conv6", "fer2013", 0.5), id="words with ="),
         pytest.param(
             ["--model.lr", "0.5", "-c", "conv6"], ("conv6", "fer2013", 0.5), id="a word before a config"
@@ -283,11 +280,6 @@ def done_printing(*words: object) -> str:
     ],
 )
 def test_which_network_data_and_settings_are_meant(words, expected):
-    if expected is None:
-        called = call("fit", *words, "--print_config")
-        assert called.status == 2
-        assert "protocol" in called.err
-        return
     config = yaml.safe_load(done_printing("fit", *words))
     assert (config["network"], config["dataset"], config["model"]["lr"]) == expected
 

@@ -1,6 +1,7 @@
-"""The README's commands are ones that there are."""
+"""The commands in the README and in the notebook of results are ones that exist."""
 
 import ast
+import json
 import re
 import shlex
 from pathlib import Path
@@ -12,7 +13,9 @@ from fer.configs import config_names, config_path
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+RESULTS = json.loads((ROOT / "notebooks" / "results.ipynb").read_text())["cells"]
+TEXTS = "\n\n".join([README, *("".join(cell["source"]) for cell in RESULTS)])
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXTS, flags=re.MULTILINE | re.DOTALL)
 LINES = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
 
 

@@ -63,7 +63,7 @@ def toy():
 
 def test_a_sweep_says_what_it_does_and_what_was_best(toy):
     out = done("sweep", toy, "--count", "9", "--agents", "3", "--run_name", "s")
-    assert "sweep        sweep.yaml: random, 9 points, 3 side by side" in out
+    assert "sweep        sweep.yaml: random, 9 points, 3 in parallel" in out
     trials = Journal(Path("runs/s")).read()
     best = min(trials, key=lambda trial: trial.value)
     assert len(re.findall(r"^trial-\d+  finished  \d\.\d{4}  ", out, re.MULTILINE)) == 9
@@ -138,7 +138,7 @@ def test_what_is_not_the_same_search_by_another_seed_is_not_compared(toy):
         "1",
     )
     said = call("sweep", "--compare", "runs/a", "runs/b").err
-    assert "runs/a and runs/b are both random with seed 0, one search: give one of them" in said
+    assert "runs/a and runs/b are the same search, random with seed 0: give one of them" in said
     assert (
         "runs/a and runs/c cannot be compared, they differ in parameters"
         in call("sweep", "--compare", "runs/a", "runs/c").err
@@ -146,7 +146,7 @@ def test_what_is_not_the_same_search_by_another_seed_is_not_compared(toy):
     Path("runs/b/study.json").write_text('{"key": "ab')
     said = call("sweep", "--compare", "runs/a", "runs/b").err
     assert "runs/b/study.json is damaged" in said
-    assert "begin the sweep again with another --run_name" in said
+    assert "start the sweep again with another --run_name" in said
     assert not Path("searches.png").exists()
 
 
@@ -159,7 +159,7 @@ def test_where_a_image_cannot_be_written_the_best_is_known_all_the_same(toy):
     assert called.status == 2
     assert "best         trial-0001" in called.out
     assert Path("runs/s/best.json").is_file()
-    assert re.search(r"best-so-far.png cannot be written \(.*\): make room", called.err)
+    assert re.search(r"best-so-far.png cannot be written \(.*\): free some space", called.err)
     assert "cannot be written" in call("sweep", toy, "--count", "1", "--runs_dir", "train.py").err
 
 
@@ -221,7 +221,10 @@ def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
             id="metric",
         ),
         pytest.param(
-            {"metric": {"name": "test/acc", "goal": "maximize"}}, "name", "test split is not for", id="test"
+            {"metric": {"name": "test/acc", "goal": "maximize"}},
+            "name",
+            "not selected on the test split",
+            id="test",
         ),
         pytest.param(
             {"metric": {"name": "angles/hidden/nonsense"}}, "name", "fer fit does not log it", id="angles"
@@ -229,7 +232,7 @@ def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
         pytest.param(
             {"metric": {"name": "prune/acc_after", "goal": "maximize"}},
             "name",
-            "logged with prune.enabled alone, which is off",
+            "logged only with prune.enabled, which is off",
             id="a metric that is off",
         ),
         pytest.param(
@@ -249,7 +252,7 @@ def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
             id="data that cannot be cross-validated",
         ),
         pytest.param(
-            {"command": ["fer", "tset", "${args}"]}, "command", "fer tset is no trial", id="command"
+            {"command": ["fer", "tset", "${args}"]}, "command", "fer tset cannot be a trial", id="command"
         ),
         pytest.param(
             {"command": ["fer", "prune", "${envvar:NONE}/best.ckpt", "--config", "${args_json_file}"]},
@@ -305,7 +308,7 @@ def test_a_search_without_an_end_is_refused_by_an_agent_with_an_account(toy, mon
 
 def test_options_are_checked(toy):
     assert "--agents 0: give a whole number above 0" in call("sweep", toy, "--agents", "0").err
-    assert "give the file of a sweep" in call("sweep").err
+    assert "no sweep file: give one" in call("sweep").err
 
 
 QUICK = {

@@ -34,7 +34,7 @@ from fer.neurons import (
     record,
     summarise,
 )
-from fer.neurons.hidden import hidden_layers
+from fer.neurons.declared import describe_layers, hidden_layers
 from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 
@@ -138,7 +138,7 @@ class DistinctivenessCallback(Callback):
         self.places = {layer: hidden.layers.get(layer, layer) for layer in named}
         find_layers(pl_module.network, self.places.values())
         if not self.places:
-            log.warning("no angles are measured: %s", hidden.why_none(type(pl_module.network).__name__))
+            log.warning("no angles: the hidden layers are %s", describe_layers(hidden, pl_module.network))
         for layer, place in list(self.places.items()):
             try:
                 measure(pl_module.network, [first], [place])
@@ -179,8 +179,8 @@ class DistinctivenessCallback(Callback):
             known = {f"angles/{layer}/{name}": value for name, value in row.items() if value == value}
             pl_module.log_dict(known, sync_dist=True)
         if trainer.is_global_zero:
-            degrees = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
-            Run(Path(trainer.default_root_dir)).write_angles(epoch, degrees)
+            arrays = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
+            Run(Path(trainer.default_root_dir)).write_angles(epoch, arrays)
 
     def measure(self, trainer: Trainer, task: ClassificationTask) -> dict[str, ActivationStatistics]:
         """Return each layer's statistics over the analysis set, which the processes share."""

@@ -1,4 +1,4 @@
-"""The command agent: a sweep on W&B's server, which any number of machines may work on."""
+"""The command ``fer agent``: a sweep on W&B's server, shared by any number of machines."""
 
 import argparse
 import os
@@ -21,34 +21,34 @@ SECTION: Final = "train"
 
 
 def agent(arguments: Sequence[str]) -> None:
-    """Make a sweep of a file and work on it, or work on one that there is.
+    """Create a sweep from a file and run its trials, or join an existing sweep.
 
     Raises:
-        InputError: The sweep could not run, or the server refuses it.
+        InputError: The sweep cannot run, or the server refuses it.
     """
     parser = argparse.ArgumentParser(
         prog="fer agent",
         allow_abbrev=False,
-        description="Make a W&B sweep of a file, and be an agent of it: run its trials, one after the other. "
-        "More agents, here or on other machines, take its address. Ctrl-C ends the trial with its "
-        "checkpoint, and the agent. Without an account: fer sweep, which runs the file here.",
-        epilog="Without an account, all options of fer sweep are taken.",
+        description="Create a W&B sweep from a file and run its trials, one after another. Start more "
+        "agents, here or on other machines, with its address. Ctrl-C ends the current trial, with a "
+        "checkpoint, and the agent. Without an account the sweep runs here, as with fer sweep.",
+        epilog="Without an account, all options of fer sweep can be given.",
     )
-    parser.add_argument("sweep", help="a file, such as sweeps/conv6-bayes.yaml, or ENTITY/PROJECT/ID")
-    parser.add_argument("--count", type=int, help="trials after which to end (when the sweep is at its end)")
+    parser.add_argument("sweep", help="sweep file, such as sweeps/conv6-bayes.yaml, or ENTITY/PROJECT/ID")
+    parser.add_argument("--count", type=int, help="number of trials (default: until the sweep ends)")
     given, others = parser.parse_known_args(list(arguments))
     path = Path(given.sweep)
     is_address = given.sweep.count("/") == 2 and not path.is_file() and path.suffix == ""
     if os.environ.get("WANDB_MODE", "online") != "online" or not is_logged_in():
         if is_address:
-            msg = f"{given.sweep} is on W&B's server, which needs an account: wandb login"
+            msg = f"{given.sweep} is on W&B's server: log in with `wandb login`"
             raise InputError(msg)
         CONSOLE.print("no account   the sweep runs here; after `wandb login`, on W&B")
         count = [] if given.count is None else [f"--count={given.count}"]
         sweep([given.sweep, *count, *others])
         return
     if others:
-        msg = f"{others[0]}: an agent takes --count alone; fer sweep takes more, and runs the file here"
+        msg = f"{others[0]}: an agent takes only --count; use fer sweep to run the file here"
         raise InputError(msg)
     if is_address:
         run_agent(given.sweep, given.count)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from jsonargparse._typehints import ActionTypeHint
 from lightning.pytorch.cli import LightningArgumentParser
 
 from fer.callbacks import DistinctivenessCallback, GradientCallback, PruneCallback, StageCallback
@@ -48,6 +49,12 @@ examples:
 """,
 }
 """By command the end of its help."""
+
+BATCHES: Final = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    "overfit_batches",
+)
+"""Settings of the trainer that are a number of batches, or a share of them."""
 
 
 def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str], command: str) -> None:
@@ -98,8 +105,8 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         "--monitor",
         type=str,
         default=USUAL_MONITOR,
-        help="metric of the validation split that selects the best checkpoint, such as val/balanced_acc; "
-        "the lowest value of a loss, the highest of any other",
+        help="metric of the validation split that selects the best checkpoint, such as val/balanced_acc: "
+        "the lowest loss, or the highest of any other",
     )
     parser.add_argument(
         "--early_stopping",
@@ -114,7 +121,7 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         help="evaluate and keep an exponential moving average of the weights instead of the last step's",
     )
     parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop"})
-    parser.groups["wandb"].add_argument(
+    (parser.groups or {})["wandb"].add_argument(
         "--wandb.artifacts",
         type=Artifacts,
         default="best",
@@ -131,6 +138,11 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
     if takes(parser, "model.in_features"):
         parser.link_arguments("data.num_features", "model.in_features", apply_on="instantiate")
     parser.link_arguments("data", "model.num_classes", compute_fn=count_classes, apply_on="instantiate")
+    for action in parser._actions:
+        if isinstance(action, ActionTypeHint) and action.dest.removeprefix("trainer.") in BATCHES:
+            # "1" is one batch and "1.0" are all of them. typing gives Lightning's Union[int, float] the order
+            # of the Union[float, int] that another library has made before, which reads "1" as 1.0.
+            action._typehint = int | float | None
     parser.usage = f"fer {command} {'[settings]' if command == 'fit' else 'CHECKPOINT|RUN [settings]'}"
     parser.epilog = EXAMPLES.get(command)
     arrange(parser)

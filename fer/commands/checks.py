@@ -13,7 +13,8 @@ from torch.utils.data import default_collate
 
 from fer.data import ExpressionDataModule
 from fer.errors import InputError
-from fer.neurons.hidden import HiddenLayers, hidden_layers
+from fer.neurons.declared import hidden_layers
+from fer.neurons.hidden import HiddenLayers
 from fer.neurons.record import TRACING_ERRORS, eval_state
 from fer.tasks import ClassificationTask
 

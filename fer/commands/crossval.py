@@ -1,4 +1,4 @@
-"""The command crossval: folds as runs, and what they say together."""
+"""The command ``crossval``: train and test every fold as a run, then report all folds together."""
 
 import argparse
 import math
@@ -10,9 +10,9 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from fer.commands.choices import choose, find_data_module, read_config
+from fer.commands.choices import choose, find_data_module
 from fer.commands.experiment import run_experiment
-from fer.commands.parsing import CONSOLE
+from fer.commands.parsing import CONSOLE, parse_config
 from fer.configs import flatten
 from fer.dashboards import apart_from_sweep, finish, log_config, wandb_logger
 from fer.data import DATA_MODULES, PooledDataModule
@@ -27,25 +27,31 @@ SECTION: Final = "train"
 
 
 def crossval(arguments: Sequence[str]) -> None:
-    """Train and test every fold of a cross-validation, each a run, and say what they say together."""
+    """Train and test every fold of a cross-validation, then report mean and spread."""
     parser = argparse.ArgumentParser(
         prog="fer crossval",
         allow_abbrev=False,
-        description="Cross-validate: train on all folds but one, choose the epoch on a part of those (val), "
-        "test on the fold; for every fold. Each is a run of its own on one device, in one W&B group, in a "
-        "folder of one name. Called again with the same --run_name, it goes on where it was cut off.",
-        epilog="All settings of fit can be given, too: fer fit --config NAME --help lists them. What "
-        "--start_from has learnt must not come from samples that a fold tests.",
+        description="Train once for every fold: on all other folds, of which a part is the validation split "
+        "that selects the checkpoint; then test on the fold. Each fold is a run on one device; all share a "
+        "folder and a W&B group. Called again with the same --run_name, it goes on where it was cut off.",
+        epilog="All settings of fer fit are taken, too: fer fit --config NAME --help lists them. Weights "
+        "given by --start_from must not have been trained on samples that a fold tests.",
     )
-    parser.add_argument("--folds", type=int, help="number of folds (the config's data.protocol, or 5)")
-    parser.add_argument("--runs_dir", default="runs", help="where the folders of runs are (runs)")
-    parser.add_argument("--run_name", help="folder and W&B group (network, data, number of folds, and time)")
+    parser.add_argument(
+        "--folds", type=int, help="number of folds (default: that of the config's data.protocol, or 5)"
+    )
+    parser.add_argument("--runs_dir", default="runs", help="folder of all runs (default: runs)")
+    parser.add_argument(
+        "--run_name",
+        help="name of the folder and of the W&B group (default: network, data set, number of folds and time)",
+    )
     own, others = parser.parse_known_args(list(arguments))
     words, chosen = choose_for_folds(others)
-    configs = [read_config(Path(path)) for flag, path in pairwise(words) if flag == "--config"]
+    configs = [parse_config(config) for flag, config in pairwise(words) if flag == "--config"]
+    short = [each.rpartition(".")[2] for each in chosen.values()]
     num_folds = own.folds or _num_folds(configs)
     name = own.run_name or unused_name(
-        Path(own.runs_dir), "-".join((*chosen.values(), f"{num_folds}fold", time.strftime("%Y%m%d-%H%M%S")))
+        Path(own.runs_dir), "-".join((*short, f"{num_folds}fold", time.strftime("%Y%m%d-%H%M%S")))
     )
     project = os.environ.get("WANDB_PROJECT")  # of a sweep, where the summary will be
 
@@ -63,7 +69,7 @@ def crossval(arguments: Sequence[str]) -> None:
             "wandb.job_type": "fold",
             **({"wandb.project": project} if project else {}),
         }
-        # Put last: they hold whatever a config says.
+        # Last, so that no config overrides them.
         run_experiment("fit", [*words, *(f"--{key}={value}" for key, value in of_fold.items())], chosen)
 
     folder = Path(own.runs_dir) / name
@@ -73,19 +79,19 @@ def crossval(arguments: Sequence[str]) -> None:
 
 
 def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return what :func:`fer.commands.choices.choose` makes of the words for the folds' runs.
+    """Return the words and names of :func:`fer.commands.choices.choose` for the runs of the folds.
 
     Raises:
-        InputError: As of ``choose``; or a word is crossval's own to say, or the data comes with its splits.
+        InputError: A word cannot be used, sets what crossval sets itself, or names data with fixed splits.
     """
     if taken := [word for word in words if word.split("=")[0] in SET_BY_CROSSVAL]:
-        msg = f"{taken[0]} cannot be given: crossval sets it for every fold; leave it out"
+        msg = f"{taken[0]} cannot be given: fer crossval sets it for every fold; leave it out"
         raise InputError(msg)
     chosen_words, chosen = choose(words)
     if not issubclass(find_data_module(chosen["dataset"]), PooledDataModule):
         pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
         msg = (
-            f"--dataset {chosen['dataset']} comes with its splits and cannot be cross-validated; "
+            f"--dataset {chosen['dataset']} has fixed splits and cannot be cross-validated; "
             f"{', '.join(pools)} can"
         )
         raise InputError(msg)
@@ -96,11 +102,11 @@ SET_BY_CROSSVAL: Final = (
     *("--data.protocol", "--data.fold", "--test", "--ckpt_path", "--trainer.devices"),
     *("--wandb.group", "--wandb.name", "--wandb.job_type"),
 )
-"""Settings of fit that every fold has its own of, or that would let it see what it tests."""
+"""Settings of fit that differ from fold to fold, or would let a fold train on what it tests."""
 
 
 def _num_folds(configs: Sequence[Mapping[str, Any]]) -> int:
-    """Return the number of folds that the last config names which names one; else 5.
+    """Return the number of folds of the last config that has one, 5 without any.
 
     >>> _num_folds([{"data": {"protocol": "4-fold"}}, {"data": {}}])
     4
@@ -111,13 +117,13 @@ def _num_folds(configs: Sequence[Mapping[str, Any]]) -> int:
 
 
 def unused_name(folder: Path, name: str) -> str:
-    """Return a name that nothing in the folder has: this one, or this one with a number."""
+    """Return a name that is not used in the folder: the given one, with a number if need be."""
     names = (f"{name}-{number}" if number > 1 else name for number in count(1))
     return next(each for each in names if not (folder / each).exists())
 
 
 def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> None:
-    """Write, draw, log and print what the folds say together."""
+    """Write, draw, log and print the results of all folds together."""
     summary = summarise(results)
     protocol = re.sub(r", fold \d+", "", str(results[0]["protocol"]))
     title = f"{results[0]['network']}: {protocol}"
@@ -150,5 +156,5 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
             to_wandb.log_metrics(scalars)
     finally:
         finish()
-    CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\nimages")
+    CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\nfigures")
     CONSOLE.print("\n".join(f"  {path}" for path in paths.values()))

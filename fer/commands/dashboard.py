@@ -1,4 +1,4 @@
-"""The command dashboard: the project's workspace and report, made by code."""
+"""The command ``dashboard``: make the W&B workspace and report of a project."""
 
 import argparse
 from collections.abc import Sequence
@@ -24,19 +24,23 @@ def dashboard(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="fer dashboard",
         allow_abbrev=False,
-        description="Make a W&B workspace and a report of the project: learning, test, confusion, angles and "
-        "stages, pruning, sweeps, gradients, system. Each call makes new ones, beside those that are there.",
+        description="Make a W&B workspace and report of a project: learning curves, test results, confusion, "
+        "angles and stages, pruning, sweeps, gradients, system. Each call makes new ones and keeps the old.",
     )
-    parser.add_argument("--project", default="fer", help="W&B's project (fer)")
-    parser.add_argument("--entity", help="W&B's user or team (the default of the account)")
+    parser.add_argument("--project", default="fer", help="W&B project (default: fer)")
+    parser.add_argument("--entity", help="W&B user or team (default: the account's)")
     parser.add_argument(
         "--parameters",
-        help="settings on the axes of the sweep's parallel coordinates: model.lr,model.dropout",
+        help="settings on the axes of the sweep's parallel coordinates, such as model.lr,model.dropout",
     )
-    parser.add_argument("--json", type=Path, help="write what W&B would be sent to a file; needs no account")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        help="write workspace and report as JSON to this file instead of sending them; needs no account",
+    )
     settings = parser.parse_args(list(arguments))
     if find_spec("wandb_workspaces") is None:
-        msg = 'the dashboard is made with wandb-workspaces: pip install -e ".[dashboard]", or make dashboard'
+        msg = 'the dashboard needs wandb-workspaces: pip install -e ".[dashboard]", or make dashboard'
         raise InputError(msg)
     from fer.dashboards.workspace import PARAMETERS, as_json, save
 
@@ -47,7 +51,7 @@ def dashboard(arguments: Sequence[str]) -> None:
         CONSOLE.print(f"dashboard    {settings.json}")
         return
     if not is_logged_in():
-        msg = "a dashboard needs an account: `wandb login`, then again; or --json FILE, which needs none"
+        msg = "a dashboard needs a W&B account: run `wandb login`, or write it as JSON with --json FILE"
         raise InputError(msg)
     workspace, report = save(settings.project, settings.entity, parameters)
     CONSOLE.print(f"workspace    {workspace}\nreport       {report}")

@@ -47,12 +47,11 @@ from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.neurons import measure_groups
+from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
-from fer.runs import LATEST, Run, find_checkpoint, mark_latest
+from fer.runs import LATEST, Run, find_checkpoint, make_run, mark_latest
 from fer.tasks import load
-
-BEST: Final = "best.ckpt"
 
 SWEEP_VARIABLES: Final = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 """Variables of the environment that only a trial of a sweep has."""
@@ -113,7 +112,7 @@ class ExperimentCLI(LightningCLI):
     def __init__(self, command: str, arguments: Sequence[str], *, network: str, dataset: str) -> None:
         self.command = command
         self.stop = StopCallback()
-        self.hidden = HiddenLayers({})
+        self.hidden = HiddenLayers({}, {})
         self.names = {"network": network, "dataset": dataset}
         started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
@@ -154,35 +153,6 @@ class ExperimentCLI(LightningCLI):
         """Add the options that are neither the network's, nor the data's, nor the trainer's."""
         add_run_arguments(parser, self.names, self.command)
 
-    def _make_run_dir(self) -> Path:
-        """Make a folder for the run.
-
-        Raises:
-            InputError: The folder of the given name is not empty, or it is the name of the link.
-        """
-        folder = Path(self.config.runs_dir)
-        if self.config.run_name == LATEST:
-            msg = f"--run_name {LATEST}: this is the link to the newest run; choose another name"
-            raise InputError(msg)
-        if process_rank() != 0:
-            return folder / (self.config.run_name or self.default_name)  # other processes write nothing
-        if self.config.run_name is not None:
-            run_dir = folder / str(self.config.run_name)
-            run_dir.mkdir(parents=True, exist_ok=True)
-            if any(run_dir.iterdir()):
-                msg = f"{run_dir} holds a run: choose another --run_name, or move that run away"
-                raise InputError(msg)
-            return run_dir
-        run_dir, number = folder / self.default_name, 1
-        while True:
-            try:
-                run_dir.mkdir(parents=True)
-            except FileExistsError:  # another started in the same second
-                number += 1
-                run_dir = folder / f"{self.default_name}-{number}"
-            else:
-                return run_dir
-
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, loggers and callbacks.
 
@@ -193,11 +163,10 @@ class ExperimentCLI(LightningCLI):
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
             self._check_inputs()
-        try:
-            self.run_dir = self._make_run_dir()
-        except OSError as e:
-            msg = f"--runs_dir {self.config.runs_dir}: no folder can be made there: {e}"
-            raise InputError(msg) from e
+        name = self.config.run_name or self.default_name
+        self.run_dir = Path(self.config.runs_dir) / name
+        if process_rank() == 0:  # other processes write nothing
+            self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
         if not isinstance(self.datamodule, ExpressionDataModule):
             self.config_init.distinctiveness.every_n_epochs = 0
             self.config_init.stages.enabled = False
@@ -261,17 +230,17 @@ class ExperimentCLI(LightningCLI):
         return flatten(yaml.safe_load(self.parser.dump(config, skip_none=False)))
 
     def _callbacks(self) -> list[Callback]:
-        run = Run(self.run_dir)
+        run, monitor = Run(self.run_dir), self.config.monitor
         callbacks: list[Callback] = [
             self.stop,
             EvaluationCallback(),
-            BestCallback(self.config.monitor),
-            EpochLineCallback(self.config.monitor),
+            BestCallback(monitor),
+            EpochLineCallback(monitor),
             ModelCheckpoint(
                 dirpath=run.checkpoints_dir,
                 filename=run.best_checkpoint.stem,
-                monitor=self.config.monitor,
-                mode=mode_of(self.config.monitor),
+                monitor=monitor,
+                mode=mode_of(monitor),
                 enable_version_counter=False,
             ),
             # Another callback: save_last writes only what is saved as the best, too.
@@ -281,11 +250,7 @@ class ExperimentCLI(LightningCLI):
         ]
         if self.config.early_stopping is not None:
             callbacks.append(
-                EarlyStopping(
-                    self.config.monitor,
-                    mode=mode_of(self.config.monitor),
-                    patience=self.config.early_stopping,
-                )
+                EarlyStopping(monitor, mode=mode_of(monitor), patience=self.config.early_stopping)
             )
         if self.config.ema:
             callbacks.append(EMAWeightAveraging())
@@ -309,7 +274,8 @@ class ExperimentCLI(LightningCLI):
     @property
     def _own_network(self) -> type[nn.Module] | None:
         """The class of a network of the user's own, which loading its checkpoint needs."""
-        return self.model_class.network_class if "." in self.names["network"] else None
+        name = self.names["network"]
+        return find_task(name).network_class if "." in name else None
 
     def _load_checkpoint(self) -> None:
         """Start from a checkpoint, or check that training can resume from it, or take it to be evaluated."""
@@ -397,27 +363,27 @@ class ExperimentCLI(LightningCLI):
     def _print_header(self) -> None:
         """Print network, data, device and the run's folder."""
         num_parameters = sum(p.numel() for p in self.model.parameters())
-        lines = [
-            f"network      {self.names['network']}: {num_parameters:,} parameters",
-            f"data         {self.names['dataset']}: {self._protocol}",
-            *self._lines_about_classes(),
-            *([f"neurons      {self._describe_neurons()}"] if self.command in ("fit", "prune") else []),
-            f"device       {self.trainer.strategy.root_device}, precision {self.trainer.precision}",
-            f"run          {self.run_dir}",
+        facts = [
+            ("network", f"{self.names['network']}: {num_parameters:,} parameters"),
+            ("data", f"{self.names['dataset']}: {self._protocol}"),
+            *self._facts_of_training_data(),
+            *([("neurons", self._describe_neurons())] if self.command in ("fit", "prune") else []),
+            ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}"),
+            ("run", str(self.run_dir)),
         ]
-        CONSOLE.print("\n".join(lines))
+        CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts))
 
-    def _lines_about_classes(self) -> list[str]:
+    def _facts_of_training_data(self) -> list[tuple[str, str]]:
         """Return the training data of a checkpoint that is evaluated, and the classes that do not match."""
         if self.command == "fit" or self.model.trained_on is None:
             return []
         match = getattr(self.datamodule, "match", None)
         remarks = [] if match is None else match.lines()
-        return [f"trained on   {self.model.trained_on}", *(f"classes      {each}" for each in remarks)]
+        return [("trained on", self.model.trained_on), *(("classes", each) for each in remarks)]
 
     def _describe_neurons(self) -> str:
         """Return the hidden layers whose neurons are measured, or why there are none."""
-        text = self.hidden.describe(type(self.model.network).__name__)
+        text = describe_layers(self.hidden, self.model.network)
         if self.command == "fit" and not isinstance(self.datamodule, ExpressionDataModule):
             text += "; no angles or stages: they need a data module of fer"
         return text

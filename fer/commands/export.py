@@ -10,7 +10,7 @@ import torch
 
 import fer
 from fer.checkpoints import read_checkpoint
-from fer.commands.choices import read_config
+from fer.commands.choices import find_task, read_config
 from fer.commands.parsing import CONSOLE
 from fer.data import DATA_MODULES
 from fer.errors import InputError
@@ -36,8 +36,10 @@ def export(arguments: Sequence[str]) -> None:
         type=int,
         help=f"version of ONNX's operators, {OPSETS.start} to {OPSETS.stop - 1} (torch's choice)",
     )
+    parser.add_argument("--network", help="the network's class, package.module.Class, if it is your own")
     given = parser.parse_args(list(arguments))
-    task = load(given.checkpoint)
+    network = None if given.network is None else find_task(given.network).network_class
+    task = load(given.checkpoint, network)
     shape = input_shape(task)
     normalisation, remark = find_normalisation(given.checkpoint) if len(shape) == 3 else ({}, "")
     metadata = {
@@ -72,6 +74,8 @@ def export(arguments: Sequence[str]) -> None:
 
 def input_shape(task: ClassificationTask) -> tuple[int, ...]:
     """Return the shape of one sample: (channels, height, width) of an image, or (features,)."""
+    if task.input_shape is not None:
+        return task.input_shape
     settings = task.hparams
     if "image_size" in settings:
         return (settings["channels"], settings["image_size"], settings["image_size"])
@@ -89,7 +93,8 @@ def find_normalisation(checkpoint: Path) -> tuple[dict[str, list[float]], str]:
     """
     content = read_checkpoint(checkpoint)
     config = checkpoint.resolve().parent.parent / "config.yaml"
-    kept = [content[module.__name__] for module in DATA_MODULES.values() if module.__name__ in content]
+    states = [value for value in content.values() if isinstance(value, Mapping)]
+    kept = [state for state in states if {"mean", "std"} <= state.keys()]  # a data module's
     try:
         found = kept[0] if kept else _normalisation_of(read_config(config))
     except InputError as e:
@@ -100,6 +105,9 @@ def find_normalisation(checkpoint: Path) -> tuple[dict[str, list[float]], str]:
 
 def _normalisation_of(config: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return the normalisation of the data that a config names."""
+    if config["dataset"] not in DATA_MODULES:  # a class that only the config names is not imported
+        msg = f"the checkpoint lacks it, and --dataset {config['dataset']} is a class outside of fer"
+        raise InputError(msg)
     data = DATA_MODULES[config["dataset"]](**config["data"])
     data.prepare_data()
     data.setup()

@@ -81,7 +81,7 @@ def arrange(parser: ArgumentParser, titles: Mapping[str, str] = TITLES) -> None:
     for group in parser._action_groups:
         if group.title == "Linked arguments":
             group.title = "set by the data"
-    parser._action_groups.sort(key=place)
+    parser._action_groups = sorted(parser._action_groups, key=place)
     for action in parser._actions:
         action.help = HELPS.get(action.dest, action.help)
         # --model and the like take a file of settings for their group; --model.logger.help lists classes.

@@ -1,11 +1,11 @@
-"""What a run is called on the dashboard: network, data, and the settings that are not its config's."""
+"""Name a run in W&B after its network, its data and the settings that differ from its config."""
 
 import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 GROUPS: Final = ("model.", "data.", "prune.")
-"""Groups of settings that a name tells of."""
+"""Groups of settings that appear in a name."""
 
 OTHERS: Final = {
     "seed_everything": "seed",
@@ -14,16 +14,16 @@ OTHERS: Final = {
     "early_stopping": "early_stopping",
     "ema": "ema",
 }
-"""Other settings, with what they are called there."""
+"""Other settings that appear in a name, and what they are called there."""
 
 SILENT: Final = {
     *("data.root", "data.num_workers", "model.compile", "model.channels_last", "model.weights"),
     *("prune.enabled", "prune.num_samples"),
 }
-"""Settings of those groups that change no result, or are paths."""
+"""Settings of those groups that do not appear: paths, and those that change no result."""
 
 MOST: Final = 6
-"""Settings in a name, so that it can be read."""
+"""Most settings in a name, so that it stays readable."""
 
 
 VARIABLES: Final = {
@@ -32,15 +32,15 @@ VARIABLES: Final = {
     "job_type": "WANDB_JOB_TYPE",
     "tags": "WANDB_TAGS",
 }
-"""W&B's own variables of the environment, by which a sweep, say, names its trials."""
+"""Environment variables of W&B that set the same, for example in a sweep."""
 
 
 def following(settings: Mapping[str, Any], usual: Mapping[str, Any], *, command: str) -> dict[str, Any]:
-    """Return name, group, job type and tags of a run on W&B, where nobody gives them.
+    """Return name, group, job type and tags of a run in W&B, for those that the user does not set.
 
     Args:
         settings: Of the run, by dotted name.
-        usual: What they are if nobody says otherwise, by the same names.
+        usual: Their usual values, by the same names.
         command: What the run does.
     """
     is_trial = "WANDB_SWEEP_PARAM_PATH" in os.environ  # the folders of trials are all called alike
@@ -54,7 +54,7 @@ def following(settings: Mapping[str, Any], usual: Mapping[str, Any], *, command:
 
 
 def standard(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a config says, without what it says of other data.
+    """Return the settings of a config, without those of data that the run does not use.
 
     Args:
         settings: Of a run, by dotted name.
@@ -69,8 +69,8 @@ def title(settings: Mapping[str, Any], usual: Mapping[str, Any], *, command: str
 
     Args:
         settings: Of the run, by dotted name.
-        usual: What they are if nobody says otherwise, by the same names.
-        command: What the run does; said where it is not fit.
+        usual: Their usual values, by the same names.
+        command: The command; part of the name unless it is fit.
 
     >>> usual = {"model.lr": 0.1, "model.depth": 34, "seed_everything": 0, "data.root": None}
     >>> run = {"network": "resnet", "dataset": "fer2013", "data.root": "/data"}
@@ -93,7 +93,7 @@ def title(settings: Mapping[str, Any], usual: Mapping[str, Any], *, command: str
 
 
 def _short(value: Any) -> str:
-    """Return a setting in few letters.
+    """Return a setting as a short text.
 
     >>> [_short(each) for each in (0.00030000001, True, None, [16, 32], "(?P<subject>S[0-9]+)_.*_.*")]
     ['0.0003', 'true', 'null', '16-32', '(?P<subject>S[0-9]+…']

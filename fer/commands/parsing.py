@@ -55,15 +55,22 @@ def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
 
 def _rename_config(config: str, options: Sequence[str]) -> str:
     """Return a config as it was given, or, if it uses old names, its content as YAML with the new ones."""
-    path = Path(config)
-    try:
-        content = yaml.safe_load(path.read_text() if "\n" not in config and path.is_file() else config)
-    except (OSError, ValueError, yaml.YAMLError):
-        return config  # the parser reports it
-    if not isinstance(content, dict):
-        return config
+    content = parse_config(config)
     renamed = rename_settings(content, options)
     return config if renamed == content else yaml.safe_dump(renamed)
+
+
+def parse_config(config: str) -> dict[str, Any]:
+    """Return the settings that ``--config`` takes: a file's, or those of YAML text; empty if they are none.
+
+    >>> parse_config("gone.yaml")
+    {}
+    """
+    try:
+        content = yaml.safe_load(config if "\n" in config else Path(config).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}  # the parser reports what is wrong
+    return content if isinstance(content, dict) else {}
 
 
 def shorten(problem: str) -> str:

@@ -1,4 +1,4 @@
-"""The command report: a folder of a run as one page."""
+"""The command ``report``: write one HTML page about a run, a cross-validation or a sweep."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -21,32 +21,36 @@ def report(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="fer report",
         allow_abbrev=False,
-        description="Write one HTML page of a run, a cross-validation or a sweep, finished or not: what was "
-        "run and how to repeat it, results with n and 95 %% intervals, where the network errs, curves with "
-        "the stages of training, the angles between hidden neurons through the epochs, and what pruning did. "
-        "A part is left out where the folder has nothing of it. The page loads nothing from anywhere; it can "
-        "be mailed, read on a phone, and printed. It holds the images of figures/predictions.png, which "
-        "may be faces that are not yours to publish.",
+        description="Write one HTML page about a run, a cross-validation or a sweep, finished or not: its "
+        "settings and how to repeat it, results with n and 95 %% intervals, confusion between classes, "
+        "curves with the stages of training, angles between hidden neurons over the epochs, and pruning. "
+        "Sections without data are left out. The page is one file that loads nothing from the network. It "
+        "contains the images of figures/predictions.png: check that you may publish these faces.",
     )
     parser.add_argument(
-        "folder", type=Path, help="of a run, a cross-validation or a sweep: runs/NAME", metavar="runs/NAME"
+        "folder",
+        type=Path,
+        help="folder of a run, a cross-validation or a sweep, such as runs/latest",
+        metavar="runs/NAME",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (report.html in the folder)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="file to write (default: report.html in the folder)"
+    )
     given = parser.parse_args(list(arguments))
     path = write_report(given.folder, given.out, settings_of)
     CONSOLE.print(f"report       {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
 
 
 def settings_of(words: Sequence[str], network: str, dataset: str) -> Mapping[str, Any]:
-    """Return all settings that some words of ``fer fit`` lead to, under dotted keys.
+    """Return all settings that words of ``fer fit`` result in, by dotted name.
 
     Args:
-        words: A shipped config is named.
+        words: Words after ``fer fit``; shipped configs by name.
         network: Name of the network.
         dataset: Name of the data.
 
     Raises:
-        InputError: The words say something that there is not.
+        InputError: A word cannot be used.
     """
     paths = [
         str(config_path(word)) if before == "--config" else word
@@ -58,7 +62,7 @@ def settings_of(words: Sequence[str], network: str, dataset: str) -> Mapping[str
 
 
 class _Settings(ExperimentCLI):
-    """Reads settings, and makes nothing of them."""
+    """Parses settings and builds nothing."""
 
     def _set_seed(self) -> None:
         """Leave the random numbers as they are."""

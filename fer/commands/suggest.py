@@ -94,7 +94,7 @@ def suggest_options(name: str, options: Sequence[str]) -> list[str]:
     group, _, last = name.rpartition(".")
     last = last.replace("-", "_").lower()
     meant = OPTIONS.get(last)
-    if meant in options:
+    if meant is not None and meant in options:
         return [meant]
     if same := [option for option in options if option.rpartition(".")[2] == last]:
         return same[:3]

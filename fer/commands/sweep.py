@@ -1,4 +1,4 @@
-"""The command sweep: W&B's sweeps on one's own machine, without an account."""
+"""The command ``fer sweep``: W&B's sweeps on your own machine, without an account."""
 
 import argparse
 import json
@@ -33,49 +33,50 @@ HELP: Final = "search settings as a W&B sweep does, on this machine, without an 
 SECTION: Final = "train"
 
 ROWS: Final = 20
-"""Of the table on a terminal, at most."""
+"""Most rows of the table on a terminal."""
 _LINES_AROUND: Final = 4
-"""Of a terminal, that rows cannot have: title, head, the cursor's line, and one to spare."""
+"""Lines of a terminal without rows: title, head, the cursor's line, and one spare line."""
 
 
 def sweep(arguments: Sequence[str]) -> None:
-    """Run a sweep's trials, or draw several sweeps beside each other."""
+    """Run the trials of a sweep, or compare several sweeps."""
     parser = argparse.ArgumentParser(
         prog="fer sweep",
         allow_abbrev=False,
-        description="Search settings as a W&B sweep does, from the same file, without an account: grid, "
-        "random or bayes, K trials side by side, hyperband, each trial an offline W&B run in one group. "
-        "Called again with the same --run_name it goes on; calls at the same time, on one machine or on a "
-        "shared disk, work together. method: bayes is Optuna's Gaussian process (TPE with several agents), "
-        "not W&B's.",
+        description="Run a W&B sweep file without an account: grid, random or bayes search, several trials "
+        "in parallel, hyperband. Each trial is an offline W&B run in one group. The same command with "
+        "the same --run_name continues it; commands that run at the same time, on one machine or a shared "
+        "disk, share it. method: bayes is Optuna's Gaussian process (TPE with several agents), not W&B's.",
     )
-    parser.add_argument("file", type=Path, nargs="?", help="of the sweep, such as sweeps/conv6-bayes.yaml")
-    parser.add_argument("--count", type=int, help="points to try (the file's run_cap; a whole grid)")
-    parser.add_argument("--agents", type=int, default=1, help="trials side by side (1), a GPU each in turn")
-    parser.add_argument("--method", choices=METHODS, help="instead of the file's")
-    parser.add_argument("--seed", type=int, default=0, help="of the search, not of the trainings (0)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where folders are (runs)")
-    parser.add_argument("--run_name", help="folder and W&B group (the file's name, and time)")
-    parser.add_argument("--max_failures", type=int, default=3, help="failures in a row that end it (3)")
+    parser.add_argument("file", type=Path, nargs="?", help="sweep file, such as sweeps/conv6-bayes.yaml")
+    parser.add_argument("--count", type=int, help="points to try (default: the file's run_cap, or the grid)")
+    parser.add_argument("--agents", type=int, default=1, help="trials in parallel, each on the next GPU (1)")
+    parser.add_argument("--method", choices=METHODS, help="search method, instead of the file's")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the search, not of the trainings (0)")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of all runs (runs)")
+    parser.add_argument("--run_name", help="folder and W&B group (default: name of the file, and time)")
+    parser.add_argument(
+        "--max_failures", type=int, default=3, help="failures in a row that end the sweep (3)"
+    )
     parser.add_argument(
         "--retry_failed",
         action="store_true",
-        help="run points again that failed before, or were cut off so often that they were given up",
+        help="run failed points again, and points that were interrupted too often",
     )
     parser.add_argument(
         "--compare",
         type=Path,
         nargs="+",
         metavar="FOLDER",
-        help="run nothing: draw the best so far of sweeps that were run, by method, with a band over seeds",
+        help="run nothing; draw the best value so far of finished sweeps by method, with a band over seeds",
     )
-    parser.add_argument("--output", type=Path, default=Path("searches.png"), help="image of --compare")
+    parser.add_argument("--output", type=Path, default=Path("searches.png"), help="figure of --compare")
     given = parser.parse_args(list(arguments))
     if given.compare:
         compare(given.compare, given.output)
         return
     if given.file is None:
-        msg = "give the file of a sweep, such as sweeps/conv6-bayes.yaml"
+        msg = "no sweep file: give one, such as sweeps/conv6-bayes.yaml"
         raise InputError(msg)
     for option in ("count", "agents", "max_failures"):
         if (number := getattr(given, option)) is not None and number < 1:
@@ -89,7 +90,7 @@ def sweep(arguments: Sequence[str]) -> None:
     study = open_study(given.runs_dir / name, file, given.seed)
     limits = Limits(given.count, given.agents, given.max_failures, given.retry_failed)
     num = _num_points(file, given.count)
-    CONSOLE.print(f"sweep        {given.file}: {file.method}, {num} points, {given.agents} side by side")
+    CONSOLE.print(f"sweep        {given.file}: {file.method}, {num} points, {given.agents} in parallel")
     CONSOLE.print(f"folder       {study.folder}")
     try:
         with _watched(study, num) as watch:
@@ -100,7 +101,7 @@ def sweep(arguments: Sequence[str]) -> None:
 
 
 def _num_points(file: SweepFile, count: int | None) -> int:
-    """Return how many points there will be at most."""
+    """Return the largest number of points."""
     cap = count or file.run_cap
     num_points = file.space.num_points() if file.method == "grid" else None
     return min(each for each in (cap, num_points) if each is not None)
@@ -111,9 +112,9 @@ def _num_points(file: SweepFile, count: int | None) -> int:
 
 @contextmanager
 def _watched(study: Study, num_points: int) -> Iterator[Watch]:
-    """Give a function that shows how far the sweep is: a table on a terminal, else a line for each news."""
+    """Yield a function that shows progress: a table on a terminal, else a line for each change."""
     if not CONSOLE.is_terminal:
-        yield lambda trials, changed: _say(study, num_points, trials, changed)
+        yield lambda trials, changed: _print_changes(study, num_points, trials, changed)
         return
     with Live(console=CONSOLE, auto_refresh=False) as live:
 
@@ -123,7 +124,7 @@ def _watched(study: Study, num_points: int) -> Iterator[Watch]:
         yield watch
 
 
-def _say(study: Study, num_points: int, trials: Sequence[Trial], changed: Sequence[Trial]) -> None:
+def _print_changes(study: Study, num_points: int, trials: Sequence[Trial], changed: Sequence[Trial]) -> None:
     for trial in changed:
         point = f"point {trial.point_number} of {num_points}"
         if trial.state == "running":
@@ -138,7 +139,7 @@ def _say(study: Study, num_points: int, trials: Sequence[Trial], changed: Sequen
 
 
 def _table(study: Study, num_points: int, trials: Sequence[Trial]) -> Table:
-    """Return the best trial, marked, those that run, and then the last: what a low terminal still shows."""
+    """Return a table that fits the terminal: the best trial, running trials, then the latest."""
     best = study.best(trials)
     ended = sum(trial.state not in ("running", "cut off") for trial in trials)
     title = f"{study.folder.name}: {ended} of {num_points}"
@@ -165,7 +166,7 @@ def _table(study: Study, num_points: int, trials: Sequence[Trial]) -> Table:
 
 
 def _settings(study: Study, trial: Trial) -> str:
-    """Return what was chosen for a trial, as words, of a name the last part where that is enough."""
+    """Return the settings of a trial as text; the last part of a name, if that is unique."""
     flat = study.sweep.space.flat(trial.point)
     names = [parameter.name for parameter in study.sweep.space.searched]
     num_named = Counter(name.rpartition(".")[2] for name in names)
@@ -190,10 +191,10 @@ def _first_line(trial: Trial) -> str:
 
 
 def _conclude(study: Study) -> None:
-    """Say what failed and which trial was best, write it down, and only then draw the images.
+    """Print failures and the best trial, write ``best.json``, then draw the figures.
 
     Raises:
-        InputError: Something cannot be written; what matters is said by then.
+        InputError: A file cannot be written.
     """
     trials = study.journal.read()
     for trial in trials:
@@ -201,12 +202,10 @@ def _conclude(study: Study) -> None:
             CONSOLE.print(f"\n{trial.name} failed: {trial.reason}")
     going_on = [trial.name for trial in trials if trial.state == "running"]
     if going_on:
-        CONSOLE.print(f"\nin other processes: {', '.join(going_on)}; call again when they have ended")
+        CONSOLE.print(f"\nrunning elsewhere: {', '.join(going_on)}; call again when they have ended")
     best = study.best(trials)
     if best is None or best.value is None:
-        CONSOLE.print(
-            f"\nno trial has a value of {study.sweep.metric.name}; what they wrote: {study.folder}/*/log.txt"
-        )
+        CONSOLE.print(f"\nno trial has a value of {study.sweep.metric.name}; see {study.folder}/*/log.txt")
         return
     counts = {
         state: sum(trial.state == state for trial in trials)
@@ -234,24 +233,24 @@ def _conclude(study: Study) -> None:
 
 
 def _check_any_value(study: Study, trials: Sequence[Trial]) -> None:
-    """Refuse a sweep that is over and found nothing.
+    """Refuse a finished sweep without a value.
 
     Raises:
-        InputError: All trials failed, or were cut off.
+        InputError: All trials failed, or were interrupted.
     """
     if not trials or study.best(trials) is not None or any(trial.state == "running" for trial in trials):
         return
     last = trials[-1]
     msg = (
         f"all {len(trials)} trials failed, the last ({last.name}): {last.reason}\n"
-        "mend that; the same command with another --run_name begins anew, with --retry_failed "
-        f"--run_name {study.folder.name} it tries these points again"
+        "fix that; then use another --run_name to start again, or --retry_failed "
+        f"--run_name {study.folder.name} to run these points again"
     )
     raise InputError(msg)
 
 
 def _pattern(run: Path, folder: Path) -> str:
-    """Return a sample of the shell for all runs beside one of a sweep's folder."""
+    """Return a shell pattern for all W&B runs of a sweep like this one."""
     inside = run.relative_to(folder).parts
     return "/".join([str(folder), "trial-*", *("*" for _ in inside[1:-2]), "wandb", "offline-run-*"])
 
@@ -291,46 +290,46 @@ def _figures(study: Study, trials: Sequence[Trial]) -> dict[str, Figure]:
 
 
 def _values(trials: Sequence[Trial]) -> list[float]:
-    """Return a value for each point that was tried, NaN for one that failed."""
+    """Return a value for each point, NaN for a failed one."""
     points = {trial.point_number: trial for trial in trials if trial.state not in ("running", "cut off")}
     return [math.nan if trial.value is None else trial.value for _, trial in sorted(points.items())]
 
 
 def _check_alike(folder: Path, settings: Mapping[str, Any], others: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Refuse a sweep that is not one more seed, or another method, of the same search as others.
+    """Refuse a sweep that differs from others in more than its seed or its method.
 
     Raises:
-        InputError: It is not.
+        InputError: It differs in more, or in nothing.
     """
     for other, of_other in others.items():
         for key in ("metric", "parameters", "program", "command"):
             if settings[key] != of_other[key]:
                 msg = (
                     f"{other} and {folder} cannot be compared, they differ in {key} (see the sweep.yaml of "
-                    "each): give sweeps of one file, by other methods or with other seeds"
+                    "each): give sweeps of one file with different methods or seeds"
                 )
                 raise InputError(msg)
         method, seed = settings["method"], settings["seed"]
         if (method, seed) == (of_other["method"], of_other["seed"]):
-            msg = f"{other} and {folder} are both {method} with seed {seed}, one search: give one of them"
+            msg = f"{other} and {folder} are the same search, {method} with seed {seed}: give one of them"
             raise InputError(msg)
 
 
 def compare(folders: Sequence[Path], output: Path) -> None:
-    """Draw the best so far of several sweeps, those of one method together.
+    """Draw the best value so far of several sweeps, grouped by method.
 
     Args:
-        folders: Of the sweeps.
-        output: The image.
+        folders: Folders of sweeps.
+        output: The figure's file.
 
     Raises:
-        InputError: A folder holds no sweep, or sweeps searched different things, or one has another's seed.
+        InputError: A folder holds no sweep, or the sweeps differ in more than method and seed.
     """
     searches: dict[str, list[list[float]]] = {}
     all_settings: dict[Path, Mapping[str, Any]] = {}
     for folder in folders:
         if not (folder / STUDY).is_file():
-            msg = f"{folder} holds no sweep: give folders that fer sweep made"
+            msg = f"{folder} holds no sweep: give folders of fer sweep"
             raise InputError(msg)
         settings = read_settings(folder)
         _check_alike(folder, settings, all_settings)
@@ -341,14 +340,14 @@ def compare(folders: Sequence[Path], output: Path) -> None:
             continue
         searches.setdefault(settings["method"], []).append(values)
     if not searches:
-        msg = f"no trial of {', '.join(map(str, folders))} has a value: fer sweep goes on with them"
+        msg = f"no trial of {', '.join(map(str, folders))} has a value: continue them with fer sweep"
         raise InputError(msg)
     metric = all_settings[folders[0]]["metric"]["name"]
     maximize = all_settings[folders[0]]["metric"].get("goal") == "maximize"
     ordered: dict[str, list[list[float]]] = {
         method: searches[method] for method in METHODS if method in searches
     }
-    figure = search_figure(ordered, metric, maximize=maximize, title="Search compared")
+    figure = search_figure(ordered, metric, maximize=maximize, title="Best value so far by search method")
     with writing(output), atomic_write(output) as file:
         figure.savefig(file, format="png")
     for method, runs in ordered.items():

@@ -1,4 +1,4 @@
-"""What is wrong with a sweep, said before its first trial: by the parser of the command that it runs."""
+"""Checks of a sweep before its first trial, with the parser of the command that it runs."""
 
 import os
 import re
@@ -19,7 +19,6 @@ from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import name_checkpoint, parse, takes
 from fer.errors import InputError, did_you_mean
-from fer.labels import NUM_EXPRESSIONS
 from fer.neurons import summarise
 from fer.pruning.results import SCALARS
 from fer.studies.crossval import summarise as summarise_folds
@@ -31,20 +30,7 @@ from fer.tasks.base import ClassificationTask, logged_on_val
 from fer.tasks.optim import make_optimizer
 
 COMMANDS: Final = ("fit", "crossval", "prune")
-_LOGGED: Final = (
-    "train/loss",
-    "train/acc",
-    "lr",
-    "val/loss",
-    "val/acc_best",
-)
-_A_SPLIT: Final = {"confusion": torch.eye(NUM_EXPRESSIONS, dtype=torch.int64).tolist()}
-_OF_A_CROSSVAL: Final = tuple(
-    name
-    for name in summarise_folds([{"splits": {"val": _A_SPLIT, "test": _A_SPLIT}}]).scalars()
-    if name.startswith("val/")
-)
-
+_LOGGED: Final = ("train/loss", "train/acc", "lr", "val/loss", "val/acc_best")
 _OF_ANGLES: Final = (
     *summarise(torch.zeros(1, 1)),
     *("speed", "similar", "complementary", "dead", "constant", "non_finite"),
@@ -54,20 +40,20 @@ _OF_CROSSVAL: Final = {"--folds", "--runs_dir", "--run_name"}
 
 
 def check_sweep(sweep: SweepFile, count: int | None) -> None:
-    """Refuse a sweep that would have no end, or whose trials could not run, as far as that can be known.
+    """Refuse a sweep without an end, or whose trials cannot run.
 
-    Each value that a categorical parameter can take, and both ends and the middle of every other, goes once
-    through the command's own parser, and network and data module are built of it (without reading data).
+    Every value of a categorical parameter, and the ends and the middle of every other parameter, is parsed
+    once by the command's own parser, and the network and the data module are built (without reading data).
 
     Args:
         sweep: The file.
-        count: The most trials that are wanted; None: it is not said.
+        count: Largest number of points; None: no limit.
 
     Raises:
-        InputError: Something is wrong; the message names the line.
+        InputError: The sweep cannot run; the message names the line.
     """
     if count is None and sweep.run_cap is None and sweep.method != "grid":
-        msg = f"--count is missing, and {sweep.path} has no run_cap: {sweep.method} has no end of its own"
+        msg = f"--count is missing, and {sweep.path} has no run_cap: method {sweep.method} would never end"
         raise InputError(msg)
     if unset := [name for name in envvars(sweep.command) if name not in os.environ]:
         msg = f"command: ${{envvar:{unset[0]}}} is not set; {unset[0]}=… fer sweep {sweep.path}"
@@ -78,12 +64,12 @@ def check_sweep(sweep: SweepFile, count: int | None) -> None:
     if ours is None:
         program = words[program_place(words)]
         if not program.startswith("-") and shutil.which(program) is None:  # env's own options it knows best
-            msg = f"command: there is no program {program}; give its path"
+            msg = f"command: no program {program} found; give its path"
             raise InputError(located(sweep.path, ["command"], msg))
         return
     if ours[0] not in COMMANDS:
         hint = did_you_mean(ours[0], COMMANDS)
-        msg = f"command: fer {ours[0]} is no trial; {hint}a sweep runs fer {', '.join(COMMANDS)}"
+        msg = f"command: fer {ours[0]} cannot be a trial; {hint}a sweep runs fer {', '.join(COMMANDS)}"
         raise InputError(located(sweep.path, ["command"], msg))
     with TemporaryDirectory() as folder:
         json_path = Path(folder) / "params.json"
@@ -103,7 +89,7 @@ def check_sweep(sweep: SweepFile, count: int | None) -> None:
 
 
 def _probes(sweep: SweepFile) -> Iterator[tuple[Parameter | None, Mapping[str, Any]]]:
-    """Yield the point in the middle, then it again with each other value that is to be tried."""
+    """Yield the middle point, then a point for each other value to check, with the changed parameter."""
     searched = sweep.space.searched
     middle = [0.5] * len(searched)
     seen = [sweep.space.point(middle)]
@@ -119,7 +105,7 @@ def _probes(sweep: SweepFile) -> Iterator[tuple[Parameter | None, Mapping[str, A
 
 
 def _meant(sweep: SweepFile, problem: str) -> tuple[str, ...]:
-    """Return the path of the parameter that a complaint names; empty where it names none."""
+    """Return the path of the parameter that an error names; empty if it names none."""
     named = [
         p for p in sweep.space.parameters if re.search(rf"(?<![\w.]){re.escape(p.name)}(?![\w])", problem)
     ]
@@ -130,30 +116,37 @@ def _meant(sweep: SweepFile, problem: str) -> tuple[str, ...]:
 
 
 def _meant_by_last(sweep: SweepFile, problem: str) -> tuple[str, ...]:
-    """Return the path of the one parameter whose name's last part a complaint has; empty: it is not one."""
+    """Return the path of the only parameter whose last name an error contains; empty if not exactly one."""
     words = set(re.findall(r"\w+", problem))
     paths = [p.path for p in sweep.space.parameters if p.name.rpartition(".")[2] in words]
     return paths[0] if len(paths) == 1 else ()
 
 
 def _metric_problem(name: str, command: str, config: Any, task: ClassificationTask) -> str:
-    """Return why a trial would have no value of a metric; empty: it would."""
+    """Return why a trial would not log a metric; empty if it would."""
     if name.startswith(("test/", "final/")):
-        return "the test split is not for choosing; take val/acc_best"
+        return "settings are not selected on the test split; use val/acc_best"
     of_settings = _logged_with(config, task) if command == "fit" else {}
     if off := [setting for setting, (is_on, names) in of_settings.items() if not is_on and name in names]:
-        return f"it is logged with {off[0]} alone, which is off"
-    always = {"prune": SCALARS, "crossval": _OF_A_CROSSVAL}.get(command, _LOGGED)
-    of_val = [f"val/{each}" for each in logged_on_val(task.class_names)] if always is _LOGGED else []
-    logged = [*always, *of_val, *(each for _, names in of_settings.values() for each in names)]
+        return f"it is logged only with {off[0]}, which is off"
+    logged: list[str] = [each for _, names in of_settings.values() for each in names]
+    if command == "fit":
+        logged += [*_LOGGED, *(f"val/{each}" for each in logged_on_val(task.class_names))]
+    else:
+        logged += SCALARS if command == "prune" else _of_crossval(task.class_names)
     usual = "prune/acc_after" if command == "prune" else "val/acc_best"
-    return (
-        "" if name in logged else f"fer {command} does not log it; {did_you_mean(name, logged)}take {usual}"
-    )
+    return "" if name in logged else f"fer {command} does not log it; {did_you_mean(name, logged)}use {usual}"
+
+
+def _of_crossval(class_names: Sequence[str]) -> list[str]:
+    """Return the names of the validation metrics that a cross-validation logs."""
+    split = {"confusion": torch.eye(len(class_names), dtype=torch.int64).tolist()}
+    fold = {"class_names": list(class_names), "splits": {"val": split, "test": split}}
+    return [name for name in summarise_folds([fold]).scalars() if name.startswith("val/")]
 
 
 def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool, Sequence[str]]]:
-    """Return by setting of fit whether it is on, and the names of what is logged if it is."""
+    """Return by setting of fit whether it is on, and the names that are logged if it is."""
     angles, layers = config.distinctiveness, config.distinctiveness.layers or list(task.neuron_layers)
     weights = [
         name.removeprefix("network.").removesuffix(".weight")
@@ -176,7 +169,7 @@ def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool,
 
 
 def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]:
-    """Let a command's parser take its words, build the network and the data module, and return what it is."""
+    """Parse the arguments of a command, build network and data module, and return config and task."""
     if command == "crossval":
         parsed_words, chosen = choose_for_folds(_without(words, _OF_CROSSVAL))
     else:
@@ -201,7 +194,7 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
 
 
 def _without(words: Sequence[str], flags: set[str]) -> list[str]:
-    """Return words without some flags, and the values that follow them."""
+    """Return arguments without some flags and their values."""
     kept: list[str] = []
     places = iter(words)
     for word in places:
@@ -213,13 +206,13 @@ def _without(words: Sequence[str], flags: set[str]) -> list[str]:
 
 
 class _Parser(ExperimentCLI):
-    """The command line up to where something would be built."""
+    """The parser of a command, which builds nothing."""
 
     def _set_seed(self) -> None:
-        """Leave chance alone."""
+        """Set no seed."""
 
     def before_instantiate_classes(self) -> None:
-        """Stay with the settings."""
+        """Change no settings."""
 
     def instantiate_classes(self) -> None:
         """Build nothing."""

@@ -1,4 +1,4 @@
-"""Weights & Biases: the only room that imports wandb. This file: a run's logger."""
+"""Weights & Biases: the only package that imports wandb. This file: the logger of a run."""
 
 import logging
 import os
@@ -33,23 +33,23 @@ def wandb_logger(
     notes: str | None = None,
     stop: Callable[[], None] | None = None,
 ) -> WandbLogger | None:
-    """Return the run's W&B logger, or None where it is disabled.
+    """Return the W&B logger of a run, or None if W&B is disabled.
 
     Args:
         run_dir: The run's folder; W&B's own files go to ``wandb`` in it.
-        mode: ``auto`` is online for a user who is logged in (``wandb login``), else offline; it heeds
-            ``WANDB_MODE``. ``disabled`` writes nothing.
-        project: W&B's project.
-        entity: W&B's user or team; null: the default of the account.
-        name: Of the run; null: the run's folder.
-        group: Of runs that belong together, such as the folds of a cross-validation.
-        job_type: What the run does, such as fit or test.
-        tags: Words to find the run by.
-        notes: A sentence about the run.
-        stop: Called, in another thread, when W&B wants the run to stop; None: W&B interrupts the program.
+        mode: ``auto`` follows ``WANDB_MODE``, else is online after ``wandb login`` and offline otherwise.
+            ``disabled`` writes nothing.
+        project: W&B project.
+        entity: W&B user or team; null: the default of the account.
+        name: Name of the run; null: that of the run's folder.
+        group: Group of runs that belong together, such as the folds of a cross-validation.
+        job_type: Kind of run, such as fit or test.
+        tags: Tags of the run.
+        notes: Description of the run.
+        stop: Called, in another thread, when W&B stops the run; None: W&B interrupts the program.
 
     Raises:
-        InputError: The run was to be online and cannot be.
+        InputError: The run cannot be online.
     """
     import wandb
 
@@ -78,7 +78,7 @@ def wandb_logger(
             settings=settings,
         )
     except wandb.Error as e:
-        msg = f"W&B cannot start a run ({e}): log in with `wandb login`, or go on with --wandb.mode offline"
+        msg = f"W&B cannot start a run ({e}): log in with `wandb login`, or use --wandb.mode offline"
         raise InputError(msg) from e
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
@@ -103,10 +103,10 @@ def _mode_of_environment() -> str:
 
 @contextmanager
 def apart_from_sweep() -> Iterator[None]:
-    """Let runs be started that are not the one which a sweep's agent gave this process.
+    """Let this process start runs other than the trial that a sweep's agent gave it.
 
-    An agent says by variables of the environment which run, and of which sweep, the process is; every
-    run it starts would be that one, and write over the last.
+    An agent names the trial in environment variables; without this, every run would be that trial and
+    overwrite the previous run.
     """
     variables = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_NAME", "WANDB_RUN_GROUP")
     import wandb
@@ -120,14 +120,13 @@ def apart_from_sweep() -> Iterator[None]:
 
 
 def log_config(logger: WandbLogger, settings: Mapping[str, Any]) -> None:
-    """Log a run's settings, each once.
+    """Log the settings of a run.
 
-    What a sweep has set is in W&B's config already, under the same name; it is locked, and W&B warns of
-    every attempt to set it.
+    Settings of a sweep are in W&B's config already and locked; W&B warns when they are set again.
 
     Args:
-        logger: Of the run.
-        settings: By dotted name, as a sweep names them.
+        logger: The run's logger.
+        settings: Settings by dotted name.
     """
     known = logger.experiment.config.keys()
     logger.log_hyperparams({name: value for name, value in settings.items() if name not in known})
@@ -137,7 +136,7 @@ def finish(*, failed: bool = False) -> None:
     """Close the process's W&B run, if there is one.
 
     Args:
-        failed: Whether the run is to be shown as one that failed.
+        failed: Whether W&B shows the run as failed.
     """
     import wandb
 
@@ -146,7 +145,7 @@ def finish(*, failed: bool = False) -> None:
 
 
 def is_logged_in() -> bool:
-    """Return whether there is a key that W&B accepts, without a prompt and without a crash."""
+    """Return whether W&B accepts the stored key; never prompts, never raises."""
     import wandb
 
     try:

@@ -1,4 +1,4 @@
-"""Weights & Biases: a sweep on its server, and an agent of it."""
+"""Sweeps on W&B's server, and their agents."""
 
 import os
 import sys
@@ -9,21 +9,21 @@ from typing import Any, Final
 from fer.errors import InputError
 
 MAX_FAILURES: Final = 3
-"""Trials in a row that fail before an agent ends: a sick machine must not burn the whole sweep."""
+"""Consecutive failures that end an agent: a broken machine must not use up the sweep."""
 
 SECONDS_TO_END: Final = 60
-"""That a trial has, after Ctrl-C, for its last validation and checkpoint."""
+"""Seconds that a trial has after Ctrl-C for its last validation and checkpoint."""
 
 
 def create_sweep(config: Mapping[str, Any], name: str) -> str:
-    """Make a sweep on W&B's server, whose client prints where it is seen.
+    """Create a sweep on W&B's server; its client prints the address of the sweep's page.
 
     Args:
-        config: What the sweep file says.
-        name: Shown for the sweep.
+        config: Content of the sweep file.
+        name: Name of the sweep.
 
     Returns:
-        What an agent takes: ``ENTITY/PROJECT/ID``.
+        ``ENTITY/PROJECT/ID``, for agents.
 
     Raises:
         InputError: The server refuses it.
@@ -40,11 +40,11 @@ def create_sweep(config: Mapping[str, Any], name: str) -> str:
 
 
 def run_agent(address: str, count: int | None = None) -> None:
-    """Run a sweep's trials, one after the other, as long as the server has any.
+    """Run trials of a sweep, one after another, until the server has no more.
 
     Args:
         address: ``ENTITY/PROJECT/ID`` of the sweep.
-        count: Trials after which to end; None: no limit of its own.
+        count: Largest number of trials; None: no limit.
     """
     import wandb
 

@@ -1,4 +1,4 @@
-"""What a run made, as W&B's artifacts: networks, angles, crops; and which one it began from."""
+"""W&B artifacts of a run: networks, angles and crops, and the network that it started from."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ import fer
 from fer.runs import Run, run_of
 
 Artifacts = Literal["none", "best", "all"]
-"""Which of a run's files W&B keeps as artifacts.
+"""Files of a run that become W&B artifacts.
 
 - ``none``: none of them.
 - ``best``: the networks: the best checkpoint, the pruned one, and ONNX files.
@@ -28,7 +28,7 @@ log = logging.getLogger("fer.dashboards")
 def log_artifacts(
     logger: WandbLogger, run_dir: Path, name: str, which: Artifacts, about: Mapping[str, Any]
 ) -> list[str]:
-    """Give W&B what a run's folder holds; offline, the run's record keeps it for ``wandb sync``.
+    """Log the files of a run as artifacts; offline, ``wandb sync`` uploads them later.
 
     The networks are versions of one artifact, of the type ``model``, with the aliases ``best``, ``pruned``
     and ``onnx``. Files are not copied: where a run is synced later, they must still be there.
@@ -67,7 +67,7 @@ def log_artifacts(
 
 
 def use_checkpoint(logger: WandbLogger, checkpoint: Path) -> str | None:
-    """Tell W&B that a run begins from a checkpoint of another, and return the name of its artifact.
+    """Log that a run starts from a checkpoint of another run, and return the name of its artifact.
 
     Offline it cannot be told, and of a checkpoint whose run logged no artifact there is nothing to tell:
     then it returns None.
@@ -82,13 +82,13 @@ def use_checkpoint(logger: WandbLogger, checkpoint: Path) -> str | None:
     try:
         logger.experiment.use_artifact(name, type="model")
     except (wandb.Error, WandbApiFailedError, ValueError) as e:  # the other run was never synced, say
-        log.warning("W&B does not know %s, from which the run begins: %s", name, e)
+        log.warning("W&B does not know %s, which the run starts from: %s", name, e)
         return None
     return name
 
 
 def artifact_name(name: str) -> str:
-    """Return a name that W&B takes: letters, digits, dashes, underscores and dots, 128 at most.
+    """Return a name that W&B accepts: letters, digits, dashes, underscores and dots, 128 at most.
 
     >>> artifact_name("resnet fer2013 lr=0.003")
     'resnet-fer2013-lr-0.003'
@@ -97,7 +97,7 @@ def artifact_name(name: str) -> str:
 
 
 def describe(run_dir: Path, alias: str) -> dict[str, Any]:
-    """Return what is known of a network: how good it is, on how many, how large, and which code made it.
+    """Return the metadata of a network: results with n, size, and the commit of the code.
 
     Args:
         run_dir: The run's folder, with ``results.json`` or ``prune.json``, if it has come so far.
@@ -128,7 +128,7 @@ def _networks(run_dir: Path) -> list[Path]:
 def _log(
     logger: WandbLogger, name: str, kind: str, paths: Sequence[Path], alias: str, metadata: dict[str, Any]
 ) -> list[str]:
-    """Log an artifact, and return its name with its alias, or nothing where W&B cannot be reached."""
+    """Log an artifact and return its name with its alias; return nothing if W&B cannot be reached."""
     artifact = wandb.Artifact(name, type=kind, metadata=metadata)
     for path in paths:
         artifact.add_file(str(path.resolve()), name=path.name, policy="immutable", skip_cache=True)
@@ -141,7 +141,7 @@ def _log(
 
 
 def _commit() -> str | None:
-    """Return the commit that last changed the package; None where it is installed without its history."""
+    """Return the commit that last changed the package; None if it is installed without its history."""
     try:
         said = subprocess.run(
             ["git", "log", "-1", "--format=%H", "--", "."],

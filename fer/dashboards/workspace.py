@@ -1,4 +1,4 @@
-"""The project's dashboard as code: which panels, in which order, for a workspace and for a report."""
+"""W&B dashboard of the project: the panels of its workspace and its report."""
 
 import json
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ LOGARITHMIC: Final = ("lr", "weight_decay", "min_lr")
 """Last parts of settings' names whose axis is logarithmic."""
 
 RESULTS: Final = ("val/acc_best", "test/acc", "test/acc_low", "test/acc_high", "test/n")
-"""What the table of runs shows of each, beside its settings."""
+"""Results in the table of runs, beside the settings."""
 
 OBJECTIVE: Final = "val/acc_best"
-"""What sweeps are judged by."""
+"""Metric that sweeps optimise."""
 
 
 class Chapter(NamedTuple):
@@ -52,20 +52,20 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
     return [
         Chapter(
             "Learning",
-            "How well each run learns: accuracy and loss by epoch. Val chooses the epoch.",
+            "Accuracy and loss of each run by epoch. The epoch is selected on val.",
             [
                 _lines("Accuracy", "train/acc", "val/acc", range_y=(0, 1)),
                 _lines("Loss", "train/loss", "val/loss"),
                 _lines("Best val accuracy so far", OBJECTIVE, range_y=(0, 1)),
                 _lines("Balanced accuracy and F1, val", "val/balanced_acc", "val/f1", range_y=(0, 1)),
-                _lines_like("Recall by expression, val", r"val/recall/.*", range_y=(0, 1)),
+                _lines_like("Recall by class, val", r"val/recall/.*", range_y=(0, 1)),
                 _lines("Learning rate", "lr"),
             ],
             is_open=True,
         ),
         Chapter(
             "Test",
-            "The best checkpoint, tested once, with its Wilson 95 % interval; n stands beside it in the "
+            "The best checkpoint, tested once, with its Wilson 95 % interval; n is beside it in the "
             "table of runs. Grouped, a bar is the mean of its runs, such as seeds or folds.",
             [
                 wr.BarPlot(title="Accuracy, test", metrics=["test/acc"], range_x=(0, 1)),
@@ -83,7 +83,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "Confusion",
-            "Which expressions are taken for which: rows are the truth. Then single images.",
+            "Confusion matrices (rows: true class), then single images.",
             [_images("confusion-test"), _images("confusion-val"), _images("predictions")],
             is_open=True,
         ),
@@ -109,7 +109,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "Pruning",
-            "The network before and after the neurons went that others can stand for, on val.",
+            "The network before and after pruning, evaluated on val.",
             [
                 wr.BarPlot(
                     title="Accuracy, val", metrics=["prune/acc_before", "prune/acc_after"], range_x=(0, 1)
@@ -118,7 +118,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
                 wr.BarPlot(title="Multiply-adds", metrics=["prune/macs_before", "prune/macs_after"]),
                 wr.BarPlot(title="Neurons", metrics=["prune/neurons_before", "prune/neurons_after"]),
                 wr.ScatterPlot(
-                    title="What compression costs",
+                    title="Accuracy against compression",
                     x=wr.SummaryMetric("prune/compression"),
                     y=wr.SummaryMetric("prune/acc_after"),
                 ),
@@ -139,7 +139,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
                 ),
                 wr.ParameterImportancePlot(with_respect_to=OBJECTIVE),
                 wr.ScatterPlot(
-                    title="In the order of their start",
+                    title="Trials in order of their start",
                     x=wr.Metric("CreatedTimestamp"),
                     y=wr.SummaryMetric(OBJECTIVE),
                     running_ymax=True,
@@ -157,7 +157,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "System",
-            "What the machine did, by the seconds since a run began.",
+            "Use of the machine, by seconds since the start of the run.",
             [
                 _over_time("GPU, %", "system/gpu.0.gpu"),
                 _over_time("GPU memory, %", "system/gpu.0.memoryAllocated"),

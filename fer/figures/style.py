@@ -1,6 +1,7 @@
-"""The look that all figures share: colours, sizes, and a figure that pyplot knows nothing of."""
+"""Common style of all figures: colours, sizes, axes, and a figure that Jupyter shows without pyplot."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ PALE: Final = "#E6E6E6"
 SHADES: Final = LinearSegmentedColormap.from_list(
     "shades", ["#FFFFFF", "#CFE6F5", "#7DBBE0", "#2E8BC0", BLUE, "#00456B", "#002338"]
 )
-"""White to dark blue: ever darker, so that it survives a black-and-white print."""
+"""White to dark blue, ever darker, so that the order is kept in a black-and-white print."""
 
 TINY: Final = 6.0
 SMALL: Final = 7.0
@@ -38,7 +39,7 @@ LARGE: Final = 10.0
 """Font sizes in points, for figures printed at their own size."""
 
 DPI: Final = 150
-"""Pixels an inch when a figure is saved as an image and nothing else is asked for."""
+"""Default resolution in pixels an inch."""
 
 
 class ReasonLook(NamedTuple):
@@ -76,6 +77,15 @@ def reason_looks() -> list[dict[str, str]]:
     ]
 
 
+class ShownFigure(Figure):
+    """A figure that Jupyter shows although it is made without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure with constrained layout.
 
@@ -83,19 +93,19 @@ def new_figure(width: float, height: float) -> Figure:
         width: In inches.
         height: In inches.
     """
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    return ShownFigure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
 def inch_canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure that one empty axes fills, whose coordinates are inches from the top left.
+    """Return a figure filled by one empty axes, whose coordinates are inches from the top left.
 
-    It is for contact sheets: hundreds of axes would take many seconds to lay out.
+    For contact sheets: a layout of hundreds of axes would take many seconds.
 
     Args:
         width: In inches.
         height: In inches.
     """
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure = ShownFigure(figsize=(width, height), dpi=DPI, facecolor="white")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     _span_inches(axes, width, height)
@@ -103,7 +113,7 @@ def inch_canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def show_image(axes: Axes, image: NDArray[np.uint8], left: float, top: float, width: float) -> float:
-    """Draw an image on an :func:`inch_canvas` and return the inches it is high.
+    """Draw an image on an :func:`inch_canvas` and return its height in inches.
 
     Args:
         axes: The canvas.
@@ -132,7 +142,7 @@ def tidy(axes: Axes) -> None:
 
 
 def scale_epochs(axes: Axes, epochs: Sequence[float] | NDArray[Any]) -> None:
-    """Give an axes whole epochs as ticks, and room where there is only one epoch.
+    """Give an axes whole epochs as ticks, and a margin if there is only one epoch.
 
     Args:
         axes: Whose horizontal axis is the epoch.
@@ -145,7 +155,7 @@ def scale_epochs(axes: Axes, epochs: Sequence[float] | NDArray[Any]) -> None:
 
 
 def array(values: Tensor | NDArray[Any] | Sequence[Any]) -> NDArray[Any]:
-    """Return numbers as a numpy array, from a tensor on whichever device or from anything like an array."""
+    """Return numbers as a numpy array, from a tensor on any device or anything like an array."""
     if not isinstance(values, Tensor):
         return np.asarray(values)
     values = values.detach().cpu()
@@ -176,7 +186,7 @@ def _span_inches(axes: Axes, width: float, height: float) -> None:
 
 
 def percent() -> PercentFormatter:
-    """Return how a share is written on an axis, with the decimals that its ticks need; each has its own."""
+    """Return a new formatter for shares on an axis, with as many decimals as its ticks need."""
     return PercentFormatter(xmax=1, decimals=None, symbol=" %")
 
 

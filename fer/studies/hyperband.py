@@ -1,4 +1,4 @@
-"""Which trials of a sweep to end early: W&B's hyperband, as a rule on numbers."""
+"""Early termination of trials: W&B's hyperband as a pure rule."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Hyperband:
-    """The rule: at certain numbers of values, only the best 1/eta of all trials that came so far go on.
+    """Hyperband: at each band only the best 1/eta of the trials that reached it continue.
 
-    It is asynchronous successive halving with one bracket: a trial is compared with whatever others have
-    been there, however they ended.
+    This is asynchronous successive halving with one bracket: a trial is compared with all trials that have
+    reached the band, however they ended.
 
     Attributes:
-        bands: Numbers of values of the metric at which trials are compared, rising. W&B calls them
-            iterations; they count what was logged, which is once an epoch for ``val/acc_best``.
-        eta: One in so many goes on.
-        strict: Whether the value at the band counts; else the best value up to now.
+        bands: Numbers of logged values of the metric at which trials are compared, rising. W&B calls them
+            iterations; ``val/acc_best`` is logged once an epoch.
+        eta: One in eta trials continues.
+        strict: Whether a trial is compared by its value at the band; else by its best value so far.
 
     Source: Li et al., "Massively Parallel Hyperparameter Tuning", 2018; ``sweeps`` 0.3.0.
     """
@@ -39,12 +39,12 @@ class Hyperband:
     def to_stop(
         self, histories: Mapping[int, Sequence[float]], running: Sequence[int], *, maximize: bool
     ) -> list[int]:
-        """Return which of the running trials to end.
+        """Return the running trials to end.
 
         Args:
-            histories: The values of the metric that each trial has logged, the ended ones' too.
-            running: Keys of histories.
-            maximize: Whether more is better.
+            histories: By trial, running or ended, its logged values of the metric.
+            running: Keys of the running trials.
+            maximize: Whether larger is better.
         """
         sign = -1.0 if maximize else 1.0
         losses = {
@@ -66,7 +66,7 @@ class Hyperband:
 
 
 def _rising(first: int, eta: float) -> Iterator[int]:
-    """Yield the bands of a rule without an end, as far as any training goes."""
+    """Yield the bands up to a million values."""
     band = float(first)
     while band < 1e6:
         yield int(band)

@@ -1,4 +1,4 @@
-"""How much each parameter of a sweep bears on its metric."""
+"""Importance of each parameter of a sweep for its metric."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestRegressor
 
 LEAST_TRIALS: Final = 8
-"""With fewer, a forest would only tell the draws apart."""
+"""Fewest trials that a random forest can say anything about."""
 
 
 def importances(
@@ -17,17 +17,17 @@ def importances(
 ) -> dict[str, tuple[float, float]]:
     """Return by parameter its importance and its correlation with the metric.
 
-    Importance is the share of a random forest's gain that splits on the parameter bring, as W&B's panel
-    has it; the shares sum to 1. Correlation is Spearman's, NaN where values have no order.
+    Importance is the share of a random forest's gain from splits on the parameter, as in W&B's panel; the
+    shares sum to 1. Correlation is Spearman's, NaN for values without an order.
 
     Args:
-        points: N trials' values under one set of names.
-        values: The metric of each.
-        seed: Of the forest.
+        points: Parameters of N trials, with the same names.
+        values: N values of the metric.
+        seed: Seed of the forest.
 
     Returns:
-        For the parameters that took more than one value, the most important first; empty with fewer than
-        :data:`LEAST_TRIALS` trials, or where all have the same metric.
+        Parameters with more than one value, the most important first; empty with fewer than
+        :data:`LEAST_TRIALS` trials, or if all have the same metric.
     """
     y = np.asarray(values, dtype=float)
     if len(points) < LEAST_TRIALS or np.ptp(y) == 0:

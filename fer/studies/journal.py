@@ -1,4 +1,4 @@
-"""What became of a sweep's trials: lines in one file, which several processes share."""
+"""Journal of a sweep's trials: lines in one file that several processes share."""
 
 import json
 import logging
@@ -23,17 +23,17 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-        number: Of the run, from 1.
-        point_number: Of the point, from 1; more than one run have it where one was cut off.
-        point: The parameters' values.
-        cube: The point's place in the unit cube; empty in a grid.
-        command: What was run.
-        state: ``stopped`` is by hyperband; ``cut off`` by the end of the process that ran it.
-        value: The best value of the metric.
+        number: Number of the trial, from 1.
+        point_number: Number of the point, from 1; trials that repeat an interrupted one share it.
+        point: Values of the parameters.
+        cube: Position of the point in the unit cube; empty for a grid.
+        command: The command that was run.
+        state: ``stopped`` by hyperband; ``cut off`` by the end of the process that ran it.
+        value: Best value of the metric.
         values: All values of the metric, in order.
-        reason: Why it ended as it did, where that needs saying.
-        seconds: It took.
-        agent: Which runs it: its place among those of its process, from 0.
+        reason: Why it ended, if that is not clear from the state.
+        seconds: Duration.
+        agent: Index of the agent, within its process, that runs it.
     """
 
     number: int
@@ -56,27 +56,27 @@ class Trial:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in words that something cannot be written.
+    """Turn an OSError while writing into an InputError.
 
     Raises:
-        InputError: The disk is full, or the place is not ours.
+        InputError: The disk is full, or the folder is not writable.
     """
     try:
         yield
     except OSError as e:
-        msg = f"{path} cannot be written ({e.strerror}): make room, or choose another folder"
+        msg = f"{path} cannot be written ({e.strerror}): free some space, or choose another folder"
         raise InputError(msg) from e
 
 
 class Journal:
     """The journal in a sweep's folder.
 
-    A line is a trial as it then was; the last line of a trial holds. Lines are only ever added, by whoever
-    has the lock, so that processes on one machine or on a shared disk can work together, and so that one
-    which is killed harms nothing.
+    Each line is the state of a trial at one time; the last line of a trial counts. Lines are only appended,
+    under a lock, so that processes on one machine or on a shared disk can share the journal, and a killed
+    process leaves at most half a line, which is ignored.
 
     Args:
-        folder: Of the sweep.
+        folder: Folder of the sweep.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -84,7 +84,7 @@ class Journal:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out."""
+        """Lock the journal against other processes."""
         import fcntl  # not above: Windows has none, and the other commands can do without
 
         with (self.folder / LOCK).open("ab") as file:
@@ -92,22 +92,30 @@ class Journal:
             yield
 
     def read(self) -> list[Trial]:
-        """Return all trials, by number; empty where none has begun."""
+        """Return all trials by number; empty if none has begun.
+
+        Raises:
+            InputError: A line is JSON, but not of a trial.
+        """
         path = self.folder / JOURNAL
         if not path.is_file():
             return []
         trials: dict[int, Trial] = {}
-        for line in path.read_bytes().splitlines():
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 fields = json.loads(line)
             except ValueError:
-                log.debug("%s: half a line, of a process that was killed", path)
+                log.debug("%s, line %d: cut off with its process", path, number)
                 continue
-            trials[fields["number"]] = Trial(**fields)
+            try:
+                trials[fields["number"]] = Trial(**fields)
+            except (TypeError, KeyError) as e:
+                msg = f"{path} is damaged: line {number} is not of a trial; delete the line to continue"
+                raise InputError(msg) from e
         return [trials[number] for number in sorted(trials)]
 
     def write(self, trial: Trial) -> None:
-        """Add a trial's line.
+        """Append the state of a trial.
 
         Raises:
             InputError: The disk is full, or the folder cannot be written to.

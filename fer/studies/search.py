@@ -1,4 +1,4 @@
-"""Where to look next: a grid, chance, or what the trials so far suggest."""
+"""Search methods of a sweep: grid, random, bayes."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ METHODS: Final = ("grid", "random", "bayes")
 Impute = Literal["worst", "best", "latest"]
 
 REDRAWS: Final = 100
-"""How often bayes draws again where it was at a point before, as it can be among few choices."""
+"""Random draws that replace a repeated point of bayes, which is common among few choices."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What is known of a point that was suggested.
+    """A point that was suggested before, with its result.
 
     Attributes:
-        cube: Its place in the unit cube, a number for each searched parameter.
-        point: Its values.
-        value: The metric; None: there is none, or none yet.
-        is_running: Whether the trial goes on; its value, if any, is one to go by meanwhile.
+        cube: Position in the unit cube, a number for each searched parameter.
+        point: Values of the parameters.
+        value: Value of the metric; None: no value, or none yet.
+        is_running: Whether the trial is running; its value, if any, is preliminary.
     """
 
     cube: tuple[float, ...]
@@ -38,7 +38,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A point to try, and its place in the unit cube, which is empty for a grid."""
+    """A point to try, and its position in the unit cube, which is empty for a grid."""
 
     cube: tuple[float, ...]
     point: Point
@@ -53,19 +53,19 @@ def suggest(
     maximize: bool,
     is_parallel: bool = False,
 ) -> Suggestion | None:
-    """Return the next point to try, or None where a grid has been gone through.
+    """Return the next point to try, or None at the end of a grid.
 
-    The same trials and the same seed give the same point, whichever process asks.
+    The same trials and the same seed give the same point in every process.
 
     Args:
-        space: What may be chosen.
+        space: The search space.
         method: ``grid``, all points in order; ``random``, independent draws; ``bayes``, Optuna's Gaussian
-            process in the unit cube (its TPE, where trials run side by side), to which each parameter's law
-            is applied. It is not W&B's own Gaussian process, which differs in kernel and acquisition.
+            process in the unit cube (TPE for parallel trials), to which each parameter's distribution is
+            applied. W&B's own Gaussian process differs in kernel and acquisition.
         tried: All points that were suggested before, in order.
-        seed: Of the draws.
-        maximize: Whether more of the metric is better.
-        is_parallel: Whether other trials run meanwhile.
+        seed: Seed of the draws.
+        maximize: Whether a larger metric is better.
+        is_parallel: Whether other trials are running.
 
     Raises:
         InputError: bayes without Optuna.
@@ -88,11 +88,11 @@ def suggest(
 
 
 def check_method(space: Space, method: str) -> None:
-    """Refuse parameters that a method cannot search.
+    """Refuse an unknown method, and parameters that a method cannot search.
 
     Raises:
-        SettingError: There is one, or the method is unknown.
-        InputError: bayes without Optuna.
+        SettingError: The method is unknown or cannot search a parameter.
+        InputError: Optuna is missing for bayes.
     """
     if method not in METHODS:
         raise SettingError(("method",), f"{method}: there are {', '.join(METHODS)}")
@@ -103,11 +103,11 @@ def check_method(space: Space, method: str) -> None:
             raise SettingError(("parameters", *e.path), e.problem) from e
         return
     if not space.searched:
-        raise SettingError(("parameters",), f"all are constants: {method} has nothing to choose")
+        raise SettingError(("parameters",), f"all parameters are constants: {method} has nothing to search")
     if method == "bayes":
         for parameter in space.parameters:
             if parameter.probabilities:
-                msg = "bayes cannot take probabilities; leave them out, or take method: random"
+                msg = "bayes cannot use probabilities; leave them out, or use method: random"
                 raise SettingError(("parameters", *parameter.path), msg)
         _optuna()
 
@@ -120,7 +120,7 @@ def _drawn(space: Space, rng: np.random.Generator) -> Suggestion:
 def _suggest_bayes(
     space: Space, tried: Sequence[Tried], *, seed: int, maximize: bool, is_parallel: bool
 ) -> tuple[float, ...]:
-    """Return a place in the unit cube, from a study that is built of what was tried."""
+    """Return a position in the unit cube, from an Optuna study of the points that were tried."""
     optuna = _optuna()
     names = [parameter.name for parameter in space.searched]
     distributions = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in names}
@@ -153,7 +153,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as e:
-        msg = 'method: bayes needs Optuna: pip install "fer-neurons[sweep]", or take method: random'
+        msg = 'method: bayes needs Optuna: pip install "fer-neurons[sweep]", or use method: random'
         raise InputError(msg) from e
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

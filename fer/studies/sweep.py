@@ -1,4 +1,4 @@
-"""A sweep without a server: trials as processes, side by side, taken up where they were cut off."""
+"""A sweep without a server: parallel trials as processes, continued after an interruption."""
 
 import json
 import math
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fer.errors import InputError
 from fer.files import atomic_write, read_json
+from fer.runs import find_problem
 from fer.studies.journal import Journal, Trial, writing
 from fer.studies.search import Tried, suggest
 from fer.studies.sweepfile import SweepFile, args_json
@@ -24,8 +25,8 @@ from fer.studies.trial import (
     METRICS_VARIABLE,
     Process,
     broken_line,
+    classify_end,
     fer_command,
-    judge,
     not_finite,
     read_values,
     start,
@@ -35,10 +36,10 @@ from fer.studies.trial import (
 
 STUDY: Final = "study.json"
 POLL: Final = 0.5
-"""Seconds between two looks at the trials that run."""
+"""Seconds between two polls of the running trials."""
 
 ATTEMPTS: Final = 3
-"""How often a point is run whose trials are cut off, Ctrl-C aside: the point may be what kills them."""
+"""Trials of one point that may be cut off, apart from Ctrl-C: the point itself may kill them."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Limits:
     """When to start no more trials.
 
     Attributes:
-        count: The most points of the whole sweep; None: the file's ``run_cap``, or the end of the grid.
-        agents: Trials side by side.
-        max_failures: So many failures in a row end the sweep.
-        retry_failed: Whether points that failed in an earlier call, or were given up, are run again.
+        count: Largest number of points of the sweep; None: the file's ``run_cap``, or the end of the grid.
+        agents: Number of parallel trials.
+        max_failures: Consecutive failures that end the sweep.
+        retry_failed: Whether points that failed, or were given up, in an earlier call are run again.
     """
 
     count: int | None = None
@@ -63,10 +64,10 @@ class Study:
     """A sweep in its folder.
 
     Attributes:
-        folder: Holds the journal and a folder for each trial.
-        sweep: The file.
-        seed: Of the search.
-        key: Begins the ids of its W&B runs.
+        folder: Folder of the journal and of the trials' folders.
+        sweep: The sweep file.
+        seed: Seed of the search.
+        key: Prefix of the ids of its W&B runs.
     """
 
     folder: Path
@@ -79,11 +80,11 @@ class Study:
         self.journal = Journal(self.folder)
 
     def run_dir(self, trial: Trial) -> Path:
-        """Return the folder of the run that a trial is, if its program is ours."""
+        """Return the folder of a trial's run, if its program is ``fer``."""
         return self.folder / trial.name / f"{self.folder.name}-{trial.name}"
 
     def best(self, trials: Sequence[Trial]) -> Trial | None:
-        """Return the trial with the best value of those that ended well, the first of equals."""
+        """Return the trial with the best value of those that did not fail, the first of equal ones."""
         known = [trial for trial in trials if trial.value is not None and trial.state != "failed"]
         if not known:
             return None
@@ -92,10 +93,10 @@ class Study:
 
 
 def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
-    """Make a sweep's folder, or take up the sweep that is in it.
+    """Create the folder of a sweep, or open the sweep in it.
 
     Raises:
-        InputError: The folder holds something else, or a sweep of other settings, or cannot be written to.
+        InputError: The folder holds something else or a sweep with other settings, or is not writable.
     """
     path = folder / STUDY
     settings = {
@@ -106,7 +107,7 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
     }
     settings = json.loads(json.dumps(settings))
     if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
-        msg = f"{folder} holds something else than a sweep: choose another --run_name"
+        msg = f"{folder} is not the folder of a sweep: choose another --run_name"
         raise InputError(msg)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,8 +117,8 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
             if differing := [key for key in settings if before.get(key) != settings[key]]:
                 key = differing[0]
                 msg = (
-                    f"{folder} holds a sweep with other {key} ({before.get(key)}; now {settings[key]}): give "
-                    "the same to go on with it, or choose another --run_name"
+                    f"{folder} holds a sweep with other {key} ({before.get(key)}; now {settings[key]}): "
+                    "give the same to continue it, or choose another --run_name"
                 )
                 raise InputError(msg)
             return Study(folder, sweep, seed, before["key"])
@@ -131,12 +132,17 @@ def open_study(folder: Path, sweep: SweepFile, seed: int) -> Study:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return what a sweep searches, and how: what its ``study.json`` holds.
+    """Return the content of a sweep's ``study.json``: its settings, seed and key.
 
     Raises:
         InputError: The file is damaged.
     """
-    return read_json(folder / STUDY, "restore it, or begin the sweep again with another --run_name")
+    way_out = "restore it, or start the sweep again with another --run_name"
+    settings = read_json(folder / STUDY, way_out)
+    if problem := find_problem(settings, {"key": str, "seed": int, "method": str}):
+        msg = f"{folder / STUDY} is damaged: {problem}; {way_out}"
+        raise InputError(msg)
+    return settings
 
 
 def run_sweep(
@@ -146,18 +152,18 @@ def run_sweep(
     *,
     devices: Sequence[str] = (),
 ) -> list[Trial]:
-    """Run trials until none is left to start, and return all of the study.
+    """Run trials until none is left to start, and return all trials of the study.
 
-    Other processes may do the same in the same folder at the same time.
+    Other processes may run trials of the same folder at the same time.
 
     Args:
-        study: What to run.
-        limits: How far.
-        watch: Called again and again, with all trials and with those that changed since the last call.
-        devices: Values for ``CUDA_VISIBLE_DEVICES``, one an agent in turn; empty: it stays as it is.
+        study: The sweep.
+        limits: When to start no more trials.
+        watch: Called at every poll with all trials and with those that have changed since the last call.
+        devices: Values of ``CUDA_VISIBLE_DEVICES`` for the agents in turn; empty: it is not changed.
 
     Raises:
-        InputError: So many failed in a row that more would, too; or the user ended it.
+        InputError: Too many trials failed in a row, or the user ended the sweep.
     """
     running: dict[int, Process] = {}
     last_to_retry = len(study.journal.read()) if limits.retry_failed else 0
@@ -173,7 +179,7 @@ def run_sweep(
                 if len(failures) >= limits.max_failures:
                     msg = (
                         f"{len(failures)} trials failed in a row, the last ({failures[-1].name}): "
-                        f"{failures[-1].reason}\nwhat it wrote: {study.folder / failures[-1].name / LOG}"
+                        f"{failures[-1].reason}\nits output: {study.folder / failures[-1].name / LOG}"
                     )
                     raise InputError(msg)
                 _stop_early(study, running)
@@ -182,14 +188,14 @@ def run_sweep(
                     return study.journal.read()
                 time.sleep(POLL if running else 0.0)
     except KeyboardInterrupt as e:
-        msg = f"ended by the user; the same command with --run_name {study.folder.name} goes on"
+        msg = f"ended by the user; run the same command with --run_name {study.folder.name} to continue"
         raise InputError(msg) from e
     finally:
         _end(study, running)
 
 
 def gpus_for(agents: int) -> list[str]:
-    """Return the GPUs that agents share, one each in turn; empty where there is no choice."""
+    """Return the GPUs for the agents in turn; empty for one agent, or fewer than two GPUs."""
     import torch  # not above: it takes seconds, and is needed here alone
 
     num_gpus = torch.cuda.device_count()
@@ -206,7 +212,7 @@ def _fill(
     last_to_retry: int,
     devices: Sequence[str],
 ) -> list[Trial]:
-    """Start trials until all agents have one or none is left, and return what changed."""
+    """Start trials until all agents have one or none is left, and return the changed trials."""
     changed: list[Trial] = []
     while len(running) < limits.agents:
         agent = min(set(range(limits.agents)) - {process.trial.agent for process in running.values()})
@@ -228,7 +234,7 @@ def _fill(
 
 
 def _find_cut_off(study: Study, trials: list[Trial], running: Mapping[int, Process]) -> list[Trial]:
-    """Mark, in the list as well, trials whose process was killed together with the one that watched it."""
+    """Mark the trials, in the list too, whose process was killed together with its watcher."""
     found = []
     for trial in trials:
         if trial.state != "running" or trial.number in running:
@@ -246,13 +252,13 @@ def _find_cut_off(study: Study, trials: list[Trial], running: Mapping[int, Proce
 
 
 def _next(study: Study, limits: Limits, trials: Sequence[Trial], last_to_retry: int) -> Trial | None:
-    """Return the trial to start now: a point that was cut off, else a new one; None: there is none.
+    """Return the next trial: of an interrupted point, else of a new one; None if there is none.
 
     Args:
-        study: What to run.
-        limits: How far.
-        trials: All that have begun.
-        last_to_retry: The number of the last trial whose point is run again if it failed; 0: none is.
+        study: The sweep.
+        limits: When to start no more trials.
+        trials: All trials so far.
+        last_to_retry: Number of the last trial whose point is run again if it failed; 0: none is.
     """
     metric = study.sweep.metric
     if any(trial.value is not None and metric.is_reached(trial.value) for trial in trials):
@@ -283,7 +289,7 @@ def _next(study: Study, limits: Limits, trials: Sequence[Trial], last_to_retry: 
 
 
 def _tried(study: Study, trials: Sequence[Trial]) -> list[Tried]:
-    """Return what the search may know, values imputed where a trial has none as W&B does."""
+    """Return the points for the search, with missing values imputed as by W&B."""
     metric = study.sweep.metric
     known = [trial.value for trial in trials if trial.value is not None and trial.state != "running"]
     tried = []
@@ -307,7 +313,7 @@ def _tried(study: Study, trials: Sequence[Trial]) -> list[Tried]:
 
 
 def command_of(study: Study, trial: Trial) -> list[str]:
-    """Return the words that run a trial: the file's, and for a command of ours where its run belongs."""
+    """Return the command of a trial; a ``fer`` command gets the folder of its run."""
     folder = study.folder / trial.name
     words = study.sweep.words(trial.point, folder / "params.json")
     ours = fer_command(words)
@@ -321,14 +327,14 @@ def command_of(study: Study, trial: Trial) -> list[str]:
 
 
 def _start(study: Study, trial: Trial, devices: Sequence[str]) -> Process | None:
-    """Start a trial, or note why it cannot be started."""
+    """Start a trial, or store why it cannot be started."""
     folder = study.folder / trial.name
     trial.command = command_of(study, trial)
     lock = None
     try:
         lock = take_lock(folder)
         if lock is None:
-            msg = f"{folder} is in use by another sweep: choose another --run_name"
+            msg = f"{folder} is used by another sweep: choose another --run_name"
             raise InputError(msg)
         write_inputs(folder, trial.point, args_json(trial.point))
         return start(trial, folder, study.run_dir(trial), lock, _environment(study, trial, devices))
@@ -340,7 +346,7 @@ def _start(study: Study, trial: Trial, devices: Sequence[str]) -> Process | None
 
 
 def _environment(study: Study, trial: Trial, devices: Sequence[str]) -> dict[str, str]:
-    """Return the variables of a trial: what W&B's agent sets, but offline and without a sweep's id."""
+    """Return the environment of a trial: as set by W&B's agent, but offline and without a sweep id."""
     folder = (study.folder / trial.name).resolve()
     own = {
         "WANDB_SWEEP_PARAM_PATH": str(folder / "params.yaml"),
@@ -360,7 +366,7 @@ def _environment(study: Study, trial: Trial, devices: Sequence[str]) -> dict[str
 
 
 def _collect(study: Study, running: dict[int, Process]) -> list[Trial]:
-    """Look at the trials that run, and note those that have ended."""
+    """Poll the running trials, and store those that have ended."""
     metric = study.sweep.metric
     ended = []
     for number, process in list(running.items()):
@@ -370,7 +376,7 @@ def _collect(study: Study, running: dict[int, Process]) -> list[Trial]:
                 process.stop(not_finite(trial.values, metric.name))
             continue
         log = (process.folder / LOG).read_text(errors="replace")
-        trial.state, trial.reason = judge(
+        trial.state, trial.reason = classify_end(
             process.process.returncode,
             trial.values,
             metric.name,
@@ -388,7 +394,7 @@ def _collect(study: Study, running: dict[int, Process]) -> list[Trial]:
 
 
 def _stop_early(study: Study, running: Mapping[int, Process]) -> None:
-    """Ask the trials to end that hyperband does not let go on."""
+    """Ask the trials to end that hyperband stops."""
     sweep = study.sweep
     if sweep.hyperband is None or not running:
         return
@@ -405,14 +411,14 @@ def _stop_early(study: Study, running: Mapping[int, Process]) -> None:
 
 
 def _current(study: Study, running: Mapping[int, Process]) -> list[Trial]:
-    """Return all trials, ours as they are now."""
+    """Return all trials, those of this process in their current state."""
     return [
         running[trial.number].trial if trial.number in running else trial for trial in study.journal.read()
     ]
 
 
 def _end(study: Study, running: dict[int, Process]) -> None:
-    """Ask the trials that are left to end, wait for them, and note it."""
+    """Ask the running trials to end, wait for them, and store their end."""
     for process in running.values():
         process.stop(INTERRUPTED)
     while running:
@@ -422,7 +428,7 @@ def _end(study: Study, running: dict[int, Process]) -> None:
 
 @contextmanager
 def _as_interrupt(number: signal.Signals) -> Iterator[None]:
-    """Let a signal do what Ctrl-C does."""
+    """Treat a signal like Ctrl-C."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A trial of a sweep as a process: started, watched, judged."""
+"""A trial of a sweep as a process: start it, read its metrics, classify its end."""
 
 import csv
 import json
@@ -23,23 +23,23 @@ from fer.studies.journal import LOCK, State, Trial
 LOG: Final = "log.txt"
 METRICS: Final = "metrics.jsonl"
 METRICS_VARIABLE: Final = "FER_SWEEP_METRICS"
-"""Names, for a program that is not ours, the file that it may add metrics to, a JSON object a line."""
+"""Environment variable with the file to which any program can append metrics, one JSON object a line."""
 
 PATIENCE: Final = 60.0
-"""Seconds from asking a trial to end until it is made to; of W&B's ``--term-timeout``."""
+"""Seconds from SIGTERM to SIGKILL, as with W&B's ``--term-timeout``."""
 
 INTERRUPTED: Final = "interrupted"
-"""Why a trial was asked to end that the user, not the search, did not let go on."""
+"""Reason of a trial that the user ended."""
 
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
 _REASON_LINES: Final = 8
 _REASON_CHARACTERS: Final = 800
 _PR_SET_PDEATHSIG: Final = 1
-"""Of Linux's prctl: the signal that a process gets when its parent dies."""
+"""Option of Linux's prctl for the signal that a process gets when its parent dies."""
 
 
 def program_place(words: Sequence[str]) -> int:
-    """Return where a command line names its program: behind env and the variables that it sets.
+    """Return the index of the program in a command line, after ``env`` and its variables.
 
     >>> program_place(["/usr/bin/env", "A=1", "python", "train.py"])
     2
@@ -51,7 +51,7 @@ def program_place(words: Sequence[str]) -> int:
 
 
 def fer_command(words: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Return which command of ours a command line runs, and the words after it; None: it is not ours.
+    """Return the ``fer`` command that a command line runs, and its arguments; None if it runs none.
 
     >>> fer_command(["/usr/bin/env", "python", "-m", "fer", "fit", "--config", "conv6"])
     ('fit', ['--config', 'conv6'])
@@ -65,12 +65,12 @@ def fer_command(words: Sequence[str]) -> tuple[str, list[str]] | None:
 
 
 def write_inputs(folder: Path, point: Mapping[str, Any], text: str) -> Path:
-    """Write what a trial's program reads, and return the path of the JSON.
+    """Write the inputs of a trial's program, and return the path of the JSON.
 
     Args:
-        folder: Of the trial.
-        point: The parameters' values.
-        text: Of ``${args_json_file}``.
+        folder: Folder of the trial.
+        point: Values of the parameters.
+        text: Content of ``${args_json_file}``.
     """
     with atomic_write(folder / "params.yaml") as file:
         content = {"wandb_version": 1, **{name: {"value": value} for name, value in point.items()}}
@@ -82,15 +82,17 @@ def write_inputs(folder: Path, point: Mapping[str, Any], text: str) -> Path:
 
 @dataclass
 class Process:
-    """A trial that runs.
+    """A running trial.
 
     Attributes:
-        trial: What is known of it; :meth:`poll` keeps its values.
-        folder: Of the trial.
-        run_dir: Of the run that the trial is, where the program is ours.
-        process: Of the system.
-        lock: Held while the trial runs, by it and by us.
-        stopped_for: Why it was asked to end; empty: it was not.
+        trial: The trial; :meth:`poll` updates its values.
+        folder: Folder of the trial.
+        run_dir: Folder of its run, if the program is ``fer``.
+        process: Process of the operating system.
+        lock: Lock of the folder, held by the trial and by this process.
+        stopped_for: Why the trial was asked to end; empty if it was not.
+        asked_at: Monotonic time at which it was asked.
+        started_at: Monotonic time of its start.
     """
 
     trial: Trial
@@ -103,7 +105,7 @@ class Process:
     started_at: float = field(default_factory=time.monotonic)
 
     def poll(self, metric: str) -> bool:
-        """Take the values that were logged since, and return whether the trial has ended."""
+        """Update the trial's values, and return whether it has ended."""
         has_ended = self.process.poll() is not None
         self.trial.values = read_values(self.folder, self.run_dir, metric)
         self.trial.seconds = round(time.monotonic() - self.started_at, 1)
@@ -114,7 +116,7 @@ class Process:
         return has_ended
 
     def stop(self, why: str) -> None:
-        """Ask the trial to end well, as Lightning does on SIGTERM."""
+        """Ask the trial to end, by SIGTERM, on which Lightning writes a checkpoint."""
         if not self.stopped_for:
             self.stopped_for, self.asked_at = why, time.monotonic()
             self._signal(signal.SIGTERM)
@@ -129,19 +131,19 @@ class Process:
 def start(
     trial: Trial, folder: Path, run_dir: Path, lock: BinaryIO, environment: Mapping[str, str]
 ) -> Process:
-    """Start a trial's command in a session of its own, its output in a log.
+    """Start a trial's command in its own session, with its output in a log file.
 
-    It gets SIGTERM when we die, so that no trial goes on that nobody watches (on Linux).
+    On Linux the trial gets SIGTERM when this process dies, so that no trial continues unwatched.
 
     Args:
-        trial: With its command.
-        folder: Of the trial.
-        run_dir: Of its run.
-        lock: Of the folder, which the process shares.
-        environment: All of its variables.
+        trial: The trial, with its command.
+        folder: Folder of the trial.
+        run_dir: Folder of its run.
+        lock: Lock of the folder, which the process inherits.
+        environment: All environment variables of the process.
 
     Raises:
-        OSError: There is no such program, or it cannot be run.
+        OSError: The program does not exist, or cannot be run.
     """
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
@@ -164,7 +166,7 @@ def _end_with_parent() -> None:
 
 
 def take_lock(folder: Path) -> BinaryIO | None:
-    """Return a trial folder's lock, or None where another process has it: the trial runs."""
+    """Return the lock of a trial's folder, or None if another process holds it."""
     import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,16 +180,16 @@ def take_lock(folder: Path) -> BinaryIO | None:
 
 
 def read_values(folder: Path, run_dir: Path, metric: str) -> list[float]:
-    """Return what a trial has logged of a metric, in order; NaN where it was none.
+    """Return the values of a metric that a trial has logged, in order; NaN for a value that is no number.
 
-    From the file that :data:`METRICS_VARIABLE` names, else from its run's ``metrics.csv``, else from its
-    ``crossval.json``. All but the last may be written at this moment: half a line is left out, and so is
-    what is no JSON object, of which :func:`broken_line` tells.
+    They come from the file that :data:`METRICS_VARIABLE` names, else from the run's ``metrics.csv``, else
+    from its ``crossval.json``. The first two may still be written: an incomplete last line is ignored, and
+    so is a line that is no JSON object, which :func:`broken_line` reports.
 
     Args:
-        folder: Of the trial.
-        run_dir: Of its run.
-        metric: Its name.
+        folder: Folder of the trial.
+        run_dir: Folder of its run.
+        metric: Name of the metric.
     """
     rows = [_json_object(line) for line in _whole_lines(folder / METRICS)]
     if values := [_float(row[metric]) for row in rows if row is not None and metric in row]:
@@ -203,25 +205,25 @@ def read_values(folder: Path, run_dir: Path, metric: str) -> list[float]:
 
 
 def broken_line(folder: Path) -> str:
-    """Return the words for the first line of a trial's metrics that is no JSON object; empty: all are."""
+    """Return a message on the first line of a trial's metrics that is no JSON object; empty if all are."""
     for number, line in enumerate(_whole_lines(folder / METRICS), start=1):
         if line.strip() and _json_object(line) is None:
             return f"line {number} of {METRICS} is no JSON object"
     return ""
 
 
-def judge(
+def classify_end(
     status: int, values: Sequence[float], metric: str, stopped_for: str, log: str, broken: str = ""
 ) -> tuple[State, str]:
-    """Return how a trial ended, and why where that needs saying.
+    """Return the final state of a trial and the reason for it.
 
     Args:
-        status: The exit status of its process, below 0 for a signal.
-        values: What it logged of the metric.
-        metric: Its name.
-        stopped_for: Why we asked it to end; ``hyperband`` is no failure, nor is :data:`INTERRUPTED`.
-        log: What it wrote.
-        broken: What is wrong with its metrics, as :func:`broken_line` says it.
+        status: Exit status of its process, negative for a signal.
+        values: Logged values of the metric.
+        metric: Name of the metric.
+        stopped_for: Why it was asked to end; neither ``hyperband`` nor :data:`INTERRUPTED` is a failure.
+        log: Output of the process.
+        broken: Message of :func:`broken_line`.
     """
     is_known = bool(values) and all(math.isfinite(value) for value in values)
     if stopped_for == INTERRUPTED:
@@ -246,7 +248,7 @@ def judge(
 
 
 def not_finite(values: Sequence[float], metric: str) -> str:
-    """Return the words for values among which one is NaN or infinite."""
+    """Return a message on the first value that is NaN or infinite."""
     place = next(place for place, value in enumerate(values, start=1) if not math.isfinite(value))
     return f"value {place} of {metric} is {values[place - 1]}"
 
@@ -257,7 +259,7 @@ def _with_log(reason: str, log: str) -> str:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """Return the lines of a file that end, each with its end; none where there is no file."""
+    """Return the complete lines of a file, with their ends; none if the file does not exist."""
     if not path.is_file():
         return []
     with path.open(errors="replace") as file:  # whose lines, unlike str.splitlines, end at line ends alone
@@ -265,7 +267,7 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _json_object(line: str) -> Mapping[str, Any] | None:
-    """Return a line's JSON object; None: it is none."""
+    """Return the JSON object of a line, None if it is none."""
     try:
         row = json.loads(line)
     except ValueError:
@@ -274,7 +276,7 @@ def _json_object(line: str) -> Mapping[str, Any] | None:
 
 
 def _float(value: object) -> float:
-    """Return a logged value; what is none, such as JSON's null, is NaN."""
+    """Return a logged value as a number; anything else, such as JSON's null, is NaN."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

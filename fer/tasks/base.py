@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import MixUp
 from fer.errors import InputError
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport
-from fer.neurons.hidden import DeclaresNeurons
+from fer.neurons.declared import DeclaresNeurons
 from fer.neurons.surgery import resize
 from fer.tasks.optim import (
     OptimizerName,
@@ -141,8 +141,8 @@ class ClassificationTask(LightningModule):
     def neuron_layers(self) -> dict[str, str]:
         """The hidden layers of the network, each with the name under which its outputs are recorded.
 
-        They are those that the network declares, see :class:`fer.neurons.DeclaresNeurons`, or else those that
-        were found in it. Empty: no hidden layer has neurons to look at.
+        The network declares them, see :class:`fer.neurons.declared.DeclaresNeurons`, or they were found in
+        it. Empty: no hidden layer has neurons to measure.
         """
         if isinstance(self.network, DeclaresNeurons):
             return dict(self.network.neuron_layers)

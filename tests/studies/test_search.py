@@ -85,7 +85,7 @@ def test_bayes_is_nowhere_twice_while_there_are_other_points():
         pytest.param(
             {"a": {"values": [1, 2], "probabilities": [0.5, 0.5]}},
             "bayes",
-            "cannot take probabilities",
+            "cannot use probabilities",
             id="odds",
         ),
         pytest.param(
@@ -94,7 +94,7 @@ def test_bayes_is_nowhere_twice_while_there_are_other_points():
             "cannot go through",
             id="odds in a grid",
         ),
-        pytest.param({"a": {"value": 1}}, "random", "all are constants", id="nothing to choose"),
+        pytest.param({"a": {"value": 1}}, "random", "all parameters are constants", id="nothing to choose"),
         pytest.param({"a": {"values": [1, 2]}}, "custom", "there are grid, random, bayes", id="unknown"),
     ],
 )

@@ -191,7 +191,7 @@ def test_ctrl_c_ends_trials_well_and_the_next_call_goes_on(sweep_of):
         if trials and trials[0].values:
             raise KeyboardInterrupt
 
-    with pytest.raises(InputError, match=r"the same command with --run_name study goes on"):
+    with pytest.raises(InputError, match=r"the same command with --run_name study to continue"):
         run(sweep, watch=watch)
     (trial,) = Journal(Path("study")).read()
     assert (trial.state, list(trial.values)) == ("cut off", [0.1, 0.2])  # it had time to end
@@ -292,7 +292,7 @@ def test_a_folder_holds_one_sweep(sweep_of):
         open_study(Path("study"), sweep_of(1, 2), 1)
     Path("other").mkdir()
     Path("other/file").touch()
-    with pytest.raises(InputError, match=r"other holds something else than a sweep"):
+    with pytest.raises(InputError, match=r"other is not the folder of a sweep"):
         open_study(Path("other"), sweep_of(1), 0)
 
 

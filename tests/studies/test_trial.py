@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from fer.studies.trial import broken_line, judge, read_values
+from fer.studies.trial import broken_line, classify_end, read_values
 
 
 @pytest.fixture
@@ -74,11 +74,11 @@ NAN = float("nan")
     ],
 )
 def test_how_a_trial_ended(status, logged, stopped_for, state, reason):
-    assert judge(status, logged, "m", stopped_for, "a\n\nlast line\n") == (state, reason)
+    assert classify_end(status, logged, "m", stopped_for, "a\n\nlast line\n") == (state, reason)
 
 
 def test_of_a_long_log_the_end_is_kept():
-    _, reason = judge(1, [], "m", "", "\n".join(f"line {i} {'x' * 60}" for i in range(100)))
+    _, reason = classify_end(1, [], "m", "", "\n".join(f"line {i} {'x' * 60}" for i in range(100)))
     assert reason.count("\n") <= 9
     assert "line 99" in reason
     assert "line 80" not in reason

@@ -87,6 +87,27 @@ def test_balanced_weights_make_each_class_count_the_same(tiny_data, tiny_trainer
     assert task.get_buffer("weights").tolist() == pytest.approx([0.5, 1, 2, 2, 2, 2, 0.5])
 
 
+def _soft_batch():
+    torch.manual_seed(0)
+    targets = torch.softmax(3 * torch.randn(9, 7), dim=1)
+    return torch.randn(9, 1, 8, 8), targets
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
+def test_soft_targets_train_by_cross_entropy_and_count_their_largest_class(mixup, monkeypatch):
+    task, (inputs, targets), logged = _task(mixup=mixup), _soft_batch(), {}
+    monkeypatch.setattr(task, "log", lambda name, value, **_: logged.setdefault(name, float(value.detach())))
+    loss = task.training_step((inputs, targets), 0)
+    right = (task(inputs).argmax(dim=1) == targets.argmax(dim=1)).float().mean()
+    if mixup == 0:
+        by_hand = -(targets * task(inputs).log_softmax(dim=1)).sum(dim=1).mean()
+        torch.testing.assert_close(loss, by_hand)
+        assert logged["train/acc"] == pytest.approx(float(right))
+    assert logged["train/loss"] == pytest.approx(float(loss.detach()))
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in task.parameters())
+
+
 def test_mixup_trains_on_mixtures_and_counts_the_plain_labels():
     task = _task(mixup=0.4)
     seen = []

@@ -250,6 +250,28 @@ def test_a_damaged_cache_file_is_made_again(
     assert_same(read_fer2013(root), rows)
 
 
+@pytest.mark.parametrize("names", [("pictures", "labels", "usage"), ("images", "labels", "usage")])
+def test_a_cache_file_of_an_older_format_is_ignored_without_a_word(
+    names: tuple[str, ...],
+    root: Path,
+    rows: Fer2013Rows,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    as_csv(root, rows)
+    read_fer2013(root)
+    (cached,) = cache_files(tmp_path)
+    wrong = (rows.images[::-1], rows.labels, rows.usage)
+    older = cached.with_name(cached.name.replace("-v2-", "-v1-"))
+    older.write_bytes(_npz(**dict(zip(names, wrong, strict=True))))
+    cached.unlink()
+    monkeypatch.setattr(reading, "OFFICIAL_COUNTS", rows.counts)
+    caplog.clear()
+    assert_same(read_fer2013(root), rows)
+    assert not caplog.records
+
+
 def test_a_disk_that_fills_up_leaves_no_file_behind(
     root: Path,
     rows: Fer2013Rows,

@@ -1,0 +1,50 @@
+"""The hidden layers of a network: declared by the network, or found in it."""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from fer.neurons.hidden import HiddenLayers, find_hidden_layers
+
+
+@runtime_checkable
+class DeclaresNeurons(Protocol):
+    """A network that names its hidden layers itself.
+
+    The attribute maps the name of each hidden layer to the name under which :func:`fer.neurons.record` finds
+    its outputs as the next layer takes them: ``{"conv1": "pool1", "fc1": "fc1_relu"}``.
+    """
+
+    @property
+    def neuron_layers(self) -> Mapping[str, str]:
+        """By layer, where its outputs are recorded."""
+
+
+def hidden_layers(network: nn.Module, example: Tensor) -> HiddenLayers:
+    """Return the hidden layers that a network declares, or else those that are found in it.
+
+    Args:
+        network: Any network with one input.
+        example: Samples that it takes, shape ``(N, ...)``.
+    """
+    if isinstance(network, DeclaresNeurons):
+        return HiddenLayers(dict(network.neuron_layers), {})
+    return find_hidden_layers(network, example)
+
+
+def describe_layers(hidden: HiddenLayers, network: nn.Module) -> str:
+    """Return the hidden layers of a network in one line, or why there are none.
+
+    >>> describe_layers(HiddenLayers({"conv1": "pool1", "fc1": "relu"}, {}), nn.Identity())
+    'conv1 … fc1 (2 layers)'
+    >>> describe_layers(HiddenLayers({}, {"lstm": "not supported"}), nn.Identity())
+    'none (lstm: not supported)'
+    >>> describe_layers(HiddenLayers({}, {}), nn.Identity())
+    'none (Identity has no hidden layer that learns)'
+    """
+    if names := list(hidden.layers):
+        shown = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+        return f"{shown} ({len(names)} layer{'s' if len(names) > 1 else ''})"
+    reasons = [f"{layer}: {reason}" for layer, reason in hidden.refused.items()]
+    return f"none ({'; '.join(reasons) or f'{type(network).__name__} has no hidden layer that learns'})"

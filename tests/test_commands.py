@@ -1,0 +1,312 @@
+"""What all commands share: their registration, help, suggestions, renamed options and checkpoints of runs."""
+
+import logging
+import re
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+import yaml
+from command import call, done
+
+import fer.commands
+from fer.commands import SECTIONS, find_commands, load
+from fer.commands.renamed import RENAMED, rename_settings, rename_words
+
+TINY = [
+    *("--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "16"),
+    *("--data.image_size", "8", "--network", "ann", "--wandb.mode", "disabled"),
+    *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"),
+    *(
+        "--gradients.every_n_epochs",
+        "0",
+        "--distinctiveness.every_n_epochs",
+        "0",
+        "--stages.enabled",
+        "false",
+    ),
+]
+ALL = [command.name for command in find_commands()]
+ON_A_RUN = ["fit", "validate", "test", "predict", "prune"]
+MARKUP = re.compile(r"`|:(class|data|func|meth|mod|attr):")
+
+
+# Registration
+
+
+@pytest.mark.parametrize("command", find_commands(), ids=ALL)
+def test_a_command_has_a_function_and_a_line_of_help(command):
+    assert callable(load(command.name))
+    assert command.section in SECTIONS
+    assert command.help[0].islower()
+    assert not command.help.endswith(".")
+    assert len(command.help) < 90
+
+
+def test_a_file_adds_a_command(tmp_path, monkeypatch):
+    (tmp_path / "greet.py").write_text(
+        'import sys\n\nHELP = "greet the user"\n\n\ndef greet(words):\n    sys.stdout.write(f"hi {words}")\n'
+    )
+    monkeypatch.setattr(fer.commands, "__path__", [*fer.commands.__path__, str(tmp_path)])
+    assert re.search(r"other:\n +greet +greet the user", done("--help"))
+    assert done("greet", "you") == "hi ['you']"
+    assert "did you mean 'greet'?" in call("grete").err
+
+
+def test_a_file_without_help_is_no_command():
+    assert {"experiment", "parsing", "choices"}.isdisjoint(ALL)
+
+
+def test_the_list_of_commands_is_fast_since_it_imports_none():
+    code = (
+        "import sys\nfrom fer.__main__ import main\nmain(['--help'])\n"
+        "heavy = {'jsonargparse', 'rich', 'torch', *(f'fer.commands.{name}' for name in sys.argv[1:])}\n"
+        "sys.exit(' '.join(heavy & sys.modules.keys()))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, *ALL], capture_output=True, text=True)
+    assert "fit" in ended.stdout
+    assert ended.stderr.strip() == ""
+
+
+# Suggestions
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("train", "fit"),
+        ("trian", "fit"),
+        ("fitt", "fit"),
+        ("tset", "test"),
+        ("eval", "test"),
+        ("Prune", "prune"),
+    ],
+)
+def test_a_mistyped_command_suggests_the_nearest(typed, meant):
+    called = call(typed)
+    assert called.status == 2
+    assert f"did you mean {meant!r}?" in called.err
+    assert len(called.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        pytest.param("--model.learning_rate 1", "model.lr", id="another word, with its group"),
+        pytest.param("--learning_rate 1", "model.lr", id="another word"),
+        pytest.param("--lr 1", "model.lr", id="without its group"),
+        pytest.param("--epochs 3", "trainer.max_epochs", id="epochs"),
+        pytest.param("--batch-size 3", "data.batch_size", id="a dash"),
+        pytest.param("--bs=3", "data.batch_size", id="two letters"),
+        pytest.param("--gpus 1", "trainer.devices", id="gpus"),
+        pytest.param("--workers 1", "data.num_workers", id="workers"),
+        pytest.param("--data.batchsize 3", "data.batch_size", id="a typing error"),
+        pytest.param("conv6", "--config conv6", id="a config without its option"),
+        pytest.param("my/best.ckpt", "--ckpt_path my/best.ckpt", id="a checkpoint without its option"),
+    ],
+)
+def test_a_mistyped_option_suggests_what_was_meant(words, meant):
+    called = call("fit", *TINY, *words.split())
+    assert called.status == 2
+    assert f"did you mean {meant}" in called.err
+    assert len(called.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("typed", "read"), [("1", 1), ("1.0", 1.0), ("0.5", 0.5), ("null", None)])
+def test_one_batch_is_not_taken_for_all(typed, read):
+    _ = typing.Union[float, int, None]  # noqa: UP007  the order that typing then gives to Lightning's Union[int, float, None]
+    read_back = yaml.safe_load(done("fit", "--trainer.limit_test_batches", typed, "--print_config"))
+    found = read_back["trainer"]["limit_test_batches"]
+    assert (found, type(found)) == (read, type(read))
+
+
+# Renamed options
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_works_in_words_configs_and_sweeps_and_names_the_new_one(old, new, caplog):
+    group, name = old.split(".")
+    with caplog.at_level(logging.WARNING, "fer.commands"):
+        assert rename_words([f"--{old}", "x", f"--{old}=x"], [new]) == [f"--{new}", "x", f"--{new}=x"]
+        assert rename_settings({group: {name: 1}}, [new]) == {group: {new.split(".")[1]: 1}}
+        assert rename_settings({old: 1}, [new]) == {new: 1}
+    assert caplog.messages[0] == f"--{old} is now called --{new}; the old name will go"
+    assert rename_words([f"--{old}"], []) == [f"--{old}"]  # of a command without the new one
+
+
+def test_an_old_config_and_old_words_are_read(tmp_path):
+    (tmp_path / "old.yaml").write_text("network: ann\nprune: {num_patterns: 44, similar_below: 20}\n")
+    words = ["--config", "old.yaml", "--distinctiveness.num_patterns", "99", "--print_config"]
+    called = call("fit", *words)
+    config = yaml.safe_load(called.out)
+    assert (config["prune"]["num_samples"], config["prune"]["similar_below"]) == (44, 20)
+    assert config["distinctiveness"]["num_samples"] == 99
+    assert called.err.count("is now called") == 2
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", [name for name in ALL if name not in ON_A_RUN])
+def test_help_has_no_markup(command):
+    called = call(command, "--help")
+    assert called.status == 0
+    assert not MARKUP.search(called.out)
+
+
+@pytest.mark.parametrize("command", ON_A_RUN)
+def test_help_shows_own_settings_first_and_lightnings_last(command):
+    out = done(command, "--help")
+    assert not MARKUP.search(out)
+    titles = re.findall(r"^(\S.*):$", out, re.MULTILINE)
+    assert titles[0] == "run"
+    assert titles[-2:] == ["trainer (Lightning)", "examples"]
+    assert {"network and training", "data", "angles between neurons", "pruning"} < set(titles)
+    assert len(out.split("\n\n")[0].splitlines()) <= 3  # the usage
+    for option in ("--model.lr", "--prune.merge", "--wandb.mode"):
+        assert 0 < out.index(option) < out.index("--trainer.max_epochs")
+    assert f"fer {command}" in out[out.index("\nexamples:") :]
+
+
+# Runs and checkpoints
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, sandboxed):
+    folder = tmp_path_factory.mktemp("trained")
+    with sandboxed(folder):
+        done("fit", *TINY, "--run_name", "first", "--test", "false")
+    return folder
+
+
+@pytest.fixture
+def here(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    return trained
+
+
+def test_latest_is_the_newest_run_and_stands_for_its_checkpoint(here):
+    latest = here / "runs" / "latest"
+    for command in ("validate", "test"):
+        done(command, "runs/latest", "--wandb.mode", "disabled", "--run_name", f"{command}-it")
+        assert latest.readlink() == Path(f"{command}-it")
+        config = yaml.safe_load((here / "runs" / f"{command}-it" / "config.yaml").read_text())
+        assert config["ckpt_path"] == "runs/first/checkpoints/best.ckpt"  # which no later run changes
+
+
+def test_a_trial_of_a_sweep_is_not_the_newest_run(here, monkeypatch):
+    before = (here / "runs" / "latest").readlink()
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", "params.yaml")
+    done("validate", "runs/first", "--wandb.mode", "disabled", "--run_name", "trial")
+    assert (here / "runs" / "latest").readlink() == before
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_is_resumed_from_its_last_checkpoint():
+    words = ["--wandb.mode", "disabled", "--trainer.max_epochs", "2", "--test", "false", "--run_name", "more"]
+    done("fit", "--ckpt_path", "runs/first", *words)
+    assert "runs/first/checkpoints/last.ckpt" in Path("runs/more/config.yaml").read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_some_predictions_name_their_samples():
+    words = ["--wandb.mode", "disabled", "--run_name", "some", "--trainer.limit_predict_batches", "1"]
+    done("predict", "runs/first", *words)
+    lines = Path("runs/some/predictions.csv").read_text().splitlines()
+    assert lines[0].startswith("split,index,name,label,predicted,")
+    assert len(lines) == 17
+
+
+@pytest.mark.usefixtures("here")
+def test_a_limited_test_is_not_called_the_whole_one():
+    words = ["--wandb.mode", "disabled", "--run_name", "part", "--trainer.limit_test_batches", "1"]
+    assert ", first batch only" in done("test", "runs/first", *words)
+    results = yaml.safe_load(Path("runs/part/results.json").read_text())
+    assert results["protocol"].endswith(", first batch only")
+    assert results["splits"]["test"]["n"] == 16
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        pytest.param("test", "fer test needs a checkpoint", id="none"),
+        pytest.param("test runs/gone", "runs/gone: no such checkpoint", id="no such run"),
+        pytest.param("test runs/first runs/first", "give one checkpoint", id="two"),
+        pytest.param("validate runs/first/config.yaml", "config.yaml", id="another file"),
+    ],
+)
+def test_a_missing_checkpoint_is_named(words, named):
+    called = call(*words.split())
+    assert called.status == 2
+    assert named in called.err
+    assert len(called.err.splitlines()) == 1
+
+
+# Nothing is left of a run that cannot start
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--trainer.limit_train_batches 0", "trainer.limit_train_batches is 0: nothing would be trained"),
+        ("--trainer.limit_val_batches 0", "trainer.limit_val_batches is 0: no checkpoint"),
+        ("--trainer.limit_test_batches 0", "trainer.limit_test_batches is 0: nothing would be tested"),
+        ("--trainer.max_epochs 0", "trainer.max_epochs is 0: nothing would be trained"),
+        ("--trainer.limit_train_batches 1.5", "limit_train_batches"),
+        ("--trainer.strategy nope", "strategy='nope'"),
+        ("--trainer.accelerator nope", "accelerator='nope'"),
+        ("--trainer.precision 7", "trainer.precision is 7: it must be 64, 32"),
+        ("--early_stopping none", "early_stopping is none: it must be int or null"),
+        ("--seed_everything -1", "seed_everything is -1: it must be 0 to 4294967295"),
+        ("--run_name latest", "--run_name latest: this is the link"),
+        ("--runs_dir /proc/none", "/proc/none"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_in_one_line(words, named):
+    called = call("fit", *TINY, *words.split())
+    assert called.status == 2
+    assert named in called.err
+    assert len(called.err.splitlines()) == 1
+    assert not list(Path("runs").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "named"), [("offlin", "did you mean 'offline'?"), ("x", "must be one of online, offline")]
+)
+def test_a_wrong_mode_of_wandb_is_named_in_one_line(mode, named, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    called = call("fit", *TINY, "--wandb.mode", "auto")
+    assert called.status == 2
+    assert f"WANDB_MODE={mode}: " in called.err
+    assert named in called.err
+    assert not list(Path("runs").glob("*"))
+
+
+def test_a_mode_of_wandb_is_read_in_any_case(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "Disabled")
+    done("fit", *TINY, "--wandb.mode", "auto", "--run_name", "a", "--test", "false")
+    assert not Path("runs/a/wandb").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param("yaml.YAMLError('line 1\\nline 2')", id="yaml"),
+        pytest.param("jsonargparse.ArgumentError(None, 'line 1\\nline 2')", id="jsonargparse"),
+        pytest.param("PermissionError(13, 'line 1\\nline 2')", id="permission"),
+        pytest.param("torch.OutOfMemoryError('line 1\\nline 2')", id="torch"),
+    ],
+)
+def test_errors_of_libraries_end_in_one_line(error, tmp_path, monkeypatch):
+    text = f"import jsonargparse, torch, yaml\nHELP = 'fail'\n\n\ndef fail(words):\n    raise {error}\n"
+    (tmp_path / "fail.py").write_text(text)
+    monkeypatch.setattr(fer.commands, "__path__", [*fer.commands.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "fer.commands.fail", raising=False)
+    called = call("fail")
+    assert called.status == 2
+    assert "line 1 line 2" in called.err
+    assert "--debug shows the traceback" in called.err
+    assert len(called.err.splitlines()) == 1
