@@ -12,16 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from fer.data.crops import (
-    BATCH_SIZE,
-    MAX_BAD_SHARE,
-    CropRecord,
-    Crops,
-    count_policies,
-    crop_images,
-    policy_table,
-    write_crops_csv,
-)
+from fer.data.crop_report import count_policies, policy_table, write_crops_csv
+from fer.data.crops import BATCH_SIZE, MAX_BAD_SHARE, CropRecord, Crops, crop_images
 from fer.data.faces import CropSettings, Detector, Fallback, Select
 from fer.data.reading import describe_skipped, find_files, read_image
 from fer.errors import InputError
