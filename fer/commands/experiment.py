@@ -296,12 +296,27 @@ class ExperimentCLI(LightningCLI):
 
     def run(self) -> None:
         """Run the command between the header and the list of what it wrote."""
-        self._mark_latest()
+        if self.command == "fit":
+            self._mark_latest()  # when it starts, so that a training can be watched
         self._print_header()
         self._log_origin()
-        getattr(self, f"_{self.command}")()
+        try:
+            getattr(self, f"_{self.command}")()
+        except InputError:
+            if self.command != "fit":
+                self._discard_if_empty()
+            raise
+        if self.command != "fit":
+            self._mark_latest()
         self._log_files()
         self._print_files()
+
+    @rank_zero_only
+    def _discard_if_empty(self) -> None:
+        """Remove the run's folder if it holds nothing but the settings of a command that failed."""
+        written = {path.name for path in self.run_dir.rglob("*") if path.is_file()}
+        if written <= {Run(self.run_dir).config_path.name, Run(self.run_dir).metrics_path.name}:
+            shutil.rmtree(self.run_dir)
 
     @rank_zero_only
     def _mark_latest(self) -> None:
