@@ -6,6 +6,7 @@ import pytest
 from command import call, done
 
 from fer.neurons import REMOVAL_REASONS
+from fer.pruning import PruneResults
 from fer.tasks import load
 
 WORDS = [
@@ -81,12 +82,12 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     ("words", "message"),
     [
         pytest.param(["--target_macs", "1.5"], "above 0 and below 1", id="share"),
-        pytest.param(["--target_macs", "0.0001"], "no threshold leaves as few", id="out of reach"),
+        pytest.param(["--target_macs", "0.0001"], "are the fewest", id="out of reach"),
         pytest.param(["--rounds", "-1"], "neither can be below 0", id="rounds"),
         pytest.param(["--tolerance", "3"], "a share of val", id="tolerance"),
         pytest.param(["--curves", "true"], "did you mean curve", id="unknown option"),
         pytest.param(
-            ["--prune.num_removed", "{conv1: 1}", "--rounds", "2"], "sets the size already", id="two sizes"
+            ["--prune.num_removed", "{conv1: 1}", "--rounds", "2"], "set the size: leave out", id="two sizes"
         ),
     ],
 )
@@ -94,6 +95,7 @@ def test_what_is_refused(words, message, checkpoint):
     called = call("prune", checkpoint, *words)
     assert called.status == 2
     assert message in called.err
+    assert [run.name for run in checkpoint.parent.parent.parent.iterdir() if not run.is_symlink()] == ["a"]
 
 
 def test_a_run_is_pruned_beside_itself(checkpoint):
@@ -102,13 +104,12 @@ def test_a_run_is_pruned_beside_itself(checkpoint):
     out = prune(run)
     prune(run, "--prune.layers", "[conv5]")
 
-    results = json.loads((run.parent / "a-prune" / "prune.json").read_text())
-    assert results["settings"]["layers"] is None
-    assert f"pruned       {run.parent / 'a-prune' / 'checkpoints' / 'pruned.ckpt'}" in out
-    assert json.loads((run.parent / "a-prune-2" / "prune.json").read_text())["settings"]["layers"] == [
-        "conv5"
-    ]
-    done("test", "--ckpt_path", run.parent / "a-prune" / "checkpoints" / "pruned.ckpt", "--run_name", "c")
+    first, second = (PruneResults.read(run.parent / name) for name in ("a-prune", "a-prune-2"))
+    assert first.settings["layers"] is None
+    assert second.settings["layers"] == ["conv5"]
+    pruned = run.parent / "a-prune" / "checkpoints" / "pruned.ckpt"
+    assert f"pruned       {pruned}" in out
+    done("test", "--ckpt_path", pruned, "--run_name", "c")
 
 
 def test_a_run_is_pruned_where_the_user_says(checkpoint, tmp_path):

@@ -1,6 +1,5 @@
 """Prune the best checkpoint when training ends."""
 
-import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from fer.callbacks.stop import is_stopped
-from fer.checkpoints import read_checkpoint
+from fer.checkpoints import read_any_checkpoint
+from fer.neurons.networks import copy_network
 from fer.pruning import PruneSettings, compare, prune_once, save_pruning
 
 log = logging.getLogger("fer.callbacks")
@@ -52,8 +52,8 @@ class PruneCallback(Callback):
             log.warning("prune.enabled: nothing is pruned, since training had no data module")
             return
         # Least squares need more digits than bfloat16 has.
-        network = copy.deepcopy(pl_module.network).float().to(pl_module.device)
-        state = read_checkpoint(checkpoint)["state_dict"]
+        network = copy_network(pl_module.network).float().to(pl_module.device)
+        state = read_any_checkpoint(checkpoint)["state_dict"]
         prefix = "network."
         network.load_state_dict(
             {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,5 +1,6 @@
 """The command ``prune``: prune a trained network once, in rounds, or along a curve of thresholds."""
 
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from fer.callbacks.stop import is_stopped
 from fer.commands.choices import choose
 from fer.commands.experiment import ConfigCallback, ExperimentCLI, run_experiment
 from fer.commands.parsing import CONSOLE, name_checkpoint
+from fer.dashboards import finish
 from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.pruning import (
@@ -113,8 +115,8 @@ class PruneCLI(ExperimentCLI):
             "--target_macs",
             type=float | None,
             default=None,
-            help="share of the multiply-adds to leave, 0 to 1: finds one threshold for all layers; or, by a "
-            "criterion with costs such as span, the neurons of each layer that cost least",
+            help="share of the multiply-adds to leave, 0 to 1. Pairs and rules: by one threshold for all "
+            "layers; span, taylor, fisher: the neurons that cost least; l1: the same share of each layer",
         )
         parser.add_argument(
             "--rounds",
@@ -141,8 +143,11 @@ class PruneCLI(ExperimentCLI):
         """Parse the words, keep this command's options out of the run's config, and name its folder."""
         super().parse_arguments(parser, args)
         self.options = Options(**{name: self.config.pop(name) for name in Options.__annotations__})
-        if self.config.prune.num_removed is not None and (self.options.rounds or self.options.target_macs):
-            msg = "prune.num_removed sets the size already: leave out --rounds and --target_macs"
+        sizes = [self.config.prune.num_removed, self.config.prune.share_removed]
+        if sizes != [None, None] and (self.options.rounds or self.options.target_macs is not None):
+            msg = (
+                "prune.num_removed and prune.share_removed set the size: leave out --rounds and --target_macs"
+            )
             raise InputError(msg)
         if self.config.ckpt_path is not None:
             run = run_of(Path(self.config.ckpt_path))
@@ -156,6 +161,15 @@ class PruneCLI(ExperimentCLI):
             parent = run.folder.parent
             is_near = parent.is_relative_to(Path.cwd())
             self.config.runs_dir = str(parent.relative_to(Path.cwd()) if is_near else parent)
+
+    def run(self) -> None:
+        """Prune; leave no folder behind if the settings cannot be met."""
+        try:
+            super().run()
+        except InputError:
+            finish(failed=True)
+            shutil.rmtree(self.run_dir)
+            raise
 
     def _prune(self) -> None:
         callbacks = {type(callback): callback for callback in self.trainer.callbacks}  # type: ignore[attr-defined]

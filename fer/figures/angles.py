@@ -29,7 +29,7 @@ from fer.figures.style import (
     new_figure,
     tidy,
 )
-from fer.neurons import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 
 DEGREE: Final = "\N{DEGREE SIGN}"
 

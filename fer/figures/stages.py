@@ -34,7 +34,9 @@ from fer.figures.style import (
     scale_epochs,
     tidy,
 )
-from fer.neurons import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Stage, StageLabel
+from fer.neurons import Stage
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
+from fer.neurons.stages import StageLabel
 
 NETWORK: Final = "network"
 """Among the layers' stages, those of the network as a whole."""

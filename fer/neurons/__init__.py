@@ -1,96 +1,47 @@
-"""What hidden neurons do, pure: tensors in, numbers and decisions out."""
+"""Hidden neurons of any PyTorch network: statistics, angles, training stages and pruning.
 
-from fer.neurons.angles import (
-    COMPLEMENTARY_ABOVE,
-    SIMILAR_BELOW,
-    NeuronClasses,
-    Origin,
-    angles,
-    angular_speed,
-    classify,
-    pair_angles,
-    summarise,
-)
-from fer.neurons.blocks import IDLE_BELOW, Bypass, bypass, drop_idle_blocks, measure_blocks
-from fer.neurons.groups import PrunableLayers, find_groups, find_prunable, neurons_within
-from fer.neurons.merge import MergeRule, add_incoming, coefficients, merge_weights
-from fer.neurons.plan import (
-    REMOVAL_REASONS,
-    RULES,
-    CriterionName,
-    PairOrder,
-    PairPolicy,
-    PrunePlan,
-    Removal,
-    RemovalReason,
-    Rule,
-    count_removed,
-    plan_pruning,
-)
-from fer.neurons.prune import Measurement, Pruned, measure_groups, plan_groups, prune, span_costs
-from fer.neurons.record import eval_state, find_layers, measure, record
-from fer.neurons.stages import Stage, StageLabel, label_stages, live_stages
-from fer.neurons.statistics import MAX_NEURONS, ActivationStatistics, MapSample, Unit, pattern_minmax
-from fer.neurons.surgery import Compensation, Consumer, NeuronGroup, cut, mask, resize, widths
+Pure functions: tensors in, numbers and decisions out. See the ``README.md`` beside this file.
+"""
+
+from fer.neurons.angles import angles, angular_speed, classify
+from fer.neurons.criteria import Criterion
+from fer.neurons.hidden import HiddenLayers, find_hidden_layers
+from fer.neurons.measure import Measurement, measure, measure_groups
+from fer.neurons.networks import eval_state
+from fer.neurons.plan import REMOVAL_REASONS, PrunePlan, Removal
+from fer.neurons.planning import plan_groups
+from fer.neurons.prunable import find_prunable
+from fer.neurons.prune import Pruned, prune
+from fer.neurons.record import record
+from fer.neurons.rules import RULES
+from fer.neurons.stages import Stage, label_stages, live_stages
+from fer.neurons.statistics import ActivationStatistics
+from fer.neurons.surgery import cut, resize
 
 __all__ = [
-    "COMPLEMENTARY_ABOVE",
-    "IDLE_BELOW",
-    "MAX_NEURONS",
     "REMOVAL_REASONS",
     "RULES",
-    "SIMILAR_BELOW",
     "ActivationStatistics",
-    "Bypass",
-    "Compensation",
-    "Consumer",
-    "CriterionName",
-    "MapSample",
+    "Criterion",
+    "HiddenLayers",
     "Measurement",
-    "MergeRule",
-    "NeuronClasses",
-    "NeuronGroup",
-    "Origin",
-    "PairOrder",
-    "PairPolicy",
-    "PrunableLayers",
     "PrunePlan",
     "Pruned",
     "Removal",
-    "RemovalReason",
-    "Rule",
     "Stage",
-    "StageLabel",
-    "Unit",
-    "add_incoming",
     "angles",
     "angular_speed",
-    "bypass",
     "classify",
-    "coefficients",
-    "count_removed",
     "cut",
-    "drop_idle_blocks",
     "eval_state",
-    "find_groups",
-    "find_layers",
+    "find_hidden_layers",
     "find_prunable",
     "label_stages",
     "live_stages",
-    "mask",
     "measure",
-    "measure_blocks",
     "measure_groups",
-    "merge_weights",
-    "neurons_within",
-    "pair_angles",
-    "pattern_minmax",
     "plan_groups",
-    "plan_pruning",
     "prune",
     "record",
     "resize",
-    "span_costs",
-    "summarise",
-    "widths",
 ]

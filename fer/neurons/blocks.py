@@ -1,8 +1,7 @@
-"""Whole blocks taken out of a network: those that put out what they are given."""
+"""Remove whole blocks from a network: those whose output is nearly their input."""
 
-import copy
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
@@ -10,26 +9,25 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from fer.errors import InputError
-from fer.neurons.record import TRACING_ERRORS, eval_state
+from fer.neurons.networks import Batches, call, check_network, copy_network, device_of, eval_state, inputs_of
 
 IDLE_BELOW: Final = 1e-3
-"""Share of what a block is given, below which what it adds is nothing."""
+"""Relative change of its input below which a block is removed."""
 
 
 class Bypass(nn.Identity):
-    """What stands in the place of a block that is gone."""
+    """Identity in the place of a removed block."""
 
 
-def measure_blocks(network: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]]) -> dict[str, float]:
-    """Return how much each block of a network adds to what it is given.
+def measure_blocks(network: nn.Module, batches: Batches) -> dict[str, float]:
+    """Return how much each block of a network changes its input.
 
-    A block is a module of several, with weights, that is given one tensor and puts out one of the same shape:
-    the blocks of a residual network that do not change its width, their attention, or a stage of such blocks.
+    A block is a module with children and weights that takes one tensor and returns one of the same shape: the
+    blocks of a residual network that keep its width, their attention, or a stage of such blocks.
 
     Args:
-        network: Any network; it is left :func:`fer.neurons.eval_state`.
-        batches: What it takes, or sequences that begin with it, as loaders give them.
+        network: Any network; it does not change.
+        batches: See :func:`fer.neurons.prune`.
 
     Returns:
         By the name of a block, in forward order: the root of the summed squares of output minus input, as a
@@ -40,10 +38,10 @@ def measure_blocks(network: nn.Module, batches: Iterable[Tensor | Sequence[Tenso
         InputError: The network does not take the batches.
 
     Source: Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional Neural
-    Networks", who leave the removal of whole layers to future work. That residual networks do without some of
-    their blocks: Veit et al., "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", 2016.
+    Networks", leave the removal of whole layers to future work. Residual networks do without some of their
+    blocks: Veit et al., "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", 2016.
     """
-    found = _Changes()
+    changes = _Changes()
     blocks = {
         name: module
         for name, module in network.named_modules()
@@ -51,56 +49,50 @@ def measure_blocks(network: nn.Module, batches: Iterable[Tensor | Sequence[Tenso
     }
     if not blocks:
         return {}
-    device = next(network.parameters()).device
+    check_network(network)
+    device = device_of(network)
     with ExitStack() as stack:
-        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code calls no later hooks
+        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code ignores new hooks
         stack.enter_context(eval_state(network))
         for name, module in blocks.items():
             hooks: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
-                (module.register_forward_pre_hook, found.before),
-                (module.register_forward_hook, found.after),
+                (module.register_forward_pre_hook, changes.before),
+                (module.register_forward_hook, changes.after),
             ]
             for register, receive in hooks:
                 stack.callback(register(partial(receive, name), with_kwargs=True).remove)
         for batch in batches:
-            inputs = (batch if isinstance(batch, Tensor) else batch[0]).to(device)
-            try:
-                network(inputs)
-            except TRACING_ERRORS as error:
-                msg = (
-                    f"{type(network).__name__} does not take a batch of shape {tuple(inputs.shape)}: {error}"
-                )
-                raise InputError(msg) from error
-    return found.shares()
+            call(network, inputs_of(batch).to(device))
+    return changes.shares()
 
 
 class _Changes:
-    """What modules are given and put out, as squares that are summed up."""
+    """Sums of squares of the inputs of modules, and of what the modules add to them."""
 
     def __init__(self) -> None:
-        self.given: dict[str, Tensor] = {}
+        self.inputs: dict[str, Tensor] = {}
         self.changed: dict[str, float] = {}
         self.whole: dict[str, float] = {}
         self.others: set[str] = set()
 
-    def before(self, name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Keep what a module is given: it may be overwritten."""
+    def before(self, name: str, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Keep a copy of a module's input, which may be overwritten."""
         del module
-        if len(inputs) == 1 and isinstance(inputs[0], Tensor) and not named:
-            self.given[name] = inputs[0].detach().clone()
+        if len(args) == 1 and isinstance(args[0], Tensor) and not named:
+            self.inputs[name] = args[0].detach().clone()
         else:
             self.others.add(name)
 
     def after(
-        self, name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: object
+        self, name: str, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: object
     ) -> None:
-        """Add what it puts out."""
-        del module, inputs, named
-        given = self.given.pop(name, None)
-        if given is None or not isinstance(output, Tensor) or output.shape != given.shape:
+        """Add a module's output to the sums."""
+        del module, args, named
+        before = self.inputs.pop(name, None)
+        if before is None or not isinstance(output, Tensor) or output.shape != before.shape:
             self.others.add(name)
             return
-        for sums, tensor in ((self.changed, output.detach() - given), (self.whole, given)):
+        for sums, tensor in ((self.changed, output.detach() - before), (self.whole, before)):
             sums[name] = sums.get(name, 0.0) + float(tensor.double().square().sum())
 
     def shares(self) -> dict[str, float]:
@@ -114,18 +106,18 @@ class _Changes:
 
 
 def drop_idle_blocks(
-    network: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]], below: float = IDLE_BELOW
+    network: nn.Module, batches: Batches, below: float = IDLE_BELOW
 ) -> tuple[nn.Module, dict[str, float]]:
-    """Return a network without the blocks that add next to nothing, and what they added.
+    """Return a network without the blocks that change their input least, and how much they changed it.
 
     Args:
-        network: Any network; it is left as it is.
+        network: Any network; it does not change.
         batches: As for :func:`measure_blocks`.
-        below: Share of what a block is given that it must change to stay; 0: all stay.
+        below: Relative change of its input below which a block is removed; 0 keeps all blocks.
 
     Returns:
-        A copy, or the network itself where no block goes; and by the names of those that went, the share that
-        they changed. Of blocks within each other only the outer one is named.
+        A copy, or the network itself if no block is removed; and the relative change of each removed block,
+        by its name. Where removed blocks contain each other, only the outer one is named.
     """
     if below <= 0:
         return network, {}
@@ -137,7 +129,7 @@ def drop_idle_blocks(
 
 
 def _outermost(names: Iterable[str]) -> set[str]:
-    """Return the names that are in none of the others.
+    """Return the names of modules that are in none of the others.
 
     >>> sorted(_outermost(["a.b", "a", "ab"]))
     ['a', 'ab']
@@ -147,13 +139,13 @@ def _outermost(names: Iterable[str]) -> set[str]:
 
 
 def bypass(network: nn.Module, names: Collection[str]) -> nn.Module:
-    """Return a copy of a network in which a :class:`Bypass` stands for each of the blocks.
+    """Return a copy of a network with a :class:`Bypass` in the place of each of the named blocks.
 
     Args:
         network: Any network.
-        names: Of modules in it, none within another.
+        names: Names of modules in it, none of which contains another.
     """
-    small = copy.deepcopy(network)
+    small = copy_network(network)
     for name in names:
         mode = small.get_submodule(name).training
         small.set_submodule(name, Bypass().train(mode))

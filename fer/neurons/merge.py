@@ -1,4 +1,4 @@
-"""What the consumers of a pruned layer need so that they compute what they did before."""
+"""Merge: how the survivors of a layer approximate the neurons that were removed."""
 
 import logging
 from typing import Final, Literal, get_args
@@ -7,75 +7,33 @@ import torch
 from torch import Tensor
 
 from fer.errors import InputError
-from fer.neurons.plan import SAMPLES_PER_NEURON, PrunePlan
-from fer.neurons.statistics import ActivationStatistics
+from fer.neurons.plan import PrunePlan
+from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
 
 MergeRule = Literal["refit", "affine", "scale", "add", "drop"]
-"""What takes the place of a neuron that goes.
+"""How the next layers are corrected for a removed neuron.
 
-- ``refit``: all survivors, by least squares on the samples.
-- ``affine``: the survivor that stands for it, times a factor, plus a constant, by least squares.
+- ``refit``: all survivors approximate it, by least squares on the samples.
+- ``affine``: the survivor that it is merged into, times a factor, plus a constant, by least squares.
 - ``scale``: the same without the constant.
-- ``add``: that survivor, as if it were the same (the papers); of a complementary pair its opposite, and a
-  constant.
+- ``add``: that survivor, as if the two were equal (the papers); in a complementary pair the negative of it,
+  and a constant.
 - ``drop``: nothing.
 
-Of a neuron that goes into no other its mean stays; with ``refit`` all survivors again, with ``drop`` nothing.
+A neuron that is merged into no other is replaced by its mean; with ``refit`` by all survivors, with ``drop``
+by nothing.
 """
 
+FITTED: Final = ("refit", "affine", "scale")
+"""Merges that fit the factor between a removed neuron and a survivor."""
+
 RIDGE: Final = 1e-6
-"""Of the refit, relative to the variance of a survivor."""
+"""Ridge of the refit, relative to the variance of a survivor."""
 
 STEPS: Final = 3
-"""Of the refit: each divides what the ridge holds back by 1 + variance / ridge once more."""
+"""Steps of the refit: each divides the error that the ridge causes by 1 + variance / ridge."""
 
 log = logging.getLogger("fer.neurons")
-
-
-def merge_weights(
-    plan: PrunePlan,
-    statistics: ActivationStatistics,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    merge: MergeRule = "refit",
-    ridge: float = RIDGE,
-    constants: bool = True,
-) -> tuple[Tensor, Tensor]:
-    """Return a consumer's weights for the survivors, and its bias.
-
-    Exact for a linear consumer, a convolution without zero padding, and one behind a flatten. A zero-padded
-    convolution sees a constant inside the image only: there ``constants=False`` may err less.
-
-    Args:
-        plan: For C neurons, of which K are kept.
-        statistics: Of the C neurons, as this consumer sees them.
-        weight: Of the consumer, for C neurons, shape ``(out, C)``, ``(out, C, kh, kw)`` of a convolution, or
-            ``(out, C, columns)`` where a flatten gives each neuron several columns.
-        bias: Of the consumer, shape ``(out,)``, or None.
-        merge: What takes the place of a neuron that goes.
-        ridge: See :func:`coefficients`.
-        constants: Whether the bias may take a part; if not, it is returned as it is.
-
-    Returns:
-        The weights, shape ``(out, K, ...)``, and the bias, shape ``(out,)``, both of the dtype and on the
-        device of ``weight``. Of a consumer without a bias, the second is what a bias would be: where it is
-        not zero it has to go elsewhere (batch norm: ``running_mean`` less it), or ``constants=False``.
-
-    Raises:
-        InputError: As of :func:`coefficients`; or weights that are not for C neurons.
-    """
-    if weight.ndim < 2 or weight.shape[1] != plan.num_neurons:
-        msg = f"weights of shape {tuple(weight.shape)} do not read {plan.num_neurons} neurons"
-        raise InputError(msg)
-    matrix, constant = coefficients(plan, statistics, merge, ridge=ridge, constants=constants)
-    with torch.no_grad():
-        exact = weight.to(matrix)
-        merged = torch.einsum("oc...,kc->ok...", exact, matrix)
-        correction = torch.einsum("oc...,c->o", exact, constant)
-        if bias is not None:
-            correction += bias.to(matrix)
-        return merged.to(weight), correction.to(weight)
 
 
 def coefficients(
@@ -86,27 +44,32 @@ def coefficients(
     ridge: float = RIDGE,
     constants: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Return how the activations of all neurons follow from those of the survivors: a ≈ Mᵀ a_kept + c.
+    """Return how the survivors approximate the activations of all neurons: a ≈ Mᵀ a_kept + c.
 
     ``refit`` starts from ``affine`` (without constants, from ``scale``) and takes :data:`STEPS` steps of
-    iterated Tikhonov regularisation: none of them can raise the squared error on the samples, and what
-    the first merge got right, a copy, stays right. The ridge only holds directions in which the survivors do
-    not vary; the larger it is, the nearer the result stays to ``affine``.
+    iterated Tikhonov regularisation. No step can raise the squared error on the samples, and what the first
+    merge fits exactly, a copy, stays exact. The ridge only acts in directions in which the survivors do not
+    vary; the larger it is, the nearer the result stays to ``affine``.
+
+    For the next layer M and c are exact if it is linear, a convolution without zero padding, or behind a
+    flatten. To a zero-padded convolution a constant is not constant at the border: there ``constants=False``
+    may err less.
 
     Args:
-        plan: For C neurons, of which K are kept.
-        statistics: Of the C neurons.
-        merge: What takes the place of a neuron that goes.
-        ridge: Of the refit, above 0, relative to the variance of a survivor.
-        constants: Whether c may be other than zero; if not, coefficients are fitted without it.
+        plan: Plan for C neurons, of which K are kept.
+        statistics: Statistics of the C neurons.
+        merge: How the removed neurons are replaced.
+        ridge: Ridge of the refit, above 0, relative to the variance of a survivor.
+        constants: Whether c may differ from zero; if not, the coefficients are fitted without it.
 
     Returns:
-        M, shape ``(K, C)``, whose columns of survivors are those of the identity, and c, shape ``(C,)``,
-        which is 0 for survivors; float64, on the device of the statistics.
+        M, shape ``(K, C)``, with the identity in the columns of survivors, and c, shape ``(C,)``, which is 0
+        for survivors; float64, on the device of the statistics.
 
     Raises:
-        InputError: Statistics of another layer, of no samples, of rescaled samples (but for ``add`` and
-            ``drop`` without constants), or not finite where a neuron goes; an unknown merge; a ridge of 0.
+        InputError: The statistics are of another layer, of no samples, of rescaled samples (except for
+            ``add`` and ``drop`` without constants), or not finite for a removed neuron; the merge is unknown;
+            the ridge is 0.
 
     Source: iterated Tikhonov: Riley, "Solving Systems of Linear Equations with a Positive Definite,
     Symmetric, but Possibly Ill-Conditioned Matrix", 1955.
@@ -120,7 +83,7 @@ def coefficients(
     if merge == "drop" or not plan.removals:
         return matrix, constant
 
-    # A fit with a constant is one of centred activations, in which what is constant has no say.
+    # A fit with a constant is a fit of centred activations, in which constant neurons are zero.
     is_centred = constants and merge in ("refit", "affine")
     products = statistics.scatter if is_centred else statistics.gram
     silent = statistics.dead | statistics.non_finite
@@ -129,7 +92,7 @@ def coefficients(
     rows = (~silent[kept]).nonzero().flatten()
     gone = torch.tensor([removal.neuron for removal in plan.removals], device=device)
     goes, stays, signs = _merges(plan, products)
-    bare = goes[:0] if is_centred else goes  # those whose place is taken without a constant
+    bare = goes[:0] if is_centred else goes  # those that are replaced without a constant
     if merge == "add":
         factors, bare = signs, goes[signs > 0]
     else:
@@ -147,27 +110,27 @@ def coefficients(
 
 
 def add_incoming(plan: PrunePlan, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return the weights by which the survivors are made, as Jain's rule leaves them.
+    """Return the incoming weights of the survivors under Jain's rule.
 
-    What makes a neuron that goes is added to what makes the survivor that stands for it. The survivor then
-    is another function, which no consumer can put right: it is here to be compared with.
+    The incoming weights of a merged neuron are added to those of its survivor. The survivor then computes
+    another function, which no correction of the next layer can undo: the rule is here for comparison.
 
     Args:
-        plan: For C neurons, of which K are kept.
-        weight: Of the layer that makes them, shape ``(C, ...)``.
-        bias: Of that layer, shape ``(C,)``, or None.
+        plan: Plan for C neurons, of which K are kept.
+        weight: Weight of the layer that computes them, shape ``(C, ...)``.
+        bias: Bias of that layer, shape ``(C,)``, or None.
 
     Returns:
         Shapes ``(K, ...)`` and ``(K,)``.
 
     Raises:
-        InputError: Weights that do not make C neurons.
+        InputError: The weights are not those of C neurons.
 
     Source: Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying Faces-Emotion
-    via Transfer Learning", section 2.6, and the code of it.
+    via Transfer Learning", section 2.6, and its code.
     """
     if len(weight) != plan.num_neurons:
-        msg = f"weights of shape {tuple(weight.shape)} do not make {plan.num_neurons} neurons"
+        msg = f"weights of shape {tuple(weight.shape)} do not compute {plan.num_neurons} neurons"
         raise InputError(msg)
     kept = list(plan.kept)
     goes, stays, _ = _merges(plan, weight)
@@ -179,7 +142,7 @@ def add_incoming(plan: PrunePlan, weight: Tensor, bias: Tensor | None) -> tuple[
 
 
 def _merges(plan: PrunePlan, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the neurons that go into another, those others, and 1 or, if complementary, -1."""
+    """Return the merged neurons, their survivors, and 1 or, if complementary, -1."""
     merges = [removal for removal in plan.removals if removal.into is not None]
     goes = torch.tensor([removal.neuron for removal in merges], dtype=torch.long, device=like.device)
     stays = torch.tensor([removal.into for removal in merges], dtype=torch.long, device=like.device)
@@ -188,7 +151,7 @@ def _merges(plan: PrunePlan, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _refit(products: Tensor, kept: Tensor, gone: Tensor, start: Tensor, ridge: float) -> Tensor:
-    """Return coefficients of the kept for those that go, shape ``(K, R)``, fitted from ``start`` on."""
+    """Return coefficients of the kept neurons for the removed ones, shape ``(K, R)``."""
     sizes = products.diagonal()[kept].sqrt()[:, None]
     cosines = products[kept[:, None], kept] / (sizes * sizes.T)
     fitted = start * sizes
@@ -208,7 +171,7 @@ def _check(
         msg = f"merge is {merge!r}: it must be one of {', '.join(get_args(MergeRule))}"
         raise InputError(msg)
     if not ridge > 0:
-        msg = f"ridge is {ridge}: it must be above 0, since neurons that are alike have no fit without it"
+        msg = f"ridge is {ridge}: it must be above 0, because similar neurons have no unique fit without it"
         raise InputError(msg)
     if plan.num_neurons != statistics.num_neurons:
         msg = f"a plan for {plan.num_neurons} neurons does not fit statistics of {statistics.num_neurons}"
@@ -220,21 +183,21 @@ def _check(
         raise InputError(msg)
     if statistics.pattern_minmax:
         msg = (
-            "statistics of samples that were rescaled do not say what a neuron puts out: measure again with "
+            "statistics of rescaled samples lack the scale of the activations: measure again with "
             "pattern_minmax=False, or merge by drop, or by add without constants"
         )
         raise InputError(msg)
     removed = [removal.neuron for removal in plan.removals if statistics.non_finite[removal.neuron]]
     if removed:
-        msg = f"neuron {removed[0]} was once not finite, and nothing can stand for it: keep it, or drop it"
+        msg = f"neuron {removed[0]} was once not finite, and nothing can approximate it: keep it, or drop it"
         raise InputError(msg)
 
 
 def _warn_of_few(num_samples: int, num_survivors: int) -> None:
     if num_samples < SAMPLES_PER_NEURON * num_survivors:
         log.warning(
-            "%d survivors are fitted to %d samples, fewer than %d a neuron: on others the fit is worse than "
-            "it looks; give %d samples",
+            "%d survivors are fitted to %d samples, fewer than %d a neuron: on other samples the error is "
+            "larger; give %d samples",
             num_survivors,
             num_samples,
             SAMPLES_PER_NEURON,

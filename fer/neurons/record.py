@@ -1,12 +1,12 @@
-"""What the layers of a network put out, by their names, without a trace left in the network.
+"""Hooks as a context manager: hand over what the layers of a network take and return.
 
-A place in a network is a layer's name as ``network.named_modules()`` has it, which means what the layer puts
-out, or the name and :data:`GIVEN`, ``"conv2:input"``, which means what it is given. What neurons tell the
-layer that reads them is known by the second also where no module of its own makes it: where an activation
-is a function, or a module that the network calls twice.
+A layer is named as ``network.named_modules()`` names it. The name alone means the layer's output, the name
+and :data:`INPUT` its input: ``"conv2:input"``. The input is known even where no module returns it, as behind
+an activation function or a module that the network calls twice. ``"fc1:input:8x4x4"`` means that the input is
+a flattened feature map of 8 channels and 4 x 4 positions, which is handed over unflattened.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final
@@ -15,181 +15,114 @@ import torch
 from torch import Tensor, nn
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.statistics import ActivationStatistics, MapSample, Unit
+from fer.neurons.networks import check_network
 
-GIVEN: Final = ":input"
-"""Ending of a place that means what a layer is given, not what it puts out."""
-
-TRACING_ERRORS: Final = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError),
-    *(TypeError, ValueError),
-)
-"""What foreign code raises where a network is of a kind that it did not think of."""
+INPUT: Final = ":input"
+"""Follows a layer's name to mean its input instead of its output."""
 
 
 @contextmanager
 def record(
-    network: nn.Module, places: Iterable[str], receive: Callable[[str, Tensor], None]
+    network: nn.Module, names: str | Iterable[str], receive: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
-    """Hand over what layers put out, or are given, as it comes, as long as the context lasts.
+    """Hand over the outputs or inputs of layers each time they are called, while the context lasts.
 
-    A network that was compiled is run uncompiled meanwhile: compiled code would not call later hooks.
+    A compiled network runs uncompiled meanwhile, because compiled code ignores new hooks.
 
     Args:
-        network: Any network; it is called by whoever opens the context.
-        places: Names of layers, with :data:`GIVEN` for what they are given.
-        receive: Called with a place and its tensor, detached, each time the layer is called. The next
-            layer may overwrite the tensor in place: what shall stay is cloned.
+        network: Any network; whoever opens the context calls it.
+        names: Names of layers, with :data:`INPUT` for their inputs.
+        receive: Called with a name and its detached tensor. The next layer may overwrite the tensor in
+            place: clone what has to last.
 
     Raises:
-        InputError: A layer is unknown; later, when the network is called, its output is not a tensor.
+        InputError: A layer is unknown; later, when the network is called, a value is not a tensor.
     """
+    check_network(network)
     with ExitStack() as hooks:
         hooks.enter_context(torch.compiler.set_stance("force_eager"))
-        for place, module in find_layers(network, places).items():
-            if place.endswith(GIVEN):
-                hook = module.register_forward_pre_hook(partial(_hand_over_input, place, receive))
+        for name, module in find_layers(network, names).items():
+            if INPUT in name:
+                hook = module.register_forward_pre_hook(partial(_hand_over_input, name, receive))
             else:
-                hook = module.register_forward_hook(partial(_hand_over_output, place, receive))
+                hook = module.register_forward_hook(partial(_hand_over_output, name, receive))
             hooks.callback(hook.remove)
         yield
 
 
-def find_layers(network: nn.Module, places: Iterable[str]) -> dict[str, nn.Module]:
-    """Return the layers by the places that name them.
+@contextmanager
+def tap(network: nn.Module, names: Iterable[str], receive: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Hand over the inputs of layers as part of the autograd graph, while the context lasts.
+
+    Each layer takes a copy of its input, which is handed over: the gradient with respect to it is that of
+    this layer alone.
+
+    Args:
+        network: As for :func:`record`.
+        names: Names of layers, with :data:`INPUT`.
+        receive: Called with a name and its tensor, which has a gradient function.
+    """
+
+    def give_copy(name: str, module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
+        own = _only_tensor(name, module, inputs).clone()
+        receive(name, own)
+        return tuple(own if isinstance(value, Tensor) else value for value in inputs)
+
+    with ExitStack() as hooks:
+        hooks.enter_context(torch.compiler.set_stance("force_eager"))
+        for name, module in find_layers(network, names).items():
+            hooks.callback(module.register_forward_pre_hook(partial(give_copy, name)).remove)
+        yield
+
+
+def find_layers(network: nn.Module, names: str | Iterable[str]) -> dict[str, nn.Module]:
+    """Return layers by the names that :func:`record` takes; a string is one name.
 
     Raises:
         InputError: A layer is unknown.
     """
     modules = {name: module for name, module in network.named_modules() if name}
     found = {}
-    for place in places:
-        name = place.removesuffix(GIVEN)
-        if name not in modules:
+    for name in [names] if isinstance(names, str) else names:
+        layer = name.partition(INPUT)[0]
+        if layer not in modules:
             msg = (
-                f"{type(network).__name__} has no layer {name!r}: {did_you_mean(name, modules)}"
+                f"{type(network).__name__} has no layer {layer!r}: {did_you_mean(layer, modules)}"
                 f"its layers are {', '.join(modules) or 'none'}"
             )
             raise InputError(msg)
-        found[place] = modules[name]
+        found[name] = modules[layer]
     return found
 
 
 def _hand_over_output(
-    place: str, receive: Callable[[str, Tensor], None], module: nn.Module, inputs: object, output: object
+    name: str, receive: Callable[[str, Tensor], None], module: nn.Module, inputs: object, output: object
 ) -> None:
     del inputs
     if not isinstance(output, Tensor):
         msg = (
-            f"layer {place!r} ({type(module).__name__}) puts out a {type(output).__name__}, not a tensor: "
+            f"layer {name!r} ({type(module).__name__}) returns a {type(output).__name__}, not a tensor: "
             "name a layer inside or after it"
         )
         raise InputError(msg)
-    receive(place, output.detach())
+    receive(name, output.detach())
 
 
 def _hand_over_input(
-    place: str, receive: Callable[[str, Tensor], None], module: nn.Module, inputs: tuple[object, ...]
+    name: str, receive: Callable[[str, Tensor], None], module: nn.Module, inputs: tuple[object, ...]
 ) -> None:
+    tensor = _only_tensor(name, module, inputs).detach()
+    if shape := name.partition(INPUT)[2]:
+        tensor = tensor.unflatten(1, [int(size) for size in shape[1:].split("x")])
+    receive(name, tensor)
+
+
+def _only_tensor(name: str, module: nn.Module, inputs: tuple[object, ...]) -> Tensor:
     tensors = [value for value in inputs if isinstance(value, Tensor)]
     if len(tensors) != 1:
         msg = (
-            f"layer {place.removesuffix(GIVEN)!r} ({type(module).__name__}) is given {len(tensors)} tensors, "
-            "not one: name the layer before it"
+            f"layer {name.partition(INPUT)[0]!r} ({type(module).__name__}) takes {len(tensors)} tensors, not "
+            "one: name the layer before it"
         )
         raise InputError(msg)
-    receive(place, tensors[0].detach())
-
-
-@contextmanager
-def eval_state(network: nn.Module) -> Iterator[None]:
-    """Let a network be called in eval mode and without gradients, and leave all as it was.
-
-    The mode of each module and torch's random states, of the CPU and of the network's GPUs, are put back;
-    gradients and batch-norm statistics are not touched. A loader draws from the random state even where it
-    does not shuffle: it belongs into the context, too.
-    """
-    modes = [(module, module.training) for module in network.modules()]
-    gpus = {tensor.device for tensor in network.parameters() if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(gpus, key=str)), torch.no_grad():
-        network.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
-
-
-def measure(
-    network: nn.Module,
-    batches: Iterable[Tensor | Sequence[Tensor]],
-    layers: Iterable[str],
-    *,
-    maps: MapSample | Mapping[str, MapSample] = "positions",
-    pattern_minmax: bool = False,
-) -> dict[str, ActivationStatistics]:
-    """Return the statistics of layers' outputs over batches; the network is left :func:`eval_state`.
-
-    Args:
-        network: Any network. The kind of unit is known where a layer is an ``nn.Sigmoid`` or ``nn.Tanh``.
-        batches: What the network takes, N samples each, or sequences that begin with it, as loaders give
-            them. They are moved to the device of the network's first parameter.
-        layers: Names as ``network.named_modules()`` has them, with :data:`GIVEN` for what a layer is given.
-        maps: What a sample of a feature map is, for all layers or by name (``positions`` where a name is
-            left out).
-        pattern_minmax: Rescale each sample over its neurons; see :func:`fer.neurons.pattern_minmax`.
-
-    Returns:
-        By layer, in the order in which they were given.
-
-    Raises:
-        InputError: A layer is unknown, puts out no tensor or one of another shape than a matrix or feature
-            maps, is too wide, or is called never or twice for a batch; or there are no samples.
-    """
-    modules = find_layers(network, layers)
-    by_layer = {name: maps if isinstance(maps, str) else maps.get(name, "positions") for name in modules}
-    statistics: dict[str, ActivationStatistics] = {}
-    called: set[str] = set()
-    is_empty = True
-
-    def receive(name: str, output: Tensor) -> None:
-        if name in called:
-            msg = f"layer {name!r} is called twice for a batch, as if it were two: name a layer around it"
-            raise InputError(msg)
-        called.add(name)
-        try:
-            if name in statistics:
-                statistics[name].update(output)
-            else:
-                unit = _unit(name, modules[name])
-                statistics[name] = ActivationStatistics.of(
-                    output, maps=by_layer[name], pattern_minmax=pattern_minmax, unit=unit
-                )
-        except InputError as error:
-            msg = f"layer {name!r}: {error}"
-            raise InputError(msg) from error
-
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    with eval_state(network), record(network, modules, receive):
-        for batch in batches:
-            is_empty = False
-            called.clear()
-            network((batch if isinstance(batch, Tensor) else batch[0]).to(device))
-    if is_empty:
-        msg = "there are no samples to measure layers on: the analysis set is empty"
-        raise InputError(msg)
-    if missed := [name for name in modules if name not in statistics]:
-        msg = f"the network has but does not call {', '.join(missed)}: name layers that it calls"
-        raise InputError(msg)
-    return {name: statistics[name] for name in modules}
-
-
-def _unit(place: str, module: nn.Module) -> Unit:
-    if place.endswith(GIVEN):
-        return "other"
-    match module:
-        case nn.Sigmoid():
-            return "logistic"
-        case nn.Tanh():
-            return "tanh"
-    return "other"
+    return tensors[0]

@@ -1,4 +1,8 @@
-"""What one pass over the samples leaves of a layer: a few sums from which all else follows."""
+"""Activation statistics: sums over the samples of a layer's activations, from one pass.
+
+One output of a linear layer is a neuron, and so is a feature map of a convolution. What the papers call a
+pattern is a sample.
+"""
 
 import math
 from dataclasses import dataclass
@@ -10,26 +14,34 @@ from torch import Tensor
 from fer.errors import InputError
 
 MapSample = Literal["positions", "mean"]
-"""What a sample of a feature map is: what the layer's consumer sees.
+"""What a sample of a feature map is.
 
-- ``positions``: every position of every image, as a convolution that reads the map sees it.
-- ``mean``: the mean over the positions of an image, as global average pooling sees it.
+- ``positions``: every position of every image, which is what a convolution takes.
+- ``mean``: the mean over the positions of an image, which is what global average pooling returns.
 """
 
 Unit = Literal["logistic", "tanh", "other"]
-"""The kind of a layer's neurons, by which ``normalise="auto"`` chooses; see :func:`fer.neurons.angles`."""
+"""The kind of a layer's neurons, on which ``normalise="auto"`` depends; see :func:`fer.neurons.angles`."""
 
 MAX_NEURONS: Final = 16_384
-"""Neurons of the widest layer that is measured: a matrix of so many takes 2 GiB, and angles need two."""
+"""Neurons of the widest layer that can be measured: its matrix takes 2 GiB, and angles need two."""
 
 CHUNK: Final = 2**18
-"""Values that are converted at a time: 2 MiB in float64, which stay in the processor's cache."""
+"""Values converted at a time: 2 MiB in float64, which fit in the processor's cache."""
 
 MIN_SAMPLES: Final = 1024
-"""Samples in a chunk, however wide the layer: a product of matrices is slow where they are thin."""
+"""Smallest number of samples in a chunk, because products of narrow matrices are slow."""
 
 BLOCK: Final = 512
-"""Rows of a matrix that are computed at a time."""
+"""Rows of a matrix computed at a time."""
+
+SAMPLES_PER_NEURON: Final = 10
+"""Samples for each neuron below which a fit is warned about.
+
+A fit of K neurons to N samples errs by (N + K) / (N - K) times as much on other samples: here by 1.2 times
+(Akaike, "Fitting Autoregressive Models for Prediction", 1969). Positions of one image are similar, and count
+for less.
+"""
 
 FLAT: Final = 1e-6
 """A neuron's spread, relative to its layer's or to its own mean, up to which it counts as constant.
@@ -42,22 +54,22 @@ In float32 a number that does not change is uncertain by 1e-7 of itself.
 class ActivationStatistics:
     """Count, mean, scatter, minimum and maximum of C neurons' outputs over N samples, in float64.
 
-    Memory is C x C, however many samples there are. Batches and processes add up with ``+``; the
-    order of samples, batches and processes changes nothing but the last digits. A neuron whose output
-    was once NaN or infinite has a mean and a row and column of NaN; its neighbours are not touched.
+    Memory is C x C for any number of samples. Batches and processes add up with ``+``; their order changes
+    only the last digits. A neuron whose output was once NaN or infinite has a mean, a row and a column of
+    NaN; other neurons are not affected.
 
-    Batches are centred at their own means and merged by Chan's formula, so that nothing cancels where a
-    mean is large against the spread. Products are float64, too: an angle near 0 is the root of the last
-    digits of a cosine, and of those float32 has too few: it would err by 0.03 degrees, not by 5e-6.
+    Batches are centred at their own means and merged by Chan's formula, which avoids cancellation where a
+    mean is large against the spread. Products are float64 as well: an angle near 0 is the root of the last
+    digits of a cosine, where float32 errs by 0.03 degrees and float64 by 5e-6.
 
     Attributes:
-        count: N, the number of samples; 0 is allowed.
-        mean: Of each neuron, shape ``(C,)``.
-        upper: The scatter matrix, see :attr:`scatter`, whose part below the diagonal is not kept up.
-        minimum: Of each neuron, shape ``(C,)``; plus infinity where N is 0.
-        maximum: Of each neuron, shape ``(C,)``; minus infinity where N is 0.
+        count: Number of samples, N; 0 is allowed.
+        mean: Mean of each neuron, shape ``(C,)``.
+        upper: Upper triangle of the scatter matrix, see :attr:`scatter`; the part below is not valid.
+        minimum: Minimum of each neuron, shape ``(C,)``; plus infinity where N is 0.
+        maximum: Maximum of each neuron, shape ``(C,)``; minus infinity where N is 0.
         maps: What a sample of a feature map is.
-        pattern_minmax: Each sample was first rescaled over its neurons; see :func:`pattern_minmax`.
+        pattern_minmax: Whether each sample was rescaled over its neurons; see :func:`pattern_minmax`.
         unit: The kind of neuron.
 
     Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
@@ -85,9 +97,9 @@ class ActivationStatistics:
         """Return the statistics of a layer's outputs.
 
         Args:
-            activations: Of N samples, shape ``(N, C)``, or feature maps, ``(N, C, H, W)``.
+            activations: Activations of N samples, shape ``(N, C)``, or feature maps, ``(N, C, H, W)``.
             maps: What a sample of a feature map is; N samples for ``mean``, N x H x W for ``positions``.
-            pattern_minmax: Rescale each sample over its neurons; see :func:`pattern_minmax`.
+            pattern_minmax: Whether to rescale each sample over its neurons; see :func:`pattern_minmax`.
             unit: The kind of neuron.
 
         Raises:
@@ -101,7 +113,7 @@ class ActivationStatistics:
         width = activations.shape[1]
         # Apple's GPUs have no float64.
         device = torch.device("cpu") if activations.device.type == "mps" else activations.device
-        with torch.inference_mode(mode=False):  # what is made in that mode cannot be added to outside it
+        with torch.inference_mode(mode=False):  # tensors made in that mode cannot be changed outside it
             upper = torch.zeros(width, width, dtype=torch.float64, device=device)
             statistics = cls(
                 count=0,
@@ -117,10 +129,10 @@ class ActivationStatistics:
         return statistics
 
     def update(self, activations: Tensor) -> None:
-        """Add the next batch in place, which saves ``+`` a matrix.
+        """Add a batch in place, which takes less memory than ``+``.
 
         Args:
-            activations: As :meth:`of` takes them, of the same C neurons.
+            activations: As for :meth:`of`, of the same C neurons.
 
         Raises:
             InputError: Another shape.
@@ -154,7 +166,7 @@ class ActivationStatistics:
         # The step between the two means is Chan's second term: one more sample in the same product.
         gap = mean - self.mean
         rows[:, num] = gap * math.sqrt(self.count * num / total)
-        # Some processors add up a product's terms in turn: of 26,000 at once a cosine is off by 5e-14.
+        # Some processors add the terms of a product one by one: 26,000 at once make an error of 5e-14.
         for part in torch.split(rows, MIN_SAMPLES + 1, dim=1):
             for start in range(0, len(part), BLOCK):
                 self.upper[start : start + BLOCK, start:].addmm_(part[start : start + BLOCK], part[start:].T)
@@ -165,7 +177,7 @@ class ActivationStatistics:
         """Return the statistics over the samples of both, on this one's device.
 
         Raises:
-            ValueError: They are not of the same number and kind of neurons, or not read alike.
+            ValueError: They differ in the number or kind of neurons, or in what a sample is.
         """
         if self._settings() != other._settings() or self.num_neurons != other.num_neurons:
             mine, theirs = ({"neurons": one.num_neurons, **one._settings()} for one in (self, other))
@@ -228,8 +240,8 @@ class ActivationStatistics:
     def constant(self) -> Tensor:
         """Which neurons did not change but are not dead, shape ``(C,)``.
 
-        Their standard deviation is at most :data:`FLAT` of their layer's (its root mean square over the
-        neurons) or of their own mean. After :func:`pattern_minmax` a dead neuron is among them.
+        Their standard deviation is at most :data:`FLAT` times their layer's (root mean square over the
+        neurons) or their own mean. After :func:`pattern_minmax` dead neurons count as constant.
         """
         std = self.std
         layer = std[~self.non_finite].square().mean().sqrt() if self.count else std.new_zeros(())
@@ -249,7 +261,7 @@ class ActivationStatistics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return the statistics that :meth:`to_dict` gave, which share no memory with it.
+        """Return the statistics of a result of :meth:`to_dict`, with which they share no memory.
 
         Raises:
             ValueError: A part is missing, unknown, or of another shape than the rest.
@@ -273,8 +285,8 @@ class ActivationStatistics:
 def pattern_minmax(activations: Tensor) -> Tensor:
     """Rescale each sample over its neurons to -0.5 to 0.5.
 
-    This is no map per neuron, and no origin that :func:`fer.neurons.angles` could choose afterwards: it
-    is done to every batch before it is added up.
+    This is not a map of each neuron by itself, so that :func:`fer.neurons.angles` cannot apply it afterwards:
+    every batch is rescaled before it is added.
 
     Args:
         activations: Shape ``(N, C)``, or ``(N, C, H, W)``, where every position is a sample.
@@ -283,7 +295,7 @@ def pattern_minmax(activations: Tensor) -> Tensor:
         The same shape, float64. A sample in which all neurons are equal is 0 throughout.
 
     Source: Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying
-    Faces-Emotion via Transfer Learning": what the code of it does.
+    Faces-Emotion via Transfer Learning": the paper's code.
     """
     values = activations.double()
     low, high = values.aminmax(dim=1, keepdim=True)
@@ -298,7 +310,7 @@ def _check_activations(activations: Tensor) -> None:
     if (width := activations.shape[1]) > MAX_NEURONS:
         gib = 8 * width**2 / 2**30
         msg = (
-            f"{width:,} neurons are more than the {MAX_NEURONS:,} that are measured at once: a matrix of "
+            f"{width:,} neurons are more than the {MAX_NEURONS:,} that can be measured at once: a matrix of "
             f"their angles takes {gib:.1f} GiB; choose a narrower layer, or give a part of the neurons"
         )
         raise InputError(msg)

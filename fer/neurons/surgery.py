@@ -1,10 +1,8 @@
-"""Neurons taken out of a network: zero in a copy of it, or really gone from a smaller one."""
+"""Remove neurons from a copy of a network: set them to zero (mask), or cut them out."""
 
-import copy
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,81 +10,18 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from fer.errors import InputError, did_you_mean
 from fer.neurons.blocks import Bypass, bypass
+from fer.neurons.groups import SIZES, Consumer, Entries, Key, NeuronGroup, has_rows
+from fer.neurons.networks import copy_network
 from fer.neurons.plan import PrunePlan
-from fer.neurons.record import GIVEN
-
-Entries = tuple[tuple[int, ...], ...]
-"""For each neuron, its rows of a weight or places in a vector, or its columns of a weight."""
-
-SIZES: Final[Mapping[type[nn.Module], tuple[str, ...]]] = {
-    nn.Conv2d: ("out_channels", "in_channels", "groups"),
-    nn.Linear: ("out_features", "in_features"),
-    _NormBase: ("num_features",),
-    nn.PReLU: ("num_parameters",),
-}
-"""Layers that can lose neurons, and the attributes that say how many they have."""
-
-
-@dataclass(frozen=True)
-class Consumer:
-    """A layer whose weights read the neurons.
-
-    Attributes:
-        layer: Name of the ``nn.Linear`` or ``nn.Conv2d``.
-        columns: Its columns for each neuron: one, or H x W behind a flatten.
-        padded: It sees zeros around a map, so that a constant neuron is not constant to it.
-        shift: Name of the layer that can take a constant: itself if it has a bias, or the batch norm right
-            behind it; None where there is none.
-    """
-
-    layer: str
-    columns: Entries
-    padded: bool
-    shift: str | None
-
-    @property
-    def place(self) -> str:
-        """Where the neurons are seen as this layer sees them; see :func:`fer.neurons.record`."""
-        return self.layer + GIVEN
-
-
-@dataclass(frozen=True)
-class NeuronGroup:
-    """Neurons that can only go together: of one layer, or of all layers that are added up.
-
-    Attributes:
-        name: The first layer that makes them.
-        num_neurons: C.
-        rows: Rows of the layers that make them, by name.
-        attached: Places in the layers that treat each neuron by itself, by name: norms, depthwise
-            convolutions.
-        consumers: The layers that read them, in forward order.
-        means: Columns of convolutions that read the mean over the neurons, as spatial attention does.
-        num_blocks: Neurons come in so many equal blocks, of which grouped convolutions read one each: as
-            many must go from each.
-    """
-
-    name: str
-    num_neurons: int
-    rows: Mapping[str, Entries]
-    attached: Mapping[str, Entries]
-    consumers: tuple[Consumer, ...]
-    means: tuple[tuple[str, int], ...] = ()
-    num_blocks: int = 1
-
-    @property
-    def producers(self) -> tuple[str, ...]:
-        """Names of the layers that make them, in forward order."""
-        return tuple(self.rows)
 
 
 class Compensation(NamedTuple):
-    """What a consumer is given for the neurons that go.
+    """Correction of a next layer for the neurons that were removed.
 
     Attributes:
-        matrix: M of :func:`fer.neurons.coefficients`, shape ``(K, C)``; or, where each of the P places of a
-            consumer's kernel was fitted by itself, ``(K P, C P)``.
-        shift: What is added to the consumer's outputs, shape ``(out,)``; None for nothing.
+        matrix: M of :func:`fer.neurons.merge.coefficients`, shape ``(K, C)``; or ``(K P, C P)`` where each of
+            the P positions of the layer's kernel was fitted by itself.
+        shift: Constant to add to the layer's output, shape ``(out,)``; None for none.
     """
 
     matrix: Tensor
@@ -97,21 +32,20 @@ def mask(
     network: nn.Module,
     groups: Iterable[NeuronGroup],
     plans: Mapping[str, PrunePlan],
-    compensations: Mapping[tuple[str, str], Compensation] | None = None,
+    compensations: Mapping[Key, Compensation] | None = None,
 ) -> nn.Module:
-    """Return a copy of the network, as wide as it was, in which neurons are zero and not read.
+    """Return a copy of the network, of the same size, in which the removed neurons are zero and not used.
 
     Args:
         network: Any network.
-        groups: Of :func:`find_groups`.
-        plans: By the name of a group; groups without a plan stay.
-        compensations: By the names of a group and a consumer; consumers without one are given nothing for the
-            neurons that go.
+        groups: Its groups; see :func:`fer.neurons.find_prunable`.
+        plans: By the name of a group; groups without a plan keep all neurons.
+        compensations: By the names of a group and a next layer; layers without one are not corrected.
 
     Raises:
-        InputError: A plan is for another group.
+        InputError: A plan does not fit its group.
     """
-    masked = copy.deepcopy(network)
+    masked = copy_network(network)
     for group, plan in planned(groups, plans):
         mask_(masked, group, plan, compensations)
     return masked
@@ -121,45 +55,60 @@ def mask_(
     network: nn.Module,
     group: NeuronGroup,
     plan: PrunePlan,
-    compensations: Mapping[tuple[str, str], Compensation] | None = None,
+    compensations: Mapping[Key, Compensation] | None = None,
 ) -> None:
-    """Do what :func:`mask` does to one group, in place."""
-    gone = sorted({removal.neuron for removal in plan.removals})
+    """Do for one group what :func:`mask` does, in place."""
+    removed = sorted({removal.neuron for removal in plan.removals})
     kept = list(plan.kept)
     with torch.no_grad():
         for layer, rows in (*group.rows.items(), *group.attached.items()):
-            _set_zero(network.get_submodule(layer), _pick(rows, gone))
+            _set_zero(network.get_submodule(layer), _pick(rows, removed))
         for consumer in group.consumers:
             module: Any = network.get_submodule(consumer.layer)
             compensation = (compensations or {}).get((group.name, consumer.layer))
             weight = _dense(module)
             if compensation is not None:
-                read = outgoing_weight(network, consumer).double()
-                merged = _merged(read, compensation.matrix.to(read))
+                outgoing = outgoing_weight(network, consumer).double()
+                merged = _merged(outgoing, compensation.matrix.to(outgoing))
                 weight[:, torch.tensor([consumer.columns[neuron] for neuron in kept])] = merged.to(weight)
                 _shift(network, consumer, compensation.shift)
-            weight[:, _pick(consumer.columns, gone)] = 0
+            weight[:, _pick(consumer.columns, removed)] = 0
             module.weight.copy_(_grouped(weight, getattr(module, "groups", 1)))
 
 
 def _merged(weight: Tensor, matrix: Tensor) -> Tensor:
-    """Return a consumer's weights for the survivors, shape ``(out, K, columns, ...)``."""
+    """Return a next layer's weights for the survivors, shape ``(out, K, columns, ...)``."""
     if matrix.shape[1] == weight.shape[1]:
         return torch.einsum("oc...,kc->ok...", weight, matrix)
     return (weight.flatten(1) @ matrix.T).view(len(weight), -1, *weight.shape[2:])
 
 
 def outgoing_weight(network: nn.Module, consumer: Consumer) -> Tensor:
-    """Return what a consumer multiplies each neuron by, shape ``(out, C, columns, ...)``."""
+    """Return a next layer's weights for each neuron, shape ``(out, C, columns, ...)``."""
     return _dense(network.get_submodule(consumer.layer))[:, torch.tensor(consumer.columns)]
 
 
+def outgoing_weights(network: nn.Module, group: NeuronGroup) -> Tensor:
+    """Return each neuron's outgoing weights, those of all next layers side by side, shape ``(C, M)``."""
+    weights = [outgoing_weight(network, consumer).double() for consumer in group.consumers]
+    return torch.cat([each.transpose(0, 1).flatten(1) for each in weights], dim=1)
+
+
+def incoming_weights(network: nn.Module, group: NeuronGroup) -> Tensor:
+    """Return the weights that compute each neuron, those of all its layers side by side, shape ``(C, M)``."""
+    weights = [
+        network.get_parameter(f"{layer}.weight").detach()[torch.tensor(rows)].double()
+        for layer, rows in group.rows.items()
+    ]
+    return torch.cat([each.flatten(1) for each in weights], dim=1)
+
+
 def _shift(network: nn.Module, consumer: Consumer, shift: Tensor | None) -> None:
-    """Add a constant to what a consumer puts out."""
+    """Add a constant to the output of a next layer."""
     if shift is None:
         return
     if consumer.shift is None:
-        msg = f"{consumer.layer} has no bias and no batch norm behind it to take a constant"
+        msg = f"{consumer.layer} has no bias and no batch norm behind it that could add a constant"
         raise ValueError(msg)
     layer = network.get_submodule(consumer.shift)
     if isinstance(layer, _NormBase):
@@ -174,9 +123,9 @@ def cut(
     network: nn.Module,
     groups: Iterable[NeuronGroup],
     plans: Mapping[str, PrunePlan],
-    compensations: Mapping[tuple[str, str], Compensation] | None = None,
+    compensations: Mapping[Key, Compensation] | None = None,
 ) -> nn.Module:
-    """Return a copy of the network in which neurons are really gone; other weights are what they were.
+    """Return a smaller copy of the network, without the removed neurons; other weights do not change.
 
     Args:
         network: The network that the groups were found in, or what :func:`mask` made of it.
@@ -185,19 +134,19 @@ def cut(
         compensations: As for :func:`mask`.
 
     Raises:
-        InputError: A plan is for another group, or takes more neurons from one block than from another.
+        InputError: A plan does not fit its group, or removes more neurons from one block than from another.
     """
     rows: dict[str, set[int]] = defaultdict(set)
     columns: dict[str, set[int]] = defaultdict(set)
     groups = list(groups)
-    small = mask(network, groups, plans, compensations) if compensations else copy.deepcopy(network)
+    small = mask(network, groups, plans, compensations) if compensations else copy_network(network)
     for group, plan in planned(groups, plans):
-        gone = [removal.neuron for removal in plan.removals]
-        _check_blocks(group, gone)
+        removed = [removal.neuron for removal in plan.removals]
+        _check_blocks(group, removed)
         for layer, entries in (*group.rows.items(), *group.attached.items()):
-            rows[layer].update(_pick(entries, gone))
+            rows[layer].update(_pick(entries, removed))
         for consumer in group.consumers:
-            columns[consumer.layer].update(_pick(consumer.columns, gone))
+            columns[consumer.layer].update(_pick(consumer.columns, removed))
         for layer, column in group.means:
             module: Any = small.get_submodule(layer)
             module.weight.data[:, column] *= len(plan.kept) / group.num_neurons
@@ -212,7 +161,7 @@ def planned(
     """Return the groups that lose neurons, with their plans.
 
     Raises:
-        InputError: A plan is for another group.
+        InputError: A plan does not fit its group, or there is no such group.
     """
     by_name = {group.name: group for group in groups}
     for name, plan in plans.items():
@@ -225,12 +174,11 @@ def planned(
     return [(by_name[name], plan) for name, plan in plans.items() if plan.removals]
 
 
-def _check_blocks(group: NeuronGroup, gone: Sequence[int]) -> None:
-    size = group.num_neurons // group.num_blocks
-    if len({sum(neuron // size == block for neuron in gone) for block in range(group.num_blocks)}) > 1:
+def _check_blocks(group: NeuronGroup, removed: Sequence[int]) -> None:
+    if len({sum(block.start <= neuron < block.stop for neuron in removed) for block in group.blocks}) > 1:
         msg = (
-            f"{group.name} is read by grouped convolutions in {group.num_blocks} blocks of {size} neurons: a "
-            "plan must take as many from each"
+            f"{group.name}: grouped convolutions take its neurons in {group.num_blocks} blocks of "
+            f"{group.num_neurons // group.num_blocks} neurons: a plan must remove the same number from each"
         )
         raise InputError(msg)
 
@@ -240,30 +188,20 @@ def _pick(entries: Entries, neurons: Iterable[int]) -> list[int]:
 
 
 def _vectors(module: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of a layer with an entry for each row, by name."""
+    """Return the tensors of a layer that have an entry for each row, by name."""
     names = ("weight", "bias", "running_mean", "running_var")
     found = {name: getattr(module, name, None) for name in names}
     return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def _set_zero(module: nn.Module, rows: list[int]) -> None:
-    """Let a layer put out zero for rows that, of a norm, are given zero."""
+    """Make a layer return zero for rows; a norm, where its input is zero."""
     for name, tensor in _vectors(module).items():
         tensor[rows] = 1 if name == "running_var" else 0
 
 
-def has_rows(module: nn.Module) -> bool:
-    """Whether a layer reads neurons and makes others; a depthwise convolution treats each by itself."""
-    return isinstance(module, nn.Conv2d | nn.Linear) and not is_depthwise(module)
-
-
-def is_depthwise(module: nn.Module) -> bool:
-    """Whether a convolution treats each map by itself."""
-    return isinstance(module, nn.Conv2d) and module.groups == module.out_channels > 1
-
-
 def _dense(module: Any) -> Tensor:
-    """Return a copy of a layer's weight, shape ``(out, in, ...)``; of a grouped one zero between groups."""
+    """Return a copy of a layer's weight, shape ``(out, in, ...)``; a grouped one is zero between groups."""
     weight: Tensor = module.weight.detach().clone()
     groups = getattr(module, "groups", 1)
     if groups == 1:
@@ -277,7 +215,7 @@ def _dense(module: Any) -> Tensor:
 
 
 def _grouped(dense: Tensor, groups: int) -> Tensor:
-    """Return the part of a weight that is not zero between groups."""
+    """Return the weight of a grouped layer: the blocks on the diagonal of a dense one."""
     rows, columns = dense.shape[0] // groups, dense.shape[1] // groups
     parts = [
         dense[group * rows : (group + 1) * rows, group * columns : (group + 1) * columns]
@@ -287,7 +225,7 @@ def _grouped(dense: Tensor, groups: int) -> Tensor:
 
 
 def _slice(module: Any, rows: set[int], columns: set[int]) -> None:
-    """Take rows and columns out of a layer."""
+    """Remove rows and columns from a layer."""
     tensors = _vectors(module)
     num_rows = len(next(iter(tensors.values()))) if tensors else module.num_features
     left = [row for row in range(num_rows) if row not in rows]
@@ -302,10 +240,10 @@ def _slice(module: Any, rows: set[int], columns: set[int]) -> None:
 
 
 def _replace(module: nn.Module, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
-    """Give a layer other tensors and sizes."""
+    """Replace tensors and sizes of a layer."""
     for name, tensor in tensors.items():
         old = getattr(module, name)
-        # Indexing leaves strides of its own; channels_last is faster on some processors.
+        # Indexing changes the strides; channels_last is faster on some processors.
         is_last = old.ndim == 4 and old.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if is_last else torch.contiguous_format
         new = tensor.detach().clone(memory_format=layout)
@@ -322,8 +260,8 @@ def widths(network: nn.Module) -> dict[str, int]:
     """Return the sizes of a network's layers, for :func:`resize`.
 
     Returns:
-        Plain numbers by ``layer.attribute``, as ``{"conv1.out_channels": 16}``, for a checkpoint; by its name
-        alone 0 for a block that is gone.
+        Plain numbers by ``layer.attribute``, such as ``{"conv1.out_channels": 16}``, for a checkpoint; a
+        block that was removed has its name alone and 0.
     """
     sizes = {
         f"{name}.{size}": getattr(module, size)
@@ -335,11 +273,11 @@ def widths(network: nn.Module) -> dict[str, int]:
 
 
 def resize(network: nn.Module, sizes: Mapping[str, int]) -> nn.Module:
-    """Return a copy of a full network with the sizes of a pruned one, whose state dict it can load.
+    """Return a copy of a full network with the sizes of a pruned one, so that it can load its state dict.
 
     Args:
-        network: Of the class and settings that the pruned network had before.
-        sizes: Of :func:`widths`.
+        network: Network of the class and settings that the pruned network had before.
+        sizes: Result of :func:`widths` for the pruned network.
 
     Raises:
         InputError: The network has no such layer, or a smaller one.
@@ -355,7 +293,7 @@ def resize(network: nn.Module, sizes: Mapping[str, int]) -> nn.Module:
         if name not in full:
             msg = (
                 f"{type(network).__name__} has no {name}, which a pruned network has: "
-                f"{did_you_mean(name, full)}make it with the settings that it was trained with"
+                f"{did_you_mean(name, full)}create it with the settings that it was trained with"
             )
             raise InputError(msg)
         if not 1 <= size <= full[name]:

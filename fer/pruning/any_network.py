@@ -12,7 +12,7 @@ from fer.errors import InputError
 from fer.files import atomic_write, write_json
 from fer.metrics import wilson_interval
 from fer.neurons import eval_state
-from fer.pruning.evaluate import device_of
+from fer.neurons.networks import device_of
 from fer.pruning.once import Pruning, prune_once
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import Size, measure_sizes
@@ -47,7 +47,7 @@ class UnlabelledResults:
         before: Size and speed before pruning.
         after: Size and speed after pruning.
         agreement: How often both predict the same class, on ``measured`` and on ``held out`` samples.
-        layers: Removed neurons by layer and reason; see :func:`fer.neurons.count_removed`.
+        layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
     """

@@ -7,7 +7,8 @@ from typing import Final
 from torch import Tensor, nn
 
 from fer.neurons import RULES, Measurement, measure_groups
-from fer.pruning.evaluate import evaluate, inputs_of
+from fer.neurons.networks import inputs_of
+from fer.pruning.evaluate import evaluate
 from fer.pruning.once import prune_measured
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import count_macs
@@ -41,7 +42,7 @@ def measure_twice(
 
 def measurement_for(settings: PruneSettings, measurements: Measurements) -> Measurement:
     """Return the measurement that a method needs."""
-    return measurements[settings.measure_options.get("pattern_minmax", False)]
+    return measurements[settings.method.pattern_minmax]
 
 
 def threshold_curves(

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from fer.metrics import ClassificationReport, report
 from fer.neurons import eval_state
+from fer.neurons.networks import device_of
 
 
 class Evaluation(NamedTuple):
@@ -49,13 +50,3 @@ def evaluate(
         right=predicted == labels,
         report=report(counts.view(num_classes, num_classes), class_names),
     )
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """Return the device of a network's parameters; the CPU if it has none."""
-    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-
-
-def inputs_of(batch: Tensor | Sequence[Tensor]) -> Tensor:
-    """Return the inputs of a batch: the batch itself, or its first tensor."""
-    return batch if isinstance(batch, Tensor) else batch[0]

@@ -5,17 +5,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fer.neurons import (
-    Measurement,
-    PrunePlan,
-    count_removed,
-    drop_idle_blocks,
-    measure_groups,
-    neurons_within,
-)
+from fer.neurons import Measurement, Pruned, PrunePlan, measure_groups
 from fer.neurons import prune as prune_neurons
-from fer.neurons.prune import Batches, Pruned
-from fer.pruning.evaluate import inputs_of
+from fer.neurons.blocks import drop_idle_blocks
+from fer.neurons.networks import Batches, inputs_of
+from fer.neurons.plan import count_removed
+from fer.neurons.prunable import neurons_within
 from fer.pruning.settings import PruneSettings
 from fer.pruning.targets import settings_at_macs
 
@@ -30,7 +25,7 @@ class Pruning:
         plans: Plan of each group of neurons.
         measurement: The measurement that the plans are based on.
         layers: Neurons ``before`` and ``after`` and the number removed for each reason, by layer; see
-            :func:`fer.neurons.count_removed`.
+            :func:`fer.neurons.plan.count_removed`.
         blocks: Residual blocks that were removed as a whole, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
         settings: The settings, with ``num_removed`` or thresholds as a size target has set them.
@@ -87,7 +82,14 @@ def prune_once(
 
 def measure_for(network: nn.Module, batches: Batches, settings: PruneSettings) -> Measurement:
     """Measure the neurons of a network as the settings need it."""
-    return measure_groups(network, batches, layers=settings.layers, **settings.measure_options)
+    method = settings.method
+    return measure_groups(
+        network,
+        batches,
+        layers=settings.layers,
+        criterion=method.criterion,
+        pattern_minmax=method.pattern_minmax,
+    )
 
 
 def prune_measured(
@@ -100,8 +102,9 @@ def prune_measured(
         measurement=measurement,
         similar_below=settings.similar_below,
         complementary_above=settings.complementary_above,
-        criterion=settings.criterion,  # type: ignore[arg-type]
+        criterion=settings.criterion,
         merge=settings.merge,
         rule=settings.rule,
         num_removed=settings.num_removed,
+        share_removed=settings.share_removed,
     )

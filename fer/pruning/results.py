@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from fer.errors import InputError
 from fer.metrics import Comparison, mcnemar
-from fer.pruning.evaluate import device_of, evaluate, inputs_of
+from fer.neurons.networks import device_of, inputs_of
+from fer.pruning.evaluate import evaluate
 from fer.pruning.once import Pruning
 from fer.pruning.size import Size, measure_sizes
 from fer.pruning.tables import layer_table, size_table
@@ -53,7 +54,7 @@ class PruneResults:
         before: The network before pruning.
         after: The network after pruning.
         mcnemar: McNemar's test of the two.
-        layers: Removed neurons by layer and reason; see :func:`fer.neurons.count_removed`.
+        layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
         settings: The settings of the pruning.

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from fer.errors import InputError
 from fer.neurons import eval_state
-from fer.pruning.evaluate import device_of, evaluate, inputs_of
+from fer.neurons.networks import device_of, inputs_of
+from fer.pruning.evaluate import evaluate
 from fer.pruning.once import Pruning, prune_once
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import count_macs
@@ -32,7 +33,7 @@ class RoundResult:
         recalibrated: Validation accuracy after batch norm recalibration.
         tuned: Validation accuracy after fine-tuning.
         is_kept: Whether accuracy fell by no more than the tolerance.
-        layers: Removed neurons by layer and reason; see :func:`fer.neurons.count_removed`.
+        layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
     """
 
@@ -124,7 +125,7 @@ def prune_in_rounds(
                 return
             network = tuned_network
         tuned = evaluate(network, val).report.accuracy
-        by_threshold = pruning.settings.num_removed is None
+        by_threshold = pruning.settings.num_removed is None and pruning.settings.share_removed is None
         result = RoundResult(
             threshold=pruning.settings.similar_below if by_threshold else None,
             neurons=sum(left.values()),

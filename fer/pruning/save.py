@@ -8,6 +8,7 @@ from fer.checkpoints import write_checkpoint
 from fer.figures import dendrogram_figure, prune_figure
 from fer.files import atomic_write
 from fer.neurons import angles
+from fer.neurons.criteria import Pairs
 from fer.pruning.once import Pruning
 from fer.pruning.results import PruneResults
 from fer.runs import Run
@@ -29,11 +30,13 @@ def save_pruning(pruning: Pruning, results: PruneResults, checkpoint: Path, run_
     write_checkpoint(run.pruned_checkpoint, checkpoint, pruning.network, dict(pruning.widths))
     results.write(run_dir)
     name = type(pruning.network).__name__
-    title = f"{name}: {_extent(pruning, results)}, {pruning.settings.method}"
+    title = f"{name}: {_extent(pruning, results)}, {pruning.settings.label}"
     write_figure(prune_figure(results.to_dict(), title), run.figures_dir / "prune.png")
-    is_by_pairs = pruning.settings.criterion == "pairs" and not pruning.measurement.pattern_minmax
-    if is_by_pairs and not results.rounds:
-        write_figure(_merges_figure(pruning, name), run.figures_dir / "prune-merges.png")
+    criterion = pruning.settings.method.criterion
+    is_rescaled = pruning.measurement.pattern_minmax
+    if isinstance(criterion, Pairs) and not is_rescaled and not results.rounds:
+        figure = _merges_figure(pruning, criterion, name)
+        write_figure(figure, run.figures_dir / "prune-merges.png")
     return run.pruned_checkpoint
 
 
@@ -45,18 +48,18 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 def _extent(pruning: Pruning, results: PruneResults) -> str:
     """Return how far was pruned: rounds, thresholds or share of multiply-adds."""
-    if pruning.settings.num_removed is not None:
+    if pruning.settings.num_removed is not None or pruning.settings.share_removed is not None:
         return f"{results.after.macs / results.before.macs:.0%} of the multiply-adds"
     if results.rounds:
         return f"{len(results.rounds)} round{'s' * (len(results.rounds) > 1)}"
     return f"{pruning.settings.similar_below:.4g}° / {pruning.settings.complementary_above:.4g}°"
 
 
-def _merges_figure(pruning: Pruning, name: str) -> Figure:
+def _merges_figure(pruning: Pruning, criterion: Pairs, name: str) -> Figure:
     """Return the dendrograms of the merged neurons."""
     settings, measurement = pruning.settings, pruning.measurement
     degrees = {
-        group.name: angles(measurement.seen(group), settings.origin).cpu().numpy()
+        group.name: angles(measurement.statistics_of(group), criterion.normalise).cpu().numpy()
         for group in measurement.groups
     }
     return dendrogram_figure(

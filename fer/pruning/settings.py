@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from fer.errors import InputError
-from fer.neurons import COMPLEMENTARY_ABOVE, IDLE_BELOW, RULES, SIMILAR_BELOW, MergeRule, Origin
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
+from fer.neurons.blocks import IDLE_BELOW
+from fer.neurons.criteria import CriterionName
+from fer.neurons.merge import MergeRule
+from fer.neurons.rules import Rule, make_rule
 
 RuleName = Literal["gedeon_harris", "narayan", "jain"]
 
@@ -20,8 +24,9 @@ class PruneSettings:
     Args:
         similar_below: Angle below which two neurons are similar, degrees; one of them is removed.
         complementary_above: Angle above which two neurons are complementary, degrees; one of them is removed.
-        criterion: Criterion that selects the neurons to remove: pairs compares each two neurons, span
-            compares each neuron with the linear span of the others.
+        criterion: Criterion that selects the neurons to remove: pairs (angles between two neurons), span
+            (angle to the linear span of the others), l1, taylor, fisher, or package.module.Class. The last
+            four have no thresholds and need num_removed, share_removed or a size target.
         merge: How the next layer's weights compensate for the removed neurons: refit, affine, scale, add or
             drop.
         rule: Published rule that replaces criterion and merge: gedeon_harris, narayan or jain.
@@ -31,6 +36,8 @@ class PruneSettings:
             1. Ignored if a rule or layers are given.
         num_removed: Number of neurons to remove, by layer, instead of the thresholds; null: use the
             thresholds.
+        share_removed: Share of the neurons to remove from each layer, 0 to 1, instead of the thresholds;
+            null: use the thresholds.
 
     Raises:
         InputError: A setting is out of range.
@@ -38,13 +45,14 @@ class PruneSettings:
 
     similar_below: float = SIMILAR_BELOW
     complementary_above: float = COMPLEMENTARY_ABOVE
-    criterion: str = "pairs"
+    criterion: CriterionName = "pairs"
     merge: MergeRule = "refit"
     rule: RuleName | None = None
     layers: Sequence[str] | None = None
     num_samples: int = NUM_SAMPLES
     idle_below: float = IDLE_BELOW
     num_removed: Mapping[str, int] | None = None
+    share_removed: float | None = None
 
     def __post_init__(self) -> None:
         if self.num_samples < 2:
@@ -59,6 +67,13 @@ class PruneSettings:
         if not 0 <= self.idle_below <= 1:
             msg = f"prune.idle_below is {self.idle_below}: it is a share of a block's input, 0 to 1"
             raise InputError(msg)
+        if self.share_removed is not None and not 0 <= self.share_removed < 1:
+            msg = f"prune.share_removed is {self.share_removed}: it must be at least 0 and below 1"
+            raise InputError(msg)
+        if self.num_removed is not None and self.share_removed is not None:
+            msg = "prune.num_removed and prune.share_removed exclude each other: give one of them"
+            raise InputError(msg)
+        _ = self.method  # refuses an unknown criterion
 
     @property
     def idle_share(self) -> float:
@@ -66,24 +81,18 @@ class PruneSettings:
         return 0.0 if self.rule or self.layers else self.idle_below
 
     @property
-    def origin(self) -> Origin:
-        """Origin of the activation vectors."""
-        origin: Origin = RULES[self.rule].plan["normalise"] if self.rule else "auto"
-        return origin
+    def method(self) -> Rule:
+        """The criterion and the compensation: a published rule, or those of the settings."""
+        return make_rule(self.rule, self.criterion, self.merge)
 
     @property
-    def measure_options(self) -> Mapping[str, Any]:
-        """Options of :func:`fer.neurons.measure_groups` that the rule needs."""
-        return RULES[self.rule].measure if self.rule else {}
-
-    @property
-    def method(self) -> str:
-        """Name of the method, as in a title: the rule, or criterion and merge."""
+    def label(self) -> str:
+        """Name of the method, as in a title."""
         return self.rule or f"{self.criterion}, {self.merge}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        values = {
+        values: dict[str, Any] = {
             "similar_below": self.similar_below,
             "complementary_above": self.complementary_above,
             "criterion": self.criterion,
@@ -93,4 +102,8 @@ class PruneSettings:
             "num_samples": self.num_samples,
             "idle_below": self.idle_share,
         }
-        return values if self.num_removed is None else values | {"num_removed": dict(self.num_removed)}
+        if self.num_removed is not None:
+            values["num_removed"] = dict(self.num_removed)
+        if self.share_removed is not None:
+            values["share_removed"] = self.share_removed
+        return values

@@ -14,7 +14,7 @@ def layer_table(
     Of :data:`fer.neurons.REMOVAL_REASONS`, those that occur have a column.
 
     Args:
-        layers: Removed neurons by layer and reason; see :func:`fer.neurons.count_removed`.
+        layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
     """

@@ -4,12 +4,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from torch import Tensor, nn
 
 from fer.errors import InputError
-from fer.neurons import Measurement, PrunePlan, Removal, cut, plan_groups, span_costs
+from fer.neurons import Criterion, Measurement, PrunePlan, Removal, cut, plan_groups
+from fer.neurons.criteria import CriterionName, Pairs
+from fer.neurons.planning import removal_costs
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import count_macs
 
@@ -23,6 +25,12 @@ multiples takes as long as the next one."""
 PRICE_STEPS: Final = 24
 """Halvings in the search for the price of a multiply-add, over 16 decades."""
 
+LARGEST_SHARE: Final = 0.999
+"""Largest share of a layer's neurons that is removed; at least one is kept."""
+
+SHARE_STEPS: Final = 10
+"""Halvings in the search for a share: to 0.001."""
+
 THRESHOLD_STEPS: Final = 12
 """Halvings of :data:`WIDEST` in the search for a threshold: to 0.02 degrees."""
 
@@ -33,7 +41,8 @@ def settings_at_macs(
     """Return the settings that leave at most a given number of multiply-adds.
 
     A criterion with costs removes from each layer what costs least (:func:`counts_at_macs`). Pairs and the
-    published rules have no costs: one threshold is found for all layers (:func:`threshold_at_macs`).
+    published rules have no costs, but thresholds: one is found for all layers (:func:`threshold_at_macs`). A
+    criterion with neither, such as ``l1``, removes the same share of each layer (:func:`share_at_macs`).
 
     Args:
         settings: The settings to change.
@@ -45,19 +54,21 @@ def settings_at_macs(
     Raises:
         InputError: The network cannot be made that small.
     """
-    if settings.criterion == "span" and settings.rule is None:
-        return replace(settings, num_removed=counts_at_macs(network, measurement, example, max_macs))
-    degrees = threshold_at_macs(
-        *(network, measurement, example, max_macs),
-        criterion=settings.criterion,
-        merge=settings.merge,
-        rule=settings.rule,
-    )
+    criterion, size = settings.method.criterion, (network, measurement, example, max_macs)
+    if criterion.has_costs:
+        return replace(settings, num_removed=counts_at_macs(*size, criterion))
+    if not isinstance(criterion, Pairs):
+        return replace(settings, share_removed=share_at_macs(*size, criterion))
+    degrees = threshold_at_macs(*size, settings)
     return replace(settings, similar_below=degrees, complementary_above=180 - degrees)
 
 
 def threshold_at_macs(
-    network: nn.Module, measurement: Measurement, example: Tensor, max_macs: float, **options: Any
+    network: nn.Module,
+    measurement: Measurement,
+    example: Tensor,
+    max_macs: float,
+    settings: PruneSettings,
 ) -> float:
     """Return the narrowest threshold that leaves at most a given number of multiply-adds.
 
@@ -68,7 +79,7 @@ def threshold_at_macs(
         measurement: Its measurement.
         example: Inputs, one sample or more.
         max_macs: Largest number of multiply-adds for one sample.
-        **options: Options of :func:`fer.neurons.plan_groups` other than the thresholds.
+        settings: Criterion, merge and rule; the thresholds are ignored.
 
     Returns:
         Threshold in degrees from 0 and from 180.
@@ -82,25 +93,60 @@ def threshold_at_macs(
             *(network, measurement),
             similar_below=threshold,
             complementary_above=180 - threshold,
-            **options,
+            criterion=settings.criterion,
+            merge=settings.merge,
+            rule=settings.rule,
         )
         return count_macs(cut(network, measurement.groups, plans), example)
 
     low, high = 0.0, WIDEST
     if (fewest := macs_at(high)) > max_macs:
-        msg = (
-            f"no threshold leaves as few as {max_macs:,.0f} multiply-adds; the widest leaves {fewest:,}: "
-            "raise --target_macs or name more layers in --prune.layers"
-        )
-        raise InputError(msg)
+        raise _out_of_reach(max_macs, fewest)
     for _ in range(THRESHOLD_STEPS):
         middle = (low + high) / 2
         low, high = (low, middle) if macs_at(middle) <= max_macs else (middle, high)
     return high
 
 
+def share_at_macs(
+    network: nn.Module,
+    measurement: Measurement,
+    example: Tensor,
+    max_macs: float,
+    criterion: Criterion,
+) -> float:
+    """Return the smallest share of each layer whose removal leaves at most a number of multiply-adds.
+
+    Args:
+        network: The network before pruning.
+        measurement: Its measurement.
+        example: Inputs, one sample or more.
+        max_macs: Largest number of multiply-adds for one sample.
+        criterion: Decides which neurons are removed.
+
+    Raises:
+        InputError: The network cannot be made that small.
+    """
+
+    def macs_at(share: float) -> int:
+        plans = plan_groups(network, measurement, criterion=criterion, share_removed=share)
+        return count_macs(cut(network, measurement.groups, plans), example)
+
+    low, high = 0.0, LARGEST_SHARE
+    if (fewest := macs_at(high)) > max_macs:
+        raise _out_of_reach(max_macs, fewest)
+    for _ in range(SHARE_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if macs_at(middle) <= max_macs else (middle, high)
+    return high
+
+
 def counts_at_macs(
-    network: nn.Module, measurement: Measurement, example: Tensor, max_macs: float
+    network: nn.Module,
+    measurement: Measurement,
+    example: Tensor,
+    max_macs: float,
+    criterion: CriterionName | Criterion = "span",
 ) -> dict[str, int]:
     """Return how many neurons to remove from each group to leave at most a given number of multiply-adds.
 
@@ -112,18 +158,19 @@ def counts_at_macs(
         measurement: Its measurement, of samples that were not rescaled.
         example: Inputs, one sample or more.
         max_macs: Largest number of multiply-adds for one sample.
+        criterion: A criterion with costs.
 
     Raises:
         InputError: The network cannot be made that small.
     """
-    costs, whole = span_costs(network, measurement), count_macs(network, example)
+    costs, whole = removal_costs(network, measurement, criterion), count_macs(network, example)
     sizes = {group.name: group.num_neurons for group in measurement.groups}
     blocks = {group.name: group.num_blocks for group in measurement.groups}
 
     def macs_without(counts: Mapping[str, int]) -> int:
         plans = {
             name: PrunePlan(
-                sizes[name], tuple(Removal(k, "span") for k in _evenly(sizes[name], blocks[name], count))
+                sizes[name], tuple(Removal(k, "criterion") for k in _evenly(sizes[name], blocks[name], count))
             )
             for name, count in counts.items()
         }
@@ -147,11 +194,7 @@ def counts_at_macs(
 
     low, high = math.log(1e-8), math.log(1e8)
     if (fewest := macs_without(counts_at(math.exp(high)))) > max_macs:
-        msg = (
-            f"{max_macs:,.0f} multiply-adds cannot be reached, {fewest:,} are the fewest: raise "
-            "--target_macs or name more layers in --prune.layers"
-        )
-        raise InputError(msg)
+        raise _out_of_reach(max_macs, fewest)
     for _ in range(PRICE_STEPS):
         middle = (low + high) / 2
         low, high = (low, middle) if macs_without(counts_at(math.exp(middle))) <= max_macs else (middle, high)
@@ -162,3 +205,10 @@ def _evenly(size: int, num_blocks: int, count: int) -> Iterator[int]:
     """Yield the first neurons of each block, equally many."""
     for start in range(0, size, size // num_blocks):
         yield from range(start, start + count // num_blocks)
+
+
+def _out_of_reach(max_macs: float, fewest: int) -> InputError:
+    return InputError(
+        f"{max_macs:,.0f} multiply-adds cannot be reached, {fewest:,} are the fewest: raise --target_macs or "
+        "name more layers in --prune.layers"
+    )

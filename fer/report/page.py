@@ -14,7 +14,7 @@ from fer.figures import style
 from fer.figures.angles import DIVERGING
 from fer.figures.stages import STAGE_LOOKS
 from fer.files import atomic_write
-from fer.neurons import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.report.gather import gather
 from fer.report.heat import NO_ANGLE, STEP
 from fer.report.repeat import SettingsOf

@@ -1,28 +1,31 @@
-"""Neurons of one layer, or of all, removed at equal width: our rules, the papers', Torch-Pruning's criteria.
+"""Compare pruning methods at equal width: ours, the papers' rules, and Torch-Pruning's criteria.
 
-``python tests/bench/pruning.py runs/NAME/checkpoints/best.ckpt``. Nothing is trained on. Statistics, fits and
-Taylor's gradients come from training images, accuracies from val. A criterion of Torch-Pruning says which
-neurons go, and stands twice in the table: as that package leaves the network, and with our refit.
+``python tests/bench/pruning.py runs/NAME/checkpoints/best.ckpt``. Nothing is fine-tuned. Statistics, fits and
+Taylor's gradients come from training images, accuracies from the validation split. Each criterion of
+Torch-Pruning is evaluated twice: as that package leaves the network, and with our refit.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch_pruning as tp
 import yaml
-from fer.studies.pruning import WAYS, measure_ways, measurement_of
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fer.callbacks.prune import evaluate, inputs_of, macs_of
+from fer.callbacks.prune import training_samples
 from fer.data import DATA_MODULES
 from fer.neurons import Measurement, PrunePlan, Removal, prune
+from fer.pruning import METHODS, count_macs, evaluate
+from fer.pruning.curves import measure_twice, measurement_for
+from fer.pruning.once import prune_measured
 from fer.tasks import load
 
 CRITERIA = {
@@ -51,12 +54,13 @@ def main() -> None:
     data.setup()
     task = load(settings.checkpoint)
     network = task.network.eval()
-    inputs = inputs_of(task, data, settings.num_samples)
+    samples = training_samples(data, settings.num_samples, task.device)
+    inputs = [batch[0] for batch in samples]
     val = list(data.val_dataloader())
 
-    measurements = measure_ways(network, inputs)
+    measurements = measure_twice(network, inputs)
     sizes = {group.name: group.num_neurons for group in measurements[False].groups}
-    scores = importances(network, measurements[False], labelled(data, settings.num_samples), settings.seed)
+    scores = importances(network, measurements[False], samples, settings.seed)
     places = {
         f"{layer}, {share:.0%}": {layer: round(share * sizes[layer])}
         for layer in settings.layers or sizes
@@ -66,11 +70,11 @@ def main() -> None:
         places[f"all, {settings.macs:.0%} of the multiply-adds"] = at_macs(
             network, measurements[False], inputs, settings.macs
         )
-    before = evaluate(network, val, task.device).report
+    before = evaluate(network, val).report
     table: dict[str, dict[str, float]] = {}
     for place, nums in track(places.items(), description="pruning", disable=not sys.stderr.isatty()):
         table[place] = {
-            rule: 100 * (evaluate(small, val, task.device).report.accuracy - before.accuracy)
+            rule: 100 * (evaluate(small, val).report.accuracy - before.accuracy)
             for rule, small in ways(network, measurements, scores, nums, inputs)
         }
         line = "  ".join(f"{rule} {points:+.2f}" for rule, points in table[place].items())
@@ -84,15 +88,8 @@ def main() -> None:
         )
 
 
-def labelled(data: Any, num_samples: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the training images that neurons are measured on, with their labels."""
-    rows = data.sample("train", num_samples).tolist()
-    dataset = torch.utils.data.Subset(data.dataset("train"), rows)
-    return list(torch.utils.data.DataLoader(dataset, batch_size=data.batch_size))
-
-
 def importances(
-    network: nn.Module, measurement: Measurement, batches: Sequence[tuple[Tensor, Tensor]], seed: int
+    network: nn.Module, measurement: Measurement, batches: Sequence[Sequence[Tensor]], seed: int
 ) -> dict[str, dict[str, Tensor]]:
     """Return by Torch-Pruning's criterion and by group how important each neuron is."""
     torch.manual_seed(seed)
@@ -136,11 +133,11 @@ def at_macs(
         middle = (low + high) / 2
         nums = {name: min(int(middle * size), size - 1) for name, size in sizes.items()}
         plans = {
-            name: PrunePlan(sizes[name], tuple(Removal(k, "span") for k in range(num)))
+            name: PrunePlan(sizes[name], tuple(Removal(k, "criterion") for k in range(num)))
             for name, num in nums.items()
         }
         small = prune(network, inputs, plans=plans, merge="drop", measurement=measurement).network
-        if macs_of(small, inputs[0]) > share * macs_of(network, inputs[0]):
+        if count_macs(small, inputs[0]) > share * count_macs(network, inputs[0]):
             low = middle
         else:
             high, best = middle, nums
@@ -155,15 +152,16 @@ def ways(
     inputs: Sequence[Tensor],
 ) -> Iterator[tuple[str, nn.Module]]:
     """Yield what each rule and each criterion leaves of a network, if so many go from each group."""
-    for name, settings in WAYS.items():
-        measurement = measurement_of(settings, measurements)
+    for name, settings in METHODS.items():
+        measurement = measurement_for(settings, measurements)
         every = dict.fromkeys((group.name for group in measurement.groups), 0) | dict(nums)
-        yield name, prune(network, inputs, num_removed=every, measurement=measurement, **settings).network
+        fixed = replace(settings, num_removed=every)
+        yield name, prune_measured(network, inputs, measurement, fixed).network
     for name, importance in scores.items():
         plans = {
             layer: PrunePlan(
                 len(importance[layer]),
-                tuple(Removal(neuron, "span") for neuron in importance[layer].argsort()[:num].tolist()),
+                tuple(Removal(neuron, "criterion") for neuron in importance[layer].argsort()[:num].tolist()),
             )
             for layer, num in nums.items()
         }

@@ -12,7 +12,8 @@ from torch import nn
 from fer.callbacks import DistinctivenessCallback, StageCallback
 from fer.callbacks.stages import is_action_due, update_ratio
 from fer.errors import InputError
-from fer.neurons import Stage, StageLabel, label_stages, live_stages
+from fer.neurons import Stage, label_stages, live_stages
+from fer.neurons.stages import StageLabel
 from fer.tasks import ClassificationTask
 
 PLATEAU = StageLabel(Stage.PLATEAU, "stuck")

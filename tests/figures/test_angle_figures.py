@@ -25,7 +25,8 @@ from fer.figures import (
 )
 from fer.figures.angles import MAX_SHOWN, cluster_order, nearest_pairs
 from fer.figures.stages import STAGE_LOOKS
-from fer.neurons import Stage, StageLabel
+from fer.neurons import Stage
+from fer.neurons.stages import StageLabel
 
 NAN = float("nan")
 INITIAL = StageLabel(Stage.INITIAL, "warm_up")

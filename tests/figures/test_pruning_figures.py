@@ -11,12 +11,12 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from numpy.typing import NDArray
 
-from fer.figures import curve_figure, dendrogram_figure, prune_figure
-from fer.figures.pruning import FATES, MOST_LAYERS, MOST_NEURONS
+from fer.figures import curve_figure, prune_figure
+from fer.figures.pruning import MOST_CLASSES, MOST_LAYERS
+from fer.figures.style import OTHER_REASON, REASON_LOOKS, reason_looks
 from fer.labels import EXPRESSIONS
-from fer.neurons import PrunePlan, Removal
+from fer.neurons import REMOVAL_REASONS
 
 NAN = float("nan")
 MINUS = "\N{MINUS SIGN}"
@@ -44,7 +44,7 @@ def texts_of(figure: Figure) -> list[str]:
 
 
 def layer(before: int, **gone: int) -> dict[str, int]:
-    reasons = {"dead": 0, "constant": 0, "similar": 0, "complementary": 0, "span": 0, "block": 0} | gone
+    reasons = dict.fromkeys(REMOVAL_REASONS, 0) | gone
     return {"before": before, "after": before - sum(gone.values()), **reasons}
 
 
@@ -96,39 +96,6 @@ def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
     return list(found.get_xdata()), list(found.get_ydata())
 
 
-def symmetric(size: int, pairs: Mapping[tuple[int, int], float]) -> NDArray[np.float64]:
-    """Angles of neurons that are all at right angles, but for the given pairs."""
-    degrees = np.full((size, size), 90.0)
-    np.fill_diagonal(degrees, 0)
-    for (i, j), angle in pairs.items():
-        degrees[i, j] = degrees[j, i] = angle
-    return degrees
-
-
-def dendrograms(
-    plan: PrunePlan, degrees: NDArray[np.float64] | None = None, *, above: float = 165, **layers: PrunePlan
-) -> Figure:
-    """The figure of a layer ``fc``, and of others whose neurons are at right angles."""
-    plans = {"fc": plan, **layers}
-    matrices = {name: symmetric(each.num_neurons, {}) for name, each in plans.items()}
-    if degrees is not None:
-        matrices["fc"] = degrees
-    return dendrogram_figure(plans, matrices, "what merges", similar_below=15, complementary_above=above)
-
-
-def ticks(axes: Axes) -> list[str]:
-    return [tick.get_text() for tick in axes.get_xticklabels()]
-
-
-def joins(axes: Axes) -> list[tuple[float, ...]]:
-    """Where a neuron stands, where its stem is, and how high they join; a single stem is its own."""
-    return [
-        (xs[0], xs[2], ys[1])
-        for each in axes.get_lines()
-        if len(xs := list(each.get_xdata())) == 3 and (ys := list(each.get_ydata()))
-    ]
-
-
 def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
@@ -144,9 +111,9 @@ def test_a_page_says_what_pruning_did_and_what_it_cost():
     assert {"conv6", "conv1", "32 → 20", "fc", "100 → 50", "all", "132 → 70"} <= set(texts)
     assert "accuracy on val, n = 70\ndrawn by code" in texts
     assert {"before: 80.00 %\n[67.50, 86.25]", "after: 70.00 %\n[57.50, 76.25]"} <= set(texts)
-    assert f"{MINUS}10.0 points: 9 lost, 3 won, p = 0.146 (McNemar)\nloss 1.2500 → 1.2500" in texts
+    assert f"{MINUS}10.0 percentage points: 9 lost, 3 won, p = 0.146 (McNemar)\nloss 1.2500 → 1.2500" in texts
     assert {"parameters\n4.00 M → 1.00 M", "multiply-adds\n100.00 k → 25.00 k"} <= set(texts)
-    assert "bytes of its file\n16.00 M → 4.00 M" in texts
+    assert "file size, bytes\n16.00 M → 4.00 M" in texts
     assert {"ms, batch of 1\n2.00 → 2.00", "ms, batch of 64\n40.00 → 10.00"} <= set(texts)
     assert (texts.count("25.0 %"), texts.count("100.0 %")) == (4, 1)
     assert {f"{name}\nn = 10" for name in EXPRESSIONS} <= set(texts)
@@ -157,9 +124,9 @@ def test_a_bar_is_split_by_what_became_of_its_neurons():
 
     bars = prune_figure(results({"a": layer(40, **gone), "b": layer(10)})).axes[0]
 
-    assert widths(bars, row(bars, "a")) == pytest.approx([20 / 40, 10 / 40, 4 / 40, 3 / 40, 2 / 40, 1 / 40])
+    assert widths(bars, row(bars, "a")) == pytest.approx([20 / 40, 1 / 40, 2 / 40, 10 / 40, 4 / 40, 3 / 40])
     assert widths(bars, row(bars, "b")) == [1]
-    assert widths(bars, row(bars, "all")) == pytest.approx([0.6, 0.2, 0.08, 0.06, 0.04, 0.02])
+    assert widths(bars, row(bars, "all")) == pytest.approx([0.6, 0.02, 0.04, 0.2, 0.08, 0.06])
     assert row(bars, "a") == 0
     assert bars.get_ylim()[0] > bars.get_ylim()[1]  # the first layer is on top
 
@@ -168,9 +135,15 @@ def test_what_became_of_neurons_differs_without_colour_and_is_explained_where_it
     bars = prune_figure(results({"fc": layer(10, similar=2, dead=1)})).axes[0]
 
     found = bars.get_legend()
-    assert [text.get_text() for text in found.get_texts()] == ["left", "similar", "dead"]
-    assert [patch.get_hatch() or "" for patch in found.get_patches()] == ["", "////", "||||"]
-    assert len({hatch for _, hatch in FATES.values()}) == len(FATES)
+    assert [text.get_text() for text in found.get_texts()] == ["left", "dead", "similar"]
+    assert [patch.get_hatch() or "" for patch in found.get_patches()] == ["", "||||", "////"]
+
+
+def test_every_removal_reason_has_a_look_of_its_own():
+    assert set(REASON_LOOKS) == set(REMOVAL_REASONS)
+    looks = [*REASON_LOOKS.values(), OTHER_REASON]
+    assert len({hatch for _, hatch in looks}) == len({colour for colour, _ in looks}) == len(looks)
+    assert [(look["name"], look["label"]) for look in reason_looks()] == list(REMOVAL_REASONS.items())
 
 
 def test_intervals_are_those_of_the_comparison():
@@ -224,7 +197,7 @@ def test_of_many_layers_those_that_lost_most_keep_their_order():
         pytest.param({"blocks": {"layer3.5": 0.119}}, "layer3.5 (11.9%)", id="blocks"),
         pytest.param(
             {"refused": {"a": "shared weights", "c": "heads", "b": "shared weights"}},
-            "all stay in a, b: shared weights; c: heads",
+            "not pruned: a, b: shared weights; c: heads",
             id="refused",
         ),
         pytest.param(
@@ -255,6 +228,33 @@ def test_a_class_that_does_not_occur_and_a_slower_network_are_drawn():
     texts = draw(figure)
     assert {"disgust\nn = 0", "\N{EN DASH}", "150.0 %"} <= set(texts)
     assert figure.axes[2].get_xlim()[1] > 1.5
+
+
+def test_classes_have_the_names_of_the_results():
+    found = results({"fc": layer(10, similar=2)})
+    for when, right in (("before", 8), ("after", 7)):
+        found[when]["confusion"] = [[right, 10 - right, 0], [0, 10, 0], [0, 0, 10]]
+
+    recalls = prune_figure(found | {"class_names": ["cat", "dog", "owl"]}).axes[3]
+
+    names = [tick.get_text() for tick in recalls.get_yticklabels()]
+    assert names == ["cat\nn = 10", "dog\nn = 10", "owl\nn = 10", "mean"]
+
+
+def test_of_many_classes_those_that_changed_most_are_shown():
+    found = results({"fc": layer(10, similar=2)})
+    for when in ("before", "after"):
+        found[when]["confusion"] = (10 * np.eye(40, dtype=int)).tolist()
+    found["after"]["confusion"][33] = [10, *[0] * 39]
+
+    recalls = prune_figure(found).axes[3]
+
+    names = [tick.get_text() for tick in recalls.get_yticklabels()]
+    assert len(names) == MOST_CLASSES + 1
+    assert "class_33\nn = 10" in names
+    assert any(
+        f"the {MOST_CLASSES} of 40 classes that changed most" in text for text in texts_of(recalls.figure)
+    )
 
 
 def test_a_page_needs_a_layer():
@@ -342,149 +342,3 @@ def test_curves_refuse_what_has_not_all_columns():
         curve_figure({"jain": {"threshold": [0.0]}})
     with pytest.raises(ValueError, match="no rule"):
         curve_figure({})
-
-
-# Which neurons merge
-
-
-def test_a_star_is_a_stem_that_its_neurons_join_where_they_were_decided():
-    removals = (
-        Removal(1, "similar", 5, 12.0),
-        Removal(2, "complementary", 5, 171.0),
-        Removal(4, "similar", 0, 3.0),
-        Removal(3, "similar", 5, 2.0),
-        Removal(6, "dead"),
-    )
-    figure = dendrograms(PrunePlan(9, removals), symmetric(9, {(5, 0): 17, (0, 8): 170}))
-
-    (axes,) = figure.axes
-    texts = draw(figure)
-    assert {"what merges", "fc: 9 neurons, 4 merge into 2\n1 dead"} <= set(texts)
-    assert ticks(axes) == ["5", "3", "2", "1", "0", "4"]
-    bold = [tick.get_text() for tick in axes.get_xticklabels() if tick.get_fontweight() == "bold"]
-    assert bold == ["5", "0"]
-    assert joins(axes) == [(1, 0, 2.0), (2, 0, 9.0), (3, 0, 12.0), (5.5, 4.5, 3.0)]
-    assert legend(figure) == [
-        "survivor",
-        "similar",
-        "complementary",
-        "to the nearest that stays",
-        "threshold",
-    ]
-    nearest = [max(each.get_ydata()) for each in axes.get_lines() if each.get_marker() == "_"]
-    assert nearest == [17, 10]  # from 5 to 0; from 0 to 8, 10 degrees off 180
-    assert axes.get_ylim()[0] == 0
-    assert axes.get_ylim()[1] > 15
-
-
-def test_similar_and_complementary_differ_without_colour():
-    removals = (Removal(1, "similar", 0, 5.0), Removal(2, "complementary", 0, 170.0))
-    axes = dendrograms(PrunePlan(4, removals)).axes[0]
-
-    dashes = {str(each._dash_pattern) for each in axes.get_lines() if len(each.get_xdata()) == 3}
-
-    assert len(dashes) == 2
-
-
-def test_an_angle_that_the_plan_does_not_say_is_the_layers():
-    plan = PrunePlan(4, (Removal(1, "similar", 0), Removal(2, "complementary", 0), Removal(3, "span")))
-
-    (axes,) = dendrograms(plan, symmetric(4, {(0, 1): 8, (0, 2): 176})).axes
-
-    assert ticks(axes) == ["0", "2", "1"]  # the span of another criterion has no angle
-    assert [height for *_, height in joins(axes)] == [4, 8]
-
-
-def test_complementary_pairs_that_both_go_are_crossed():
-    gone = [(1, 170.0), (2, 170.0), (3, 170.0), (4, 170.0), (5, 175.0), (0, 175.0), (6, 179.0)]
-    plan = PrunePlan(9, tuple(Removal(neuron, "complementary", None, angle) for neuron, angle in gone))
-
-    figure = dendrograms(plan)
-
-    (axes,) = figure.axes
-    assert ticks(axes) == ["6", "5", "0", "1", "2", "3", "4"]
-    assert [join[1] for join in joins(axes)] == [0, 1, 1, 3.5, 3.5, 6, 6]  # the first is a half
-    assert sum(each.get_marker() == "x" for each in axes.get_lines()) == 7
-    assert "survivor" not in legend(figure)
-    assert {"both of a pair go", "fc: 9 neurons\n7 go as complementary pairs"} <= set(texts_of(figure))
-
-
-def test_neurons_in_the_span_stand_alone():
-    plan = PrunePlan(4, (Removal(3, "span", None, 9.0), Removal(0, "span", None, 4.0)))
-
-    figure = dendrograms(plan)
-
-    (axes,) = figure.axes
-    assert joins(axes) == [(0, 0, 4.0), (1, 1, 9.0)]
-    assert axes.get_ylabel() == "angle to the span"
-    assert legend(figure) == ["to the span of the others", "threshold"]
-    assert "fc: 4 neurons\n2 in the span of the others" in texts_of(figure)
-
-
-@pytest.mark.parametrize(
-    ("above", "names", "heights"),
-    [
-        pytest.param(165, ["threshold"], [15], id="equal"),
-        pytest.param(172, ["threshold, similar", "threshold, complementary"], [15, 8], id="two"),
-    ],
-)
-def test_thresholds_are_lines(above: float, names: list[str], heights: list[float]) -> None:
-    figure = dendrograms(PrunePlan(3, (Removal(1, "similar", 0, 5.0),)), above=above)
-
-    assert legend(figure)[-len(names) :] == names
-    spans = [each for each in figure.axes[0].get_lines() if list(each.get_xdata()) == [0, 1]]
-    assert [each.get_ydata()[0] for each in spans if each.get_zorder() == 1] == heights
-
-
-def test_of_many_neurons_the_closest_are_shown():
-    removals = tuple(Removal(100 + i, "similar", i, 14 - i / 10) for i in range(100))
-
-    figure = dendrograms(PrunePlan(200, removals))
-
-    (axes,) = figure.axes
-    assert len(ticks(axes)) == MOST_NEURONS
-    assert ticks(axes)[:4] == ["99", "199", "98", "198"]
-    assert "fc: 200 neurons, 100 merge into 100\nthe closest 30 of 100 shown" in texts_of(figure)
-    assert axes.get_position().x1 < 1
-
-
-def test_as_many_as_can_be_read_are_shown_and_fit_the_page():
-    plan = PrunePlan(200, tuple(Removal(i, "span", None, 14 - i / 10) for i in range(100)))
-
-    (axes,) = dendrograms(plan).axes
-
-    assert ticks(axes) == [str(i) for i in range(99, 99 - MOST_NEURONS, -1)]
-    assert axes.get_position().x1 < 1
-
-
-def test_layers_where_nothing_merges_are_named_and_not_drawn():
-    star = PrunePlan(3, (Removal(1, "similar", 0, 5.0),))
-
-    figure = dendrograms(star, still=PrunePlan(5), conv1=star, dead=PrunePlan(2, (Removal(0, "dead"),)))
-
-    assert len(figure.axes) == 2
-    assert "no neuron merges in still, dead" in texts_of(figure)
-    assert "no neuron merges in fc" in texts_of(dendrograms(PrunePlan(5)))
-
-
-def test_panels_and_headings_do_not_overlap():
-    wide = PrunePlan(99, tuple(Removal(i, "similar", 50 + i, 5.0) for i in range(12)))
-    narrow = PrunePlan(1099, (Removal(1, "similar", 0, 5.0), *(Removal(i, "dead") for i in range(2, 1002))))
-
-    figure = dendrograms(wide, **{f"layer{i}.0.conv1": (narrow, wide)[i % 2] for i in range(6)})
-
-    figure.draw_without_rendering()
-    boxes = [axes.get_tightbbox() for axes in figure.axes]
-    assert len(boxes) == 7
-    assert all(one.x1 <= figure.bbox.x1 and one.y0 >= 0 for one in boxes)
-    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
-
-
-def test_dendrograms_refuse_angles_of_another_layer():
-    plan = PrunePlan(3)
-    with pytest.raises(ValueError, match=r"fc: angles of shape \(2, 2\) for a plan of 3 neurons"):
-        dendrograms(plan, np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="fc: angles of shape None"):
-        dendrogram_figure({"fc": plan}, {}, similar_below=15, complementary_above=165)
-    with pytest.raises(ValueError, match="no layer"):
-        dendrogram_figure({}, {}, similar_below=15, complementary_above=165)

@@ -8,7 +8,8 @@ import torch
 from sklearn.metrics.pairwise import cosine_similarity
 
 from fer.errors import InputError
-from fer.neurons import ActivationStatistics, angles, angular_speed, classify, pair_angles, summarise
+from fer.neurons import ActivationStatistics, angles, angular_speed, classify
+from fer.neurons.angles import pair_angles, summarise
 
 # Activations of 6 logistic units over 16 samples, and the angles as printed: Gedeon and Harris, 1991.
 PRINTED = torch.tensor(

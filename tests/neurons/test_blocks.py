@@ -7,15 +7,9 @@ from torch import nn
 from fer.errors import InputError
 from fer.models.cbam import CbamResNet
 from fer.models.resnet import ResNet
-from fer.neurons import (
-    Bypass,
-    bypass,
-    drop_idle_blocks,
-    measure_blocks,
-    prune,
-    resize,
-    widths,
-)
+from fer.neurons import prune, resize
+from fer.neurons.blocks import Bypass, bypass, drop_idle_blocks, measure_blocks
+from fer.neurons.surgery import widths
 
 
 class Adding(nn.Module):

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fer.errors import InputError
-from fer.neurons import RULES, ActivationStatistics, PrunePlan, Removal, angles, plan_pruning
+from fer.neurons import RULES, ActivationStatistics, PrunePlan, Removal, angles, planning
+from fer.neurons.criteria import CRITERIA
 from fer.neurons.plan import REMOVAL_REASONS, count_removed
 
 PRINTED = torch.tensor(
@@ -34,6 +35,14 @@ PRINTED = torch.tensor(
     dtype=torch.float64,
 )
 """Activations of 6 logistic units over 16 samples: Gedeon and Harris, 1991."""
+
+
+def plan_pruning(statistics, criterion="pairs", **settings):
+    """Plan by a registered criterion, whose own settings are given beside the others."""
+    own = {name: settings.pop(name) for name in ("normalise", "order", "complementary") if name in settings}
+    if own:
+        criterion = CRITERIA[criterion](**own)
+    return planning.plan_pruning(statistics, criterion=criterion, **settings)
 
 
 def of(*columns, **settings):
@@ -388,7 +397,7 @@ class TestRules:
     def test_gedeon_and_harris_on_their_own_table(self):
         """As printed: (4, 6) are 177.5 degrees apart, (1, 5) 176.5; nearer to 180 than any pair is to 0."""
         statistics = ActivationStatistics.of(PRINTED, unit="logistic")
-        plan = plan_pruning(statistics, **RULES["gedeon_harris"].plan)
+        plan = plan_pruning(statistics, RULES["gedeon_harris"].criterion)
         assert {tuple(sorted(pair)) for pair in self.pairs(plan)} == {(3, 5), (0, 4)}
         assert plan.kept == (1, 2)
 
@@ -400,7 +409,7 @@ class TestRules:
     def test_jain_takes_complementary_pairs_first(self):
         """Similar are 0 and 1, nearer than the complementary 1 and 2 are to 180 degrees."""
         statistics = of(ray(0), ray(2), ray(190), pattern_minmax=False)
-        assert summary(plan_pruning(statistics, **RULES["jain"].plan)) == [
+        assert summary(plan_pruning(statistics, RULES["jain"].criterion)) == [
             (2, "complementary", None),
             (1, "complementary", None),
         ]
@@ -409,7 +418,7 @@ class TestRules:
     def test_settings_fit_the_functions_and_leave_the_thresholds_open(self, name):
         rule = RULES[name]
         statistics = ActivationStatistics.of(layer().sigmoid(), unit="logistic", **rule.measure)
-        plan = plan_pruning(statistics, similar_below=8, complementary_above=172, **rule.plan)
+        plan = plan_pruning(statistics, rule.criterion, similar_below=8, complementary_above=172)
         assert plan.counts["complementary"] % 2 == 0
 
     @staticmethod
@@ -499,7 +508,9 @@ def text(**changes):
         pytest.param(text(neuron=3), "a plan for 3 neurons names neuron 3", id="beyond the layer"),
         pytest.param(text(neuron=-1), "names neuron -1", id="below 0"),
         pytest.param(text(into=5), "names neuron 5", id="survivor beyond the layer"),
-        pytest.param(text(into=0), "neuron 0 stands for neuron 0, but goes itself", id="into itself"),
+        pytest.param(
+            text(into=0), "neuron 0 is merged into neuron 0, which is removed itself", id="into itself"
+        ),
     ],
 )
 def test_broken_text_is_refused_in_words(broken, reason):
@@ -511,8 +522,12 @@ def test_broken_text_is_refused_in_words(broken, reason):
     ("removals", "reason"),
     [
         pytest.param([(0, None), (0, 1)], "removes neuron 0 twice", id="twice"),
-        pytest.param([(0, 1), (1, 2)], "neuron 1 stands for neuron 0, but goes itself", id="a chain"),
-        pytest.param([(1, 2), (0, 1)], "neuron 1 stands for neuron 0, but goes itself", id="backwards"),
+        pytest.param(
+            [(0, 1), (1, 2)], "neuron 0 is merged into neuron 1, which is removed itself", id="a chain"
+        ),
+        pytest.param(
+            [(1, 2), (0, 1)], "neuron 0 is merged into neuron 1, which is removed itself", id="backwards"
+        ),
         pytest.param([(0, None), (1, None), (2, None)], "leaves none of 3 neurons", id="nothing left"),
     ],
 )

@@ -16,14 +16,14 @@ from fer.neurons import (
     RULES,
     PrunePlan,
     Removal,
-    find_groups,
+    find_prunable,
     measure_groups,
     plan_groups,
     prune,
     resize,
-    span_costs,
-    widths,
 )
+from fer.neurons.planning import removal_costs
+from fer.neurons.surgery import widths
 
 EXACT = {"similar_below": 1e-4, "complementary_above": 180 - 1e-4}
 """Degrees between which only what was planted lies."""
@@ -141,7 +141,7 @@ def make(place):
     torch.manual_seed(0)
     network, shape, layer = PLACES[place]
     network, inputs = stir(network()), torch.randn(40, *shape, dtype=torch.float64)
-    return network, inputs, next(one for one in find_groups(network, inputs) if one.name == layer)
+    return network, inputs, next(one for one in find_prunable(network, inputs).groups if one.name == layer)
 
 
 def rewrite(network, group, neuron, source, *, factor=1.0, constant=None):
@@ -205,7 +205,7 @@ def test_one_of_two_opposites_stands_for_both(network, shape, layer):
     """tanh(-x) = -tanh(x), and sigmoid(-x) = 1 - sigmoid(x), for which a padded consumer needs a constant."""
     torch.manual_seed(0)
     network, inputs = stir(network()), torch.randn(40, *shape, dtype=torch.float64)
-    group = find_groups(network, inputs)[0]
+    group = find_prunable(network, inputs).groups[0]
     rewrite(network, group, 1, 0, factor=-1)
     rewrite(network, group, 2, 2, constant=0.5)
     pruned = prune(network, inputs.split(20), layers=[layer], **EXACT)
@@ -217,7 +217,7 @@ def test_one_of_two_opposites_stands_for_both(network, shape, layer):
 def test_a_mean_over_maps_stays_when_half_of_them_are_copies():
     torch.manual_seed(0)
     network, inputs = stir(narrow(CbamResNet(depth=18))), torch.randn(40, 1, 64, 64, dtype=torch.float64)
-    group = next(one for one in find_groups(network, inputs) if one.name == "layer2.0.conv2")
+    group = next(one for one in find_prunable(network, inputs).groups if one.name == "layer2.0.conv2")
     assert group.num_neurons == 16
     for neuron in range(0, 16, 2):
         rewrite(network, group, neuron + 1, neuron)
@@ -262,7 +262,7 @@ def test_a_constant_that_a_padded_convolution_lacks_is_measured():
     network = stir(Conv6Net(**SMALL))
     inputs = torch.randn(90, 1, 48, 48, dtype=torch.float64)
     for layer, exact in (("conv5", True), ("conv4", False)):
-        group = next(one for one in find_groups(network, inputs) if one.name == layer)
+        group = next(one for one in find_prunable(network, inputs).groups if one.name == layer)
         plans = {layer: PrunePlan(9, (Removal(3, "similar", 2),))}
         with torch.no_grad():
             network.get_submodule(layer).weight[3] = network.get_submodule(layer).weight[2]
@@ -325,7 +325,9 @@ def test_batches_may_have_labels():
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        pytest.param({"layers": ["fc2"]}, "'fc2' cannot go: the network puts them out", id="output layer"),
+        pytest.param(
+            {"layers": ["fc2"]}, "'fc2' cannot go: these are the network's outputs", id="output layer"
+        ),
         pytest.param({"layers": ["fc11"]}, "no layer 'fc11' .*did you mean 'fc1'", id="unknown layer"),
         pytest.param({"rule": "jane"}, "rule is 'jane': did you mean 'jain'", id="unknown rule"),
         pytest.param({"similar_below": 170}, "they must be 0 to 180 degrees in this order", id="order"),
@@ -338,7 +340,7 @@ def test_batches_may_have_labels():
 )
 def test_what_cannot_be_done_is_refused(settings, reason):
     network, inputs, _ = make("linear")
-    rewrite(network, find_groups(network, inputs)[0], 1, 0)
+    rewrite(network, find_prunable(network, inputs).groups[0], 1, 0)
     with pytest.raises(InputError, match=reason):
         prune(network, [inputs], **settings)
 
@@ -437,7 +439,7 @@ def test_a_survivor_stands_for_its_neighbour_by_what_is_beside_it(monkeypatch):
     plans = {"0": PrunePlan(9, (Removal(1, "similar", 0),))}
     errors = {}
     for entries in (0, 5000):
-        monkeypatch.setattr(sys.modules["fer.neurons.prune"], "MAX_ENTRIES", entries)
+        monkeypatch.setattr(sys.modules["fer.neurons.compensation"], "MAX_ENTRIES", entries)
         pruned = prune(network, inputs.split(200), plans=plans).network
         with torch.no_grad():
             errors[entries] = float((pruned(inputs) - network(inputs)).square().mean())
@@ -449,7 +451,7 @@ def test_too_few_patterns_are_fitted_map_by_map(monkeypatch):
     plans = {"0": PrunePlan(9, (Removal(1, "similar", 0),))}
     few = inputs[:10].split(5)  # 490 positions for 8 survivors at 9 places
     as_it_is = prune(network, few, plans=plans).network
-    monkeypatch.setattr(sys.modules["fer.neurons.prune"], "MAX_ENTRIES", 0)
+    monkeypatch.setattr(sys.modules["fer.neurons.compensation"], "MAX_ENTRIES", 0)
     assert all(
         tensor.equal(other)
         for tensor, other in zip(
@@ -470,7 +472,7 @@ def test_costs_of_spans_are_shares_of_what_readers_without_a_bias_are_given():
             network[0].weight.copy_(torch.eye(2))
             network[0].bias.zero_()
             network[2].weight.fill_(1)
-        shares[has_bias] = span_costs(network, measure_groups(network, [samples]))["0"]
+        shares[has_bias] = removal_costs(network, measure_groups(network, [samples]))["0"]
     assert shares[False] == pytest.approx([0.5])
     assert shares[True] == pytest.approx([0.0], abs=1e-6)
 
@@ -481,7 +483,7 @@ def test_costs_of_spans_are_in_the_order_in_which_blocks_lose_neurons_in_turn():
     measurement = measure_groups(network, [torch.randn(50, 1, 9, 9)])
     plan = plan_groups(network, measurement, criterion="span", num_removed={"0": 14})["0"]
     assert [removal.neuron // 8 for removal in plan.removals] == [0, 1] * 7
-    costs = span_costs(network, measurement)["0"]
+    costs = removal_costs(network, measurement)["0"]
     assert costs[5] < costs[9] < costs[13]
     with pytest.raises(InputError, match="'0' is 3: as many must go from each of its 2 blocks"):
         prune(network, [torch.randn(50, 1, 9, 9)], criterion="span", num_removed={"0": 3})
@@ -506,7 +508,7 @@ def test_costs_of_spans_do_not_depend_on_where_each_reader_sees_its_mean():
     for offset in (0.0, 5.0):
         torch.manual_seed(0)
         network, samples = Apart(offset).double(), torch.randn(200, 4, dtype=torch.float64)
-        costs.append(span_costs(network, measure_groups(network, [samples]))["a"])
+        costs.append(removal_costs(network, measure_groups(network, [samples]))["a"])
     assert costs[1] == pytest.approx(costs[0], rel=1e-6)
 
 
@@ -517,5 +519,5 @@ def test_costs_of_spans_leave_out_neurons_that_are_not_finite(has_bias):
     network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), consumer, nn.Sigmoid(), nn.Linear(8, 3))
     with torch.no_grad():
         network[0].weight[0] = torch.tensor([3e38, 0, 0, 0])
-    costs = span_costs(network, measure_groups(network, [torch.randn(200, 4)]))["0"]
+    costs = removal_costs(network, measure_groups(network, [torch.randn(200, 4)]))["0"]
     assert 0 < sum(costs) < float("inf")

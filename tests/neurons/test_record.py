@@ -153,7 +153,7 @@ class Shared(nn.Module):
             id="unknown",
         ),
         pytest.param("", "no layer ''", id="the network itself"),
-        pytest.param("recurrent", r"layer 'recurrent' \(GRU\) puts out a tuple, not a tensor", id="tuple"),
+        pytest.param("recurrent", r"layer 'recurrent' \(GRU\) returns a tuple, not a tensor", id="tuple"),
         pytest.param("activation", "layer 'activation' is called twice", id="shared"),
         pytest.param("protected", "does not call protected", id="not called"),
     ],

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fer.errors import InputError
-from fer.neurons import ActivationStatistics, pattern_minmax
-from fer.neurons.statistics import MAX_NEURONS
+from fer.neurons import ActivationStatistics
+from fer.neurons.statistics import MAX_NEURONS, pattern_minmax
 
 FIELDS = ("mean", "scatter", "minimum", "maximum")
 

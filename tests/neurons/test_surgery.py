@@ -13,17 +13,9 @@ from torch import nn
 
 from fer.errors import InputError
 from fer.models import AlexNet, AnnNet, CbamResNet, Conv2Net, Conv4Net, Conv6Net, ResNet, TransferNet
-from fer.neurons import (
-    PrunePlan,
-    Removal,
-    cut,
-    find_groups,
-    find_prunable,
-    mask,
-    neurons_within,
-    resize,
-    widths,
-)
+from fer.neurons import PrunePlan, Removal, cut, find_prunable, measure_groups, resize
+from fer.neurons.prunable import neurons_within
+from fer.neurons.surgery import mask, widths
 
 
 def narrow(network):
@@ -141,7 +133,7 @@ def make(name):
 def found(name):
     """Return the network, inputs and groups, which no test may change."""
     network, inputs = make(name)
-    return network, inputs, find_groups(network, inputs)
+    return network, inputs, list(find_prunable(network, inputs).groups)
 
 
 def plan_without(num_neurons, *neurons):
@@ -204,7 +196,7 @@ def test_groups_by_hand(name, expected):
     assert {
         group.name: (
             group.num_neurons,
-            [consumer.place for consumer in group.consumers],
+            [consumer.input for consumer in group.consumers],
             [len(consumer.columns[0]) for consumer in group.consumers],
         )
         for group in groups
@@ -301,7 +293,7 @@ def test_finding_cutting_and_resizing_leave_the_network_alone():
     network.conv1.weight.requires_grad_(False)
     state = copy.deepcopy(network.state_dict())
     before = torch.random.get_rng_state()
-    groups = find_groups(network, inputs.float())
+    groups = find_prunable(network, inputs.float()).groups
     small = cut(network, groups, {"conv1": plan_without(8, *range(4))})
     resize(network, widths(small))
     assert torch.random.get_rng_state().equal(before)
@@ -317,13 +309,13 @@ def test_finding_cutting_and_resizing_leave_the_network_alone():
 def test_memory_stays_in_its_format():
     network, inputs = make("conv6")
     network = network.to(memory_format=torch.channels_last)
-    small = cut(network, find_groups(network, inputs), {"conv2": plan_without(5, 1)})
+    small = cut(network, find_prunable(network, inputs).groups, {"conv2": plan_without(5, 1)})
     assert small.conv3.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_what_is_frozen_and_not_traced_stays():
     network = TransferNet(backbone="resnet18", hidden=4, image_size=32).eval()
-    assert [group.name for group in find_groups(network, torch.zeros(2, 3, 32, 32))] == ["head.fc1"]
+    assert [group.name for group in find_prunable(network, torch.zeros(2, 3, 32, 32)).groups] == ["head.fc1"]
 
 
 class Odd(nn.Module):
@@ -348,18 +340,26 @@ class Odd(nn.Module):
     [
         pytest.param(lambda net, maps: net.norm(maps), 6, "norm is a GroupNorm, which cannot", id="norm"),
         pytest.param(
-            lambda net, maps: maps * net.scale, 6, "scale is a parameter of its own", id="parameter"
+            lambda net, maps: maps * net.scale,
+            6,
+            "scale is a parameter outside of the layers",
+            id="parameter",
         ),
-        pytest.param(lambda net, maps: maps.softmax(1), 6, "depends on how many there are", id="softmax"),
-        pytest.param(lambda net, maps: maps - maps.mean(1, keepdim=True), 6, "goes elsewhere", id="mean"),
+        pytest.param(lambda net, maps: maps.softmax(1), 6, "normalises or sums over them", id="softmax"),
         pytest.param(
-            lambda net, maps: maps * maps[:, 0, None], 6, "depends on how many there are", id="one for all"
+            lambda net, maps: maps - maps.mean(1, keepdim=True),
+            6,
+            "not taken by a convolution alone",
+            id="mean",
+        ),
+        pytest.param(
+            lambda net, maps: maps * maps[:, 0, None], 6, "normalises or sums over them", id="one for all"
         ),
         pytest.param(lambda net, maps: torch.cat([maps, maps[:, :2]], 1), 8, "some of them", id="some twice"),
         pytest.param(
             lambda net, maps: maps.unflatten(1, (2, 3)).transpose(1, 2).flatten(1, 2),
             6,
-            "does not run|depends on how many",
+            "does not run|normalises or sums",
             id="shuffle",
         ),
     ],
@@ -370,7 +370,7 @@ def test_neurons_that_do_not_stand_for_themselves_stay_and_others_go(between, wi
     assert [group.name for group in result.groups] == ["conv2", "inner"]
     assert set(result.refused) == {"conv1", "fc"}
     assert re.search(reason, result.refused["conv1"])
-    assert result.refused["fc"] == "the network puts them out"
+    assert result.refused["fc"] == "these are the network's outputs"
 
 
 def test_shared_weights_stay():
@@ -380,7 +380,7 @@ def test_shared_weights_stay():
     assert result.groups == ()
     assert result.refused["0"] == "0.weight and 2.weight are the same weights"
     with pytest.raises(InputError, match=r"no hidden neurons that can go \(0: 0.weight and 2.weight are"):
-        find_groups(network, torch.zeros(2, 4))
+        measure_groups(network, [torch.zeros(2, 4)])
 
 
 def test_computed_weights_stay():
@@ -388,7 +388,8 @@ def test_computed_weights_stay():
         nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.ReLU(), nn.Linear(4, 2)
     )
     assert (
-        find_prunable(network, torch.zeros(2, 4)).refused["0"] == "the weights of 0 are computed from others"
+        find_prunable(network, torch.zeros(2, 4)).refused["0"]
+        == "the weights of 0 are computed from other parameters"
     )
 
 
@@ -405,13 +406,13 @@ class Several(nn.Linear):
         pytest.param(
             AnnNet(), (2, 4), r"AnnNet does not take a batch of shape \(2, 4\): ", id="another shape"
         ),
-        pytest.param(Several(4, 2), (2, 4), "puts out a tuple, not a tensor: wrap it", id="two outputs"),
-        pytest.param(nn.GRU(4, 2), (2, 4), "puts out a tuple", id="recurrent"),
+        pytest.param(Several(4, 2), (2, 4), "returns a tuple, not a tensor: wrap it", id="two outputs"),
+        pytest.param(nn.GRU(4, 2), (2, 4), "returns a tuple", id="recurrent"),
     ],
 )
 def test_networks_that_cannot_be_pruned_are_refused(network, shape, reason):
     with pytest.raises(InputError, match=reason):
-        find_groups(network, torch.zeros(shape))
+        measure_groups(network, [torch.zeros(shape)])
 
 
 @pytest.mark.parametrize(
@@ -433,7 +434,9 @@ def test_plans_that_are_not_for_the_network_are_refused(plans, reason):
 def test_blocks_lose_as_many_neurons_each():
     network, _, groups = found("grouped")
     assert [group.num_blocks for group in groups] == [2, 2, 1]
-    with pytest.raises(InputError, match="in 2 blocks of 6 neurons: a plan must take as many from each"):
+    with pytest.raises(
+        InputError, match="in 2 blocks of 6 neurons: a plan must remove the same number from each"
+    ):
         cut(network, groups, {"3": plan_without(12, 0, 1)})
     small = cut(network, groups, {"3": plan_without(12, 0, 11), "0": plan_without(8, 3, 4)})
     assert (small[3].in_channels, small[3].out_channels, small[3].groups) == (6, 10, 2)

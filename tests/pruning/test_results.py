@@ -10,7 +10,8 @@ from fer.errors import InputError
 from fer.figures import prune_figure
 from fer.figures.style import reason_looks
 from fer.metrics import Comparison
-from fer.neurons import REMOVAL_REASONS, PrunePlan, Removal, count_removed
+from fer.neurons import REMOVAL_REASONS, PrunePlan, Removal
+from fer.neurons.plan import count_removed
 from fer.pruning import NetworkResult, PruneResults, PruneSettings, compare, prune_once
 from fer.pruning.results import SCALARS
 

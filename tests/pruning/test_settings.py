@@ -15,6 +15,10 @@ from fer.pruning import PruneSettings
         pytest.param({"similar_below": 170}, "in this order", id="thresholds crossed"),
         pytest.param({"similar_below": -1}, "0 to 180 degrees", id="negative threshold"),
         pytest.param({"idle_below": 2}, "a share of a block's input", id="share above 1"),
+        pytest.param({"criterion": "pears"}, "did you mean 'pairs'", id="criterion"),
+        pytest.param({"criterion": "no.such.Class"}, "cannot be imported", id="class path"),
+        pytest.param({"share_removed": 1.0}, "at least 0 and below 1", id="all neurons"),
+        pytest.param({"share_removed": 0.5, "num_removed": {"a": 1}}, "exclude each other", id="two numbers"),
     ],
 )
 def test_what_is_out_of_range_is_refused(changed, message):

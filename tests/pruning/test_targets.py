@@ -50,6 +50,25 @@ def test_a_threshold_is_searched_for_any_criterion(network, train):
     measurement = measure_for(network, train, PruneSettings())
     whole = count_macs(network, train[0][0])
 
-    degrees = threshold_at_macs(network, measurement, train[0][0], 0.7 * whole, criterion="span")
+    degrees = threshold_at_macs(
+        *(network, measurement, train[0][0], 0.7 * whole), PruneSettings(criterion="span")
+    )
 
     assert 0 < degrees <= 90
+
+
+@pytest.mark.parametrize("criterion", ["pairs", "span", "l1", "taylor", "fisher"])
+def test_every_criterion_reaches_a_size(criterion, network, train):
+    whole = count_macs(network, train[0][0])
+
+    pruning = prune_once(network, train, PruneSettings(criterion=criterion), max_macs=0.5 * whole)
+
+    assert 0 < count_macs(pruning.network, train[0][0]) <= 0.5 * whole
+
+
+def test_a_criterion_without_costs_and_thresholds_removes_the_same_share_of_each_layer(network, train):
+    pruning = prune_once(network, train, PruneSettings(criterion="l1"), max_macs=7e5)
+
+    share = pruning.settings.share_removed
+    removed = {name: layer["criterion"] for name, layer in pruning.layers.items()}
+    assert removed == {name: int(share * layer["before"]) for name, layer in pruning.layers.items()}

@@ -1,0 +1,288 @@
+"""Measure the neurons of a network in one pass: of layers by name, or of the groups that can be pruned."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fer.errors import InputError, did_you_mean
+from fer.neurons.criteria import Criterion, CriterionName, Gradients, make_criterion
+from fer.neurons.groups import Consumer, Key, NeuronGroup, PrunableLayers
+from fer.neurons.networks import Batches, device_of, eval_state, inputs_of, labels_of
+from fer.neurons.prunable import find_prunable
+from fer.neurons.record import INPUT, find_layers, record, tap
+from fer.neurons.statistics import ActivationStatistics, MapSample, Unit
+
+EMPTY = "there are no samples to measure layers on: the analysis set is empty"
+
+
+def measure(
+    network: nn.Module,
+    batches: Batches,
+    layers: str | Iterable[str],
+    *,
+    maps: MapSample | Mapping[str, MapSample] = "positions",
+    pattern_minmax: bool = False,
+) -> dict[str, ActivationStatistics]:
+    """Return the statistics of the outputs of layers; the network does not change.
+
+    Args:
+        network: Any network. The kind of neuron is known where a layer is an ``nn.Sigmoid`` or ``nn.Tanh``.
+        batches: Batches of N samples that the network takes: tensors, or sequences or mappings whose first
+            tensor is the network's input. They are moved to the device of the network.
+        layers: Names as :func:`fer.neurons.record` takes them; a string is one name.
+        maps: What a sample of a feature map is, for all layers or by name (``positions`` for names left out).
+        pattern_minmax: Whether to rescale each sample; see :func:`fer.neurons.statistics.pattern_minmax`.
+
+    Returns:
+        By layer, in the order given.
+
+    Raises:
+        InputError: A layer is unknown, returns no tensor or one that is neither a matrix nor feature maps, is
+            too wide, or is called never or twice for a batch; or there are no samples.
+    """
+    modules = find_layers(network, layers)
+    by_layer = {name: maps if isinstance(maps, str) else maps.get(name, "positions") for name in modules}
+    statistics: dict[str, ActivationStatistics] = {}
+    called: set[str] = set()
+    is_empty = True
+
+    def receive(name: str, output: Tensor) -> None:
+        if name in called:
+            msg = f"layer {name!r} is called twice for a batch, as if it were two: name a layer around it"
+            raise InputError(msg)
+        called.add(name)
+        try:
+            if name in statistics:
+                statistics[name].update(output)
+            else:
+                unit = _unit(name, modules[name])
+                statistics[name] = ActivationStatistics.of(
+                    output, maps=by_layer[name], pattern_minmax=pattern_minmax, unit=unit
+                )
+        except InputError as error:
+            msg = f"layer {name!r}: {error}"
+            raise InputError(msg) from error
+
+    device = device_of(network)
+    with eval_state(network), record(network, modules, receive):
+        for batch in batches:
+            is_empty = False
+            called.clear()
+            network(inputs_of(batch).to(device))
+    if is_empty:
+        raise InputError(EMPTY)
+    if missed := [name for name in modules if name not in statistics]:
+        msg = f"the network has but does not call {', '.join(missed)}: name layers that it calls"
+        raise InputError(msg)
+    return {name: statistics[name] for name in modules}
+
+
+def _unit(name: str, module: nn.Module) -> Unit:
+    if INPUT in name:
+        return "other"
+    match module:
+        case nn.Sigmoid():
+            return "logistic"
+        case nn.Tanh():
+            return "tanh"
+    return "other"
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Measurement of a network's neurons, from which it can be pruned in several ways.
+
+    Attributes:
+        prunable: What can be pruned, and what cannot.
+        statistics: Statistics of each group that was measured, at the input of each of its next layers.
+        pattern_minmax: Whether each sample was rescaled; see :func:`fer.neurons.statistics.pattern_minmax`.
+        gradients: By the name of a group, how the loss depends on its neurons; empty unless a criterion
+            asked.
+    """
+
+    prunable: PrunableLayers
+    statistics: Mapping[Key, ActivationStatistics]
+    pattern_minmax: bool = False
+    gradients: Mapping[str, Gradients] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> list[NeuronGroup]:
+        """The groups that were measured, in forward order."""
+        measured = {name for name, _ in self.statistics}
+        return [group for group in self.prunable.groups if group.name in measured]
+
+    def statistics_of(self, group: NeuronGroup) -> ActivationStatistics:
+        """Return the statistics of a group over the inputs of all its next layers."""
+        return reduce(add, [self.statistics[group.name, consumer.layer] for consumer in group.consumers])
+
+    def centred_statistics_of(self, group: NeuronGroup) -> ActivationStatistics:
+        """Return those statistics with the scatter around the mean at each next layer."""
+        uppers = [self.statistics[group.name, consumer.layer].upper for consumer in group.consumers]
+        return replace(self.statistics_of(group), upper=reduce(torch.add, uppers))
+
+
+def measure_groups(
+    network: nn.Module,
+    batches: Batches,
+    *,
+    layers: str | Sequence[str] | None = None,
+    criterion: CriterionName | Criterion = "pairs",
+    pattern_minmax: bool = False,
+) -> Measurement:
+    """Return the measurement of a network's neurons, to prune it in several ways with :func:`prune`.
+
+    Args:
+        network: See :func:`fer.neurons.prune`.
+        batches: See :func:`fer.neurons.prune`.
+        layers: Names of layers whose neurons may be removed; None: all.
+        criterion: Gradients are measured if the criterion needs them.
+        pattern_minmax: Whether to rescale each sample, as Jain's rule does.
+
+    Raises:
+        InputError: As of :func:`fer.neurons.find_prunable`; or the batches can be iterated over only once,
+            lack the labels that the criterion needs, no neurons can be removed, or a layer is unknown.
+    """
+    if iter(batches) is iter(batches):
+        msg = "the batches come only once, but are needed again: give a list or a loader"
+        raise InputError(msg)
+    example = next((inputs_of(batch) for batch in batches), None)
+    if example is None or len(example) == 0:
+        raise InputError(EMPTY)
+    needs_gradients = make_criterion(criterion).needs_gradients
+    if needs_gradients:
+        labels_of(next(iter(batches)))
+    found = find_prunable(network, example)
+    groups = _choose(network, found, layers)
+    statistics = _measure(network, groups, batches, pattern_minmax=pattern_minmax)
+    gradients = measure_gradients(network, groups, batches) if needs_gradients else {}
+    return Measurement(found, statistics, pattern_minmax, gradients)
+
+
+def _choose(
+    network: nn.Module, found: PrunableLayers, layers: str | Sequence[str] | None
+) -> list[NeuronGroup]:
+    """Return the groups of the named layers."""
+    by_layer = {layer: group for group in found.groups for layer in group.producers}
+    if not by_layer:
+        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in found.refused.items())
+        msg = f"{type(network).__name__} has no hidden neurons that can go ({reasons or 'it has no layers'})"
+        raise InputError(msg)
+    if layers is None:
+        return list(found.groups)
+    names = [layers] if isinstance(layers, str) else list(layers)
+    if not names:
+        msg = f"layers is empty: name some of {', '.join(by_layer)}, or leave it out for all of them"
+        raise InputError(msg)
+    for layer in names:
+        if layer in found.refused:
+            msg = f"the neurons of layer {layer!r} cannot go: {found.refused[layer]}"
+            raise InputError(msg)
+        if layer not in by_layer:
+            msg = (
+                f"{type(network).__name__} has no layer {layer!r} with neurons that can go: "
+                f"{did_you_mean(layer, by_layer)}there are {', '.join(by_layer)}"
+            )
+            raise InputError(msg)
+    return [group for group in found.groups if {*names} & {*group.producers}]
+
+
+def _measure(
+    network: nn.Module, groups: Iterable[NeuronGroup], batches: Batches, *, pattern_minmax: bool
+) -> dict[Key, ActivationStatistics]:
+    """Return the statistics of each group at the input of each of its next layers."""
+    by_input = consumers_by_input(groups)
+    statistics: dict[Key, ActivationStatistics] = {}
+
+    def receive(name: str, inputs: Tensor) -> None:
+        for group, consumer in by_input[name]:
+            neurons, key = neurons_in(network, consumer, inputs).flatten(2, -2), (group, consumer.layer)
+            if key in statistics:  # attention takes means and maxima one after the other
+                statistics[key].update(neurons)
+            else:
+                statistics[key] = ActivationStatistics.of(neurons, pattern_minmax=pattern_minmax)
+
+    device = device_of(network)
+    with eval_state(network), record(network, by_input, receive):
+        for batch in batches:
+            network(inputs_of(batch).to(device))
+    return statistics
+
+
+def consumers_by_input(groups: Iterable[NeuronGroup]) -> dict[str, list[tuple[str, Consumer]]]:
+    """Return, by the name of their input, the next layers of groups with the group's name."""
+    by_input = defaultdict(list)
+    for group in groups:
+        for consumer in group.consumers:
+            by_input[consumer.input].append((group.name, consumer))
+    return by_input
+
+
+def neurons_in(network: nn.Module, consumer: Consumer, inputs: Tensor) -> Tensor:
+    """Return the neurons in a next layer's input, shape ``(N, C, columns, H, W)``; H = W = 1 without maps."""
+    if isinstance(network.get_submodule(consumer.layer), nn.Linear):
+        inputs = inputs.flatten(0, -2)[..., None, None]
+    return inputs[:, torch.tensor(consumer.columns)]
+
+
+def measure_gradients(
+    network: nn.Module, groups: Sequence[NeuronGroup], batches: Batches
+) -> dict[str, Gradients]:
+    """Return how the cross-entropy loss depends on a factor on each neuron; the network does not change.
+
+    The derivative with respect to the factor is the sum of activation times gradient over the positions and
+    over all next layers, for each sample.
+
+    Args:
+        network: A classifier, which returns logits of shape ``(N, num_classes)``.
+        groups: Groups of its neurons.
+        batches: Batches ``(inputs, labels)``.
+
+    Returns:
+        By the name of a group.
+
+    Raises:
+        InputError: A batch has no labels, or the labels do not fit the logits.
+    """
+    by_input = consumers_by_input(groups)
+    squares = {group.name: [torch.zeros(()), torch.zeros(())] for group in groups}
+    num_batches, num_samples, device = 0, 0, device_of(network)
+    for batch in batches:
+        inputs, labels = inputs_of(batch).to(device), labels_of(batch).to(device)
+        taken: list[tuple[str, Tensor]] = []
+        tapped = tap(network, by_input, lambda name, tensor, taken=taken: taken.append((name, tensor)))  # type: ignore[misc]
+        with eval_state(network), tapped, torch.enable_grad():
+            source = inputs.detach().clone()
+            logits = network(source.requires_grad_() if source.is_floating_point() else source)
+            try:
+                loss = F.cross_entropy(logits, labels, reduction="sum")
+            except (RuntimeError, ValueError, IndexError) as error:
+                msg = (
+                    f"labels of shape {tuple(labels.shape)} do not fit outputs of shape "
+                    f"{tuple(logits.shape)}: {error}"
+                )
+                raise InputError(msg) from error
+            grads = torch.autograd.grad(loss, [tensor for _, tensor in taken], allow_unused=True)
+        slopes: dict[str, Tensor] = {}
+        for (name, tensor), grad in zip(taken, grads, strict=True):
+            for group, consumer in by_input[name]:
+                product = tensor.detach() * (torch.zeros_like(tensor) if grad is None else grad)
+                slope = neurons_in(network, consumer, product).double().flatten(2).sum(2)
+                slope = slope.view(len(inputs), -1, slope.shape[1]).sum(1)
+                slopes[group] = slopes[group] + slope if group in slopes else slope
+        for group, slope in slopes.items():
+            of_batches, of_samples = squares[group]
+            squares[group] = [
+                of_batches.to(slope) + slope.mean(0).square(),
+                of_samples.to(slope) + slope.square().sum(0),
+            ]
+        num_batches, num_samples = num_batches + 1, num_samples + len(inputs)
+    return {
+        name: Gradients(of_batches / num_batches, of_samples / num_samples)
+        for name, (of_batches, of_samples) in squares.items()
+    }

@@ -1,0 +1,245 @@
+"""Plan: decide which neurons of each group are removed, from a measurement and by a criterion."""
+
+import itertools
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from fer.errors import InputError, did_you_mean
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
+from fer.neurons.criteria import Criterion, CriterionName, Gradients, Limits, Neurons, make_criterion
+from fer.neurons.groups import NeuronGroup
+from fer.neurons.measure import Measurement
+from fer.neurons.merge import FITTED, MergeRule
+from fer.neurons.plan import PrunePlan, Removal
+from fer.neurons.rules import Rule, make_rule
+from fer.neurons.statistics import ActivationStatistics
+from fer.neurons.surgery import incoming_weights, outgoing_weights
+
+log = logging.getLogger("fer.neurons")
+
+
+def plan_groups(
+    network: nn.Module,
+    measurement: Measurement,
+    *,
+    similar_below: float = SIMILAR_BELOW,
+    complementary_above: float = COMPLEMENTARY_ABOVE,
+    criterion: CriterionName | Criterion = "pairs",
+    merge: MergeRule = "refit",
+    rule: str | None = None,
+    num_removed: Mapping[str, int] | None = None,
+    share_removed: float | None = None,
+) -> dict[str, PrunePlan]:
+    """Return which neurons :func:`fer.neurons.prune` would remove, by the name of a group.
+
+    The arguments are those of :func:`fer.neurons.prune`.
+
+    Raises:
+        InputError: As of :func:`plan_pruning`; or a rule is unknown, the measurement does not fit the rule or
+            lacks the gradients that the criterion needs, or ``num_removed`` names no group, or a number that
+            the blocks of a group cannot share equally.
+    """
+    settings = make_rule(rule, criterion, merge)
+    if measurement.pattern_minmax != settings.pattern_minmax:
+        wanted = "as they are" if measurement.pattern_minmax else "rescaled"
+        msg = f"the measurement is not for this rule, which takes samples {wanted}"
+        raise InputError(msg)
+    if settings.criterion.needs_gradients and not measurement.gradients:
+        msg = "the measurement has no gradients, which the criterion needs: measure with this criterion"
+        raise InputError(msg)
+    nums = _numbers(measurement, num_removed, share_removed)
+    limits = Limits(similar_below, complementary_above)
+    return {
+        group.name: _plan_group(
+            network, group, measurement, settings, replace(limits, num_removed=nums.get(group.name))
+        )
+        for group in measurement.groups
+    }
+
+
+def removal_costs(
+    network: nn.Module, measurement: Measurement, criterion: CriterionName | Criterion = "span"
+) -> dict[str, list[float]]:
+    """Return what it costs to remove the neurons of each group one after the other.
+
+    Args:
+        network: The network that was measured.
+        measurement: Measurement of it, of samples that were not rescaled.
+        criterion: A criterion whose costs compare between layers.
+
+    Returns:
+        By the name of a group, in the order of the removals, for all neurons but one of each block: the cost
+        of each removal, see :class:`fer.neurons.Removal`; by the linear span as a share of what all neurons
+        by themselves add to the outputs of the next layers. No cost is below that of an earlier removal.
+
+    Raises:
+        InputError: As of :func:`plan_groups`; or the costs do not compare between layers.
+    """
+    chosen = make_criterion(criterion)
+    if not chosen.has_costs:
+        msg = f"the costs of criterion {criterion!r} do not compare between layers: give num_removed"
+        raise InputError(msg)
+    most = {group.name: group.num_neurons - group.num_blocks for group in measurement.groups}
+    plans = plan_groups(network, measurement, criterion=chosen, num_removed=most)
+    costs: dict[str, list[float]] = {}
+    for group in measurement.groups:
+        unit = chosen.cost_unit(_neurons(network, group, measurement, is_fitted=True))
+        in_turn = [(removal.cost or 0.0) / unit for removal in plans[group.name].removals]
+        costs[group.name] = list(itertools.accumulate(in_turn, max))
+    return costs
+
+
+def _numbers(
+    measurement: Measurement, num_removed: Mapping[str, int] | None, share: float | None
+) -> Mapping[str, int]:
+    """Return how many neurons are removed, by the name of a group; empty if the thresholds decide."""
+    if share is not None:
+        if num_removed is not None:
+            msg = "num_removed and share_removed exclude each other: give one of them"
+            raise InputError(msg)
+        if not 0 <= share < 1:
+            msg = f"share_removed is {share}: it must be at least 0 and below 1"
+            raise InputError(msg)
+        return {
+            group.name: int(share * (group.num_neurons // group.num_blocks)) * group.num_blocks
+            for group in measurement.groups
+        }
+    known = [group.name for group in measurement.groups]
+    for name in num_removed or ():
+        if name not in known:
+            near = did_you_mean(name, known)
+            msg = f"num_removed: there is no group {name!r}: {near}there are {', '.join(known)}"
+            raise InputError(msg)
+    return num_removed or {}
+
+
+def _plan_group(
+    network: nn.Module, group: NeuronGroup, measurement: Measurement, rule: Rule, limits: Limits
+) -> PrunePlan:
+    """Return a group's plan: each block by itself, with the same number of removals in each."""
+    is_fitted = rule.merge in FITTED
+    whole = _neurons(network, group, measurement, is_fitted=is_fitted)
+    has_exact_constants = group.takes_constants and not any(one.padded for one in group.consumers)
+    if limits.num_removed is not None:
+        if limits.num_removed % group.num_blocks:
+            msg = (
+                f"num_removed of {group.name!r} is {limits.num_removed}: as many must go from each of its "
+                f"{group.num_blocks} blocks, so give a multiple of {group.num_blocks}"
+            )
+            raise InputError(msg)
+        limits = replace(limits, num_removed=limits.num_removed // group.num_blocks)
+    by_block = []
+    for block in group.blocks:
+        part = _part(whole, block)
+        statistics = part.statistics
+        # One constant neuron is kept for such layers: all others are merged into it without error.
+        kept = (
+            []
+            if has_exact_constants or not is_fitted
+            else _largest(statistics.mean.abs(), statistics.constant)
+        )
+        plan = _plan(part, replace(limits, protected=kept), rule.criterion)
+        into = kept[0] if kept else None
+        removals = [replace(one, into=into) if one.reason == "constant" else one for one in plan.removals]
+        by_block.append([moved(removal, block.start) for removal in removals])
+    in_turn = zip(*by_block, strict=False)  # the same number from each
+    return PrunePlan(group.num_neurons, tuple(itertools.chain.from_iterable(in_turn)))
+
+
+def plan_pruning(
+    statistics: ActivationStatistics,
+    *,
+    criterion: CriterionName | Criterion = "pairs",
+    similar_below: float = SIMILAR_BELOW,
+    complementary_above: float = COMPLEMENTARY_ABOVE,
+    outgoing: Tensor | None = None,
+    num_removed: int | None = None,
+    protected: Collection[int] = (),
+) -> PrunePlan:
+    """Return which neurons of one layer are removed, by the statistics of their activations.
+
+    One neuron is always kept, and so are neurons that were once not finite, because nothing is known of them.
+
+    Args:
+        statistics: Statistics of C neurons.
+        criterion: Decides which neurons are removed; see :mod:`fer.neurons.criteria`.
+        similar_below: Two neurons with a smaller angle are similar; by the linear span, a neuron with a
+            smaller angle to the span of the others is removed; degrees.
+        complementary_above: Two neurons with a larger angle are complementary; degrees.
+        outgoing: Each neuron's outgoing weights, those of all next layers side by side, shape ``(C, M)``; one
+            for each neuron if left out.
+        num_removed: Number of neurons to remove, whatever the thresholds, to compare at equal width.
+        protected: Neurons that are kept; others may be merged into them.
+
+    Raises:
+        InputError: There are no samples; thresholds that are not 0 to 180 degrees in this order; an unknown
+            criterion; outgoing weights of another layer; ``num_removed`` or ``protected`` that do not fit C.
+    """
+    width = statistics.num_neurons
+    weights = (torch.ones(width, 1) if outgoing is None else outgoing.detach()).to(statistics.std)
+    if weights.ndim != 2 or len(weights) != width:
+        msg = f"outgoing weights of shape {tuple(weights.shape)} do not belong to a layer of {width} neurons"
+        raise InputError(msg)
+    limits = Limits(similar_below, complementary_above, num_removed, protected)
+    return _plan(Neurons(statistics, weights), limits, make_criterion(criterion))
+
+
+def _plan(neurons: Neurons, limits: Limits, criterion: Criterion) -> PrunePlan:
+    """Return the plan of a criterion for neurons that are pruned by themselves."""
+    width, num = neurons.statistics.num_neurons, limits.num_removed
+    if num is not None and not 0 <= num < width:
+        msg = f"num_removed is {num}: of {width} neurons 0 to {width - 1} can go"
+        raise InputError(msg)
+    if unknown := [neuron for neuron in limits.protected if not 0 <= neuron < width]:
+        msg = f"protected names neuron {unknown[0]}: the layer has neurons 0 to {width - 1}"
+        raise InputError(msg)
+    removals = criterion.removals(neurons, limits)
+    if num is not None and len(removals) < num:
+        log.warning(
+            "%d of %d neurons go, not %d: none of the others can be removed", len(removals), width, num
+        )
+    return PrunePlan(width, tuple(removals))
+
+
+def _neurons(network: nn.Module, group: NeuronGroup, measurement: Measurement, *, is_fitted: bool) -> Neurons:
+    """Return the neurons of a group as a criterion sees them; a fit has a constant at each next layer."""
+    statistics = measurement.centred_statistics_of(group) if is_fitted else measurement.statistics_of(group)
+    return Neurons(
+        statistics,
+        outgoing_weights(network, group).to(statistics.std),
+        incoming_weights(network, group).to(statistics.std),
+        measurement.gradients.get(group.name),
+        group.takes_constants,
+    )
+
+
+def _part(neurons: Neurons, block: slice) -> Neurons:
+    gradients = neurons.gradients
+    return replace(
+        neurons,
+        statistics=part_of(neurons.statistics, block),
+        outgoing=neurons.outgoing[block],
+        incoming=None if neurons.incoming is None else neurons.incoming[block],
+        gradients=gradients and Gradients(gradients.of_batches[block], gradients.of_samples[block]),
+    )
+
+
+def part_of(statistics: ActivationStatistics, block: slice) -> ActivationStatistics:
+    """Return the statistics of some neurons."""
+    vectors = {name: getattr(statistics, name)[block] for name in ("mean", "minimum", "maximum")}
+    return replace(statistics, upper=statistics.upper[block, block], **vectors)
+
+
+def moved(removal: Removal, step: int) -> Removal:
+    """Return a removal with neurons numbered ``step`` higher."""
+    into = None if removal.into is None else removal.into + step
+    return replace(removal, neuron=removal.neuron + step, into=into)
+
+
+def _largest(values: Tensor, among: Tensor) -> list[int]:
+    """Return the index of the largest value, if there is one to choose from."""
+    return [int(values.where(among, -1).argmax())] if among.any() else []

@@ -1,0 +1,122 @@
+"""Find what can be pruned in a network, and try it before it is believed.
+
+Without every other neuron of a group the network must compute the same whether the neurons are cut out or
+set to zero.
+"""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from fer.neurons.groups import NeuronGroup, PrunableLayers
+from fer.neurons.networks import FOREIGN_ERRORS, copy_network, device_of, one_line
+from fer.neurons.plan import PrunePlan, Removal
+from fer.neurons.surgery import cut, mask
+from fer.neurons.trace import Float64, trace_groups
+
+TOLERANCE: Final = 1e-9
+"""Share of the largest output in float64 by which a network without neurons may differ from one where they
+are zero.
+
+Sums of other lengths are rounded differently: 1e-13 was observed. A missed dependency makes 1e-3 and more.
+"""
+
+MAX_EXAMPLES: Final = 2
+"""Samples that a network is traced with."""
+
+log = logging.getLogger("fer.neurons")
+
+
+def find_prunable(network: nn.Module, example: Tensor) -> PrunableLayers:
+    """Return what can be pruned in a network, and why the rest cannot.
+
+    The network does not change: a copy of it is traced, in float64 and eval mode, on noise.
+
+    Args:
+        network: Any network with one input and one output.
+        example: Samples that it takes, shape ``(N, ...)``; unless they are integers, only the shape counts.
+
+    Raises:
+        InputError: The network cannot be copied or traced, does not take the example, or returns no tensor.
+    """
+    twin = copy_network(network).double().eval().requires_grad_()
+    noise = torch.Generator().manual_seed(0)
+    for norm in twin.modules():
+        if isinstance(norm, _NormBase) and norm.affine:  # blocks may begin as the identity
+            norm.weight.data.copy_(torch.rand(norm.num_features, generator=noise) + 0.5)
+    shape = (min(len(example), MAX_EXAMPLES), *example.shape[1:])
+    if example.is_floating_point():
+        inputs = torch.randn(shape, dtype=torch.float64, generator=noise)
+    else:
+        inputs = example[:MAX_EXAMPLES]
+    inputs = inputs.to(device_of(twin))
+    groups, refused = trace_groups(twin, inputs)
+    return _try(twin, inputs, groups, refused)
+
+
+def neurons_within(network: nn.Module, example: Tensor, blocks: Collection[str]) -> dict[str, int]:
+    """Return the number of neurons in groups that belong to blocks alone, by the name of the group.
+
+    Args:
+        network: The network that has the blocks.
+        example: As for :func:`find_prunable`.
+        blocks: Names of modules.
+
+    Raises:
+        InputError: As of :func:`find_prunable`.
+    """
+    if not blocks:
+        return {}
+    within = tuple(f"{block}." for block in blocks)
+    return {
+        group.name: group.num_neurons
+        for group in find_prunable(network, example).groups
+        if all(layer.startswith(within) for layer in group.producers)
+    }
+
+
+def _try(
+    network: nn.Module, inputs: Tensor, groups: Sequence[NeuronGroup], refused: Mapping[str, str]
+) -> PrunableLayers:
+    """Leave out the groups whose removal changes what the network computes."""
+    reasons = dict(refused)
+    if _difference(network, inputs, groups):
+        found = []
+        for group in groups:
+            if reason := _difference(network, inputs, [group]):
+                reasons[group.name] = reason
+            else:
+                found.append(group)
+        groups = found
+    for name, reason in reasons.items():
+        log.debug("the neurons of %s are kept: %s", name, reason)
+    return PrunableLayers(tuple(groups), reasons)
+
+
+def _difference(network: nn.Module, inputs: Tensor, groups: Sequence[NeuronGroup]) -> str:
+    """Return what is wrong when every other neuron is removed; empty if nothing is."""
+    plans = {group.name: _every_other(group) for group in groups}
+    try:
+        with torch.no_grad(), Float64():
+            masked = mask(network, groups, plans)(inputs)
+            small = cut(network, groups, plans)(inputs)
+    except FOREIGN_ERRORS as error:
+        return f"the network does not run without some of them: {one_line(error)}"
+    if small.shape != masked.shape or not masked.isfinite().all():
+        return "without some of them the network returns another shape or values that are not finite"
+    if (small - masked).abs().max() > TOLERANCE * masked.abs().max():
+        return "a layer normalises or sums over them, so they cannot be removed one by one"
+    return ""
+
+
+def _every_other(group: NeuronGroup) -> PrunePlan:
+    """Return a plan without the first, third, ... neuron of each block; one of each is kept."""
+    size = group.num_neurons // group.num_blocks
+    removed = [
+        neuron for neuron in range(group.num_neurons) if neuron % size % 2 == 0 and neuron % size != size - 1
+    ]
+    return PrunePlan(group.num_neurons, tuple(Removal(neuron, "criterion") for neuron in removed))

@@ -1,0 +1,345 @@
+"""Trace a network: the dependency graph of its neurons, from Torch-Pruning and the order of the calls.
+
+All that touches Torch-Pruning, or parts of it that are private, is in this file.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
+
+from fer.errors import InputError
+from fer.neurons.groups import Consumer, Entries, NeuronGroup, can_shrink, has_rows, is_depthwise
+from fer.neurons.networks import FOREIGN_ERRORS, call, one_line
+
+if TYPE_CHECKING:
+    from torch_pruning.dependency import DependencyGraph, Group, Node
+
+OUTPUTS = "these are the network's outputs"
+
+
+class Float64(TorchFunctionMode):
+    """Keep tensors in float64 while the context lasts, even where a network casts them.
+
+    ``x.float()`` in a network would otherwise not fit its weights in float64.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch, and cast what it returns."""
+        del types
+        result = func(*args, **(kwargs or {}))
+        is_cast = isinstance(result, Tensor) and result.is_floating_point() and result.dtype != torch.float64
+        return result.double() if is_cast else result
+
+
+def trace_groups(network: nn.Module, inputs: Tensor) -> tuple[list[NeuronGroup], dict[str, str]]:
+    """Return the groups of neurons in a network, and why the neurons of other layers cannot be removed.
+
+    Args:
+        network: A copy in float64 and eval mode, whose parameters require gradients; it may change.
+        inputs: Samples, float64 or integers.
+
+    Raises:
+        InputError: The network does not take the inputs, returns no tensor, or cannot be traced.
+    """
+    for name, module in list(network.named_modules()):
+        if (
+            name and type(module) is nn.PReLU and module.num_parameters == 1
+        ):  # Torch-Pruning takes it for one channel
+            network.set_submodule(name, nn.LeakyReLU(module.weight.item()))
+    calls = _Calls(network, inputs)
+    graph, means = _trace(network, inputs)
+    names = {module: name for name, module in network.named_modules()}
+    shared = _shared_weights(network)
+    groups: list[NeuronGroup] = []
+    refused: dict[str, str] = {}
+    visited: set[str] = set()
+    for layer in calls.layers:
+        module: Any = network.get_submodule(layer)
+        if layer in visited or module not in graph.module2node or not has_rows(module):
+            continue
+        width = len(module.weight)
+        if width == 1:
+            continue
+        cutter = graph.get_pruner_of_module(module).prune_out_channels
+        try:
+            items = graph.get_pruning_group(module, cutter, list(range(width)))
+        except FOREIGN_ERRORS:  # an index that a recurrent layer lacks
+            refused[layer] = _reason_untraced(network)
+            continue
+        rows = [names[item.dep.target.module] for item in items if _computes_neurons(item)]
+        visited.update(rows)
+        name = min(rows, key=calls.layers.index)
+        try:
+            group = _describe(name, items, network, graph, means, calls, shared)
+        except _RefusedError as reason:
+            refused[name] = str(reason)
+        else:
+            if group.num_neurons > group.num_blocks:
+                groups.append(group)
+    groups.sort(key=lambda group: calls.layers.index(group.name))
+    return groups, refused
+
+
+class _RefusedError(Exception):
+    """The reason why the neurons of a group cannot be removed."""
+
+
+class _Calls:
+    """The order in which layers are called, and which layer takes whose output."""
+
+    def __init__(self, network: nn.Module, inputs: Tensor) -> None:
+        self.layers: list[str] = []
+        self._sources: dict[str, list[str | None]] = defaultdict(list)
+        made_by: dict[tuple[int, int], tuple[str, Tensor]] = {}
+
+        def version(tensor: Tensor) -> tuple[int, int]:
+            return id(tensor), tensor._version  # which every operation in place raises
+
+        def note(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            del module
+            if name not in self.layers:
+                self.layers.append(name)
+            if args and isinstance(args[0], Tensor):
+                self._sources[name].append(made_by.get(version(args[0]), (None,))[0])
+            if isinstance(output, Tensor):
+                made_by[version(output)] = name, output  # held, so that the id is not used again
+
+        modules = [(name, module) for name, module in network.named_modules() if can_shrink(module)]
+        hooks = [module.register_forward_hook(partial(note, name)) for name, module in modules]
+        try:
+            with torch.no_grad(), torch.compiler.set_stance("force_eager"), Float64():
+                output = call(network, inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not isinstance(output, Tensor):
+            msg = (
+                f"{type(network).__name__} returns a {type(output).__name__}, not a tensor: wrap it in a "
+                "network that returns the logits"
+            )
+            raise InputError(msg)
+
+    def norm_after(self, layer: str, network: nn.Module) -> str | None:
+        """Return the batch norm that takes the output of a layer, and nothing else."""
+        for name, sources in self._sources.items():
+            module = network.get_submodule(name)
+            if sources == [layer] and isinstance(module, _NormBase) and module.running_mean is not None:
+                return name
+        return None
+
+
+def _shared_weights(network: nn.Module) -> dict[str, str]:
+    """Return the parameters that a layer shares with another, by the name of the layer."""
+    names = defaultdict(list)
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    shared = [several for several in names.values() if len(several) > 1]
+    return {name.rpartition(".")[0]: " and ".join(several) for several in shared for name in several}
+
+
+def _reason_untraced(network: nn.Module) -> str:
+    recurrent = [name for name, module in network.named_modules() if isinstance(module, nn.RNNBase)]
+    if recurrent:
+        return f"they are traced into {', '.join(recurrent)}, a recurrent layer, which cannot lose neurons"
+    return "the operations that follow cannot be traced"
+
+
+def _trace(network: nn.Module, inputs: Tensor) -> tuple["DependencyGraph", dict["Node", "Node"]]:
+    """Return the dependency graph, and the nodes whose mean over the neurons is taken, by the mean."""
+    # It imports timm, which takes seconds.
+    from torch_pruning.dependency import DependencyGraph
+    from torch_pruning.ops import _ConcatOp, _ElementWiseOp
+
+    means: dict[Node, Node] = {}
+
+    class Graph(DependencyGraph):  # type: ignore[misc]  # it has no types
+        """The graph without the edges after which the second dimension no longer means the neurons."""
+
+        def _build_dependency(self, module2node: Mapping[nn.Module, "Node"]) -> None:
+            for node in module2node.values():
+                if isinstance(node.module, _ConcatOp):
+                    # Torch-Pruning would guess them from the layers before.
+                    node.module.concat_sizes = [
+                        (*shape_of(before.grad_fn), 0, 0)[1] for before in node.inputs
+                    ]
+                if not isinstance(node.module, _ElementWiseOp):
+                    continue
+                for before in list(node.inputs):
+                    if not keeps_neurons(shape_of(before.grad_fn), shape_of(node.grad_fn)):
+                        node.inputs.remove(before)
+                        before.outputs.remove(node)
+                        if node.grad_fn.name().startswith("Mean"):
+                            means[node] = before
+            super()._build_dependency(module2node)
+
+    try:
+        with torch.enable_grad(), torch.compiler.set_stance("force_eager"), Float64():
+            return Graph().build_dependency(network, inputs, verbose=False), means
+    except FOREIGN_ERRORS as error:
+        msg = f"{type(network).__name__} cannot be traced: {type(error).__name__}: {one_line(error)}"
+        raise InputError(msg) from error
+
+
+def shape_of(grad_fn: Any) -> tuple[int, ...]:
+    """Return the shape of the output of an operation; empty if it is unknown."""
+    outputs = getattr(grad_fn, "_input_metadata", ())
+    return tuple(outputs[0].shape) if outputs else ()
+
+
+def keeps_neurons(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Return whether the second dimension of maps means the same neurons before and after an operation.
+
+    >>> keeps_neurons((2, 8, 5, 5), (2, 8, 5, 5)), keeps_neurons((2, 8, 5, 5), (2, 1, 5, 5))
+    (True, False)
+    """
+    if len(before) != 4:
+        return True
+    num, width, *size = before
+    is_reduced = width > 1 and after in ((num, 1, *size), (num, *size))
+    is_broadcast = width == 1 and len(after) == 4 and after[1] > 1
+    return not (is_reduced or is_broadcast)
+
+
+def _computes_neurons(item: Any) -> bool:
+    """Return whether an item of a traced group is a layer that computes the neurons."""
+    module = item.dep.target.module
+    return item.dep.handler.__name__ == "prune_out_channels" and has_rows(module)
+
+
+def _describe(
+    name: str,
+    items: "Group",
+    network: nn.Module,
+    graph: "DependencyGraph",
+    means: Mapping["Node", "Node"],
+    calls: _Calls,
+    shared: Mapping[str, str],
+) -> NeuronGroup:
+    """Return a traced group in our terms.
+
+    Raises:
+        _RefusedError: It cannot be pruned.
+    """
+    names = {module: layer for layer, module in network.named_modules()}
+    width = len(items[0].idxs)
+    rows: dict[str, Entries] = {}
+    attached: dict[str, Entries] = {}
+    columns: dict[str, Entries] = {}
+    for item in items:
+        module = item.dep.target.module
+        if isinstance(module, nn.Parameter):
+            msg = f"{graph._param_to_name[module]} is a parameter outside of the layers that can be cut"
+            raise _RefusedError(msg)
+        if module not in names:
+            if type(module).__name__ == "_OutputOp":
+                raise _RefusedError(OUTPUTS)
+            continue
+        layer = names[module]
+        _check_layer(layer, module, shared)
+        entries = _entries(layer, item.idxs, item.root_idxs, width)
+        if _computes_neurons(item):
+            rows[layer] = entries
+        elif has_rows(module):
+            columns[layer] = entries
+        else:
+            attached[layer] = entries
+    if not columns:
+        raise _RefusedError(OUTPUTS)
+    in_order = calls.layers.index
+    consumers = tuple(
+        _consumer(layer, columns[layer], network, graph, calls) for layer in sorted(columns, key=in_order)
+    )
+    nodes = {item.dep.target for item in items}
+    return NeuronGroup(
+        name=name,
+        num_neurons=width,
+        rows={layer: rows[layer] for layer in sorted(rows, key=in_order)},
+        attached={layer: attached[layer] for layer in sorted(attached, key=in_order)},
+        consumers=consumers,
+        means=tuple(_consumer_of_mean(mean, names) for mean, before in means.items() if before in nodes),
+        num_blocks=_count_blocks(width, [*rows, *columns], columns, network),
+    )
+
+
+def _check_layer(layer: str, module: nn.Module, shared: Mapping[str, str]) -> None:
+    if not can_shrink(module):
+        msg = f"{layer} is a {type(module).__name__}, which cannot lose neurons"
+        raise _RefusedError(msg)
+    if layer in shared:
+        msg = f"{shared[layer]} are the same weights"
+        raise _RefusedError(msg)
+    if isinstance(module, nn.Conv2d | nn.Linear) and "weight" not in module._parameters:
+        msg = f"the weights of {layer} are computed from other parameters"
+        raise _RefusedError(msg)
+    if is_depthwise(module) and module.in_channels != module.out_channels:
+        msg = f"{layer} computes several maps from each"
+        raise _RefusedError(msg)
+
+
+def _entries(layer: str, indices: Sequence[int], neurons: Sequence[int], width: int) -> Entries:
+    """Return the entries of each neuron in a layer."""
+    by_neuron: list[list[int]] = [[] for _ in range(width)]
+    for index, neuron in zip(indices, neurons, strict=True):
+        by_neuron[neuron].append(index)
+    if len({len(entries) for entries in by_neuron}) != 1:
+        msg = f"{layer} takes some of them, or some more often than others"
+        raise _RefusedError(msg)
+    return tuple(tuple(sorted(entries)) for entries in by_neuron)
+
+
+def _consumer(
+    layer: str, columns: Entries, network: nn.Module, graph: "DependencyGraph", calls: _Calls
+) -> Consumer:
+    module = network.get_submodule(layer)
+    padded = isinstance(module, nn.Conv2d) and _is_padded(module)
+    if module.bias is not None:
+        return Consumer(layer, columns, padded, shift=layer)
+    has_one_output = len(graph.module2node[module].outputs) == 1
+    return Consumer(layer, columns, padded, calls.norm_after(layer, network) if has_one_output else None)
+
+
+def _is_padded(module: nn.Conv2d) -> bool:
+    """Return whether a convolution pads maps with zeros; a subclass may do so in its own code."""
+    is_point = module.kernel_size == (1, 1)
+    is_known = is_point or type(module) is nn.Conv2d
+    has_none = module.padding in ("valid", (0, 0)) or (is_point and module.padding == "same")
+    return module.padding_mode == "zeros" and not (is_known and has_none)
+
+
+def _consumer_of_mean(mean: "Node", names: Mapping[nn.Module, str]) -> tuple[str, int]:
+    """Return the convolution that takes a mean over neurons, and its column."""
+    consumer, column = (mean.outputs or [None])[0], 0
+    if consumer is not None and type(consumer.module).__name__ == "_ConcatOp":
+        column, num_inputs = consumer.inputs.index(mean), len(consumer.inputs)
+        consumer = consumer.outputs[0]
+        if getattr(consumer.module, "in_channels", None) != num_inputs:
+            consumer = None
+    if len(mean.outputs) != 1 or consumer is None or not isinstance(consumer.module, nn.Conv2d):
+        msg = "the mean over them is not taken by a convolution alone"
+        raise _RefusedError(msg)
+    return names[consumer.module], column
+
+
+def _count_blocks(
+    width: int, layers: Iterable[str], columns: Mapping[str, Entries], network: nn.Module
+) -> int:
+    num_blocks = 1
+    for layer in layers:
+        groups = getattr(network.get_submodule(layer), "groups", 1)
+        if groups > 1 and layer in columns and columns[layer] != tuple((i,) for i in range(width)):
+            msg = f"{layer}, a grouped convolution, takes other neurons as well"
+            raise _RefusedError(msg)
+        num_blocks = math.lcm(num_blocks, groups)
+    if width % num_blocks:
+        msg = f"grouped convolutions divide {width} neurons into {num_blocks} blocks"
+        raise _RefusedError(msg)
+    return num_blocks
