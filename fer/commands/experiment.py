@@ -43,7 +43,7 @@ from fer.configs import flatten
 from fer.dashboards import finish, log_config, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
 from fer.data import ExpressionDataModule
-from fer.data.crops import write_crops_csv
+from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.neurons import measure_groups
