@@ -185,6 +185,15 @@ class ExperimentCLI(LightningCLI):
             on_error.pop_all()
         return trainer
 
+    def instantiate_classes(self) -> None:
+        """Build data, network, callbacks and trainer."""
+        try:
+            super().instantiate_classes()
+        except ValueError as e:
+            if isinstance(e.__cause__, InputError):  # jsonargparse wraps what a link raises
+                raise e.__cause__ from e
+            raise
+
     def _check_inputs(self) -> None:
         """Try the network on a batch of the data, and find its hidden layers.
 

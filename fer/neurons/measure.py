@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.criteria import Criterion, CriterionName, Gradients, make_criterion
+from fer.neurons.criteria import Criterion, CriterionName, make_criterion
+from fer.neurons.evidence import Gradients
 from fer.neurons.groups import Consumer, Key, NeuronGroup, PrunableLayers
 from fer.neurons.networks import Batches, device_of, eval_state, inputs_of, labels_of
 from fer.neurons.prunable import find_prunable

@@ -133,7 +133,7 @@ def test_half_precision_is_measured(tiny_data, tiny_trainer):
         pytest.param({"num_samples": 0}, "num_samples is 0", id="empty"),
         pytest.param({"similar_below": 170}, "in this order", id="thresholds crossed"),
         pytest.param({"layers": ["convv"]}, "did you mean 'conv'", id="unknown layer"),
-        pytest.param({"layers": ["tuple"]}, "returns a tuple, not a tensor", id="no tensor"),
+        pytest.param({"layers": ["tuple"]}, "puts out a tuple, not a tensor", id="no tensor"),
         pytest.param({"layers": ["wide"]}, "20,000 neurons are more than", id="too wide"),
         pytest.param({"normalise": "sideways"}, "normalise is 'sideways'", id="unknown normalisation"),
     ],
