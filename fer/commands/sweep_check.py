@@ -181,10 +181,11 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
         settings["pretrained"] = False  # its weights are fetched by the first trial
     if takes(parser, "model.in_features"):
         settings["in_features"] = _FEATURES  # which only the data knows
-    if takes(parser, "model.num_classes"):
-        settings["num_classes"] = data.num_classes
+    names = tuple(getattr(data, "class_names", ()))  # which a data module by class path may not have
+    if names and takes(parser, "model.num_classes"):
+        settings["num_classes"] = len(names)
     task = find_task(chosen["network"])(**settings)
-    task.class_names = data.class_names
+    task.class_names = names or task.class_names
     try:
         make_optimizer(task.network, task.optimizer_settings)
     except ValueError as e:  # torch's
