@@ -33,8 +33,7 @@ def crossval(arguments: Sequence[str]) -> None:
         allow_abbrev=False,
         description="Train once for every fold: on all other folds, of which a part is the validation split "
         "that selects the checkpoint; then test on the fold. Each fold is a run on one device; all share a "
-        "folder and a W&B group. Called again with the same --run_name, the command resumes at the first "
-        "fold without results.",
+        "folder and a W&B group. Called again with the same --run_name, it goes on where it was cut off.",
         epilog="All settings of fer fit are taken, too: fer fit --config NAME --help lists them. Weights "
         "given by --start_from must not have been trained on samples that a fold tests.",
     )
@@ -86,14 +85,14 @@ def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         InputError: A word cannot be used, sets what crossval sets itself, or names data with fixed splits.
     """
     if taken := [word for word in words if word.split("=")[0] in SET_BY_CROSSVAL]:
-        msg = f"{taken[0]} is set by fer crossval for every fold: leave it out"
+        msg = f"{taken[0]} cannot be given: fer crossval sets it for every fold; leave it out"
         raise InputError(msg)
     chosen_words, chosen = choose(words)
     if not issubclass(find_data_module(chosen["dataset"]), PooledDataModule):
         pools = [name for name, module in DATA_MODULES.items() if issubclass(module, PooledDataModule)]
         msg = (
-            f"--dataset {chosen['dataset']} has fixed splits and cannot be cross-validated; these can: "
-            f"{', '.join(pools)}"
+            f"--dataset {chosen['dataset']} has fixed splits and cannot be cross-validated; "
+            f"{', '.join(pools)} can"
         )
         raise InputError(msg)
     return chosen_words, chosen

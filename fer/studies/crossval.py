@@ -170,14 +170,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def _read_fold(folder: Path, fold: int) -> dict[str, Any]:
     run = Run(folder / f"fold-{fold}")
-    results = run.read_results()
-    if not results:
+    if not run.results_path.is_file():
         msg = (
             f"{run.folder} has no results: run the same command with the --run_name of {folder} to continue "
             "from this fold"
         )
         raise InputError(msg)
-    return results
+    return run.read_results()
 
 
 @contextmanager
