@@ -313,7 +313,7 @@ class ExperimentCLI(LightningCLI):
             getattr(self, f"_{self.command}")()
         except InputError:
             if self.command != "fit":
-                self._discard_if_empty()
+                self._discard()
             raise
         if self.command != "fit":
             self._mark_latest()
@@ -321,11 +321,10 @@ class ExperimentCLI(LightningCLI):
         self._print_files()
 
     @rank_zero_only
-    def _discard_if_empty(self) -> None:
-        """Remove the run's folder if it holds nothing but the settings of a command that failed."""
-        written = {path.name for path in self.run_dir.rglob("*") if path.is_file()}
-        if written <= {Run(self.run_dir).config_path.name, Run(self.run_dir).metrics_path.name}:
-            shutil.rmtree(self.run_dir)
+    def _discard(self) -> None:
+        """Remove the folder of an evaluation or a pruning that cannot be done."""
+        finish(failed=True)
+        shutil.rmtree(self.run_dir)
 
     @rank_zero_only
     def _mark_latest(self) -> None:
