@@ -305,12 +305,26 @@ class ExperimentCLI(LightningCLI):
 
     def run(self) -> None:
         """Run the command between the header and the list of what it wrote."""
-        self._mark_latest()
+        if self.command == "fit":
+            self._mark_latest()  # when it starts, so that a training can be watched
         self._print_header()
         self._log_origin()
-        getattr(self, f"_{self.command}")()
+        try:
+            getattr(self, f"_{self.command}")()
+        except InputError:
+            if self.command != "fit":
+                self._discard()
+            raise
+        if self.command != "fit":
+            self._mark_latest()
         self._log_files()
         self._print_files()
+
+    @rank_zero_only
+    def _discard(self) -> None:
+        """Remove the folder of an evaluation or a pruning that cannot be done."""
+        finish(failed=True)
+        shutil.rmtree(self.run_dir)
 
     @rank_zero_only
     def _mark_latest(self) -> None:
