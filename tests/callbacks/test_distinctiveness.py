@@ -12,7 +12,8 @@ from torch import nn
 
 from fer.callbacks import DistinctivenessCallback
 from fer.errors import InputError
-from fer.neurons import angles, measure, summarise
+from fer.neurons import angles, measure
+from fer.neurons.angles import summarise
 from fer.runs import Run
 from fer.tasks import ClassificationTask, Conv6Task
 
