@@ -20,21 +20,10 @@ from fer.data.base import ExpressionDataModule
 from fer.data.images import ImageSplit
 from fer.errors import InputError
 from fer.figures import feature_maps_figure, histogram_figure, matrix_figure, pairs_figure
-from fer.neurons import (
-    COMPLEMENTARY_ABOVE,
-    SIMILAR_BELOW,
-    ActivationStatistics,
-    Origin,
-    angles,
-    angular_speed,
-    classify,
-    eval_state,
-    find_layers,
-    measure,
-    record,
-    summarise,
-)
+from fer.neurons import ActivationStatistics, angles, angular_speed, classify, eval_state, measure, record
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin, summarise
 from fer.neurons.declared import describe_layers, hidden_layers
+from fer.neurons.record import find_layers
 from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 

@@ -18,8 +18,8 @@ from fer.callbacks.distinctiveness import FORMATS, DistinctivenessCallback, even
 from fer.callbacks.media import save_figure
 from fer.errors import InputError
 from fer.figures import fan_figure, speed_figure
-from fer.neurons import Stage, StageLabel, label_stages, live_stages
-from fer.neurons.stages import WINDOW
+from fer.neurons import Stage, label_stages, live_stages
+from fer.neurons.stages import WINDOW, StageLabel
 from fer.runs import Run
 from fer.tasks.base import ClassificationTask
 

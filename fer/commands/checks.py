@@ -15,7 +15,7 @@ from fer.data import ExpressionDataModule
 from fer.errors import InputError
 from fer.neurons.declared import hidden_layers
 from fer.neurons.hidden import HiddenLayers
-from fer.neurons.record import TRACING_ERRORS, eval_state
+from fer.neurons.networks import FOREIGN_ERRORS, eval_state
 from fer.tasks import ClassificationTask
 
 Batch = tuple[Tensor, Tensor]
@@ -102,7 +102,7 @@ def check_network(task: ClassificationTask, batch: Batch, *, network: str, train
     try:
         with eval_state(task), torch.compiler.set_stance("force_eager"):
             logits = task(inputs)
-    except TRACING_ERRORS as e:
+    except FOREIGN_ERRORS as e:
         msg = f"--network {network} cannot take the data's {shape}: {_first_line(e)}"
         raise InputError(msg) from e
     wanted, is_tensor = (len(inputs), task.num_classes), isinstance(logits, Tensor)
@@ -125,7 +125,7 @@ def _check_training(task: ClassificationTask, inputs: Tensor, network: str) -> N
     """Refuse a batch that the network cannot be trained on, such as one sample with batch norm."""
     try:
         _train_on(task, inputs)
-    except TRACING_ERRORS as e:
+    except FOREIGN_ERRORS as e:
         problem = f"--network {network} cannot be trained on a batch of {len(inputs)}: {_first_line(e)}"
         if len(inputs) == 1:
             problem += "; set --data.batch_size to 2 or more"

@@ -19,7 +19,7 @@ from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import name_checkpoint, parse, takes
 from fer.errors import InputError, did_you_mean
-from fer.neurons import summarise
+from fer.neurons.angles import summarise
 from fer.pruning.results import SCALARS
 from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
