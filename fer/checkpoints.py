@@ -52,6 +52,20 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: The file is missing or damaged, or is no checkpoint of this package.
     """
+    content = read_any_checkpoint(path)
+    if "task" not in content:
+        msg = f"{path}: this checkpoint holds none of fer's networks: it has no 'task'"
+        raise InputError(msg)
+    _check(content, Path(path))
+    return content
+
+
+def read_any_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return the content of a checkpoint of any LightningModule, on the CPU, with its checksums verified.
+
+    Raises:
+        InputError: The file is missing or damaged, or holds no dict.
+    """
     path = Path(path)
     if not path.is_file():
         msg = f"{path}: there is no such checkpoint"
@@ -73,10 +87,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} is damaged: the checksum of {damaged!r} does not match; copy it again or train it again"
         )
         raise InputError(msg)
-    if not isinstance(content, dict) or "task" not in content:
-        msg = f"{path}: this checkpoint holds none of fer's networks: it has no 'task'"
+    if not isinstance(content, dict):
+        msg = f"{path}: this is no checkpoint, but a {type(content).__name__}"
         raise InputError(msg)
-    _check(content, path)
     return content
 
 
@@ -124,7 +137,7 @@ def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: d
     Raises:
         InputError: The unpruned network's checkpoint cannot be read.
     """
-    content = read_checkpoint(checkpoint)
+    content = read_any_checkpoint(checkpoint)
     kept = {key: content[key] for key in KEPT if key in content}
     state = {f"network.{name}": value.cpu() for name, value in network.state_dict().items()}
     pruned: dict[str, Any] = {**kept, "state_dict": state, "widths": widths}

@@ -95,6 +95,7 @@ def test_what_is_refused(words, message, checkpoint):
     called = call("prune", checkpoint, *words)
     assert called.status == 2
     assert message in called.err
+    assert [run.name for run in checkpoint.parent.parent.parent.iterdir() if not run.is_symlink()] == ["a"]
 
 
 def test_a_run_is_pruned_beside_itself(checkpoint):

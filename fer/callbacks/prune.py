@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from fer.callbacks.stop import is_stopped
-from fer.checkpoints import read_checkpoint
+from fer.checkpoints import read_any_checkpoint
 from fer.neurons.networks import copy_network
 from fer.pruning import PruneSettings, compare, prune_once, save_pruning
 
@@ -53,7 +53,7 @@ class PruneCallback(Callback):
             return
         # Least squares need more digits than bfloat16 has.
         network = copy_network(pl_module.network).float().to(pl_module.device)
-        state = read_checkpoint(checkpoint)["state_dict"]
+        state = read_any_checkpoint(checkpoint)["state_dict"]
         prefix = "network."
         network.load_state_dict(
             {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -185,7 +185,7 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
     if takes(parser, "model.num_classes"):
         settings["num_classes"] = count_classes(data)
     task = find_task(chosen["network"])(**settings)
-    task.class_names = getattr(data, "class_names", task.class_names)
+    task.class_names = tuple(getattr(data, "class_names", task.class_names))
     try:
         make_optimizer(task.network, task.optimizer_settings)
     except ValueError as e:  # torch's

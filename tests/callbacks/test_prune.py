@@ -86,8 +86,8 @@ def test_a_checkpoint_is_pruned_by_a_command(pruned_run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        pytest.param(["gone.ckpt"], "gone.ckpt: there is no such checkpoint", id="no checkpoint"),
-        pytest.param([], "needs --ckpt_path", id="none given"),
+        pytest.param(["gone.ckpt"], "gone.ckpt: no such checkpoint; give runs/NAME", id="no checkpoint"),
+        pytest.param([], "fer prune needs a checkpoint", id="none given"),
         pytest.param(["--prune.similar_below", "170"], "in this order", id="thresholds crossed"),
         pytest.param(["--prune.layers", "[conv9]"], "has no layer 'conv9' with neurons", id="unknown layer"),
         pytest.param(["--prune.layers", "[conv6]"], "conv6", id="output layer"),
@@ -107,7 +107,7 @@ def test_training_does_not_go_on_from_a_pruned_checkpoint(pruned_run):
     run, _ = pruned_run
     called = call("fit", *WORDS, "--ckpt_path", run / "checkpoints" / "pruned.ckpt")
     assert called.status == 2
-    assert "--start_from begins a new one" in called.err
+    assert "give --start_from instead, which starts a new training" in called.err
 
 
 def test_a_network_that_was_compiled_is_so_again_when_it_is_smaller():
