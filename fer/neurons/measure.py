@@ -155,13 +155,11 @@ def measure_groups(
     example = next((inputs_of(batch) for batch in batches), None)
     if example is None or len(example) == 0:
         raise InputError(EMPTY)
-    needs_gradients = make_criterion(criterion).needs_gradients
-    if needs_gradients:
-        labels_of(next(iter(batches)))
     found = find_prunable(network, example)
     groups = _choose(network, found, layers)
-    statistics = _measure(network, groups, batches, pattern_minmax=pattern_minmax)
+    needs_gradients = make_criterion(criterion).needs_gradients
     gradients = measure_gradients(network, groups, batches) if needs_gradients else {}
+    statistics = _measure(network, groups, batches, pattern_minmax=pattern_minmax)
     return Measurement(found, statistics, pattern_minmax, gradients)
 
 
