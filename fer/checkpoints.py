@@ -88,7 +88,7 @@ def read_any_checkpoint(path: str | Path) -> dict[str, Any]:
         )
         raise InputError(msg)
     if not isinstance(content, dict):
-        msg = f"{path}: this is no checkpoint, but a {type(content).__name__}"
+        msg = f"{path}: this {type(content).__name__} is no checkpoint and holds none of fer's networks"
         raise InputError(msg)
     return content
 

@@ -14,14 +14,14 @@ from typing import Any, Final
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
     ModelCheckpoint,
     RichProgressBar,
 )
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -37,10 +37,11 @@ from fer.commands.choices import find_data_module, find_task, usual_settings
 from fer.commands.help import HelpFormatter
 from fer.commands.limits import check_settings
 from fer.commands.naming import following, standard
+from fer.commands.outputs import ConfigCallback, list_files
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.start import match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
-from fer.dashboards import finish, log_config, wandb_logger
+from fer.dashboards import finish, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
 from fer.data import ExpressionDataModule
 from fer.data.crop_report import write_crops_csv
@@ -84,19 +85,6 @@ def run_experiment(
         raise
     finally:
         finish(failed=failed)
-
-
-class ConfigCallback(SaveConfigCallback):
-    """Store all settings: as YAML in the run's folder, and under the names that sweeps use in W&B."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write both, once, in the first process."""
-        del pl_module, stage
-        text = self.parser.dump(self.config, skip_none=False)
-        Run(Path(trainer.default_root_dir)).write_config(text)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                log_config(logger, flatten(yaml.safe_load(text)))
 
 
 class ExperimentCLI(LightningCLI):
@@ -414,12 +402,4 @@ class ExperimentCLI(LightningCLI):
     @rank_zero_only
     def _print_files(self) -> None:
         """Print what the run wrote and how to view it."""
-        run = Run(self.run_dir)
-        lines = [f"run          {self.run_dir}"]
-        if run.best_checkpoint.is_file():
-            lines.append(f"checkpoint   {run.best_checkpoint}")
-        if figures := sorted(run.figures_dir.glob("*.png")):
-            lines += ["figures", *(f"  {path}" for path in figures)]
-        if offline := sorted(self.run_dir.glob("wandb/offline-run-*")):
-            lines += ["view it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
-        CONSOLE.print("\n".join(["", *lines]))
+        CONSOLE.print("\n".join(["", *list_files(Run(self.run_dir))]))

@@ -16,7 +16,8 @@ from fer.callbacks import PruneCallback
 from fer.callbacks.prune import describe, training_samples
 from fer.callbacks.stop import is_stopped
 from fer.commands.choices import choose
-from fer.commands.experiment import ConfigCallback, ExperimentCLI, run_experiment
+from fer.commands.experiment import ExperimentCLI, run_experiment
+from fer.commands.outputs import ConfigCallback
 from fer.commands.parsing import CONSOLE, name_checkpoint
 from fer.errors import InputError
 from fer.figures import curve_figure
