@@ -182,7 +182,7 @@ def _reached(nodes: Iterable[Any], until: Set[int], stops: Set[str] = PRODUCTS) 
 
 
 def _operation(node: Any) -> str:
-    """Return the name of a node's operation, such as ``Addmm``; empty if it joins one tensor."""
+    """Return the name of a node's operation, such as ``Addmm``; empty if it joins one tensor only."""
     name: str = node.name().partition("Backward")[0]
     return "" if name in ("Cat", "Stack") and len(node.next_functions) == 1 else name
 

@@ -191,11 +191,12 @@ def test_the_layers_of_a_network_that_declares_none_are_found(tiny_data, tiny_tr
     assert [*Run(tmp_path).read_angles()] == ["conv"]
 
 
-def test_a_network_without_hidden_layers_has_no_angles(tiny_data, tiny_trainer, tmp_path):
-    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 7))
-    task = ClassificationTask(pooled, optimizer="sgd", lr=0.1)
-    _fit([DistinctivenessCallback()], tiny_data, tiny_trainer, task=task)
+def test_a_network_without_hidden_layers_has_no_angles_and_says_so(tiny_data, tiny_trainer, tmp_path, caplog):
+    task = ClassificationTask(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)))
+    with caplog.at_level(logging.WARNING, "fer.callbacks"):
+        _fit([DistinctivenessCallback()], tiny_data, tiny_trainer, task=task)
     assert not (tmp_path / "angles").exists()
+    assert "no angles: the hidden layers are none (" in caplog.text
 
 
 def test_the_layers_of_a_real_network_are_measured(tiny_data, tiny_trainer, tmp_path):
