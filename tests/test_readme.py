@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from command import call, done
+
 from fer.__main__ import main
 from fer.configs import config_names, config_path
 
@@ -49,26 +51,29 @@ def _with_value(words: list[str], flag: str) -> list[str]:
 ONE_RUN = [
     words
     for words in FER
-    if words[0] in ("fit", "validate", "test", "predict", "prune") and "--timm" not in words
+    if words[0] in ("fit", "validate", "test", "predict", "prune") and "--images" not in words
 ]
+OWN_NETWORK = """
+from torch import nn
+
+class Small(nn.Sequential):
+    def __init__(self, num_classes=7):
+        super().__init__(nn.Flatten(), nn.Linear(2304, num_classes))
+"""
 
 
 @pytest.mark.parametrize("arguments", [words for words in FER if words not in ONE_RUN], ids=" ".join)
-def test_help_lists_what_the_command_uses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_what_the_command_uses(arguments: list[str]) -> None:
     command, *others = arguments
     options = [word for word in others if word.startswith("--")]
-    which = _with_value(others, "--timm") if "--timm" in others else []  # it has a parser of its own
-    with pytest.raises(SystemExit) as ended:
-        main(["--help"] if command == "--help" else [command, *which, "--help"])
-    assert ended.value.code == 0
-    shown = capsys.readouterr().out
+    # Any network's pruning has a parser of its own.
+    which = ["--images", "images"] if "--images" in others else []
+    shown = done("--help") if command == "--help" else done(command, *which, "--help")
     if command == "crossval":  # which takes all of fit's as well
         meant = [
             word for flag in ("--config", "--dataset") if flag in others for word in _with_value(others, flag)
         ]
-        with pytest.raises(SystemExit):
-            main(["fit", *meant, "--help"])
-        shown += capsys.readouterr().out
+        shown += call("fit", *meant, "--help").out  # a note says what is left out of a config
     assert [option for option in options if option not in shown] == []
 
 
@@ -76,7 +81,12 @@ def test_help_lists_what_the_command_uses(arguments: list[str], capsys: pytest.C
 def test_fer_understands_the_command(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, checkpoints in {"NAME": ("best", "last"), "NAME-prune": ("pruned",)}.items():
+    (tmp_path / "mynets.py").write_text(OWN_NETWORK)
+    for name, checkpoints in {
+        "NAME": ("best", "last"),
+        "latest": ("best",),
+        "NAME-prune": ("pruned",),
+    }.items():
         run = tmp_path / "runs" / name
         (run / "checkpoints").mkdir(parents=True)
         for checkpoint in checkpoints:
