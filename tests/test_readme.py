@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-
 from command import call, done
 
 from fer.__main__ import main
