@@ -56,6 +56,13 @@ def test_a_share_of_the_multiply_adds_is_left(checkpoint, tmp_path):
     assert small.widths is not None
 
 
+def test_a_criterion_that_needs_labels_gets_them(checkpoint, tmp_path):
+    prune(checkpoint, "--target_macs", "0.7", "--prune.criterion", "fisher", "--run_name", "b")
+    results = PruneResults.read(tmp_path / "runs" / "b")
+    assert results.after.macs <= 0.7 * results.before.macs
+    assert sum(layer["criterion"] for layer in results.layers.values()) > 0
+
+
 def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     out = prune(
         *(checkpoint, "--rounds", "2", "--tolerance", "1", "--trainer.precision", "bf16-true"),

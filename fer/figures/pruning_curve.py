@@ -1,4 +1,4 @@
-"""What pruning costs: accuracy over thresholds, and over what they leave."""
+"""Accuracy over the pruning threshold, and over the neurons and multiply-adds left."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -29,31 +29,31 @@ from fer.figures.style import (
 )
 
 COLUMNS: Final = ("threshold", "acc", "acc_low", "acc_high", "neurons", "macs")
-"""Of a rule's curve."""
+"""Columns of a method's curve."""
 
 COLOURS: Final = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
 MARKERS: Final = "os^DvPX"
-"""Of the first rule, the second, and so on. With four kinds of dashes, 28 rules differ."""
+"""Looks of the first method, the second, and so on; with four kinds of dashes, 28 methods differ."""
 
 
 def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> Figure:
-    """Draw what each rule of pruning costs: accuracy against the threshold and against what it leaves.
+    """Draw accuracy over the threshold, and over the neurons and multiply-adds left, for each method.
 
-    A row in which all neurons are left is the network before, whose accuracy is a line through all panels.
+    A row with all neurons left is the network before pruning, whose accuracy is a line through all panels.
     Rows with a NaN are skipped.
 
     Args:
-        curves: By rule the columns :data:`COLUMNS`: ``threshold`` in degrees, ``acc`` with its interval
-            ``acc_low`` and ``acc_high``, and shares of before that are left, ``neurons`` and ``macs``; all
-            but the threshold 0 to 1.
-        title: Above the figure.
+        curves: By method, the columns :data:`COLUMNS`: ``threshold`` in degrees, ``acc`` with its interval
+            ``acc_low`` and ``acc_high``, and the shares left of ``neurons`` and ``macs``; all but the
+            threshold 0 to 1.
+        title: Title of the figure.
 
     Returns:
         The figure with three panels: accuracy against the threshold, against neurons left, and against
         multiply-adds left. Pruning goes to the right in all of them.
 
     Raises:
-        ValueError: No rule, or one without all columns, of equal length.
+        ValueError: There is no method, or columns are missing or differ in length.
 
     Source: after Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional Neural
     Networks", figure 2.
@@ -108,7 +108,7 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str
 
 
 def _read_curve(rule: str, columns: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64]]:
-    """Return the rows of a curve that are finite, by their threshold."""
+    """Return the finite rows of a curve, in the order of their thresholds."""
     lengths = {name: len(columns[name]) for name in COLUMNS if name in columns}
     if len(lengths) < len(COLUMNS) or len(set(lengths.values())) > 1:
         msg = f"{rule}: rows of its columns are {lengths}, and not as many of each of {', '.join(COLUMNS)}"
