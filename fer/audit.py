@@ -47,7 +47,7 @@ def audit_data(data: ExpressionDataModule, *, as_json: bool = False, page: Path 
         raise InputError(msg)
     # Others, such as the clean rests of tests, are parts of these.
     names = ("train", "val", *data.test_names)
-    report = audit({name: data.splits[name] for name in names})
+    report = audit({name: data.splits[name] for name in names}, data.class_names)
     if page is not None:
         _write_page(data, report, page)
     if as_json:
@@ -61,7 +61,8 @@ def audit_data(data: ExpressionDataModule, *, as_json: bool = False, page: Path 
 
 def _write_page(data: ExpressionDataModule, report: AuditReport, page: Path) -> None:
     """Draw the page and write it."""
-    figure = audit_figure(report.class_counts, list(_sections(data, report)), f"Audit: {data.protocol_name}")
+    title = f"Audit: {data.protocol_name}"
+    figure = audit_figure(report.class_counts, list(_sections(data, report)), title, report.class_names)
     try:
         with warnings.catch_warnings(), atomic_write(page) as file:
             # A file name in a script that matplotlib's own font does not have shows boxes.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fer.errors import InputError
 from fer.files import atomic_write
 
-KEPT: Final = (
+KEPT: Final[tuple[str, ...]] = (
     *(
         "task",
         "network",
@@ -140,5 +140,6 @@ def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: d
     content = read_any_checkpoint(checkpoint)
     kept = {key: content[key] for key in KEPT if key in content}
     state = {f"network.{name}": value.cpu() for name, value in network.state_dict().items()}
+    pruned: dict[str, Any] = {**kept, "state_dict": state, "widths": widths}
     with atomic_write(path) as file:
-        torch.save({**kept, "state_dict": state, "widths": widths}, file)
+        torch.save(pruned, file)

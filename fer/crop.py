@@ -12,18 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from fer.data.crops import (
-    BATCH_SIZE,
-    MAX_BAD_SHARE,
-    CropRecord,
-    Crops,
-    count_policies,
-    crop_images,
-    policy_table,
-    write_crops_csv,
-)
+from fer.data.crop_report import count_policies, policy_table, write_crops_csv
+from fer.data.crops import BATCH_SIZE, MAX_BAD_SHARE, CropRecord, Crops, crop_images
 from fer.data.faces import CropSettings, Detector, Fallback, Select
-from fer.data.reading import find_images, read_image
+from fer.data.reading import describe_skipped, find_files, read_image
 from fer.errors import InputError
 from fer.figures.crops import CropPanel, crops_figure
 from fer.files import atomic_write
@@ -82,7 +74,7 @@ def crop(
         msg = f"--batch_size is {batch_size}: it must be 1 or more"
         raise InputError(msg)
     src, dst = Path(src).expanduser(), Path(dst).expanduser()
-    paths, root = _sources(src)
+    paths, skipped, root = _sources(src)
     _check_apart(src, dst)
     crops = crop_images(paths, settings, batch_size=batch_size, max_bad_share=max_bad)
     names = _crop_names([path.relative_to(root) for path in paths])
@@ -93,24 +85,28 @@ def crop(
     except OSError as e:
         msg = f"{dst} cannot be written to ({e}); name another folder"
         raise InputError(msg) from e
-    _say(crops, [_folder_name(path, root) for path in paths], dst)
+    if skipped:
+        CONSOLE.print(describe_skipped(skipped, root), markup=False)
+    _print_report(crops, [_folder_name(path, root) for path in paths], dst)
 
 
-def _sources(src: Path) -> tuple[list[Path], Path]:
-    """Return the images that are meant, and the folder whose tree their crops repeat.
+def _sources(src: Path) -> tuple[list[Path], list[Path], Path]:
+    """Return the images, the files that are none, and the folder whose tree the crops repeat.
 
     Raises:
         InputError: There are none.
     """
     if src.is_file():
-        return [src], src.parent
+        return [src], [], src.parent
     if not src.exists():
         msg = f"{src} does not exist: give an image, or a folder of images"
         raise InputError(msg)
-    if not (paths := find_images(src)):
-        msg = f"{src} holds no images: give an image, or a folder of images"
+    paths, skipped = find_files(src)
+    if not paths:
+        listed = f" ({describe_skipped(skipped, src)})" if skipped else ""
+        msg = f"{src} holds no images{listed}: give an image, or a folder of images"
         raise InputError(msg)
-    return paths, src
+    return paths, skipped, src
 
 
 def _check_apart(src: Path, dst: Path) -> None:
@@ -232,7 +228,7 @@ def _panel(record: CropRecord, image: NDArray[np.uint8] | None, root: Path) -> C
     return CropPanel(small, image, policy, name, (left, top, right, bottom), landmarks)
 
 
-def _say(crops: Crops, class_names: Sequence[str], dst: Path) -> None:
+def _print_report(crops: Crops, class_names: Sequence[str], dst: Path) -> None:
     """Print the table of policies, the bad images, and what is where."""
     CONSOLE.print(policy_table(count_policies(crops.records, class_names)))
     num_faceless = sum(map(_is_faceless, crops.records))

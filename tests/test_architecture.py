@@ -44,7 +44,7 @@ ROOMS = {
         {"fer.features"},
         {
             *("albumentations", "cv2", "facenet_pytorch", "imagehash", "kagglehub", "lightning", "numpy"),
-            *("pandas", "PIL", "rich", "sklearn", "torch"),
+            *("pandas", "PIL", "rich", "scipy", "sklearn", "torch"),
         },
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.

@@ -90,7 +90,7 @@ def test_folds_of_another_network_or_other_data_are_not_gone_on_with(root, tmp_p
     for words in (["--network", "conv2"], ["--dataset", "sfew_features"]):
         called = call("crossval", *WORDS, *root, *words)
         assert called.status == 2
-        assert f"with other {words[0][2:]}" in called.err
+        assert f"with another value of {words[0][2:]}" in called.err
 
 
 @pytest.mark.parametrize(

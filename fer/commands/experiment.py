@@ -14,14 +14,14 @@ from typing import Any, Final
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
     ModelCheckpoint,
     RichProgressBar,
 )
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -37,13 +37,14 @@ from fer.commands.choices import find_data_module, find_task, usual_settings
 from fer.commands.help import HelpFormatter
 from fer.commands.limits import check_settings
 from fer.commands.naming import following, standard
+from fer.commands.outputs import ConfigCallback, list_files
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.start import match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
-from fer.dashboards import finish, log_config, wandb_logger
+from fer.dashboards import finish, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
 from fer.data import ExpressionDataModule
-from fer.data.crops import write_crops_csv
+from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.neurons import measure_groups
@@ -84,19 +85,6 @@ def run_experiment(
         raise
     finally:
         finish(failed=failed)
-
-
-class ConfigCallback(SaveConfigCallback):
-    """Store all settings: as YAML in the run's folder, and under the names that sweeps use in W&B."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write both, once, in the first process."""
-        del pl_module, stage
-        text = self.parser.dump(self.config, skip_none=False)
-        Run(Path(trainer.default_root_dir)).write_config(text)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                log_config(logger, flatten(yaml.safe_load(text)))
 
 
 class ExperimentCLI(LightningCLI):
@@ -184,6 +172,15 @@ class ExperimentCLI(LightningCLI):
                 raise InputError(msg) from e
             on_error.pop_all()
         return trainer
+
+    def instantiate_classes(self) -> None:
+        """Build data, network, callbacks and trainer."""
+        try:
+            super().instantiate_classes()
+        except ValueError as e:
+            if isinstance(e.__cause__, InputError):  # jsonargparse wraps what a link raises
+                raise e.__cause__ from e
+            raise
 
     def _check_inputs(self) -> None:
         """Try the network on a batch of the data, and find its hidden layers.
@@ -296,12 +293,26 @@ class ExperimentCLI(LightningCLI):
 
     def run(self) -> None:
         """Run the command between the header and the list of what it wrote."""
-        self._mark_latest()
+        if self.command == "fit":
+            self._mark_latest()  # when it starts, so that a training can be watched
         self._print_header()
         self._log_origin()
-        getattr(self, f"_{self.command}")()
+        try:
+            getattr(self, f"_{self.command}")()
+        except InputError:
+            if self.command != "fit":
+                self._discard()
+            raise
+        if self.command != "fit":
+            self._mark_latest()
         self._log_files()
         self._print_files()
+
+    @rank_zero_only
+    def _discard(self) -> None:
+        """Remove the folder of an evaluation or a pruning that cannot be done."""
+        finish(failed=True)
+        shutil.rmtree(self.run_dir)
 
     @rank_zero_only
     def _mark_latest(self) -> None:
@@ -391,12 +402,4 @@ class ExperimentCLI(LightningCLI):
     @rank_zero_only
     def _print_files(self) -> None:
         """Print what the run wrote and how to view it."""
-        run = Run(self.run_dir)
-        lines = [f"run          {self.run_dir}"]
-        if run.best_checkpoint.is_file():
-            lines.append(f"checkpoint   {run.best_checkpoint}")
-        if figures := sorted(run.figures_dir.glob("*.png")):
-            lines += ["figures", *(f"  {path}" for path in figures)]
-        if offline := sorted(self.run_dir.glob("wandb/offline-run-*")):
-            lines += ["view it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
-        CONSOLE.print("\n".join(["", *lines]))
+        CONSOLE.print("\n".join(["", *list_files(Run(self.run_dir))]))

@@ -93,10 +93,10 @@ def find_normalisation(checkpoint: Path) -> tuple[dict[str, list[float]], str]:
     """
     content = read_checkpoint(checkpoint)
     config = checkpoint.resolve().parent.parent / "config.yaml"
-    states = [value for value in content.values() if isinstance(value, Mapping)]
+    states = [value for value in content.values() if isinstance(value, dict)]
     kept = [state for state in states if {"mean", "std"} <= state.keys()]  # a data module's
     try:
-        found = kept[0] if kept else _normalisation_of(read_config(config))
+        found = dict(kept[0]) if kept else _normalisation_of(read_config(config))
     except InputError as e:
         return {}, f"; their normalisation is not known, and not in the file: {e}"
     mean, std = (", ".join(f"{value:.4f}" for value in found[key]) for key in ("mean", "std"))

@@ -1,6 +1,5 @@
 """The command ``prune``: prune a trained network once, in rounds, or along a curve of thresholds."""
 
-import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,9 @@ from fer.callbacks import PruneCallback
 from fer.callbacks.prune import describe, training_samples
 from fer.callbacks.stop import is_stopped
 from fer.commands.choices import choose
-from fer.commands.experiment import ConfigCallback, ExperimentCLI, run_experiment
+from fer.commands.experiment import ExperimentCLI, run_experiment
+from fer.commands.outputs import ConfigCallback
 from fer.commands.parsing import CONSOLE, name_checkpoint
-from fer.dashboards import finish
 from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.pruning import (
@@ -161,15 +160,6 @@ class PruneCLI(ExperimentCLI):
             parent = run.folder.parent
             is_near = parent.is_relative_to(Path.cwd())
             self.config.runs_dir = str(parent.relative_to(Path.cwd()) if is_near else parent)
-
-    def run(self) -> None:
-        """Prune; leave no folder behind if the settings cannot be met."""
-        try:
-            super().run()
-        except InputError:
-            finish(failed=True)
-            shutil.rmtree(self.run_dir)
-            raise
 
     def _prune(self) -> None:
         callbacks = {type(callback): callback for callback in self.trainer.callbacks}  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from fer.callbacks.stages import NETWORK
+from fer.commands.checks import count_classes
 from fer.commands.choices import choose, find_data_module, find_task
 from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
@@ -182,9 +183,9 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
     if takes(parser, "model.in_features"):
         settings["in_features"] = _FEATURES  # which only the data knows
     if takes(parser, "model.num_classes"):
-        settings["num_classes"] = data.num_classes
+        settings["num_classes"] = count_classes(data)
     task = find_task(chosen["network"])(**settings)
-    task.class_names = data.class_names
+    task.class_names = tuple(getattr(data, "class_names", task.class_names))
     try:
         make_optimizer(task.network, task.optimizer_settings)
     except ValueError as e:  # torch's

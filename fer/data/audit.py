@@ -1,43 +1,21 @@
-"""What stands twice in a data set and on which sides of its splits, and what is blank, missing or odd."""
+"""Audit of a data set: duplicates, conflicting labels, leakage, blank images, missing and odd features."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from fer.data.features import FeatureSplit, far_outliers
-from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
+from fer.data.near import near_pairs
+from fer.labels import EXPRESSIONS
 
 if TYPE_CHECKING:
     from fer.data.images import ImageSplit
-
-NEAR_DISTANCE: Final = 10
-"""Bits of 64 in which the perceptual hashes of near duplicates differ, at most.
-
-Alone it is far too wide: most pairs of FER2013 at this distance are two faces that look alike.
-"""
-
-NEAR_CORRELATION: Final = 0.95
-"""Correlation of the thumbnails of near duplicates, at least.
-
-Of 60 pairs of FER2013 looked at with distances up to 6 and correlations of .95 to .97, and of 60 with
-distances of 8 to 12 and .95 or more, every one was of one photo: another crop or contrast, a watermark.
-Below it there are still many such pairs, but also pairs of two people: 4 of 60 at .90 to .93.
-"""
-
-THUMBNAIL_SIDE: Final = 16
-"""Height and width of the images that are correlated, in pixels."""
-
-BLOCK: Final = 16
-"""Hashes compared with all others at once: so few that the table of their distances stays in the cache."""
-
-PAIRS_AT_ONCE: Final = 1 << 16
-"""Pairs correlated at once, which take 128 MB."""
 
 LEARNT_FROM: Final = ("train", "val")
 """The splits that a test should share nothing with."""
@@ -51,7 +29,7 @@ class Member:
         split: Name of its split.
         row: In its split, from 0.
         name: What it is called in its source.
-        label: Name of its expression.
+        label: Name of its class.
     """
 
     split: str
@@ -143,7 +121,8 @@ class AuditReport:
     """What an audit found.
 
     Attributes:
-        class_counts: For each split the samples of each expression, shape (7,).
+        class_names: Names of the K classes, in the order of their labels.
+        class_counts: For each split the samples of each class, K numbers.
         blank: Images of one colour.
         identical: Groups of samples that are the same in every pixel (or feature).
         near: Groups of images that are the same photo, or nearly so, and not all identical. One is linked
@@ -153,6 +132,7 @@ class AuditReport:
         features: None for images.
     """
 
+    class_names: tuple[str, ...]
     class_counts: dict[str, tuple[int, ...]]
     blank: Members
     identical: tuple[Members, ...]
@@ -179,7 +159,7 @@ class AuditReport:
         return "\n\n".join(map(_aligned, blocks))
 
     def _balance(self) -> list[list[str]]:
-        rows = [["split", *EXPRESSIONS, "all", "blank"]]
+        rows = [["split", *self.class_names, "all", "blank"]]
         for name, counts in self.class_counts.items():
             num_blank = sum(member.split == name for member in self.blank)
             rows.append([name, *(f"{count:,}" for count in (*counts, sum(counts), num_blank))])
@@ -218,15 +198,18 @@ class AuditReport:
         return rows
 
 
-def audit(splits: "Mapping[str, ImageSplit | FeatureSplit]") -> AuditReport:
-    """Look for what makes the word of a split worth less.
+def audit(
+    splits: "Mapping[str, ImageSplit | FeatureSplit]", class_names: Sequence[str] = EXPRESSIONS
+) -> AuditReport:
+    """Find duplicates, conflicting labels, leakage between splits, blank images and odd features.
 
     Identical means every pixel, or every feature. Near duplicates, of images alone, have perceptual
-    hashes within :data:`NEAR_DISTANCE` bits and thumbnails that correlate by :data:`NEAR_CORRELATION`.
+    hashes within a few bits and thumbnails that correlate; see :mod:`fer.data.near`.
     Memory is bounded but for the pairs that are found.
 
     Args:
         splits: By their names; the comparisons across splits are those of :class:`AuditReport`.
+        class_names: Names of the classes, in the order of their labels.
 
     Returns:
         All findings.
@@ -234,7 +217,7 @@ def audit(splits: "Mapping[str, ImageSplit | FeatureSplit]") -> AuditReport:
     Source of the hash: Krawetz, "Looks Like It", The Hacker Factor Blog, 2011, as imagehash has it.
     """
     members = [
-        Member(name, row, str(split.names[row]), EXPRESSIONS[split.labels[row]])
+        Member(name, row, str(split.names[row]), class_names[split.labels[row]])
         for name, split in splits.items()
         for row in range(len(split))
     ]
@@ -260,8 +243,9 @@ def audit(splits: "Mapping[str, ImageSplit | FeatureSplit]") -> AuditReport:
     }
     shared = {kind: list(_gather(members, numbers)) for kind, numbers in groups.items()}
     return AuditReport(
+        class_names=tuple(class_names),
         class_counts={
-            name: tuple(np.bincount(split.labels, minlength=NUM_EXPRESSIONS).tolist())
+            name: tuple(np.bincount(split.labels, minlength=len(class_names)).tolist())
             for name, split in splits.items()
         },
         blank=tuple(members[index] for index in np.flatnonzero(blank)),
@@ -290,51 +274,6 @@ def seen_in(images: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]]) -> N
     return np.array([_digest(image) in seen for image in images], np.bool_)
 
 
-def near_pairs(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp]:
-    """Return the pairs of images that are nearly the same; see :func:`audit`.
-
-    Args:
-        images: N images of any size, uint8, shape (H, W) or (H, W, 3), that differ from each other.
-
-    Returns:
-        For each pair the numbers of its two images, the lower first, shape (2, P).
-    """
-    hashes, thumbnails = _hashes_and_thumbnails(images)
-    candidates = list(_close_hashes(hashes))
-    firsts, seconds = np.concatenate(candidates, axis=1) if candidates else np.zeros((2, 0), np.intp)
-    correlation = np.zeros(len(firsts), np.float32)
-    for start in range(0, len(firsts), PAIRS_AT_ONCE):
-        part = slice(start, start + PAIRS_AT_ONCE)
-        correlation[part] = np.einsum("pt,pt->p", thumbnails[firsts[part]], thumbnails[seconds[part]])
-    return np.stack((firsts, seconds))[:, correlation >= NEAR_CORRELATION]
-
-
-def _hashes_and_thumbnails(
-    images: Sequence[NDArray[np.uint8]],
-) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
-    """Return perceptual hashes, shape (N,), and thumbnails of mean 0 and norm 1, shape (N, T)."""
-    hashes = np.zeros(len(images), np.uint64)
-    thumbnails = np.zeros((len(images), THUMBNAIL_SIDE**2), np.float32)
-    for index, image in enumerate(images):
-        grey = Image.fromarray(image).convert("L")
-        bits: NDArray[np.bool_] = imagehash.phash(grey).hash
-        hashes[index] = np.packbits(bits).view(np.uint64)[0]
-        thumbnail = grey.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
-        thumbnails[index] = np.asarray(thumbnail, np.float32).ravel()
-    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
-    thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
-    return hashes, thumbnails
-
-
-def _close_hashes(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.intp]]:
-    """Yield pairs of hashes within the distance, by blocks, shape (2, P)."""
-    for start in range(0, len(hashes), BLOCK):
-        distances = np.bitwise_count(hashes[start : start + BLOCK, np.newaxis] ^ hashes[start:])
-        firsts, seconds = np.divmod(np.flatnonzero(distances <= NEAR_DISTANCE), len(hashes) - start)
-        is_pair = firsts < seconds
-        yield start + np.stack((firsts[is_pair], seconds[is_pair]))
-
-
 def _digest(sample: NDArray[Any]) -> bytes:
     """Return what two samples have in common if their sizes and values are the same, and else never."""
     size = str(sample.shape).encode()
@@ -348,15 +287,11 @@ def _number(keys: Sequence[bytes] | Sequence[str]) -> NDArray[np.intp]:
 
 
 def _components(pairs: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """Return for each of ``count`` nodes the lowest node that it is linked to, through others or not."""
-    lowest = np.arange(count)
-    while True:
-        linked = lowest.copy()
-        np.minimum.at(linked, pairs[0], lowest[pairs[1]])
-        np.minimum.at(linked, pairs[1], lowest[pairs[0]])
-        if (linked == lowest).all():
-            return lowest
-        lowest = linked
+    """Return for each of ``count`` nodes the lowest node that it is linked to, directly or through others."""
+    links = coo_array((np.ones(pairs.shape[1], np.bool_), (pairs[0], pairs[1])), shape=(count, count))
+    _, components = connected_components(links, directed=False)
+    _, firsts, numbers = np.unique(components, return_index=True, return_inverse=True)
+    return np.asarray(firsts[numbers], np.intp)
 
 
 def _gather(

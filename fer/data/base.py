@@ -238,7 +238,9 @@ class ExpressionDataModule(LightningDataModule, ABC):
             if not rows.size:
                 msg = f"{name} has no sample of the checkpoint's classes ({', '.join(self.match.names)})"
                 raise InputError(msg)
-            relabelled[name] = replace(split.take(rows), labels=labels[rows])
+            kept = split.take(rows)
+            targets = None if kept.targets is None else self.match.relabel_targets(kept.targets)
+            relabelled[name] = replace(kept, labels=labels[rows], targets=targets)
             left_out.append(f"{name} {len(split) - rows.size:,} of {len(split):,}")
         if self.match.unknown:
             log.info("samples left out, of classes that the network does not know: %s", ", ".join(left_out))

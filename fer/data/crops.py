@@ -1,11 +1,8 @@
 """Crops of many image files: each made once, kept in the cache, and accounted for."""
 
-import csv
 import hashlib
-import io
 import json
 import logging
-import math
 import zipfile
 import zlib
 from collections import Counter, defaultdict
@@ -19,11 +16,8 @@ from typing import Any, BinaryIO, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from fer.data.cache import cache_dir
 from fer.data.faces import (
@@ -57,8 +51,6 @@ MAX_BAD_SHARE: Final = 0.05
 
 NUM_NAMED: Final = 5
 """Images that a message names before it counts the rest."""
-
-LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
 @dataclass(frozen=True)
@@ -413,85 +405,3 @@ def _load(path: Path, settings: CropSettings) -> Crop | None:
     except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error, zipfile.BadZipFile) as e:
         log.warning("the cache file %s cannot be read and is made again (%s)", path, e)
         return None
-
-
-# Accounts
-
-
-def write_crops_csv(
-    path: Path, records: Sequence[CropRecord], *, root: Path | None = None, names: Sequence[str] = ()
-) -> None:
-    """Write one row for each image file: what was done, and where the face is in it, in pixels.
-
-    Args:
-        path: The CSV file; it is there whole or not at all. Where a file has no face, cells are empty.
-        records: What became of the files.
-        root: Folder that the files' paths are written relative to; left out, they are written as they are.
-        names: For each file the name of its crop, for a column of its own; left out, there is none.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    points = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
-    columns = ["path", "policy", "reason", "probability", "left", "top", "right", "bottom", *points]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow([*columns, "crop"] if names else columns)
-    for index, record in enumerate(records):
-        source = record.path if root is None else record.path.relative_to(root)
-        row = [source.as_posix(), record.policy, record.reason, *_face_cells(record.face)]
-        writer.writerow([*row, names[index] if record.kept else ""] if names else row)
-    with atomic_write(path) as file:
-        # A file's name need not be UTF-8.
-        file.write(text.getvalue().encode(errors="surrogateescape"))
-
-
-def _face_cells(face: Face | None) -> list[str]:
-    """Return probability, box and landmarks as text, empty where there is none."""
-    if face is None:
-        return [""] * (5 + 2 * len(LANDMARKS))
-    probability = "" if math.isnan(face.probability) else f"{face.probability:.4f}"
-    points = [f"{value:.2f}" for point in face.landmarks or () for value in point]
-    return [
-        probability,
-        *(f"{value:.2f}" for value in face.box),
-        *(points or [""] * 2 * len(LANDMARKS)),
-    ]
-
-
-def count_policies(records: Sequence[CropRecord], class_names: Sequence[str]) -> dict[str, Counter[str]]:
-    """Count for each class what was done.
-
-    Args:
-        records: What became of N files.
-        class_names: Class of each, N of them.
-
-    Returns:
-        For each class, in the order of their names, how many files met each policy.
-    """
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for record, name in zip(records, class_names, strict=True):
-        counts[name][record.policy] += 1
-    return dict(sorted(counts.items()))
-
-
-def policy_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
-    """Lay out what :func:`count_policies` counted, for rich to print, with a row of sums.
-
-    Args:
-        counts: For each class how many files met each policy.
-    """
-    order = (*get_args(Policy), "bad")
-    totals: Counter[str] = Counter()
-    for of_class in counts.values():
-        totals.update(of_class)
-    policies = [policy for policy in order if totals[policy]]
-    table = Table("class", box=box.SIMPLE, show_footer=len(counts) > 1)
-    table.columns[0].footer = "all"
-    for policy in policies:
-        table.add_column(policy, footer=f"{totals[policy]:,}", justify="right")
-    table.add_column("images", footer=f"{totals.total():,}", justify="right")
-    for name, of_class in counts.items():
-        cells = [f"{of_class.get(policy, 0):,}" for policy in policies]
-        table.add_row(Text(name), *cells, f"{sum(of_class.values()):,}")
-    return table

@@ -195,7 +195,14 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         if "val" not in splits:
             whole = splits["train"]
             size = round(self.val_share * len(whole))
-            val = hold_out(whole.labels, size, groups=self.groups_of(whole), seed=self.seed, name="val")
+            val = hold_out(
+                whole.labels,
+                size,
+                groups=self.groups_of(whole),
+                seed=self.seed,
+                name="val",
+                class_names=self.class_names,
+            )
             train = np.setdiff1d(np.arange(len(whole)), val)
             splits |= {"train": whole.take(train), "val": whole.take(val)}
         return splits

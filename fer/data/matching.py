@@ -39,6 +39,13 @@ class ClassMatch:
         relabelled: NDArray[np.int64] = np.array(self.labels, np.int64)[labels]
         return relabelled
 
+    def relabel_targets(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return class probabilities of the data set, shape (N, K), in the order of the network's classes."""
+        ordered = np.zeros((len(targets), len(self.names)), np.float32)
+        known = [label for label in range(len(self.labels)) if self.labels[label] != UNKNOWN]
+        ordered[:, [self.labels[label] for label in known]] = targets[:, known]
+        return ordered
+
     def lines(self) -> list[str]:
         """Return what does not match, one line each; empty where all does."""
         lines = []

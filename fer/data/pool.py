@@ -85,5 +85,6 @@ class PooledDataModule(ExpressionDataModule):
             groups=self.groups_of(pool),
             val_share=self.val_share,
             seed=self.seed,
+            class_names=self.class_names,
         )
         return {name: pool.take(rows) for name, rows in indices.items()}

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -69,6 +70,7 @@ def split_indices(
     groups: NDArray[np.str_] | None = None,
     val_share: float = 0.1,
     seed: int = 0,
+    class_names: Sequence[str] = EXPRESSIONS,
 ) -> dict[str, Indices]:
     """Draw train, val and test: disjoint, together all samples, the classes' shares kept.
 
@@ -86,12 +88,13 @@ def split_indices(
     where.
 
     Args:
-        labels: Shape (N,), canonical; see :data:`fer.labels.EXPRESSIONS`.
+        labels: Shape (N,), 0 to K - 1.
         protocol: See :func:`parse_protocol`.
         fold: Which fold is the test, from 0; 0 for a hold-out.
         groups: Group of each sample, such as its clip, shape (N,).
         val_share: Part of what is not the test that is val, 0 to 1, where the protocol names no val.
-        seed: All that the draw depends on beside the data and the settings.
+        seed: The only thing that the draw depends on beside the data and the settings.
+        class_names: K names, for messages.
 
     Returns:
         Rows of ``train``, ``val`` and ``test``, each sorted.
@@ -114,16 +117,18 @@ def split_indices(
         raise InputError(msg)
 
     if num_folds:
-        test = _folds(labels, num_folds, groups=groups, seed=seed)[fold]
+        test = _folds(labels, num_folds, groups=groups, seed=seed, class_names=class_names)[fold]
         num_val = None
     else:
         num_val, num_test = _counts(parsed.sizes, len(labels), protocol=protocol)
-        test = hold_out(labels, num_test, groups=groups, seed=seed, name="test")
+        test = hold_out(labels, num_test, groups=groups, seed=seed, name="test", class_names=class_names)
     rest = np.setdiff1d(np.arange(len(labels)), test)
     rest_groups = None if groups is None else groups[rest]
     if num_val is None:
         num_val = round(val_share * len(rest))
-    chosen = hold_out(labels[rest], num_val, groups=rest_groups, seed=seed, name="val")
+    chosen = hold_out(
+        labels[rest], num_val, groups=rest_groups, seed=seed, name="val", class_names=class_names
+    )
     return {"train": np.delete(rest, chosen), "val": rest[chosen], "test": test}
 
 
@@ -141,7 +146,13 @@ def _counts(sizes: tuple[int, ...], num_samples: int, *, protocol: str) -> tuple
 
 
 def hold_out(
-    labels: NDArray[np.int64], size: int, *, groups: NDArray[np.str_] | None, seed: int, name: str
+    labels: NDArray[np.int64],
+    size: int,
+    *,
+    groups: NDArray[np.str_] | None,
+    seed: int,
+    name: str,
+    class_names: Sequence[str] = EXPRESSIONS,
 ) -> Indices:
     """Return the rows of a stratified part of the samples, sorted.
 
@@ -151,6 +162,7 @@ def hold_out(
         groups: Group of each sample, or None.
         seed: Of the draw.
         name: Of the split that is drawn, for messages.
+        class_names: K names, for messages.
     """
     if not 0 < size < len(labels):
         msg = (
@@ -159,7 +171,7 @@ def hold_out(
         )
         raise InputError(msg)
     if groups is None:
-        return _stratified(labels, size, seed=seed, name=name)
+        return _stratified(labels, size, seed=seed, name=name, class_names=class_names)
     most_folds = min(MOST_GROUP_FOLDS, len(np.unique(groups)), int(np.bincount(labels).max()))
     if most_folds < 2:
         msg = (
@@ -176,9 +188,11 @@ def hold_out(
     return np.sort(np.concatenate(folds[:joined]))
 
 
-def _stratified(labels: NDArray[np.int64], size: int, *, seed: int, name: str) -> Indices:
+def _stratified(
+    labels: NDArray[np.int64], size: int, *, seed: int, name: str, class_names: Sequence[str]
+) -> Indices:
     """Return ``size`` rows, the classes' shares kept, sorted."""
-    _check_classes(labels, 2, f"{name} cannot be drawn by class")
+    _check_classes(labels, 2, f"{name} cannot be drawn by class", class_names)
     num_classes = len(np.unique(labels))
     if min(size, len(labels) - size) < num_classes:
         msg = (
@@ -191,10 +205,15 @@ def _stratified(labels: NDArray[np.int64], size: int, *, seed: int, name: str) -
 
 
 def _folds(
-    labels: NDArray[np.int64], num_folds: int, *, groups: NDArray[np.str_] | None, seed: int
+    labels: NDArray[np.int64],
+    num_folds: int,
+    *,
+    groups: NDArray[np.str_] | None,
+    seed: int,
+    class_names: Sequence[str],
 ) -> list[Indices]:
     """Return the rows of each fold."""
-    _check_classes(labels, num_folds, f"data.protocol={num_folds}-fold")
+    _check_classes(labels, num_folds, f"data.protocol={num_folds}-fold", class_names)
     if groups is None:
         splitter = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
         return [rows for _, rows in splitter.split(labels, labels)]
@@ -225,13 +244,13 @@ def _grouped_folds(
         return [rows for _, rows in splitter.split(labels, labels, groups)]
 
 
-def _check_classes(labels: NDArray[np.int64], least: int, what: str) -> None:
+def _check_classes(labels: NDArray[np.int64], least: int, what: str, class_names: Sequence[str]) -> None:
     """Refuse a class that has samples, but too few."""
-    counts = np.bincount(labels, minlength=len(EXPRESSIONS))
+    counts = np.bincount(labels, minlength=len(class_names))
     rarest = int(np.where(counts > 0, counts, counts.max() + 1).argmin())
     if counts[rarest] < least:
         msg = (
-            f"{what} needs {least} samples of each class or more, and {EXPRESSIONS[rarest]} has "
+            f"{what} needs {least} samples of each class or more, and {class_names[rarest]} has "
             f"{counts[rarest]}: add some, leave the class out, or choose another data.protocol"
         )
         raise InputError(msg)

@@ -1,4 +1,4 @@
-"""The confusion matrix as an image."""
+"""Figure of a confusion matrix."""
 
 import math
 from collections.abc import Sequence
@@ -14,6 +14,12 @@ from fer.figures.style import GREY, INK, LARGE, NORMAL, PALE, SHADES, SMALL, TIN
 from fer.labels import EXPRESSIONS
 from fer.metrics import report
 
+MOST_COUNTS = 12
+"""With more classes, cells show percentages alone, and the names of columns are upright."""
+
+LONGEST_LEVEL = 9
+"""Characters of a class name that fit over a column."""
+
 GAP = 0.18
 """Space between the matrix and its margins, in cells."""
 
@@ -23,8 +29,9 @@ def confusion_figure(
 ) -> Figure:
     """Draw a confusion matrix, with recall at its right and precision below.
 
-    A cell is shaded by its share of its row, so that rare classes are read as easily as frequent ones,
-    and shows its count and that share. Below the title stand accuracy, its 95 % interval and n.
+    A cell is shaded by its share of its row, so that rare classes are read as easily as frequent ones, and
+    shows its count and that share. With more than :data:`MOST_COUNTS` classes it shows the share alone, in
+    per cent. Below the title are accuracy, its 95 % interval and n.
 
     Args:
         confusion: Counts, rows = truth, columns = predicted, integers, shape ``(K, K)``.
@@ -44,23 +51,42 @@ def confusion_figure(
         result.support[:, None] > 0, result.confusion / result.support[:, None], torch.nan
     ).numpy()
 
-    figure = new_figure(1.9 + 0.68 * num_classes, 1.75 + 0.56 * num_classes)
+    has_counts = num_classes <= MOST_COUNTS
+    longest = max(map(len, class_names))
+    is_tilted = not has_counts or longest > LONGEST_LEVEL
+    cell_width, cell_height = (0.68, 0.56) if has_counts else (0.36, 0.3)
+    names_width = max(0.0, 0.075 * (longest - LONGEST_LEVEL))
+    figure = new_figure(
+        max(3.9, 1.9 + names_width + cell_width * num_classes),
+        1.75 + (0.075 * longest if is_tilted else 0) + cell_height * num_classes,
+    )
     axes = figure.add_subplot()
     axes.imshow(np.nan_to_num(shares), cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     for row, column in np.ndindex(num_classes, num_classes):
-        _write_count(axes, column, row, int(counts[row, column]), float(shares[row, column]))
+        count, share = int(counts[row, column]), float(shares[row, column])
+        if has_counts:
+            _write_count(axes, column, row, count, share)
+        elif count:
+            colour = "white" if share > 0.45 else INK
+            text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+            axes.text(column, row, text, ha="center", va="center", fontsize=TINY, color=colour)
 
     margin = num_classes + GAP
     for index in range(num_classes):
-        _write_margin(axes, margin, index, float(result.recall[index]))
-        _write_margin(axes, index, margin, float(result.precision[index]))
-    _write_margin(axes, margin, margin, result.accuracy, weight="bold")
+        _write_margin(axes, margin, index, float(result.recall[index]), short=not has_counts)
+        _write_margin(axes, index, margin, float(result.precision[index]), short=not has_counts)
+    _write_margin(axes, margin, margin, result.accuracy, short=not has_counts, weight="bold")
 
     _frame_cells(axes, num_classes)
     places = [*range(num_classes), margin]
-    rows = [f"{name}\nn = {n:,}" for name, n in zip(class_names, result.support.tolist(), strict=True)]
+    separator = "\n" if has_counts else ", "
+    rows = [
+        f"{name}{separator}n = {n:,}" for name, n in zip(class_names, result.support.tolist(), strict=True)
+    ]
     axes.set_xticks(places, [*class_names, "recall"])
     axes.set_yticks(places, [*rows, "precision"])
+    if is_tilted:
+        axes.tick_params(axis="x", labelrotation=90)
     middle = (num_classes / 2) / (num_classes + GAP + 1)
     axes.set_xlabel("predicted", x=middle)
     axes.set_ylabel("truth", y=1 - middle)
@@ -101,10 +127,13 @@ def _write_count(axes: Axes, x: float, y: float, count: int, share: float) -> No
     axes.text(x, y + 0.2, f"{100 * share:.1f} %", ha="center", va="center", fontsize=TINY, color=colour)
 
 
-def _write_margin(axes: Axes, x: float, y: float, fraction: float, weight: str = "normal") -> None:
+def _write_margin(
+    axes: Axes, x: float, y: float, fraction: float, *, short: bool, weight: str = "normal"
+) -> None:
     """Write a percentage, or a dash where it is undefined, on a pale cell beside the matrix."""
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=PALE, edgecolor="white", linewidth=1.2))
-    text = "\N{EN DASH}" if math.isnan(fraction) else f"{100 * fraction:.1f} %"
+    percentage = f"{100 * fraction:.0f}" if short else f"{100 * fraction:.1f} %"
+    text = "\N{EN DASH}" if math.isnan(fraction) else percentage
     axes.text(x, y, text, ha="center", va="center", fontsize=SMALL, color=INK, fontweight=weight)
 
 

@@ -28,6 +28,12 @@ from fer.figures.style import (
 )
 from fer.labels import EXPRESSIONS
 
+MOST_BARS = 10
+"""Classes whose probabilities are drawn beside an image."""
+
+LONGEST_NAME = 12
+"""Characters of a class name beside a bar."""
+
 MARGIN = 0.12
 """Between images and around them, in inches."""
 
@@ -93,7 +99,8 @@ def predictions_figure(
     """Draw sample predictions: the image, what it was taken for, and the probability of each class.
 
     A right answer has a tick and a thin green frame, a wrong one a cross, a thick broken vermillion
-    frame and the truth beside it. Among the bars the true class is written in bold.
+    frame and the truth beside it. Among the bars the true class is written in bold. With more than
+    :data:`MOST_BARS` classes only the likeliest and the true one have bars.
 
     Args:
         images: 0 to 255, uint8, shape ``(N, H, W)`` or ``(N, H, W, C)`` with C of 1 or 3.
@@ -121,7 +128,7 @@ def predictions_figure(
     num_rows = math.ceil(len(frames) / columns)
     image_width, bars_width = 1.0, 1.05
     image_height = image_width * frames.shape[1] / frames.shape[2]
-    bars_height = max(image_height, 0.125 * len(class_names))
+    bars_height = max(image_height, 0.125 * min(len(class_names), MOST_BARS))
     header, footer = 0.2, 0.14
     top = MARGIN + (TITLE_HEIGHT if title else 0)
     cell_width = image_width + bars_width + 2 * MARGIN
@@ -180,10 +187,13 @@ def _draw_bars(
     names_width = 0.46
     left, top = place[0] + names_width, place[1]
     full = size[0] - names_width
-    step = size[1] / len(class_names)
     predicted = int(shares.argmax())
-    for label, (name, share) in enumerate(zip(class_names, shares, strict=True)):
-        centre = top + (label + 0.5) * step
+    shown = _labels_shown(shares, truth)
+    step = size[1] / len(shown)
+    for row, label in enumerate(shown):
+        share = shares[label]
+        name = textwrap.shorten(class_names[label], LONGEST_NAME, placeholder="…")
+        centre = top + (row + 0.5) * step
         colour = GREY if label != predicted else GREEN if label == truth else VERMILLION
         weight = "bold" if label == truth else "normal"
         axes.text(
@@ -191,6 +201,14 @@ def _draw_bars(
         )
         axes.barh(centre, full, left=left, height=0.62 * step, color=PALE, linewidth=0)
         axes.barh(centre, full * float(share), left=left, height=0.62 * step, color=colour, linewidth=0)
+
+
+def _labels_shown(shares: NDArray[np.floating], truth: int) -> list[int]:
+    """Return the labels that have bars, in order: all, or the likeliest and the true one."""
+    if len(shares) <= MOST_BARS:
+        return list(range(len(shares)))
+    likeliest = [int(label) for label in (-shares).argsort(kind="stable") if label != truth]
+    return sorted([truth, *likeliest[: MOST_BARS - 1]])
 
 
 def _write(

@@ -26,7 +26,7 @@ class AlexNet(Chain):
         batch_norm: Whether batch norm stands before each convolution's ReLU.
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 8.
-        num_classes: Number of expressions.
+        num_classes: Number of classes.
 
     Raises:
         InputError: A setting does not fit.

@@ -22,7 +22,7 @@ class AnnNet(Chain):
         in_features: Number of features, by default 5 of LPQ and 5 of PHOG.
         hidden: Number of hidden neurons.
         activation: What follows the hidden layer.
-        num_classes: Number of expressions.
+        num_classes: Number of classes.
 
     Raises:
         InputError: A number is below 1, or the activation is unknown.

@@ -120,7 +120,7 @@ class CbamResNet(ResNet):
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 32 (8 with the small stem). The
             layers do not depend on it.
-        num_classes: Number of expressions.
+        num_classes: Number of classes.
 
     Raises:
         InputError: A setting does not fit.

@@ -16,7 +16,7 @@ class Conv1Net(Chain):
         widths: Number of feature maps, a tuple of one.
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 2.
-        num_classes: Number of expressions.
+        num_classes: Number of classes.
 
     Raises:
         InputError: A setting does not fit.

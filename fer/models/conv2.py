@@ -19,7 +19,7 @@ class Conv2Net(Chain):
         hidden: Number of neurons of the two hidden linear layers.
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 4.
-        num_classes: Number of expressions.
+        num_classes: Number of classes.
 
     Raises:
         InputError: A setting does not fit.

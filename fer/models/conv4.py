@@ -21,7 +21,7 @@ class Conv4Net(Chain):
         dropout: Probability of an output to be left out in training, after every block.
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 16 (8 with three widths).
-        num_classes: Number of expressions.
+        num_classes: Number of classes.
 
     Raises:
         InputError: A setting does not fit.

@@ -20,7 +20,7 @@ class Conv6Net(Chain):
         channels: Number of colour channels. The authors' images have 3.
         image_size: Height and width of the images, at least 32. The layers do not depend on
             it.
-        num_classes: Number of expressions.
+        num_classes: Number of classes.
 
     Raises:
         InputError: A setting does not fit.

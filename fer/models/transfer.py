@@ -88,7 +88,7 @@ class TransferNet(nn.Module):
             trains all.
         hidden: Number of neurons of a hidden layer with sigmoid in the head; None for a single
             linear layer.
-        num_classes: Number of expressions.
+        num_classes: Number of classes.
         channels: Number of colour channels.
         image_size: Height and width of the images. What the backbone takes is tried out.
 

@@ -1,4 +1,4 @@
-"""How distinct neurons are: the angle between every two, and the classes that follow from it."""
+"""Angles between the activation vectors of neurons, and the neurons and pairs that are redundant."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never, get_args
@@ -12,8 +12,8 @@ from fer.neurons.statistics import BLOCK, ActivationStatistics
 Origin = Literal["auto", "half", "centre", "layer_minmax", "unit_minmax", "none"]
 """Where activation vectors start from.
 
-The papers rescale each neuron by p a + q before they measure angles. An angle does not change with p > 0,
-so that a normalisation is no more than an origin for each neuron:
+The papers rescale each neuron by p a + q before they measure angles. An angle does not depend on p > 0, so
+that a normalisation only sets an origin for each neuron:
 
 - ``half``: 0.5, the middle of a logistic unit (Gedeon and Harris).
 - ``centre``: the neuron's mean; the angle is the arc cosine of the Pearson correlation.
@@ -34,14 +34,14 @@ COMPLEMENTARY_ABOVE: Final = 165.0
 def angles(statistics: ActivationStatistics, normalise: Origin = "auto") -> Tensor:
     r"""Return the angle between every two neurons' activation vectors.
 
-    The half angle is computed, tan(θ/2) = sqrt((\|u\| \|v\| - u·v) / (\|u\| \|v\| + u·v)), which is
-    2 atan2(\|û - v̂\|, \|û + v̂\|) without the vectors, and whose differences are exact where they are
-    small. What is left is the rounding of the float64 sums: where it makes an error e in the cosine, an
-    angle θ is wrong by at most sqrt(2 e), at 0 and 180, and by 2 e / sin θ. On up to 30,000 samples
-    e is below 4e-15 (2e-15 was seen): 9e-8 rad = 5e-6 degrees at 0 and 180, 5e-13 degrees at 90.
+    The half angle is computed as tan(θ/2) = sqrt((\|u\| \|v\| - u·v) / (\|u\| \|v\| + u·v)), which is
+    2 atan2(\|û - v̂\|, \|û + v̂\|) without the vectors, with differences that are exact where they are
+    small. The remaining error is the rounding of the float64 sums: an error e in the cosine makes an error of
+    at most sqrt(2 e) in an angle at 0 and 180, and of 2 e / sin θ elsewhere. On up to 30,000 samples e is
+    below 4e-15 (2e-15 was observed): 9e-8 rad = 5e-6 degrees at 0 and 180, 5e-13 degrees at 90.
 
     Args:
-        statistics: Of C neurons over one sample or more.
+        statistics: Statistics of C neurons over one sample or more.
         normalise: Where the vectors start from; see :data:`Origin`.
 
     Returns:
@@ -78,14 +78,14 @@ def angles(statistics: ActivationStatistics, normalise: Origin = "auto") -> Tens
 
 
 def root_mean_squares(statistics: ActivationStatistics, normalise: Origin) -> Tensor:
-    """Return how long activation vectors are, whatever the number of samples: their root mean squares.
+    """Return the root mean squares of activation vectors: their lengths, for any number of samples.
 
     Args:
-        statistics: Of C neurons.
+        statistics: Statistics of C neurons.
         normalise: Where the vectors start from; see :data:`Origin`.
 
     Returns:
-        In the unit of the activations, float64, shape ``(C,)``; NaN of a neuron that was once not finite.
+        In the unit of the activations, float64, shape ``(C,)``; NaN for a neuron that was once not finite.
 
     Raises:
         InputError: An unknown normalisation.
@@ -126,14 +126,14 @@ def _usual(statistics: ActivationStatistics) -> Origin:
 
 
 QUANTILES: Final = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
-"""Shares of the pairs of a layer up to whose angle :func:`summarise` says."""
+"""Quantiles of the angles of a layer's pairs in :func:`summarise`, by name."""
 
 
 def pair_angles(degrees: Tensor) -> Tensor:
     """Return the angle of each pair of neurons that has one, shape ``(P,)``.
 
     Args:
-        degrees: Of C neurons, shape ``(C, C)``; see :func:`angles`.
+        degrees: Angles of C neurons, shape ``(C, C)``; see :func:`angles`.
     """
     pairs = degrees[torch.ones_like(degrees, dtype=torch.bool).triu(1)]
     return pairs[~pairs.isnan()]
@@ -143,11 +143,11 @@ def summarise(degrees: Tensor) -> dict[str, float]:
     """Return mean, extremes and quantiles of the angles of a layer's pairs, in degrees.
 
     Args:
-        degrees: Of C neurons, shape ``(C, C)``; see :func:`angles`.
+        degrees: Angles of C neurons, shape ``(C, C)``; see :func:`angles`.
 
     Returns:
         ``mean``, ``min``, ``q05``, ``q25``, ``median``, ``q75``, ``q95`` and ``max``; NaN where no pair has
-        an angle. A quantile is the angle of a pair, the nearest below.
+        an angle. A quantile is rounded down to the angle of a pair.
     """
     pairs = pair_angles(degrees).sort().values
     names = ("mean", "min", *QUANTILES, "max")
@@ -163,8 +163,8 @@ def angular_speed(before: Tensor, after: Tensor, *, num_epochs: float = 1) -> fl
 
     Args:
         before: Angles of C neurons, degrees, shape ``(C, C)``.
-        after: The same, later.
-        num_epochs: Epochs between the two.
+        after: Angles of the same neurons, later.
+        num_epochs: Number of epochs between the two.
 
     Returns:
         Degrees an epoch; NaN where no pair has an angle at both times.
@@ -177,15 +177,15 @@ def angular_speed(before: Tensor, after: Tensor, *, num_epochs: float = 1) -> fl
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NeuronClasses:
-    """Which neurons have no angle, and which pairs are nearly one neuron; it changes nothing.
+    """Neurons without an angle, and pairs of redundant neurons; changes nothing.
 
     Attributes:
-        num_neurons: C.
+        num_neurons: Number of neurons, C.
         dead: Indices of neurons that were always zero, ascending, int64.
         constant: Indices of neurons that did not change, but are not dead, ascending.
         non_finite: Indices of neurons that were once NaN or infinite, ascending.
-        similar: Pairs i < j whose angle is small, in the order of their indices, shape ``(K, 2)``.
-        complementary: Pairs i < j whose angle is near 180 degrees, shape ``(K, 2)``.
+        similar: Pairs i < j with a small angle, in the order of their indices, shape ``(K, 2)``.
+        complementary: Pairs i < j with an angle near 180 degrees, shape ``(K, 2)``.
     """
 
     num_neurons: int
@@ -197,9 +197,9 @@ class NeuronClasses:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Dead, constant and not finite of the neurons; similar and complementary of the pairs, 0 to 1.
+        """Shares of neurons (dead, constant, non_finite) and of pairs (similar, complementary), 0 to 1.
 
-        Pairs are those of neurons that are none of the first three; a share of no pairs is 0.
+        Only pairs of neurons that are none of the first three count; a share of no pairs is 0.
         """
         singles = {"dead": self.dead, "constant": self.constant, "non_finite": self.non_finite}
         left = self.num_neurons - sum(map(len, singles.values()))
@@ -218,10 +218,10 @@ def classify(
     similar_below: float = SIMILAR_BELOW,
     complementary_above: float = COMPLEMENTARY_ABOVE,
 ) -> NeuronClasses:
-    """Return the neurons and pairs that add nothing new.
+    """Return the redundant neurons and pairs.
 
     Args:
-        statistics: Of C neurons.
+        statistics: Statistics of C neurons.
         degrees: Their :func:`angles`, shape ``(C, C)``.
         similar_below: Two neurons with a smaller angle are similar; degrees.
         complementary_above: Two neurons with a larger angle are complementary; degrees.

@@ -15,14 +15,8 @@ import torch
 from torch import Tensor
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.angles import (
-    COMPLEMENTARY_ABOVE,
-    SIMILAR_BELOW,
-    Origin,
-    angles,
-    classify,
-    root_mean_squares,
-)
+from fer.neurons.angles import Origin, angles, classify, root_mean_squares
+from fer.neurons.evidence import Gradients, Limits, Neurons
 from fer.neurons.plan import Removal
 from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
 
@@ -44,56 +38,6 @@ An angle to a linear span below about 1e-3 degrees (the root of 2e-10) is not to
 log = logging.getLogger("fer.neurons")
 
 
-@dataclass(frozen=True, eq=False)
-class Gradients:
-    """How the loss depends on a factor on the output of each neuron, whose value is 1.
-
-    Attributes:
-        of_batches: Square of the derivative of a batch's mean loss, averaged over the batches, shape
-            ``(C,)``.
-        of_samples: Square of the derivative of a sample's loss, averaged over the samples, shape ``(C,)``.
-    """
-
-    of_batches: Tensor
-    of_samples: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Neurons:
-    """The neurons of a layer, as a criterion sees them.
-
-    Attributes:
-        statistics: Statistics of their activations at the input of the next layers, C neurons.
-        outgoing: Their weights in the next layers, side by side, shape ``(C, M)``.
-        incoming: The weights that compute them, shape ``(C, K)``; None if unknown.
-        gradients: How the loss depends on them; None unless the criterion asks for it.
-        takes_constants: Whether the next layers can add a constant to their outputs.
-    """
-
-    statistics: ActivationStatistics
-    outgoing: Tensor
-    incoming: Tensor | None = None
-    gradients: Gradients | None = None
-    takes_constants: bool = True
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How many neurons a criterion may remove.
-
-    Attributes:
-        similar_below: Threshold of small angles, degrees.
-        complementary_above: Threshold of large angles, degrees.
-        num_removed: Number of neurons to remove, whatever the thresholds; None: the thresholds decide.
-        protected: Neurons that are kept; others may be merged into them.
-    """
-
-    similar_below: float = SIMILAR_BELOW
-    complementary_above: float = COMPLEMENTARY_ABOVE
-    num_removed: int | None = None
-    protected: Collection[int] = ()
-
-
 @runtime_checkable
 class Criterion(Protocol):
     """Decide which neurons of a layer are removed.
@@ -102,10 +46,12 @@ class Criterion(Protocol):
         needs_gradients: Whether :attr:`Neurons.gradients` are needed, and so labels.
         has_costs: Whether the costs of its removals compare between layers, so that a size target can
             distribute the removals over the layers by cost.
+        has_thresholds: Whether the thresholds decide if no number is given.
     """
 
     needs_gradients: ClassVar[bool] = False
     has_costs: ClassVar[bool] = False
+    has_thresholds: ClassVar[bool] = True
 
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
         """Return the removals in their order, with their costs.
@@ -364,6 +310,8 @@ class WeightNorm(Criterion):
     Source: Li et al., "Pruning Filters for Efficient ConvNets", 2017.
     """
 
+    has_thresholds: ClassVar[bool] = False
+
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
         """Return the neurons with the smallest norms; their costs do not compare between layers."""
         if neurons.incoming is None:
@@ -385,6 +333,7 @@ class Taylor(Criterion):
 
     needs_gradients: ClassVar[bool] = True
     has_costs: ClassVar[bool] = True
+    has_thresholds: ClassVar[bool] = False
 
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
         """Return the neurons with the smallest squared derivatives."""
@@ -405,6 +354,7 @@ class Fisher(Criterion):
 
     needs_gradients: ClassVar[bool] = True
     has_costs: ClassVar[bool] = True
+    has_thresholds: ClassVar[bool] = False
 
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
         """Return the neurons with the smallest Fisher information."""

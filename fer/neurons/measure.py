@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.criteria import Criterion, CriterionName, Gradients, make_criterion
+from fer.neurons.criteria import Criterion, CriterionName, make_criterion
+from fer.neurons.evidence import Gradients
 from fer.neurons.groups import Consumer, Key, NeuronGroup, PrunableLayers
 from fer.neurons.networks import Batches, device_of, eval_state, inputs_of, labels_of
 from fer.neurons.prunable import find_prunable
@@ -154,13 +155,11 @@ def measure_groups(
     example = next((inputs_of(batch) for batch in batches), None)
     if example is None or len(example) == 0:
         raise InputError(EMPTY)
-    needs_gradients = make_criterion(criterion).needs_gradients
-    if needs_gradients:
-        labels_of(next(iter(batches)))
     found = find_prunable(network, example)
     groups = _choose(network, found, layers)
-    statistics = _measure(network, groups, batches, pattern_minmax=pattern_minmax)
+    needs_gradients = make_criterion(criterion).needs_gradients
     gradients = measure_gradients(network, groups, batches) if needs_gradients else {}
+    statistics = _measure(network, groups, batches, pattern_minmax=pattern_minmax)
     return Measurement(found, statistics, pattern_minmax, gradients)
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from fer.errors import InputError, did_you_mean
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
-from fer.neurons.criteria import Criterion, CriterionName, Gradients, Limits, Neurons, make_criterion
+from fer.neurons.criteria import Criterion, CriterionName, make_criterion
+from fer.neurons.evidence import Gradients, Limits, Neurons
 from fer.neurons.groups import NeuronGroup
 from fer.neurons.measure import Measurement
 from fer.neurons.merge import FITTED, MergeRule
@@ -52,6 +53,8 @@ def plan_groups(
         msg = "the measurement has no gradients, which the criterion needs: measure with this criterion"
         raise InputError(msg)
     nums = _numbers(measurement, num_removed, share_removed)
+    if nums and not settings.criterion.has_thresholds:
+        nums = {group.name: nums.get(group.name, 0) for group in measurement.groups}
     limits = Limits(similar_below, complementary_above)
     return {
         group.name: _plan_group(

@@ -113,7 +113,7 @@ def _hand_over_input(
 ) -> None:
     tensor = _only_tensor(name, module, inputs).detach()
     if shape := name.partition(INPUT)[2]:
-        tensor = tensor.unflatten(1, [int(size) for size in shape[1:].split("x")])
+        tensor = tensor.reshape(len(tensor), *map(int, shape[1:].split("x")))
     receive(name, tensor)
 
 

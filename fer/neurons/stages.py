@@ -1,4 +1,4 @@
-"""Which stage of training a layer is in, epoch by epoch: its angles and the losses say it together.
+"""Label the training stage of a layer, epoch by epoch, from its angles and the losses.
 
 An epoch is evaluated by a window of :data:`WINDOW` epochs, in this order:
 
@@ -51,10 +51,10 @@ LEAST_SPEED: Final = 0.1
 come to rest still wander slowly, by a few per cent of their first rush."""
 
 LEAST_TRAIN: Final = 0.005
-"""Likewise of the train loss: it would need 200 windows, some 4,000 epochs, to go that way again."""
+"""The same share for the train loss: 200 windows, some 4,000 epochs, would repeat the fall."""
 
 LEAST_VAL: Final = 0.02
-"""Likewise of the validation loss, and how far above its best it is as good: a fiftieth of its fall."""
+"""The same share for the validation loss, and how far above its best it counts as its best."""
 
 CALM: Final = 0.75
 """Share of their highest speed (of window medians, whose own scatter is some 5 %) below which the angles
@@ -110,8 +110,8 @@ LABELS: Final = (
 _WARM_UP, _MOVING, _SETTLED, _OVERFIT, _LR_FROZEN, _STUCK = range(len(LABELS))
 
 
-class _Span(NamedTuple):
-    """Epochs with one label, an index in :data:`LABELS`, from ``begin`` to the next span."""
+class _Interval(NamedTuple):
+    """Epochs with one label, an index in :data:`LABELS`, from ``begin`` to the next interval."""
 
     begin: int
     label: int
@@ -168,7 +168,7 @@ def label_stages(
         angular_speed: Mean change of a layer's angles since the epoch before, 0 or more, in any unit; NaN
             where it was not measured, as in the first epoch. Until it is, the losses alone decide.
         train_loss: In any unit, NaN where it was not measured.
-        val_loss: Likewise. Until it is measured, the train loss stands for it.
+        val_loss: In any unit, NaN where it was not measured. Until it is, the train loss is used for it.
         update_ratio: ``|change of the weights| / |weights|`` of a step, NaN where it was not measured;
             left out, no epoch is ``lr_frozen``.
 
@@ -184,10 +184,10 @@ def label_stages(
     'lr_frozen'
     """
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, half=WINDOW // 2)
-    spans = _spans(_judge(*histories))
-    if len(spans) > 1 and spans[1].begin < DWELL:
-        spans = [spans[1]._replace(begin=0), *spans[2:]]
-    return _labels(_dated_by_bends(spans, histories[:3]), len(train_loss))
+    intervals = _intervals(_evaluate(*histories))
+    if len(intervals) > 1 and intervals[1].begin < DWELL:
+        intervals = [intervals[1]._replace(begin=0), *intervals[2:]]
+    return _labels(_dated_by_bends(intervals, histories[:3]), len(train_loss))
 
 
 def live_stages(
@@ -202,9 +202,9 @@ def live_stages(
 
     Args:
         angular_speed: The history so far, as in :func:`label_stages`.
-        train_loss: Likewise.
-        val_loss: Likewise.
-        update_ratio: Likewise.
+        train_loss: As in :func:`label_stages`.
+        val_loss: As in :func:`label_stages`.
+        update_ratio: As in :func:`label_stages`.
 
     Returns:
         A label for each epoch. A change is seen when it fills enough of a window to stand out, and has held
@@ -214,9 +214,9 @@ def live_stages(
         ValueError: The sequences are not equally long.
     """
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, half=0)
-    first, *changes = _spans(_judge(*histories))
+    first, *changes = _intervals(_evaluate(*histories))
     # A change is dated to its first epoch, but was not known before the last of those that must agree.
-    known = [span._replace(begin=span.begin + DWELL - 1) for span in changes]
+    known = [interval._replace(begin=interval.begin + DWELL - 1) for interval in changes]
     return _labels([first, *known], len(train_loss))
 
 
@@ -286,7 +286,7 @@ def _windows(values: Tensor, length: int, half: int) -> Tensor:
     return F.pad(values, (length - 1 - half, half), value=math.nan).unfold(0, length, 1)
 
 
-def _judge(speed: _Series, train: _Series, val: _Series, ratio: Tensor) -> list[int]:
+def _evaluate(speed: _Series, train: _Series, val: _Series, ratio: Tensor) -> list[int]:
     """Return the label of each epoch by its window alone, an index in :data:`LABELS`."""
     is_calm = _so_far(speed.level <= CALM * speed.high) | speed.is_unknown
     # Noise never lets the speed fall to 0; that it has found its floor shows in that it falls no more.
@@ -313,37 +313,41 @@ def _so_far(condition: Tensor) -> Tensor:
     return condition.cumsum(dim=0) > 0
 
 
-def _spans(labels: Sequence[int]) -> list[_Span]:
+def _intervals(labels: Sequence[int]) -> list[_Interval]:
     """Return the labels with a minimum dwell: one that holds for less never counts. The first is Initial."""
-    spans = [_Span(0, _WARM_UP)]
+    intervals = [_Interval(0, _WARM_UP)]
     begin = 0
     for epoch, label in enumerate(labels):
         if label != labels[begin]:
             begin = epoch
-        if label != spans[-1].label and epoch - begin + 1 == DWELL:
-            spans.append(_Span(begin, label))
-    return spans
+        if label != intervals[-1].label and epoch - begin + 1 == DWELL:
+            intervals.append(_Interval(begin, label))
+    return intervals
 
 
-def _labels(spans: Sequence[_Span], num_epochs: int) -> list[StageLabel]:
+def _labels(intervals: Sequence[_Interval], num_epochs: int) -> list[StageLabel]:
     """Return one label for each epoch."""
-    ends = [*(span.begin for span in spans[1:]), num_epochs]
-    return [LABELS[span.label] for span, end in zip(spans, ends, strict=True) for _ in range(span.begin, end)]
+    ends = [*(interval.begin for interval in intervals[1:]), num_epochs]
+    return [
+        LABELS[interval.label]
+        for interval, end in zip(intervals, ends, strict=True)
+        for _ in range(interval.begin, end)
+    ]
 
 
-def _dated_by_bends(spans: Sequence[_Span], curves: Sequence[_Series]) -> list[_Span]:
-    """Return the spans, each change moved by up to half a window to where the curves bend most.
+def _dated_by_bends(intervals: Sequence[_Interval], curves: Sequence[_Series]) -> list[_Interval]:
+    """Return the intervals, each change moved by up to half a window to where the curves bend most.
 
     A window that is partly in the next stage already sees it, the earlier the less noise there is. Two
     straight lines that meet are fitted to all curves by least squares, each curve weighed by its own noise.
     """
-    dated = list(spans[:1])
-    ends = [*(span.begin for span in spans[1:]), len(curves[0].values)]
-    for span, end in zip(spans[1:], ends[1:], strict=True):
+    dated = list(intervals[:1])
+    ends = [*(interval.begin for interval in intervals[1:]), len(curves[0].values)]
+    for interval, end in zip(intervals[1:], ends[1:], strict=True):
         # The epoch of a freeze is measured, not estimated.
-        is_measured = _LR_FROZEN in (span.label, dated[-1].label)
-        begin = span.begin if is_measured else _bend(span.begin, dated[-1].begin, end, curves)
-        dated.append(span._replace(begin=begin))
+        is_measured = _LR_FROZEN in (interval.label, dated[-1].label)
+        begin = interval.begin if is_measured else _bend(interval.begin, dated[-1].begin, end, curves)
+        dated.append(interval._replace(begin=begin))
     return dated
 
 

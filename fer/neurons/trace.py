@@ -50,11 +50,10 @@ def trace_groups(network: nn.Module, inputs: Tensor) -> tuple[list[NeuronGroup],
     Raises:
         InputError: The network does not take the inputs, returns no tensor, or cannot be traced.
     """
-    for name, module in list(network.named_modules()):
-        if (
-            name and type(module) is nn.PReLU and module.num_parameters == 1
-        ):  # Torch-Pruning takes it for one channel
-            network.set_submodule(name, nn.LeakyReLU(module.weight.item()))
+    for name, slope in list(network.named_modules()):
+        # Torch-Pruning takes it for a layer of one channel.
+        if name and type(slope) is nn.PReLU and slope.num_parameters == 1:
+            network.set_submodule(name, nn.LeakyReLU(slope.weight.item()))
     calls = _Calls(network, inputs)
     graph, means = _trace(network, inputs)
     names = {module: name for name, module in network.named_modules()}

@@ -294,6 +294,7 @@ def _facts(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any]) 
         ),
         "Data": config.get("dataset", results.get("data")),
         "Protocol": results.get("protocol"),
+        "Trained on": results.get("trained_on"),
         "Epochs": results.get("epochs"),
         "Time": _duration(seconds) if isinstance(seconds, int | float) else None,
         "Seed": config.get("seed_everything", results.get("seed")),

@@ -204,7 +204,7 @@ class ClassificationTask(LightningModule):
                     "twice: set one of them to none"
                 )
                 raise InputError(msg)
-            if not hasattr(data, "class_counts"):
+            if data is None or not hasattr(data, "class_counts"):
                 msg = (
                     f"model.class_weights=balanced: {type(data).__name__} has no class_counts; set it to none"
                 )

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Mapping
-from functools import cache
 from inspect import Parameter, Signature
 from typing import Any, Final, get_type_hints
 
@@ -16,7 +15,6 @@ SHARED: Final = "num_classes"
 """The one setting that both a network and its training take."""
 
 
-@cache
 def task_of(network_class: type[nn.Module]) -> type[ClassificationTask]:
     """Return the LightningModule class that trains a network class.
 
@@ -45,6 +43,17 @@ def task_of(network_class: type[nn.Module]) -> type[ClassificationTask]:
     if not (inspect.isclass(network_class) and issubclass(network_class, nn.Module)):
         msg = f"{network_class!r} is no network: give a class that is a torch.nn.Module"
         raise InputError(msg)
+    if network_class not in _MADE:
+        _MADE[network_class] = _make(network_class)
+    return _MADE[network_class]
+
+
+_MADE: Final[dict[type[nn.Module], type[ClassificationTask]]] = {}
+"""The tasks that were made, by network class: one each, or pickle would not find it again."""
+
+
+def _make(network_class: type[nn.Module]) -> type[ClassificationTask]:
+    """Return a new LightningModule class for a network class."""
     own, training = constructor_parameters(network_class), _training_parameters()
     if clashes := [name for name in own if name in training and name != SHARED]:
         msg = (

@@ -133,7 +133,7 @@ def test_half_precision_is_measured(tiny_data, tiny_trainer):
         pytest.param({"num_samples": 0}, "num_samples is 0", id="empty"),
         pytest.param({"similar_below": 170}, "in this order", id="thresholds crossed"),
         pytest.param({"layers": ["convv"]}, "did you mean 'conv'", id="unknown layer"),
-        pytest.param({"layers": ["tuple"]}, "returns a tuple, not a tensor", id="no tensor"),
+        pytest.param({"layers": ["tuple"]}, "a tuple, not a tensor", id="no tensor"),
         pytest.param({"layers": ["wide"]}, "20,000 neurons are more than", id="too wide"),
         pytest.param({"normalise": "sideways"}, "normalise is 'sideways'", id="unknown normalisation"),
     ],
@@ -182,11 +182,19 @@ def test_values_that_are_not_finite_are_said_and_training_goes_on(tiny_data, tin
     assert trainer.current_epoch == 2
 
 
-def test_a_network_without_hidden_layers_has_no_angles(tiny_data, tiny_trainer, tmp_path):
-    task = _conv_task()
-    del task.network.neuron_layers
-    _fit([DistinctivenessCallback()], tiny_data, tiny_trainer, task=task)
+def test_a_network_without_hidden_layers_has_no_angles_and_says_so(tiny_data, tiny_trainer, tmp_path, caplog):
+    task = ClassificationTask(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)))
+    with caplog.at_level(logging.WARNING, "fer.callbacks"):
+        _fit([DistinctivenessCallback()], tiny_data, tiny_trainer, task=task)
     assert not (tmp_path / "angles").exists()
+    assert "no angles: the hidden layers are none (" in caplog.text
+
+
+def test_the_layers_of_a_network_that_declares_none_are_found(tiny_data, tiny_trainer):
+    task, callback = _conv_task(), DistinctivenessCallback()
+    del task.network.neuron_layers
+    _fit([callback], tiny_data, tiny_trainer, task=task)
+    assert list(callback.degrees) == ["conv"]
 
 
 def test_the_layers_of_a_real_network_are_measured(tiny_data, tiny_trainer, tmp_path):

@@ -11,22 +11,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 from skimage import data
 
-from fer.data.audit import (
-    NEAR_CORRELATION,
-    NEAR_DISTANCE,
-    AuditReport,
-    FeatureFindings,
-    Grouping,
-    Member,
-    Overlap,
-    Value,
-    audit,
-    near_pairs,
-    seen_in,
-)
+from fer.data.audit import AuditReport, FeatureFindings, Grouping, Member, Overlap, Value, audit, seen_in
 from fer.data.base import numbered
 from fer.data.features import FeatureSplit
 from fer.data.images import ImageSplit
+from fer.data.near import NEAR_CORRELATION, NEAR_DISTANCE, near_pairs
 
 REAL_ROOT = os.environ.get("FER_DATA_DIR")
 

@@ -14,14 +14,8 @@ from PIL import Image
 from rich.console import Console
 
 import fer.data.crops
-from fer.data.crops import (
-    CropRecord,
-    KeptDetector,
-    count_policies,
-    crop_images,
-    policy_table,
-    write_crops_csv,
-)
+from fer.data.crop_report import count_policies, policy_table, write_crops_csv
+from fer.data.crops import CropRecord, KeptDetector, crop_images
 from fer.data.faces import Crop, CropSettings, Face, crop_face, crop_without_face
 from fer.errors import InputError
 

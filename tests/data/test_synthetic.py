@@ -5,14 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fer.data.synthetic import (
-    EXPRESSION_ACTIONS,
-    FacialActions,
-    SyntheticFacesDataModule,
-    draw_actions,
-    draw_face,
-    draw_faces,
-)
+from fer.data.drawing import EXPRESSION_ACTIONS, FacialActions, draw_actions, draw_face, draw_faces
+from fer.data.synthetic import SyntheticFacesDataModule
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
 

@@ -381,3 +381,29 @@ def test_the_legend_of_many_long_names_leaves_the_norms_their_room():
     figure = gradient_figure(norms, [0, 1])
     figure.draw_without_rendering()
     assert figure.axes[0].get_position().width * figure.get_figwidth() > 2.5
+
+
+@pytest.mark.parametrize("num_classes", [2, 13, 50])
+def test_confusion_of_any_number_of_classes_is_legible(num_classes: int) -> None:
+    """No two texts overlap, and the page stays printable."""
+    names = [f"a longer class name {label}" for label in range(num_classes)]
+    counts = torch.arange(num_classes**2).reshape(num_classes, num_classes) % 7 * 100
+    figure = confusion_figure(counts, names)
+    draw(figure)
+    (axes,) = figure.axes
+    texts = [*axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels()]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    corners = np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes])
+    low, high = corners[:, None, :2] + 1, corners[None, :, 2:]
+    meet = (low < high).all(axis=2)
+    assert (meet & meet.T).sum() == len(boxes)  # each meets itself
+    assert max(figure.get_size_inches()) < 25
+
+
+def test_predictions_of_many_classes_show_the_likeliest_and_the_truth() -> None:
+    probabilities = np.full((1, 50), 0.5 / 49, np.float32)
+    probabilities[0, 7] = 0.5
+    names = [f"class {label}" for label in range(50)]
+    written = draw(predictions_figure(np.zeros((1, 8, 8), np.uint8), [49], probabilities, names))
+    assert sum(text in names for text in written) == 10
+    assert {"class 7", "class 49", "truth: class 49"} <= set(written)

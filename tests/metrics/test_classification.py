@@ -455,3 +455,11 @@ def test_processes_are_added_up(tmp_path: Path) -> None:
     for rank in range(2):
         confusion = torch.load(tmp_path / f"confusion_{rank}.pt", weights_only=True)
         assert confusion.tolist() == whole.compute().confusion.tolist()
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 1), (1, 3), (27, 55), (2373, 3589), (3589, 3589)])
+def test_wilson_interval_is_the_closed_form(correct: int, n: int) -> None:
+    z, p = 1.959964, correct / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert wilson_interval(correct, n) == pytest.approx((centre - half, centre + half), abs=1e-12)

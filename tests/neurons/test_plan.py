@@ -542,3 +542,29 @@ def test_a_new_removal_reason_is_counted_everywhere(monkeypatch):
     assert counts["fc1"]["tired"] == 1
     assert list(counts["fc1"]) == list(counts["fc2"]) == ["before", "after", *REMOVAL_REASONS, "tired"]
     assert (counts["fc2"]["after"], counts["fc2"]["block"]) == (0, 4)
+
+
+def test_dead_neurons_that_are_protected_are_kept_by_span():
+    statistics = of(*[[0, 0, 0, 0]] * 4)
+    plan = plan_pruning(statistics, criterion="span", num_removed=3, protected=[1, 3])
+    assert plan.kept == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        pytest.param('{"num_neurons": ' + "9" * 5000 + "}", "not JSON: Exceeds the limit", id="5,000 digits"),
+        pytest.param("[" * 100_000, "the plan is not JSON", id="nested"),
+        pytest.param(
+            text(degrees=777).replace("777", "1e999"), "degrees .* is Infinity: it is too large", id="inf"
+        ),
+        pytest.param(
+            text(neuron=10**300), "neuron of removal 1 of the plan is 1000.*too large", id="far away"
+        ),
+        pytest.param('{"num_neurons": 99999999999, "removals": []}', "too large", id="a layer of no network"),
+    ],
+)
+def test_numbers_that_no_plan_has_are_refused(broken, reason):
+    with pytest.raises(InputError, match=reason) as error:
+        PrunePlan.from_json(broken)
+    assert len(str(error.value)) < 300

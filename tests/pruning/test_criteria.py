@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from fer.neurons.criteria import rank
-
 from fer.neurons import Criterion
+from fer.neurons.criteria import rank
 from fer.pruning import PruneSettings, prune_once
 
 

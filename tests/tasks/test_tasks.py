@@ -107,6 +107,25 @@ def _changed(**changes):
     return write
 
 
+def _without(key):
+    def write(path, whole):
+        content = torch.load(whole, weights_only=True)
+        del content[key]
+        torch.save(content, path)
+
+    return write
+
+
+def _flip(path, whole):
+    """Flip bytes inside of the largest tensor."""
+    content = torch.load(whole, weights_only=True)
+    weight = max(content["state_dict"].values(), key=torch.numel)
+    written = bytearray(whole.read_bytes())
+    place = written.index(weight.numpy().tobytes())
+    written[place : place + 40] = bytes(255 - byte for byte in written[place : place + 40])
+    path.write_bytes(written)
+
+
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
@@ -124,7 +143,33 @@ def _changed(**changes):
             "none of fer's networks",
             id="another's weights",
         ),
+        pytest.param(_changed(task="OtherTask", network=None), "damaged: 'network'", id="no class path"),
         pytest.param(_changed(task="OtherTask"), "none of fer's networks", id="another's task"),
+        *(
+            pytest.param(_changed(**{key: value}), f"damaged: {key!r}", id=f"{key} of another type")
+            for key, value in {
+                "task": 5,
+                "hyper_parameters": [1, 2],
+                "state_dict": {"network.fc1.weight": 3},
+                "widths": {"fc1": "wide"},
+                "class_names": "angry",
+                "input_shape": ("a",),
+                "best_val_acc": "high",
+            }.items()
+        ),
+        *(
+            pytest.param(_without(key), f"{key!r} is missing", id=f"without {key}")
+            for key in ("hyper_parameters", "state_dict")
+        ),
+        pytest.param(
+            _changed(hyper_parameters={"hidden": "many"}), "does not fit AnnTask", id="a text as size"
+        ),
+        pytest.param(_changed(hyper_parameters={"depth": 3}), "does not fit AnnTask", id="unknown setting"),
+        pytest.param(_changed(hyper_parameters={"lr": None}), "does not fit AnnTask", id="no learning rate"),
+        pytest.param(_changed(state_dict={}), "does not fit AnnTask", id="no weights"),
+        pytest.param(_changed(widths={"fc9": 3}), "does not fit AnnTask", id="widths of another network"),
+        pytest.param(_changed(class_names=["a"]), "does not fit AnnTask", id="too few class names"),
+        pytest.param(lambda path, whole: _flip(path, whole), "checksum of .*/data/", id="flipped bytes"),
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_named(write, reason, checkpoint, tmp_path):

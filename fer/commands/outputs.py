@@ -1,0 +1,37 @@
+"""What a run writes besides its results: its settings, and the list of its files at the end."""
+
+from pathlib import Path
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
+
+from fer.configs import flatten
+from fer.dashboards import log_config
+from fer.runs import Run
+
+
+class ConfigCallback(SaveConfigCallback):
+    """Store all settings: as YAML in the run's folder, and under the names that sweeps use in W&B."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write both, once, in the first process."""
+        del pl_module, stage
+        text = self.parser.dump(self.config, skip_none=False)
+        Run(Path(trainer.default_root_dir)).write_config(text)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                log_config(logger, flatten(yaml.safe_load(text)))
+
+
+def list_files(run: Run) -> list[str]:
+    """Return lines that name a run's folder, its best checkpoint and figures, and how to view it in W&B."""
+    lines = [f"run          {run.folder}"]
+    if run.best_checkpoint.is_file():
+        lines.append(f"checkpoint   {run.best_checkpoint}")
+    if figures := sorted(run.figures_dir.glob("*.png")):
+        lines += ["figures", *(f"  {path}" for path in figures)]
+    if offline := sorted(run.folder.glob("wandb/offline-run-*")):
+        lines += ["view it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
+    return lines

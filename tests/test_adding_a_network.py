@@ -1,0 +1,84 @@
+"""A network is added by one file in models/ and one in configs/: all lists find it there."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fer
+
+REPOSITORY = Path(fer.__file__).parent.parent
+NETWORK = '''"""A linear classifier of pixels."""
+
+from torch import Tensor, nn
+
+
+class Linear0Net(nn.Module):
+    """One linear layer on the pixels.
+
+    Args:
+        channels: Number of colour channels.
+        image_size: Height and width of the images.
+        num_classes: Number of classes.
+    """
+
+    def __init__(self, *, channels: int = 1, image_size: int = 48, num_classes: int = 7) -> None:
+        super().__init__()
+        self.fc = nn.Linear(channels * image_size**2, num_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.fc(inputs.flatten(1))
+        return logits
+'''
+CONFIG = "# One linear layer on synthetic faces.\nnetwork: linear0\ndataset: synthetic\nmodel:\n  lr: 0.25\n"
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the repository with one more network."""
+    shutil.copytree(REPOSITORY / "fer", tmp_path / "fer", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    (tmp_path / "fer" / "models" / "linear0.py").write_text(NETWORK)
+    (tmp_path / "fer" / "configs" / "linear0.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def run(folder, *words):
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.slow
+def test_a_network_is_two_files(copied):
+    settings = run(copied, sys.executable, "-m", "fer", "fit", "--config", "linear0", "--print_config")
+    assert "network: linear0" in settings
+    assert "lr: 0.25" in settings
+    code = (
+        "from fer.tasks import Linear0Task; from fer.models import Linear0Net; print(Linear0Task().network)"
+    )
+    assert run(copied, sys.executable, "-c", code).startswith("Linear0Net(")
+    assert "linear0" in run(copied, sys.executable, "-m", "fer", "--help")
+    assert "One linear layer on synthetic faces." in run(copied, "make", "help")
+    tests = ("tests/test_architecture.py", "tests/tasks/test_tasks.py", "tests/models/test_networks.py")
+    words = ("-m", "pytest", "-q", "-k", "one_name_everywhere or linear0", *tests)
+    assert "failed" not in run(copied, sys.executable, *words)
+    listed = run(copied, sys.executable, *words, "--collect-only")
+    assert "test_the_help_explains_each_setting_of_a_task[linear0]" in listed
+    assert "test_settings_are_keyword_only_and_have_defaults[linear0]" in listed
+
+
+def test_the_network_of_a_file_is_its_last_module():
+    from fer.models import NETWORKS, CbamResNet, TransferNet, _checks, cbam, defined_network
+
+    assert defined_network(cbam) is CbamResNet is NETWORKS["cbam"]
+    assert NETWORKS["transfer"] is TransferNet
+    with pytest.raises(ImportError, match=r"_checks\.py defines no nn\.Module: start the file's name"):
+        defined_network(_checks)
