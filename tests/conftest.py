@@ -28,6 +28,7 @@ def sandbox(folder: Path) -> Iterator[None]:
     states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(sys, "path", [*sys.path])  # commands add the working directory
         for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "WANDB_API_KEY", "FER_DATA_DIR"):
             patch.setenv(name, "")  # first set, so that it is put back even where the test sets it
             patch.delenv(name)
@@ -39,6 +40,9 @@ def sandbox(folder: Path) -> Iterator[None]:
         patch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         yield
+    for name, module in [*sys.modules.items()]:  # a test's own modules are not the next one's
+        if (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+            del sys.modules[name]
     torch.random.set_rng_state(states[0])
     np.random.set_state(states[1])
     random.setstate(states[2])

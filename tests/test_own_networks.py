@@ -115,12 +115,9 @@ TINY = [*SIZES, *QUIET, "--data.image_size", "8"]
 
 
 @pytest.fixture(autouse=True)
-def own_module(tmp_path, monkeypatch):
-    """Write the file ``mynets.py`` into the working directory, and forget it afterwards."""
+def own_module(tmp_path):
+    """Write the file ``mynets.py`` into the working directory."""
     (tmp_path / "mynets.py").write_text(MODULE)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield
-    sys.modules.pop("mynets", None)
 
 
 @pytest.mark.parametrize(
