@@ -74,10 +74,10 @@ class ExpressionDataModule(LightningDataModule, ABC):
     A label is an index into :attr:`class_names`. The default vocabulary is the seven expressions.
 
     Args:
-        batch_size: Samples a step, in each process.
-        num_workers: Processes that prepare batches; null: none on a CPU, where they would take the cores
-            that train, else as many as there are cores, 8 at most.
-        seed: Of splits that are drawn at random. (The run's own seed is ``seed_everything``.)
+        batch_size: Samples per step, in each process.
+        num_workers: Processes that load batches; null: none on a CPU, where they would compete with
+            training, otherwise one per core, at most 8.
+        seed: Seed of randomly drawn splits. (The seed of the run is ``seed_everything``.)
         sampler: How training samples are drawn; see :data:`SamplerName`. ``balanced`` and the model's
             ``class_weights: balanced`` each correct for rare classes, so that only one of them can be set.
 

@@ -46,11 +46,11 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         skip_classes: Names of classes or of their folders to leave out, such as ``[contempt]``.
         name_pattern: Regular expression of a file's name without its suffix, whose named groups are kinds
             of groups for ``group_by``: ``(?P<subject>S\d+)_.*``.
-        crop: How a face is found; see :data:`fer.data.faces.Detector`.
-        crop_margin: What is added to the face's box on each side, as a share of its longer side.
-        crop_align: Whether the eyes are brought to fixed positions, level, which needs MTCNN's landmarks.
-        crop_select: Which face is cropped where there are several.
-        crop_fallback: What is done with an image without a face; see :data:`fer.data.faces.Fallback`.
+        crop: Face detector; see :data:`fer.data.faces.Detector`.
+        crop_margin: Margin added to each side of the face's box, as a share of its longer side.
+        crop_align: Rotate and scale the face so that the eyes are at fixed positions (MTCNN only).
+        crop_select: Face to crop if there are several.
+        crop_fallback: Action for an image without a face; see :data:`fer.data.faces.Fallback`.
         **kwargs: See :class:`fer.data.pool.PooledDataModule` and
             :class:`fer.data.images.ImageDataModule`.
 

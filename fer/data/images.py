@@ -145,14 +145,14 @@ class ImageDataModule(ExpressionDataModule):
 
     Args:
         image_size: Height and width of the network's input, in pixels.
-        channels: 1 for grey, 3 for RGB (a grey image is repeated).
-        normalise: How pixels are scaled; see :data:`Normalise`.
-        augment: What is done to training images; see :data:`fer.data.augment.Augment`. Nothing
-            where ``descriptors`` are the inputs.
-        augment_strength: 1 as named, 0 next to nothing, 2 twice as much.
-        clean: Whether images that stand in val or test, pixel by pixel, are left out of train.
-        descriptors: Whether inputs are ten features of an image, the first components of LPQ and PHOG
-            as :class:`fer.data.descriptors.Descriptors` fits them on train, instead of its pixels.
+        channels: Number of colour channels: 1 for grey, 3 for RGB (grey images are repeated).
+        normalise: Normalisation of the pixels; see :data:`Normalise`.
+        augment: Augmentation of the training images; see :data:`fer.data.augment.Augment`. Ignored
+            with ``descriptors``.
+        augment_strength: Strength of the augmentation: 1 as defined, 0 almost none, 2 twice as strong.
+        clean: Remove training images that also occur, pixel by pixel, in val or test.
+        descriptors: Use ten features as inputs instead of pixels: the first principal components of LPQ
+            and PHOG, fitted on train; see :class:`fer.data.descriptors.Descriptors`.
         **kwargs: See :class:`fer.data.base.ExpressionDataModule`.
 
     Raises:

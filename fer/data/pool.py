@@ -17,11 +17,11 @@ class PooledDataModule(ExpressionDataModule):
     Args:
         protocol: Shares in percent or counts of train and test, or of train, val and test, as ``80/20``,
             ``346/329`` or ``80/10/10``; or cross-validation, as ``5-fold``.
-        fold: Which fold tests, from 0, where the protocol is a cross-validation.
-        val_share: Part of the training samples that validates where the protocol names none: a model is
-            chosen there, and the test split is seen once.
-        group_by: Kind of group whose samples never stand on both sides, such as ``clip`` or ``movie``;
-            null: samples are drawn one by one.
+        fold: Fold that is the test split in a cross-validation, from 0.
+        val_share: Share of the training samples that forms the validation split if the protocol names
+            none, 0 to 1.
+        group_by: Kind of group that is never divided between splits, such as ``clip`` or ``movie``;
+            null: samples are drawn individually.
         **kwargs: See :class:`fer.data.base.ExpressionDataModule`.
 
     Raises:

@@ -50,26 +50,27 @@ class ClassificationTask(LightningModule):
     Args:
         network: Maps inputs (N, C, H, W), or features (N, F), to logits (N, K).
         num_classes: Number of classes K, 2 or more.
-        loss: ``cross_entropy``, or ``mse`` between probabilities and one-hot labels.
-        label_smoothing: Share of each label spread over all classes (cross-entropy).
-        class_weights: ``balanced`` weighs a class by the inverse of its share of train. Not together with
+        loss: Loss function: ``cross_entropy``, or ``mse`` between probabilities and one-hot labels.
+        label_smoothing: Share of each label that is spread over all classes, 0 to 1 (cross-entropy only).
+        class_weights: ``balanced`` weights each class by the inverse of its share of the training split.
+            Not together with
             ``data.sampler: balanced``.
-        mixup: Parameter alpha of mixup (Zhang et al., 2018); 0 is none.
-        optimizer: ``sgd``, ``adam`` or ``adamw``.
-        lr: Learning rate; the peak of a one-cycle schedule, the base of a cyclic one.
-        weight_decay: Of weights; biases and norms have none.
-        momentum: Of ``sgd``.
-        nesterov: Nesterov's momentum, of ``sgd``.
-        schedule: How the learning rate moves.
-        milestones: Epochs after which ``multistep`` multiplies by ``gamma``.
-        gamma: Factor of ``multistep`` and ``plateau``.
-        max_lr: Top of ``cyclic`` (Smith, 2017).
-        cycle_epochs: Epochs of one whole cycle of ``cyclic``.
-        patience: Epochs without a better val accuracy before ``plateau`` multiplies by ``gamma``.
-        min_lr: Floor of ``plateau`` and ``cosine``.
-        warmup: Share of all steps in which ``onecycle`` and ``cosine`` rise.
-        compile: Whether the network is compiled by ``torch.compile``.
-        channels_last: Whether images are laid out channels last, which convolutions like.
+        mixup: Parameter alpha of mixup (Zhang et al., 2018); 0: no mixup.
+        optimizer: Optimizer: ``sgd``, ``adam`` or ``adamw``.
+        lr: Learning rate; the peak for ``onecycle``, the lower bound for ``cyclic``.
+        weight_decay: Weight decay; not applied to biases and normalisation layers.
+        momentum: Momentum of ``sgd``.
+        nesterov: Use Nesterov momentum with ``sgd``.
+        schedule: Learning rate schedule.
+        milestones: Epochs after which ``multistep`` multiplies the learning rate by ``gamma``.
+        gamma: Factor applied to the learning rate by ``multistep`` and ``plateau``.
+        max_lr: Upper bound of the learning rate for ``cyclic`` (Smith, 2017).
+        cycle_epochs: Length of a full cycle of ``cyclic``, epochs.
+        patience: Epochs without a better validation accuracy before ``plateau`` applies ``gamma``.
+        min_lr: Lower bound of the learning rate for ``plateau`` and ``cosine``.
+        warmup: Share of all steps during which ``onecycle`` and ``cosine`` increase the learning rate.
+        compile: Compile the network with ``torch.compile``.
+        channels_last: Use the channels-last memory format, which is faster for convolutions.
     """
 
     network_class: ClassVar[type[nn.Module] | None] = None
