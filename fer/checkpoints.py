@@ -125,6 +125,20 @@ def _check(content: Mapping[str, Any], path: Path) -> None:
         raise InputError(msg)
 
 
+def normalisation_in(content: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """Return what a checkpoint keeps of the data's normalisation.
+
+    Args:
+        content: The checkpoint's; see :func:`read_checkpoint`.
+
+    Returns:
+        By the name of the data module, ``mean`` and ``std`` of each channel, of pixels in 0..1; empty if the
+        checkpoint has none.
+    """
+    states = {key: value for key, value in content.items() if isinstance(value, dict)}
+    return {key: dict(value) for key, value in states.items() if {"mean", "std"} <= value.keys()}
+
+
 def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: dict[str, int]) -> None:
     """Write a pruned network as a checkpoint, with the sizes of its layers, which its settings do not say.
 
@@ -138,7 +152,7 @@ def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: d
         InputError: The unpruned network's checkpoint cannot be read.
     """
     content = read_any_checkpoint(checkpoint)
-    kept = {key: content[key] for key in KEPT if key in content}
+    kept = {key: content[key] for key in KEPT if key in content} | normalisation_in(content)
     state = {f"network.{name}": value.cpu() for name, value in network.state_dict().items()}
     pruned: dict[str, Any] = {**kept, "state_dict": state, "widths": widths}
     with atomic_write(path) as file:

@@ -114,4 +114,4 @@ def test_help_teaches():
     called = call("crossval", "--help")
     assert called.status == 0
     assert "--folds" in called.out
-    assert "goes on where it was cut off" in " ".join(called.out.split())
+    assert "with the same --run_name to resume it" in " ".join(called.out.split())

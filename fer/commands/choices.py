@@ -132,8 +132,9 @@ def _fitting(path: Path, content: Mapping[str, Any], chosen: Mapping[str, str]) 
         group = "model" if key == "network" else "data"
         kept[key] = chosen[key]
         for name in [name for name in kept.get(group) or {} if name not in taken]:
-            default = f" (default of {chosen[key]}: {defaults[name].default})" if name in defaults else ""
-            left_out.append(f"{group}.{name}={kept[group].pop(name)}{default}")
+            default = defaults[name].default if name in defaults else None
+            note = "" if default is None else f" (default of {chosen[key]}: {default})"
+            left_out.append(f"{group}.{name}={kept[group].pop(name)}{note}")
     if left_out:
         origin = " and ".join(str(content[key]) for key in others)
         log.info("%s is for %s: left out %s", path.name, origin, ", ".join(left_out))

@@ -33,7 +33,7 @@ def crossval(arguments: Sequence[str]) -> None:
         allow_abbrev=False,
         description="Train once for every fold: on all other folds, of which a part is the validation split "
         "that selects the checkpoint; then test on the fold. Each fold is a run on one device; all share a "
-        "folder and a W&B group. Called again with the same --run_name, it goes on where it was cut off.",
+        "folder and a W&B group. Repeat the command with the same --run_name to resume it.",
         epilog="All settings of fer fit are taken, too: fer fit --config NAME --help lists them. Weights "
         "given by --start_from must not have been trained on samples that a fold tests.",
     )

@@ -31,6 +31,7 @@ from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, S
 from fer.callbacks.best import mode_of
 from fer.callbacks.limits import limit_protocol
 from fer.callbacks.stop import exit_on_sigterm
+from fer.checkpoints import normalisation_in, read_checkpoint
 from fer.commands.arguments import add_run_arguments
 from fer.commands.checks import check_data, check_network, first_batch, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
@@ -287,6 +288,8 @@ class ExperimentCLI(LightningCLI):
             self.model = load(checkpoint, self._own_network)
             if isinstance(self.datamodule, ExpressionDataModule):
                 self.datamodule.match_network(self.model.class_names)
+                for state in normalisation_in(read_checkpoint(checkpoint)).values():
+                    self.datamodule.load_state_dict(state)
         elif self.command != "fit":
             msg = f"fer {self.command} needs a checkpoint: fer {self.command} runs/latest (or --ckpt_path …)"
             raise InputError(msg)

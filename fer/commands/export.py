@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 
 import fer
-from fer.checkpoints import read_checkpoint
+from fer.checkpoints import normalisation_in, read_checkpoint
 from fer.commands.choices import find_task, read_config
 from fer.commands.parsing import CONSOLE
 from fer.data import DATA_MODULES
@@ -93,10 +93,9 @@ def find_normalisation(checkpoint: Path) -> tuple[dict[str, list[float]], str]:
     """
     content = read_checkpoint(checkpoint)
     config = checkpoint.resolve().parent.parent / "config.yaml"
-    states = [value for value in content.values() if isinstance(value, dict)]
-    kept = [state for state in states if {"mean", "std"} <= state.keys()]  # a data module's
+    kept = next(iter(normalisation_in(content).values()), None)
     try:
-        found = dict(kept[0]) if kept else _normalisation_of(read_config(config))
+        found = kept or _normalisation_of(read_config(config))
     except InputError as e:
         return {}, f"; their normalisation is not known, and not in the file: {e}"
     mean, std = (", ".join(f"{value:.4f}" for value in found[key]) for key in ("mean", "std"))

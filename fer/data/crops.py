@@ -289,7 +289,7 @@ class _Maker:
         except OSError as e:
             self.is_writable = False
             log.warning(
-                "faces are looked for anew in every run, as the cache cannot be written (%s); "
+                "faces are detected again in every run, since the cache cannot be written (%s); "
                 "name a folder that can with FER_CACHE_DIR",
                 e,
             )

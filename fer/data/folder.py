@@ -298,7 +298,7 @@ def named_groups(names: NDArray[np.str_], pattern: re.Pattern[str]) -> dict[str,
     matches = [pattern.fullmatch(PurePosixPath(name).stem) for name in names]
     if missing := [name for name, match in zip(names, matches, strict=True) if match is None]:
         log.warning(
-            "%d of %d file names do not say which group they are of (%s): each is taken as its own",
+            "%d of %d file names do not match name_pattern (such as %s): each is a group of its own",
             len(missing), len(names), missing[0],
         )  # fmt: skip
     return {

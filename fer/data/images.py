@@ -193,6 +193,8 @@ class ImageDataModule(ExpressionDataModule):
         self.descriptors = descriptors
         self.transform = augmentation(augment, strength=augment_strength)
         self.clean_names: tuple[str, ...] = ()
+        self.is_normalised = False
+        """Whether mean and std come from a checkpoint instead of the train split."""
         self._features: dict[str, Tensor] = {}
 
     @property
@@ -212,7 +214,7 @@ class ImageDataModule(ExpressionDataModule):
         if self.clean:
             repeated = seen_in(train.images, [split.images for split in (val, *tests.values())])
             train = train.take(np.flatnonzero(~repeated))
-            log.info("%d images of train stand in val or test, too, and are left out", repeated.sum())
+            log.info("%d training images also occur in val or test and are left out", repeated.sum())
         rests = {}
         for name, test in tests.items():
             repeated = seen_in(test.images, [train.images, val.images])
@@ -229,6 +231,8 @@ class ImageDataModule(ExpressionDataModule):
         if self.descriptors:
             self.described = Descriptors.fit(self._grey(train))
             return
+        if self.is_normalised:
+            return
         if self.normalise == "train":
             mean, std = channel_statistics(train.images)
         elif self.normalise == "half":
@@ -242,6 +246,12 @@ class ImageDataModule(ExpressionDataModule):
         if self.descriptors or not self.splits:
             return {}
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Normalise as the data of a checkpoint were: its network knows no other pixels."""
+        if state_dict and not self.descriptors:
+            self.mean, self.std = (np.array(state_dict[key], np.float32) for key in ("mean", "std"))
+            self.is_normalised = True
 
     def dataset(self, name: str, *, augmented: bool = False) -> Dataset[Item]:
         """Return a split as a dataset of network inputs.

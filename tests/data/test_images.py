@@ -252,3 +252,12 @@ def test_inputs_can_be_ten_features_of_the_image(tiny_data):
     torch.testing.assert_close(inputs.mean(0), torch.zeros(10), atol=1e-5, rtol=0)
     val, labels = next(iter(data.val_dataloader()))
     assert (val.shape, labels.tolist()) == ((7, 10), [0, 1, 2, 3, 4, 5, 6])
+
+
+def test_images_are_normalised_as_those_of_a_checkpoint(tiny_data):
+    own, data = tiny_data(), tiny_data()
+    data.load_state_dict({"mean": [0.25], "std": [0.5]})
+    for each in (own, data):
+        each.setup()
+    pixels = own.dataset("val")[0][0] * float(own.std[0]) + float(own.mean[0])
+    torch.testing.assert_close(data.dataset("val")[0][0], (pixels - 0.25) / 0.5)
