@@ -17,7 +17,7 @@ def start_from(
     """Give a task the weights of a checkpoint, and its widths if that was pruned.
 
     Args:
-        task: Of the same network; changed in place.
+        task: A task of the same network; changed in place.
         checkpoint: Path of the checkpoint.
         network: Class of the network, if it is the user's own.
 
@@ -38,7 +38,7 @@ def prepare_to_resume(
     """Check that training can resume from a checkpoint; give the task its widths if that was pruned.
 
     Args:
-        task: Of the same network; changed in place.
+        task: A task of the same network; changed in place.
         checkpoint: Path of the checkpoint.
         network: Class of the network, if it is the user's own.
 

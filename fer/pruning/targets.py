@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -99,13 +99,7 @@ def threshold_at_macs(
         )
         return count_macs(cut(network, measurement.groups, plans), example)
 
-    low, high = 0.0, WIDEST
-    if (fewest := macs_at(high)) > max_macs:
-        raise _out_of_reach(max_macs, fewest)
-    for _ in range(THRESHOLD_STEPS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if macs_at(middle) <= max_macs else (middle, high)
-    return high
+    return _bisect(macs_at, WIDEST, THRESHOLD_STEPS, max_macs)
 
 
 def share_at_macs(
@@ -132,10 +126,15 @@ def share_at_macs(
         plans = plan_groups(network, measurement, criterion=criterion, share_removed=share)
         return count_macs(cut(network, measurement.groups, plans), example)
 
-    low, high = 0.0, LARGEST_SHARE
+    return _bisect(macs_at, LARGEST_SHARE, SHARE_STEPS, max_macs)
+
+
+def _bisect(macs_at: Callable[[float], int], largest: float, num_steps: int, max_macs: float) -> float:
+    """Return the smallest value from 0 to ``largest`` that leaves at most a number of multiply-adds."""
+    low, high = 0.0, largest
     if (fewest := macs_at(high)) > max_macs:
         raise _out_of_reach(max_macs, fewest)
-    for _ in range(SHARE_STEPS):
+    for _ in range(num_steps):
         middle = (low + high) / 2
         low, high = (low, middle) if macs_at(middle) <= max_macs else (middle, high)
     return high
