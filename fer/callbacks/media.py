@@ -11,9 +11,19 @@ from matplotlib.figure import Figure
 from fer.runs import Run
 
 
-def figures_dir(trainer: Trainer) -> Path:
-    """Return the folder of the run's figures."""
-    return Run(Path(trainer.default_root_dir)).figures_dir
+def run_of_trainer(trainer: Trainer) -> Run:
+    """Return the folder of the run: where ``checkpoints/`` is, else the logger's, else the default root.
+
+    It can be called in one process alone.
+    """
+    dirpath = getattr(trainer.checkpoint_callback, "dirpath", None)
+    if dirpath and Path(dirpath).name == "checkpoints":
+        return Run(Path(dirpath).parent)
+    for logger in trainer.loggers[:1]:
+        folder = getattr(logger, "log_dir", None) or logger.save_dir
+        if folder:
+            return Run(Path(folder))
+    return Run(Path(trainer.default_root_dir))
 
 
 @rank_zero_only
@@ -26,7 +36,7 @@ def save_figure(trainer: Trainer, name: str, figure: Figure, *, formats: Sequenc
         figure: The figure.
         formats: File suffixes; W&B gets the first.
     """
-    path, *others = (figures_dir(trainer) / f"{name}.{ending}" for ending in formats)
+    path, *others = (run_of_trainer(trainer).figures_dir / f"{name}.{ending}" for ending in formats)
     path.parent.mkdir(parents=True, exist_ok=True)
     for each in (path, *others):
         figure.savefig(each, dpi=150)

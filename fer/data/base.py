@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset, WeightedRandomSampler
 
 from fer.data.matching import UNKNOWN, ClassMatch, match_classes
 from fer.errors import InputError
@@ -206,6 +206,11 @@ class ExpressionDataModule(LightningDataModule, ABC):
         num = min(num_samples, len(labels))
         steps = (2 * np.arange(num) + 1) * len(labels) // (2 * num)
         return np.sort(by_label[steps])
+
+    def sample_dataloader(self, name: str, num_samples: int) -> DataLoader[Item]:
+        """Batches of the rows of :meth:`sample`, in order, without augmentation: to measure neurons on."""
+        rows = self.sample(name, num_samples)
+        return DataLoader(Subset(self.dataset(name), rows.tolist()), batch_size=self.batch_size)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the splits, once, and fit on train what is fitted."""

@@ -73,6 +73,9 @@ class ClassificationTask(LightningModule):
         channels_last: Use the channels-last memory format, which is faster for convolutions.
     """
 
+    network_name: ClassVar[str] = "network"
+    """The attribute that holds the network, for the callbacks that measure and prune it."""
+
     network_class: ClassVar[type[nn.Module] | None] = None
     """The network that the class builds itself; None: it is given one."""
 

@@ -1,0 +1,198 @@
+"""Which samples a callback measures on: collected once, as the network takes them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.states import RunningStage
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from fer.errors import InputError
+from fer.neurons import eval_state
+from fer.neurons.inputs import Inputs, InputsOf, inputs_of
+
+BATCH_SIZE: Final = 64
+"""Samples in a batch, where they are given as one tensor."""
+
+
+@runtime_checkable
+class OffersSamples(Protocol):
+    """A data module that offers samples to measure on."""
+
+    def sample_dataloader(self, name: str, num_samples: int) -> DataLoader[Any]:
+        """Return a loader of some samples of a split, always the same, without augmentation."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples to measure on.
+
+    Attributes:
+        batches: What the network is called with, on the CPU; with the batch, for its labels.
+        origin: Where they come from, in words.
+        is_part: Whether the other processes hold other samples, so that sums over all of them are wanted.
+    """
+
+    batches: list[Inputs]
+    origin: str
+    is_part: bool = False
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return sum(map(len, self.batches))
+
+
+def collect_samples(
+    trainer: Trainer,
+    pl_module: LightningModule,
+    network: nn.Module,
+    *,
+    given: Any = None,
+    inputs: InputsOf | None = None,
+    num_samples: int,
+    split: str = "train",
+) -> Samples:
+    """Collect the samples that the neurons of a network are measured on during a training.
+
+    They are those given; else those that the data module offers, see :class:`OffersSamples`; else the first
+    of the validation loader. Batches pass through Lightning's transfer hooks as in validation; a tensor is
+    taken as it is. Random states are restored. Of several processes, each holds a part of the samples.
+
+    Args:
+        trainer: The trainer, after its loaders were set up.
+        pl_module: The LightningModule that is trained.
+        network: The network that takes the inputs.
+        given: A tensor, a list of batches, or a loader; None: as above.
+        inputs: From a batch to what the network takes; None: see :func:`fer.neurons.inputs.inputs_of`.
+        num_samples: Most samples of a loader.
+        split: The split that a data module is asked for.
+
+    Raises:
+        InputError: There are no samples, or a batch holds no tensor.
+    """
+    source, origin, is_part = _find_source(trainer, given, num_samples, split)
+    wanted = -(-num_samples // trainer.world_size) if is_part else num_samples
+    take_all = given is not None and not isinstance(source, DataLoader)
+    batches = collect_batches(
+        trainer, pl_module, network, source, inputs=inputs, num_samples=None if take_all else wanted
+    )
+    if not batches:
+        msg = f"{origin} holds no samples: give some with samples="
+        raise InputError(msg)
+    num = sum(map(len, batches))
+    if not is_part and len(batches) >= trainer.world_size > 1:
+        batches, is_part = batches[trainer.global_rank :: trainer.world_size], True
+    return Samples(batches, f"{num:,} samples: {origin}", is_part)
+
+
+def collect_batches(
+    trainer: Trainer,
+    pl_module: LightningModule,
+    network: nn.Module,
+    source: Any,
+    *,
+    inputs: InputsOf | None = None,
+    num_samples: int | None = None,
+) -> list[Inputs]:
+    """Return the batches of a source as the network takes them, on the CPU.
+
+    Random states are restored.
+
+    Args:
+        trainer: The trainer.
+        pl_module: The LightningModule whose transfer hooks apply.
+        network: The network that takes the inputs.
+        source: A tensor, which is split, or an iterable of batches.
+        inputs: From a batch to what the network takes.
+        num_samples: Most samples; None: all.
+    """
+    found: list[Inputs] = []
+    num = 0
+    is_raw = isinstance(source, Tensor | np.ndarray)
+    with eval_state(pl_module), _as_in_validation(trainer), _unchanged(source):
+        for batch in torch.split(torch.as_tensor(source), BATCH_SIZE) if is_raw else source:
+            if not is_raw:
+                batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            batch = move_data_to_device(batch, torch.device("cpu"))
+            taken = inputs_of(batch, network) if inputs is None else Inputs.of(inputs(batch), batch)
+            if num_samples is not None:
+                taken = taken.take(num_samples - num)
+            found.append(taken)
+            num += len(taken)
+            if num_samples is not None and num >= num_samples:
+                break
+    return found
+
+
+def spaced(loader: DataLoader[Any], num_samples: int) -> Iterable[Any]:
+    """Return batches of samples at even distances from a loader's data; of its first, if it has no length.
+
+    Args:
+        loader: A loader.
+        num_samples: How many; smaller data is taken whole.
+    """
+    try:
+        length = len(loader.dataset)  # type: ignore[arg-type]
+    except TypeError:
+        return loader
+    num = min(num_samples, length)
+    rows = [number * length // num for number in range(num)]
+    return DataLoader(
+        Subset(loader.dataset, rows), batch_size=loader.batch_size or BATCH_SIZE, collate_fn=loader.collate_fn
+    )
+
+
+def first_loader(loaders: Any) -> DataLoader[Any] | None:
+    """Return the first of the loaders that Lightning holds in lists and mappings; None if there are none."""
+    if isinstance(loaders, Mapping):
+        return first_loader(list(loaders.values()))
+    if isinstance(loaders, list | tuple):
+        return next(filter(None, map(first_loader, loaders)), None)
+    return loaders  # type: ignore[no-any-return]
+
+
+def _find_source(trainer: Trainer, given: Any, num_samples: int, split: str) -> tuple[Any, str, bool]:
+    """Return a source of batches, what it is in words, and whether the processes get different ones of it."""
+    if given is not None:
+        return given, f"those given ({type(given).__name__})", False
+    data = getattr(trainer, "datamodule", None)
+    if isinstance(data, OffersSamples):
+        num = max(num_samples, trainer.world_size)
+        return data.sample_dataloader(split, num), f"of {split}, stratified, without augmentation", False
+    loader = first_loader(trainer.val_dataloaders)
+    if loader is None:
+        msg = "there is no validation loader to take samples from: give some with samples="
+        raise InputError(msg)
+    return loader, "the first of the validation loader", trainer.world_size > 1
+
+
+@contextmanager
+def _as_in_validation(trainer: Trainer) -> Iterator[None]:
+    """Let hooks that ask the trainer see a validation, then restore its stage."""
+    stage = trainer.state.stage
+    trainer.state.stage = RunningStage.VALIDATING
+    try:
+        yield
+    finally:
+        trainer.state.stage = stage
+
+
+@contextmanager
+def _unchanged(source: Any) -> Iterator[None]:
+    """Restore all random states, also those of a loader's own generators, at the end."""
+    owners = (source, getattr(source, "sampler", None), getattr(source, "batch_sampler", None))
+    generators = [getattr(each, "generator", None) for each in owners]
+    states = [(each, each.get_state()) for each in generators if isinstance(each, torch.Generator)]
+    with isolate_rng():
+        try:
+            yield
+        finally:
+            for generator, state in states:
+                generator.set_state(state)

@@ -1,0 +1,194 @@
+"""What a network is called with: taken out of a batch, moved to the network, and passed to its forward."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from fer.errors import InputError
+from fer.neurons.networks import FOREIGN_ERRORS, device_of, one_line
+
+Batches = Iterable[Any]
+"""Batches that can be iterated over more than once, such as a list or a loader; see :func:`inputs_of`."""
+
+InputsOf = Callable[[Any], Any]
+"""A function from a batch to what a network's ``forward`` takes: a tensor, a tuple of its arguments, or a
+mapping of them by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The arguments of one call of a network, for N samples.
+
+    Attributes:
+        args: Arguments by position.
+        kwargs: Arguments by name.
+        batch: The batch that they were taken from, for its labels; None if it is not known.
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    batch: Any = None
+
+    @classmethod
+    def of(cls, given: Any, batch: Any = None) -> Self:
+        """Return the arguments that a tensor, a tuple of arguments or a mapping by name stands for."""
+        if isinstance(given, Mapping):
+            return cls(kwargs=dict(given), batch=batch)
+        return cls(args=given if isinstance(given, tuple) else (given,), batch=batch)
+
+    def __len__(self) -> int:
+        """Return the number of samples N: the length of the first tensor."""
+        return next((len(tensor) for tensor in self.tensors if tensor.ndim), 0)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors among the arguments, however nested."""
+        return list(tensors_in((self.args, self.kwargs)))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return the arguments with each tensor changed."""
+        return replace(self, args=_map(change, self.args), kwargs=_map(change, self.kwargs))
+
+    def take(self, num: int) -> Self:
+        """Return the arguments, and the batch, of the first samples; other tensors stay whole."""
+        n = len(self)
+
+        def cut(tensor: Tensor) -> Tensor:
+            return tensor[:num] if tensor.ndim and len(tensor) == n else tensor
+
+        return replace(self.map(cut), batch=_map(cut, self.batch))
+
+    def to(self, network: nn.Module) -> Self:
+        """Return the arguments on the device of a network, and in its floating-point type."""
+        device, dtype = device_of(network), _dtype_of(network)
+        return self.map(
+            lambda tensor: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+        )
+
+    def describe(self) -> str:
+        """Return the shapes and types of the arguments, for a message.
+
+        >>> Inputs.of({"ids": torch.zeros(2, 5, dtype=torch.long), "mask": torch.ones(2, 5)}).describe()
+        'ids=int64 (2, 5), mask=float32 (2, 5)'
+        """
+        named = [("", each) for each in self.args] + [(f"{key}=", each) for key, each in self.kwargs.items()]
+        return ", ".join(f"{name}{_describe(each)}" for name, each in named) or "nothing"
+
+
+def inputs_of(batch: Any, network: nn.Module | None = None) -> Inputs:
+    """Return what a network is called with for a batch.
+
+    A tensor is the input. Of a list or tuple, the first part that holds a tensor is taken. Of a mapping, the
+    entries that the network's ``forward`` has parameters for are passed by name; if there are none, its first
+    tensor is the input.
+
+    Args:
+        batch: A batch, or :class:`Inputs`, which are returned as they are.
+        network: The network; None: a mapping's first tensor is the input.
+
+    Raises:
+        InputError: The batch holds no tensor.
+
+    >>> inputs_of((torch.zeros(2, 3), torch.ones(2))).describe()
+    'float32 (2, 3)'
+    """
+    if isinstance(batch, Inputs):
+        return batch
+    part = batch
+    while isinstance(part, list | tuple):
+        part = next((each for each in part if next(tensors_in(each), None) is not None), None)
+    if isinstance(part, Mapping):
+        named = {} if network is None else _named(part, network)
+        if named:
+            return Inputs(kwargs=named, batch=batch)
+        part = next(tensors_in(part), None)
+    if not isinstance(part, Tensor):
+        msg = (
+            f"a batch is a {type(batch).__name__} without tensors: give tensors, sequences or mappings of "
+            "them, or inputs=, a function from a batch to what the network takes"
+        )
+        raise InputError(msg)
+    return Inputs((part,), batch=batch)
+
+
+def labels_of(batch: Any) -> Tensor:
+    """Return the labels of a batch: its second tensor.
+
+    Raises:
+        InputError: The batch has fewer than two tensors.
+    """
+    tensors = list(tensors_in(batch.batch if isinstance(batch, Inputs) else batch))
+    if len(tensors) < 2:
+        msg = "the criterion needs labels, but a batch has none: give batches (inputs, labels)"
+        raise InputError(msg)
+    return tensors[1]
+
+
+def call(network: nn.Module, batch: Any) -> Any:
+    """Return a network's output for a batch, which is moved to its device and floating-point type.
+
+    Raises:
+        InputError: The network does not take the batch.
+    """
+    inputs = inputs_of(batch, network).to(network)
+    try:
+        return network(*inputs.args, **inputs.kwargs)
+    except InputError:
+        raise
+    except FOREIGN_ERRORS as error:
+        msg = f"{type(network).__name__} does not take {inputs.describe()}: {one_line(error)}"
+        raise InputError(msg) from error
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested lists, tuples and mappings, in order.
+
+    >>> [tensor.shape[0] for tensor in tensors_in({"a": [torch.zeros(1)], "b": ("x", torch.zeros(2))})]
+    [1, 2]
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from tensors_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from tensors_in(each)
+
+
+def _map(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Return nested lists, tuples and mappings with each tensor changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _map(change, each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [_map(change, each) for each in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def _named(batch: Mapping[Any, Any], network: nn.Module) -> dict[str, Any]:
+    """Return the entries of a mapping that a network's forward takes by name."""
+    parameters = inspect.signature(network.forward).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return {key: value for key, value in batch.items() if isinstance(key, str)}
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = {parameter.name for parameter in parameters if parameter.kind in by_name}
+    return {key: value for key, value in batch.items() if key in names}
+
+
+def _dtype_of(network: nn.Module) -> torch.dtype:
+    """Return the floating-point type of a network's parameters; the default type if it has none."""
+    dtypes = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
+    return next(dtypes, torch.get_default_dtype())
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return type(value).__name__
