@@ -1,10 +1,13 @@
 """Write a pruned network into the folder of a run: checkpoint, results, figures."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from fer.checkpoints import write_checkpoint
+from fer.checkpoints import write_pruned
 from fer.figures import dendrogram_figure, prune_figure
 from fer.files import atomic_write
 from fer.neurons import angles
@@ -14,30 +17,45 @@ from fer.pruning.results import PruneResults
 from fer.runs import Run
 
 
-def save_pruning(pruning: Pruning, results: PruneResults, checkpoint: Path, run_dir: Path) -> Path:
-    """Write a pruned network, its results and its figures.
+def save_pruning(
+    pruning: Pruning,
+    results: PruneResults,
+    run_dir: Path,
+    *,
+    state: Mapping[str, Tensor],
+    attribute: str,
+    unpruned: Mapping[str, Any],
+) -> Path:
+    """Write a pruned network and its results.
 
     Args:
         pruning: The pruning.
         results: Its results.
-        checkpoint: Checkpoint of the network before pruning.
-        run_dir: Folder that gets ``checkpoints/pruned.ckpt``, ``prune.json`` and ``figures/prune*.png``.
+        run_dir: Folder that gets ``checkpoints/pruned.ckpt`` and ``prune.json``.
+        state: State dict of the module that holds the pruned network; see
+            :func:`fer.checkpoints.write_pruned`.
+        attribute: Dotted name of the network in the module; empty: the module itself.
+        unpruned: Content of the checkpoint before pruning.
 
     Returns:
         The path of the pruned checkpoint.
     """
     run = Run(run_dir)
-    write_checkpoint(run.pruned_checkpoint, checkpoint, pruning.network, dict(pruning.widths))
+    write_pruned(run.pruned_checkpoint, state, pruning.widths, attribute=attribute, unpruned=unpruned)
     results.write(run_dir)
+    return run.pruned_checkpoint
+
+
+def draw_pruning(pruning: Pruning, results: PruneResults) -> dict[str, Figure]:
+    """Return the figures of a pruning by their names: ``prune``, and ``prune-merges`` of pairs."""
     name = type(pruning.network).__name__
     title = f"{name}: {_extent(pruning, results)}, {pruning.settings.label}"
-    write_figure(prune_figure(results.to_dict(), title), run.figures_dir / "prune.png")
+    figures = {"prune": prune_figure(results.to_dict(), title)}
     criterion = pruning.settings.method.criterion
     is_rescaled = pruning.measurement.pattern_minmax
     if isinstance(criterion, Pairs) and not is_rescaled and not results.rounds:
-        figure = _merges_figure(pruning, criterion, name)
-        write_figure(figure, run.figures_dir / "prune-merges.png")
-    return run.pruned_checkpoint
+        figures["prune-merges"] = _merges_figure(pruning, criterion, name)
+    return figures
 
 
 def write_figure(figure: Figure, path: Path) -> None:
