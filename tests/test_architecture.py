@@ -204,6 +204,10 @@ def test_a_file_has_one_subject(name: str) -> None:
     assert len((ROOT / name).read_text().splitlines()) <= MAX_LINES
 
 
+def test_type_hints_are_shipped():
+    assert (ROOT / "py.typed").is_file()  # mypy and editors read hints only of packages that have it
+
+
 def test_a_network_has_one_name_everywhere():
     from fer.configs import config_names
     from fer.models import NETWORKS

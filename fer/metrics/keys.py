@@ -55,14 +55,17 @@ def parse_key(key: str) -> LoggedKey | None:
 
     Returns:
         None for what is no curve over the epochs of a training: metrics of the test, counters, values of a
-        single step (Lightning's ``…_step``), learning rates, and what the callbacks say of neurons.
+        single step (Lightning's ``…_step``), running bests (``…_best``), learning rates, and what the
+        callbacks say of neurons.
 
     >>> [tuple(parse_key(key)) for key in ("train_loss_epoch", "Accuracy/val", "val/recall/fear", "loss")]
     [('train', 'loss', ''), ('val', 'acc', ''), ('val', 'recall/fear', ''), ('', 'loss', '')]
     >>> [parse_key(key) for key in ("test/acc", "train_loss_step", "angles/fc1/mean", "lr-Adam", "epoch")]
     [None, None, None, None, None]
     """
-    if key.startswith(NO_CURVES) or key in _COUNTERS or key.endswith("_step") or is_learning_rate(key):
+    if key.startswith(NO_CURVES) or key.endswith(("_step", "_best")):
+        return None
+    if key in _COUNTERS or is_learning_rate(key):
         return None
     found = _LOADER.search(key)
     parts = _SEPARATORS.split(_LOADER.sub("", key).removesuffix("_epoch"))
