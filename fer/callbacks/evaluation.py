@@ -81,25 +81,59 @@ class EvaluationCallback(Callback):
         self.history: dict[str, list[float]] = {"epoch": []}
         """What was logged: columns of equal length, a row for each epoch, NaN where there is no value."""
         self.seen: dict[str, Any] = {}
-        """The values of the last epoch, by which those that were not logged again are known."""
+        """The values in the history that were logged last, as Lightning holds them."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         del trainer, pl_module
         self.started = time.monotonic()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget what an earlier training with this callback left of epochs that are still to come."""
+        del pl_module
+        num = sum(epoch < trainer.current_epoch for epoch in self.history["epoch"])
+        self.history = {key: column[:num] for key, column in self.history.items()}
+        self.seen = {}
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add what the LightningModule logged when the last epoch had ended."""
+        del pl_module
+        self._add_late(trainer)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the losses and metrics that were logged in this epoch."""
         del pl_module
-        values = {
+        new = self._new_values(trainer)
+        self.seen |= new
+        row = {key: float(value) for key, value in new.items()}
+        self.history = append_row(self.history, {"epoch": float(trainer.current_epoch)} | row)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add what the LightningModule logged when the last epoch had ended."""
+        del pl_module
+        self._add_late(trainer)
+
+    def _new_values(self, trainer: Trainer) -> dict[str, Any]:
+        """Return the losses, metrics and learning rates that are logged since the last epoch.
+
+        Lightning keeps old values, such as those of a validation every second epoch, as the same tensors.
+        """
+        return {
             key: value
             for key, value in trainer.callback_metrics.items()
-            if parse_key(key) is not None or is_learning_rate(key)
+            if value is not self.seen.get(key) and (parse_key(key) is not None or is_learning_rate(key))
         }
-        # Lightning keeps old values, such as those of a validation every second epoch.
-        new = {key: float(value) for key, value in values.items() if value is not self.seen.get(key)}
-        self.seen = values
-        self.history = append_row(self.history, new | {"epoch": float(trainer.current_epoch)})
+
+    def _add_late(self, trainer: Trainer) -> None:
+        """Add to the last epoch the values that it does not have yet."""
+        if not self.history["epoch"]:
+            return
+        num = len(self.history["epoch"])
+        for key, value in self._new_values(trainer).items():
+            column = self.history.setdefault(key, [math.nan] * num)
+            if math.isnan(column[-1]):
+                column[-1] = float(value)
+                self.seen[key] = value
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -199,19 +233,14 @@ def is_dry(trainer: Trainer) -> bool:
 
 
 def append_row(history: Mapping[str, Sequence[float]], row: Mapping[str, float]) -> dict[str, list[float]]:
-    """Return a history with one epoch more, NaN where there is no value.
+    """Return a history with one row more, NaN where there is no value.
 
-    Rows of this epoch and of later ones are of a training that was begun anew, and are left out.
-
-    >>> append_row({"epoch": [0, 1], "val_loss": [0.5, 0.4]}, {"epoch": 1, "lr": 0.1})
+    >>> append_row({"epoch": [0], "val_loss": [0.5]}, {"epoch": 1, "lr": 0.1})
     {'epoch': [0, 1], 'val_loss': [0.5, nan], 'lr': [nan, 0.1]}
     """
-    kept = [place for place, epoch in enumerate(history["epoch"]) if epoch < row["epoch"]]
-    unknown = [math.nan] * (len(history["epoch"]))
-    return {
-        key: [*(history.get(key, unknown)[place] for place in kept), row.get(key, math.nan)]
-        for key in dict.fromkeys([*history, *row])
-    }
+    unknown = [math.nan] * len(history["epoch"])
+    keys = dict.fromkeys([*history, *row])
+    return {key: [*history.get(key, unknown), row.get(key, math.nan)] for key in keys}
 
 
 def accuracy_table(reports: Mapping[str, ClassificationReport]) -> str:

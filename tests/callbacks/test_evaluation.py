@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from small_module import SmallModule, small_loader
 
@@ -143,6 +143,36 @@ def test_a_metric_of_every_second_epoch_is_not_repeated(tiny_trainer, drawn):
     (history,) = drawn
     assert [value == value for value in history["val_loss"]] == [False, True, False, True]
     assert all(value == value for value in history["train_loss"])
+
+
+class LogsLate(SmallModule):
+    """Logs when an epoch has ended, as many modules do."""
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(batch)
+
+    def on_train_epoch_end(self):
+        self.log("train_loss", float(self.current_epoch))
+
+
+def test_what_is_logged_when_an_epoch_ends_belongs_to_it(tiny_trainer, drawn):
+    trainer = tiny_trainer(callbacks=[EvaluationCallback()], max_epochs=3)
+    trainer.fit(LogsLate(), small_loader(), small_loader(seed=1))
+
+    assert drawn[0]["train_loss"] == drawn[0]["epoch"] == [0, 1, 2]
+
+
+def test_a_learning_rate_logged_when_an_epoch_starts_belongs_to_it(tiny_trainer, drawn, tmp_path):
+    class Halves(SmallModule):
+        def configure_optimizers(self):
+            optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
+            return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)]
+
+    callbacks = [LearningRateMonitor("epoch"), EvaluationCallback()]
+    trainer = tiny_trainer(callbacks=callbacks, max_epochs=3, logger=CSVLogger(tmp_path))
+    trainer.fit(Halves(), small_loader(), small_loader())
+
+    assert drawn[0]["lr-SGD"] == [1.0, 0.5, 0.25]
 
 
 def test_a_resumed_run_draws_all_epochs(tiny_trainer, drawn, tmp_path):
