@@ -45,9 +45,17 @@ class Run:
 
     Attributes:
         folder: The run's folder.
+        network: Of a run that trains several networks, the one whose angles and stages are meant: their files
+            carry its name, ``angles-generator/``. Empty: files without a name.
     """
 
     folder: Path
+    network: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """What follows the name of a file that is the network's own."""
+        return f"-{self.network}" if self.network else ""
 
     @property
     def config_path(self) -> Path:
@@ -67,12 +75,12 @@ class Run:
     @property
     def stages_path(self) -> Path:
         """Training stages of each layer and of the network."""
-        return self.folder / "stages.json"
+        return self.folder / f"stages{self.suffix}.json"
 
     @property
     def angles_dir(self) -> Path:
         """Angles between neurons, a file for each measured epoch."""
-        return self.folder / "angles"
+        return self.folder / f"angles{self.suffix}"
 
     @property
     def checkpoints_dir(self) -> Path:

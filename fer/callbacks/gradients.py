@@ -1,5 +1,6 @@
 """Gradient norms and histograms of each layer over the training (Onghena and Belo, Figs. 8 to 11)."""
 
+import math
 from typing import Any, Final
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fer.callbacks.media import save_figure
+from fer.callbacks.network import find_network, is_sharded, plain_name
 from fer.errors import InputError
 from fer.figures import gradient_figure, gradient_histograms
 
@@ -24,7 +26,8 @@ def _symmetric_edges() -> Tensor:
 class GradientCallback(Callback):
     """Measure the gradients of each layer's weights at the first step of every n-th epoch.
 
-    Logs ``gradients/<layer>`` (the L2 norm) and draws norms and histograms when training ends.
+    Of several optimizers it is the first step of each. It works for any LightningModule. Logs
+    ``gradients/<layer>`` (the L2 norm) and draws norms and histograms when training ends.
 
     Args:
         every_n_epochs: Interval in epochs; 0: never.
@@ -39,28 +42,54 @@ class GradientCallback(Callback):
         self.epochs: list[int] = []
         self.norms: dict[str, list[float]] = {}
         self.counts: dict[str, list[Tensor]] = {}
+        self.stepped: set[int] = set()
+        """Ids of the optimizers that have stepped in this epoch."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget what an earlier training with this callback left of epochs that are still to come."""
+        del pl_module
+        num = sum(epoch < trainer.current_epoch for epoch in self.epochs)
+        self.epochs = self.epochs[:num]
+        self.norms = {layer: values[:num] for layer, values in self.norms.items()}
+        self.counts = {layer: values[:num] for layer, values in self.counts.items()}
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Arrange for the first step of each optimizer to be measured."""
+        del trainer, pl_module
+        self.stepped = set()
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Measure at the first step of an epoch that is due."""
-        del optimizer
-        if not self.is_due(trainer.current_epoch) or trainer.current_epoch in self.epochs:
+        """Measure at the first step of each optimizer in an epoch that is due."""
+        if not self.is_due(trainer.current_epoch) or id(optimizer) in self.stepped or is_sharded(trainer):
             return
-        self.epochs.append(trainer.current_epoch)
-        edges = self.edges.to(pl_module.device)
+        self.stepped.add(id(optimizer))
+        if trainer.current_epoch not in self.epochs:
+            self.epochs.append(trainer.current_epoch)
+        of_optimizer = {id(each) for group in optimizer.param_groups for each in group["params"]}
+        found, edges = find_network(pl_module), self.edges.to(pl_module.device)
         for name, parameter in pl_module.named_parameters():
-            if parameter.grad is None or not name.endswith("weight") or parameter.ndim < 2:
+            is_measured = id(parameter) in of_optimizer and name.endswith("weight") and parameter.ndim >= 2
+            if not is_measured or parameter.grad is None:
                 continue
-            layer = name.removeprefix("network.").removesuffix(".weight")
+            layer = plain_name(name).removeprefix(f"{found.attribute}.").removesuffix(".weight")
             gradient = parameter.grad.detach().float()
             norm = float(gradient.norm())
             bins = torch.bucketize(gradient.flatten(), edges).clamp(1, len(edges) - 1) - 1
-            self.norms.setdefault(layer, []).append(norm)
-            self.counts.setdefault(layer, []).append(torch.bincount(bins, minlength=len(edges) - 1).cpu())
+            self._fill(layer, len(self.epochs) - 1)
+            self.norms[layer].append(norm)
+            self.counts[layer].append(torch.bincount(bins, minlength=len(edges) - 1).cpu())
             pl_module.log(
                 f"gradients/{layer}", norm, on_step=False, on_epoch=True, batch_size=1, sync_dist=True
             )
+
+    def _fill(self, layer: str, num: int) -> None:
+        """Fill a layer's history, up to so many epochs, with those in which it had no gradient."""
+        norms, counts = self.norms.setdefault(layer, []), self.counts.setdefault(layer, [])
+        missed = num - len(norms)
+        norms.extend([math.nan] * missed)
+        counts.extend([torch.zeros(len(self.edges) - 1, dtype=torch.int64)] * missed)
 
     def is_due(self, epoch: int) -> bool:
         """Return whether an epoch (from 0) is measured."""
@@ -69,8 +98,10 @@ class GradientCallback(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the norms and histograms."""
         del pl_module
-        if not self.epochs:
+        if not self.norms:
             return
+        for layer in self.norms:
+            self._fill(layer, len(self.epochs))
         save_figure(trainer, "gradient-norms", gradient_figure(self.norms, self.epochs))
         layers = list(self.counts)
         step = max(1, -(-len(layers) // NUM_DRAWN))

@@ -1,45 +1,74 @@
-"""Save figures to the run's folder and log them to W&B."""
+"""Save figures to the run's folder and show them in every logger that takes images."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
 from fer.runs import Run
 
 
-def run_of_trainer(trainer: Trainer) -> Run:
+def run_of_trainer(trainer: Trainer, network: str | None = None) -> Run:
     """Return the folder of the run: where ``checkpoints/`` is, else the logger's, else the default root.
 
     It can be called in one process alone.
-    """
-    dirpath = getattr(trainer.checkpoint_callback, "dirpath", None)
-    if dirpath and Path(dirpath).name == "checkpoints":
-        return Run(Path(dirpath).parent)
-    for logger in trainer.loggers[:1]:
-        folder = getattr(logger, "log_dir", None) or logger.save_dir
-        if folder:
-            return Run(Path(folder))
-    return Run(Path(trainer.default_root_dir))
-
-
-@rank_zero_only
-def save_figure(trainer: Trainer, name: str, figure: Figure, *, formats: Sequence[str] = ("png",)) -> None:
-    """Write a figure to the run's folder and log it to W&B under the same name.
 
     Args:
         trainer: The run's trainer.
-        name: File name without suffix, and key in W&B.
+        network: The network that a callback was told to work on; see :class:`fer.runs.Run`.
+    """
+    return Run(_folder(trainer), network or "")
+
+
+def _folder(trainer: Trainer) -> Path:
+    dirpath = getattr(trainer.checkpoint_callback, "dirpath", None)
+    if dirpath and Path(dirpath).name == "checkpoints":
+        return Path(dirpath).parent
+    for logger in trainer.loggers[:1]:
+        folder = getattr(logger, "log_dir", None) or logger.save_dir
+        if folder:
+            return Path(folder)
+    return Path(trainer.default_root_dir)
+
+
+def is_dry_run(trainer: Trainer) -> bool:
+    """Return whether the run is to leave no files: it has ``fast_dev_run``."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
+@rank_zero_only
+def save_figure(
+    trainer: Trainer,
+    name: str,
+    figure: Figure,
+    *,
+    formats: Sequence[str] = ("png",),
+    network: str | None = None,
+) -> None:
+    """Write a figure to the run's folder and log it to W&B and TensorBoard under the same name.
+
+    With ``fast_dev_run`` nothing is written.
+
+    Args:
+        trainer: The run's trainer.
+        name: File name without suffix, and key in the loggers.
         figure: The figure.
         formats: File suffixes; W&B gets the first.
+        network: The network that a callback was told to work on: it follows the name.
     """
-    path, *others = (run_of_trainer(trainer).figures_dir / f"{name}.{ending}" for ending in formats)
+    if is_dry_run(trainer):
+        return
+    run = run_of_trainer(trainer, network)
+    name += run.suffix
+    path, *others = (run.figures_dir / f"{name}.{ending}" for ending in formats)
     path.parent.mkdir(parents=True, exist_ok=True)
     for each in (path, *others):
         figure.savefig(each, dpi=150)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key=f"figures/{name}", images=[str(path)])
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(f"figures/{name}", figure, trainer.global_step, close=False)

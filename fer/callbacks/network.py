@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import nn
 
 from fer.errors import InputError, did_you_mean
@@ -21,6 +22,23 @@ class FoundNetwork(NamedTuple):
     module: nn.Module
     attribute: str
     prefix: str
+
+    def layer_of(self, name: str) -> str:
+        """Return what a layer, or a parameter, is called in logs and files, given its name in the network."""
+        return self.prefix + plain_name(name)
+
+    def full_name(self, layer: str) -> str:
+        """Return the dotted name in the LightningModule of a layer, given its name in logs and files."""
+        return ".".join(filter(None, (self.attribute, layer.removeprefix(self.prefix))))
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a layer or a parameter as it is without ``torch.compile``.
+
+    >>> plain_name("net._orig_mod.fc1.weight")
+    'net.fc1.weight'
+    """
+    return name.replace("_orig_mod.", "")
 
 
 def find_network(pl_module: LightningModule, name: str | None = None) -> FoundNetwork:
@@ -51,3 +69,8 @@ def find_network(pl_module: LightningModule, name: str | None = None) -> FoundNe
         raise InputError(msg) from e
     module = getattr(module, "_orig_mod", module)  # compiled
     return FoundNetwork(module, attribute, "" if name is None else f"{name}.")
+
+
+def is_sharded(trainer: Trainer) -> bool:
+    """Return whether each process holds a part of the weights only, which callbacks cannot read."""
+    return isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy)

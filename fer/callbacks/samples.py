@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from fer.errors import InputError
 from fer.neurons import eval_state
@@ -48,6 +48,11 @@ class Samples:
         """Return the number of samples."""
         return sum(map(len, self.batches))
 
+    @property
+    def example(self) -> Inputs:
+        """The first two samples, to try a network on."""
+        return self.batches[0].take(2)
+
 
 def collect_samples(
     trainer: Trainer,
@@ -63,15 +68,17 @@ def collect_samples(
 
     They are those given; else those that the data module offers, see :class:`OffersSamples`; else the first
     of the validation loader. Batches pass through Lightning's transfer hooks as in validation; a tensor is
-    taken as it is. Random states are restored. Of several processes, each holds a part of the samples.
+    taken as it is. The training does not notice, see :func:`aside`. Of several processes, each holds a part
+    of the samples if there are enough batches.
 
     Args:
         trainer: The trainer, after its loaders were set up.
         pl_module: The LightningModule that is trained.
         network: The network that takes the inputs.
-        given: A tensor, a list of batches, or a loader; None: as above.
+        given: A tensor, a list of batches, one batch (a tuple or a mapping), a data set, or a loader; None:
+            as above.
         inputs: From a batch to what the network takes; None: see :func:`fer.neurons.inputs.inputs_of`.
-        num_samples: Most samples of a loader.
+        num_samples: Most samples, except of those given as a tensor or as batches.
         split: The split that a data module is asked for.
 
     Raises:
@@ -79,17 +86,18 @@ def collect_samples(
     """
     source, origin, is_part = _find_source(trainer, given, num_samples, split)
     wanted = -(-num_samples // trainer.world_size) if is_part else num_samples
-    take_all = given is not None and not isinstance(source, DataLoader)
+    take_all = isinstance(source, Tensor | np.ndarray | list)
     batches = collect_batches(
         trainer, pl_module, network, source, inputs=inputs, num_samples=None if take_all else wanted
     )
-    if not batches:
-        msg = f"{origin} holds no samples: give some with samples="
-        raise InputError(msg)
     num = sum(map(len, batches))
+    if num == 0:
+        msg = f"0 samples: {origin}; give some with samples="
+        raise InputError(msg)
+    shared = f" in each of {trainer.world_size} processes" if is_part else ""
     if not is_part and len(batches) >= trainer.world_size > 1:
         batches, is_part = batches[trainer.global_rank :: trainer.world_size], True
-    return Samples(batches, f"{num:,} samples: {origin}", is_part)
+    return Samples(batches, f"{num:,} samples{shared}: {origin}", is_part)
 
 
 def collect_batches(
@@ -103,7 +111,7 @@ def collect_batches(
 ) -> list[Inputs]:
     """Return the batches of a source as the network takes them, on the CPU.
 
-    Random states are restored.
+    The training does not notice, see :func:`aside`.
 
     Args:
         trainer: The trainer.
@@ -112,13 +120,20 @@ def collect_batches(
         source: A tensor, which is split, or an iterable of batches.
         inputs: From a batch to what the network takes.
         num_samples: Most samples; None: all.
+
+    Raises:
+        InputError: The source is not iterable, or a batch holds no tensor.
     """
+    if not isinstance(source, Iterable):
+        msg = f"samples= is a {type(source).__name__}: give a tensor, a list of batches or a DataLoader"
+        raise InputError(msg)
     found: list[Inputs] = []
     num = 0
     is_raw = isinstance(source, Tensor | np.ndarray)
-    with eval_state(pl_module), _as_in_validation(trainer), _unchanged(source):
+    with aside(trainer, pl_module), _same_generators(source):
         for batch in torch.split(torch.as_tensor(source), BATCH_SIZE) if is_raw else source:
-            if not is_raw:
+            if not is_raw and not isinstance(batch, Inputs):
+                batch = pl_module._on_before_batch_transfer(batch)  # as Lightning's loops call it
                 batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
             batch = move_data_to_device(batch, torch.device("cpu"))
             taken = inputs_of(batch, network) if inputs is None else Inputs.of(inputs(batch), batch)
@@ -161,7 +176,12 @@ def first_loader(loaders: Any) -> DataLoader[Any] | None:
 def _find_source(trainer: Trainer, given: Any, num_samples: int, split: str) -> tuple[Any, str, bool]:
     """Return a source of batches, what it is in words, and whether the processes get different ones of it."""
     if given is not None:
-        return given, f"those given ({type(given).__name__})", False
+        origin = f"those given ({type(given).__name__})"
+        if isinstance(given, tuple | Mapping | Inputs):
+            return [given], origin, False
+        if isinstance(given, Dataset):
+            return DataLoader(given, batch_size=BATCH_SIZE), origin, False
+        return given, origin, False
     data = getattr(trainer, "datamodule", None)
     if isinstance(data, OffersSamples):
         num = max(num_samples, trainer.world_size)
@@ -174,25 +194,49 @@ def _find_source(trainer: Trainer, given: Any, num_samples: int, split: str) -> 
 
 
 @contextmanager
-def _as_in_validation(trainer: Trainer) -> Iterator[None]:
-    """Let hooks that ask the trainer see a validation, then restore its stage."""
+def aside(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
+    """Run a network beside its training, which does not notice.
+
+    The network is in eval mode and has no gradients, and the trainer's stage is a validation. What the
+    network logs is lost. At the end mode, stage and the random states of Python, NumPy and torch are what
+    they were.
+    """
     stage = trainer.state.stage
-    trainer.state.stage = RunningStage.VALIDATING
-    try:
-        yield
-    finally:
-        trainer.state.stage = stage
-
-
-@contextmanager
-def _unchanged(source: Any) -> Iterator[None]:
-    """Restore all random states, also those of a loader's own generators, at the end."""
-    owners = (source, getattr(source, "sampler", None), getattr(source, "batch_sampler", None))
-    generators = [getattr(each, "generator", None) for each in owners]
-    states = [(each, each.get_state()) for each in generators if isinstance(each, torch.Generator)]
-    with isolate_rng():
+    with isolate_rng(), eval_state(pl_module), _silent(pl_module):
+        trainer.state.stage = RunningStage.VALIDATING
         try:
             yield
         finally:
-            for generator, state in states:
-                generator.set_state(state)
+            trainer.state.stage = stage
+
+
+@contextmanager
+def _silent(pl_module: LightningModule) -> Iterator[None]:
+    """Let ``pl_module.log`` do nothing."""
+    members = vars(pl_module)
+    own = {name: value for name, value in members.items() if name == "log"}
+    members["log"] = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        del members["log"]
+        members.update(own)
+
+
+@contextmanager
+def _same_generators(loader: Any) -> Iterator[None]:
+    """Restore the random states of a loader's own generators at the end."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    owners = (
+        loader,
+        getattr(loader, "sampler", None),
+        batch_sampler,
+        getattr(batch_sampler, "sampler", None),
+    )
+    generators = [getattr(each, "generator", None) for each in owners]
+    states = [(each, each.get_state()) for each in generators if isinstance(each, torch.Generator)]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            generator.set_state(state)

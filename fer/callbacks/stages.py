@@ -1,10 +1,10 @@
 """Label the training stage of each layer and of the network, and act on a plateau."""
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fer.callbacks.distinctiveness import FORMATS, DistinctivenessCallback, evenly
-from fer.callbacks.media import save_figure
-from fer.errors import InputError
+from fer.callbacks.media import is_dry_run, run_of_trainer, save_figure
+from fer.callbacks.network import FoundNetwork, find_network, is_sharded, plain_name
+from fer.errors import InputError, did_you_mean
 from fer.figures import fan_figure, speed_figure
 from fer.neurons import Stage, label_stages, live_stages
 from fer.neurons.stages import WINDOW, StageLabel
-from fer.runs import Run
-from fer.tasks.base import ClassificationTask
 
 OnPlateau = Literal["none", "stop", "reduce_lr", "restart_lr"]
 """The action taken when the network reaches a plateau.
 
 - ``none``: log it, nothing else.
 - ``stop``: end the training.
-- ``reduce_lr``: restart the schedule for the remaining epochs, each time with a lower learning rate.
+- ``reduce_lr``: restart the schedule for the remaining epochs, each time with a lower learning rate; without
+  a schedule, lower the learning rate.
 - ``restart_lr``: restart the schedule at the configured learning rate.
 """
 
@@ -38,30 +38,59 @@ NETWORK: Final = "network"
 STAGES: Final = tuple(Stage)
 """Stages in the order of their logged numbers, from 0."""
 
+OURS: Final = ("angles/", "gradients/", "stage/", "update_ratio/")
+"""What callbacks log, in which nobody looks for a loss."""
+
+log = logging.getLogger("fer.callbacks")
+
+
+@runtime_checkable
+class RestartsSchedule(Protocol):
+    """A LightningModule that can begin its learning rate schedule anew."""
+
+    def restart_schedule(self, factor: float = 1.0) -> None:
+        """Begin the schedule anew for the epochs that are left, at a multiple of the learning rate."""
+
 
 class StageCallback(Callback):
     """Label the stage of each layer and of the network after every epoch, from the epochs so far.
 
-    Logs ``stage/<layer>`` and ``stage/network`` (0 initial, 1 intermediate, 2 plateau, 3 solution; in W&B
-    also the reason as text) and ``update_ratio/<layer>``, the norm of an epoch's first step divided by the
-    norm of the weights. When training ends, all epochs are labelled again from the complete history, in
-    ``stages.json`` and in figures. The network's angular speed is the mean over its layers.
+    It works for any LightningModule. Logs ``stage/<layer>`` and ``stage/network`` (0 initial, 1 intermediate,
+    2 plateau, 3 solution; in W&B also the reason as text) and ``update_ratio/<layer>``, the norm of the first
+    step of an optimizer in an epoch divided by the norm of the weights. When training ends, all epochs are
+    labelled again from the complete history, in ``stages.json`` and in figures. The layers are those that
+    :class:`DistinctivenessCallback` measures; the network's angular speed is the mean over them. Without
+    it, the network is labelled from its losses.
 
     Args:
         enabled: Label stages.
         on_plateau: Action on a plateau: none, stop, reduce_lr or restart_lr. It is repeated if the network is
-            still, or again, on a plateau 21 epochs later.
+            still, or again, on a plateau 21 epochs later. A LightningModule of your own needs a method
+            ``restart_schedule(factor)`` for ``restart_lr``, and for ``reduce_lr`` if it has a schedule.
         lr_factor: Factor by which ``reduce_lr`` multiplies the learning rate each time, 0 to 1.
+        train_loss: Name under which the training loss is logged, with or without ``_epoch``.
+        val_loss: Name under which the validation loss is logged, with or without ``_epoch``.
+        network: Dotted name of the network in the LightningModule, as of :class:`DistinctivenessCallback`,
+            whose name then stands for ``network``; null: all that is measured.
 
     Raises:
-        InputError: A setting is out of range.
+        InputError: A setting is out of range; when training starts: there is no such network, or the
+            LightningModule cannot do what ``on_plateau`` says.
 
     Source: stages: :mod:`fer.neurons.stages`. Acting on them is future work in Markou,
     "Insights of the Hidden Neuron Functionality using Deep Learning Techniques for Facial Emotion
     Recognition".
     """
 
-    def __init__(self, enabled: bool = True, on_plateau: OnPlateau = "none", lr_factor: float = 0.1) -> None:
+    def __init__(
+        self,
+        enabled: bool = True,
+        on_plateau: OnPlateau = "none",
+        lr_factor: float = 0.1,
+        train_loss: str = "train/loss",
+        val_loss: str = "val/loss",
+        network: str | None = None,
+    ) -> None:
         if on_plateau not in get_args(OnPlateau):
             msg = f"stages.on_plateau is {on_plateau!r}: it must be one of {', '.join(get_args(OnPlateau))}"
             raise InputError(msg)
@@ -74,78 +103,154 @@ class StageCallback(Callback):
         self.enabled = enabled
         self.on_plateau: OnPlateau = on_plateau
         self.lr_factor = lr_factor
+        self.logged_as = {"train/loss": train_loss, "val/loss": val_loss}
+        """By loss the name under which it is logged."""
+        self.network = network
         self.console = Console(highlight=False, soft_wrap=True)
-        self.weights_before: dict[str, Tensor] = {}
+        self.found: FoundNetwork | None = None
+        self.weights_before: dict[str, tuple[Tensor, Tensor]] = {}
+        """By parameter that is about to be stepped: it, and a copy."""
         self.step_sizes: dict[str, tuple[float, float]] = {}
         """By parameter: squared norms of this epoch's first step and of the weights before it."""
+        self.stepped: set[int] = set()
+        """Ids of the optimizers that have stepped in this epoch."""
         self.losses: dict[str, list[float]] = {"epoch": [], "train/loss": [], "val/loss": []}
         self.speeds: dict[str, list[float]] = {}
         self.ratios: dict[str, list[float]] = {}
         self.actions: list[int] = []
         """Epochs after which a plateau was acted on."""
+        self.is_open = False
+        """Whether the losses of the last epoch may still be logged."""
+        self.is_validated = False
+        """Whether there was a validation in this epoch."""
+        self.warned: set[str] = set()
+        """What was warned of."""
+
+    @property
+    def state_key(self) -> str:
+        """The key of the state in a checkpoint: of its own for a network given by name."""
+        return super().state_key if self.network is None else self._generate_state_key(network=self.network)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the network, and check that the LightningModule can do what a plateau asks for.
+
+        Raises:
+            InputError: There is no such network, or it cannot.
+        """
+        if not self.enabled:
+            return
+        self.found = find_network(pl_module, self.network)
+        self._forget_from(trainer.current_epoch)
+        is_simple = self.on_plateau == "reduce_lr" and not trainer.lr_scheduler_configs
+        if self.on_plateau in ("none", "stop") or is_simple or isinstance(pl_module, RestartsSchedule):
+            return
+        msg = (
+            f"stages.on_plateau is {self.on_plateau}: give {type(pl_module).__name__} a method "
+            "restart_schedule(factor: float = 1.0), which begins its schedule anew, or take stop"
+        )
+        raise InputError(msg)
+
+    def _forget_from(self, epoch: int) -> None:
+        """Forget what an earlier training with this callback left of epochs that are still to come."""
+        self.is_open = False
+        num = sum(each < epoch for each in self.losses["epoch"])
+        for histories in (self.losses, self.speeds, self.ratios):
+            histories.update({name: values[:num] for name, values in histories.items()})
+        self.actions = [each for each in self.actions if each < epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Arrange for the first step of the epoch to be measured."""
-        del trainer, pl_module
-        self.step_sizes = {}
+        """Correct the losses of the last epoch, and arrange for first steps to be measured."""
+        del pl_module
+        self._close(trainer)
+        self.weights_before, self.step_sizes, self.stepped = {}, {}, set()
+        self.is_validated = False
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Keep a copy of the weights before the epoch's first step."""
-        del trainer, optimizer
-        if self.enabled and not self.step_sizes and isinstance(pl_module, ClassificationTask):
-            self.weights_before = {
-                name: parameter.detach().clone()
-                for name, parameter in pl_module.network.named_parameters()
-                if parameter.requires_grad and parameter.ndim >= 2
-            }
+        """Keep a copy of the weights before the first step of an optimizer in the epoch."""
+        if not self.enabled or self.found is None or is_sharded(trainer):
+            return
+        if self.weights_before:
+            self._measure_steps()  # of the optimizers that have stepped in this batch
+        if id(optimizer) in self.stepped:
+            return
+        self.stepped.add(id(optimizer))
+        of_optimizer = {id(each) for group in optimizer.param_groups for each in group["params"]}
+        self.weights_before = {
+            plain_name(self.found.full_name(name)): (parameter, parameter.detach().clone())
+            for name, parameter in self.found.module.named_parameters()
+            if id(parameter) in of_optimizer and parameter.requires_grad and parameter.ndim >= 2
+        }
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measure the step if the weights before it were kept."""
-        del trainer, outputs, batch, batch_idx
-        if not self.weights_before or not isinstance(pl_module, ClassificationTask):
-            return
-        after = dict(pl_module.network.named_parameters())
-        before, self.weights_before = self.weights_before, {}
+        del trainer, pl_module, outputs, batch, batch_idx
+        if self.weights_before:
+            self._measure_steps()
+
+    def _measure_steps(self) -> None:
+        """Measure by how much the weights differ from those that were kept."""
+        pairs, self.weights_before = self.weights_before, {}
         sizes = torch.stack(
             [
-                torch.stack([(after[name].detach() - old).float().square().sum(), old.float().square().sum()])
-                for name, old in before.items()
+                torch.stack([(now.detach() - old).float().square().sum(), old.float().square().sum()])
+                for now, old in pairs.values()
             ]
         )
-        self.step_sizes = {
-            name: (step, size) for name, (step, size) in zip(before, sizes.tolist(), strict=True)
+        self.step_sizes |= {
+            name: (step, size) for name, (step, size) in zip(pairs, sizes.tolist(), strict=True)
         }
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there was a validation."""
+        del pl_module
+        self.is_validated = self.is_validated or not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Label the epoch, log the labels and act on a plateau."""
-        if not self.enabled or not isinstance(pl_module, ClassificationTask):
+        if not self.enabled or self.found is None:
             return
         epoch = trainer.current_epoch
+        for callback in self._measuring(trainer):
+            callback.measure_epoch(trainer, pl_module)
         self._append(trainer, epoch)
         labels = {layer: of_layer[-1] for layer, of_layer in self.labels(live=True).items()}
-        numbers = {f"stage/{layer}": float(STAGES.index(label.stage)) for layer, label in labels.items()}
-        ratios = {f"update_ratio/{layer}": values[-1] for layer, values in self.ratios.items()}
+        numbers = {f"stage/{self._key(each)}": float(STAGES.index(labels[each].stage)) for each in labels}
+        ratios = {f"update_ratio/{self._key(each)}": values[-1] for each, values in self.ratios.items()}
         pl_module.log_dict(numbers | {k: v for k, v in ratios.items() if v == v}, sync_dist=True)
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    reasons = {f"stage/{layer}/reason": label.reason for layer, label in labels.items()}
+                    reasons = {f"stage/{self._key(each)}/reason": labels[each].reason for each in labels}
                     logger.log_metrics({**reasons, "epoch": epoch}, step=trainer.global_step)  # type: ignore[dict-item]
         if self.on_plateau != "none" and is_action_due(labels[NETWORK], epoch, self.actions):
             self._act(trainer, pl_module, labels[NETWORK])
 
+    def _key(self, layer: str) -> str:
+        """Return what a layer is called in logs: the whole network by the name that was given."""
+        return self.network if layer == NETWORK and self.network else layer
+
+    def _measuring(self, trainer: Trainer) -> Iterator[DistinctivenessCallback]:
+        """Yield the callbacks that measure the network, or all if none was named."""
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, DistinctivenessCallback) and self.network in (None, callback.network):
+                yield callback
+
     def _append(self, trainer: Trainer, epoch: int) -> None:
         """Append an epoch to the histories."""
-        metrics = trainer.callback_metrics
+        num_past = len(self.losses["epoch"])
         self.losses["epoch"].append(epoch)
-        for name in ("train/loss", "val/loss"):
-            self.losses[name].append(float(metrics.get(name, math.nan)))
-        num_past = len(self.losses["epoch"]) - 1
-        speeds = _speeds(trainer, epoch)
+        for name, value in trainer.strategy.broadcast(self._read(trainer)).items():
+            self.losses[name].append(value)
+        self.is_open = True
+        speeds, names = {}, {NETWORK: ""}
+        for callback in self._measuring(trainer):
+            for layer, columns in callback.history.items():
+                speeds[layer] = columns["speed"][-1] if columns["epoch"][-1] == epoch else math.nan
+                names[layer] = callback.found.full_name(layer) if callback.found else layer
         for layer in (NETWORK, *speeds):
             self.speeds.setdefault(layer, [math.nan] * num_past)
             self.ratios.setdefault(layer, [math.nan] * num_past)
@@ -153,7 +258,69 @@ class StageCallback(Callback):
         speeds[NETWORK] = sum(known) / len(known) if known else math.nan
         for layer in self.speeds:
             self.speeds[layer].append(speeds.get(layer, math.nan))
-            self.ratios[layer].append(update_ratio(self.step_sizes, "" if layer == NETWORK else layer))
+            self.ratios[layer].append(update_ratio(self.step_sizes, names.get(layer, layer)))
+
+    def _read(self, trainer: Trainer) -> dict[str, float]:
+        """Return the losses as they are logged now; NaN of one that is not, or not of this epoch."""
+        metrics = trainer.callback_metrics
+        found = {}
+        for loss, name in self.logged_as.items():
+            # Behind a name that is logged by step as well stands the last step's value.
+            value = float(metrics.get(f"{name}_epoch", metrics.get(name, math.nan)))
+            is_old = loss == "val/loss" and trainer.enable_validation and not self.is_validated
+            found[loss] = math.nan if is_old else value
+        return found
+
+    def _close(self, trainer: Trainer) -> None:
+        """Correct the losses of the last epoch, and warn of what is wrong with them.
+
+        Callbacks come before the LightningModule: what its ``on_train_epoch_end`` logs is known only now, and
+        what was read before was the value of an epoch earlier.
+        """
+        if not self.is_open:
+            return
+        self.is_open = False
+        self._correct(trainer.strategy.broadcast(self._read(trainer)))
+        self._warn(trainer.callback_metrics)
+
+    def _correct(self, losses: Mapping[str, float]) -> None:
+        for name, value in losses.items():
+            self.losses[name][-1] = value
+
+    def _warn(self, metrics: Mapping[str, Any]) -> None:
+        """Warn once of losses that are not logged, and once of each that is not a finite number."""
+        missing = [
+            f"{loss.replace('/', '_')}={name!r}"
+            for loss, name in self.logged_as.items()
+            if name not in metrics and f"{name}_epoch" not in metrics
+        ]
+        if missing and "missing" not in self.warned:
+            self.warned.add("missing")
+            known = [name for name in metrics if not name.startswith(OURS)]
+            hints = (did_you_mean(name, known) for name in self.logged_as.values() if name not in metrics)
+            log.warning(
+                "stages are labelled without %s, which is not logged: %slogged are %s",
+                *(" and ".join(missing), "".join(hints), ", ".join(known) or "none"),
+            )
+        for loss, name in self.logged_as.items():
+            value = float(metrics.get(f"{name}_epoch", metrics.get(name, 0.0)))
+            if not math.isfinite(value) and loss not in self.warned:
+                self.warned.add(loss)
+                epoch = self.losses["epoch"][-1]
+                log.warning("epoch %d: %s is %s, which the stages leave out", epoch, name, value)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Correct the losses of the last epoch in what is saved, which is the history itself, no copy."""
+        del pl_module, checkpoint
+        if self.is_open:
+            self._correct(self._read(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Correct the losses of the last epoch."""
+        del pl_module
+        self._close(trainer)
 
     def labels(self, *, live: bool) -> dict[str, list[StageLabel]]:
         """Return the stage of each epoch, by layer and for the network.
@@ -165,19 +332,21 @@ class StageCallback(Callback):
         losses = self.losses["train/loss"], self.losses["val/loss"]
         return {layer: label(self.speeds[layer], *losses, self.ratios[layer]) for layer in self.speeds}
 
-    def _act(self, trainer: Trainer, task: ClassificationTask, label: StageLabel) -> None:
+    def _act(self, trainer: Trainer, pl_module: LightningModule, label: StageLabel) -> None:
         self.actions.append(trainer.current_epoch)
-        match self.on_plateau:
-            case "stop":
-                trainer.should_stop = True
-                done = "stopping the training"
-            case "reduce_lr":
-                factor = self.lr_factor ** len(self.actions)
-                task.restart_schedule(factor)
-                done = f"restarting the schedule at {factor:g} times the learning rate"
-            case _:
-                task.restart_schedule()
-                done = "restarting the schedule"
+        factor = self.lr_factor ** len(self.actions) if self.on_plateau == "reduce_lr" else 1.0
+        if self.on_plateau == "stop":
+            trainer.should_stop = True
+            done = "stopping the training"
+        elif isinstance(pl_module, RestartsSchedule):
+            pl_module.restart_schedule(factor)
+            at = "" if factor == 1 else f" at {factor:g} times the learning rate"
+            done = f"restarting the schedule{at}"
+        else:
+            for optimizer in trainer.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] *= self.lr_factor
+            done = f"multiplying the learning rate by {self.lr_factor:g}"
         if trainer.is_global_zero:
             self.console.print(f"plateau ({label.reason}) after epoch {trainer.current_epoch}: {done}")
 
@@ -193,13 +362,22 @@ class StageCallback(Callback):
             layer: {"final": intervals(final[layer], epochs), "live": intervals(live[layer], epochs)}
             for layer in final
         }
-        Run(Path(trainer.default_root_dir)).write_stages(content)
+        if not is_dry_run(trainer):
+            run_of_trainer(trainer, self.network).write_stages(content)
         self.console.print(f"stages       {stages_line(intervals(final[NETWORK], epochs))}")
-        measured = _history(trainer)
+        measured = {
+            layer: columns
+            for callback in self._measuring(trainer)
+            for layer, columns in callback.history.items()
+        }
         drawn = {layer: measured[layer] for layer in evenly(list(measured))}
         if drawn:
-            save_figure(trainer, "angles", fan_figure(drawn, self.losses, final), formats=FORMATS)
-            save_figure(trainer, "angular-speed", speed_figure(measured, self.losses, final), formats=FORMATS)
+            figures = {
+                "angles": fan_figure(drawn, self.losses, final),
+                "angular-speed": speed_figure(measured, self.losses, final),
+            }
+            for name, figure in figures.items():
+                save_figure(trainer, name, figure, formats=FORMATS, network=self.network)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the histories, so that a resumed run continues them."""
@@ -270,19 +448,3 @@ def stages_line(of_network: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(
         f"{each['stage']} ({each['reason']}) {each['first']} to {each['last']}" for each in of_network
     )
-
-
-def _history(trainer: Trainer) -> dict[str, dict[str, list[float]]]:
-    """Return the history of the run's angles by layer; empty if they are not measured."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, DistinctivenessCallback):
-            return callback.history
-    return {}
-
-
-def _speeds(trainer: Trainer, epoch: int) -> dict[str, float]:
-    """Return each layer's angular speed in an epoch; NaN if it was not measured."""
-    return {
-        layer: columns["speed"][-1] if columns["epoch"][-1] == epoch else math.nan
-        for layer, columns in _history(trainer).items()
-    }

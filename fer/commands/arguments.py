@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from jsonargparse._typehints import ActionTypeHint
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
 from fer.callbacks import DistinctivenessCallback, GradientCallback, PruneCallback, StageCallback
@@ -49,6 +50,17 @@ examples:
 """,
 }
 """By command the end of its help."""
+
+CALLBACKS: Final[dict[type[Callback], str]] = {
+    GradientCallback: "gradients",
+    DistinctivenessCallback: "distinctiveness",
+    StageCallback: "stages",
+    PruneCallback: "prune",
+}
+"""Callbacks whose settings are options, each with the name of its group."""
+
+ONLY_PYTHON: Final = frozenset({"samples", "network", "inputs", "num_patterns"})
+"""Parameters of callbacks for other people's networks and data, which mean nothing on the command line."""
 
 BATCHES: Final = (
     *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
@@ -127,11 +139,8 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         default="best",
         help="files of the run that W&B keeps: networks (best), also angles and crops (all), or none",
     )
-    parser.add_lightning_class_args(GradientCallback, "gradients")
-    # In this order: a stage follows from the angles.
-    parser.add_lightning_class_args(DistinctivenessCallback, "distinctiveness")
-    parser.add_lightning_class_args(StageCallback, "stages")
-    parser.add_lightning_class_args(PruneCallback, "prune")
+    for callback, key in CALLBACKS.items():
+        _add_callback(parser, callback, key)
     for setting in ("image_size", "channels"):
         if takes(parser, f"model.{setting}") and takes(parser, f"data.{setting}"):
             parser.link_arguments(f"data.{setting}", f"model.{setting}")
@@ -146,3 +155,9 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
     parser.usage = f"fer {command} {'[settings]' if command == 'fit' else 'CHECKPOINT|RUN [settings]'}"
     parser.epilog = EXAMPLES.get(command)
     arrange(parser)
+
+
+def _add_callback(parser: LightningArgumentParser, callback: type[Callback], key: str) -> None:
+    """Add the settings of a callback, as ``add_lightning_class_args`` does, which takes no ``skip``."""
+    parser.callback_keys.append(key)
+    parser.add_class_arguments(callback, key, fail_untyped=False, sub_configs=True, skip=set(ONLY_PYTHON))

@@ -156,9 +156,6 @@ class ExperimentCLI(LightningCLI):
         self.run_dir = Path(self.config.runs_dir) / name
         if process_rank() == 0:  # other processes write nothing
             self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
-        if not isinstance(self.datamodule, ExpressionDataModule):
-            self.config_init.distinctiveness.every_n_epochs = 0
-            self.config_init.stages.enabled = False
         self.trainer_defaults["callbacks"] = self._callbacks()
         with ExitStack() as on_error:
             if process_rank() == 0:
@@ -397,10 +394,7 @@ class ExperimentCLI(LightningCLI):
 
     def _describe_neurons(self) -> str:
         """Return the hidden layers whose neurons are measured, or why there are none."""
-        text = describe_layers(self.hidden, self.model.network)
-        if self.command == "fit" and not isinstance(self.datamodule, ExpressionDataModule):
-            text += "; no angles or stages: they need a data module of fer"
-        return text
+        return describe_layers(self.hidden, self.model.network)
 
     @rank_zero_only
     def _print_files(self) -> None:

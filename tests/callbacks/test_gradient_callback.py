@@ -1,6 +1,7 @@
 """Gradients by hand, of one linear layer."""
 
 from collections import OrderedDict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,7 +52,8 @@ def test_gradients_beyond_the_axis_are_counted_at_its_ends():
     task.network.fc.weight.grad[0, 0] = -1e3
     callback = GradientCallback()
     task.log = lambda *args, **kwargs: None
-    callback.on_before_optimizer_step(type("Trainer", (), {"current_epoch": 0}), task, None)
+    trainer = SimpleNamespace(current_epoch=0, strategy=None)
+    callback.on_before_optimizer_step(trainer, task, torch.optim.SGD(task.parameters(), 0.1))
     assert callback.counts["fc"][0][[0, -1]].tolist() == [1, 27]
 
 

@@ -1,0 +1,64 @@
+"""Which layers of a network have neurons that can be measured."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from fer.callbacks.network import plain_name
+from fer.errors import InputError
+from fer.neurons import HiddenLayers, measure
+from fer.neurons.declared import hidden_layers
+from fer.neurons.inputs import Inputs
+from fer.neurons.trace import OUTPUTS
+
+
+def find_layers(network: nn.Module, example: Inputs, layers: Sequence[str] | None = None) -> HiddenLayers:
+    """Return the layers whose neurons can be measured, each tried on an example.
+
+    Args:
+        network: Any network.
+        example: Samples that it takes.
+        layers: Names of layers, without ``_orig_mod`` where a part of the network is compiled; None: all
+            hidden layers.
+
+    Returns:
+        The layers by such names, and the reasons why others are not among them.
+
+    Raises:
+        InputError: A layer that was named is unknown or cannot be measured, or the hidden layers of the
+            network cannot be found.
+    """
+    try:
+        hidden = hidden_layers(network, example)
+    except InputError:
+        if layers is None:
+            raise
+        hidden = HiddenLayers({}, {})  # the output of a layer can be measured all the same
+    places = {plain_name(layer): place for layer, place in hidden.layers.items()}
+    refused = {plain_name(layer): reason for layer, reason in hidden.refused.items()}
+    if layers is not None:
+        modules = {plain_name(name): name for name, _ in network.named_modules()}
+        places = {layer: places.get(layer, modules.get(layer, layer)) for layer in layers}
+        measure(network, [example], places.values())
+        return HiddenLayers(places, {})
+    for layer, place in list(places.items()):
+        try:
+            measure(network, [example], [place])
+        except InputError as error:
+            refused[layer] = str(error)
+            del places[layer]
+    return HiddenLayers(places, refused)
+
+
+def describe_refused(refused: Mapping[str, str]) -> str:
+    """Return why layers are not measured, in one line; outputs of the network are not worth one.
+
+    >>> describe_refused({"lstm": "not supported", "rnn": "not supported", "embed": "it is wide"})
+    'lstm, rnn (not supported); embed (it is wide)'
+    """
+    layers = defaultdict(list)
+    for layer, reason in refused.items():
+        if reason != OUTPUTS:
+            layers[reason].append(layer)
+    return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in layers.items())
