@@ -35,8 +35,9 @@ ROOMS = {
     "checkpoints": Room(others={"torch"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
-    # Torch-Pruning traces which rows and columns belong to a neuron.
-    "neurons": Room(others={"torch", "torch_pruning"}),
+    # Torch-Pruning traces which rows and columns belong to a neuron. tqdm shows the progress of a pass, on a
+    # terminal and in a notebook: unlike rich, it is what users of plain PyTorch know, and it is in Lightning.
+    "neurons": Room(others={"torch", "torch_pruning", "tqdm"}),
     "models": Room(others={"torch", "torchvision", "timm", "safetensors"}),
     "metrics": Room(others={"scipy", "torch", "torchmetrics"}),
     # PIL decodes images; scikit-learn splits and finds principal components; rich shows progress.

@@ -9,7 +9,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from fer.neurons.networks import Batches, call, check_network, copy_network, device_of, eval_state, inputs_of
+from fer.neurons.inputs import Batches, call
+from fer.neurons.networks import check_network, copy_network, eval_state
 
 IDLE_BELOW: Final = 1e-3
 """Relative change of its input below which a block is removed."""
@@ -50,7 +51,6 @@ def measure_blocks(network: nn.Module, batches: Batches) -> dict[str, float]:
     if not blocks:
         return {}
     check_network(network)
-    device = device_of(network)
     with ExitStack() as stack:
         stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code ignores new hooks
         stack.enter_context(eval_state(network))
@@ -62,7 +62,7 @@ def measure_blocks(network: nn.Module, batches: Batches) -> dict[str, float]:
             for register, receive in hooks:
                 stack.callback(register(partial(receive, name), with_kwargs=True).remove)
         for batch in batches:
-            call(network, inputs_of(batch).to(device))
+            call(network, batch)
     return changes.shares()
 
 

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.neurons.groups import Consumer, Key, NeuronGroup
+from fer.neurons.inputs import Batches, call
 from fer.neurons.measure import Measurement, neurons_in
 from fer.neurons.merge import FITTED, MergeRule, add_incoming, coefficients
-from fer.neurons.networks import Batches, copy_network, device_of, eval_state, inputs_of
+from fer.neurons.networks import copy_network, eval_state
 from fer.neurons.plan import PrunePlan
 from fer.neurons.planning import moved, part_of
 from fer.neurons.record import record
@@ -250,10 +251,9 @@ def _run(network: nn.Module, batches: Batches, trials: Mapping[Key, _Trial | _Wi
         for trial in by_input[name]:
             trial.receive(inputs)
 
-    device = device_of(network)
     with eval_state(network), record(network, by_input, receive):
         for batch in batches:
-            network(inputs_of(batch).to(device))
+            call(network, batch)
 
 
 def _scale_means(

@@ -1,9 +1,9 @@
 """The hidden layers of a network: declared by the network, or found in it."""
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import nn
 
 from fer.neurons.hidden import HiddenLayers, find_hidden_layers
 
@@ -21,12 +21,12 @@ class DeclaresNeurons(Protocol):
         """By layer, where its outputs are recorded."""
 
 
-def hidden_layers(network: nn.Module, example: Tensor) -> HiddenLayers:
+def hidden_layers(network: nn.Module, example: Any) -> HiddenLayers:
     """Return the hidden layers that a network declares, or else those that are found in it.
 
     Args:
-        network: Any network with one input.
-        example: Samples that it takes, shape ``(N, ...)``.
+        network: Any network.
+        example: A batch that it takes; see :func:`fer.neurons.inputs.inputs_of`.
     """
     if isinstance(network, DeclaresNeurons):
         return HiddenLayers(dict(network.neuron_layers), {})

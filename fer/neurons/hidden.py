@@ -1,7 +1,7 @@
 """Find the hidden layers of any network, and where the next layer takes their neurons."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fer.errors import InputError
-from fer.neurons.networks import call, copy_network, device_of
+from fer.neurons.inputs import Inputs, call, inputs_of, outputs_of, tensors_in
+from fer.neurons.networks import copy_to_trace, eval_state
 from fer.neurons.record import INPUT
 from fer.neurons.trace import OUTPUTS, keeps_neurons, shape_of
 
@@ -54,7 +54,7 @@ class _Call(NamedTuple):
     output_shape: tuple[int, ...]
 
 
-def find_hidden_layers(network: nn.Module, example: Tensor) -> HiddenLayers:
+def find_hidden_layers(network: nn.Module, example: Any) -> HiddenLayers:
     """Return the hidden layers of a network whose neurons can be recorded.
 
     The neurons of a linear layer or a convolution are recorded at the output of the last module before the
@@ -65,17 +65,16 @@ def find_hidden_layers(network: nn.Module, example: Tensor) -> HiddenLayers:
     is traced.
 
     Args:
-        network: Any network with one input.
-        example: Samples that it takes, shape ``(N, ...)``.
+        network: Any network.
+        example: A batch that it takes; see :func:`fer.neurons.inputs.inputs_of`.
 
     Raises:
         InputError: The network cannot be copied, does not take the example, or returns no tensor.
     """
-    twin = copy_network(network).eval().requires_grad_()
-    inputs = example[:2].detach().clone().to(device_of(twin))
-    if inputs.is_floating_point():
-        inputs.requires_grad_()
-    calls, outputs = _calls(twin, inputs)
+    twin = copy_to_trace(network)
+    with eval_state(twin):
+        inputs = inputs_of(example, twin).take(2).to(twin)
+        calls, outputs = _calls(twin, inputs.map(_as_source))
     weighted = [one for one in calls if _has_weights(one.module)]
     num_calls = Counter(one.name for one in calls)
     sources = {number: _sources(one, weighted) for number, one in enumerate(weighted)}
@@ -103,14 +102,20 @@ def find_hidden_layers(network: nn.Module, example: Tensor) -> HiddenLayers:
     return HiddenLayers(layers, refused)
 
 
-def _calls(network: nn.Module, inputs: Tensor) -> tuple[list[_Call], list[Any]]:
+def _as_source(tensor: Tensor) -> Tensor:
+    """Return a copy of an input whose gradient function is known."""
+    return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+
+
+def _calls(network: nn.Module, inputs: Inputs) -> tuple[list[_Call], list[Any]]:
     """Return the calls of modules without children or with weights of their own, and the output's nodes."""
     calls: list[_Call] = []
     held: list[Any] = []  # nodes live as long as their tensors
 
-    def note(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        taken = next((value for value in args if isinstance(value, Tensor)), None)
-        made = next(_tensors(output), None)
+    def note(
+        name: str, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any], output: Any
+    ) -> None:
+        taken, made = next(tensors_in((args, named)), None), next(tensors_in(output), None)
         held.extend((taken, made))
         if made is not None:
             calls.append(_Call(name, module, taken_by[name], shapes[name], made.grad_fn, tuple(made.shape)))
@@ -118,10 +123,10 @@ def _calls(network: nn.Module, inputs: Tensor) -> tuple[list[_Call], list[Any]]:
     taken_by: dict[str, Any] = {}
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note_input(name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def note_input(name: str, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         """Note the input before the module can change it in place."""
         del module
-        taken = next((value for value in args if isinstance(value, Tensor)), None)
+        taken = next(tensors_in((args, named)), None)
         held.append(taken)
         taken_by[name] = None if taken is None else taken.grad_fn
         shapes[name] = () if taken is None else tuple(taken.shape)
@@ -131,24 +136,12 @@ def _calls(network: nn.Module, inputs: Tensor) -> tuple[list[_Call], list[Any]]:
         hooks.enter_context(torch.enable_grad())
         for name, module in network.named_modules():
             if _has_weights(module) or not any(True for _ in module.children()):
-                hooks.callback(module.register_forward_pre_hook(partial(note_input, name)).remove)
-                hooks.callback(module.register_forward_hook(partial(note, name)).remove)
+                before = module.register_forward_pre_hook(partial(note_input, name), with_kwargs=True)
+                after = module.register_forward_hook(partial(note, name), with_kwargs=True)
+                hooks.callback(before.remove)
+                hooks.callback(after.remove)
         output = call(network, inputs)
-    tensors = list(_tensors(output))
-    if not tensors:
-        msg = f"{type(network).__name__} returns a {type(output).__name__} without tensors"
-        raise InputError(msg)
-    return calls, [tensor.grad_fn for tensor in tensors]
-
-
-def _tensors(output: object) -> Iterator[Tensor]:
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, list | tuple):
-        for value in output:
-            yield from _tensors(value)
-    elif isinstance(output, dict):
-        yield from _tensors(list(output.values()))
+    return calls, [tensor.grad_fn for tensor in outputs_of(network, output)]
 
 
 def _has_weights(module: nn.Module) -> bool:

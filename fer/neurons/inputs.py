@@ -2,8 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,15 @@ from fer.errors import InputError
 from fer.neurons.networks import FOREIGN_ERRORS, device_of, one_line
 
 Batches = Iterable[Any]
-"""Batches that can be iterated over more than once, such as a list or a loader; see :func:`inputs_of`."""
+"""Batches that can be iterated over more than once, such as a list or a loader; or one tensor, which is split
+into batches. See :func:`inputs_of` for what a batch may be."""
 
 InputsOf = Callable[[Any], Any]
 """A function from a batch to what a network's ``forward`` takes: a tensor, a tuple of its arguments, or a
 mapping of them by name."""
+
+LABELS: Final = ("labels", "label", "targets", "target", "y")
+"""Names under which a mapping holds labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +59,25 @@ class Inputs:
 
     def take(self, num: int) -> Self:
         """Return the arguments, and the batch, of the first samples; other tensors stay whole."""
+        return self._per_sample(lambda tensor: tensor[:num])
+
+    def repeat(self, num: int) -> Self:
+        """Return the arguments, and the batch, of the first sample, ``num`` times."""
+        return self._per_sample(lambda tensor: torch.cat([tensor[:1]] * num))
+
+    def _per_sample(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Change the tensors that have an entry for each sample; what is one tensor stays one."""
         n = len(self)
+        changed: dict[int, Tensor] = {}
 
-        def cut(tensor: Tensor) -> Tensor:
-            return tensor[:num] if tensor.ndim and len(tensor) == n else tensor
+        def change_once(tensor: Tensor) -> Tensor:
+            if not tensor.ndim or len(tensor) != n:
+                return tensor
+            if id(tensor) not in changed:
+                changed[id(tensor)] = change(tensor)
+            return changed[id(tensor)]
 
-        return replace(self.map(cut), batch=_map(cut, self.batch))
+        return replace(self.map(change_once), batch=_map(change_once, self.batch))
 
     def to(self, network: nn.Module) -> Self:
         """Return the arguments on the device of a network, and in its floating-point type."""
@@ -79,7 +96,7 @@ class Inputs:
         return ", ".join(f"{name}{_describe(each)}" for name, each in named) or "nothing"
 
 
-def inputs_of(batch: Any, network: nn.Module | None = None) -> Inputs:
+def inputs_of(batch: Any, network: nn.Module | None = None, inputs: InputsOf | None = None) -> Inputs:
     """Return what a network is called with for a batch.
 
     A tensor is the input. Of a list or tuple, the first part that holds a tensor is taken. Of a mapping, the
@@ -89,43 +106,67 @@ def inputs_of(batch: Any, network: nn.Module | None = None) -> Inputs:
     Args:
         batch: A batch, or :class:`Inputs`, which are returned as they are.
         network: The network; None: a mapping's first tensor is the input.
+        inputs: A function that takes the inputs out of a batch instead.
 
     Raises:
-        InputError: The batch holds no tensor.
+        InputError: The batch holds no tensor, or the function fails.
 
     >>> inputs_of((torch.zeros(2, 3), torch.ones(2))).describe()
     'float32 (2, 3)'
     """
     if isinstance(batch, Inputs):
         return batch
+    if inputs is not None:
+        return _taken_by(inputs, batch)
     part = batch
     while isinstance(part, list | tuple):
         part = next((each for each in part if next(tensors_in(each), None) is not None), None)
-    if isinstance(part, Mapping):
-        named = {} if network is None else _named(part, network)
-        if named:
-            return Inputs(kwargs=named, batch=batch)
-        part = next(tensors_in(part), None)
-    if not isinstance(part, Tensor):
+    if isinstance(part, Mapping) and network is not None and (named := _named(part, network)):
+        return Inputs(kwargs=named, batch=batch)
+    found = next(tensors_in(part), None)
+    if found is None:
         msg = (
             f"a batch is a {type(batch).__name__} without tensors: give tensors, sequences or mappings of "
             "them, or inputs=, a function from a batch to what the network takes"
         )
         raise InputError(msg)
-    return Inputs((part,), batch=batch)
+    return Inputs((found,), batch=batch)
+
+
+def _taken_by(inputs: InputsOf, batch: Any) -> Inputs:
+    """Return what the user's function takes out of a batch."""
+    try:
+        found = Inputs.of(inputs(batch), batch)
+    except FOREIGN_ERRORS as error:
+        msg = f"inputs= fails on a batch, a {_describe(batch)}: {type(error).__name__}: {one_line(error)}"
+        raise InputError(msg) from error
+    if not found.tensors:
+        msg = f"inputs= returns {found.describe()} for a batch, a {_describe(batch)}: return tensors"
+        raise InputError(msg)
+    return found
 
 
 def labels_of(batch: Any) -> Tensor:
-    """Return the labels of a batch: its second tensor.
+    """Return the labels of a batch: of a mapping what is called so, else the first tensor behind the inputs.
 
     Raises:
-        InputError: The batch has fewer than two tensors.
+        InputError: The batch has no tensor that is not an input.
+
+    >>> labels_of({"mask": torch.ones(2, 3), "labels": torch.tensor([0, 1])})
+    tensor([0, 1])
     """
-    tensors = list(tensors_in(batch.batch if isinstance(batch, Inputs) else batch))
-    if len(tensors) < 2:
+    taken = inputs_of(batch)
+    batch = taken.batch if isinstance(batch, Inputs) else batch
+    if isinstance(batch, Mapping):
+        for name in LABELS:
+            if isinstance(labels := batch.get(name), Tensor):
+                return labels
+    others = list(tensors_in(batch))[1:]
+    found = next((each for each in others if all(each is not tensor for tensor in taken.tensors)), None)
+    if found is None:
         msg = "the criterion needs labels, but a batch has none: give batches (inputs, labels)"
         raise InputError(msg)
-    return tensors[1]
+    return found
 
 
 def call(network: nn.Module, batch: Any) -> Any:
@@ -144,8 +185,24 @@ def call(network: nn.Module, batch: Any) -> Any:
         raise InputError(msg) from error
 
 
+def outputs_of(network: nn.Module, output: Any) -> list[Tensor]:
+    """Return the tensors in what a network returns: a tensor, or sequences, mappings or dataclasses of them.
+
+    Raises:
+        InputError: There are none.
+    """
+    tensors = list(tensors_in(output))
+    if not tensors:
+        msg = (
+            f"{type(network).__name__} returns a {type(output).__name__} without tensors: give the network "
+            "inside it, or wrap it in one that returns tensors"
+        )
+        raise InputError(msg)
+    return tensors
+
+
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested lists, tuples and mappings, in order.
+    """Yield the tensors in nested lists, tuples, mappings and dataclasses, in order.
 
     >>> [tensor.shape[0] for tensor in tensors_in({"a": [torch.zeros(1)], "b": ("x", torch.zeros(2))})]
     [1, 2]
@@ -158,10 +215,13 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple):
         for each in value:
             yield from tensors_in(each)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for each in fields(value):
+            yield from tensors_in(getattr(value, each.name))
 
 
 def _map(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Return nested lists, tuples and mappings with each tensor changed."""
+    """Return nested lists, tuples, mappings and dataclasses with each tensor changed."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):
@@ -169,6 +229,10 @@ def _map(change: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, list | tuple):
         parts = [_map(change, each) for each in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{f.name: _map(change, getattr(value, f.name)) for f in fields(value) if f.init}
+        )
     return value
 
 

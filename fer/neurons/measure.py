@@ -5,48 +5,84 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.errors import InputError, did_you_mean
+from fer.neurons.batches import EMPTY, InputBatches
 from fer.neurons.criteria import Criterion, CriterionName, make_criterion
 from fer.neurons.evidence import Gradients
 from fer.neurons.groups import Consumer, Key, NeuronGroup, PrunableLayers
-from fer.neurons.networks import Batches, device_of, eval_state, inputs_of, labels_of
+from fer.neurons.hidden import find_hidden_layers
+from fer.neurons.inputs import Batches, InputsOf, call, inputs_of, labels_of
+from fer.neurons.networks import device_of, eval_state, one_line
 from fer.neurons.prunable import find_prunable
 from fer.neurons.record import INPUT, find_layers, record, tap
 from fer.neurons.statistics import ActivationStatistics, MapSample, Unit
-
-EMPTY = "there are no samples to measure layers on: the analysis set is empty"
 
 
 def measure(
     network: nn.Module,
     batches: Batches,
-    layers: str | Iterable[str],
+    layers: str | Iterable[str] | None = None,
     *,
+    inputs: InputsOf | None = None,
     maps: MapSample | Mapping[str, MapSample] = "positions",
     pattern_minmax: bool = False,
+    progress: bool = False,
 ) -> dict[str, ActivationStatistics]:
     """Return the statistics of the outputs of layers; the network does not change.
 
     Args:
         network: Any network. The kind of neuron is known where a layer is an ``nn.Sigmoid`` or ``nn.Tanh``.
-        batches: Batches of N samples that the network takes: tensors, or sequences or mappings whose first
-            tensor is the network's input. They are moved to the device of the network.
-        layers: Names as :func:`fer.neurons.record` takes them; a string is one name.
+        batches: Batches of N samples that the network takes, in a list or a loader: tensors, or sequences or
+            mappings of them; see :func:`fer.neurons.inputs.inputs_of`. Or one tensor with all samples. They
+            are moved to the device of the network.
+        layers: Names as :func:`fer.neurons.record` takes them; a string is one name. None: all hidden layers,
+            as :func:`fer.neurons.find_hidden_layers` finds them, as the next layer takes their neurons.
+        inputs: A function from a batch to what the network takes: a tensor, a tuple of its arguments, or a
+            mapping of them by name.
         maps: What a sample of a feature map is, for all layers or by name (``positions`` for names left out).
         pattern_minmax: Whether to rescale each sample; see :func:`fer.neurons.statistics.pattern_minmax`.
+        progress: Whether to show a progress bar.
 
     Returns:
-        By layer, in the order given.
+        By layer, in the order given, or in forward order.
 
     Raises:
         InputError: A layer is unknown, returns no tensor or one that is neither a matrix nor feature maps, is
-            too wide, or is called never or twice for a batch; or there are no samples.
+            too wide, or is called never or twice for a batch; there are no samples, or no hidden layers.
     """
+    batches = InputBatches.of(batches, network, inputs, progress=progress).titled("measuring layers")
+    if layers is not None:
+        return _measure_layers(network, batches, layers, maps, pattern_minmax=pattern_minmax)
+    with eval_state(network):
+        example = batches.first()
+    found = find_hidden_layers(network, example)
+    if not found.layers:
+        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in found.refused.items())
+        msg = (
+            f"{type(network).__name__} has no hidden layers to measure ({reasons or 'no layer has weights'})"
+        )
+        raise InputError(msg)
+    if not isinstance(maps, str):
+        maps = {found.layers[name]: sample for name, sample in maps.items() if name in found.layers}
+    statistics = _measure_layers(network, batches, found.layers.values(), maps, pattern_minmax=pattern_minmax)
+    return {name: statistics[place] for name, place in found.layers.items()}
+
+
+def _measure_layers(
+    network: nn.Module,
+    batches: Batches,
+    layers: str | Iterable[str],
+    maps: MapSample | Mapping[str, MapSample],
+    *,
+    pattern_minmax: bool,
+) -> dict[str, ActivationStatistics]:
+    """Return the statistics of layers, by the names that :func:`fer.neurons.record` takes."""
     modules = find_layers(network, layers)
     by_layer = {name: maps if isinstance(maps, str) else maps.get(name, "positions") for name in modules}
     statistics: dict[str, ActivationStatistics] = {}
@@ -70,12 +106,11 @@ def measure(
             msg = f"layer {name!r}: {error}"
             raise InputError(msg) from error
 
-    device = device_of(network)
     with eval_state(network), record(network, modules, receive):
         for batch in batches:
             is_empty = False
             called.clear()
-            network(inputs_of(batch).to(device))
+            call(network, batch)
     if is_empty:
         raise InputError(EMPTY)
     if missed := [name for name in modules if name not in statistics]:
@@ -135,6 +170,8 @@ def measure_groups(
     layers: str | Sequence[str] | None = None,
     criterion: CriterionName | Criterion = "pairs",
     pattern_minmax: bool = False,
+    inputs: InputsOf | None = None,
+    progress: bool = False,
 ) -> Measurement:
     """Return the measurement of a network's neurons, to prune it in several ways with :func:`prune`.
 
@@ -144,22 +181,23 @@ def measure_groups(
         layers: Names of layers whose neurons may be removed; None: all.
         criterion: Gradients are measured if the criterion needs them.
         pattern_minmax: Whether to rescale each sample, as Jain's rule does.
+        inputs: A function from a batch to what the network takes; see :func:`measure`.
+        progress: Whether to show a progress bar for each pass.
 
     Raises:
         InputError: As of :func:`fer.neurons.find_prunable`; or the batches can be iterated over only once,
             lack the labels that the criterion needs, no neurons can be removed, or a layer is unknown.
     """
-    if iter(batches) is iter(batches):
-        msg = "the batches come only once, but are needed again: give a list or a loader"
-        raise InputError(msg)
-    example = next((inputs_of(batch) for batch in batches), None)
-    if example is None or len(example) == 0:
-        raise InputError(EMPTY)
+    batches = InputBatches.of(batches, network, inputs, progress=progress)
+    with eval_state(network):
+        example = batches.first()
     found = find_prunable(network, example)
     groups = _choose(network, found, layers)
     needs_gradients = make_criterion(criterion).needs_gradients
-    gradients = measure_gradients(network, groups, batches) if needs_gradients else {}
-    statistics = _measure(network, groups, batches, pattern_minmax=pattern_minmax)
+    gradients = (
+        measure_gradients(network, groups, batches.titled("measuring gradients")) if needs_gradients else {}
+    )
+    statistics = _measure(network, groups, batches.titled("measuring neurons"), pattern_minmax=pattern_minmax)
     return Measurement(found, statistics, pattern_minmax, gradients)
 
 
@@ -170,7 +208,8 @@ def _choose(
     by_layer = {layer: group for group in found.groups for layer in group.producers}
     if not by_layer:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in found.refused.items())
-        msg = f"{type(network).__name__} has no hidden neurons that can go ({reasons or 'it has no layers'})"
+        reasons = reasons or "it has no linear layers or convolutions"
+        msg = f"{type(network).__name__} has no hidden neurons that can go ({reasons})"
         raise InputError(msg)
     if layers is None:
         return list(found.groups)
@@ -206,10 +245,9 @@ def _measure(
             else:
                 statistics[key] = ActivationStatistics.of(neurons, pattern_minmax=pattern_minmax)
 
-    device = device_of(network)
     with eval_state(network), record(network, by_input, receive):
         for batch in batches:
-            network(inputs_of(batch).to(device))
+            call(network, batch)
     return statistics
 
 
@@ -240,32 +278,24 @@ def measure_gradients(
     Args:
         network: A classifier, which returns logits of shape ``(N, num_classes)``.
         groups: Groups of its neurons.
-        batches: Batches ``(inputs, labels)``.
+        batches: Batches with labels; see :func:`fer.neurons.inputs.labels_of`.
 
     Returns:
         By the name of a group.
 
     Raises:
-        InputError: A batch has no labels, or the labels do not fit the logits.
+        InputError: A batch has no labels, the labels do not fit the logits, or the network returns none.
     """
     by_input = consumers_by_input(groups)
     squares = {group.name: [torch.zeros(()), torch.zeros(())] for group in groups}
     num_batches, num_samples, device = 0, 0, device_of(network)
     for batch in batches:
-        inputs, labels = inputs_of(batch).to(device), labels_of(batch).to(device)
+        inputs, labels = inputs_of(batch, network), labels_of(batch).to(device)
         taken: list[tuple[str, Tensor]] = []
         tapped = tap(network, by_input, lambda name, tensor, taken=taken: taken.append((name, tensor)))  # type: ignore[misc]
         with eval_state(network), tapped, torch.enable_grad():
-            source = inputs.detach().clone()
-            logits = network(source.requires_grad_() if source.is_floating_point() else source)
-            try:
-                loss = F.cross_entropy(logits, labels, reduction="sum")
-            except (RuntimeError, ValueError, IndexError) as error:
-                msg = (
-                    f"labels of shape {tuple(labels.shape)} do not fit outputs of shape "
-                    f"{tuple(logits.shape)}: {error}"
-                )
-                raise InputError(msg) from error
+            logits = call(network, inputs.to(network).map(_as_source))
+            loss = _loss(network, logits, labels)
             grads = torch.autograd.grad(loss, [tensor for _, tensor in taken], allow_unused=True)
         slopes: dict[str, Tensor] = {}
         for (name, tensor), grad in zip(taken, grads, strict=True):
@@ -285,3 +315,30 @@ def measure_gradients(
         name: Gradients(of_batches / num_batches, of_samples / num_samples)
         for name, (of_batches, of_samples) in squares.items()
     }
+
+
+def _as_source(tensor: Tensor) -> Tensor:
+    """Return a copy of an input, which requires a gradient so that layers without weights have one."""
+    return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+
+
+def _loss(network: nn.Module, logits: Any, labels: Tensor) -> Tensor:
+    """Return the cross-entropy, summed over the samples.
+
+    Raises:
+        InputError: The outputs are no logits, or the labels do not fit them.
+    """
+    if not isinstance(logits, Tensor):
+        msg = (
+            f"{type(network).__name__} returns a {type(logits).__name__}, and the criterion needs logits of "
+            "shape (N, classes): take a criterion without labels, such as 'span'"
+        )
+        raise InputError(msg)
+    try:
+        return F.cross_entropy(logits, labels, reduction="sum")
+    except (RuntimeError, ValueError, IndexError) as error:
+        msg = (
+            f"labels of shape {tuple(labels.shape)} do not fit outputs of shape "
+            f"{tuple(logits.shape)}: {one_line(error)}"
+        )
+        raise InputError(msg) from error

@@ -1,18 +1,15 @@
-"""Copy any network, run it without changing it, and take its inputs out of a batch."""
+"""Copy any network, and run it without changing it."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fer.errors import InputError
-
-Batches = Iterable[Any]
-"""Batches that can be iterated over more than once; see :func:`inputs_of` for what a batch may be."""
 
 FOREIGN_ERRORS: Final = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError),
@@ -73,6 +70,19 @@ def copy_network(network: nn.Module) -> nn.Module:
         raise InputError(msg) from error
 
 
+def copy_to_trace(network: nn.Module) -> nn.Module:
+    """Return a copy in eval mode whose parameters require gradients, to follow its operations by autograd.
+
+    Raises:
+        InputError: As of :func:`copy_network`.
+    """
+    twin = copy_network(network).eval()
+    for parameter in twin.parameters():
+        if parameter.is_floating_point() or parameter.is_complex():
+            parameter.requires_grad_()
+    return twin
+
+
 @contextmanager
 def eval_state(network: nn.Module) -> Iterator[None]:
     """Run a network in eval mode without gradients, then restore its state and the random state.
@@ -92,66 +102,6 @@ def eval_state(network: nn.Module) -> Iterator[None]:
                 module.training = training
 
 
-def call(network: nn.Module, inputs: Tensor) -> Any:
-    """Return a network's output for a batch.
-
-    Raises:
-        InputError: The network does not take the batch.
-    """
-    try:
-        return network(inputs)
-    except InputError:
-        raise
-    except FOREIGN_ERRORS as error:
-        msg = (
-            f"{type(network).__name__} does not take a batch of shape {tuple(inputs.shape)}: "
-            f"{one_line(error)}"
-        )
-        raise InputError(msg) from error
-
-
 def device_of(network: nn.Module) -> torch.device:
     """Return the device of a network's first parameter; the CPU if it has none."""
     return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-
-
-def inputs_of(batch: object) -> Tensor:
-    """Return a network's input: the first tensor of a batch, which may be nested sequences or mappings.
-
-    Raises:
-        InputError: The batch has no tensor.
-
-    >>> inputs_of({"image": (torch.zeros(2, 3), "a.png"), "label": torch.ones(2)}).shape
-    torch.Size([2, 3])
-    """
-    for tensor in _tensors(batch):
-        return tensor
-    msg = (
-        f"a batch is a {type(batch).__name__} without tensors: give tensors, or sequences or mappings whose "
-        "first tensor is the network's input"
-    )
-    raise InputError(msg)
-
-
-def labels_of(batch: object) -> Tensor:
-    """Return the labels of a batch: its second tensor.
-
-    Raises:
-        InputError: The batch has fewer than two tensors.
-    """
-    tensors = list(_tensors(batch))
-    if len(tensors) < 2:
-        msg = "the criterion needs labels, but a batch has none: give batches (inputs, labels)"
-        raise InputError(msg)
-    return tensors[1]
-
-
-def _tensors(batch: object) -> Iterator[Tensor]:
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, Mapping):
-        for value in batch.values():
-            yield from _tensors(value)
-    elif isinstance(batch, list | tuple):
-        for value in batch:
-            yield from _tensors(value)

@@ -6,14 +6,16 @@ set to zero.
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from fer.neurons.groups import NeuronGroup, PrunableLayers
-from fer.neurons.networks import FOREIGN_ERRORS, copy_network, device_of, one_line
+from fer.neurons.inputs import Inputs, call, inputs_of, tensors_in
+from fer.neurons.networks import FOREIGN_ERRORS, copy_to_trace, eval_state, one_line
 from fer.neurons.plan import PrunePlan, Removal
 from fer.neurons.surgery import cut, mask
 from fer.neurons.trace import Float64, trace_groups
@@ -31,34 +33,39 @@ MAX_EXAMPLES: Final = 2
 log = logging.getLogger("fer.neurons")
 
 
-def find_prunable(network: nn.Module, example: Tensor) -> PrunableLayers:
+def find_prunable(network: nn.Module, example: Any) -> PrunableLayers:
     """Return what can be pruned in a network, and why the rest cannot.
 
     The network does not change: a copy of it is traced, in float64 and eval mode, on noise.
 
     Args:
-        network: Any network with one input and one output.
-        example: Samples that it takes, shape ``(N, ...)``; unless they are integers, only the shape counts.
+        network: Any network.
+        example: A batch that it takes; see :func:`fer.neurons.inputs.inputs_of`. Of tensors of a
+            floating-point type, only the shape counts.
 
     Raises:
         InputError: The network cannot be copied or traced, does not take the example, or returns no tensor.
     """
-    twin = copy_network(network).double().eval().requires_grad_()
+    twin = copy_to_trace(network).double()
     noise = torch.Generator().manual_seed(0)
     for norm in twin.modules():
         if isinstance(norm, _NormBase) and norm.affine:  # blocks may begin as the identity
             norm.weight.data.copy_(torch.rand(norm.num_features, generator=noise) + 0.5)
-    shape = (min(len(example), MAX_EXAMPLES), *example.shape[1:])
-    if example.is_floating_point():
-        inputs = torch.randn(shape, dtype=torch.float64, generator=noise)
-    else:
-        inputs = example[:MAX_EXAMPLES]
-    inputs = inputs.to(device_of(twin))
-    groups, refused = trace_groups(twin, inputs)
-    return _try(twin, inputs, groups, refused)
+    with eval_state(twin):
+        inputs = inputs_of(example, network).take(MAX_EXAMPLES).map(partial(_noise_like, generator=noise))
+        inputs = inputs.to(twin)
+        groups, refused = trace_groups(twin, inputs)
+        return _try(twin, inputs, groups, refused)
 
 
-def neurons_within(network: nn.Module, example: Tensor, blocks: Collection[str]) -> dict[str, int]:
+def _noise_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Return noise in the place of a tensor of a floating-point type."""
+    if not tensor.is_floating_point():
+        return tensor
+    return torch.randn(tensor.shape, dtype=torch.float64, generator=generator)
+
+
+def neurons_within(network: nn.Module, example: Any, blocks: Collection[str]) -> dict[str, int]:
     """Return the number of neurons in groups that belong to blocks alone, by the name of the group.
 
     Args:
@@ -80,7 +87,7 @@ def neurons_within(network: nn.Module, example: Tensor, blocks: Collection[str])
 
 
 def _try(
-    network: nn.Module, inputs: Tensor, groups: Sequence[NeuronGroup], refused: Mapping[str, str]
+    network: nn.Module, inputs: Inputs, groups: Sequence[NeuronGroup], refused: Mapping[str, str]
 ) -> PrunableLayers:
     """Leave out the groups whose removal changes what the network computes."""
     reasons = dict(refused)
@@ -97,20 +104,32 @@ def _try(
     return PrunableLayers(tuple(groups), reasons)
 
 
-def _difference(network: nn.Module, inputs: Tensor, groups: Sequence[NeuronGroup]) -> str:
+def _difference(network: nn.Module, inputs: Inputs, groups: Sequence[NeuronGroup]) -> str:
     """Return what is wrong when every other neuron is removed; empty if nothing is."""
     plans = {group.name: _every_other(group) for group in groups}
     try:
-        with torch.no_grad(), Float64():
-            masked = mask(network, groups, plans)(inputs)
-            small = cut(network, groups, plans)(inputs)
+        pairs = list(
+            zip(
+                _outputs(mask(network, groups, plans), inputs),
+                _outputs(cut(network, groups, plans), inputs),
+                strict=True,
+            )
+        )
     except FOREIGN_ERRORS as error:
-        return f"the network does not run without some of them: {one_line(error)}"
-    if small.shape != masked.shape or not masked.isfinite().all():
+        return f"the network does not run without some of them: {one_line(error.__cause__ or error)}"
+    if any(small.shape != masked.shape or not masked.isfinite().all() for masked, small in pairs):
         return "without some of them the network returns another shape or values that are not finite"
-    if (small - masked).abs().max() > TOLERANCE * masked.abs().max():
+    if any((small - masked).abs().max() > TOLERANCE * masked.abs().max() for masked, small in pairs):
         return "a layer normalises or sums over them, so they cannot be removed one by one"
     return ""
+
+
+def _outputs(network: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """Return all tensors that a network returns, in float64; what it draws at random is always the same."""
+    with eval_state(network), Float64(), torch.compiler.set_stance("force_eager"):
+        torch.manual_seed(0)
+        output = call(network, inputs)
+    return [tensor.double() for tensor in tensors_in(output) if tensor.numel()]
 
 
 def _every_other(group: NeuronGroup) -> PrunePlan:

@@ -7,12 +7,13 @@ from typing import Any
 from torch import nn
 
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
+from fer.neurons.batches import InputBatches
 from fer.neurons.blocks import IDLE_BELOW, drop_idle_blocks
 from fer.neurons.compensation import compensate
 from fer.neurons.criteria import Criterion, CriterionName
+from fer.neurons.inputs import Batches, InputsOf
 from fer.neurons.measure import Measurement, measure_groups
 from fer.neurons.merge import MergeRule
-from fer.neurons.networks import Batches, inputs_of
 from fer.neurons.plan import PrunePlan, count_removed
 from fer.neurons.planning import plan_groups
 from fer.neurons.prunable import neurons_within
@@ -67,6 +68,8 @@ def prune(
     plans: Mapping[str, PrunePlan] | None = None,
     measurement: Measurement | None = None,
     idle_below: float = IDLE_BELOW,
+    inputs: InputsOf | None = None,
+    progress: bool = False,
 ) -> Pruned:
     """Return a smaller network, without the neurons that the others can approximate.
 
@@ -81,9 +84,9 @@ def prune(
 
     Args:
         network: Any network of linear layers and two-dimensional convolutions; it does not change.
-        batches: The samples to measure on, in a list or a loader that does not shuffle: tensors, or sequences
-            or mappings whose first tensor is the network's input and whose second are its labels, if the
-            criterion needs them. Unaugmented training samples, ten or more for each neuron of the widest
+        batches: The samples to measure on, in a list or a loader that does not shuffle; see
+            :func:`fer.neurons.measure`. If the criterion needs labels, they follow the inputs, or are called
+            ``labels`` in a mapping. Unaugmented training samples, ten or more for each neuron of the widest
             layer.
         similar_below: Angle below which two neurons are similar; for the criterion ``span``, angle to the
             linear span of the other neurons below which a neuron is removed; degrees.
@@ -102,19 +105,22 @@ def prune(
         idle_below: Relative change of its input below which a block is removed; see
             :func:`fer.neurons.blocks.drop_idle_blocks`. Blocks are kept if a rule, layers, numbers, plans or
             a measurement are given.
+        inputs: A function from a batch to what the network takes; see :func:`fer.neurons.measure`.
+        progress: Whether to show a progress bar for each pass over the batches.
 
     Raises:
         InputError: As of :func:`fer.neurons.measure_groups`, :func:`fer.neurons.plan_groups` and
             :func:`fer.neurons.cut`.
     """
     settings, whole = make_rule(rule, criterion, merge), network
+    batches = InputBatches.of(batches, network, inputs, progress=progress)
     idle: dict[str, float] = {}
     gone: dict[str, int] = {}
     if measurement is None:
         if all(one is None for one in (rule, layers, plans, num_removed, share_removed)):
-            network, idle = drop_idle_blocks(network, batches, idle_below)
+            network, idle = drop_idle_blocks(network, batches.titled("looking for idle blocks"), idle_below)
             if idle:
-                gone = neurons_within(whole, inputs_of(next(iter(batches))), idle)
+                gone = neurons_within(whole, batches.first(), idle)
         measurement = measure_groups(
             network,
             batches,
@@ -134,7 +140,9 @@ def prune(
             num_removed=num_removed,
             share_removed=share_removed,
         )
-    compensated = compensate(network, batches, measurement, plans, settings)
+    compensated = compensate(
+        network, batches.titled("correcting the next layers"), measurement, plans, settings
+    )
     small = cut(compensated, measurement.groups, plans)
     report = {
         "parameters": {"before": _count_parameters(whole), "after": _count_parameters(small)},

@@ -43,7 +43,8 @@ def record(
         hooks.enter_context(torch.compiler.set_stance("force_eager"))
         for name, module in find_layers(network, names).items():
             if INPUT in name:
-                hook = module.register_forward_pre_hook(partial(_hand_over_input, name, receive))
+                give = partial(_hand_over_input, name, receive)
+                hook = module.register_forward_pre_hook(give, with_kwargs=True)
             else:
                 hook = module.register_forward_hook(partial(_hand_over_output, name, receive))
             hooks.callback(hook.remove)
@@ -63,15 +64,21 @@ def tap(network: nn.Module, names: Iterable[str], receive: Callable[[str, Tensor
         receive: Called with a name and its tensor, which has a gradient function.
     """
 
-    def give_copy(name: str, module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
-        own = _only_tensor(name, module, inputs).clone()
+    def give_copy(
+        name: str, module: nn.Module, inputs: tuple[object, ...], named: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        own = _only_tensor(name, module, inputs, named).clone()
         receive(name, own)
-        return tuple(own if isinstance(value, Tensor) else value for value in inputs)
+        return (
+            tuple(own if isinstance(value, Tensor) else value for value in inputs),
+            {key: own if isinstance(value, Tensor) else value for key, value in named.items()},
+        )
 
     with ExitStack() as hooks:
         hooks.enter_context(torch.compiler.set_stance("force_eager"))
         for name, module in find_layers(network, names).items():
-            hooks.callback(module.register_forward_pre_hook(partial(give_copy, name)).remove)
+            hook = module.register_forward_pre_hook(partial(give_copy, name), with_kwargs=True)
+            hooks.callback(hook.remove)
         yield
 
 
@@ -109,16 +116,22 @@ def _hand_over_output(
 
 
 def _hand_over_input(
-    name: str, receive: Callable[[str, Tensor], None], module: nn.Module, inputs: tuple[object, ...]
+    name: str,
+    receive: Callable[[str, Tensor], None],
+    module: nn.Module,
+    inputs: tuple[object, ...],
+    named: dict[str, object],
 ) -> None:
-    tensor = _only_tensor(name, module, inputs).detach()
+    tensor = _only_tensor(name, module, inputs, named).detach()
     if shape := name.partition(INPUT)[2]:
         tensor = tensor.reshape(len(tensor), *map(int, shape[1:].split("x")))
     receive(name, tensor)
 
 
-def _only_tensor(name: str, module: nn.Module, inputs: tuple[object, ...]) -> Tensor:
-    tensors = [value for value in inputs if isinstance(value, Tensor)]
+def _only_tensor(
+    name: str, module: nn.Module, inputs: tuple[object, ...], named: dict[str, object]
+) -> Tensor:
+    tensors = [value for value in (*inputs, *named.values()) if isinstance(value, Tensor)]
     if len(tensors) != 1:
         msg = (
             f"layer {name.partition(INPUT)[0]!r} ({type(module).__name__}) takes {len(tensors)} tensors, not "

@@ -6,6 +6,7 @@ All that touches Torch-Pruning, or parts of it that are private, is in this file
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from fer.errors import InputError
 from fer.neurons.groups import Consumer, Entries, NeuronGroup, can_shrink, has_rows, is_depthwise
-from fer.neurons.networks import FOREIGN_ERRORS, call, one_line
+from fer.neurons.inputs import Inputs, call, outputs_of, tensors_in
+from fer.neurons.networks import FOREIGN_ERRORS, one_line
 
 if TYPE_CHECKING:
     from torch_pruning.dependency import DependencyGraph, Group, Node
@@ -40,12 +42,12 @@ class Float64(TorchFunctionMode):
         return result.double() if is_cast else result
 
 
-def trace_groups(network: nn.Module, inputs: Tensor) -> tuple[list[NeuronGroup], dict[str, str]]:
+def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup], dict[str, str]]:
     """Return the groups of neurons in a network, and why the neurons of other layers cannot be removed.
 
     Args:
         network: A copy in float64 and eval mode, whose parameters require gradients; it may change.
-        inputs: Samples, float64 or integers.
+        inputs: What it is called with: tensors in float64, and others.
 
     Raises:
         InputError: The network does not take the inputs, returns no tensor, or cannot be traced.
@@ -95,7 +97,7 @@ class _RefusedError(Exception):
 class _Calls:
     """The order in which layers are called, and which layer takes whose output."""
 
-    def __init__(self, network: nn.Module, inputs: Tensor) -> None:
+    def __init__(self, network: nn.Module, inputs: Inputs) -> None:
         self.layers: list[str] = []
         self._sources: dict[str, list[str | None]] = defaultdict(list)
         made_by: dict[tuple[int, int], tuple[str, Tensor]] = {}
@@ -103,29 +105,25 @@ class _Calls:
         def version(tensor: Tensor) -> tuple[int, int]:
             return id(tensor), tensor._version  # which every operation in place raises
 
-        def note(name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        def note(
+            name: str, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any], output: Any
+        ) -> None:
             del module
             if name not in self.layers:
                 self.layers.append(name)
-            if args and isinstance(args[0], Tensor):
-                self._sources[name].append(made_by.get(version(args[0]), (None,))[0])
+            if (taken := next(tensors_in((args, named)), None)) is not None:
+                self._sources[name].append(made_by.get(version(taken), (None,))[0])
             if isinstance(output, Tensor):
                 made_by[version(output)] = name, output  # held, so that the id is not used again
 
         modules = [(name, module) for name, module in network.named_modules() if can_shrink(module)]
-        hooks = [module.register_forward_hook(partial(note, name)) for name, module in modules]
-        try:
-            with torch.no_grad(), torch.compiler.set_stance("force_eager"), Float64():
-                output = call(network, inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if not isinstance(output, Tensor):
-            msg = (
-                f"{type(network).__name__} returns a {type(output).__name__}, not a tensor: wrap it in a "
-                "network that returns the logits"
-            )
-            raise InputError(msg)
+        with ExitStack() as stack:
+            for name, module in modules:
+                hook = module.register_forward_hook(partial(note, name), with_kwargs=True)
+                stack.callback(hook.remove)
+            for context in (torch.no_grad(), torch.compiler.set_stance("force_eager"), Float64()):
+                stack.enter_context(context)
+            outputs_of(network, call(network, inputs))
 
     def norm_after(self, layer: str, network: nn.Module) -> str | None:
         """Return the batch norm that takes the output of a layer, and nothing else."""
@@ -152,7 +150,7 @@ def _reason_untraced(network: nn.Module) -> str:
     return "the operations that follow cannot be traced"
 
 
-def _trace(network: nn.Module, inputs: Tensor) -> tuple["DependencyGraph", dict["Node", "Node"]]:
+def _trace(network: nn.Module, inputs: Inputs) -> tuple["DependencyGraph", dict["Node", "Node"]]:
     """Return the dependency graph, and the nodes whose mean over the neurons is taken, by the mean."""
     # It imports timm, which takes seconds.
     from torch_pruning.dependency import DependencyGraph
@@ -182,10 +180,20 @@ def _trace(network: nn.Module, inputs: Tensor) -> tuple["DependencyGraph", dict[
 
     try:
         with torch.enable_grad(), torch.compiler.set_stance("force_eager"), Float64():
-            return Graph().build_dependency(network, inputs, verbose=False), means
+            graph = Graph().build_dependency(network, inputs, call, _as_outputs, verbose=False)
     except FOREIGN_ERRORS as error:
-        msg = f"{type(network).__name__} cannot be traced: {type(error).__name__}: {one_line(error)}"
+        cause = error.__cause__ or error
+        msg = f"{type(network).__name__} cannot be traced: {type(cause).__name__}: {one_line(cause)}"
         raise InputError(msg) from error
+    return graph, means
+
+
+def _as_outputs(output: Any) -> list[Tensor]:
+    """Return the tensors of an output, each made by an operation of its own.
+
+    Torch-Pruning takes only what no layer made, and what leads to no other output, for an output.
+    """
+    return [tensor * 1 for tensor in tensors_in(output) if tensor.requires_grad]
 
 
 def shape_of(grad_fn: Any) -> tuple[int, ...]:

@@ -1,18 +1,19 @@
 """Prune any network on inputs without labels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fer.errors import InputError
 from fer.files import atomic_write, write_json
 from fer.metrics import wilson_interval
 from fer.neurons import eval_state
-from fer.neurons.networks import device_of
+from fer.neurons.batches import InputBatches
+from fer.neurons.inputs import Batches, call
+from fer.pruning.evaluate import logits_of
 from fer.pruning.once import Pruning, prune_once
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import Size, measure_sizes
@@ -86,30 +87,27 @@ class UnlabelledResults:
 
 def prune_unlabelled(
     network: nn.Module,
-    batches: Sequence[Tensor],
-    held_out: Sequence[Tensor],
+    batches: Batches,
+    held_out: Batches,
     settings: PruneSettings | None = None,
 ) -> tuple[Pruning, UnlabelledResults]:
     """Prune any network and compare its predictions before and after.
 
     Args:
         network: Maps inputs to logits of shape ``(N, K)``; it is left unchanged.
-        batches: Inputs to measure on, without augmentation.
-        held_out: Other inputs, for the comparison.
+        batches: Samples to measure on, without augmentation; see :func:`fer.neurons.measure`.
+        held_out: Other samples, for the comparison.
         settings: The settings; None: the defaults.
 
     Raises:
         InputError: The outputs are not logits, or as of :func:`fer.pruning.prune_once`.
     """
-    device = device_of(network)
+    batches = InputBatches.of(batches, network)
+    example = batches.first()
     with eval_state(network):
-        logits = network(batches[0][:1].to(device))
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        msg = f"{type(network).__name__} returns {what}, not logits of shape (N, classes)"
-        raise InputError(msg)
+        logits = logits_of(network, call(network, example.take(1)))
     pruning = prune_once(network, batches, settings)
-    sizes = measure_sizes({"before": network, "after": pruning.network}, batches[0].to(device))
+    sizes = measure_sizes({"before": network, "after": pruning.network}, example)
     results = UnlabelledResults(
         num_classes=logits.shape[1],
         settings=pruning.settings.to_dict(),
@@ -125,15 +123,14 @@ def prune_unlabelled(
     return pruning, results
 
 
-def count_agreement(network: nn.Module, other: nn.Module, batches: Iterable[Tensor]) -> Agreement:
+def count_agreement(network: nn.Module, other: nn.Module, batches: Batches) -> Agreement:
     """Count the samples for which two networks predict the same class."""
     same = n = 0
-    device = device_of(network)
     with eval_state(network), eval_state(other):
-        for batch in batches:
-            inputs = batch.to(device)
-            same += int((network(inputs).argmax(dim=1) == other(inputs).argmax(dim=1)).sum())
-            n += len(batch)
+        for inputs in InputBatches.of(batches, network):
+            predicted = call(network, inputs).argmax(dim=1)
+            same += int((predicted == call(other, inputs).argmax(dim=1)).sum())
+            n += len(predicted)
     return Agreement(same, n)
 
 

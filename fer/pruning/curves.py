@@ -1,13 +1,14 @@
 """Curves of accuracy and size over the threshold, for several methods."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from torch import Tensor, nn
+from torch import nn
 
 from fer.neurons import RULES, Measurement, measure_groups
-from fer.neurons.networks import inputs_of
+from fer.neurons.batches import InputBatches
+from fer.neurons.inputs import Batches
 from fer.pruning.evaluate import evaluate
 from fer.pruning.once import prune_measured
 from fer.pruning.settings import PruneSettings
@@ -30,7 +31,7 @@ Measurements = Mapping[bool, Measurement]
 
 def measure_twice(
     network: nn.Module,
-    batches: Sequence[Tensor | Sequence[Tensor]],
+    batches: Batches,
     layers: Sequence[str] | None = None,
 ) -> Measurements:
     """Measure a network on samples as they are and on rescaled ones, for all :data:`METHODS`."""
@@ -47,8 +48,8 @@ def measurement_for(settings: PruneSettings, measurements: Measurements) -> Meas
 
 def threshold_curves(
     network: nn.Module,
-    batches: Sequence[Tensor | Sequence[Tensor]],
-    val: Iterable[Sequence[Tensor]],
+    batches: Batches,
+    val: Batches,
     *,
     layers: Sequence[str] | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
@@ -74,7 +75,8 @@ def threshold_curves(
     Source: after Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional Neural
     Networks", figure 2.
     """
-    val, example = list(val), inputs_of(batches[0])
+    batches, val = InputBatches.of(batches, network), list(val)
+    example = batches.first()
     measurements = measure_twice(network, batches, layers)
     whole = count_macs(network, example)
 

@@ -1,15 +1,16 @@
 """Evaluate a network on labelled batches."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fer.errors import InputError
 from fer.metrics import ClassificationReport, report
 from fer.neurons import eval_state
-from fer.neurons.networks import device_of
+from fer.neurons.inputs import Batches, call, labels_of
 
 
 class Evaluation(NamedTuple):
@@ -26,22 +27,26 @@ class Evaluation(NamedTuple):
     report: ClassificationReport
 
 
-def evaluate(
-    network: nn.Module, batches: Iterable[Sequence[Tensor]], class_names: Sequence[str] | None = None
-) -> Evaluation:
+def evaluate(network: nn.Module, batches: Batches, class_names: Sequence[str] | None = None) -> Evaluation:
     """Evaluate a network in eval mode, without gradients.
 
     Args:
         network: Maps inputs to logits of shape ``(N, K)``.
-        batches: Pairs ``(inputs, labels)``; inputs are moved to the network's device.
+        batches: Batches with labels, such as pairs ``(inputs, labels)``; see
+            :func:`fer.neurons.inputs.labels_of`. They are moved to the network's device.
         class_names: K names, in the order of the labels; None: the default names for K classes.
+
+    Raises:
+        InputError: The outputs are no logits, a batch has no labels, or there are no batches.
     """
-    device = device_of(network)
     outputs, truths = [], []
     with eval_state(network):
-        for inputs, labels in batches:
-            outputs.append(network(inputs.to(device)).float().cpu())
-            truths.append(labels.cpu())
+        for batch in batches:
+            outputs.append(logits_of(network, call(network, batch)).float().cpu())
+            truths.append(labels_of(batch).cpu())
+    if not outputs:
+        msg = "there are no samples to evaluate the network on: the loader is empty"
+        raise InputError(msg)
     logits, labels = torch.cat(outputs), torch.cat(truths)
     num_classes, predicted = logits.shape[1], logits.argmax(dim=1)
     counts = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
@@ -50,3 +55,16 @@ def evaluate(
         right=predicted == labels,
         report=report(counts.view(num_classes, num_classes), class_names),
     )
+
+
+def logits_of(network: nn.Module, output: object) -> Tensor:
+    """Return what a network returned, if it is logits of shape ``(N, K)``.
+
+    Raises:
+        InputError: It is not.
+    """
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return output
+    what = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    msg = f"{type(network).__name__} returns {what}, not logits of shape (N, classes)"
+    raise InputError(msg)

@@ -1,14 +1,15 @@
 """Prune a network once: measure, plan, compensate, cut."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from fer.neurons import Measurement, Pruned, PrunePlan, measure_groups
 from fer.neurons import prune as prune_neurons
+from fer.neurons.batches import InputBatches
 from fer.neurons.blocks import drop_idle_blocks
-from fer.neurons.networks import Batches, inputs_of
+from fer.neurons.inputs import Batches
 from fer.neurons.plan import count_removed
 from fer.neurons.prunable import neurons_within
 from fer.pruning.settings import PruneSettings
@@ -43,7 +44,7 @@ class Pruning:
 
 def prune_once(
     network: nn.Module,
-    batches: Sequence[Tensor | Sequence[Tensor]],
+    batches: Batches,
     settings: PruneSettings | None = None,
     *,
     max_macs: float | None = None,
@@ -52,8 +53,8 @@ def prune_once(
 
     Args:
         network: Any network of linear layers and two-dimensional convolutions; it is left unchanged.
-        batches: Training samples to measure on, without augmentation: inputs, or pairs ``(inputs, labels)``
-            for a criterion that needs labels.
+        batches: Training samples to measure on, without augmentation, with labels if the criterion needs
+            them; see :func:`fer.neurons.prune`.
         settings: The settings; None: the defaults.
         max_macs: Largest number of multiply-adds for one sample that may be left, instead of the thresholds;
             see :func:`fer.pruning.targets.settings_at_macs`.
@@ -62,7 +63,8 @@ def prune_once(
         InputError: Nothing can be pruned, a layer is unknown, or ``max_macs`` is out of reach.
     """
     settings = settings or PruneSettings()
-    example = inputs_of(batches[0])
+    batches = InputBatches.of(batches, network)
+    example = batches.first()
     smaller, blocks = drop_idle_blocks(network, batches, settings.idle_share)
     measurement = measure_for(smaller, batches, settings)
     if max_macs is not None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fer.errors import InputError
 from fer.metrics import Comparison, mcnemar
-from fer.neurons.networks import device_of, inputs_of
+from fer.neurons.inputs import inputs_of
 from fer.pruning.evaluate import evaluate
 from fer.pruning.once import Pruning
 from fer.pruning.size import Size, measure_sizes
@@ -162,9 +162,9 @@ def compare(
     networks = {"before": network, "after": pruning.network.to(memory_format=memory_format)}
     batches = list(batches)
     evaluations = {when: evaluate(each, batches, class_names) for when, each in networks.items()}
-    example = inputs_of(batches[0]).to(device_of(network))
-    if example.ndim == 4:
-        example = example.contiguous(memory_format=memory_format)
+    example = inputs_of(batches[0], network).map(
+        lambda tensor: tensor.contiguous(memory_format=memory_format) if tensor.ndim == 4 else tensor
+    )
     sizes = measure_sizes(networks, example)
     before, after = (
         NetworkResult(

@@ -1,15 +1,16 @@
 """Prune in rounds: a little more in each, with fine-tuning in between."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from fer.errors import InputError
 from fer.neurons import eval_state
-from fer.neurons.networks import device_of, inputs_of
+from fer.neurons.batches import InputBatches
+from fer.neurons.inputs import Batches, call
 from fer.pruning.evaluate import evaluate
 from fer.pruning.once import Pruning, prune_once
 from fer.pruning.settings import PruneSettings
@@ -62,8 +63,8 @@ class Round:
 
 def prune_in_rounds(
     network: nn.Module,
-    batches: Sequence[Tensor | Sequence[Tensor]],
-    val: Iterable[Sequence[Tensor]],
+    batches: Batches,
+    val: Batches,
     settings: PruneSettings,
     *,
     rounds: int,
@@ -96,7 +97,8 @@ def prune_in_rounds(
     Source: progressive pruning: Gedeon, "Indicators of Hidden Neuron Functionality: the Weight Matrix versus
     Neuron Behaviour", 1995.
     """
-    val, example = list(val), inputs_of(batches[0])
+    batches, val = InputBatches.of(batches, network), list(val)
+    example = batches.first()
     before = evaluate(network, val).report.accuracy
     whole = count_macs(network, example)
     left: dict[str, int] = {}  # keeps layers that are down to one neuron, which later plans leave out
@@ -173,7 +175,7 @@ def add_layers(
     return total
 
 
-def recalibrate_(network: nn.Module, batches: Sequence[Tensor | Sequence[Tensor]]) -> None:
+def recalibrate_(network: nn.Module, batches: Batches) -> None:
     """Recompute the means and variances of batch norm, in place, as plain means over the batches.
 
     All other layers stay in eval mode. A batch of one sample, which has no variance, is left out.
@@ -181,16 +183,15 @@ def recalibrate_(network: nn.Module, batches: Sequence[Tensor | Sequence[Tensor]
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats]
     momenta = [norm.momentum for norm in norms]
-    inputs = [inputs_of(batch) for batch in batches if len(inputs_of(batch)) > 1]
-    if not norms or not inputs:
-        return
-    device = device_of(network)
     with eval_state(network):
+        inputs = [each for each in InputBatches.of(batches, network) if len(each) > 1]
+        if not norms or not inputs:
+            return
         for norm in norms:
             norm.reset_running_stats()
             norm.train()
             norm.momentum = None  # a plain mean over the batches
         for each in inputs:
-            network(each.to(device))
+            call(network, each)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer.neurons import eval_state
+from fer.neurons.inputs import Inputs, call, inputs_of
+from fer.neurons.networks import device_of
 
 BATCH_SIZES: Final = (1, 64)
 """Batch sizes whose latency is measured."""
@@ -44,19 +46,18 @@ class Size:
     milliseconds: dict[int, float]
 
 
-def measure_sizes(networks: Mapping[str, nn.Module], example: Tensor) -> dict[str, Size]:
+def measure_sizes(networks: Mapping[str, nn.Module], example: Any) -> dict[str, Size]:
     """Measure the size and speed of networks.
 
     The networks are timed in turn, so that the machine's other load affects all of them alike.
 
     Args:
-        networks: By name, all on the device of the example.
-        example: Inputs, one sample or more.
+        networks: By name, all on one device.
+        example: A batch that they take, of one sample or more; see :func:`fer.neurons.inputs.inputs_of`.
     """
     milliseconds: dict[str, dict[int, float]] = {name: {} for name in networks}
     for batch_size in BATCH_SIZES:
-        batch = torch.cat([example[:1]] * batch_size)
-        for name, seconds in _time_in_turn(networks, batch).items():
+        for name, seconds in _time_in_turn(networks, example, batch_size).items():
             milliseconds[name][batch_size] = 1000 * median(seconds)
     return {
         name: Size(
@@ -69,10 +70,10 @@ def measure_sizes(networks: Mapping[str, nn.Module], example: Tensor) -> dict[st
     }
 
 
-def count_macs(network: nn.Module, example: Tensor) -> int:
+def count_macs(network: nn.Module, example: Any) -> int:
     """Return the multiply-adds of convolutions and linear layers, for one sample."""
     with eval_state(network), FlopCounterMode(display=False) as counter:
-        network(example[:1])
+        call(network, inputs_of(example, network).take(1))
     return int(counter.get_total_flops()) // 2
 
 
@@ -82,29 +83,32 @@ def _file_size(network: nn.Module) -> int:
     return file.tell()
 
 
-def _time_in_turn(networks: Mapping[str, nn.Module], batch: Tensor) -> dict[str, list[float]]:
+def _time_in_turn(networks: Mapping[str, nn.Module], example: Any, batch_size: int) -> dict[str, list[float]]:
     """Return the seconds of each run, by network; all networks run equally often."""
+    inputs: dict[str, Inputs] = {}
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     total = 0.0
     with ExitStack() as stack:
         # The pruned network is a copy, which has lost the compiled code.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for network in networks.values():
+        for name, network in networks.items():
+            inputs[name] = inputs_of(example, network).repeat(batch_size).to(network)
             stack.enter_context(eval_state(network))
             for _ in range(NUM_WARM_UPS):
-                network(batch)
+                call(network, inputs[name])
         while min(map(len, seconds.values())) < MIN_RUNS or total < LATENCY_SECONDS * len(networks):
             for name, network in networks.items():
-                _synchronize(batch)
+                args, kwargs, device = inputs[name].args, inputs[name].kwargs, device_of(network)
+                _synchronize(device)
                 started = time.perf_counter()
-                network(batch)
-                _synchronize(batch)
+                network(*args, **kwargs)
+                _synchronize(device)
                 seconds[name].append(time.perf_counter() - started)
             total = sum(map(sum, seconds.values()))
     return seconds
 
 
-def _synchronize(batch: Tensor) -> None:
-    """Wait until the GPU is idle, if the batch is on one."""
-    if batch.is_cuda:
-        torch.cuda.synchronize(batch.device)
+def _synchronize(device: torch.device) -> None:
+    """Wait until the device is idle, if it is a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -4,9 +4,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from torch import Tensor, nn
+from torch import nn
 
 from fer.errors import InputError
 from fer.neurons import Criterion, Measurement, PrunePlan, Removal, cut, plan_groups
@@ -36,7 +36,7 @@ THRESHOLD_STEPS: Final = 12
 
 
 def settings_at_macs(
-    settings: PruneSettings, network: nn.Module, measurement: Measurement, example: Tensor, max_macs: float
+    settings: PruneSettings, network: nn.Module, measurement: Measurement, example: Any, max_macs: float
 ) -> PruneSettings:
     """Return the settings that leave at most a given number of multiply-adds.
 
@@ -48,7 +48,7 @@ def settings_at_macs(
         settings: The settings to change.
         network: The network before pruning.
         measurement: Its measurement.
-        example: Inputs, one sample or more.
+        example: A batch that it takes, of one sample or more.
         max_macs: Largest number of multiply-adds for one sample.
 
     Raises:
@@ -66,7 +66,7 @@ def settings_at_macs(
 def threshold_at_macs(
     network: nn.Module,
     measurement: Measurement,
-    example: Tensor,
+    example: Any,
     max_macs: float,
     settings: PruneSettings,
 ) -> float:
@@ -77,7 +77,7 @@ def threshold_at_macs(
     Args:
         network: The network before pruning.
         measurement: Its measurement.
-        example: Inputs, one sample or more.
+        example: A batch that it takes, of one sample or more.
         max_macs: Largest number of multiply-adds for one sample.
         settings: Criterion, merge and rule; the thresholds are ignored.
 
@@ -105,7 +105,7 @@ def threshold_at_macs(
 def share_at_macs(
     network: nn.Module,
     measurement: Measurement,
-    example: Tensor,
+    example: Any,
     max_macs: float,
     criterion: Criterion,
 ) -> float:
@@ -114,7 +114,7 @@ def share_at_macs(
     Args:
         network: The network before pruning.
         measurement: Its measurement.
-        example: Inputs, one sample or more.
+        example: A batch that it takes, of one sample or more.
         max_macs: Largest number of multiply-adds for one sample.
         criterion: Decides which neurons are removed.
 
@@ -143,7 +143,7 @@ def _bisect(macs_at: Callable[[float], int], largest: float, num_steps: int, max
 def counts_at_macs(
     network: nn.Module,
     measurement: Measurement,
-    example: Tensor,
+    example: Any,
     max_macs: float,
     criterion: CriterionName | Criterion = "span",
 ) -> dict[str, int]:
@@ -155,7 +155,7 @@ def counts_at_macs(
     Args:
         network: The network before pruning.
         measurement: Its measurement, of samples that were not rescaled.
-        example: Inputs, one sample or more.
+        example: A batch that it takes, of one sample or more.
         max_macs: Largest number of multiply-adds for one sample.
         criterion: A criterion with costs.
 

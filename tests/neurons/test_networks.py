@@ -9,7 +9,8 @@ from torch.nn.utils import prune as prune_weights
 
 from fer.errors import InputError
 from fer.neurons import Pruned, find_prunable, measure, measure_groups, prune, record
-from fer.neurons.networks import copy_network, inputs_of
+from fer.neurons.inputs import inputs_of
+from fer.neurons.networks import copy_network
 
 HALF = {"share_removed": 0.5}
 

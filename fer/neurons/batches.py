@@ -1,0 +1,84 @@
+"""The batches of a pass over a network: what it is called with, and a progress bar."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+import torch
+from torch import Tensor, nn
+
+from fer.errors import InputError
+from fer.neurons.inputs import Batches, Inputs, InputsOf, inputs_of
+
+BATCH_SIZE: Final = 64
+"""Samples in a batch, where they are given as one tensor."""
+
+EMPTY: Final = "there are no samples to measure layers on: the analysis set is empty"
+
+
+@dataclass(frozen=True, eq=False)
+class InputBatches:
+    """Batches as a network takes them, for one pass after the other.
+
+    Attributes:
+        batches: The batches.
+        network: The network that takes them.
+        inputs: A function from a batch to what the network takes; None: see
+            :func:`fer.neurons.inputs.inputs_of`.
+        title: Words beside the progress bar; empty: no bar.
+        progress: Whether to show a bar.
+    """
+
+    batches: Batches
+    network: nn.Module
+    inputs: InputsOf | None = None
+    progress: bool = False
+    title: str = ""
+
+    @classmethod
+    def of(
+        cls, batches: Batches, network: nn.Module, inputs: InputsOf | None = None, *, progress: bool = False
+    ) -> Self:
+        """Return batches as a network takes them; those that are so already are returned as they are.
+
+        Raises:
+            InputError: These are no batches.
+        """
+        if isinstance(batches, cls):
+            return batches
+        if isinstance(batches, Tensor):
+            batches = torch.split(batches, BATCH_SIZE)
+        if isinstance(batches, Mapping | str | Inputs) or not isinstance(batches, Iterable):
+            msg = f"batches are a {type(batches).__name__}: give a list of batches, a loader or a tensor"
+            raise InputError(msg)
+        return cls(batches, network, inputs, progress)
+
+    def titled(self, title: str) -> Self:
+        """Return the same batches for another pass, with words for its bar."""
+        return replace(self, title=title)
+
+    def first(self) -> Inputs:
+        """Return the first batch, for a trace.
+
+        Raises:
+            InputError: There is none, or the batches can be iterated over only once.
+        """
+        if isinstance(self.batches, Iterator):
+            msg = "the batches come only once, but are needed again: give a list or a loader"
+            raise InputError(msg)
+        found = next((self._taken(batch) for batch in self.batches), None)
+        if found is None or len(found) == 0:
+            raise InputError(EMPTY)
+        return found
+
+    def __iter__(self) -> Iterator[Inputs]:
+        """Yield what the network is called with for each batch; a bar shows the progress and disappears."""
+        if not (self.progress and self.title):
+            yield from map(self._taken, self.batches)
+            return
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it looks for a notebook
+
+        yield from map(self._taken, tqdm(self.batches, self.title, leave=False))
+
+    def _taken(self, batch: Any) -> Inputs:
+        return inputs_of(batch, self.network, self.inputs)
