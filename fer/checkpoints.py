@@ -4,12 +4,13 @@ import pickle
 import struct
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fer.errors import InputError
 from fer.files import atomic_write
@@ -139,21 +140,44 @@ def normalisation_in(content: Mapping[str, Any]) -> dict[str, dict[str, list[flo
     return {key: dict(value) for key, value in states.items() if {"mean", "std"} <= value.keys()}
 
 
-def write_checkpoint(path: Path, checkpoint: Path, network: nn.Module, widths: dict[str, int]) -> None:
-    """Write a pruned network as a checkpoint, with the sizes of its layers, which its settings do not say.
+def write_pruned(
+    path: Path,
+    state: Mapping[str, Tensor],
+    widths: Mapping[str, int],
+    *,
+    attribute: str = "",
+    unpruned: Mapping[str, Any],
+) -> None:
+    """Write a pruned module as a checkpoint without pickled code, for ``torch.load(…, weights_only=True)``.
 
     Args:
         path: The file to write.
-        checkpoint: The unpruned network's; :data:`KEPT` is taken over from it.
-        network: The pruned network.
-        widths: Its layers' sizes; see :func:`fer.neurons.widths`.
-
-    Raises:
-        InputError: The unpruned network's checkpoint cannot be read.
+        state: State dict of the whole module.
+        widths: Sizes of the pruned network's layers, which the module's settings do not say; see
+            :func:`fer.neurons.surgery.widths`.
+        attribute: Dotted name of the pruned network in the module; empty: the module itself.
+        unpruned: Content of the unpruned checkpoint; :data:`KEPT` is taken over from it where that is
+            plain data.
     """
-    content = read_any_checkpoint(checkpoint)
-    kept = {key: content[key] for key in KEPT if key in content} | normalisation_in(content)
-    state = {f"network.{name}": value.cpu() for name, value in network.state_dict().items()}
-    pruned: dict[str, Any] = {**kept, "state_dict": state, "widths": widths}
+    kept = {key: unpruned[key] for key in KEPT if key in unpruned} | normalisation_in(unpruned)
+    content = {
+        **{key: value for key, value in kept.items() if is_plain(value)},
+        "state_dict": {name: value.cpu() for name, value in state.items()},
+        "widths": dict(widths),
+        "pruned_network": attribute,
+    }
     with atomic_write(path) as file:
-        torch.save(pruned, file)
+        torch.save(content, file)
+
+
+def is_plain(value: object) -> bool:
+    """Return whether a value holds tensors, numbers, text, lists and dicts only.
+
+    >>> is_plain({"widths": (3, 4), "norm": None}), is_plain({"norm": torch.relu})
+    (True, False)
+    """
+    if isinstance(value, dict) and type(value) in (dict, OrderedDict):
+        return all(is_plain(each) for pair in value.items() for each in pair)
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return all(map(is_plain, value))
+    return value is None or type(value) in (bool, int, float, complex, str, bytes, Tensor)

@@ -1,98 +1,415 @@
 """Prune the best checkpoint when training ends."""
 
 import logging
+import math
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.compile import to_uncompiled
+from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
+from fer.callbacks.media import run_of_trainer
+from fer.callbacks.network import FoundNetwork, find_network, is_sharded
+from fer.callbacks.samples import (
+    OffersSamples,
+    Samples,
+    _find_source,
+    aside,
+    collect_batches,
+    first_loader,
+    spaced,
+)
 from fer.callbacks.stop import is_stopped
-from fer.checkpoints import read_any_checkpoint
-from fer.neurons.networks import copy_network
-from fer.pruning import PruneSettings, compare, prune_once, save_pruning
+from fer.callbacks.validation import fresh_val_loaders, from_first, has_val_loaders, validate
+from fer.errors import InputError, did_you_mean
+from fer.neurons.inputs import Inputs, InputsOf, inputs_of
+from fer.neurons.networks import FOREIGN_ERRORS, copy_network, one_line
+from fer.pruning import PruneResults, PruneSettings, Pruning, compare, prune_once, save_pruning
+from fer.pruning.load import load_state, rebuild, replace_network, uncompile
 
 log = logging.getLogger("fer.callbacks")
 
 
 class PruneCallback(Callback):
-    """Prune the best checkpoint when training ends, and report what it costs on the validation split.
+    """Prune the network when training ends, and report what it costs.
 
-    Writes ``checkpoints/pruned.ckpt``, which ``fer test`` and ``fer fit --start_from`` take, and
-    ``prune.json``. Logs ``prune/…``: ``acc_before``, ``acc_after``, ``loss_…``, ``parameters_…``, ``macs_…``,
-    ``bytes_…``, ``neurons_…`` and ``compression``. The LightningModule has its network in ``network``.
+    Takes the best checkpoint, or the last weights if there is none, and works on a copy: the trained module
+    stays as it is. The network before and after is validated by the module's own ``validation_step``; where
+    the batches have labels and the network returns logits, accuracy, its interval and McNemar's test are
+    reported too. Works with any LightningModule and any data, also under DDP; not with weights that are
+    sharded over processes.
+
+    Writes ``checkpoints/pruned.ckpt``, which :func:`fer.pruning.load_pruned` takes (of fer's own networks
+    also ``fer test`` and ``fer fit --start_from``), ``prune.json`` and figures into the folder of the run.
+    Logs ``prune/…``: the metric, ``parameters_…``, ``macs_…``, ``bytes_…``, ``neurons_…``, of classifiers
+    ``acc_…`` and ``loss_…``, each ``_before`` and ``_after``, and ``compression``.
 
     Args:
-        enabled: Whether the best checkpoint is pruned when training ends.
+        enabled: Whether the network is pruned when training ends.
+        metric: Name under which the validation logs what matters: it is shown first.
+        samples: Samples to measure the neurons on: a tensor, a list of batches, or a loader. None: a
+            stratified sample of train without augmentation, if the data module offers it, else samples at
+            even distances of the training data, as its loader gives them.
+        network: Name of the network in the LightningModule, such as ``backbone``; None: all of it.
+        inputs: Function from a batch to what the network takes; None: a tensor, the first part of a tuple, or
+            the entries of a mapping that ``forward`` names.
+        num_patterns: Old name of ``num_samples``.
         **settings: Settings of the pruning; see :class:`fer.pruning.PruneSettings`.
+
+    Attributes:
+        pruned: The smaller LightningModule in eval mode, on the CPU; None before pruning.
+        results: What it costs; None before pruning.
+
+    Raises:
+        InputError: At the start of the fit or when it ends: a network or a layer that was named cannot be
+            pruned. Whatever else is in the way is one warning.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991; merges: :mod:`fer.neurons.merge`.
     """
 
-    def __init__(self, enabled: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        enabled: bool = False,
+        metric: str = "val/acc",
+        samples: Any = None,
+        network: str | None = None,
+        inputs: InputsOf | None = None,
+        num_patterns: int | None = None,
+        **settings: Any,
+    ) -> None:
+        if num_patterns is not None:
+            log.warning("num_patterns is now called num_samples; the old name will go")
+            settings.setdefault("num_samples", num_patterns)
         self.enabled = enabled
+        self.metric = metric
+        self.samples = samples
+        self.network = network
+        self.inputs = inputs
         self.settings = PruneSettings(**settings)
         self.console = Console(highlight=False, soft_wrap=True)
+        self.pruned: LightningModule | None = None
+        self.results: PruneResults | None = None
 
-    @rank_zero_only
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prune the best checkpoint, if this is enabled and there is one."""
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if self.enabled and best and not is_stopped(trainer):
-            self.prune(trainer, pl_module, Path(best))
-
-    def prune(self, trainer: Trainer, pl_module: LightningModule, checkpoint: Path) -> None:
-        """Prune a checkpoint, write and log the results."""
-        data = getattr(trainer, "datamodule", None)
-        if data is None or not isinstance(pl_module.network, torch.nn.Module):
-            log.warning("prune.enabled: nothing is pruned, since training had no data module")
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look for the network and the layers that were named, before hours of training."""
+        del trainer
+        if not self.enabled:
             return
-        # Least squares need more digits than bfloat16 has.
-        network = copy_network(pl_module.network).float().to(pl_module.device)
-        state = read_any_checkpoint(checkpoint)["state_dict"]
-        prefix = "network."
-        network.load_state_dict(
-            {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        network = find_network(pl_module, self.network).module
+        names = [name for name, _ in network.named_modules()]
+        for layer in self.settings.layers or ():
+            if layer not in names:
+                hint = did_you_mean(layer, names) or "see its named_modules()"
+                msg = f"prune.layers: {type(network).__name__} has no layer {layer!r}; {hint}"
+                raise InputError(msg)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prune the network, if this is enabled and there is something to prune."""
+        if not self.enabled:
+            return
+        self.pruned = self.results = None
+        reason = why_not(trainer)
+        if not reason:
+            try:
+                with isolate_rng():
+                    self.prune(trainer, pl_module)
+            except InputError as e:
+                if self.settings.layers is not None:
+                    raise
+                reason = str(e)
+        if reason and trainer.is_global_zero:
+            log.warning("prune: nothing is pruned: %s", reason)
+
+    def prune(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prune the best checkpoint or the last weights, evaluate, write and log; all processes together.
+
+        Raises:
+            InputError: It cannot be pruned.
+        """
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        last = {} if best else _last_checkpoint(trainer)
+        done: list[_Done] = []
+
+        def prune_here() -> tuple[dict[str, Any], str, dict[str, int], dict[str, Any]]:
+            job = self._prune_copy(trainer, pl_module, _load_checkpoint(trainer, best) if best else last)
+            done.append(job)
+            states = (_on_cpu(job.before.state_dict()), _on_cpu(job.after.state_dict()))
+            return states[0], job.found.attribute, dict(job.pruning.widths), states[1]
+
+        state, attribute, widths, small_state = from_first(trainer, prune_here)
+        before = _plain(_copy_of(pl_module), trainer)
+        load_state(before, state)
+        self.pruned = rebuild(before, attribute, widths, small_state)
+        metrics = self._validate(trainer, before, self.pruned)
+
+        def finish() -> PruneResults:
+            return self._finish(trainer, pl_module, done[0], metrics)
+
+        self.results = from_first(trainer, finish)
+
+    def _prune_copy(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: Mapping[str, Any]
+    ) -> "_Done":
+        """Prune a copy of the module with the weights of a checkpoint."""
+        before = _copy_of(pl_module)
+        try:
+            before.on_load_checkpoint(dict(checkpoint))
+        except FOREIGN_ERRORS as e:
+            msg = f"{type(before).__name__}.on_load_checkpoint failed: {one_line(e)}"
+            raise InputError(msg) from e
+        load_state(before, checkpoint["state_dict"], is_strict=before.strict_loading)
+        before = _plain(before, trainer).to(trainer.strategy.root_device)
+        found = find_network(before, self.network)
+        samples = training_samples(
+            *(trainer, pl_module, found.module),
+            num_samples=self.settings.num_samples,
+            given=self.samples,
+            inputs=self.inputs,
         )
-        samples = training_samples(data, self.settings.num_samples, pl_module.device)
-        pruning = prune_once(network, samples, self.settings)
-        results = compare(network, pruning, data.val_dataloader(), **describe(pl_module, data))
-        path = save_pruning(pruning, results, checkpoint, Path(trainer.default_root_dir))
-        self.console.print(f"{results.table()}\n\npruned       {path}", markup=False)
+        pruning = prune_once(found.module, samples.batches, self.settings)
+        after: LightningModule = copy_network(before)  # type: ignore[assignment]
+        old = find_network(after, self.network).module
+        return _Done(
+            before, replace_network(after, old, pruning.network), found, pruning, samples, checkpoint
+        )
+
+    def _validate(
+        self, trainer: Trainer, before: LightningModule, after: LightningModule
+    ) -> dict[str, dict[str, float]]:
+        """Return the metrics of both modules; empty, after a warning, if they cannot be validated."""
+        try:
+            metrics = {"before": validate(trainer, before), "after": validate(trainer, after)}
+        except InputError as e:
+            if trainer.is_global_zero:
+                log.warning("prune: %s", e)
+            return {}
+        return metrics
+
+    def _finish(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        done: "_Done",
+        metrics: Mapping[str, Mapping[str, float]],
+    ) -> PruneResults:
+        """Compare both networks; write, print and log the results."""
+        found, run = done.found, run_of_trainer(trainer, self.network)
+        with aside(trainer, pl_module):
+            results = compare(
+                *(found.module, done.pruning, self._val_batches(trainer, pl_module, done)),
+                **describe(pl_module, getattr(trainer, "datamodule", None)),
+                metrics=metrics,
+                metric=find_metric(self.metric, metrics),
+                prefix=found.prefix,
+            )
+        path = save_pruning(
+            *(done.pruning, results, run.folder),
+            state=done.after.state_dict(),
+            attribute=found.attribute,
+            unpruned=done.checkpoint,
+        )
+        if path.is_relative_to(Path.cwd()):
+            path = path.relative_to(Path.cwd())
+        self.console.print(
+            f"measured on  {done.samples.origin}\n{results.table()}\n\n"
+            f"pruned       {path}\n{_use_of(path, done)}",
+            markup=False,
+        )
         for logger in trainer.loggers:
             logger.log_metrics(results.scalars(), step=trainer.global_step)
+        return results
+
+    def _val_batches(self, trainer: Trainer, pl_module: LightningModule, done: "_Done") -> Iterator[Inputs]:
+        """Yield the batches of the first validation loader; without one, a batch that was measured on."""
+        loaders = fresh_val_loaders(trainer) if has_val_loaders(trainer) else None
+        loader: Any = first_loader(getattr(loaders, "iterables", loaders))
+        if loader is None:
+            yield replace(done.samples.batches[0], batch=None)
+            return
+        limit = trainer.limit_val_batches
+        num = limit if isinstance(limit, int) else None if limit == 1 else int(limit * len(loader))
+        for batch in islice(loader, num):
+            moved = pl_module._on_before_batch_transfer(batch)
+            moved = trainer.strategy.batch_to_device(moved, dataloader_idx=0)
+            yield inputs_of(moved, done.found.module, self.inputs)
 
 
-def training_samples(data: Any, num_samples: int, device: torch.device) -> list[list[Tensor]]:
-    """Return training samples as batches ``[inputs, labels]`` on a device.
+class _Done(NamedTuple):
+    """What the first process knows of a pruning.
+
+    Attributes:
+        before: Copy of the module before pruning.
+        after: Copy of it with the pruned network.
+        found: The network in ``before``.
+        pruning: The pruning of it.
+        samples: The samples that were measured on.
+        checkpoint: Content of the unpruned checkpoint.
+    """
+
+    before: LightningModule
+    after: LightningModule
+    found: FoundNetwork
+    pruning: Pruning
+    samples: Samples
+    checkpoint: Mapping[str, Any]
+
+
+def why_not(trainer: Trainer) -> str:
+    """Return why nothing can be pruned at the end of a fit; empty if there is no reason."""
+    reasons = {
+        "fast_dev_run only tries the code": bool(trainer.fast_dev_run),  # type: ignore[attr-defined]
+        "training was asked to stop": is_stopped(trainer),
+        "no batch was trained on": trainer.fit_loop.epoch_loop.total_batch_idx < 0,
+        f"{type(trainer.strategy).__name__} splits the weights over the processes; take DDP": is_sharded(
+            trainer
+        ),
+    }
+    return next((reason for reason, is_so in reasons.items() if is_so), "")
+
+
+def training_samples(
+    trainer: Trainer,
+    pl_module: LightningModule,
+    network: nn.Module,
+    *,
+    num_samples: int,
+    data: Any = None,
+    given: Any = None,
+    inputs: InputsOf | None = None,
+) -> Samples:
+    """Return training samples to measure neurons on, all in this process.
 
     Args:
-        data: A data module, set up. One with ``dataset`` and ``sample`` gives a stratified sample without
-            augmentation; of another, samples at even distances from its training data are taken.
-        num_samples: Number of samples; a smaller training split is taken whole.
-        device: Where the batches are put.
+        trainer: The trainer.
+        pl_module: The LightningModule, whose hooks for batches apply.
+        network: The network that takes the inputs.
+        num_samples: Number of samples; smaller data is taken whole.
+        data: A data module, set up; None: the trainer's.
+        given: A tensor, a list of batches or a loader to take instead.
+        inputs: From a batch to what the network takes.
+
+    Raises:
+        InputError: There are no samples.
     """
-    if hasattr(data, "sample"):
-        rows, dataset = data.sample("train", num_samples).tolist(), data.dataset("train")
-        loader = DataLoader(Subset(dataset, rows), batch_size=data.batch_size)
+    data = getattr(trainer, "datamodule", None) if data is None else data
+    source: Any
+    most: int | None = num_samples
+    if given is not None:
+        source, origin, _ = _find_source(trainer, given, num_samples, "train")
+        most = None if isinstance(source, Tensor | np.ndarray | list) else num_samples
+    elif isinstance(data, OffersSamples):
+        source = data.sample_dataloader("train", num_samples)
+        origin = "of train, stratified, without augmentation"
     else:
-        train = data.train_dataloader()
-        num = min(num_samples, len(train.dataset))
-        rows = [number * len(train.dataset) // num for number in range(num)]
-        loader = DataLoader(
-            Subset(train.dataset, rows), batch_size=train.batch_size or 64, collate_fn=train.collate_fn
-        )
-    return [[tensor.to(device) for tensor in batch] for batch in loader]
+        own = trainer.train_dataloader
+        source = first_loader(data.train_dataloader() if own is None and data is not None else own)
+        origin = "the first of the training loader"
+        if _can_choose(source):
+            source, origin = spaced(source, num_samples), "at even distances of the training data"
+        origin += ", augmented if its loader augments"
+    batches = collect_batches(trainer, pl_module, network, source, inputs=inputs, num_samples=most)
+    num = sum(map(len, batches))
+    if num == 0:
+        msg = f"0 samples: {origin}; give some with samples="
+        raise InputError(msg)
+    return Samples(batches, f"{num:,} samples: {origin}")
+
+
+def _can_choose(loader: Any) -> bool:
+    """Return whether samples of a loader's data can be taken one by one."""
+    return (
+        isinstance(loader, DataLoader)
+        and loader.batch_sampler is not None
+        and not isinstance(loader.dataset, IterableDataset)
+    )
 
 
 def describe(pl_module: LightningModule, data: Any) -> dict[str, Any]:
     """Return what :func:`fer.pruning.compare` is told of a LightningModule and its data module."""
+    names = getattr(pl_module, "class_names", None) or getattr(data, "class_names", None)
     return {
-        "class_names": getattr(pl_module, "class_names", None) or getattr(data, "class_names", None),
+        "class_names": [str(name) for name in names] if isinstance(names, list | tuple) else None,
         "protocol": getattr(data, "protocol_name", ""),
         "memory_format": getattr(pl_module, "memory_format", torch.contiguous_format),
     }
+
+
+def find_metric(name: str, metrics: Mapping[str, Mapping[str, float]]) -> str | None:
+    """Return the name under which a metric was logged, with a warning if it is not or is NaN.
+
+    Args:
+        name: Its name, perhaps without Lightning's ending.
+        metrics: Metrics ``before`` and ``after`` pruning; empty: there was no validation.
+
+    >>> find_metric("loss", {when: {"loss/dataloader_idx_0": 0.5} for when in ("before", "after")})
+    'loss/dataloader_idx_0'
+    """
+    if not metrics:
+        return None
+    logged = [each for each in metrics["before"] if each in metrics["after"]]
+    found = next(
+        (f"{name}{end}" for end in ("", "_epoch", "/dataloader_idx_0") if f"{name}{end}" in logged), None
+    )
+    if found is None:
+        log.warning(
+            "prune.metric: the validation logs no %r; %sit logs %s",
+            *(name, did_you_mean(name, logged), ", ".join(logged) or "nothing"),
+        )
+        return None
+    for when, each in metrics.items():
+        if math.isnan(each[found]):
+            log.warning("prune: %s is NaN %s pruning", found, when)
+    return found
+
+
+def _use_of(path: Path, done: _Done) -> str:
+    """Return how to go on with a pruned checkpoint, for the terminal."""
+    if "task" in done.checkpoint:
+        return f"test it      fer test {path}"
+    return f'load it      fer.pruning.load_pruned({type(done.before).__name__}(…), "{path}")'
+
+
+def _load_checkpoint(trainer: Trainer, path: str) -> Mapping[str, Any]:
+    """Return the content of a checkpoint that this run has written, so that its pickled code is trusted.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        content: Mapping[str, Any] = trainer.strategy.load_checkpoint(path, weights_only=False)
+    except (*FOREIGN_ERRORS, OSError, EOFError, pickle.UnpicklingError) as e:
+        msg = f"{path}: the best checkpoint cannot be read: {one_line(e)}"
+        raise InputError(msg) from e
+    return content
+
+
+def _last_checkpoint(trainer: Any) -> Mapping[str, Any]:
+    """Return the content of a checkpoint of the last weights, which Lightning writes only to a file."""
+    content: Mapping[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
+    return content
+
+
+def _copy_of(pl_module: LightningModule) -> LightningModule:
+    """Return a deep copy whose steps are not those of the original, as if it was compiled."""
+    copied: LightningModule = copy_network(pl_module)  # type: ignore[assignment]
+    return copied if copied._compiler_ctx is None else to_uncompiled(copied)
+
+
+def _plain(module: LightningModule, trainer: Trainer) -> LightningModule:
+    """Return a copy without compiled parts, in float32: least squares need more digits than bfloat16 has."""
+    module = uncompile(module)
+    return module.double() if trainer.precision == "64-true" else module.float()
+
+
+def _on_cpu(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in state.items()}

@@ -15,6 +15,7 @@ from torch import nn
 from fer.callbacks import PruneCallback
 from fer.callbacks.prune import describe, training_samples
 from fer.callbacks.stop import is_stopped
+from fer.checkpoints import read_checkpoint
 from fer.commands.choices import choose
 from fer.commands.experiment import ExperimentCLI, run_experiment
 from fer.commands.outputs import ConfigCallback
@@ -166,7 +167,12 @@ class PruneCLI(ExperimentCLI):
         callbacks[ConfigCallback].save_config(self.trainer, self.model, "prune")
         settings: PruneSettings = callbacks[PruneCallback].settings
         self.model.to(self.trainer.strategy.root_device)
-        self.samples = training_samples(self.datamodule, settings.num_samples, self.model.device)
+        found = training_samples(
+            *(self.trainer, self.model, self.model.network),
+            data=self.datamodule,
+            num_samples=settings.num_samples,
+        )
+        self.samples = found.batches
         if self.options.curve:
             self._draw_curve(settings)
             return
@@ -178,7 +184,16 @@ class PruneCLI(ExperimentCLI):
             **describe(self.model, self.datamodule),
             rounds=[each.to_dict() for each in rounds],
         )
-        path = save_pruning(pruning, results, Path(self.config.ckpt_path), self.run_dir)
+        content = read_checkpoint(self.config.ckpt_path)
+        prefix = f"{self.model.network_name}."
+        others = {key: value for key, value in content["state_dict"].items() if not key.startswith(prefix)}
+        pruned = {f"{prefix}{key}": value for key, value in pruning.network.state_dict().items()}
+        path = save_pruning(
+            *(pruning, results, self.run_dir),
+            state={**others, **pruned},
+            attribute=self.model.network_name,
+            unpruned=content,
+        )
         CONSOLE.print(f"{results.table()}\n\npruned       {path}", markup=False)
         for logger in self.trainer.loggers:
             logger.log_metrics(results.scalars())
@@ -186,7 +201,7 @@ class PruneCLI(ExperimentCLI):
 
     def _prune_once(self, settings: PruneSettings) -> tuple[Pruning, list[RoundResult]]:
         share, network = self.options.target_macs, self.model.network
-        max_macs = None if share is None else share * count_macs(network, self.samples[0][0])
+        max_macs = None if share is None else share * count_macs(network, self.samples[0])
         return prune_once(network, self.samples, settings, max_macs=max_macs), []
 
     def _prune_in_rounds(self, settings: PruneSettings) -> tuple[Pruning, list[RoundResult]]:

@@ -42,6 +42,9 @@ MOST_LAYERS: Final = 58
 MOST_CLASSES: Final = 16
 """Largest number of classes whose recall is drawn."""
 
+MOST_METRICS: Final = 12
+"""Largest number of metrics that are written."""
+
 LEAST_NUMBERED: Final = 0.06
 """Smallest share of a layer whose part of the bar has room for a number."""
 
@@ -59,14 +62,16 @@ def prune_figure(results: Mapping[str, Any], title: str = "") -> Figure:
 
     Args:
         results: The content of ``prune.json``: ``protocol``; ``n``; ``before`` and ``after``, each with
-            ``acc``, ``interval``, ``loss``, ``confusion``, ``parameters``, ``macs`` and ``milliseconds``;
-            ``mcnemar``; ``layers``; ``refused``; ``blocks``; perhaps ``class_names``.
+            ``parameters``, ``macs``, ``bytes`` and ``milliseconds``; ``layers``; ``refused``; ``blocks``; of
+            classifiers ``acc``, ``interval``, ``loss`` and ``confusion`` of both, ``n``, ``mcnemar`` and
+            perhaps ``class_names``; of other networks perhaps ``metrics`` of both, and ``metric``.
         title: Title of the figure.
 
     Returns:
         The figure with four panels: a bar for each layer's neurons, split by removal reason; accuracy with
         Wilson's 95 % intervals and McNemar's test; sizes and latency as shares of before; recall of each
-        class.
+        class. Of a network that is no classifier, the metrics of its validation instead of accuracy and
+        recall.
 
     Raises:
         ValueError: There is no layer.
@@ -84,9 +89,13 @@ def prune_figure(results: Mapping[str, Any], title: str = "") -> Figure:
     if notes:
         top.supxlabel("\n".join(notes), fontsize=TINY, color=GREY, x=0.01, ha="left")
     grid = bottom.add_gridspec(2, 2, height_ratios=[1, 1.6])
-    _draw_accuracies(bottom.add_subplot(grid[0, 0]), results)
-    _draw_costs(bottom.add_subplot(grid[1, 0]), results["before"], results["after"])
-    _draw_recalls(bottom.add_subplot(grid[:, 1]), results)
+    if "confusion" in results["before"]:
+        _draw_accuracies(bottom.add_subplot(grid[0, 0]), results)
+        _draw_costs(bottom.add_subplot(grid[1, 0]), results["before"], results["after"])
+        _draw_recalls(bottom.add_subplot(grid[:, 1]), results)
+    else:
+        _draw_costs(bottom.add_subplot(grid[:, 0]), results["before"], results["after"])
+        _draw_metrics(bottom.add_subplot(grid[:, 1]), results)
     write_title(figure, title)
     return figure
 
@@ -254,6 +263,23 @@ def _draw_recalls(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.xaxis.label.set_fontsize(SMALL)
     axes.get_yticklabels()[-1].set_fontweight("bold")
     axes.legend(loc="best", fontsize=SMALL, frameon=True, framealpha=0.85, edgecolor="none")
+
+
+def _draw_metrics(axes: Axes, results: Mapping[str, Any]) -> None:
+    """Write at most :data:`MOST_METRICS` metrics before and after pruning, the chosen one first."""
+    before, after = (results[when].get("metrics", {}) for when in ("before", "after"))
+    chosen = results.get("metric")
+    names = sorted((name for name in before if name in after), key=lambda name: name != chosen)
+    for place, name in enumerate(names[:MOST_METRICS]):
+        text = f"{before[name]:.4g} \N{RIGHTWARDS ARROW} {after[name]:.4g}"
+        look: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": INK}
+        axes.text(0.55, place, name if len(name) <= 40 else f"{name[:39]}…", ha="right", **look)
+        axes.text(0.6, place, text, fontweight="bold" if name == chosen else "normal", **look)
+    axes.set_ylim(MOST_METRICS - 0.5, -0.5)
+    axes.set_axis_off()
+    axes.set_title(
+        "metrics of validation" if names else "not validated", fontsize=NORMAL, color=INK, loc="left"
+    )
 
 
 def _head(axes: Axes, text: str) -> None:

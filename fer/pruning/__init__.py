@@ -3,6 +3,7 @@
 from fer.pruning.any_network import Agreement, UnlabelledResults, prune_unlabelled
 from fer.pruning.curves import METHODS, THRESHOLDS, threshold_curves
 from fer.pruning.evaluate import Evaluation, evaluate
+from fer.pruning.load import load_pruned
 from fer.pruning.once import Pruning, prune_once
 from fer.pruning.results import NetworkResult, PruneResults, compare
 from fer.pruning.rounds import Round, RoundResult, prune_in_rounds, recalibrate_
@@ -27,6 +28,7 @@ __all__ = [
     "compare",
     "count_macs",
     "evaluate",
+    "load_pruned",
     "measure_sizes",
     "prune_in_rounds",
     "prune_once",

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fer.errors import InputError
 from fer.metrics import Comparison, mcnemar
 from fer.neurons.inputs import inputs_of
-from fer.pruning.evaluate import evaluate
+from fer.pruning.classes import classify_both
+from fer.pruning.evaluate import Evaluation
 from fer.pruning.once import Pruning
 from fer.pruning.size import Size, measure_sizes
-from fer.pruning.tables import layer_table, size_table
+from fer.pruning.tables import layer_table, metric_table, size_table
 from fer.runs import Run
+
+T = TypeVar("T")
 
 MEASURES: Final = ("acc", "loss", "parameters", "macs", "bytes")
 """Values of each network that are logged."""
@@ -24,24 +28,26 @@ SCALARS: Final = (
     *(f"prune/{name}_{when}" for when in ("before", "after") for name in ("neurons", *MEASURES)),
     "prune/compression",
 )
-"""Names of the logged values."""
+"""Names of the values that are logged of a classifier; others lack ``acc`` and ``loss``."""
 
 
 @dataclass(frozen=True)
 class NetworkResult(Size):
-    """Quality, size and speed of one network.
+    """Quality, size and speed of one network. What is None is of classifiers only.
 
     Attributes:
         acc: Accuracy, 0 to 1.
         interval: Its Wilson 95 % interval.
         loss: Mean cross-entropy.
         confusion: Counts of K classes, rows = truth, columns = predicted.
+        metrics: What a validation logs of the network, by name.
     """
 
-    acc: float
-    interval: Sequence[float]
-    loss: float
-    confusion: Sequence[Sequence[int]]
+    acc: float | None = None
+    interval: Sequence[float] | None = None
+    loss: float | None = None
+    confusion: Sequence[Sequence[int]] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,39 +56,54 @@ class PruneResults:
 
     Attributes:
         protocol: How the data was split.
-        n: Number of samples.
+        n: Number of samples; None if the network was not evaluated as a classifier.
         before: The network before pruning.
         after: The network after pruning.
-        mcnemar: McNemar's test of the two.
+        mcnemar: McNemar's test of the two; None if they were not evaluated as classifiers.
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
         settings: The settings of the pruning.
-        class_names: Names of the K classes, in the order of the labels.
+        class_names: Names of the K classes, in the order of the labels; None without classes.
         rounds: The numbers of each round; empty if it was pruned once.
+        metric: Name of the metric that is shown first, among ``metrics`` of both networks; None for none.
     """
 
     protocol: str
-    n: int
+    n: int | None
     before: NetworkResult
     after: NetworkResult
-    mcnemar: Comparison
+    mcnemar: Comparison | None
     layers: Mapping[str, Mapping[str, int]]
     blocks: Mapping[str, float]
     refused: Mapping[str, str]
     settings: Mapping[str, Any]
-    class_names: Sequence[str]
+    class_names: Sequence[str] | None
     rounds: Sequence[Mapping[str, Any]] = field(default=())
+    metric: str | None = None
+
+    def __repr__(self) -> str:
+        """Return the sizes and the quality in one line; :meth:`table` shows all."""
+        before, after = self.before, self.after
+        parts = [f"parameters {before.parameters:,} → {after.parameters:,}"]
+        if self.metric is not None:
+            parts.append(
+                f"{self.metric} {before.metrics[self.metric]:.4g} → {after.metrics[self.metric]:.4g}"
+            )
+        elif before.acc is not None and after.acc is not None:
+            parts.append(f"acc {before.acc:.4f} → {after.acc:.4f}")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as ``prune.json`` holds them."""
+        """Return plain values, as ``prune.json`` holds them: without what is not known."""
         values = {
             **vars(self),
-            "before": asdict(self.before),
-            "after": asdict(self.after),
-            "mcnemar": self.mcnemar._asdict(),
+            "before": _known(asdict(self.before)),
+            "after": _known(asdict(self.after)),
+            "mcnemar": self.mcnemar and self.mcnemar._asdict(),
+            "rounds": self.rounds or None,
         }
-        return values if self.rounds else {key: values[key] for key in values if key != "rounds"}
+        return _known(values)
 
     def write(self, folder: Path) -> None:
         """Write the results as ``prune.json`` into the folder of a run."""
@@ -101,8 +122,9 @@ class PruneResults:
             raise InputError(msg)
         try:
             before, after = (_network_result(values.pop(when)) for when in ("before", "after"))
-            paired = Comparison(**values.pop("mcnemar"))
-            return cls(before=before, after=after, mcnemar=paired, **values)
+            paired = values.pop("mcnemar", None)
+            known = {"n": None, "class_names": None, **values}
+            return cls(before=before, after=after, mcnemar=paired and Comparison(**paired), **known)
         except (AttributeError, KeyError, TypeError, ValueError) as e:
             msg = f"{path} is damaged: {e}; prune again"
             raise InputError(msg) from e
@@ -115,22 +137,52 @@ class PruneResults:
             *(after, *(getattr(self.after, name) for name in MEASURES)),
             1 - after / max(before, 1),
         )
-        return dict(zip(SCALARS, values, strict=True))
+        found = {name: value for name, value in zip(SCALARS, values, strict=True) if value is not None}
+        if self.metric is not None:
+            for when, each in (("before", self.before), ("after", self.after)):
+                found[f"prune/{self.metric}_{when}"] = each.metrics[self.metric]
+        return found
 
     def table(self) -> str:
         """Return the results as text: a line for each layer, then both networks side by side."""
-        before, after, paired = self.before, self.after, self.mcnemar
+        metrics = {name: (self.before.metrics[name], self.after.metrics[name]) for name in self.metrics}
+        headline = {name: metrics.pop(name) for name in [self.metric] if name in metrics}
         return "\n".join(
             [
                 *layer_table(self.layers, self.blocks, self.refused),
                 "",
-                f"{f'val, n = {self.n:,}':<22} {'before':>14} {'after':>14}",
-                f"{'accuracy':<22} {100 * before.acc:12.2f} % {100 * after.acc:12.2f} %   "
-                f"{paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)",
-                f"{'loss':<22} {before.loss:14.4f} {after.loss:14.4f}",
-                *size_table(before, after),
+                f"{'val' if self.n is None else f'val, n = {self.n:,}':<22} {'before':>14} {'after':>14}",
+                *metric_table(headline),
+                *self._class_table(),
+                *size_table(self.before, self.after),
+                *metric_table(metrics),
             ]
         )
+
+    def _class_table(self) -> Iterable[str]:
+        """Yield lines on the accuracy and the loss of classifiers."""
+        before, after, paired = self.before, self.after, self.mcnemar
+        if before.acc is not None and after.acc is not None and paired is not None:
+            yield (
+                f"{'accuracy':<22} {100 * before.acc:12.2f} % {100 * after.acc:12.2f} %   "
+                f"{paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)"
+            )
+        if before.loss is not None and after.loss is not None:
+            yield f"{'loss':<22} {before.loss:14.4f} {after.loss:14.4f}"
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that are known of both networks."""
+        return [name for name in self.before.metrics if name in self.after.metrics]
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are not None or, as ``metrics``, empty."""
+    return {
+        key: value
+        for key, value in values.items()
+        if value is not None and not (key == "metrics" and not value)
+    }
 
 
 def _network_result(values: dict[str, Any]) -> NetworkResult:
@@ -141,52 +193,71 @@ def _network_result(values: dict[str, Any]) -> NetworkResult:
 def compare(
     network: nn.Module,
     pruning: Pruning,
-    batches: Iterable[Sequence[Tensor]],
+    batches: Iterable[Any],
     *,
     class_names: Sequence[str] | None = None,
     protocol: str = "",
     memory_format: torch.memory_format = torch.contiguous_format,
     rounds: Sequence[Mapping[str, Any]] = (),
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    metric: str | None = None,
+    prefix: str = "",
 ) -> PruneResults:
-    """Evaluate a network before and after pruning on the same labelled batches.
+    """Evaluate a network before and after pruning on the same samples.
 
     Args:
         network: The network before pruning.
         pruning: What was pruned; its network is laid out in the memory format.
-        batches: Pairs ``(inputs, labels)`` of the validation split.
-        class_names: K names, in the order of the labels; None: the default names for K classes.
+        batches: Batches of the validation split, at least one, each read once. Where they have labels and
+            the network returns logits, both networks are evaluated as classifiers.
+        class_names: K names, in the order of the labels; None or of another number: ``class_0`` and so on.
         protocol: How the data was split, to be stored with the results.
         memory_format: Memory format of images and convolutions, for the latency.
         rounds: The numbers of each round.
+        metrics: Other metrics of the networks ``before`` and ``after``, by name.
+        metric: Name of the one that is shown first.
+        prefix: What the names of the layers begin with in the results.
     """
     networks = {"before": network, "after": pruning.network.to(memory_format=memory_format)}
-    batches = list(batches)
-    evaluations = {when: evaluate(each, batches, class_names) for when, each in networks.items()}
-    example = inputs_of(batches[0], network).map(
+    batches = iter(batches)
+    first = inputs_of(next(batches), network)
+    found = classify_both(networks, chain([first], batches), class_names)
+    example = first.to(network).map(
         lambda tensor: tensor.contiguous(memory_format=memory_format) if tensor.ndim == 4 else tensor
     )
     sizes = measure_sizes(networks, example)
     before, after = (
         NetworkResult(
             **vars(sizes[when]),
-            acc=found.report.accuracy,
-            interval=list(found.report.interval),
-            loss=found.loss,
-            confusion=found.report.confusion.tolist(),
+            **(_quality(found[when]) if found else {}),
+            metrics=dict((metrics or {}).get(when, {})),
         )
-        for when, found in evaluations.items()
+        for when in networks
     )
-    report = evaluations["before"].report
     return PruneResults(
         protocol=protocol,
-        n=report.n,
+        n=found["before"].report.n if found else None,
         before=before,
         after=after,
-        mcnemar=mcnemar(evaluations["before"].right, evaluations["after"].right),
-        layers=pruning.layers,
-        blocks=pruning.blocks,
-        refused=pruning.refused,
+        mcnemar=mcnemar(found["before"].right, found["after"].right) if found else None,
+        layers=_prefixed(pruning.layers, prefix),
+        blocks=_prefixed(pruning.blocks, prefix),
+        refused=_prefixed(pruning.refused, prefix),
         settings=pruning.settings.to_dict(),
-        class_names=list(report.class_names),
+        class_names=list(found["before"].report.class_names) if found else None,
         rounds=rounds,
+        metric=metric,
     )
+
+
+def _quality(found: Evaluation) -> dict[str, Any]:
+    return {
+        "acc": found.report.accuracy,
+        "interval": list(found.report.interval),
+        "loss": found.loss,
+        "confusion": found.report.confusion.tolist(),
+    }
+
+
+def _prefixed(values: Mapping[str, T], prefix: str) -> dict[str, T]:
+    return {f"{prefix}{name}": value for name, value in values.items()}

@@ -1,10 +1,13 @@
 """Write a pruned network into the folder of a run: checkpoint, results, figures."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from fer.checkpoints import write_checkpoint
+from fer.checkpoints import write_pruned
 from fer.figures import dendrogram_figure, prune_figure
 from fer.files import atomic_write
 from fer.neurons import angles
@@ -14,20 +17,31 @@ from fer.pruning.results import PruneResults
 from fer.runs import Run
 
 
-def save_pruning(pruning: Pruning, results: PruneResults, checkpoint: Path, run_dir: Path) -> Path:
+def save_pruning(
+    pruning: Pruning,
+    results: PruneResults,
+    run_dir: Path,
+    *,
+    state: Mapping[str, Tensor],
+    attribute: str,
+    unpruned: Mapping[str, Any],
+) -> Path:
     """Write a pruned network, its results and its figures.
 
     Args:
         pruning: The pruning.
         results: Its results.
-        checkpoint: Checkpoint of the network before pruning.
         run_dir: Folder that gets ``checkpoints/pruned.ckpt``, ``prune.json`` and ``figures/prune*.png``.
+        state: State dict of the module that holds the pruned network; see
+            :func:`fer.checkpoints.write_pruned`.
+        attribute: Dotted name of the network in the module; empty: the module itself.
+        unpruned: Content of the checkpoint before pruning.
 
     Returns:
         The path of the pruned checkpoint.
     """
     run = Run(run_dir)
-    write_checkpoint(run.pruned_checkpoint, checkpoint, pruning.network, dict(pruning.widths))
+    write_pruned(run.pruned_checkpoint, state, pruning.widths, attribute=attribute, unpruned=unpruned)
     results.write(run_dir)
     name = type(pruning.network).__name__
     title = f"{name}: {_extent(pruning, results)}, {pruning.settings.label}"

@@ -37,6 +37,12 @@ def layer_table(
     return lines
 
 
+def metric_table(metrics: Mapping[str, tuple[float, float]]) -> Iterable[str]:
+    """Yield a line for each metric, before and after pruning."""
+    for name, (before, after) in metrics.items():
+        yield f"{name:<22} {before:14.4f} {after:14.4f}"
+
+
 def size_table(before: Size, after: Size) -> Iterable[str]:
     """Yield a line for each measure of size and speed, before and after pruning, with the ratio."""
     rows = [

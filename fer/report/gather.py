@@ -38,8 +38,8 @@ STAGE_NOTES: Final[Mapping[Stage, str]] = {
 }
 """What the page says of each stage of training."""
 
-_SIDE: Final = {"acc": object, "interval": list, "loss": object, "parameters": int, "macs": int}
-_PRUNE: Final = {"n": int, "protocol": str, "mcnemar": dict, "before": _SIDE, "after": _SIDE}
+_SIDE: Final = {"acc?": object, "interval?": list, "loss?": object, "parameters": int, "macs": int}
+_PRUNE: Final = {"n?": int, "protocol": str, "mcnemar?": dict, "before": _SIDE, "after": _SIDE}
 """What the page needs of ``prune.json``, for :func:`fer.runs.find_problem`."""
 
 

@@ -163,7 +163,7 @@ class PlainData(LightningDataModule):
 
 def test_any_lightning_module_with_a_network_is_pruned(tiny_trainer, tmp_path):
     checkpoints = ModelCheckpoint(dirpath=tmp_path / "checkpoints", filename="best", monitor="val/acc")
-    pruning = PruneCallback(enabled=True, similar_below=60, complementary_above=120)
+    pruning = PruneCallback(enabled=True, network="network", similar_below=60, complementary_above=120)
 
     tiny_trainer(callbacks=[checkpoints, pruning], enable_checkpointing=True).fit(Plain(), PlainData())
 
@@ -171,4 +171,4 @@ def test_any_lightning_module_with_a_network_is_pruned(tiny_trainer, tmp_path):
     assert results.n == 30
     assert len(results.before.confusion) == 3
     content = torch.load(tmp_path / "checkpoints" / "pruned.ckpt", weights_only=True)
-    assert len(content["state_dict"]["network.0.weight"]) == results.layers["0"]["after"] < 12
+    assert len(content["state_dict"]["network.0.weight"]) == results.layers["network.0"]["after"] < 12

@@ -70,8 +70,8 @@ def test_results_are_read_as_they_were_written(results, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(lambda content: content.pop("mcnemar"), "prune.json is damaged", id="key missing"),
-        pytest.param(lambda content: content["before"].pop("acc"), "prune.json is damaged", id="inner key"),
+        pytest.param(lambda content: content.pop("protocol"), "prune.json is damaged", id="key missing"),
+        pytest.param(lambda content: content["before"].pop("macs"), "prune.json is damaged", id="inner key"),
         pytest.param(
             lambda content: content["after"].update(milliseconds={"one": 3}), "is damaged", id="batch size"
         ),

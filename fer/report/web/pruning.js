@@ -14,15 +14,11 @@ function pruned({ before, after, mcnemar, layers, refused, blocks, settings, n, 
     const ratio = hasRatio && old ? percent1(now / old) : "";
     return { name, before: format(old), after: format(now), ratio };
   };
+  const isClassifier = isNumber(before.acc) && isNumber(after.acc);
+  const names = Object.keys(before.metrics ?? {});
   const rows = [
-    row("accuracy on val", percent, (each) => each.acc, false),
-    row(
-      "95 % interval",
-      (range) => interval(...range),
-      (each) => each.interval,
-      false,
-    ),
-    row("loss on val", short, (each) => each.loss),
+    ...(isClassifier ? quality(row) : []),
+    ...names.map((name) => row(name, short, (each) => each.metrics?.[name] ?? null, false)),
     row("parameters", count, (each) => each.parameters),
     row("multiply-adds", count, (each) => each.macs),
     ...(before.bytes ? [row("file size in bytes", count, (each) => each.bytes)] : []),
@@ -32,15 +28,15 @@ function pruned({ before, after, mcnemar, layers, refused, blocks, settings, n, 
   ];
   const sides = ["before", "after"].map((side) => numbers(side, side, null));
   const columns = [words("name", ""), ...sides, numbers("ratio", "after / before", null)];
-  const changed = `${count(mcnemar.lost)} became wrong and ${count(mcnemar.won)} became right`;
+  const caption = [n && `n = ${count(n)}`, protocol].filter(Boolean).join("; ");
   const given = Object.entries(settings ?? {}).filter(([, value]) => value !== null);
   const removed = Object.entries(blocks ?? {}).map(
     ([name, share]) => `${name} (${percent1(share)})`,
   );
   const kept = Object.entries(refused ?? {}).map(([name, why]) => `${name} (${why})`);
   return [
-    table(columns, rows, { caption: `n = ${count(n)}; ${protocol}` }),
-    el("p", `Of ${count(n)} images, ${changed} after pruning (McNemar, p = ${short(mcnemar.p)}).`),
+    table(columns, rows, { caption }),
+    mcnemar && el("p", changes(n, mcnemar)),
     note(
       given.map(([name, value]) => `${name.replaceAll("_", " ")} ${setting(value)}`).join(" · "),
     ),
@@ -49,6 +45,25 @@ function pruned({ before, after, mcnemar, layers, refused, blocks, settings, n, 
       note("Blocks removed, and how much each had changed its input: ", removed.join(", "), "."),
     kept.length > 0 && note("Not pruned: ", kept.join("; "), "."),
   ].filter(Boolean);
+}
+
+// The rows of a classifier.
+function quality(row) {
+  return [
+    row("accuracy on val", percent, (each) => each.acc, false),
+    row(
+      "95 % interval",
+      (range) => interval(...range),
+      (each) => each.interval,
+      false,
+    ),
+    row("loss on val", short, (each) => each.loss),
+  ];
+}
+
+function changes(n, { lost, won, p }) {
+  const changed = `${count(lost)} became wrong and ${count(won)} became right`;
+  return `Of ${count(n)} samples, ${changed} after pruning (McNemar, p = ${short(p)}).`;
 }
 
 // How many neurons of each layer were removed, and for which reason.

@@ -20,9 +20,11 @@ function showHead() {
   }
   if (prune) {
     const { before, after, n } = prune;
-    const more = `before: ${percent(before.acc)}; n = ${count(n)}`;
     const sizes = `${count(after.parameters)} of ${count(before.parameters)}`;
-    figures.push(["Accuracy on val, pruned", percent(after.acc), more]);
+    if (isNumber(after.acc)) {
+      const more = `before: ${percent(before.acc)}; n = ${count(n)}`;
+      figures.push(["Accuracy on val, pruned", percent(after.acc), more]);
+    }
     figures.push(["Parameters left", percent1(after.parameters / before.parameters), sizes]);
   }
   const figure = ([name, value, more]) =>

@@ -1,0 +1,145 @@
+"""Give a module the sizes and the weights of a pruned one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor, nn
+
+from fer.checkpoints import read_any_checkpoint
+from fer.errors import InputError, did_you_mean
+from fer.neurons.networks import FOREIGN_ERRORS, copy_network, one_line
+from fer.neurons.surgery import resize
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@runtime_checkable
+class Shrinks(Protocol):
+    """A module that takes the sizes of a pruned network itself."""
+
+    def shrink(self, widths: dict[str, int]) -> None:
+        """Give the network the sizes of a pruned one."""
+
+
+def load_pruned(module: M, path: str | Path) -> M:
+    """Return a module with the sizes and the weights of a pruned one.
+
+    Args:
+        module: A module of the class and with the settings that the pruned one had before, such as
+            ``MyModule()``; it is left unchanged.
+        path: ``pruned.ckpt``, as :class:`fer.callbacks.PruneCallback` and ``fer prune`` write it.
+
+    Returns:
+        A smaller copy in eval mode. Nothing in it is compiled: compile it again.
+
+    Raises:
+        InputError: The file holds no pruned network, or that of another module.
+    """
+    content = read_any_checkpoint(path)
+    if not {"widths", "state_dict"} <= content.keys():
+        msg = f"{path} holds no pruned network: give the pruned.ckpt that PruneCallback or fer prune wrote"
+        raise InputError(msg)
+    attribute = content.get("pruned_network", getattr(module, "network_name", ""))
+    try:
+        return rebuild(module, attribute, content["widths"], content["state_dict"])
+    except InputError as e:
+        msg = f"{path} does not fit: {e}"
+        raise InputError(msg) from e
+
+
+def rebuild(module: M, attribute: str, widths: Mapping[str, int], state: Mapping[str, Any]) -> M:
+    """Return a smaller copy of a module, in eval mode and not compiled.
+
+    Args:
+        module: The module at full size.
+        attribute: Dotted name of the pruned network in it; empty: the module itself.
+        widths: Sizes of the pruned network's layers; see :func:`fer.neurons.surgery.widths`.
+        state: State dict of the smaller module.
+
+    Raises:
+        InputError: The module has no such network, or one that does not fit; the first key is named.
+    """
+    small = uncompiled_copy(module)
+    if isinstance(small, Shrinks):
+        small.shrink(dict(widths))
+    else:
+        network = submodule(small, attribute)
+        small = replace_network(small, network, resize(network, widths))
+    small = uncompile(small)
+    if problem := _misfit(small.state_dict(), state):
+        msg = f"{type(module).__name__} is another module than the pruned one: {problem}"
+        raise InputError(msg)
+    load_state(small, state)
+    return small.eval()
+
+
+def load_state(module: nn.Module, state: Mapping[str, Any], *, is_strict: bool = True) -> None:
+    """Load a state dict.
+
+    Raises:
+        InputError: It does not fit.
+    """
+    try:
+        module.load_state_dict(state, strict=is_strict)
+    except FOREIGN_ERRORS as e:
+        msg = f"the weights do not fit {type(module).__name__}: {one_line(e)}"
+        raise InputError(msg) from e
+
+
+def submodule(module: nn.Module, name: str) -> nn.Module:
+    """Return a module by its dotted name; the module itself if the name is empty.
+
+    Raises:
+        InputError: There is none.
+    """
+    try:
+        return module.get_submodule(name)
+    except AttributeError as e:
+        names = [each for each, _ in module.named_modules() if each]
+        msg = (
+            f"{type(module).__name__} has no module {name!r}, which was pruned; {did_you_mean(name, names)}"
+            "build it before, as it was for the training"
+        )
+        raise InputError(msg) from e
+
+
+def replace_network(module: M, old: nn.Module, new: nn.Module) -> M:
+    """Put a network in the place of another, wherever the module holds it; return the module."""
+    if module is old:
+        return new  # type: ignore[return-value]
+    for parent in list(module.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                setattr(parent, name, new)
+    return module
+
+
+def uncompiled_copy(module: M) -> M:
+    """Return a deep copy of a module in which nothing is compiled.
+
+    Compiled parts of a copy may still compute with the weights of the original.
+    """
+    return uncompile(copy_network(module))  # type: ignore[return-value]
+
+
+def uncompile(module: M) -> M:
+    """Replace the compiled parts of a module by what they were compiled from, and return the module."""
+    for each in list(module.modules()):
+        each._compiled_call_impl = None
+        if isinstance(original := getattr(each, "_orig_mod", None), nn.Module):
+            module = replace_network(module, each, original)
+    return module
+
+
+def _misfit(expected: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    """Return the first key of two state dicts that differs; empty if none does."""
+    for name in {**expected, **state}:
+        if name not in state:
+            return f"{name} is not in the checkpoint"
+        if name not in expected:
+            return f"it has no {name}"
+        sizes = [tuple(each[name].shape) for each in (expected, state) if isinstance(each[name], Tensor)]
+        if len(set(sizes)) > 1:
+            return f"{name} is of shape {sizes[0]}, in the checkpoint {sizes[1]}"
+    return ""
