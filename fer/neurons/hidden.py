@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fer.neurons.inputs import Inputs, call, inputs_of, outputs_of, tensors_in
+from fer.neurons.inputs import Inputs, call, inputs_of, outputs_of
+from fer.neurons.nested import tensors_in
 from fer.neurons.networks import copy_to_trace, eval_state
 from fer.neurons.record import INPUT
 from fer.neurons.trace import OUTPUTS, keeps_neurons, shape_of

@@ -1,14 +1,15 @@
 """What a network is called with: taken out of a batch, moved to the network, and passed to its forward."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
 
 from fer.errors import InputError
+from fer.neurons.nested import map_tensors, tensors_in
 from fer.neurons.networks import FOREIGN_ERRORS, device_of, one_line
 
 Batches = Iterable[Any]
@@ -55,7 +56,7 @@ class Inputs:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return the arguments with each tensor changed."""
-        return replace(self, args=_map(change, self.args), kwargs=_map(change, self.kwargs))
+        return replace(self, args=map_tensors(change, self.args), kwargs=map_tensors(change, self.kwargs))
 
     def take(self, num: int) -> Self:
         """Return the arguments, and the batch, of the first samples; other tensors stay whole."""
@@ -77,7 +78,7 @@ class Inputs:
                 changed[id(tensor)] = change(tensor)
             return changed[id(tensor)]
 
-        return replace(self.map(change_once), batch=_map(change_once, self.batch))
+        return replace(self.map(change_once), batch=map_tensors(change_once, self.batch))
 
     def to(self, network: nn.Module) -> Self:
         """Return the arguments on the device of a network, and in its floating-point type."""
@@ -199,41 +200,6 @@ def outputs_of(network: nn.Module, output: Any) -> list[Tensor]:
         )
         raise InputError(msg)
     return tensors
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested lists, tuples, mappings and dataclasses, in order.
-
-    >>> [tensor.shape[0] for tensor in tensors_in({"a": [torch.zeros(1)], "b": ("x", torch.zeros(2))})]
-    [1, 2]
-    """
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from tensors_in(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from tensors_in(each)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for each in fields(value):
-            yield from tensors_in(getattr(value, each.name))
-
-
-def _map(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Return nested lists, tuples, mappings and dataclasses with each tensor changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: _map(change, each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        parts = [_map(change, each) for each in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{f.name: _map(change, getattr(value, f.name)) for f in fields(value) if f.init}
-        )
-    return value
 
 
 def _named(batch: Mapping[Any, Any], network: nn.Module) -> dict[str, Any]:

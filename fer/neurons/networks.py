@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fer.errors import InputError
+from fer.neurons.functions import bind_functions
+from fer.neurons.nested import tensors_in
 
 FOREIGN_ERRORS: Final = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError),
@@ -44,30 +46,29 @@ def check_network(network: nn.Module) -> None:
 
 
 def copy_network(network: nn.Module) -> nn.Module:
-    """Return a deep copy of a network.
+    """Return a deep copy of a network, which computes with its own weights, uncompiled.
 
     Tensors that a module computes and keeps as plain attributes are detached in the copy: the weights of
     ``torch.nn.utils.weight_norm``, ``spectral_norm`` and ``torch.nn.utils.prune``, which hooks compute again
-    before each call.
+    before each call, and the losses of an epoch. A LightningModule is copied without its trainer.
 
     Raises:
-        InputError: The network cannot be copied, or as of :func:`check_network`.
+        InputError: The network cannot be copied, a function that it holds would go on computing with the
+            original's weights, or as of :func:`check_network`.
     """
     check_network(network)
-    computed = [
-        value
-        for module in network.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    ]
+    held = (tensor for module in network.modules() for tensor in tensors_in(vars(module)))
+    computed = [tensor for tensor in held if not tensor.is_leaf]
     try:
-        return copy.deepcopy(network, {id(tensor): tensor.detach().clone() for tensor in computed})
+        twin = copy.deepcopy(network, {id(tensor): tensor.detach().clone() for tensor in computed})
     except FOREIGN_ERRORS as error:
         msg = (
             f"{type(network).__name__} cannot be copied ({one_line(error)}): remove what it holds besides "
             "modules, parameters, buffers and plain values"
         )
         raise InputError(msg) from error
+    bind_functions(network, twin)
+    return twin
 
 
 def copy_to_trace(network: nn.Module) -> nn.Module:

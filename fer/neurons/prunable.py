@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from fer.neurons.groups import NeuronGroup, PrunableLayers
-from fer.neurons.inputs import Inputs, call, inputs_of, tensors_in
+from fer.neurons.inputs import Inputs, call, inputs_of
+from fer.neurons.nested import tensors_in
 from fer.neurons.networks import FOREIGN_ERRORS, copy_to_trace, eval_state, one_line
 from fer.neurons.plan import PrunePlan, Removal
 from fer.neurons.surgery import cut, mask

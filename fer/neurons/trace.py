@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from fer.errors import InputError
 from fer.neurons.groups import Consumer, Entries, NeuronGroup, can_shrink, has_rows, is_depthwise
-from fer.neurons.inputs import Inputs, call, outputs_of, tensors_in
+from fer.neurons.inputs import Inputs, call, outputs_of
+from fer.neurons.nested import tensors_in
 from fer.neurons.networks import FOREIGN_ERRORS, one_line
 
 if TYPE_CHECKING:
