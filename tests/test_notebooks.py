@@ -67,7 +67,7 @@ def test_any_lightning_training_prunes_half_of_the_neurons(monkeypatch) -> None:
 
     figures = [each["image/png"] for each in shown if "image/png" in each]
     assert [base64.b64decode(each).startswith(b"\x89PNG") for each in figures] == [True, True]
-    (small,) = [each["text/plain"] for each in shown if "out_features=10" in each.get("text/plain", "")]
+    small, _ = [each["text/plain"] for each in shown if "out_features=10" in each.get("text/plain", "")]
     assert small.count("out_features=32") == 2
     assert (
         json.loads(Path("runs/lightning_logs/version_0/prune.json").read_text())["after"]["metrics"][
