@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from fer.callbacks.media import run_of_trainer
+from fer.callbacks.media import run_of_trainer, save_figure
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.samples import (
     OffersSamples,
@@ -36,6 +36,7 @@ from fer.neurons.inputs import Inputs, InputsOf, inputs_of
 from fer.neurons.networks import FOREIGN_ERRORS, copy_network, one_line
 from fer.pruning import PruneResults, PruneSettings, Pruning, compare, prune_once, save_pruning
 from fer.pruning.load import load_state, rebuild, replace_network, uncompile
+from fer.pruning.save import draw_pruning
 
 log = logging.getLogger("fer.callbacks")
 
@@ -102,16 +103,24 @@ class PruneCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look for the network and the layers that were named, before hours of training."""
-        del trainer
         if not self.enabled:
             return
-        network = find_network(pl_module, self.network).module
-        names = [name for name, _ in network.named_modules()]
-        for layer in self.settings.layers or ():
-            if layer not in names:
-                hint = did_you_mean(layer, names) or "see its named_modules()"
-                msg = f"prune.layers: {type(network).__name__} has no layer {layer!r}; {hint}"
+        found = find_network(pl_module, self.network)
+        names = [found.layer_of(name) for name, _ in found.module.named_modules() if name]
+        for layer in self.named_layers:
+            if layer not in names and f"{found.prefix}{layer}" not in names:
+                hint = did_you_mean(layer, names) or f"it has {', '.join(names)}"
+                msg = f"prune.layers: {type(found.module).__name__} has no layer {layer!r}: {hint}"
                 raise InputError(msg)
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        if sum(isinstance(each, PruneCallback) and each.enabled for each in callbacks) > 1:
+            msg = "two PruneCallbacks would write the same pruned.ckpt: enable one of them"
+            raise InputError(msg)
+
+    @property
+    def named_layers(self) -> list[str]:
+        """The layers that the settings name."""
+        return [*(self.settings.layers or ()), *(self.settings.num_removed or ())]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prune the network, if this is enabled and there is something to prune."""
@@ -124,7 +133,7 @@ class PruneCallback(Callback):
                 with isolate_rng():
                     self.prune(trainer, pl_module)
             except InputError as e:
-                if self.settings.layers is not None:
+                if self.named_layers:
                     raise
                 reason = str(e)
         if reason and trainer.is_global_zero:
@@ -176,7 +185,7 @@ class PruneCallback(Callback):
             given=self.samples,
             inputs=self.inputs,
         )
-        pruning = prune_once(found.module, samples.batches, self.settings)
+        pruning = prune_once(found.module, samples.batches, _within(self.settings, found.prefix))
         after: LightningModule = copy_network(before)  # type: ignore[assignment]
         old = find_network(after, self.network).module
         return _Done(
@@ -203,7 +212,7 @@ class PruneCallback(Callback):
         metrics: Mapping[str, Mapping[str, float]],
     ) -> PruneResults:
         """Compare both networks; write, print and log the results."""
-        found, run = done.found, run_of_trainer(trainer, self.network)
+        found, run = done.found, run_of_trainer(trainer)
         with aside(trainer, pl_module):
             results = compare(
                 *(found.module, done.pruning, self._val_batches(trainer, pl_module, done)),
@@ -218,6 +227,8 @@ class PruneCallback(Callback):
             attribute=found.attribute,
             unpruned=done.checkpoint,
         )
+        for name, figure in draw_pruning(done.pruning, results).items():
+            save_figure(trainer, name, figure)
         if path.is_relative_to(Path.cwd()):
             path = path.relative_to(Path.cwd())
         self.console.print(
@@ -370,6 +381,16 @@ def find_metric(name: str, metrics: Mapping[str, Mapping[str, float]]) -> str | 
         if math.isnan(each[found]):
             log.warning("prune: %s is NaN %s pruning", found, when)
     return found
+
+
+def _within(settings: PruneSettings, prefix: str) -> PruneSettings:
+    """Return settings whose layers have the names that they have in the network."""
+    layers, nums = settings.layers, settings.num_removed
+    return replace(
+        settings,
+        layers=layers and [layer.removeprefix(prefix) for layer in layers],
+        num_removed=nums and {layer.removeprefix(prefix): num for layer, num in nums.items()},
+    )
 
 
 def _use_of(path: Path, done: _Done) -> str:

@@ -37,7 +37,7 @@ from fer.pruning import (
 )
 from fer.pruning.curves import curve_table
 from fer.pruning.rounds import Round, join_rounds
-from fer.pruning.save import write_figure
+from fer.pruning.save import draw_pruning, write_figure
 from fer.runs import Run, run_of
 
 HELP: Final = "prune a network: remove neurons whose output the others can reproduce"
@@ -194,6 +194,8 @@ class PruneCLI(ExperimentCLI):
             attribute=self.model.network_name,
             unpruned=content,
         )
+        for name, figure in draw_pruning(pruning, results).items():
+            write_figure(figure, Run(self.run_dir).figures_dir / f"{name}.png")
         CONSOLE.print(f"{results.table()}\n\npruned       {path}", markup=False)
         for logger in self.trainer.loggers:
             logger.log_metrics(results.scalars())

@@ -26,12 +26,12 @@ def save_pruning(
     attribute: str,
     unpruned: Mapping[str, Any],
 ) -> Path:
-    """Write a pruned network, its results and its figures.
+    """Write a pruned network and its results.
 
     Args:
         pruning: The pruning.
         results: Its results.
-        run_dir: Folder that gets ``checkpoints/pruned.ckpt``, ``prune.json`` and ``figures/prune*.png``.
+        run_dir: Folder that gets ``checkpoints/pruned.ckpt`` and ``prune.json``.
         state: State dict of the module that holds the pruned network; see
             :func:`fer.checkpoints.write_pruned`.
         attribute: Dotted name of the network in the module; empty: the module itself.
@@ -43,15 +43,19 @@ def save_pruning(
     run = Run(run_dir)
     write_pruned(run.pruned_checkpoint, state, pruning.widths, attribute=attribute, unpruned=unpruned)
     results.write(run_dir)
+    return run.pruned_checkpoint
+
+
+def draw_pruning(pruning: Pruning, results: PruneResults) -> dict[str, Figure]:
+    """Return the figures of a pruning by their names: ``prune``, and ``prune-merges`` of pairs."""
     name = type(pruning.network).__name__
     title = f"{name}: {_extent(pruning, results)}, {pruning.settings.label}"
-    write_figure(prune_figure(results.to_dict(), title), run.figures_dir / "prune.png")
+    figures = {"prune": prune_figure(results.to_dict(), title)}
     criterion = pruning.settings.method.criterion
     is_rescaled = pruning.measurement.pattern_minmax
     if isinstance(criterion, Pairs) and not is_rescaled and not results.rounds:
-        figure = _merges_figure(pruning, criterion, name)
-        write_figure(figure, run.figures_dir / "prune-merges.png")
-    return run.pruned_checkpoint
+        figures["prune-merges"] = _merges_figure(pruning, criterion, name)
+    return figures
 
 
 def write_figure(figure: Figure, path: Path) -> None:
