@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.compile import to_uncompiled
 from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from torch import Tensor, nn
@@ -156,7 +155,7 @@ class PruneCallback(Callback):
             return states[0], job.found.attribute, dict(job.pruning.widths), states[1]
 
         state, attribute, widths, small_state = from_first(trainer, prune_here)
-        before = _plain(_copy_of(pl_module), trainer)
+        before = _plain(_copy(pl_module), trainer)
         load_state(before, state)
         self.pruned = rebuild(before, attribute, widths, small_state)
         metrics = self._validate(trainer, before, self.pruned)
@@ -170,7 +169,7 @@ class PruneCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: Mapping[str, Any]
     ) -> "_Done":
         """Prune a copy of the module with the weights of a checkpoint."""
-        before = _copy_of(pl_module)
+        before = _copy(pl_module)
         try:
             before.on_load_checkpoint(dict(checkpoint))
         except FOREIGN_ERRORS as e:
@@ -186,7 +185,7 @@ class PruneCallback(Callback):
             inputs=self.inputs,
         )
         pruning = prune_once(found.module, samples.batches, _within(self.settings, found.prefix))
-        after: LightningModule = copy_network(before)  # type: ignore[assignment]
+        after = _copy(before)
         old = find_network(after, self.network).module
         return _Done(
             before, replace_network(after, old, pruning.network), found, pruning, samples, checkpoint
@@ -420,10 +419,8 @@ def _last_checkpoint(trainer: Any) -> Mapping[str, Any]:
     return content
 
 
-def _copy_of(pl_module: LightningModule) -> LightningModule:
-    """Return a deep copy whose steps are not those of the original, as if it was compiled."""
-    copied: LightningModule = copy_network(pl_module)  # type: ignore[assignment]
-    return copied if copied._compiler_ctx is None else to_uncompiled(copied)
+def _copy(module: LightningModule) -> LightningModule:
+    return copy_network(module)  # type: ignore[return-value]
 
 
 def _plain(module: LightningModule, trainer: Trainer) -> LightningModule:

@@ -271,6 +271,13 @@ class HookedData(LightningDataModule):
         return batch[0] / batch[0].abs().max(), batch[1]
 
 
+class Batches:
+    """Batches that come from no loader of torch."""
+
+    def __iter__(self):
+        return iter(loader())
+
+
 class WholeCompiled:
     """Makes a LightningModule that ``torch.compile`` compiled as a whole."""
 
@@ -310,7 +317,7 @@ class WholeCompiled:
         ),
         pytest.param(Foreign, {"prune": {"samples": torch.randn(30, 5)}}, id="samples given"),
         pytest.param(Foreign, {"prune": {"inputs": lambda batch: batch[0]}}, id="inputs given"),
-        pytest.param(Foreign, {"data": [(torch.randn(10, 5), torch.arange(10) % 3)]}, id="list of batches"),
+        pytest.param(Foreign, {"data": Batches()}, id="batches without a loader"),
         pytest.param(Foreign, {"limit_val_batches": 2}, id="part of the validation"),
     ],
 )
@@ -381,6 +388,7 @@ def test_a_network_without_classes_has_its_own_metrics(fit, tmp_path, capsys):
     assert (tmp_path / "figures" / "prune.png").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -391,7 +399,8 @@ def test_a_network_without_classes_has_its_own_metrics(fit, tmp_path, capsys):
         ),
         pytest.param(
             {"prune": {"metric": "val_ac"}},
-            "prune.metric: the validation logs no 'val_ac'; did you mean 'val_acc'? it logs val_acc, val_loss",
+            "prune.metric: the validation logs no 'val_ac'; did you mean 'val_acc'? "
+            "it logs val_acc, val_loss",
             id="unknown metric",
         ),
         pytest.param(
@@ -408,12 +417,12 @@ def test_a_network_without_classes_has_its_own_metrics(fit, tmp_path, capsys):
 def test_what_is_in_the_way_is_one_warning_and_the_module_is_pruned(settings, message, fit, caplog, tmp_path):
     class Undefined(Foreign):
         def validation_step(self, batch, index):
-            if not self.trainer.state.fn == "fit":
+            if self.trainer.state.fn != "fit":
                 self.log("val_acc", float("nan") if self.backbone[0].out_features == 24 else 1.0)
 
     class Failing(Foreign):
         def validation_step(self, batch, index):
-            if not self.trainer.state.fn == "fit":
+            if self.trainer.state.fn != "fit":
                 raise KeyError("gone")
 
     module = (
@@ -439,7 +448,12 @@ class Flat(Foreign):
     [
         pytest.param(Foreign, {"fast_dev_run": True}, "fast_dev_run only tries the code", id="fast_dev_run"),
         pytest.param(Foreign, {"max_epochs": 0}, "no batch was trained on", id="0 epochs"),
-        pytest.param(Flat, {}, "Flat has no layer", id="nothing to prune"),
+        pytest.param(
+            Flat,
+            {},
+            "Flat has no hidden neurons that can go (backbone: these are the network's outputs)",
+            id="nothing to prune",
+        ),
         pytest.param(
             Foreign, {"prune": {"samples": []}}, "0 samples: those given (list); give some with", id="none"
         ),
@@ -515,7 +529,7 @@ def test_sharded_weights_are_not_pruned(tiny_trainer):
     from lightning.pytorch.strategies import FSDPStrategy
 
     trainer = tiny_trainer()
-    trainer.fit(Foreign(), loader())
+    trainer.fit(Foreign(), loader(), loader())
     assert why_not(trainer) == ""
     trainer.strategy.__class__ = FSDPStrategy
     assert why_not(trainer) == "FSDPStrategy splits the weights over the processes; take DDP"
