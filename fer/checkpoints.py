@@ -162,7 +162,9 @@ def write_pruned(
     kept = {key: unpruned[key] for key in KEPT if key in unpruned} | normalisation_in(unpruned)
     content = {
         **{key: value for key, value in kept.items() if is_plain(value)},
-        "state_dict": {name: value.cpu() for name, value in state.items()},
+        "state_dict": {
+            name: value.cpu() if isinstance(value, Tensor) else value for name, value in state.items()
+        },
         "widths": dict(widths),
         "pruned_network": attribute,
     }

@@ -164,7 +164,10 @@ def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool,
             config.gradients.every_n_epochs > 0,
             [f"gradients/{layer}" for layer in weights],
         ),
-        "prune.enabled": (config.prune.enabled, SCALARS),
+        "prune.enabled": (
+            config.prune.enabled,
+            [*SCALARS, *(f"prune/{config.prune.metric}_{when}" for when in ("before", "after"))],
+        ),
     }
 
 

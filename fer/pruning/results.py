@@ -146,12 +146,15 @@ class PruneResults:
     def table(self) -> str:
         """Return the results as text: a line for each layer, then both networks side by side."""
         metrics = {name: (self.before.metrics[name], self.after.metrics[name]) for name in self.metrics}
+        title = (
+            "" if self.n is None and not self.metrics else "val" if self.n is None else f"val, n = {self.n:,}"
+        )
         headline = {name: metrics.pop(name) for name in [self.metric] if name in metrics}
         return "\n".join(
             [
                 *layer_table(self.layers, self.blocks, self.refused),
                 "",
-                f"{'val' if self.n is None else f'val, n = {self.n:,}':<22} {'before':>14} {'after':>14}",
+                f"{title:<22} {'before':>14} {'after':>14}",
                 *metric_table(headline),
                 *self._class_table(),
                 *size_table(self.before, self.after),

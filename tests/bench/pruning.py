@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch_pruning as tp
 import yaml
+from lightning.pytorch import Trainer
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,7 +55,9 @@ def main() -> None:
     data.setup()
     task = load(settings.checkpoint)
     network = task.network.eval()
-    samples = training_samples(data, settings.num_samples, task.device)
+    trainer = Trainer(accelerator="cpu", logger=False)
+    found = training_samples(trainer, task, network, data=data, num_samples=settings.num_samples)
+    samples = [each.batch for each in found.batches]
     inputs = [batch[0] for batch in samples]
     val = list(data.val_dataloader())
 

@@ -1,6 +1,7 @@
 """Results: what both networks cost, as a file, a table and logged values."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -120,3 +121,47 @@ def test_three_classes_are_pruned_and_compared(tmp_path):
     assert results.n == 20
     assert results.after.parameters < results.before.parameters == 12 * 6 + 3 * 13
     assert len(results.after.confusion) == 3
+
+
+@pytest.fixture
+def without_classes(results):
+    """Of a network that is no classifier."""
+    sides = {
+        when: NetworkResult(
+            parameters=size, macs=10, bytes=4, milliseconds={1: 2.0}, metrics={"error": 0.5, "b": 1}
+        )
+        for when, size in (("before", 100), ("after", 50))
+    }
+    return replace(results, **sides, n=None, mcnemar=None, class_names=None, metric="b")
+
+
+def test_what_is_of_classifiers_only_is_absent_without_classes(without_classes, tmp_path):
+    without_classes.write(tmp_path)
+
+    content = json.loads((tmp_path / "prune.json").read_text())
+    assert not {"n", "mcnemar", "class_names", "rounds"} & content.keys()
+    assert not {"acc", "interval", "loss", "confusion"} & content["after"].keys()
+    assert PruneResults.read(tmp_path) == without_classes
+    assert "prune/acc_before" not in without_classes.scalars()
+    assert without_classes.scalars()["prune/b_after"] == 1
+    rows = [line.split() for line in without_classes.table().splitlines()]
+    place = rows.index(["val", "before", "after"])
+    assert rows[place + 1] == ["b", "1.0000", "1.0000"]  # the metric that was chosen comes first
+    assert rows[-1] == ["error", "0.5000", "0.5000"]
+    assert repr(without_classes) == "PruneResults(parameters 100 → 50, b 1 → 1)"
+
+
+def test_the_figure_shows_metrics_where_there_are_no_classes(without_classes):
+    figure = prune_figure(without_classes.to_dict())
+
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert {"b", "error", "1 → 1"} <= {*texts}
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert "metrics of validation" in titles
+    assert not any("recall" in title for title in titles)
+
+
+def test_only_numbers_of_both_networks_are_shown(without_classes):
+    after = replace(without_classes.after, metrics={"b": 2})
+
+    assert replace(without_classes, after=after).metrics == ["b"]

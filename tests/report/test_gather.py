@@ -269,3 +269,16 @@ def test_a_sweep_that_has_only_begun(sweep_dir, settings_of):
     (sweep_dir / "journal.jsonl").unlink()
     sweep = gather(sweep_dir, settings_of)["sweep"]
     assert (sweep["rows"], sweep["best"], sweep["importances"]) == ([], None, [])
+
+
+def test_a_pruned_network_without_classes_is_shown(run_dir, settings_of):
+    pruned = json.loads((run_dir / "prune.json").read_text())
+    for key in ("n", "mcnemar"):
+        del pruned[key]
+    for side in (pruned["before"], pruned["after"]):
+        for key in ("acc", "interval", "loss", "confusion"):
+            del side[key]
+        side["metrics"] = {"error": 0.5}
+    (run_dir / "prune.json").write_text(json.dumps(pruned))
+
+    assert gather(run_dir, settings_of)["prune"]["after"]["metrics"] == {"error": 0.5}
