@@ -202,7 +202,7 @@ class DistinctivenessCallback(Callback):
             try:
                 call(found.module, self.samples.example)
             except InputError as error:
-                msg = f"{error}; give samples= that it takes, or inputs=, a function from a batch to those"
+                msg = f"{error}; give inputs=, a function from a batch to what it takes, or samples="
                 raise InputError(msg) from error
 
     def _find_layers(self, trainer: Trainer, pl_module: LightningModule, found: FoundNetwork) -> None:

@@ -1,5 +1,6 @@
 """Which network of a LightningModule a callback works on, and what its layers are called in the logs."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from lightning.pytorch import LightningModule, Trainer
@@ -30,6 +31,11 @@ class FoundNetwork(NamedTuple):
     def full_name(self, layer: str) -> str:
         """Return the dotted name in the LightningModule of a layer, given its name in logs and files."""
         return ".".join(filter(None, (self.attribute, layer.removeprefix(self.prefix))))
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the network's parameters with their dotted names in the LightningModule."""
+        for name, parameter in self.module.named_parameters():
+            yield plain_name(self.full_name(name)), parameter
 
 
 def plain_name(name: str) -> str:

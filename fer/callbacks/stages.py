@@ -6,17 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
-from torch import Tensor
 from torch.optim import Optimizer
 
 from fer.callbacks.distinctiveness import FORMATS, DistinctivenessCallback, evenly
 from fer.callbacks.media import is_dry_run, run_of_trainer, save_figure
-from fer.callbacks.network import FoundNetwork, find_network, is_sharded, plain_name
+from fer.callbacks.network import FoundNetwork, find_network, is_sharded
+from fer.callbacks.steps import FirstSteps, update_ratio
 from fer.errors import InputError, did_you_mean
 from fer.figures import fan_figure, speed_figure
 from fer.neurons import Stage, label_stages, live_stages
@@ -108,12 +107,7 @@ class StageCallback(Callback):
         self.network = network
         self.console = Console(highlight=False, soft_wrap=True)
         self.found: FoundNetwork | None = None
-        self.weights_before: dict[str, tuple[Tensor, Tensor]] = {}
-        """By parameter that is about to be stepped: it, and a copy."""
-        self.step_sizes: dict[str, tuple[float, float]] = {}
-        """By parameter: squared norms of this epoch's first step and of the weights before it."""
-        self.stepped: set[int] = set()
-        """Ids of the optimizers that have stepped in this epoch."""
+        self.steps = FirstSteps()
         self.losses: dict[str, list[float]] = {"epoch": [], "train/loss": [], "val/loss": []}
         self.speeds: dict[str, list[float]] = {}
         self.ratios: dict[str, list[float]] = {}
@@ -162,47 +156,23 @@ class StageCallback(Callback):
         """Correct the losses of the last epoch, and arrange for first steps to be measured."""
         del pl_module
         self._close(trainer)
-        self.weights_before, self.step_sizes, self.stepped = {}, {}, set()
+        self.steps = FirstSteps()
         self.is_validated = False
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Keep a copy of the weights before the first step of an optimizer in the epoch."""
-        if not self.enabled or self.found is None or is_sharded(trainer):
-            return
-        if self.weights_before:
-            self._measure_steps()  # of the optimizers that have stepped in this batch
-        if id(optimizer) in self.stepped:
-            return
-        self.stepped.add(id(optimizer))
-        of_optimizer = {id(each) for group in optimizer.param_groups for each in group["params"]}
-        self.weights_before = {
-            plain_name(self.found.full_name(name)): (parameter, parameter.detach().clone())
-            for name, parameter in self.found.module.named_parameters()
-            if id(parameter) in of_optimizer and parameter.requires_grad and parameter.ndim >= 2
-        }
+        """Keep a copy of the weights before the first step of each optimizer in the epoch."""
+        del pl_module
+        if self.enabled and self.found is not None and not is_sharded(trainer):
+            self.steps.before(optimizer, self.found.named_parameters())
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measure the step if the weights before it were kept."""
         del trainer, pl_module, outputs, batch, batch_idx
-        if self.weights_before:
-            self._measure_steps()
-
-    def _measure_steps(self) -> None:
-        """Measure by how much the weights differ from those that were kept."""
-        pairs, self.weights_before = self.weights_before, {}
-        sizes = torch.stack(
-            [
-                torch.stack([(now.detach() - old).float().square().sum(), old.float().square().sum()])
-                for now, old in pairs.values()
-            ]
-        )
-        self.step_sizes |= {
-            name: (step, size) for name, (step, size) in zip(pairs, sizes.tolist(), strict=True)
-        }
+        self.steps.after()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that there was a validation."""
@@ -258,7 +228,7 @@ class StageCallback(Callback):
         speeds[NETWORK] = sum(known) / len(known) if known else math.nan
         for layer in self.speeds:
             self.speeds[layer].append(speeds.get(layer, math.nan))
-            self.ratios[layer].append(update_ratio(self.step_sizes, names.get(layer, layer)))
+            self.ratios[layer].append(update_ratio(self.steps.sizes, names.get(layer, layer)))
 
     def _read(self, trainer: Trainer) -> dict[str, float]:
         """Return the losses as they are logged now; NaN of one that is not, or not of this epoch."""
@@ -289,18 +259,19 @@ class StageCallback(Callback):
 
     def _warn(self, metrics: Mapping[str, Any]) -> None:
         """Warn once of losses that are not logged, and once of each that is not a finite number."""
-        missing = [
-            f"{loss.replace('/', '_')}={name!r}"
+        missing = {
+            loss: name
             for loss, name in self.logged_as.items()
             if name not in metrics and f"{name}_epoch" not in metrics
-        ]
+        }
         if missing and "missing" not in self.warned:
             self.warned.add("missing")
             known = [name for name in metrics if not name.startswith(OURS)]
-            hints = (did_you_mean(name, known) for name in self.logged_as.values() if name not in metrics)
+            hints = "".join(did_you_mean(name, known) for name in missing.values())
+            listed = " and ".join(f"{loss.replace('/', '_')}={name!r}" for loss, name in missing.items())
             log.warning(
-                "stages are labelled without %s, which is not logged: %slogged are %s",
-                *(" and ".join(missing), "".join(hints), ", ".join(known) or "none"),
+                "stages are labelled without %s, not logged: %slogged are %s",
+                *(listed, hints, ", ".join(known) or "none"),
             )
         for loss, name in self.logged_as.items():
             value = float(metrics.get(f"{name}_epoch", metrics.get(name, 0.0)))
@@ -402,26 +373,6 @@ def is_action_due(label: StageLabel, epoch: int, actions: Sequence[int]) -> bool
     [False, False, True]
     """
     return label.stage == Stage.PLATEAU and (not actions or epoch - actions[-1] >= WINDOW)
-
-
-def update_ratio(step_sizes: Mapping[str, tuple[float, float]], layer: str) -> float:
-    """Return the norm of a step divided by the norm of a layer's weights, ``|change| / |weights|``.
-
-    Args:
-        step_sizes: By parameter: squared norms of the step and of the weights before it.
-        layer: Prefix of its parameters' names. For an empty name, and for a layer without weights of its own,
-            all parameters count.
-
-    Returns:
-        0 or more; NaN if nothing was measured.
-
-    >>> update_ratio({"fc1.weight": (0.01, 4.0), "fc2.weight": (0.0, 12.0)}, "fc1")
-    0.05
-    """
-    of_layer = [sizes for name, sizes in step_sizes.items() if name.startswith(f"{layer}.")]
-    sizes = of_layer or list(step_sizes.values())
-    steps, weights = (sum(column) for column in zip(*sizes, strict=True)) if sizes else (math.nan, math.nan)
-    return math.sqrt(steps / weights) if weights else math.nan
 
 
 def intervals(labels: Sequence[StageLabel], epochs: Sequence[float]) -> list[dict[str, Any]]:

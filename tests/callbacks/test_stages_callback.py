@@ -1,16 +1,20 @@
 """Stages of a run: what is logged and written, what is done on a plateau, and how a run goes on."""
 
 import json
+import logging
 import math
 from collections import OrderedDict
 
 import pytest
 import torch
+from any_module import AnyModule, any_fit
 from lightning.pytorch import seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from fer.callbacks import DistinctivenessCallback, StageCallback
-from fer.callbacks.stages import is_action_due, update_ratio
+from fer.callbacks.stages import is_action_due
+from fer.callbacks.steps import FirstSteps, update_ratio
 from fer.errors import InputError
 from fer.neurons import Stage, label_stages, live_stages
 from fer.neurons.stages import StageLabel
@@ -204,3 +208,137 @@ def test_nothing_is_done_where_it_is_off(tiny_data, tiny_trainer, tmp_path):
 def test_what_is_refused(settings, message):
     with pytest.raises(InputError, match=message):
         StageCallback(**settings)
+
+
+# In trainings of others
+
+STAGES = {"train_loss": "train_loss", "val_loss": "val_loss"}
+
+
+class Late(AnyModule):
+    """Logs its training loss when an epoch has ended, after all callbacks: 0, 1, 2 …"""
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def on_train_epoch_end(self):
+        self.log("train_loss", float(self.trainer.current_epoch))
+
+
+def test_losses_that_are_logged_after_the_callbacks_are_not_an_epoch_late(tiny_trainer, tmp_path):
+    stages = StageCallback(**STAGES)
+    saved = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    any_fit(tiny_trainer, [stages, saved], Late(), max_epochs=3, enable_checkpointing=True)
+    assert stages.losses["train/loss"] == [0, 1, 2]
+    for epoch in range(3):
+        states = torch.load(tmp_path / f"epoch={epoch}.ckpt", weights_only=True)["callbacks"]
+        assert states["StageCallback"]["losses"]["train/loss"] == list(range(epoch + 1))
+
+
+def test_a_loss_that_is_logged_by_step_too_is_read_by_epoch(tiny_trainer):
+    stages = StageCallback(**STAGES)
+    logged = any_fit(tiny_trainer, [stages], max_epochs=2).callback_metrics
+    assert logged["train_loss_epoch"] != logged["train_loss_step"]
+    assert stages.losses["train/loss"][1] == float(logged["train_loss_epoch"])
+    assert stages.losses["val/loss"][1] == float(logged["val_loss"])
+    assert stages.losses["train/loss"][0] != stages.losses["train/loss"][1]
+
+
+def test_a_validation_loss_counts_in_its_own_epoch_only(tiny_trainer):
+    stages = StageCallback(**STAGES)
+    any_fit(tiny_trainer, [stages], max_epochs=4, check_val_every_n_epoch=2)
+    assert [math.isnan(value) for value in stages.losses["val/loss"]] == [True, False, True, False]
+    assert all(map(math.isfinite, stages.losses["train/loss"]))
+
+
+def test_the_order_of_the_callbacks_does_not_matter(tiny_trainer):
+    speeds = []
+    for is_first in (True, False):
+        stages, measured = StageCallback(**STAGES), DistinctivenessCallback()
+        callbacks = [stages, measured] if is_first else [measured, stages]
+        any_fit(tiny_trainer, callbacks, max_epochs=3)
+        assert measured.history["body.0"]["epoch"] == [0, 1, 2]
+        assert stages.speeds["body.0"] == pytest.approx(measured.history["body.0"]["speed"], nan_ok=True)
+        speeds.append(stages.speeds["network"])
+    assert speeds[0] == pytest.approx(speeds[1], nan_ok=True)
+    assert speeds[0][1] > 0
+
+
+def test_losses_that_are_not_logged_are_told_once(tiny_trainer, caplog):
+    with caplog.at_level(logging.WARNING, "fer.callbacks"):
+        trainer = any_fit(tiny_trainer, [StageCallback(val_loss="val_loss")], max_epochs=3)
+    assert caplog.messages == [
+        "stages are labelled without train_loss='train/loss', not logged: did you mean 'train_loss'? logged "
+        "are train_loss, train_loss_step, val_loss, train_loss_epoch"
+    ]
+    assert "stage/network" in trainer.callback_metrics
+
+
+def test_a_loss_that_is_no_number_is_told_once(tiny_trainer, caplog):
+    class Broken(AnyModule):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", math.nan)
+
+    with caplog.at_level(logging.WARNING, "fer.callbacks"):
+        any_fit(tiny_trainer, [StageCallback(**STAGES)], Broken(), max_epochs=3)
+    assert caplog.messages == ["epoch 0: val_loss is nan, which the stages leave out"]
+
+
+class Restarts(AnyModule):
+    """Notes by which factors its schedule is restarted."""
+
+    factors = ()
+
+    def restart_schedule(self, factor=1.0):
+        self.factors = (*self.factors, factor)
+
+
+@pytest.mark.parametrize(
+    ("on_plateau", "module", "lr", "out"),
+    [
+        pytest.param(
+            "reduce_lr", AnyModule(), 0.01, "multiplying the learning rate by 0.1", id="no schedule"
+        ),
+        pytest.param("reduce_lr", Restarts(), 0.1, "restarting the schedule at 0.1 times", id="its own way"),
+        pytest.param("restart_lr", Restarts(), 0.1, "restarting the schedule", id="its own restart"),
+        pytest.param("stop", AnyModule(), 0.1, "stopping the training", id="stop"),
+    ],
+)
+def test_a_plateau_changes_any_training(on_plateau, module, lr, out, tiny_trainer, capsys):
+    trainer = any_fit(tiny_trainer, [Plateau(on_plateau=on_plateau, **STAGES)], module, max_epochs=2)
+    printed = capsys.readouterr().out
+    assert f"plateau (stuck) after epoch 0: {out}" in printed
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(lr)
+    assert trainer.current_epoch == (1 if on_plateau == "stop" else 2)
+    if isinstance(module, Restarts):
+        assert module.factors == (0.1 if on_plateau == "reduce_lr" else 1.0,)
+
+
+@pytest.mark.parametrize(
+    ("on_plateau", "module"),
+    [
+        pytest.param("reduce_lr", AnyModule(schedule=True), id="a schedule that cannot be restarted"),
+        pytest.param("restart_lr", AnyModule(), id="no schedule"),
+    ],
+)
+def test_a_plateau_that_could_not_be_acted_on_is_refused_at_once(on_plateau, module, tiny_trainer):
+    with pytest.raises(InputError, match=rf"stages.on_plateau is {on_plateau}: give AnyModule a method"):
+        any_fit(tiny_trainer, [StageCallback(on_plateau=on_plateau, **STAGES)], module)
+
+
+def test_only_the_first_of_several_steps_counts():
+    """Of each optimizer, also where one steps twice in a batch and the other in a later batch."""
+    weights = [nn.Parameter(torch.ones(1, 4)) for _ in range(2)]
+    one, other = (torch.optim.SGD([weight], lr=1.0) for weight in weights)
+    named = [("one.weight", weights[0]), ("other.weight", weights[1])]
+    steps = FirstSteps()
+    for optimizer, weight, step in (
+        *((one, weights[0], 0.5), (one, weights[0], 8.0)),
+        *((other, weights[1], 0.25), (other, weights[1], 8.0)),
+    ):
+        steps.before(optimizer, named)
+        with torch.no_grad():
+            weight -= step
+        if optimizer is other:
+            steps.after()  # the batch ends
+    assert steps.sizes == {"one.weight": (4 * 0.5**2, 4.0), "other.weight": (4 * 0.25**2, 4.0)}
