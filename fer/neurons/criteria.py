@@ -4,7 +4,6 @@ A criterion is one class. Those of this file are registered under a name; any ot
 :class:`Criterion` protocol is chosen by its path, ``"package.module.Class"``, or given as an instance.
 """
 
-import logging
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from fer.neurons.angles import Origin, angles, classify, root_mean_squares
 from fer.neurons.evidence import Gradients, Limits, Neurons
 from fer.neurons.plan import Removal
 from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
+from fer.neurons.warn import warn
 
 CriterionName = str
 """Name of a registered criterion, a key of :data:`CRITERIA`, or the path of a class."""
@@ -34,8 +34,6 @@ SPAN_RIDGE: Final = 1e-10
 
 An angle to a linear span below about 1e-3 degrees (the root of 2e-10) is not told from 0.
 """
-
-log = logging.getLogger("fer.neurons")
 
 
 @runtime_checkable
@@ -425,11 +423,12 @@ def _gradients(neurons: Neurons) -> Gradients:
 def _warn_of_few_samples(statistics: ActivationStatistics) -> None:
     width, count = statistics.num_neurons, statistics.count
     if count < SAMPLES_PER_NEURON * width:
-        log.warning(
+        warn(
             "the linear span of %d neurons is measured on %d samples, fewer than %d a neuron: on others "
             "the neurons will be less redundant; give %d samples, or use the criterion pairs",
             width,
             count,
             SAMPLES_PER_NEURON,
             SAMPLES_PER_NEURON * width,
+            severity=width / max(count, 1),
         )

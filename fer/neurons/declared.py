@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
+from fer.neurons.groups import join_reasons
 from fer.neurons.hidden import HiddenLayers, find_hidden_layers
 
 
@@ -46,5 +47,5 @@ def describe_layers(hidden: HiddenLayers, network: nn.Module) -> str:
     if names := list(hidden.layers):
         shown = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
         return f"{shown} ({len(names)} layer{'s' if len(names) > 1 else ''})"
-    reasons = [f"{layer}: {reason}" for layer, reason in hidden.refused.items()]
-    return f"none ({'; '.join(reasons) or f'{type(network).__name__} has no hidden layer that learns'})"
+    reasons = join_reasons(hidden.refused) or f"{type(network).__name__} has no hidden layer that learns"
+    return f"none ({reasons})"

@@ -105,9 +105,31 @@ class PrunableLayers:
     refused: Mapping[str, str]
 
 
+def join_reasons(refused: Mapping[str, str], most: int = 4) -> str:
+    """Return why layers were refused, in one line; empty if none were.
+
+    Args:
+        refused: Reasons by the name of a layer.
+        most: Largest number of layers that are named.
+
+    >>> join_reasons({"a": "not called", "b": "an output", "c": "an output"}, 1)
+    'a: not called; and 2 more layers'
+    """
+    reasons = [f"{layer or 'the network'}: {reason}" for layer, reason in list(refused.items())[:most]]
+    if more := len(refused) - len(reasons):
+        reasons.append(f"and {more} more layer{'s' if more > 1 else ''}")
+    return "; ".join(reasons)
+
+
 def can_shrink(module: nn.Module) -> bool:
     """Return whether a layer is of a type that neurons can be removed from."""
     return isinstance(module, tuple(SIZES))
+
+
+def has_other_weights(module: nn.Module) -> bool:
+    """Return whether a layer computes neurons in a way that cannot shrink, such as a recurrent layer."""
+    is_leaf = next(module.children(), None) is None
+    return is_leaf and not can_shrink(module) and any(one.ndim > 1 for one in module.parameters())
 
 
 def has_rows(module: nn.Module) -> bool:

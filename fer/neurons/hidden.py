@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fer.neurons.inputs import Inputs, call, inputs_of, outputs_of
+from fer.neurons.inputs import Inputs, call, inputs_of
 from fer.neurons.nested import tensors_in
 from fer.neurons.networks import copy_to_trace, eval_state
 from fer.neurons.record import INPUT
-from fer.neurons.trace import OUTPUTS, keeps_neurons, shape_of
+from fer.neurons.trace import OUTPUTS, keeps_neurons, shape_of, traced_outputs
 
 RESHAPES: Final = frozenset({"View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Alias"})
 """Operations of autograd that only change the shape of a tensor."""
@@ -142,7 +142,7 @@ def _calls(network: nn.Module, inputs: Inputs) -> tuple[list[_Call], list[Any]]:
                 hooks.callback(before.remove)
                 hooks.callback(after.remove)
         output = call(network, inputs)
-    return calls, [tensor.grad_fn for tensor in outputs_of(network, output)]
+    return calls, [tensor.grad_fn for tensor in traced_outputs(network, output)]
 
 
 def _has_weights(module: nn.Module) -> bool:
@@ -197,7 +197,7 @@ def _place(
     """Return the name under which a layer's neurons are recorded, or an empty one and the reason."""
     kind = type(layer.module).__name__
     if not isinstance(layer.module, nn.Linear | nn.Conv2d):
-        return "", f"a {kind} is neither a linear layer nor a two-dimensional convolution"
+        return "", f"{kind} is neither a linear layer nor a two-dimensional convolution"
     if num_calls[layer.name] > 1:
         return "", f"it is called {num_calls[layer.name]} times for a batch"
     if len(layer.output_shape) not in (2, 4):

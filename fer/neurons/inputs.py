@@ -186,22 +186,6 @@ def call(network: nn.Module, batch: Any) -> Any:
         raise InputError(msg) from error
 
 
-def outputs_of(network: nn.Module, output: Any) -> list[Tensor]:
-    """Return the tensors in what a network returns: a tensor, or sequences, mappings or dataclasses of them.
-
-    Raises:
-        InputError: There are none.
-    """
-    tensors = list(tensors_in(output))
-    if not tensors:
-        msg = (
-            f"{type(network).__name__} returns a {type(output).__name__} without tensors: give the network "
-            "inside it, or wrap it in one that returns tensors"
-        )
-        raise InputError(msg)
-    return tensors
-
-
 def _named(batch: Mapping[Any, Any], network: nn.Module) -> dict[str, Any]:
     """Return the entries of a mapping that a network's forward takes by name."""
     parameters = inspect.signature(network.forward).parameters.values()

@@ -15,7 +15,7 @@ from fer.errors import InputError, did_you_mean
 from fer.neurons.batches import EMPTY, InputBatches
 from fer.neurons.criteria import Criterion, CriterionName, make_criterion
 from fer.neurons.evidence import Gradients
-from fer.neurons.groups import Consumer, Key, NeuronGroup, PrunableLayers
+from fer.neurons.groups import Consumer, Key, NeuronGroup, PrunableLayers, join_reasons
 from fer.neurons.hidden import find_hidden_layers
 from fer.neurons.inputs import Batches, InputsOf, call, inputs_of, labels_of
 from fer.neurons.networks import device_of, eval_state, one_line
@@ -63,10 +63,8 @@ def measure(
         example = batches.first()
     found = find_hidden_layers(network, example)
     if not found.layers:
-        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in found.refused.items())
-        msg = (
-            f"{type(network).__name__} has no hidden layers to measure ({reasons or 'no layer has weights'})"
-        )
+        reasons = join_reasons(found.refused) or "no layer has weights"
+        msg = f"{type(network).__name__} has no hidden layers to measure ({reasons})"
         raise InputError(msg)
     if not isinstance(maps, str):
         maps = {found.layers[name]: sample for name, sample in maps.items() if name in found.layers}
@@ -207,8 +205,7 @@ def _choose(
     """Return the groups of the named layers."""
     by_layer = {layer: group for group in found.groups for layer in group.producers}
     if not by_layer:
-        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in found.refused.items())
-        reasons = reasons or "it has no linear layers or convolutions"
+        reasons = join_reasons(found.refused) or "it has no linear layers or convolutions"
         msg = f"{type(network).__name__} has no hidden neurons that can go ({reasons})"
         raise InputError(msg)
     if layers is None:

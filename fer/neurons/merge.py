@@ -1,6 +1,5 @@
 """Merge: how the survivors of a layer approximate the neurons that were removed."""
 
-import logging
 from typing import Final, Literal, get_args
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 from fer.errors import InputError
 from fer.neurons.plan import PrunePlan
 from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
+from fer.neurons.warn import warn
 
 MergeRule = Literal["refit", "affine", "scale", "add", "drop"]
 """How the next layers are corrected for a removed neuron.
@@ -32,8 +32,6 @@ RIDGE: Final = 1e-6
 
 STEPS: Final = 3
 """Steps of the refit: each divides the error that the ridge causes by 1 + variance / ridge."""
-
-log = logging.getLogger("fer.neurons")
 
 
 def coefficients(
@@ -195,11 +193,12 @@ def _check(
 
 def _warn_of_few(num_samples: int, num_survivors: int) -> None:
     if num_samples < SAMPLES_PER_NEURON * num_survivors:
-        log.warning(
+        warn(
             "%d survivors are fitted to %d samples, fewer than %d a neuron: on other samples the error is "
             "larger; give %d samples",
             num_survivors,
             num_samples,
             SAMPLES_PER_NEURON,
             SAMPLES_PER_NEURON * num_survivors,
+            severity=num_survivors / max(num_samples, 1),
         )

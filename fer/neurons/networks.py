@@ -29,12 +29,16 @@ def check_network(network: nn.Module) -> None:
     """Check that a network can be hooked, traced and copied.
 
     Raises:
-        InputError: It is scripted, or has parameters without values (lazy, or on the meta device).
+        InputError: It is scripted or quantized, or has parameters without values (lazy, or on the meta
+            device).
     """
     kind = type(network).__name__
     for name, module in network.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             msg = f"{kind}: {name or 'the network'} is scripted: give the module it was scripted from"
+            raise InputError(msg)
+        if ".quantized." in type(module).__module__:
+            msg = f"{kind}: {name or 'the network'} is quantized: give the network before quantization"
             raise InputError(msg)
     for name, parameter in network.named_parameters():
         if is_lazy(parameter):

@@ -1,7 +1,6 @@
 """Plan: decide which neurons of each group are removed, from a measurement and by a criterion."""
 
 import itertools
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -19,8 +18,7 @@ from fer.neurons.plan import PrunePlan, Removal
 from fer.neurons.rules import Rule, make_rule
 from fer.neurons.statistics import ActivationStatistics
 from fer.neurons.surgery import incoming_weights, outgoing_weights
-
-log = logging.getLogger("fer.neurons")
+from fer.neurons.warn import warn
 
 
 def plan_groups(
@@ -202,8 +200,10 @@ def _plan(neurons: Neurons, limits: Limits, criterion: Criterion) -> PrunePlan:
         raise InputError(msg)
     removals = criterion.removals(neurons, limits)
     if num is not None and len(removals) < num:
-        log.warning(
-            "%d of %d neurons go, not %d: none of the others can be removed", len(removals), width, num
+        warn(
+            "%d of %d neurons go, not %d: none of the others can be removed",
+            *(len(removals), width, num),
+            severity=num - len(removals),
         )
     return PrunePlan(width, tuple(removals))
 

@@ -19,6 +19,7 @@ from fer.neurons.planning import plan_groups
 from fer.neurons.prunable import neurons_within
 from fer.neurons.rules import make_rule
 from fer.neurons.surgery import cut, widths
+from fer.neurons.warn import joined_warnings
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,7 @@ class Pruned:
         return list(self.report["groups"].items())
 
 
+@joined_warnings()
 def prune(
     network: nn.Module,
     batches: Batches,

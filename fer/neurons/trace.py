@@ -16,8 +16,16 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from fer.errors import InputError
-from fer.neurons.groups import Consumer, Entries, NeuronGroup, can_shrink, has_rows, is_depthwise
-from fer.neurons.inputs import Inputs, call, outputs_of
+from fer.neurons.groups import (
+    Consumer,
+    Entries,
+    NeuronGroup,
+    can_shrink,
+    has_other_weights,
+    has_rows,
+    is_depthwise,
+)
+from fer.neurons.inputs import Inputs, call
 from fer.neurons.nested import tensors_in
 from fer.neurons.networks import FOREIGN_ERRORS, one_line
 
@@ -88,7 +96,11 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
             if group.num_neurons > group.num_blocks:
                 groups.append(group)
     groups.sort(key=lambda group: calls.layers.index(group.name))
-    return groups, refused
+    return groups, refused | {
+        name: f"it is of type {type(module).__name__}, which cannot lose neurons"
+        for name, module in network.named_modules()
+        if name not in refused and has_other_weights(module)
+    }
 
 
 class _RefusedError(Exception):
@@ -124,7 +136,7 @@ class _Calls:
                 stack.callback(hook.remove)
             for context in (torch.no_grad(), torch.compiler.set_stance("force_eager"), Float64()):
                 stack.enter_context(context)
-            outputs_of(network, call(network, inputs))
+            call(network, inputs)
 
     def norm_after(self, layer: str, network: nn.Module) -> str | None:
         """Return the batch norm that takes the output of a layer, and nothing else."""
@@ -159,6 +171,13 @@ def _trace(network: nn.Module, inputs: Inputs) -> tuple["DependencyGraph", dict[
 
     means: dict[Node, Node] = {}
 
+    def as_outputs(output: Any) -> list[Tensor]:
+        """Return the outputs, each made by an operation of its own.
+
+        Torch-Pruning takes only what no layer made, and what leads to no other output, for an output.
+        """
+        return [tensor * 1 for tensor in traced_outputs(network, output) if tensor.requires_grad]
+
     class Graph(DependencyGraph):  # type: ignore[misc]  # it has no types
         """The graph without the edges after which the second dimension no longer means the neurons."""
 
@@ -181,20 +200,36 @@ def _trace(network: nn.Module, inputs: Inputs) -> tuple["DependencyGraph", dict[
 
     try:
         with torch.enable_grad(), torch.compiler.set_stance("force_eager"), Float64():
-            graph = Graph().build_dependency(network, inputs, call, _as_outputs, verbose=False)
+            graph = Graph().build_dependency(network, inputs, call, as_outputs, verbose=False)
     except FOREIGN_ERRORS as error:
+        if isinstance(error, InputError) and error.__cause__ is None:
+            raise
         cause = error.__cause__ or error
         msg = f"{type(network).__name__} cannot be traced: {type(cause).__name__}: {one_line(cause)}"
         raise InputError(msg) from error
     return graph, means
 
 
-def _as_outputs(output: Any) -> list[Tensor]:
-    """Return the tensors of an output, each made by an operation of its own.
+def traced_outputs(network: nn.Module, output: Any) -> list[Tensor]:
+    """Return the tensors in what a network returns: a tensor, or sequences, mappings or dataclasses of them.
 
-    Torch-Pruning takes only what no layer made, and what leads to no other output, for an output.
+    Raises:
+        InputError: There are none, or they do not depend on the parameters, which require gradients.
     """
-    return [tensor * 1 for tensor in tensors_in(output) if tensor.requires_grad]
+    tensors, kind = list(tensors_in(output)), type(network).__name__
+    if not tensors:
+        msg = (
+            f"{kind} returns a {type(output).__name__} without tensors: give the network inside it, or wrap "
+            "it in one that returns tensors"
+        )
+        raise InputError(msg)
+    if next(network.parameters(), None) is not None and not any(one.requires_grad for one in tensors):
+        msg = (
+            f"{kind} cannot be traced, because its outputs have no gradients: remove torch.no_grad, detach "
+            "and the like from its forward, or give the network inside it"
+        )
+        raise InputError(msg)
+    return tensors
 
 
 def shape_of(grad_fn: Any) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from fer.neurons.blocks import drop_idle_blocks
 from fer.neurons.inputs import Batches
 from fer.neurons.plan import count_removed
 from fer.neurons.prunable import neurons_within
+from fer.neurons.warn import joined_warnings
 from fer.pruning.settings import PruneSettings
 from fer.pruning.targets import settings_at_macs
 
@@ -42,6 +43,7 @@ class Pruning:
     settings: PruneSettings
 
 
+@joined_warnings()
 def prune_once(
     network: nn.Module,
     batches: Batches,
