@@ -195,6 +195,14 @@ class NeuronClasses:
     similar: Tensor
     complementary: Tensor
 
+    def __repr__(self) -> str:
+        """Return the number of neurons and pairs of each class."""
+        return (
+            f"NeuronClasses({self.num_neurons} neurons: "
+            f"{len(self.dead)} dead, {len(self.constant)} constant, {len(self.non_finite)} non-finite; "
+            f"pairs: {len(self.similar)} similar, {len(self.complementary)} complementary)"
+        )
+
     @property
     def shares(self) -> dict[str, float]:
         """Shares of neurons (dead, constant, non_finite) and of pairs (similar, complementary), 0 to 1.

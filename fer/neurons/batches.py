@@ -53,6 +53,10 @@ class InputBatches:
             raise InputError(msg)
         return cls(batches, network, inputs, progress)
 
+    def __repr__(self) -> str:
+        """Return the kinds of the batches and of the network."""
+        return f"InputBatches({type(self.batches).__name__} for {type(self.network).__name__})"
+
     def titled(self, title: str) -> Self:
         """Return the same batches for another pass, with words for its bar."""
         return replace(self, title=title)

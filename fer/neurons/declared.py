@@ -5,8 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from fer.neurons.groups import join_reasons
 from fer.neurons.hidden import HiddenLayers, find_hidden_layers
+from fer.neurons.text import join_reasons
 
 
 @runtime_checkable

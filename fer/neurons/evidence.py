@@ -22,6 +22,10 @@ class Gradients:
     of_batches: Tensor
     of_samples: Tensor
 
+    def __repr__(self) -> str:
+        """Return the number of neurons."""
+        return f"Gradients({len(self.of_samples)} neurons)"
+
 
 @dataclass(frozen=True, eq=False)
 class Neurons:
@@ -40,6 +44,10 @@ class Neurons:
     incoming: Tensor | None = None
     gradients: Gradients | None = None
     takes_constants: bool = True
+
+    def __repr__(self) -> str:
+        """Return the statistics of the neurons."""
+        return f"Neurons({self.statistics!r})"
 
 
 @dataclass(frozen=True)

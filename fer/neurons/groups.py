@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from fer.neurons.record import INPUT
+from fer.neurons.text import listed
 
 Entries = tuple[tuple[int, ...], ...]
 """For each neuron, its rows or columns of a weight, or its indices in a vector."""
@@ -45,6 +46,10 @@ class Consumer:
     padded: bool
     shift: str | None
 
+    def __repr__(self) -> str:
+        """Return its name and the number of neurons that it takes."""
+        return f"Consumer({self.layer!r}, {len(self.columns)} neurons)"
+
     @property
     def input(self) -> str:
         """Name of its input, for :func:`fer.neurons.record`."""
@@ -75,6 +80,11 @@ class NeuronGroup:
     means: tuple[tuple[str, int], ...] = ()
     num_blocks: int = 1
 
+    def __repr__(self) -> str:
+        """Return the number of neurons, and which layers compute and take them."""
+        takes = listed(consumer.layer for consumer in self.consumers)
+        return f"NeuronGroup({self.num_neurons} neurons of {listed(self.rows)}, taken by {takes})"
+
     @property
     def producers(self) -> tuple[str, ...]:
         """Names of the layers that compute the neurons, in forward order."""
@@ -104,21 +114,10 @@ class PrunableLayers:
     groups: tuple[NeuronGroup, ...]
     refused: Mapping[str, str]
 
-
-def join_reasons(refused: Mapping[str, str], most: int = 4) -> str:
-    """Return why layers were refused, in one line; empty if none were.
-
-    Args:
-        refused: Reasons by the name of a layer.
-        most: Largest number of layers that are named.
-
-    >>> join_reasons({"a": "not called", "b": "an output", "c": "an output"}, 1)
-    'a: not called; and 2 more layers'
-    """
-    reasons = [f"{layer or 'the network'}: {reason}" for layer, reason in list(refused.items())[:most]]
-    if more := len(refused) - len(reasons):
-        reasons.append(f"and {more} more layer{'s' if more > 1 else ''}")
-    return "; ".join(reasons)
+    def __repr__(self) -> str:
+        """Return the name and number of neurons of each group."""
+        sizes = listed(f"{group.name}: {group.num_neurons}" for group in self.groups)
+        return f"PrunableLayers({sizes}; refused: {listed(self.refused)})"
 
 
 def can_shrink(module: nn.Module) -> bool:

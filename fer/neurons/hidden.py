@@ -15,6 +15,7 @@ from fer.neurons.inputs import Inputs, call, inputs_of
 from fer.neurons.nested import tensors_in
 from fer.neurons.networks import copy_to_trace, eval_state
 from fer.neurons.record import INPUT
+from fer.neurons.text import listed
 from fer.neurons.trace import OUTPUTS, keeps_neurons, shape_of, traced_outputs
 
 RESHAPES: Final = frozenset({"View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Alias"})
@@ -42,6 +43,10 @@ class HiddenLayers:
 
     layers: dict[str, str]
     refused: dict[str, str]
+
+    def __repr__(self) -> str:
+        """Return the names of the layers."""
+        return f"HiddenLayers({listed(self.layers)}; refused: {listed(self.refused)})"
 
 
 class _Call(NamedTuple):

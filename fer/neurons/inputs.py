@@ -45,6 +45,10 @@ class Inputs:
             return cls(kwargs=dict(given), batch=batch)
         return cls(args=given if isinstance(given, tuple) else (given,), batch=batch)
 
+    def __repr__(self) -> str:
+        """Return the shapes and types of the arguments."""
+        return f"Inputs({self.describe()})"
+
     def __len__(self) -> int:
         """Return the number of samples N: the length of the first tensor."""
         return next((len(tensor) for tensor in self.tensors if tensor.ndim), 0)

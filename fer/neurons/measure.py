@@ -15,13 +15,14 @@ from fer.errors import InputError, did_you_mean
 from fer.neurons.batches import EMPTY, InputBatches
 from fer.neurons.criteria import Criterion, CriterionName, make_criterion
 from fer.neurons.evidence import Gradients
-from fer.neurons.groups import Consumer, Key, NeuronGroup, PrunableLayers, join_reasons
+from fer.neurons.groups import Consumer, Key, NeuronGroup, PrunableLayers
 from fer.neurons.hidden import find_hidden_layers
 from fer.neurons.inputs import Batches, InputsOf, call, inputs_of, labels_of
 from fer.neurons.networks import device_of, eval_state, one_line
 from fer.neurons.prunable import find_prunable
 from fer.neurons.record import INPUT, find_layers, record, tap
 from fer.neurons.statistics import ActivationStatistics, MapSample, Unit
+from fer.neurons.text import join_reasons, listed
 
 
 def measure(
@@ -144,6 +145,12 @@ class Measurement:
     statistics: Mapping[Key, ActivationStatistics]
     pattern_minmax: bool = False
     gradients: Mapping[str, Gradients] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return the name and number of neurons of each group, and the number of samples at the first."""
+        sizes = listed(f"{group.name}: {group.num_neurons}" for group in self.groups)
+        count = next((one.count for one in self.statistics.values()), 0)
+        return f"Measurement(neurons: {sizes}; {count:,} samples at the first)"
 
     @property
     def groups(self) -> list[NeuronGroup]:

@@ -93,6 +93,12 @@ class PrunePlan:
             msg = f"the plan leaves none of {self.num_neurons} neurons: a layer keeps at least one"
             raise InputError(msg)
 
+    def __repr__(self) -> str:
+        """Return the number of neurons that are kept, and why others are removed."""
+        counts = ", ".join(f"{count} {reason}" for reason, count in self.counts.items() if count)
+        left = self.num_neurons - len(self.removals)
+        return f"PrunePlan({left} of {self.num_neurons} neurons kept; removed: {counts or 'none'})"
+
     @property
     def kept(self) -> tuple[int, ...]:
         """The neurons that are kept, ascending."""

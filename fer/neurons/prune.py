@@ -19,6 +19,7 @@ from fer.neurons.planning import plan_groups
 from fer.neurons.prunable import neurons_within
 from fer.neurons.rules import make_rule
 from fer.neurons.surgery import cut, widths
+from fer.neurons.text import listed
 from fer.neurons.warn import joined_warnings
 
 
@@ -42,16 +43,13 @@ class Pruned:
     report: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        """Return a line for each group."""
+        """Return the numbers of parameters, and of neurons in each group."""
         sizes, kind = self.report["parameters"], type(self.network).__name__
-        lines = [f"{name}: {counts['after']} of {counts['before']}" for name, counts in self._counts()]
-        neurons = ", ".join(lines[:8]) + (f", ... ({len(lines)} groups)" if len(lines) > 8 else "")
+        groups = self.report["groups"].items()
+        neurons = listed(f"{name}: {counts['after']} of {counts['before']}" for name, counts in groups)
         return (
             f"Pruned({kind}, {sizes['after']:,} of {sizes['before']:,} parameters; neurons left: {neurons})"
         )
-
-    def _counts(self) -> Sequence[tuple[str, Mapping[str, int]]]:
-        return list(self.report["groups"].items())
 
 
 @joined_warnings()

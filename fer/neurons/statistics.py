@@ -85,6 +85,15 @@ class ActivationStatistics:
     pattern_minmax: bool = False
     unit: Unit = "other"
 
+    def __repr__(self) -> str:
+        """Return numbers of neurons and samples, and the range of the means."""
+        low, high = (float(end) for end in self.mean.aminmax()) if len(self.mean) else (0.0, 0.0)
+        silent = f"{int(self.dead.sum())} dead, {int(self.constant.sum())} constant"
+        return (
+            f"ActivationStatistics({self.num_neurons} neurons, {self.count:,} samples, "
+            f"means {low:.3g} to {high:.3g}, {silent})"
+        )
+
     @classmethod
     def of(
         cls,

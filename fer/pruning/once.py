@@ -12,6 +12,7 @@ from fer.neurons.blocks import drop_idle_blocks
 from fer.neurons.inputs import Batches
 from fer.neurons.plan import count_removed
 from fer.neurons.prunable import neurons_within
+from fer.neurons.text import listed
 from fer.neurons.warn import joined_warnings
 from fer.pruning.settings import PruneSettings
 from fer.pruning.targets import settings_at_macs
@@ -41,6 +42,13 @@ class Pruning:
     blocks: Mapping[str, float]
     refused: Mapping[str, str]
     settings: PruneSettings
+
+    def __repr__(self) -> str:
+        """Return the number of neurons in each layer before and after, and of removed blocks."""
+        kind = type(self.network).__name__
+        counts = self.layers.items()
+        neurons = listed(f"{name}: {layer['after']} of {layer['before']}" for name, layer in counts)
+        return f"Pruning({kind}; neurons left: {neurons}; removed blocks: {listed(self.blocks)})"
 
 
 @joined_warnings()

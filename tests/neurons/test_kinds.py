@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from fer.errors import InputError
 from fer.neurons import find_hidden_layers, find_prunable, measure, prune
-from fer.neurons.groups import join_reasons
+from fer.neurons.text import join_reasons
 from fer.neurons.trace import OUTPUTS
 from fer.neurons.warn import joined_warnings, warn
 
