@@ -95,6 +95,9 @@ def eval_state(network: nn.Module) -> Iterator[None]:
     The mode of each module and torch's random state, of the CPU and of the network's GPUs, are restored.
     Gradients and batch norm statistics do not change. A data loader draws from the random state even where
     it does not shuffle: iterate over it inside the context.
+
+    Args:
+        network: Any network.
     """
     modes = [(module, module.training) for module in network.modules()]
     gpus = {tensor.device for tensor in network.parameters() if tensor.device.type == "cuda"}

@@ -35,7 +35,16 @@ def plan_groups(
 ) -> dict[str, PrunePlan]:
     """Return which neurons :func:`fer.neurons.prune` would remove, by the name of a group.
 
-    The arguments are those of :func:`fer.neurons.prune`.
+    Args:
+        network: The network that was measured.
+        measurement: Measurement of it, by :func:`fer.neurons.measure_groups`.
+        similar_below: As for :func:`fer.neurons.prune`.
+        complementary_above: As for :func:`fer.neurons.prune`.
+        criterion: As for :func:`fer.neurons.prune`.
+        merge: As for :func:`fer.neurons.prune`.
+        rule: As for :func:`fer.neurons.prune`.
+        num_removed: As for :func:`fer.neurons.prune`.
+        share_removed: As for :func:`fer.neurons.prune`.
 
     Raises:
         InputError: As of :func:`plan_pruning`; or a rule is unknown, the measurement does not fit the rule or
