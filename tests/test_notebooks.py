@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and define nothing."""
+"""The notebooks run from top to bottom. Those that read runs define nothing and keep no output."""
 
 import ast
 import base64
@@ -12,6 +12,8 @@ from nbclient import NotebookClient
 from fer.__main__ import main
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+SHOWN = "any-lightning-training"
+"""The notebook that needs no run: it defines a module, and is kept with its outputs, to be read as it is."""
 
 
 def code_cells(notebook: Path) -> list[str]:
@@ -34,13 +36,45 @@ def run_cells(stem: str) -> list[dict[str, str]]:
     return [{k: v for each in cell.outputs for k, v in each.get("data", {}).items()} for cell in cells]
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "notebook", [path for path in NOTEBOOKS if path.stem != SHOWN], ids=lambda path: path.stem
+)
 def test_notebook_defines_nothing_and_keeps_no_output(notebook: Path) -> None:
     trees = [ast.parse(cell) for cell in code_cells(notebook)]
     outputs = [cell.get("outputs") for cell in json.loads(notebook.read_text())["cells"]]
 
     assert not [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     assert not any(outputs)
+
+
+def test_any_lightning_training_is_kept_with_its_outputs() -> None:
+    (path,) = [path for path in NOTEBOOKS if path.stem == SHOWN]
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+
+    assert path.stat().st_size < 300_000
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert sum("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"]) == 2
+    assert not [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+    assert str(Path.home()) not in path.read_text()
+    assert "fer" not in "".join(next(c["source"] for c in cells if "class Digits" in "".join(c["source"])))
+
+
+@pytest.mark.slow
+def test_any_lightning_training_prunes_half_of_the_neurons(monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    shown = run_cells(SHOWN)
+
+    figures = [each["image/png"] for each in shown if "image/png" in each]
+    assert [base64.b64decode(each).startswith(b"\x89PNG") for each in figures] == [True, True]
+    small, _ = [each["text/plain"] for each in shown if "out_features=10" in each.get("text/plain", "")]
+    assert small.count("out_features=32") == 2
+    assert (
+        json.loads(Path("runs/lightning_logs/version_0/prune.json").read_text())["after"]["metrics"][
+            "val_acc"
+        ]
+        > 0.9
+    )
 
 
 def test_look_at_a_run_draws_it() -> None:

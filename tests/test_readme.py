@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from command import call, done
+from lightning import LightningDataModule
+from small_module import SmallModule, small_loader
 
 from fer.__main__ import main
 from fer.configs import config_names, config_path
@@ -107,3 +109,50 @@ def test_python_example_imports_what_there_is(example: str) -> None:
     assert imports
     for node in imports:
         exec(compile(ast.Module([node], []), "README.md", "exec"), {})
+
+
+class SmallData(LightningDataModule):
+    """What the README calls ``MyData``."""
+
+    def train_dataloader(self):
+        return small_loader(160)
+
+    def val_dataloader(self):
+        return small_loader(seed=1)
+
+
+def _block(words: str) -> str:
+    (block,) = [block for language, block in BLOCKS if language == "python" and words in block]
+    return block
+
+
+@pytest.mark.filterwarnings("ignore:The number of training batches")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+def test_the_callbacks_work_in_any_training_as_shown() -> None:
+    names = {"MyModule": SmallModule, "MyData": SmallData, "images": small_loader(160).dataset.tensors[0]}
+
+    exec(compile(_block("PruneCallback("), "README.md", "exec"), names)
+    exec(compile(_block("load_pruned("), "README.md", "exec"), names)
+
+    trainer = names["trainer"]
+    pruned = next(each.pruned for each in trainer.callbacks if hasattr(each, "pruned"))
+    assert {key: each.shape for key, each in names["small"].state_dict().items()} == {
+        key: each.shape for key, each in pruned.state_dict().items()
+    }
+    assert {"angles/net.0/mean", "stage/network", "val_acc"} <= trainer.callback_metrics.keys()
+    run = Path(trainer.log_dir)
+    assert {"angles", "checkpoints", "figures", "prune.json", "stages.json"} <= {
+        path.name for path in run.iterdir()
+    }
+
+
+def test_plain_pytorch_works_as_shown() -> None:
+    names = {"network": SmallModule().net, "loader": small_loader(160)}
+
+    exec(compile(_block("from fer import"), "README.md", "exec"), names)
+
+    assert {layer: tuple(each.shape) for layer, each in names["degrees"].items()} == {
+        "0": (12, 12),
+        "2": (8, 8),
+    }
+    assert names["smaller"](small_loader().dataset.tensors[0]).shape == (48, 3)

@@ -1,10 +1,11 @@
 """Evaluation of a run: figures, and results as one JSON file."""
 
+import logging
+import math
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,117 +14,236 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from fer.callbacks.limits import limit_protocol
-from fer.callbacks.media import save_figure
-from fer.data.base import ExpressionDataModule
-from fer.data.images import ImageSplit
+from fer.callbacks.media import run_of_trainer, save_figure
+from fer.callbacks.network import find_network
+from fer.callbacks.samples import first_loader
 from fer.figures import confusion_figure, curves_figure, predictions_figure
 from fer.metrics import ClassificationReport
-from fer.runs import Run
-from fer.tasks.base import ClassificationTask
+from fer.metrics.keys import is_learning_rate, parse_key
 
 NUM_SAMPLES: Final = 16
 """Number of images whose predictions are drawn."""
 
+log = logging.getLogger("fer.callbacks")
 
-class EvaluationCallback(Callback):
-    """Draw curves after training; after testing draw confusion matrices and samples, and write results.
 
-    ``results.json`` in the run's folder holds what a table needs: network, parameters, the data set and
-    protocol of the test and of the training, the class names, epochs, seconds, and each split's n, accuracy
-    with its interval and confusion matrix, from which all other metrics follow; all from the checkpoint that
-    was tested.
+@runtime_checkable
+class ReportsClasses(Protocol):
+    """A LightningModule that classifies, and keeps a report of each split that it tested.
+
+    Attributes:
+        reports: By split its last report.
+        final_names: Names of the tested splits, in order.
+        class_names: Names of the classes, in the order of the logits.
     """
 
-    def __init__(self) -> None:
+    reports: Mapping[str, ClassificationReport]
+    final_names: Sequence[str]
+    class_names: Sequence[str]
+
+
+@runtime_checkable
+class HoldsSplits(Protocol):
+    """A data module that holds its splits; those of images have ``images``, ``labels`` and ``take(rows)``.
+
+    Attributes:
+        splits: By name the N samples of a split.
+        test_names: Names of the test splits.
+    """
+
+    splits: Mapping[str, Any]
+    test_names: Sequence[str]
+
+    def dataset(self, name: str) -> Any:
+        """Return a split as a dataset of network inputs, not augmented."""
+
+
+class EvaluationCallback(Callback):
+    """Draw losses and metrics after training; after testing, write ``results.json``.
+
+    It works with any LightningModule. ``figures/curves.png`` shows whatever was logged with ``self.log``,
+    train and val of one quantity in one panel. ``results.json`` in the run's folder holds network,
+    parameters, data, protocol, epochs, seconds, seed, the best checkpoint's metric and the metrics that the
+    test logged, all of the checkpoint that was tested. Of a module that keeps classification reports, see
+    :class:`ReportsClasses`, it also holds each split's n, accuracy with its interval and confusion matrix,
+    which are drawn and printed as well. With ``fast_dev_run`` nothing is written.
+
+    Args:
+        curves: The quantities that are drawn, such as ``loss`` and ``acc``; None: all that are logged, at
+            most 8.
+    """
+
+    def __init__(self, curves: Sequence[str] | None = None) -> None:
+        self.curves = curves
         self.console = Console(highlight=False, soft_wrap=True)
         self.fit_seconds: float | None = None
         self.started = 0.0
+        self.history: dict[str, list[float]] = {"epoch": []}
+        """What was logged: columns of equal length, a row for each epoch, NaN where there is no value."""
+        self.seen: dict[str, Any] = {}
+        """The values in the history that were logged last, as Lightning holds them."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         del trainer, pl_module
         self.started = time.monotonic()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget what an earlier training with this callback left of epochs that are still to come."""
+        del pl_module
+        num = sum(epoch < trainer.current_epoch for epoch in self.history["epoch"])
+        self.history = {key: column[:num] for key, column in self.history.items()}
+        self.seen = {}
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add what the LightningModule logged when the last epoch had ended."""
+        del pl_module
+        self._add_late(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the losses and metrics that were logged in this epoch."""
+        del pl_module
+        new = self._new_values(trainer)
+        self.seen |= new
+        row = {key: float(value) for key, value in new.items()}
+        self.history = append_row(self.history, {"epoch": float(trainer.current_epoch)} | row)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add what the LightningModule logged when the last epoch had ended."""
+        del pl_module
+        self._add_late(trainer)
+
+    def _new_values(self, trainer: Trainer) -> dict[str, Any]:
+        """Return the losses, metrics and learning rates that are logged since the last epoch.
+
+        Lightning keeps old values, such as those of a validation every second epoch, as the same tensors.
+        """
+        return {
+            key: value
+            for key, value in trainer.callback_metrics.items()
+            if value is not self.seen.get(key) and (parse_key(key) is not None or is_learning_rate(key))
+        }
+
+    def _add_late(self, trainer: Trainer) -> None:
+        """Add to the last epoch the values that it does not have yet."""
+        if not self.history["epoch"]:
+            return
+        num = len(self.history["epoch"])
+        for key, value in self._new_values(trainer).items():
+            column = self.history.setdefault(key, [math.nan] * num)
+            if math.isnan(column[-1]):
+                column[-1] = float(value)
+                self.seen[key] = value
+
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of the whole training."""
         del pl_module
         self.fit_seconds = time.monotonic() - self.started
-        for logger in trainer.loggers:
-            logger.save()  # the last epoch is still in memory
-        history = Run(Path(trainer.default_root_dir)).read_metrics()
-        if history:
-            save_figure(trainer, "curves", curves_figure(history))
+        if is_dry(trainer) or not self.history["epoch"]:
+            return
+        try:
+            figure = curves_figure(self.history, quantities=self.curves)
+        except ValueError:
+            log.warning(
+                'no curves are drawn: no loss or metric was logged; call self.log("train_loss", loss)'
+            )
+            return
+        save_figure(trainer, "curves", figure)
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw and write the results of the test."""
-        data = getattr(trainer, "datamodule", None)
-        if not isinstance(pl_module, ClassificationTask) or data is None:
+        if is_dry(trainer):
             return
-        protocol = limit_protocol(getattr(data, "protocol_name", type(data).__name__), trainer)
-        reports = {name: pl_module.reports[name] for name in pl_module.final_names}
-        for name, report in reports.items():
-            figure = confusion_figure(report.confusion, report.class_names, title=f"{name} ({protocol})")
-            save_figure(trainer, f"confusion-{name}", figure)
-        if isinstance(data, ExpressionDataModule) and isinstance(data.splits["train"], ImageSplit):
-            self._draw_samples(trainer, pl_module, data, data.test_names[0])
-        self.console.print(accuracy_table(reports))
-        self.console.print()
-        self.console.print(reports[pl_module.final_names[-1]].table())
-        self._write_results(trainer, pl_module, reports, data=type(data).__name__, protocol=protocol)
+        results = self._results(trainer, pl_module)
+        if isinstance(pl_module, ReportsClasses):
+            reports = {name: pl_module.reports[name] for name in pl_module.final_names}
+            self._show_reports(trainer, reports, protocol=results["protocol"])
+            self._draw_samples(trainer, pl_module)
+            results |= {
+                "trained_on": getattr(pl_module, "trained_on", None),
+                "class_names": list(pl_module.class_names),
+                "best_val_acc": getattr(pl_module, "best_val_acc", None),
+                "splits": {name: _numbers(report) for name, report in reports.items()},
+            }
+        run_of_trainer(trainer).write_results(results)
 
-    @staticmethod
-    def _draw_samples(
-        trainer: Trainer, task: ClassificationTask, data: ExpressionDataModule, name: str
-    ) -> None:
-        dataset, num_samples = data.dataset(name), len(data.splits[name])
-        rows = np.linspace(0, num_samples - 1, min(NUM_SAMPLES, num_samples)).astype(int)
-        inputs = torch.stack([dataset[int(row)][0] for row in rows]).to(next(task.parameters()))
-        with torch.no_grad():
-            probabilities = task(inputs).float().softmax(dim=1).cpu()
-        split = data.splits[name].take(rows)
-        figure = predictions_figure(
-            split.images, torch.from_numpy(split.labels), probabilities, task.class_names
-        )
-        save_figure(trainer, "predictions", figure)
-
-    def _write_results(
-        self,
-        trainer: Trainer,
-        task: ClassificationTask,
-        reports: Mapping[str, ClassificationReport],
-        *,
-        data: str,
-        protocol: str,
-    ) -> None:
-        results = {
-            "network": type(task.network).__name__,
-            "parameters": sum(p.numel() for p in task.parameters()),
-            "trainable_parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
+    def _results(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return the facts of any run."""
+        data = _name_of_data(trainer)
+        protocol = getattr(getattr(trainer, "datamodule", None), "protocol_name", data)
+        return {
+            "network": type(find_network(pl_module).module).__name__,
+            "parameters": sum(p.numel() for p in pl_module.parameters()),
+            "trainable_parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
             "data": data,
-            "protocol": protocol,
-            "trained_on": task.trained_on,
-            "class_names": list(task.class_names),
+            "protocol": limit_protocol(protocol, trainer),
             # Null where a checkpoint is tested that another run trained.
             "epochs": trainer.current_epoch or None,
             "seed": int(os.environ.get("PL_GLOBAL_SEED", "-1")),  # where Lightning keeps it
             "fit_seconds": None if self.fit_seconds is None else round(self.fit_seconds, 3),
-            "best_val_acc": task.best_val_acc,
-            "splits": {
-                name: {
-                    "n": r.n,
-                    "acc": r.accuracy,
-                    "interval": list(r.interval),
-                    "confusion": r.confusion.tolist(),
-                }
-                for name, r in reports.items()
-            },
+            "best": _best(trainer),
+            "metrics": {key: _finite(float(value)) for key, value in trainer.callback_metrics.items()},
         }
-        Run(Path(trainer.default_root_dir)).write_results(results)
+
+    def _show_reports(
+        self, trainer: Trainer, reports: Mapping[str, ClassificationReport], *, protocol: str
+    ) -> None:
+        """Draw the confusion matrix of each split, and print the accuracies and the last report."""
+        for name, report in reports.items():
+            figure = confusion_figure(report.confusion, report.class_names, title=f"{name} ({protocol})")
+            save_figure(trainer, f"confusion-{name}", figure)
+        self.console.print(accuracy_table(reports))
+        self.console.print()
+        self.console.print(list(reports.values())[-1].table())
+
+    @staticmethod
+    def _draw_samples(trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw predictions of some images of the first test split, if the data module holds images."""
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(data, HoldsSplits) or not isinstance(pl_module, ReportsClasses):
+            return
+        name = data.test_names[0]
+        if not hasattr(data.splits[name], "images"):
+            return
+        dataset, num_samples = data.dataset(name), len(data.splits[name])
+        rows = np.linspace(0, num_samples - 1, min(NUM_SAMPLES, num_samples)).astype(int)
+        inputs = torch.stack([dataset[int(row)][0] for row in rows]).to(next(pl_module.parameters()))
+        with torch.no_grad():
+            probabilities = pl_module(inputs).float().softmax(dim=1).cpu()
+        split = data.splits[name].take(rows)
+        figure = predictions_figure(
+            split.images, torch.from_numpy(split.labels), probabilities, pl_module.class_names
+        )
+        save_figure(trainer, "predictions", figure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history, so that a resumed run continues it."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the history."""
+        self.history = state_dict["history"]
 
 
-def accuracy_table(reports: dict[str, ClassificationReport]) -> str:
+def is_dry(trainer: Trainer) -> bool:
+    """Return whether a trainer only tries a few batches (``fast_dev_run``), of which nothing is kept."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
+def append_row(history: Mapping[str, Sequence[float]], row: Mapping[str, float]) -> dict[str, list[float]]:
+    """Return a history with one row more, NaN where there is no value.
+
+    >>> append_row({"epoch": [0], "val_loss": [0.5]}, {"epoch": 1, "lr": 0.1})
+    {'epoch': [0, 1], 'val_loss': [0.5, nan], 'lr': [nan, 0.1]}
+    """
+    unknown = [math.nan] * len(history["epoch"])
+    keys = dict.fromkeys([*history, *row])
+    return {key: [*history.get(key, unknown), row.get(key, math.nan)] for key in keys}
+
+
+def accuracy_table(reports: Mapping[str, ClassificationReport]) -> str:
     """Return the top-1 accuracy of every split with n and its Wilson interval, one line each."""
     width = max(len(name) for name in reports)
     lines = []
@@ -131,3 +251,34 @@ def accuracy_table(reports: dict[str, ClassificationReport]) -> str:
         low, high = (100 * bound for bound in r.interval)
         lines.append(f"{name:<{width}}  {100 * r.accuracy:6.2f} %  [{low:.2f}, {high:.2f}]  n = {r.n:,}")
     return "\n".join(lines)
+
+
+def _numbers(report: ClassificationReport) -> dict[str, Any]:
+    """Return the numbers of a report, from which all other metrics follow, as plain data."""
+    return {
+        "n": report.n,
+        "acc": report.accuracy,
+        "interval": list(report.interval),
+        "confusion": report.confusion.tolist(),
+    }
+
+
+def _finite(value: float) -> float | None:
+    """Return a number as JSON knows it: None for NaN and infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _best(trainer: Trainer) -> dict[str, float | None] | None:
+    """Return by name the metric of the best checkpoint; None if no checkpoint was selected by a metric."""
+    checkpoint = trainer.checkpoint_callback
+    monitor, score = (getattr(checkpoint, name, None) for name in ("monitor", "best_model_score"))
+    return None if monitor is None or score is None else {monitor: _finite(float(score))}
+
+
+def _name_of_data(trainer: Trainer) -> str:
+    """Return the name of the data module's class, or of the first test loader's dataset."""
+    data = getattr(trainer, "datamodule", None)
+    if data is not None:
+        return type(data).__name__
+    loader = first_loader(trainer.test_dataloaders)
+    return type(getattr(loader, "dataset", loader)).__name__

@@ -8,11 +8,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from fer.callbacks.best import USUAL_MONITOR, is_better
+from fer.metrics.keys import is_learning_rate, is_lower_better, parse_key
 from fer.neurons import Stage
 
 
 class EpochLineCallback(Callback):
     """Print losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far.
+
+    Losses and accuracies are known by their names, in any project's spelling: ``train/loss``, ``val_acc``.
 
     Args:
         monitor: The metric by which an epoch is the best.
@@ -70,19 +73,29 @@ def epoch_line(
     """
     last = f"/{num_epochs - 1}" if num_epochs and num_epochs > 0 else ""
     parts = [f"epoch {epoch:>{max(2, len(last) - 1)}}{last}"]
+    logged = {key: parsed for key in metrics if (parsed := parse_key(key)) is not None}
     for split in ("train", "val"):
-        words = []
-        if f"{split}/loss" in metrics:
-            words.append(f"loss {metrics[f'{split}/loss']:.4f}")
-        if f"{split}/acc" in metrics:
-            words.append(f"acc {100 * metrics[f'{split}/acc']:.2f} %")
+        of_split = {
+            parsed.quantity: metrics[key]
+            for key, parsed in logged.items()
+            if (parsed.split or "train") == split
+        }
+        words = [f"{name} {value:.4f}" for name, value in of_split.items() if is_lower_better(name)]
+        if "acc" in of_split:
+            words.append(f"acc {_percent(of_split['acc']):.2f} %")
         if words:
             is_best = split == "val" and is_better(monitor, metrics.get(monitor, math.nan), best)
             star = " *" if is_best else ""
             parts.append(f"{split} {' '.join(words)}{star}")
     if "stage/network" in metrics:
         parts.append(tuple(Stage)[int(metrics["stage/network"])])
-    if "lr" in metrics:
-        parts.append(f"lr {metrics['lr']:.2e}")
+    rate = next(filter(is_learning_rate, metrics), None)
+    if rate is not None:
+        parts.append(f"lr {metrics[rate]:.2e}")
     parts.append(f"{seconds:.0f} s")
     return "   ".join(parts)
+
+
+def _percent(accuracy: float) -> float:
+    """Return an accuracy in percent, which some modules log already."""
+    return 100 * accuracy if accuracy <= 1 else accuracy

@@ -228,7 +228,7 @@ class ExperimentCLI(LightningCLI):
         run, monitor = Run(self.run_dir), self.config.monitor
         callbacks: list[Callback] = [
             self.stop,
-            EvaluationCallback(),
+            EvaluationCallback(curves=("loss", "acc")),
             BestCallback(monitor),
             EpochLineCallback(monitor),
             ModelCheckpoint(

@@ -1,7 +1,7 @@
-"""How a training went: loss, accuracy and learning rate over the epochs."""
+"""How a training went: losses, metrics and learning rate over the epochs."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,9 +22,15 @@ from fer.figures.style import (
     scale_epochs,
     tidy,
 )
+from fer.metrics.keys import LoggedKey, is_learning_rate, parse_key
 
 LOSS = ("train/loss", "val/loss")
 ACCURACY = ("train/acc", "val/acc")
+
+ACCURACY_NAME: Final = "accuracy"
+RATE: Final = "learning\nrate"
+MOST_PANELS: Final = 8
+"""Most quantities that are drawn unless they are named; more would not fit a page."""
 
 LINES: dict[str, dict[str, Any]] = {
     "train": {"color": BLUE, "linestyle": (0, (4, 1.5)), "linewidth": 1.3},
@@ -34,75 +40,91 @@ LINES: dict[str, dict[str, Any]] = {
 
 
 class Curve(NamedTuple):
-    """The finite values of a column, and the epochs they belong to."""
+    """The finite values of a column, one an epoch, and the epochs they belong to."""
 
     epochs: NDArray[np.float64]
     values: NDArray[np.float64]
 
 
-def curves_figure(history: Mapping[str, Sequence[float]], title: str = "") -> Figure:
-    """Draw loss above, accuracy below with its best epoch marked, and a thin panel of the learning rate.
+class Panel(NamedTuple):
+    """One quantity: its name, its curve for each split or loader, and the share of the figure's height."""
+
+    name: str
+    curves: dict[str, Curve]
+    height: float
+
+
+def curves_figure(
+    history: Mapping[str, Sequence[float]], title: str = "", quantities: Sequence[str] | None = None
+) -> Figure:
+    """Draw losses, metrics and learning rate over the epochs, train and val of one quantity in one panel.
+
+    Losses come first, then the accuracy, with its best epoch on val marked, then what was logged for both
+    splits, then the rest; a thin panel of the learning rate is last.
 
     Args:
-        history: Columns over the epochs, as in Lightning's ``metrics.csv``: any of ``train/loss``,
-            ``val/loss``, ``train/acc``, ``val/acc`` and ``lr`` (or ``lr-…``), and ``epoch``, without
-            which rows are epochs 0, 1 and so on. Accuracies are 0 to 1. NaN is skipped; other columns
-            are ignored.
+        history: Columns over the epochs, as in Lightning's ``metrics.csv``: ``train/loss``, ``val_loss``,
+            ``train_acc``, ``lr`` (or ``lr-…``) and so on, see :func:`fer.metrics.keys.parse_key`; and
+            ``epoch``, without which rows are epochs 0, 1 and so on. NaN is skipped; of several rows of an
+            epoch the mean is drawn; what is logged of neurons or of a test is left out.
         title: Above the figure.
-
-    Returns:
-        The figure, with a panel for each of the three that has any value.
+        quantities: The quantities to draw, such as ``loss`` and ``acc``, in this order; None: all, at most 8.
 
     Raises:
         ValueError: None of the columns has a value.
     """
-    curves = read_curves(history)
-    rates = [key for key in curves if key == "lr" or key.startswith("lr-")]
-    panels = [
-        (name, keys, ratio)
-        for name, keys, ratio in (
-            ("loss", [key for key in LOSS if key in curves], 3.0),
-            ("accuracy", [key for key in ACCURACY if key in curves], 3.0),
-            ("learning\nrate", rates, 1.1),
-        )
-        if keys
-    ]
+    panels = _panels(history, quantities)
     if not panels:
-        msg = f"no value in any of {', '.join((*LOSS, *ACCURACY, 'lr'))}: the columns are {list(history)}"
+        msg = f"no loss, metric or learning rate has a value: the columns are {list(history)}"
         raise ValueError(msg)
 
-    figure = new_figure(5.6, 0.7 + 0.62 * sum(ratio for _, _, ratio in panels))
+    figure = new_figure(5.6, 0.7 + 0.62 * sum(panel.height for panel in panels))
     grid = figure.subplots(
-        len(panels), 1, sharex=True, squeeze=False, height_ratios=[ratio for _, _, ratio in panels]
+        len(panels), 1, sharex=True, squeeze=False, height_ratios=[panel.height for panel in panels]
     )
     rows: list[Axes] = list(grid[:, 0])
-    for axes, (name, keys, _) in zip(rows, panels, strict=True):
-        axes.set_ylabel(name)
+    for axes, panel in zip(rows, panels, strict=True):
+        axes.set_ylabel(panel.name)
         tidy(axes)
-        if keys is rates:
-            _draw_rates(axes, {key: curves[key] for key in keys})
+        if panel.name == RATE:
+            _draw_rates(axes, panel.curves)
             continue
-        for key in keys:
-            _draw_line(axes, curves[key], key.split("/")[0])
+        for label, curve in panel.curves.items():
+            _draw_line(axes, label, curve)
         axes.legend(fontsize=SMALL, frameon=False, loc="best", handlelength=2.6)
-        if name == "accuracy":
+        if _is_share(panel):
             axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
 
-    if "val/acc" in curves:
-        _mark_best(rows, [name for name, _, _ in panels].index("accuracy"), curves["val/acc"])
+    for row, panel in enumerate(panels):
+        if panel.name == ACCURACY_NAME and "val" in panel.curves:
+            _mark_best(rows, row, panel)
     rows[-1].set_xlabel("epoch", fontsize=NORMAL)
-    scale_epochs(rows[-1], np.concatenate([curve.epochs for curve in curves.values()]))
+    scale_epochs(
+        rows[-1], np.concatenate([curve.epochs for panel in panels for curve in panel.curves.values()])
+    )
     figure.align_ylabels(rows)
     if title:
         figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
     return figure
 
 
-def read_curves(history: Mapping[str, Sequence[float]]) -> dict[str, Curve]:
-    """Return the columns that have a finite value, without ``epoch``."""
+def read_curves(
+    history: Mapping[str, Sequence[float]], keys: Iterable[str] | None = None
+) -> dict[str, Curve]:
+    """Return the columns that have a finite value.
+
+    Args:
+        history: Columns over the epochs, and ``epoch``. A row without an epoch belongs to that of the next
+            row that has one; of several rows of an epoch the mean is taken.
+        keys: Names of columns; None: loss and accuracy as fer's own tasks log them, and learning rates.
+
+    Raises:
+        ValueError: A column is longer or shorter than ``epoch``.
+    """
+    chosen = {*LOSS, *ACCURACY, *filter(is_learning_rate, history)} if keys is None else {*keys}
     curves = {}
     for key, column in history.items():
-        if key not in (*LOSS, *ACCURACY) and key != "lr" and not key.startswith("lr-"):
+        if key not in chosen:
             continue
         values = array(column).astype(np.float64)
         epochs = array(history.get("epoch", range(len(values)))).astype(np.float64)
@@ -111,14 +133,77 @@ def read_curves(history: Mapping[str, Sequence[float]]) -> dict[str, Curve]:
             raise ValueError(msg)
         is_finite = np.isfinite(values)
         if is_finite.any():
-            curves[key] = Curve(epochs[is_finite], values[is_finite])
+            curves[key] = _by_epoch(_filled(epochs)[is_finite], values[is_finite])
     return curves
 
 
-def _draw_line(axes: Axes, curve: Curve, split: str) -> None:
+def _panels(history: Mapping[str, Sequence[float]], quantities: Sequence[str] | None) -> list[Panel]:
+    """Return the panels of a history, in the order in which they are drawn."""
+    keys = {key: parsed for key in history if (parsed := parse_key(key)) is not None}
+    curves = read_curves(history, [*keys, *filter(is_learning_rate, history)])
+    found: dict[str, dict[str, LoggedKey]] = {}
+    for key, parsed in keys.items():
+        if key in curves:
+            found.setdefault(parsed.quantity, {})[key] = parsed
+    if quantities is None:
+        chosen = sorted(found, key=lambda name: _rank(name, found[name].values()))[:MOST_PANELS]
+    else:
+        named = [parsed.quantity for name in quantities if (parsed := parse_key(name)) is not None]
+        chosen = [name for name in dict.fromkeys(named) if name in found]
+    panels = []
+    for name in chosen:
+        labels = {key: _label(key, parsed, found[name].values()) for key, parsed in found[name].items()}
+        lines = {labels[key]: curves[key] for key in sorted(labels, key=lambda key: found[name][key].split)}
+        panels.append(Panel(ACCURACY_NAME if name == "acc" else name, lines, 3.0))
+    rates = {key: curve for key, curve in curves.items() if is_learning_rate(key)}
+    return [*panels, Panel(RATE, rates, 1.1)] if rates else panels
+
+
+def _rank(name: str, keys: Iterable[LoggedKey]) -> tuple[bool, bool, bool, bool]:
+    """Return what quantities are sorted by: losses, accuracy, what both splits have, the rest."""
+    of_both = {"train", "val"} <= {key.split or "train" for key in keys}
+    return name != "loss", "loss" not in name, name != "acc", not of_both
+
+
+def _label(key: str, parsed: LoggedKey, of_quantity: Iterable[LoggedKey]) -> str:
+    """Return what a curve is called: its split, with the number of its loader if there are several.
+
+    A key that names no split is of train where val has the same quantity; else it is its own label.
+    """
+    is_known = parsed.split or any(other.split for other in of_quantity)
+    split = (parsed.split or "train") if is_known else key
+    return f"{split} {parsed.loader}" if parsed.loader else split
+
+
+def _filled(epochs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rows' epochs, each NaN replaced by the next epoch, at the end by the last one."""
+    known = np.flatnonzero(np.isfinite(epochs))
+    if not known.size:
+        return np.zeros_like(epochs)
+    following = np.searchsorted(known, np.arange(len(epochs))).clip(max=len(known) - 1)
+    filled: NDArray[np.float64] = epochs[known[following]]
+    return filled
+
+
+def _by_epoch(epochs: NDArray[np.float64], values: NDArray[np.float64]) -> Curve:
+    """Return the mean of the values of each epoch."""
+    found = np.unique(epochs)
+    return Curve(found, np.array([values[epochs == epoch].mean() for epoch in found]))
+
+
+def _is_share(panel: Panel) -> bool:
+    """Return whether a panel shows accuracies from 0 to 1, not percentages."""
+    return panel.name == ACCURACY_NAME and all(curve.values.max() <= 1 for curve in panel.curves.values())
+
+
+def _draw_line(axes: Axes, label: str, curve: Curve) -> None:
     """Draw a curve; a single epoch, which has no line, as a point."""
     marker = "o" if len(curve.values) == 1 else None
-    axes.plot(curve.epochs, curve.values, label=split, marker=marker, markersize=4, **LINES[split])
+    split, _, loader = label.partition(" ")
+    look = LINES.get(split, {"color": INK, "linewidth": 1.3})
+    if loader:
+        look = look | {"alpha": 1 / (1 + 0.5 * int(loader))}
+    axes.plot(curve.epochs, curve.values, label=label, marker=marker, markersize=4, **look)
 
 
 def _draw_rates(axes: Axes, curves: Mapping[str, Curve]) -> None:
@@ -138,8 +223,9 @@ def _draw_rates(axes: Axes, curves: Mapping[str, Curve]) -> None:
     axes.yaxis.get_offset_text().set_fontsize(SMALL)
 
 
-def _mark_best(rows: Sequence[Axes], accuracy_row: int, curve: Curve) -> None:
+def _mark_best(rows: Sequence[Axes], accuracy_row: int, panel: Panel) -> None:
     """Mark the first epoch with the highest validation accuracy, by a line through every panel."""
+    curve = panel.curves["val"]
     best = int(curve.values.argmax())
     epoch, value = float(curve.epochs[best]), float(curve.values[best])
     for axes in rows:
@@ -148,7 +234,7 @@ def _mark_best(rows: Sequence[Axes], accuracy_row: int, curve: Curve) -> None:
     axes.plot(epoch, value, marker="*", markersize=10, color=VERMILLION, markeredgecolor="white", zorder=5)
     is_late = epoch > (curve.epochs[0] + curve.epochs[-1]) / 2
     axes.annotate(
-        f"best {100 * value:.2f} % at epoch {epoch:g}",
+        f"best {100 * value if _is_share(panel) else value:.2f} % at epoch {epoch:g}",
         (epoch, 0.05),
         xycoords=axes.get_xaxis_transform(),
         xytext=(-5 if is_late else 5, 0),

@@ -134,7 +134,7 @@ def read_reports(run: Run, results: Mapping[str, Any]) -> dict[str, Classificati
     Raises:
         InputError: The number of class names is not that of the classes.
     """
-    matrices = {name: torch.tensor(split["confusion"]) for name, split in results["splits"].items()}
+    matrices = {name: torch.tensor(split["confusion"]) for name, split in results.get("splits", {}).items()}
     names = results.get("class_names")
     for matrix in matrices.values():
         if names is not None and (not isinstance(names, list) or len(names) != len(matrix)):

@@ -152,6 +152,11 @@ class ClassificationTask(LightningModule):
             return dict(self.network.neuron_layers)
         return self.found_layers
 
+    @property
+    def val_keys(self) -> tuple[str, ...]:
+        """Keys under which metrics of the validation split are logged."""
+        return ("val/loss", *(f"val/{name}" for name in logged_on_val(self.class_names)), "val/acc_best")
+
     def shrink(self, widths: dict[str, int]) -> None:
         """Give the network the sizes of a pruned one, whose weights it can then take.
 

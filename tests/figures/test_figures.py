@@ -276,8 +276,77 @@ def test_curves_draw_a_learning_rate_that_reaches_zero() -> None:
 
 
 def test_curves_refuse_a_history_without_values() -> None:
-    with pytest.raises(ValueError, match="no value in any of train/loss"):
+    with pytest.raises(ValueError, match="no loss, metric or learning rate has a value"):
         curves_figure({"epoch": [0], "test/acc": [0.5]})
+
+
+@pytest.mark.parametrize(
+    ("columns", "panels"),
+    [
+        pytest.param(
+            ["train_loss", "val_loss"], {"loss": ["train", "val"]}, id="of train and val in one panel"
+        ),
+        pytest.param(["loss", "val_loss"], {"loss": ["train", "val"]}, id="no split is train"),
+        pytest.param(["Loss/train", "Loss/val"], {"loss": ["train", "val"]}, id="the split comes last"),
+        pytest.param(["valid_accuracy", "train_acc"], {"accuracy": ["train", "val"]}, id="two spellings"),
+        pytest.param(
+            ["val_f1", "val_acc", "val_loss", "kl"],
+            {"loss": ["val"], "accuracy": ["val"], "f1": ["val"], "kl": ["kl"]},
+            id="loss, accuracy, the rest as logged",
+        ),
+        pytest.param(["g_loss", "d_loss"], {"g_loss": ["g_loss"], "d_loss": ["d_loss"]}, id="two losses"),
+        pytest.param(
+            ["val_mse/dataloader_idx_0", "val_mse/dataloader_idx_1", "train_mse"],
+            {"mse": ["train", "val 0", "val 1"]},
+            id="several loaders",
+        ),
+        pytest.param(
+            ["train_loss_step", "train_loss_epoch", "angles/fc/mean", "stage/fc", "test_loss", "step"],
+            {"loss": ["train"]},
+            id="no steps, no analysis, no test",
+        ),
+    ],
+)
+def test_curves_draw_what_any_project_logs(columns: list[str], panels: dict[str, list[str]]) -> None:
+    figure = curves_figure({column: [0.5, 0.75] for column in columns})
+
+    draw(figure)
+
+    drawn = {
+        axes.get_ylabel(): [text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes
+    }
+    assert drawn == panels
+    assert list(drawn) == list(panels)
+
+
+def test_curves_draw_the_quantities_asked_for() -> None:
+    history = {"train/loss": [1.0], "val/f1": [0.5], "val_accuracy": [0.5], "lr": [0.1]}
+
+    figure = curves_figure(history, quantities=["accuracy", "val/f1", "absent"])
+
+    assert [axes.get_ylabel() for axes in figure.axes] == ["accuracy", "f1", "learning\nrate"]
+
+
+def test_curves_of_many_metrics_are_at_most_eight() -> None:
+    history = {f"val_metric{i}": [0.5] for i in range(20)} | {"train_loss": [1.0]}
+
+    assert [axes.get_ylabel() for axes in curves_figure(history).axes][:2] == ["loss", "metric0"]
+    assert len(curves_figure(history).axes) == 8
+
+
+def test_curves_take_the_mean_of_an_epoch_whose_rows_may_lack_it() -> None:
+    nan = float("nan")
+    figure = curves_figure({"epoch": [0, nan, 1, nan], "train_loss": [1.0, 3.0, 5.0, 7.0]})
+
+    (line,) = figure.axes[0].get_lines()
+    assert line.get_xdata().tolist() == [0, 1]
+    assert line.get_ydata().tolist() == [1.0, 5.0]
+
+
+def test_curves_of_accuracies_in_percent() -> None:
+    texts = draw(curves_figure({"val_acc": [40.0, 62.5]}))
+
+    assert "best 62.50 % at epoch 1" in texts
 
 
 def test_curves_refuse_columns_of_different_length() -> None:

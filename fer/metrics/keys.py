@@ -1,0 +1,100 @@
+"""Keys under which values are logged during a training: the split and the quantity that each names."""
+
+import re
+from typing import Final, NamedTuple
+
+SPLITS: Final = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""By word in a key the split that it means."""
+
+NO_CURVES: Final = ("angles/", "stage/", "gradients/", "update_ratio/", "prune/", "final/")
+"""What the keys begin with that the callbacks log of neurons, and our tasks of the last evaluation."""
+
+LOWER_IS_BETTER: Final = frozenset(
+    {"loss", "error", "err", "mse", "mae", "rmse", "nll", "perplexity", "ppl", "wer", "cer"}
+)
+"""Words in the name of a quantity that is better when it is lower."""
+
+_LOADER: Final = re.compile(r"/dataloader_idx_(\d+)$")
+_SEPARATORS: Final = re.compile(r"([/_.\- ]+)")
+_COUNTERS: Final = frozenset(
+    {"epoch", "step", "hp_metric", "created_at", "global_step", "trainer/global_step"}
+)
+
+
+class LoggedKey(NamedTuple):
+    """What a key says.
+
+    Attributes:
+        split: ``train`` or ``val``; empty: the key names none.
+        quantity: Name of the loss or metric, in lower case; ``acc`` for any accuracy.
+        loader: Number of the dataloader, of several; empty: there is one.
+    """
+
+    split: str
+    quantity: str
+    loader: str = ""
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether it is a loss."""
+        return "loss" in self.quantity
+
+
+def parse_key(key: str) -> LoggedKey | None:
+    """Return the split and the quantity that a key names.
+
+    Args:
+        key: As logged in any project: ``train/loss``, ``val_loss``, ``loss/train``, ``val_acc_epoch``.
+
+    Returns:
+        None for what is no curve over the epochs of a training: metrics of the test, counters, values of a
+        single step (Lightning's ``…_step``), running bests (``…_best``), learning rates, and what the
+        callbacks say of neurons.
+
+    >>> [tuple(parse_key(key)) for key in ("train_loss_epoch", "Accuracy/val", "val/recall/fear", "loss")]
+    [('train', 'loss', ''), ('val', 'acc', ''), ('val', 'recall/fear', ''), ('', 'loss', '')]
+    >>> [parse_key(key) for key in ("test/acc", "train_loss_step", "angles/fc1/mean", "lr-Adam", "epoch")]
+    [None, None, None, None, None]
+    """
+    if key.startswith(NO_CURVES) or key.endswith(("_step", "_best")):
+        return None
+    if key in _COUNTERS or is_learning_rate(key):
+        return None
+    found = _LOADER.search(key)
+    parts = _SEPARATORS.split(_LOADER.sub("", key).removesuffix("_epoch"))
+    place = next((place for place, part in enumerate(parts) if part.casefold() in SPLITS), None)
+    split = ""
+    if place is not None and len(parts) > 1:
+        split = SPLITS[parts[place].casefold()]
+        del parts[place : place + 2]
+        parts = parts if place < len(parts) else parts[:-1]  # the separator before the last word
+    if split == "test":
+        return None
+    quantity = "".join(parts).casefold()
+    return LoggedKey(split, "acc" if quantity == "accuracy" else quantity, found[1] if found else "")
+
+
+def is_learning_rate(key: str) -> bool:
+    """Return whether a key is a learning rate: ``lr``, or one of Lightning's ``LearningRateMonitor``.
+
+    >>> [is_learning_rate(key) for key in ("lr", "lr-SGD/pg1", "learning_rate", "lr_loss")]
+    [True, True, True, False]
+    """
+    return key in ("lr", "learning_rate") or key.startswith("lr-")
+
+
+def is_lower_better(key: str) -> bool:
+    """Return whether a quantity is better when it is lower, as a loss or an error is.
+
+    >>> [is_lower_better(key) for key in ("val/loss", "val_rmse", "val/recall/fear", "val_power")]
+    [True, True, False, False]
+    """
+    words = _SEPARATORS.split(key.casefold())
+    return "loss" in key.rpartition("/")[2] or not LOWER_IS_BETTER.isdisjoint(words)
