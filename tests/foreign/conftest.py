@@ -5,11 +5,13 @@ import logging
 import lightning as L
 import pytest
 from lightning.pytorch import seed_everything
+from torch import nn
 
 QUIET = [
     # What Lightning says of modules as small as these.
     "ignore:The number of training batches",
     "ignore:You defined a `validation_step` but have no",
+    "ignore:You passed in a `val_dataloader` but have no",
     "ignore:Checkpoint directory .* exists and is not empty",
 ]
 
@@ -23,10 +25,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def fit(tmp_path):
-    """Fit a module with callbacks, and return the trainer."""
+    """Fit a module, or one of a class that is made after seeding, with callbacks; return the trainer."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
     def fit(module, data=None, callbacks=(), *, seed=0, val=None, ckpt_path=None, **settings):
         seed_everything(seed, verbose=False)
+        if not isinstance(module, nn.Module):
+            module = module()
         defaults = {
             "accelerator": "cpu",
             "max_epochs": 2,

@@ -120,7 +120,7 @@ def test_what_is_asked_for_by_name_is_an_error_before_training(make, message, fi
 
 def test_a_metric_that_is_never_logged_is_named_once_with_those_that_are(fit, warned):
     callbacks = [StageCallback(train_loss="loss", val_loss="val_los"), DistinctivenessCallback()]
-    trainer = fit(LitDigits(), DigitsDataModule(), callbacks, max_epochs=3)
+    trainer = fit(LitDigits, DigitsDataModule(), callbacks, max_epochs=3)
     assert trainer.current_epoch == 3
     texts = [text for text in warned() if "los" in text]
     assert 1 <= len(texts) <= 2, texts
@@ -129,7 +129,7 @@ def test_a_metric_that_is_never_logged_is_named_once_with_those_that_are(fit, wa
 
 def test_an_unknown_metric_of_pruning_is_named_with_those_that_are_logged(fit, warned):
     pruning = PruneCallback(enabled=True, metric="val_accuracy", share_removed=0.5)
-    trainer = fit(LitDigits(), DigitsDataModule(), [pruning])
+    trainer = fit(LitDigits, DigitsDataModule(), [pruning])
     assert trainer.current_epoch == 2
     assert_one_line(warned(), "val_accuracy.*val_acc")
 
@@ -137,7 +137,7 @@ def test_an_unknown_metric_of_pruning_is_named_with_those_that_are_logged(fit, w
 def test_a_loss_that_is_nan_is_no_stage_and_no_error(fit, warned):
     distinct = DistinctivenessCallback()
     pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5)
-    trainer = fit(NaNLoss(), DigitsDataModule(), [distinct, stages(), pruning, EvaluationCallback()])
+    trainer = fit(NaNLoss, DigitsDataModule(), [distinct, stages(), pruning, EvaluationCallback()])
     assert trainer.current_epoch == 2
     assert pruning.pruned is None
     texts = warned()
@@ -149,7 +149,7 @@ def test_a_loss_that_is_nan_is_no_stage_and_no_error(fit, warned):
 def test_without_a_validation_loop_there_is_one_warning(fit, warned):
     distinct = DistinctivenessCallback()
     data = DataLoader(TensorDataset(torch.rand(64, 64), torch.arange(64) % 10), batch_size=16)
-    trainer = fit(LitDigits(), data, [distinct])
+    trainer = fit(LitDigits, data, [distinct])
     assert trainer.current_epoch == 2
     assert distinct.degrees == {}
     assert_one_line(warned(), "validation.*samples=")
@@ -158,7 +158,7 @@ def test_without_a_validation_loop_there_is_one_warning(fit, warned):
 def test_all_callbacks_without_a_validation_loop_say_what_they_lack(fit, warned):
     data = DataLoader(TensorDataset(torch.rand(64, 64), torch.arange(64) % 10), batch_size=16)
     pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5)
-    trainer = fit(LitDigits(), data, [DistinctivenessCallback(), stages(), pruning, EvaluationCallback()])
+    trainer = fit(LitDigits, data, [DistinctivenessCallback(), stages(), pruning, EvaluationCallback()])
     assert trainer.current_epoch == 2
     texts = warned()
     assert len(texts) == len(set(texts)) <= 4
@@ -168,7 +168,7 @@ def test_all_callbacks_without_a_validation_loop_say_what_they_lack(fit, warned)
 def test_given_samples_need_no_validation_loop(fit, warned):
     distinct = DistinctivenessCallback(samples=torch.rand(200, 64))
     data = DataLoader(TensorDataset(torch.rand(64, 64), torch.arange(64) % 10), batch_size=16)
-    fit(LitDigits(), data, [distinct])
+    fit(LitDigits, data, [distinct])
     assert list(distinct.degrees) == ["layer_1", "layer_2"]
     assert warned() == []
 
@@ -177,7 +177,7 @@ def test_a_dataset_without_length_is_measured(fit, warned):
     distinct = DistinctivenessCallback(num_samples=100)
     pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5)
     loaders = (DataLoader(Stream(256), batch_size=64), DataLoader(Stream(128), batch_size=64))
-    trainer = fit(LitDigits(), loaders[0], [distinct, stages(), pruning], val=loaders[1])
+    trainer = fit(LitDigits, loaders[0], [distinct, stages(), pruning], val=loaders[1])
     assert trainer.current_epoch == 2
     assert list(distinct.degrees) == ["layer_1", "layer_2"]
     assert pruning.pruned.layer_1.out_features == 24
@@ -186,7 +186,7 @@ def test_a_dataset_without_length_is_measured(fit, warned):
 
 def test_fewer_samples_than_neurons_are_one_warning(fit, warned):
     distinct = DistinctivenessCallback(samples=torch.rand(9, 64))
-    trainer = fit(LitDigits(), DigitsDataModule(), [distinct], max_epochs=3)
+    trainer = fit(LitDigits, DigitsDataModule(), [distinct], max_epochs=3)
     assert trainer.current_epoch == 3
     assert list(distinct.degrees) == ["layer_1", "layer_2"]
     assert_one_line(warned(), "9 samples")
@@ -194,7 +194,7 @@ def test_fewer_samples_than_neurons_are_one_warning(fit, warned):
 
 def test_a_network_without_hidden_layers_is_one_warning_of_each(fit, warned):
     pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5)
-    trainer = fit(Linear(), DigitsDataModule(), [DistinctivenessCallback(), stages(), pruning])
+    trainer = fit(Linear, DigitsDataModule(), [DistinctivenessCallback(), stages(), pruning])
     assert trainer.current_epoch == 2
     assert pruning.pruned is None
     assert_one_line(warned(), "no angles", "prune")
@@ -203,7 +203,7 @@ def test_a_network_without_hidden_layers_is_one_warning_of_each(fit, warned):
 def test_a_module_that_takes_other_arguments_trains_on(fit, warned):
     pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5)
     distinct = DistinctivenessCallback()
-    trainer = fit(TwoInputs(), PairsDataModule(), [distinct, stages(), pruning])
+    trainer = fit(TwoInputs, PairsDataModule(), [distinct, stages(), pruning])
     assert trainer.current_epoch == 2
     assert distinct.degrees == {}
     texts = warned()
@@ -223,20 +223,20 @@ def test_a_gan_without_a_network_named_trains_on(fit, warned):
 def test_refused_layers_are_named_once(fit, caplog):
     caplog.set_level("INFO", "fer")
     distinct = DistinctivenessCallback()
-    fit(LSTMClassifier(), SentencesDataModule(), [distinct])
+    fit(LSTMClassifier, SentencesDataModule(), [distinct])
     assert list(distinct.degrees) == ["dense", "dense2"]
     assert sum("lstm" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_a_recurrent_layer_asked_for_by_name_is_an_error(fit):
     with pytest.raises(InputError, match="lstm"):
-        fit(LSTMClassifier(), SentencesDataModule(), [DistinctivenessCallback(layers=["lstm"])])
+        fit(LSTMClassifier, SentencesDataModule(), [DistinctivenessCallback(layers=["lstm"])])
 
 
 def test_pruning_of_a_recurrent_layer_asked_for_by_name_is_an_error(fit):
     pruning = PruneCallback(enabled=True, metric="val_acc", layers=["lstm"])
     with pytest.raises(InputError, match="lstm"):
-        fit(LSTMClassifier(), SentencesDataModule(), [pruning])
+        fit(LSTMClassifier, SentencesDataModule(), [pruning])
 
 
 def test_a_callback_that_is_off_costs_and_says_nothing(fit, warned, tmp_path):
@@ -245,6 +245,6 @@ def test_a_callback_that_is_off_costs_and_says_nothing(fit, warned, tmp_path):
         StageCallback(enabled=False),
         PruneCallback(enabled=False),
     ]
-    fit(LitTransfer(), CornersDataModule(), callbacks, enable_checkpointing=False)
+    fit(LitTransfer, CornersDataModule(), callbacks, enable_checkpointing=False)
     assert warned() == []
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -74,7 +74,7 @@ def test_the_metrics_of_the_user_are_those_of_a_validation(pruned, tmp_path):
 
 def test_only_the_named_network_shrinks(fit, tmp_path):
     callback = PruneCallback(enabled=True, metric="val_acc", network="backbone", share_removed=0.5)
-    fit(LitTransfer(), CornersDataModule(), [callback, best_of(tmp_path)])
+    fit(LitTransfer, CornersDataModule(), [callback, best_of(tmp_path)])
     loaded = load_pruned(LitTransfer(), tmp_path / "checkpoints" / "pruned.ckpt")
     assert loaded.backbone[0].out_channels == 4
     x = torch.rand(3, 3, 16, 16)

@@ -123,7 +123,7 @@ def test_a_network_without_classes_is_pruned_by_its_loss(fit, tmp_path):
 def test_batches_that_are_tensors_are_measured(fit):
     images = noise_with_corners(64, 16).tensors[0]
     distinct, _, pruning = callbacks = script(metric="val_loss")
-    fit(Autoencoder(), DataLoader(images, batch_size=32), callbacks, val=DataLoader(images, batch_size=32))
+    fit(Autoencoder, DataLoader(images, batch_size=32), callbacks, val=DataLoader(images, batch_size=32))
     assert list(distinct.degrees) == ["encoder.0", "encoder.2"]
     assert pruning.pruned is not None
 
@@ -141,7 +141,7 @@ def test_samples_are_a_tensor_a_list_of_batches_or_a_loader(fit):
     degrees = []
     for samples in (images, list(images.split(20)), DataLoader(data, batch_size=16)):
         distinct = DistinctivenessCallback(samples=samples)
-        fit(LitTransfer(), CornersDataModule(), [distinct], max_epochs=1)
+        fit(LitTransfer, CornersDataModule(), [distinct], max_epochs=1)
         degrees.append(distinct.degrees)
     for each in degrees[1:]:
         assert each.keys() == degrees[0].keys()
@@ -165,7 +165,7 @@ def test_each_network_of_a_gan_is_measured_and_pruned_by_its_name(fit, warned):
     of_generator = DistinctivenessCallback(samples=z, network="generator")
     of_discriminator = DistinctivenessCallback(samples=images, network="discriminator")
     stages = StageCallback(train_loss="g_loss", val_loss="d_loss", network="discriminator")
-    trainer = fit(GAN(), DigitsDataModule(), [of_generator, of_discriminator, stages])
+    trainer = fit(GAN, DigitsDataModule(), [of_generator, of_discriminator, stages])
     assert list(of_generator.degrees) == ["generator.0"]
     assert list(of_discriminator.degrees) == ["discriminator.0", "discriminator.2"]
     assert trainer.callback_metrics["update_ratio/discriminator.0"] > 0
@@ -185,7 +185,7 @@ def test_several_arguments_are_named_by_inputs(fit):
 
 def test_layers_are_named_by_the_user(fit):
     distinct = DistinctivenessCallback(layers=["layer_2", "bn"])
-    fit(LitDigits(), DigitsDataModule(), [distinct])
+    fit(LitDigits, DigitsDataModule(), [distinct])
     assert list(distinct.degrees) == ["layer_2", "bn"]
 
 
@@ -193,6 +193,6 @@ def test_the_losses_of_stages_are_those_of_their_own_epoch(fit):
     logged = {}
     for module in (StepAndEpoch, LogsAtEpochEnd):
         stages = StageCallback(train_loss="train_loss", val_loss="val_loss")
-        fit(module(), DigitsDataModule(), [stages], max_epochs=3)
+        fit(module, DigitsDataModule(), [stages], max_epochs=3)
         logged[module] = torch.tensor(list(stages.losses.values()))
     torch.testing.assert_close(logged[StepAndEpoch], logged[LogsAtEpochEnd], atol=1e-5, rtol=1e-4)

@@ -47,7 +47,7 @@ def assert_all_worked(trainer, callbacks, warned):
 )
 def test_a_trainer_may_be_set_in_any_way(settings, fit, warned):
     callbacks = callbacks_of()
-    trainer = fit(LitDigits(), DigitsDataModule(), callbacks, **settings)
+    trainer = fit(LitDigits, DigitsDataModule(), callbacks, **settings)
     assert_all_worked(trainer, callbacks, warned)
 
 
@@ -58,7 +58,7 @@ def test_the_first_of_several_validation_loaders_is_measured(fit, warned):
 
     callbacks = callbacks_of()
     distinct, stages, pruning, _ = callbacks
-    trainer = fit(LitDigits(), Several(), callbacks)
+    trainer = fit(LitDigits, Several(), callbacks)
     assert trainer.current_epoch == 2
     assert list(distinct.degrees) == ["layer_1", "layer_2"]
     data = Several()
@@ -76,7 +76,7 @@ def test_metrics_of_several_loaders_are_named_with_their_number(fit, warned):
 
     stages = StageCallback(train_loss="train_loss", val_loss="val_loss/dataloader_idx_1")
     pruning = PruneCallback(enabled=True, metric="val_acc/dataloader_idx_0", share_removed=0.5)
-    fit(LitDigits(), Several(), [stages, pruning])
+    fit(LitDigits, Several(), [stages, pruning])
     assert all(torch.tensor(losses).isfinite().all() for losses in stages.losses.values())
     assert pruning.pruned.layer_1.out_features == 24
     assert [text for text in warned() if "fewer than 10" not in text] == []
@@ -87,7 +87,7 @@ def test_averaged_weights_are_pruned_where_they_were_validated(fit, warned, tmp_
     callbacks = callbacks_of(similar_below=0, complementary_above=180, share_removed=None)
     best = ModelCheckpoint(tmp_path / "checkpoints", filename="best", monitor="val_acc", mode="max")
     averaging = EMAWeightAveraging(decay=0.9)
-    fit(LitDigits(), DigitsDataModule(), [*callbacks, averaging, best], max_epochs=3)
+    fit(LitDigits, DigitsDataModule(), [*callbacks, averaging, best], max_epochs=3)
     distinct, _, pruning, _ = callbacks
     assert list(distinct.degrees) == ["layer_1", "layer_2"]
     state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
@@ -134,7 +134,7 @@ def test_a_compiled_lightning_module_is_measured_and_pruned(fit, warned):
 def test_numbers_and_figures_go_to_the_logger_that_there_is(fit, tmp_path):
     callbacks = callbacks_of()
     logger = CSVLogger(tmp_path / "logs", name="digits")
-    fit(LitDigits(), DigitsDataModule(), callbacks, logger=logger)
+    fit(LitDigits, DigitsDataModule(), callbacks, logger=logger)
     folder = tmp_path / "logs" / "digits" / "version_0"
     header = (folder / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"angles/layer_1/mean", "stage/network", "update_ratio/layer_2"} <= set(header)
@@ -146,7 +146,7 @@ def test_numbers_and_figures_go_to_the_logger_that_there_is(fit, tmp_path):
 
 
 def test_fast_dev_run_runs_through_and_writes_nothing(fit, warned, tmp_path):
-    trainer = fit(LitDigits(), DigitsDataModule(), callbacks_of(), fast_dev_run=True)
+    trainer = fit(LitDigits, DigitsDataModule(), callbacks_of(), fast_dev_run=True)
     assert trainer.global_step == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert len(warned()) <= 3
@@ -154,7 +154,7 @@ def test_fast_dev_run_runs_through_and_writes_nothing(fit, warned, tmp_path):
 
 def test_no_epochs_are_no_error(fit, warned):
     distinct, stages, pruning, evaluation = callbacks_of()
-    trainer = fit(LitDigits(), DigitsDataModule(), [distinct, stages, pruning, evaluation], max_epochs=0)
+    trainer = fit(LitDigits, DigitsDataModule(), [distinct, stages, pruning, evaluation], max_epochs=0)
     assert trainer.global_step == 0
     assert distinct.degrees == {}
     assert pruning.pruned is None
@@ -163,15 +163,15 @@ def test_no_epochs_are_no_error(fit, warned):
 
 def test_a_training_goes_on_from_its_checkpoint(fit, tmp_path):
     first, second = DistinctivenessCallback(), DistinctivenessCallback()
-    trainer = fit(LitDigits(), DigitsDataModule(), [first], max_epochs=2)
+    trainer = fit(LitDigits, DigitsDataModule(), [first], max_epochs=2)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    fit(LitDigits(), DigitsDataModule(), [second], max_epochs=3, ckpt_path=tmp_path / "last.ckpt")
+    fit(LitDigits, DigitsDataModule(), [second], max_epochs=3, ckpt_path=tmp_path / "last.ckpt")
     assert second.history["layer_1"]["epoch"] == [0, 1, 2]
 
 
 def test_a_module_can_be_trained_twice_with_the_same_callbacks(fit):
     distinct, stages, pruning, evaluation = callbacks_of()
     for _ in range(2):
-        fit(LitDigits(), DigitsDataModule(), [distinct, stages, pruning, evaluation])
+        fit(LitDigits, DigitsDataModule(), [distinct, stages, pruning, evaluation])
         assert list(distinct.degrees) == ["layer_1", "layer_2"]
         assert pruning.pruned.layer_1.out_features == 24

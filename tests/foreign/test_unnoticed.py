@@ -39,8 +39,9 @@ class Watch(Callback):
 
 def leftovers(fit, make, data, callbacks, **settings):
     """Return all that a training leaves: weights, optimisers, metrics, random states, modes."""
-    watch, module = Watch(), make()
-    trainer = fit(module, data(), [*callbacks, watch], seed=7, **settings)
+    watch = Watch()
+    trainer = fit(make, data(), [*callbacks, watch], seed=7, **settings)
+    module = trainer.lightning_module
     mine = ("angles/", "stage/", "update_ratio/", "prune/")
     metrics = {k: v for k, v in trainer.callback_metrics.items() if not k.startswith(mine)}
     return {
