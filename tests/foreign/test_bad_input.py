@@ -86,6 +86,20 @@ class Linear(LitDigits):
             "layer_9",
             id="unknown layer of pruning",
         ),
+    ],
+)
+def test_what_is_asked_for_by_name_is_an_error_before_training(make, message, fit):
+    net = LitDigits()
+    with pytest.raises(InputError) as caught:
+        fit(net, DigitsDataModule(), [make()])
+    assert re.search(message, str(caught.value)), caught.value
+    assert "\n" not in str(caught.value)
+    assert net.trainer.global_step == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
         pytest.param(
             lambda: DistinctivenessCallback(samples=torch.rand(20, 63)),
             r"LitDigits does not take float32 \(\d+, 63\)",
@@ -96,7 +110,11 @@ class Linear(LitDigits):
             r"LitDigits does not take int64 \(\d+, 64\)",
             id="samples of another type",
         ),
-        pytest.param(lambda: DistinctivenessCallback(samples=[]), "holds no samples", id="no samples"),
+        pytest.param(
+            lambda: DistinctivenessCallback(samples=[]),
+            r"0 samples: those given \(list\); give some with samples=",
+            id="no samples",
+        ),
         pytest.param(
             lambda: DistinctivenessCallback(samples=[{"name": "a"}]),
             "without tensors",
@@ -109,13 +127,12 @@ class Linear(LitDigits):
         ),
     ],
 )
-def test_what_is_asked_for_by_name_is_an_error_before_training(make, message, fit):
-    net = LitDigits()
-    with pytest.raises(InputError) as caught:
-        fit(net, DigitsDataModule(), [make()])
-    assert re.search(message, str(caught.value)), caught.value
-    assert "\n" not in str(caught.value)
-    assert net.trainer.global_step == 0
+def test_samples_that_cannot_be_measured_are_one_warning(make, message, fit, warned):
+    distinct = make()
+    trainer = fit(LitDigits, DigitsDataModule(), [distinct])
+    assert trainer.current_epoch == 2
+    assert distinct.degrees == {}
+    assert_one_line(warned(), f"^no angles: .*{message}")
 
 
 def test_a_metric_that_is_never_logged_is_named_once_with_those_that_are(fit, warned):
@@ -189,7 +206,7 @@ def test_fewer_samples_than_neurons_are_one_warning(fit, warned):
     trainer = fit(LitDigits, DigitsDataModule(), [distinct], max_epochs=3)
     assert trainer.current_epoch == 3
     assert list(distinct.degrees) == ["layer_1", "layer_2"]
-    assert_one_line(warned(), "9 samples")
+    assert_one_line(warned(), r"^fewer samples than neurons.*layer_1 \(9 for 48 neurons\), layer_2")
 
 
 def test_a_network_without_hidden_layers_is_one_warning_of_each(fit, warned):
@@ -211,13 +228,13 @@ def test_a_module_that_takes_other_arguments_trains_on(fit, warned):
 
 
 def test_a_gan_without_a_network_named_trains_on(fit, warned):
-    """Its forward takes noise, but its loader has images."""
+    """It has no validation step, so that its validation loader is not read."""
     distinct = DistinctivenessCallback()
     trainer = fit(
         GAN(), DigitsDataModule(), [distinct, StageCallback(train_loss="g_loss", val_loss="d_loss")]
     )
     assert trainer.current_epoch == 2
-    assert_one_line(warned(), "GAN does not take")
+    assert_one_line(warned(), "^no angles: there is no validation loader .* samples=")
 
 
 def test_refused_layers_are_named_once(fit, caplog):

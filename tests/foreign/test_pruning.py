@@ -96,3 +96,12 @@ def test_nothing_is_removed_from_what_is_distinct(fit):
     fit(module, DigitsDataModule(), [callback], enable_checkpointing=False)
     x = torch.rand(5, 1, 8, 8)
     torch.testing.assert_close(callback.pruned.eval()(x), module.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+def test_few_samples_are_one_warning_of_all_layers(fit, warned):
+    pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5, num_samples=64)
+    fit(LitDigits, DigitsDataModule(), [pruning])
+    assert pruning.pruned is not None
+    texts = warned()
+    assert len(texts) == 1, texts
+    assert "fewer than 10" in texts[0]
