@@ -1,10 +1,12 @@
 """Fit modules that know nothing of this package, as their authors would."""
 
 import logging
+from pathlib import Path
 
 import lightning as L
 import pytest
 from lightning.pytorch import seed_everything
+from matplotlib.figure import Figure
 from torch import nn
 
 QUIET = [
@@ -12,6 +14,7 @@ QUIET = [
     "ignore:The number of training batches",
     "ignore:You defined a `validation_step` but have no",
     "ignore:You passed in a `val_dataloader` but have no",
+    "ignore:Your `val_dataloader`'s sampler has shuffling enabled",
     "ignore:Checkpoint directory .* exists and is not empty",
 ]
 
@@ -21,6 +24,13 @@ def pytest_collection_modifyitems(items):
         if item.path.parent.name == "foreign":
             for each in QUIET:
                 item.add_marker(pytest.mark.filterwarnings(each))
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    """Write empty files for figures, which take most of the time; slow tests draw them."""
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).touch())
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def leftovers(fit, make, data, callbacks, **settings):
         "optimisers": [optimizer.state_dict() for optimizer in trainer.optimizers],
         "metrics": metrics,
         "random": (torch.get_rng_state(), np.random.get_state(), random.getstate()),
-        "watched": vars(watch),
+        "watched": (watch.modes, watch.grads, watch.requires, watch.hooks),
         "modes": [each.training for each in module.modules()],
         "counts": (trainer.global_step, trainer.current_epoch, str(trainer.state)),
     }
