@@ -13,6 +13,7 @@ from command import call, done
 
 import fer.commands
 from fer.commands import SECTIONS, find_commands, load
+from fer.commands.arguments import CALLBACKS, ONLY_PYTHON
 from fer.commands.renamed import RENAMED, rename_settings, rename_words
 
 TINY = [
@@ -310,3 +311,12 @@ def test_errors_of_libraries_end_in_one_line(error, tmp_path, monkeypatch):
     assert "line 1 line 2" in called.err
     assert "--debug shows the traceback" in called.err
     assert len(called.err.splitlines()) == 1
+
+
+def test_what_only_python_can_give_is_no_option():
+    config = yaml.safe_load(done("fit", "--print_config"))
+    assert set(CALLBACKS.values()) == {"gradients", "distinctiveness", "stages", "prune"}
+    for group in CALLBACKS.values():
+        assert not ONLY_PYTHON & config[group].keys()
+    assert config["stages"]["val_loss"] == "val/loss"
+    assert config["distinctiveness"]["num_samples"] == 1024

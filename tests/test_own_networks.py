@@ -143,8 +143,11 @@ def test_an_own_network_trains_is_tested_pruned_and_exported(name, found):
 
 def test_own_data_trains_and_tests_an_own_network():
     own = ["--network", "mynets.Plain", "--dataset", "mynets.Own"]
-    out = done("fit", *own, *QUIET, "--run_name", "a")
-    assert "they need a data module of fer" in out
+    watched = ["--distinctiveness.every_n_epochs", "1", "--stages.enabled", "true"]
+    out = done("fit", *own, *QUIET, *watched, "--run_name", "a")
+    assert "the first of the validation loader; layers 0 … 3 (2 layers)" in out
+    assert Path("runs/a/angles/epoch-0000.npz").is_file()
+    assert json.loads(Path("runs/a/stages.json").read_text()).keys() == {"network", "0", "3"}
     results = json.loads(Path("runs/a/results.json").read_text())
     assert (results["data"], results["splits"]["test"]["n"]) == ("Own", 24)
     assert len(results["splits"]["test"]["confusion"]) == 3

@@ -1,7 +1,8 @@
 """Which layers of a network have neurons that can be measured."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from torch import nn
 
@@ -11,6 +12,9 @@ from fer.neurons import HiddenLayers, measure
 from fer.neurons.declared import hidden_layers
 from fer.neurons.inputs import Inputs
 from fer.neurons.trace import OUTPUTS
+
+SUMMED: Final = "recorded there"
+"""How the reason ends why a layer is not listed whose outputs are added to those of one that is."""
 
 
 def find_layers(network: nn.Module, example: Inputs, layers: Sequence[str] | None = None) -> HiddenLayers:
@@ -42,23 +46,32 @@ def find_layers(network: nn.Module, example: Inputs, layers: Sequence[str] | Non
         places = {layer: places.get(layer, modules.get(layer, layer)) for layer in layers}
         measure(network, [example], places.values())
         return HiddenLayers(places, {})
-    for layer, place in list(places.items()):
-        try:
-            measure(network, [example], [place])
-        except InputError as error:
-            refused[layer] = str(error)
-            del places[layer]
+    if _problem(network, example, places.values()):  # of which layers?
+        problems = {layer: _problem(network, example, [place]) for layer, place in places.items()}
+        refused |= {layer: problem for layer, problem in problems.items() if problem}
+        places = {layer: place for layer, place in places.items() if layer not in refused}
     return HiddenLayers(places, refused)
 
 
+def _problem(network: nn.Module, example: Inputs, places: Iterable[str]) -> str:
+    """Return why layers cannot be measured, empty if they can."""
+    try:
+        measure(network, [example], places)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 def describe_refused(refused: Mapping[str, str]) -> str:
-    """Return why layers are not measured, in one line; outputs of the network are not worth one.
+    """Return why layers are not measured, in one line.
+
+    Not worth it are outputs of the network, and layers that are measured as a sum with another.
 
     >>> describe_refused({"lstm": "not supported", "rnn": "not supported", "embed": "it is wide"})
     'lstm, rnn (not supported); embed (it is wide)'
     """
     layers = defaultdict(list)
     for layer, reason in refused.items():
-        if reason != OUTPUTS:
+        if reason != OUTPUTS and not reason.endswith(SUMMED):
             layers[reason].append(layer)
     return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in layers.items())

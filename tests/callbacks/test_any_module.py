@@ -276,6 +276,25 @@ def test_what_cannot_be_measured_is_one_line(module, settings, val, message, tin
     assert not list(tmp_path.iterdir())
 
 
+class Residual(AnyModule):
+    """The projection is measured as a sum with the layer beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.beside = nn.Linear(FEATURES, 8)
+
+    def forward(self, inputs):
+        return self.head(self.body[3:](self.body[:3](inputs) + self.beside(inputs)))
+
+
+def test_a_layer_that_is_measured_with_another_is_not_worth_a_warning(tiny_trainer, caplog):
+    callback = DistinctivenessCallback()
+    with caplog.at_level(logging.WARNING, "fer.callbacks"):
+        any_fit(tiny_trainer, [callback], Residual())
+    assert caplog.messages == []
+    assert len(callback.degrees) == 2
+
+
 def test_layers_without_angles_are_named_in_one_warning(tiny_trainer, caplog):
     with caplog.at_level(logging.WARNING, "fer.callbacks"):
         any_fit(tiny_trainer, [DistinctivenessCallback()], Recurrent(), max_epochs=2)
