@@ -10,16 +10,18 @@ from lightning.pytorch.loggers import CSVLogger
 
 from fer.callbacks import EvaluationCallback
 
+SLOW = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("module", "data"),
     [
         pytest.param(LitDigits, DigitsDataModule, id="digits"),
-        pytest.param(StepAndEpoch, DigitsDataModule, id="step and epoch"),
+        pytest.param(StepAndEpoch, DigitsDataModule, id="step and epoch", marks=SLOW),
         pytest.param(Autoencoder, CornersDataModule, id="autoencoder"),
-        pytest.param(Segmenter, CornersDataModule, id="segmentation"),
-        pytest.param(LSTMClassifier, SentencesDataModule, id="text"),
-        pytest.param(GAN, DigitsDataModule, id="GAN"),
+        pytest.param(Segmenter, CornersDataModule, id="segmentation", marks=SLOW),
+        pytest.param(LSTMClassifier, SentencesDataModule, id="text", marks=SLOW),
+        pytest.param(GAN, DigitsDataModule, id="GAN", marks=SLOW),
     ],
 )
 def test_what_was_logged_is_drawn(module, data, fit, warned, tmp_path):

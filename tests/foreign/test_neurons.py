@@ -21,6 +21,8 @@ from fer.neurons.inputs import call
 
 CORNERS = CornersDataModule().val_dataloader
 
+SLOW = pytest.mark.slow
+
 
 def digits():
     return [torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))] * 2
@@ -32,10 +34,10 @@ def pair(batch):
 
 CASES = [
     pytest.param(LitDigits, digits, None, 2, id="MLP"),
-    pytest.param(LitResnet, CORNERS, None, 17, id="ResNet-18 of torchvision", marks=pytest.mark.slow),
-    pytest.param(LitTimmResnet, CORNERS, None, 11, id="timm ResNet"),
-    pytest.param(LitMobileNet, CORNERS, None, 50, id="timm MobileNet", marks=pytest.mark.slow),
-    pytest.param(LitTransfer, CORNERS, None, 4, id="backbone and head"),
+    pytest.param(LitResnet, CORNERS, None, 17, id="ResNet-18 of torchvision", marks=SLOW),
+    pytest.param(LitTimmResnet, CORNERS, None, 11, id="timm ResNet", marks=SLOW),
+    pytest.param(LitMobileNet, CORNERS, None, 50, id="timm MobileNet", marks=SLOW),
+    pytest.param(LitTransfer, CORNERS, None, 4, id="backbone and head", marks=SLOW),
     pytest.param(Autoencoder, CORNERS, None, 2, id="autoencoder"),
     pytest.param(Segmenter, CORNERS, None, 2, id="segmentation"),
     pytest.param(lambda: Segmenter(DictConvNet()), CORNERS, None, 2, id="segmentation, dict of outputs"),

@@ -23,6 +23,8 @@ from torch.utils.data import DataLoader
 
 from fer.callbacks import DistinctivenessCallback, PruneCallback, StageCallback
 
+SLOW = pytest.mark.slow
+
 
 def script(*, metric="val_acc", samples=None, network=None, inputs=None, **prune):
     """Return the callbacks of the documentation's script."""
@@ -57,19 +59,25 @@ def test_the_modules_know_nothing_of_this_package(name):
     ("module", "data", "layers"),
     [
         pytest.param(LitDigits, DigitsDataModule, {"layer_1": 48, "layer_2": 48}, id="MLP on digits"),
-        pytest.param(StepAndEpoch, DigitsDataModule, {"layer_1": 48, "layer_2": 48}, id="step and epoch"),
-        pytest.param(LogsAtEpochEnd, DigitsDataModule, {"layer_1": 48, "layer_2": 48}, id="epoch end"),
+        pytest.param(
+            StepAndEpoch, DigitsDataModule, {"layer_1": 48, "layer_2": 48}, id="step and epoch", marks=SLOW
+        ),
+        pytest.param(
+            LogsAtEpochEnd, DigitsDataModule, {"layer_1": 48, "layer_2": 48}, id="epoch end", marks=SLOW
+        ),
         pytest.param(
             LitTimmResnet,
             CornersDataModule,
             {"model.conv1.0": 6, "model.layer2.0.conv1": 12, "model.layer4.0.conv2": 24},
             id="timm ResNet",
+            marks=SLOW,
         ),
         pytest.param(
             LitTransfer,
             CornersDataModule,
             {"backbone.0": 8, "backbone.2": 12, "backbone.6": 16, "backbone.8": 12},
             id="backbone and head",
+            marks=SLOW,
         ),
         pytest.param(
             LSTMClassifier, SentencesDataModule, {"dense": 20, "dense2": 16}, id="text, dict batches"
@@ -121,6 +129,7 @@ def test_a_network_without_classes_is_pruned_by_its_loss(fit, tmp_path):
     assert pruning.pruned.decoder[-1].out_channels == 3
 
 
+@pytest.mark.slow
 def test_batches_that_are_tensors_are_measured(fit):
     images = noise_with_corners(64, 16).tensors[0]
     distinct, _, pruning = callbacks = script(metric="val_loss")

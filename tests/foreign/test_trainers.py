@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader
 from fer.callbacks import DistinctivenessCallback, EvaluationCallback, PruneCallback, StageCallback
 from fer.neurons import angles, measure
 
+SLOW = pytest.mark.slow
+
 
 def callbacks_of(**prune):
     return (
@@ -34,15 +36,15 @@ def assert_all_worked(trainer, callbacks, warned):
     "settings",
     [
         pytest.param({}, id="no logger"),
-        pytest.param({"enable_checkpointing": False}, id="no checkpoints"),
-        pytest.param({"accumulate_grad_batches": 3}, id="accumulated gradients"),
+        pytest.param({"enable_checkpointing": False}, id="no checkpoints", marks=SLOW),
+        pytest.param({"accumulate_grad_batches": 3}, id="accumulated gradients", marks=SLOW),
         pytest.param({"precision": "bf16-mixed"}, id="bf16-mixed"),
-        pytest.param({"precision": "bf16-true"}, id="bf16-true"),
-        pytest.param({"precision": "64-true"}, id="64-true"),
-        pytest.param({"gradient_clip_val": 1.0}, id="clipped gradients"),
-        pytest.param({"num_sanity_val_steps": 0}, id="no sanity check"),
-        pytest.param({"limit_val_batches": 1}, id="one validation batch"),
-        pytest.param({"reload_dataloaders_every_n_epochs": 1}, id="loaders made anew"),
+        pytest.param({"precision": "bf16-true"}, id="bf16-true", marks=SLOW),
+        pytest.param({"precision": "64-true"}, id="64-true", marks=SLOW),
+        pytest.param({"gradient_clip_val": 1.0}, id="clipped gradients", marks=SLOW),
+        pytest.param({"num_sanity_val_steps": 0}, id="no sanity check", marks=SLOW),
+        pytest.param({"limit_val_batches": 1}, id="one validation batch", marks=SLOW),
+        pytest.param({"reload_dataloaders_every_n_epochs": 1}, id="loaders made anew", marks=SLOW),
     ],
 )
 def test_a_trainer_may_be_set_in_any_way(settings, fit, warned):
@@ -69,6 +71,7 @@ def test_the_first_of_several_validation_loaders_is_measured(fit, warned):
     del stages, pruning  # names of metrics end in /dataloader_idx_0: see test_bad_input
 
 
+@pytest.mark.slow
 def test_metrics_of_several_loaders_are_named_with_their_number(fit, warned):
     class Several(DigitsDataModule):
         def val_dataloader(self):
@@ -97,6 +100,7 @@ def test_averaged_weights_are_pruned_where_they_were_validated(fit, warned, tmp_
         torch.testing.assert_close(small.layer_1.weight, state["layer_1.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_network_is_measured(fit, warned):
     callbacks = callbacks_of()
@@ -119,6 +123,7 @@ def test_a_compiled_network_is_measured_by_its_name(fit):
     assert list(distinct.degrees) == ["backbone.0", "backbone.2", "backbone.6"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_lightning_module_is_measured_and_pruned(fit, warned):
     callbacks = callbacks_of()
@@ -131,6 +136,7 @@ def test_a_compiled_lightning_module_is_measured_and_pruned(fit, warned):
     torch.testing.assert_close(distinct.degrees["layer_1"], expected, atol=0.01, rtol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_numbers_and_figures_go_to_the_logger_that_there_is(fit, tmp_path):
     callbacks = callbacks_of()
     logger = CSVLogger(tmp_path / "logs", name="digits")
@@ -169,6 +175,7 @@ def test_a_training_goes_on_from_its_checkpoint(fit, tmp_path):
     assert second.history["layer_1"]["epoch"] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_module_can_be_trained_twice_with_the_same_callbacks(fit):
     distinct, stages, pruning, evaluation = callbacks_of()
     for _ in range(2):

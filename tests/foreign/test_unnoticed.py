@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 
 from fer.callbacks import DistinctivenessCallback, EvaluationCallback, PruneCallback, StageCallback
 
+SLOW = pytest.mark.slow
+
 
 class ShuffledVal(DigitsDataModule):
     """Draws the validation from the global random state too."""
@@ -87,8 +89,8 @@ def all_callbacks(**network):
     ("module", "data"),
     [
         pytest.param(lambda: LitDigits(dropout=0.5), DigitsDataModule, id="dropout and batch norm"),
-        pytest.param(LitDigits, ShuffledVal, id="a shuffled validation loader"),
-        pytest.param(LSTMClassifier, SentencesDataModule, id="LSTM"),
+        pytest.param(LitDigits, ShuffledVal, id="a shuffled validation loader", marks=SLOW),
+        pytest.param(LSTMClassifier, SentencesDataModule, id="LSTM", marks=SLOW),
         pytest.param(LitResnet, CornersDataModule, id="ResNet-18 of torchvision", marks=pytest.mark.slow),
     ],
 )
