@@ -9,29 +9,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch import Tensor
 
 from fer.callbacks.media import run_of_trainer, save_figure
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
-from fer.callbacks.samples import (
-    OffersSamples,
-    Samples,
-    _find_source,
-    aside,
-    collect_batches,
-    first_loader,
-    spaced,
-)
+from fer.callbacks.samples import Samples, aside, first_loader
 from fer.callbacks.stop import is_stopped
+from fer.callbacks.training_samples import training_samples
 from fer.callbacks.validation import fresh_val_loaders, from_first, has_val_loaders, validate
 from fer.errors import InputError, did_you_mean
-from fer.neurons.inputs import Inputs, InputsOf, inputs_of
+from fer.neurons import eval_state
+from fer.neurons.inputs import Inputs, InputsOf, call, inputs_of
 from fer.neurons.networks import FOREIGN_ERRORS, copy_network, one_line
 from fer.pruning import PruneResults, PruneSettings, Pruning, compare, prune_once, save_pruning
 from fer.pruning.load import load_state, rebuild, replace_network, uncompile
@@ -67,7 +59,8 @@ class PruneCallback(Callback):
         **settings: Settings of the pruning; see :class:`fer.pruning.PruneSettings`.
 
     Attributes:
-        pruned: The smaller LightningModule in eval mode, on the CPU; None before pruning.
+        pruned: The smaller LightningModule in eval mode, on the CPU; None before pruning, and where the
+            strategies ``ddp_spawn`` and ``ddp_fork`` trained in processes that have ended.
         results: What it costs; None before pruning.
 
     Raises:
@@ -184,6 +177,15 @@ class PruneCallback(Callback):
             given=self.samples,
             inputs=self.inputs,
         )
+        try:
+            with eval_state(found.module):
+                call(found.module, samples.example)
+        except InputError as e:
+            msg = (
+                f"{e}; give samples= that it takes, inputs=, a function from a batch to those, or network=, "
+                "the name of the network in the module"
+            )
+            raise InputError(msg) from e
         pruning = prune_once(found.module, samples.batches, _within(self.settings, found.prefix))
         after = _copy(before)
         old = find_network(after, self.network).module
@@ -285,63 +287,6 @@ def why_not(trainer: Trainer) -> str:
         ),
     }
     return next((reason for reason, is_so in reasons.items() if is_so), "")
-
-
-def training_samples(
-    trainer: Trainer,
-    pl_module: LightningModule,
-    network: nn.Module,
-    *,
-    num_samples: int,
-    data: Any = None,
-    given: Any = None,
-    inputs: InputsOf | None = None,
-) -> Samples:
-    """Return training samples to measure neurons on, all in this process.
-
-    Args:
-        trainer: The trainer.
-        pl_module: The LightningModule, whose hooks for batches apply.
-        network: The network that takes the inputs.
-        num_samples: Number of samples; smaller data is taken whole.
-        data: A data module, set up; None: the trainer's.
-        given: A tensor, a list of batches or a loader to take instead.
-        inputs: From a batch to what the network takes.
-
-    Raises:
-        InputError: There are no samples.
-    """
-    data = getattr(trainer, "datamodule", None) if data is None else data
-    source: Any
-    most: int | None = num_samples
-    if given is not None:
-        source, origin, _ = _find_source(trainer, given, num_samples, "train")
-        most = None if isinstance(source, Tensor | np.ndarray | list) else num_samples
-    elif isinstance(data, OffersSamples):
-        source = data.sample_dataloader("train", num_samples)
-        origin = "of train, stratified, without augmentation"
-    else:
-        own = trainer.train_dataloader
-        source = first_loader(data.train_dataloader() if own is None and data is not None else own)
-        origin = "the first of the training loader"
-        if _can_choose(source):
-            source, origin = spaced(source, num_samples), "at even distances of the training data"
-        origin += ", augmented if its loader augments"
-    batches = collect_batches(trainer, pl_module, network, source, inputs=inputs, num_samples=most)
-    num = sum(map(len, batches))
-    if num == 0:
-        msg = f"0 samples: {origin}; give some with samples="
-        raise InputError(msg)
-    return Samples(batches, f"{num:,} samples: {origin}")
-
-
-def _can_choose(loader: Any) -> bool:
-    """Return whether samples of a loader's data can be taken one by one."""
-    return (
-        isinstance(loader, DataLoader)
-        and loader.batch_sampler is not None
-        and not isinstance(loader.dataset, IterableDataset)
-    )
 
 
 def describe(pl_module: LightningModule, data: Any) -> dict[str, Any]:

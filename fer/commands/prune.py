@@ -13,8 +13,9 @@ from rich.progress import track
 from torch import nn
 
 from fer.callbacks import PruneCallback
-from fer.callbacks.prune import describe, training_samples
+from fer.callbacks.prune import describe
 from fer.callbacks.stop import is_stopped
+from fer.callbacks.training_samples import training_samples
 from fer.checkpoints import read_checkpoint
 from fer.commands.choices import choose
 from fer.commands.experiment import ExperimentCLI, run_experiment

@@ -21,7 +21,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fer.callbacks.prune import training_samples
+from fer.callbacks.training_samples import training_samples
 from fer.data import DATA_MODULES
 from fer.neurons import Measurement, PrunePlan, Removal, prune
 from fer.pruning import METHODS, count_macs, evaluate

@@ -458,7 +458,10 @@ class Flat(Foreign):
             Foreign, {"prune": {"samples": []}}, "0 samples: those given (list); give some with", id="none"
         ),
         pytest.param(
-            Foreign, {"prune": {"samples": torch.randn(9, 4)}}, "does not take float32 (9, 4)", id="shape"
+            Foreign,
+            {"prune": {"samples": torch.randn(9, 4)}},
+            "mat1 and mat2 shapes cannot be multiplied (2x4 and 5x24); give samples= that it takes, inputs=,",
+            id="shape",
         ),
         pytest.param(
             Foreign,
