@@ -54,7 +54,6 @@ def test_random_draws_do_not_depend_on_what_was_found():
 @pytest.mark.parametrize("is_parallel", [False, True], ids=["Gaussian process", "TPE"])
 @pytest.mark.parametrize("maximize", [True, False])
 def test_bayes_comes_nearer_than_chance(is_parallel, maximize):
-    pytest.importorskip("optuna")
     sign = 1 if maximize else -1
 
     def best(method, **kwargs):
@@ -65,7 +64,6 @@ def test_bayes_comes_nearer_than_chance(is_parallel, maximize):
 
 
 def test_bayes_knows_of_trials_that_run():
-    pytest.importorskip("optuna")
     tried = search(SPACE, "bayes", 12, value=hill)
     running = [*tried, Tried((0.7, 0.2), SPACE.point((0.7, 0.2)), is_running=True)]
     found = suggest(SPACE, "bayes", running, seed=0, maximize=True, is_parallel=True)
@@ -73,7 +71,6 @@ def test_bayes_knows_of_trials_that_run():
 
 
 def test_bayes_is_nowhere_twice_while_there_are_other_points():
-    pytest.importorskip("optuna")
     points = [each.point for each in search(SMALL, "bayes", 4, value=lambda p: float(p["x"] == "a"))]
     assert sorted(map(str, points)) == sorted(map(str, SMALL.grid()))
 
