@@ -25,7 +25,8 @@ from fer.studies.importance import LEAST_TRIALS, importances
 from fer.studies.search import METHODS
 from fer.studies.storage import without_password, writing
 from fer.studies.sweep import STUDY, Limits, Study, gpus_for, open_study, read_settings, run_sweep
-from fer.studies.sweepfile import read_sweep
+from fer.studies.sweepfile import args_json, read_sweep
+from fer.studies.trial import write_inputs
 from fer.studies.trials import JOURNAL, Trial, read_trials, write_trials
 
 Watch = Callable[[Sequence[Trial], Sequence[Trial]], None]
@@ -58,8 +59,8 @@ def sweep(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="database of the trials, for several machines with the same --run_name: a URL of SQLAlchemy, such "
-        "as postgresql://USER@HOST/NAME, or of Optuna's gRPC proxy, grpc://HOST:PORT (default: the folder)",
+        help="database of the trials, which machines share under the same --run_name: a URL of SQLAlchemy, "
+        "such as postgresql://USER@HOST/NAME, or of Optuna's gRPC proxy, grpc://HOST:PORT (the folder)",
     )
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of all runs (runs)")
     parser.add_argument("--run_name", help="folder and W&B group (default: name of the file, and time)")
@@ -100,8 +101,9 @@ def sweep(arguments: Sequence[str]) -> None:
     num = file.num_points(given.count) or 0
     CONSOLE.print(f"sweep        {given.file}: {file.method}, {num} points, {given.agents} in parallel")
     CONSOLE.print(f"folder       {study.folder}")
-    where = study.folder / JOURNAL if given.storage is None else without_password(given.storage)
-    CONSOLE.print(f"live         optuna-dashboard {where}")
+    if study.storage is None or not study.storage.startswith("grpc"):  # which the dashboard cannot read
+        place = study.folder / JOURNAL if study.storage is None else without_password(study.storage)
+        CONSOLE.print(f"live         optuna-dashboard {place}")
     try:
         with _watched(study, num) as watch:
             trials = run_sweep(study, limits, watch, devices=gpus_for(given.agents))
@@ -262,7 +264,11 @@ def _pattern(run: Path, folder: Path) -> str:
 
 def _again(study: Study, best: Trial) -> list[str]:
     """Return the best trial's command, for a run of its own."""
-    words = study.sweep.words(best.point, study.folder / best.name / "params.json")
+    path = study.folder_of(best) / "params.json"
+    if not path.is_file():  # of another machine
+        with writing(path):
+            write_inputs(path.parent, best.point, args_json(best.point))
+    words = study.sweep.words(best.point, path)
     return words[1:] if words[0] == "/usr/bin/env" else words
 
 

@@ -148,8 +148,9 @@ def open_study(folder: Path, sweep: SweepFile, seed: int, storage: str | None = 
         _check_same(folder, before, settings)
         _check_same(folder, {"storage": None, **before}, local)
         key = before["key"]
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    if storage is None:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         import_old(folder, sweep.space, maximize=sweep.metric.maximize)
     study = Study(folder, sweep, seed, key, storage)
     shared = study.trials.settle({"key": key, **settings})
