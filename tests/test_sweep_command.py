@@ -14,7 +14,7 @@ from rich.console import Console
 
 import fer.commands.agent
 import fer.commands.sweep
-from fer.studies.sweep import open_study
+from fer.studies.study import open_study
 from fer.studies.sweepfile import read_sweep
 from fer.studies.trials import Trial, read_trials
 

@@ -24,7 +24,8 @@ from fer.files import atomic_write
 from fer.studies.importance import LEAST_TRIALS, importances
 from fer.studies.search import METHODS
 from fer.studies.storage import without_password, writing
-from fer.studies.sweep import STUDY, Limits, Study, gpus_for, open_study, read_settings, run_sweep
+from fer.studies.study import STUDY, Study, open_study, read_settings
+from fer.studies.sweep import Limits, gpus_for, run_sweep
 from fer.studies.sweepfile import args_json, read_sweep
 from fer.studies.trial import write_inputs
 from fer.studies.trials import JOURNAL, Trial, read_trials, write_trials

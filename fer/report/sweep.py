@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.studies.importance import importances
-from fer.studies.sweep import STUDY, Study, read_settings
+from fer.studies.study import STUDY, Study, read_settings
 from fer.studies.sweepfile import SweepFile, envvars, read_sweep
 from fer.studies.trial import fer_command
 from fer.studies.trials import Trial, read_trials

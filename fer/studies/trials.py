@@ -5,6 +5,7 @@ import os
 import platform
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -52,7 +53,7 @@ _STATES: Final[Mapping[State, TrialState]] = {
 _AT_START: Final = ("point_number", "cube", "command", "agent")
 _AT_END: Final = ("reason", "seconds")
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass
@@ -140,6 +141,9 @@ class Trials:
         """Return the settings that the study was begun with, which are the given ones if it is new."""
         with guarded(self._where):
             if "settings" not in self.study.user_attrs:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ExperimentalWarning)  # of names, which plots show
+                    self.study.set_metric_names([settings["metric"]["name"]])
                 self.study.set_user_attr("settings", dict(settings))
             found: Mapping[str, Any] = self.study.user_attrs["settings"]
         return found
@@ -169,7 +173,8 @@ class Trials:
             key = self._storage.create_new_trial(self._study_id, template)
             number = self._storage.get_trial(key).number
             while any(_is_choosing(frozen) and frozen.number < number for frozen in self._frozen()):
-                self._drop_unused()
+                for lost in filter(_is_choosing, self._lost()):
+                    self._drop(lost)
                 time.sleep(CHOOSING)
             trial = choose(self.read(), number + 1)
             try:
@@ -226,22 +231,24 @@ class Trials:
         Args:
             settle: Sets state, reason and values of such a trial, which is ``cut off`` otherwise.
         """
-        self._drop_unused()
-        lost = [trial for frozen in self._lost() if (trial := _trial_of(frozen)) is not None]
-        for trial in lost:
+        lost = []
+        for frozen in self._lost():
+            trial = _trial_of(frozen)
+            if trial is None:
+                self._drop(frozen)
+                continue
             trial.state, trial.reason = "cut off", "the process that ran it ended"
             self._reported[trial.number] = len(trial.values)
             settle(trial)
             self.end(trial)
+            lost.append(trial)
         return lost
 
-    def _drop_unused(self) -> None:
-        """End the trials whose process was killed before they had a point."""
-        for frozen in self._lost():
-            if _is_choosing(frozen):
-                with guarded(self._where), suppress(UpdateFinishedTrialError):  # by another process
-                    key = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, frozen.number)
-                    self._storage.set_trial_state_values(key, TrialState.FAIL)
+    def _drop(self, frozen: FrozenTrial) -> None:
+        """End a trial whose process was killed before it had a point."""
+        with guarded(self._where), suppress(UpdateFinishedTrialError):  # by another process
+            key = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, frozen.number)
+            self._storage.set_trial_state_values(key, TrialState.FAIL)
 
     def _lost(self) -> list[FrozenTrial]:
         return [each for each in self._frozen() if each.state == TrialState.RUNNING and self._is_lost(each)]
@@ -269,10 +276,10 @@ class Trials:
             return lock is not None
         if self._is_local:
             return True
-        sign = frozen.user_attrs.get("alive")
-        if self._seen.setdefault(frozen.number, (sign, time.monotonic()))[0] != sign:
-            self._seen[frozen.number] = (sign, time.monotonic())
-        return time.monotonic() - self._seen[frozen.number][1] > LOST
+        sign, now = frozen.user_attrs.get("alive"), time.monotonic()
+        if frozen.number not in self._seen or self._seen[frozen.number][0] != sign:
+            self._seen[frozen.number] = (sign, now)
+        return now - self._seen[frozen.number][1] > LOST
 
 
 def read_trials(folder: Path) -> list[Trial]:

@@ -46,7 +46,8 @@ SWEEP = {
 WORKER = """\
 import sys
 from pathlib import Path
-from fer.studies.sweep import Limits, open_study, run_sweep
+from fer.studies.study import open_study
+from fer.studies.sweep import Limits, run_sweep
 from fer.studies.sweepfile import read_sweep
 from fer.studies.trials import write_trials
 study = open_study(Path(sys.argv[1]), read_sweep(Path("sweep.yaml")), 0, *sys.argv[2:])

@@ -1,11 +1,8 @@
 """Where a search looks next."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from fer.errors import InputError
 from fer.studies.search import SettingError, Tried, check_method, suggest
 from fer.studies.space import read_space
 
@@ -98,9 +95,3 @@ def test_bayes_is_nowhere_twice_while_there_are_other_points():
 def test_what_a_method_cannot_take_is_refused(parameters, method, words):
     with pytest.raises(SettingError, match=words):
         check_method(read_space(parameters), method)
-
-
-def test_bayes_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(InputError, match=r'pip install "fer-neurons\[sweep\]"'):
-        check_method(SPACE, "bayes")

@@ -17,7 +17,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from fer.errors import InputError
 from fer.studies.storage import take_lock
-from fer.studies.sweep import Limits, open_study, run_sweep
+from fer.studies.study import open_study
+from fer.studies.sweep import Limits, run_sweep
 from fer.studies.sweepfile import read_sweep
 from fer.studies.trials import Trial, Trials, read_trials, write_trials
 
@@ -212,7 +213,8 @@ WORKER = """\
 import sys
 from pathlib import Path
 from fer.studies.storage import take_lock
-from fer.studies.sweep import Limits, open_study, run_sweep
+from fer.studies.study import open_study
+from fer.studies.sweep import Limits, run_sweep
 from fer.studies.sweepfile import read_sweep
 study = open_study(Path("study"), read_sweep(Path("sweep.yaml")), 0)
 run_sweep(study, Limits(), lambda trials, changed: None)
