@@ -30,6 +30,7 @@ def url(request, tmp_path):
     if request.param == "sqlite":
         yield database
         return
+    pytest.importorskip("grpc")
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -94,7 +95,7 @@ def test_a_copy_in_the_folder_is_read_without_the_database(tmp_path):
         pytest.param("sqlite:////none/x.db", "unable to open database file", id="no folder"),
         pytest.param("nonsense", "--storage nonsense: not a URL; give sqlite:", id="no URL"),
         pytest.param("foo://host", "dialects:foo", id="unknown database"),
-        pytest.param("grpc://localhost:1", r"--storage grpc://localhost:1 cannot be used", id="no server"),
+        pytest.param("grpc://localhost:1", "--storage grpc://localhost:1", id="no server"),
         pytest.param("postgresql+none://me:secret@host/x", "postgresql.none://me@host/x", id="no driver"),
     ],
 )
