@@ -172,24 +172,24 @@ class Trials:
         with guarded(self._where):
             key = self._storage.create_new_trial(self._study_id, template)
             number = self._storage.get_trial(key).number
-            while any(_is_choosing(frozen) and frozen.number < number for frozen in self._frozen()):
-                for lost in filter(_is_choosing, self._lost()):
-                    self._drop(lost)
-                time.sleep(CHOOSING)
-            trial = choose(self.read(), number + 1)
+        while any(_is_choosing(frozen) and frozen.number < number for frozen in self._frozen()):
+            for lost in filter(_is_choosing, self._lost()):
+                self._drop(lost)
+            time.sleep(CHOOSING)
+        trial = choose(self.read(), number + 1)
+        with guarded(self._where):
             try:
                 if trial is None:
                     self._storage.set_trial_user_attr(key, "reason", "not needed: no point was left")
                     self._storage.set_trial_state_values(key, TrialState.FAIL)
                     return None
                 for name, (value, distribution) in _params(self._space, trial.point).items():
-                    self._storage.set_trial_param(
-                        key, name, distribution.to_internal_repr(value), distribution
-                    )
+                    internal = distribution.to_internal_repr(value)
+                    self._storage.set_trial_param(key, name, internal, distribution)
                 content = {each: getattr(trial, each) for each in _AT_START} | label(trial)
                 for name, value in content.items():
                     self._storage.set_trial_user_attr(key, name, value)
-                self._storage.set_trial_user_attr(key, "point", dict(trial.point))
+                self._storage.set_trial_user_attr(key, "point", dict(trial.point))  # last: now it has a point
             except UpdateFinishedTrialError:  # this process slept for so long that it was given up
                 return self.claim(choose, label)
         return trial
