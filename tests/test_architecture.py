@@ -63,13 +63,13 @@ ROOMS = {
     "dashboards": Room({"fer.runs"}, {"wandb", "wandb_workspaces", "lightning"}),
     # Angles are stored by numpy, settings as YAML.
     "runs": Room(others={"numpy", "yaml"}),
-    # Of sweeps: Optuna searches, a forest of scikit-learn tells what mattered.
+    # Of sweeps: Optuna searches and keeps the trials (databases by SQLAlchemy); a forest tells what mattered.
     "studies": Room(
         {
             *("fer.callbacks.stop", "fer.data.base", "fer.metrics", "fer.neurons"),
             *("fer.runs", "fer.tasks.base"),
         },
-        {"lightning", "numpy", "optuna", "scipy", "sklearn", "torch", "yaml"},
+        {"lightning", "numpy", "optuna", "scipy", "sklearn", "sqlalchemy", "torch", "yaml"},
     ),
     # The commands on images.
     "crop": Room({"fer.data", "fer.figures"}, {"cv2", "numpy", "PIL", "rich"}),

@@ -63,7 +63,7 @@ def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_folds_that_are_done_are_not_run_again(root, tmp_path):
+def test_folds_that_are_done_are_not_run_again(root, tmp_path, monkeypatch):
     words = ["crossval", *WORDS, *SETTINGS, *root, "--wandb.mode", "disabled"]
     done(*words)
     study = tmp_path / "runs" / "study"
@@ -74,6 +74,8 @@ def test_folds_that_are_done_are_not_run_again(root, tmp_path):
     assert (study / "fold-0" / "results.json").stat().st_mtime_ns == kept
     assert (study / "fold-2-cut-off-1").is_dir()
     assert json.loads((study / "crossval.json").read_text()) == before
+    monkeypatch.setattr(fer.commands.crossval, "wandb_logger", lambda *_: pytest.fail("it is logged twice"))
+    assert "mean" in done(*words)
 
 
 def test_folds_of_another_network_or_other_data_are_not_gone_on_with(root, tmp_path, monkeypatch):

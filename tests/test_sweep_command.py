@@ -14,9 +14,9 @@ from rich.console import Console
 
 import fer.commands.agent
 import fer.commands.sweep
-from fer.studies.journal import Journal, Trial
-from fer.studies.sweep import open_study
+from fer.studies.study import open_study
 from fer.studies.sweepfile import read_sweep
+from fer.studies.trials import Trial, read_trials
 
 PROGRAM = """\
 import json, os, sys
@@ -64,7 +64,7 @@ def toy():
 def test_a_sweep_says_what_it_does_and_what_was_best(toy):
     out = done("sweep", toy, "--count", "9", "--agents", "3", "--run_name", "s")
     assert "sweep        sweep.yaml: random, 9 points, 3 in parallel" in out
-    trials = Journal(Path("runs/s")).read()
+    trials = read_trials(Path("runs/s"))
     best = min(trials, key=lambda trial: trial.value)
     assert len(re.findall(r"^trial-\d+  finished  \d\.\d{4}  ", out, re.MULTILINE)) == 9
     assert f"best         {best.name}: loss {best.value:.4f}\n" in out
@@ -75,7 +75,7 @@ def test_a_sweep_says_what_it_does_and_what_was_best(toy):
     for name in ("best-so-far", "parallel", "slices", "importances"):
         assert Path(f"runs/s/figures/{name}.png").stat().st_size > 8_000
     assert "nothing" not in done("sweep", toy, "--count", "9", "--run_name", "s")  # goes on, with none left
-    assert len(Journal(Path("runs/s")).read()) == 9
+    assert len(read_trials(Path("runs/s"))) == 9
 
 
 def test_the_table_of_a_small_terminal_has_the_best_then_what_runs(toy, monkeypatch):
@@ -98,7 +98,7 @@ def test_the_table_of_a_small_terminal_has_the_best_then_what_runs(toy, monkeypa
 def test_the_same_seed_gives_the_same_points(toy):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         done("sweep", toy, "--count", "2", "--run_name", name, "--seed", seed)
-    points = {name: [trial.point for trial in Journal(Path("runs") / name).read()] for name in "abc"}
+    points = {name: [trial.point for trial in read_trials(Path("runs") / name)] for name in "abc"}
     assert points["a"] == points["b"] != points["c"]
 
 
@@ -112,7 +112,6 @@ def test_a_sweep_that_fails_ends_with_a_status(toy):
 
 
 def test_searches_are_compared(toy):
-    pytest.importorskip("optuna")
     for method in ("random", "bayes"):
         for seed in (0, 1):
             words = ("--count", "3", "--method", method, "--seed", seed, "--run_name", f"{method}-{seed}")
@@ -340,7 +339,7 @@ def test_trials_of_ours_are_runs_of_one_group():
         "--agents",
         "2",
     )
-    trials = Journal(Path("runs/s")).read()
+    trials = read_trials(Path("runs/s"))
     assert [trial.state for trial in trials] == ["finished", "finished"]
     for trial in trials:
         run_dir = Path("runs/s") / trial.name / f"s-{trial.name}"

@@ -18,8 +18,8 @@ from fer.dashboards import apart_from_sweep, finish, log_config, wandb_logger
 from fer.data import DATA_MODULES, PooledDataModule
 from fer.errors import InputError
 from fer.figures import confusion_figure, folds_figure
-from fer.files import atomic_write, write_json
-from fer.runs import Run
+from fer.files import atomic_write, read_json, write_json
+from fer.runs import WAY_OUT, Run
 from fer.studies.crossval import run_folds, summarise
 
 HELP: Final = "train and test every fold of a cross-validation, then report mean and spread"
@@ -70,12 +70,24 @@ def crossval(arguments: Sequence[str]) -> None:
             **({"wandb.project": project} if project else {}),
         }
         # Last, so that no config overrides them.
-        run_experiment("fit", [*words, *(f"--{key}={value}" for key, value in of_fold.items())], chosen)
+        own_words = [f"--{key}={value}" for key, value in of_fold.items()]
+        run_experiment("fit", [*words, *own_words, *start_of_fold(run_dir)], chosen)
 
     folder = Path(own.runs_dir) / name
+    settings = {**chosen, "words": words, "configs": configs}
     with apart_from_sweep():
-        results = run_folds(folder, num_folds, {**chosen, "words": words, "configs": configs}, run_fold)
+        results = run_folds(
+            folder, num_folds, settings, run_fold, lambda run_dir: bool(start_of_fold(run_dir))
+        )
     _conclude(folder, name, results)
+
+
+def start_of_fold(run_dir: Path) -> list[str]:
+    """Return the words that resume the run of a fold; empty: it starts from the beginning.
+
+    A fold without results always starts from the beginning; the words to resume it belong here.
+    """
+    return []
 
 
 def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -141,8 +153,22 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
             figure.savefig(file, format="png")
     scalars = summary.scalars()
     known = {key: None if math.isnan(value) else value for key, value in scalars.items()}  # JSON has no NaN
-    write_json(folder / "crossval.json", {"protocol": protocol, "folds": len(results), **known})
-    config = folds[0].read_config()
+    path = folder / "crossval.json"
+    content = {"protocol": protocol, "folds": len(results), **known}
+    is_logged = path.is_file() and read_json(path, WAY_OUT) == {**content, "is_logged": True}
+    if not is_logged:
+        write_json(path, content)
+        _log(folder, name, folds[0], scalars, paths)
+        write_json(path, {**content, "is_logged": True})
+    CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\nfigures")
+    CONSOLE.print("\n".join(f"  {path}" for path in paths.values()))
+
+
+def _log(
+    folder: Path, name: str, fold: Run, scalars: Mapping[str, float], figures: Mapping[str, Path]
+) -> None:
+    """Log the summary as a W&B run, with the settings that the folds share."""
+    config = fold.read_config()
     del config["data"]["fold"], config["run_name"], config["runs_dir"]  # a fold's own
     try:
         group = os.environ.get("WANDB_RUN_GROUP", name)  # of a sweep, of which this is a trial
@@ -151,10 +177,8 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
         to_wandb = wandb_logger(folder, **of_wandb)
         if to_wandb is not None:
             log_config(to_wandb, flatten(config))
-            for key, path in paths.items():
+            for key, path in figures.items():
                 to_wandb.log_image(key=f"figures/{key}", images=[str(path)])
             to_wandb.log_metrics(scalars)
     finally:
         finish()
-    CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\nfigures")
-    CONSOLE.print("\n".join(f"  {path}" for path in paths.values()))

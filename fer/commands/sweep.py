@@ -22,10 +22,13 @@ from fer.errors import InputError
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
 from fer.files import atomic_write
 from fer.studies.importance import LEAST_TRIALS, importances
-from fer.studies.journal import Journal, Trial, writing
 from fer.studies.search import METHODS
-from fer.studies.sweep import STUDY, Limits, Study, gpus_for, open_study, read_settings, run_sweep
-from fer.studies.sweepfile import SweepFile, read_sweep
+from fer.studies.storage import without_password, writing
+from fer.studies.study import STUDY, Study, open_study, read_settings
+from fer.studies.sweep import Limits, gpus_for, run_sweep
+from fer.studies.sweepfile import args_json, read_sweep
+from fer.studies.trial import write_inputs
+from fer.studies.trials import JOURNAL, Trial, read_trials, write_trials
 
 Watch = Callable[[Sequence[Trial], Sequence[Trial]], None]
 
@@ -47,12 +50,19 @@ def sweep(arguments: Sequence[str]) -> None:
         "in parallel, hyperband. Each trial is an offline W&B run in one group. The same command with "
         "the same --run_name continues it; commands that run at the same time, on one machine or a shared "
         "disk, share it. method: bayes is Optuna's Gaussian process (TPE with several agents), not W&B's.",
+        epilog="Watch the trials live: pip install optuna-dashboard; optuna-dashboard runs/NAME/optuna.log",
     )
     parser.add_argument("file", type=Path, nargs="?", help="sweep file, such as sweeps/conv6-bayes.yaml")
     parser.add_argument("--count", type=int, help="points to try (default: the file's run_cap, or the grid)")
     parser.add_argument("--agents", type=int, default=1, help="trials in parallel, each on the next GPU (1)")
     parser.add_argument("--method", choices=METHODS, help="search method, instead of the file's")
     parser.add_argument("--seed", type=int, default=0, help="seed of the search, not of the trainings (0)")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="database of the trials, which machines share under the same --run_name: a URL of SQLAlchemy, "
+        "such as postgresql://USER@HOST/NAME, or of Optuna's gRPC proxy, grpc://HOST:PORT (the folder)",
+    )
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of all runs (runs)")
     parser.add_argument("--run_name", help="folder and W&B group (default: name of the file, and time)")
     parser.add_argument(
@@ -87,24 +97,20 @@ def sweep(arguments: Sequence[str]) -> None:
     name = given.run_name or unused_name(
         given.runs_dir, f"{given.file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     )
-    study = open_study(given.runs_dir / name, file, given.seed)
+    study = open_study(given.runs_dir / name, file, given.seed, given.storage)
     limits = Limits(given.count, given.agents, given.max_failures, given.retry_failed)
-    num = _num_points(file, given.count)
+    num = file.num_points(given.count) or 0
     CONSOLE.print(f"sweep        {given.file}: {file.method}, {num} points, {given.agents} in parallel")
     CONSOLE.print(f"folder       {study.folder}")
+    if study.storage is None or not study.storage.startswith("grpc"):  # which the dashboard cannot read
+        place = study.folder / JOURNAL if study.storage is None else without_password(study.storage)
+        CONSOLE.print(f"live         optuna-dashboard {place}")
     try:
         with _watched(study, num) as watch:
             trials = run_sweep(study, limits, watch, devices=gpus_for(given.agents))
     finally:
         _conclude(study)
     _check_any_value(study, trials)
-
-
-def _num_points(file: SweepFile, count: int | None) -> int:
-    """Return the largest number of points."""
-    cap = count or file.run_cap
-    num_points = file.space.num_points() if file.method == "grid" else None
-    return min(each for each in (cap, num_points) if each is not None)
 
 
 # While it runs
@@ -196,7 +202,9 @@ def _conclude(study: Study) -> None:
     Raises:
         InputError: A file cannot be written.
     """
-    trials = study.journal.read()
+    trials = study.trials.read()
+    if study.storage is not None:
+        write_trials(study.folder, trials, study.sweep.space, maximize=study.sweep.metric.maximize)
     for trial in trials:
         if trial.state == "failed":
             CONSOLE.print(f"\n{trial.name} failed: {trial.reason}")
@@ -257,7 +265,11 @@ def _pattern(run: Path, folder: Path) -> str:
 
 def _again(study: Study, best: Trial) -> list[str]:
     """Return the best trial's command, for a run of its own."""
-    words = study.sweep.words(best.point, study.folder / best.name / "params.json")
+    path = study.folder_of(best) / "params.json"
+    if not path.is_file():  # of another machine
+        with writing(path):
+            write_inputs(path.parent, best.point, args_json(best.point))
+    words = study.sweep.words(best.point, path)
     return words[1:] if words[0] == "/usr/bin/env" else words
 
 
@@ -334,7 +346,7 @@ def compare(folders: Sequence[Path], output: Path) -> None:
         settings = read_settings(folder)
         _check_alike(folder, settings, all_settings)
         all_settings[folder] = settings
-        values = _values(Journal(folder).read())
+        values = _values(read_trials(folder))
         if all(math.isnan(value) for value in values):
             CONSOLE.print(f"left out     {folder}: no trial has a value")
             continue

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fer.studies.importance import importances
-from fer.studies.journal import Trial
-from fer.studies.sweep import STUDY, Study, read_settings
+from fer.studies.study import STUDY, Study, read_settings
 from fer.studies.sweepfile import SweepFile, envvars, read_sweep
 from fer.studies.trial import fer_command
+from fer.studies.trials import Trial, read_trials
 
 
 def is_sweep(folder: Path) -> bool:
@@ -27,12 +27,12 @@ def sweep_of(folder: Path) -> dict[str, Any]:
         folder: Of ``fer sweep``, finished or not.
 
     Raises:
-        InputError: ``sweep.yaml``, ``study.json`` or ``journal.jsonl`` is damaged.
+        InputError: ``sweep.yaml``, ``study.json`` or the journal is damaged.
     """
     settings = read_settings(folder)
     sweep = read_sweep(folder / "sweep.yaml", method=settings["method"], to_run=False)
     study = Study(folder, sweep, settings["seed"], settings["key"])
-    trials = study.journal.read()
+    trials = read_trials(folder)
     best = study.best(trials)
     names = [parameter.name for parameter in sweep.space.searched]
     points = [{name: sweep.space.flat(trial.point).get(name) for name in names} for trial in trials]

@@ -105,17 +105,22 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> Summary:
 
 
 def run_folds(
-    folder: Path, num_folds: int, settings: Mapping[str, Any], run_fold: Callable[[int, Path], None]
+    folder: Path,
+    num_folds: int,
+    settings: Mapping[str, Any],
+    run_fold: Callable[[int, Path], None],
+    can_resume: Callable[[Path], bool] = lambda run_dir: False,
 ) -> list[dict[str, Any]]:
     """Run the folds that have no results yet, each in a folder of its own.
 
-    An interrupted fold is run again; its files are moved aside.
+    An interrupted fold that cannot be resumed is run again; its files are moved aside.
 
     Args:
         folder: Of the cross-validation; its folds are in ``fold-0``, ``fold-1`` and so on.
         num_folds: Number of folds.
         settings: Common to all folds; stored in the folder, so that a later call cannot change them.
         run_fold: Runs a fold, given its number and its folder.
+        can_resume: Whether ``run_fold`` resumes the fold in a folder, and needs what it holds.
 
     Returns:
         The results of every fold, in order.
@@ -130,7 +135,8 @@ def run_folds(
         for fold in range(num_folds):
             run_dir = folder / f"fold-{fold}"
             if not Run(run_dir).results_path.is_file():
-                _set_aside(run_dir)
+                if not can_resume(run_dir):
+                    _set_aside(run_dir)
                 run_fold(fold, run_dir)
             results.append(_read_fold(folder, fold))
         return results

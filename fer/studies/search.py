@@ -4,11 +4,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.study import StudyDirection
 
-from fer.errors import InputError
 from fer.studies.space import Point, SettingError, Space
 
 Method = Literal["grid", "random", "bayes"]
@@ -67,8 +69,6 @@ def suggest(
         maximize: Whether a larger metric is better.
         is_parallel: Whether other trials are running.
 
-    Raises:
-        InputError: bayes without Optuna.
     """
     number = len(tried)
     if method == "grid":
@@ -92,7 +92,6 @@ def check_method(space: Space, method: str) -> None:
 
     Raises:
         SettingError: The method is unknown or cannot search a parameter.
-        InputError: Optuna is missing for bayes.
     """
     if method not in METHODS:
         raise SettingError(("method",), f"{method}: there are {', '.join(METHODS)}")
@@ -109,7 +108,6 @@ def check_method(space: Space, method: str) -> None:
             if parameter.probabilities:
                 msg = "bayes cannot use probabilities; leave them out, or use method: random"
                 raise SettingError(("parameters", *parameter.path), msg)
-        _optuna()
 
 
 def _drawn(space: Space, rng: np.random.Generator) -> Suggestion:
@@ -121,9 +119,8 @@ def _suggest_bayes(
     space: Space, tried: Sequence[Tried], *, seed: int, maximize: bool, is_parallel: bool
 ) -> tuple[float, ...]:
     """Return a position in the unit cube, from an Optuna study of the points that were tried."""
-    optuna = _optuna()
     names = [parameter.name for parameter in space.searched]
-    distributions = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in names}
+    distributions: dict[str, BaseDistribution] = {name: FloatDistribution(0.0, 1.0) for name in names}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what Optuna calls experimental
         sampler = (
@@ -131,7 +128,7 @@ def _suggest_bayes(
             if is_parallel
             else optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
         )
-        direction = "maximize" if maximize else "minimize"
+        direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
         study = optuna.create_study(sampler=sampler, direction=direction)
         states = optuna.trial.TrialState
         for each in tried:
@@ -147,13 +144,3 @@ def _suggest_bayes(
             )
         trial = study.ask(distributions)
     return tuple(float(trial.params[name]) for name in names)
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as e:
-        msg = 'method: bayes needs Optuna: pip install "fer-neurons[sweep]", or use method: random'
-        raise InputError(msg) from e
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna

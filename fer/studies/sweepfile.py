@@ -90,6 +90,11 @@ class SweepFile:
     project: str | None
     content: Mapping[str, Any]
 
+    def num_points(self, count: int | None = None) -> int | None:
+        """Return the largest number of points: the count or the run_cap, at most the grid; None: no limit."""
+        grid = self.space.num_points() if self.method == "grid" else None
+        return min((each for each in (count or self.run_cap, grid) if each is not None), default=None)
+
     def words(self, point: Mapping[str, Any], json_path: Path) -> list[str]:
         """Return the command of a point, expanded as by W&B's agent.
 

@@ -17,8 +17,9 @@ from typing import Any, BinaryIO, Final
 
 import yaml
 
-from fer.files import atomic_write
-from fer.studies.journal import LOCK, State, Trial
+from fer.files import atomic_write, read_json
+from fer.studies import child
+from fer.studies.trials import State, Trial
 
 LOG: Final = "log.txt"
 METRICS: Final = "metrics.jsonl"
@@ -31,11 +32,18 @@ PATIENCE: Final = 60.0
 INTERRUPTED: Final = "interrupted"
 """Reason of a trial that the user ended."""
 
+ORPHANED: Final = "its sweep was killed"
+"""Reason of a trial that ended because the process that watched it was killed."""
+
+STATUS: Final = "status.json"
+"""File in a trial's folder with the end of its program, written by :mod:`fer.studies.child`."""
+
+STOPPED_FOR: Final = "stopped.txt"
+"""File in a trial's folder with the reason for which it was asked to end."""
+
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
 _REASON_LINES: Final = 8
 _REASON_CHARACTERS: Final = 800
-_PR_SET_PDEATHSIG: Final = 1
-"""Option of Linux's prctl for the signal that a process gets when its parent dies."""
 
 
 def program_place(words: Sequence[str]) -> int:
@@ -88,8 +96,7 @@ class Process:
         trial: The trial; :meth:`poll` updates its values.
         folder: Folder of the trial.
         run_dir: Folder of its run, if the program is ``fer``.
-        process: Process of the operating system.
-        lock: Lock of the folder, held by the trial and by this process.
+        process: Process of the operating system that runs the program.
         stopped_for: Why the trial was asked to end; empty if it was not.
         asked_at: Monotonic time at which it was asked.
         started_at: Monotonic time of its start.
@@ -99,7 +106,6 @@ class Process:
     folder: Path
     run_dir: Path
     process: "subprocess.Popen[bytes]"
-    lock: BinaryIO
     stopped_for: str = ""
     asked_at: float = 0.0
     started_at: float = field(default_factory=time.monotonic)
@@ -109,16 +115,18 @@ class Process:
         has_ended = self.process.poll() is not None
         self.trial.values = read_values(self.folder, self.run_dir, metric)
         self.trial.seconds = round(time.monotonic() - self.started_at, 1)
-        if has_ended:
-            self.lock.close()
-        elif self.stopped_for and time.monotonic() - self.asked_at > PATIENCE:
+        if not has_ended and self.stopped_for and time.monotonic() - self.asked_at > PATIENCE:
             self._signal(signal.SIGKILL)
         return has_ended
 
     def stop(self, why: str) -> None:
         """Ask the trial to end, by SIGTERM, on which Lightning writes a checkpoint."""
-        if not self.stopped_for:
-            self.stopped_for, self.asked_at = why, time.monotonic()
+        if self.stopped_for:
+            return
+        self.stopped_for, self.asked_at = why, time.monotonic()
+        try:
+            (self.folder / STOPPED_FOR).write_text(why)
+        finally:
             self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -139,44 +147,51 @@ def start(
         trial: The trial, with its command.
         folder: Folder of the trial.
         run_dir: Folder of its run.
-        lock: Lock of the folder, which the process inherits.
+        lock: Lock of this process, which the trial holds, too.
         environment: All environment variables of the process.
 
     Raises:
-        OSError: The program does not exist, or cannot be run.
+        OSError: The log cannot be written.
     """
+    words = (folder / STATUS, os.getpid(), int(PATIENCE), *trial.command)
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            list(trial.command),
+            [sys.executable, "-I", "-S", child.__file__, *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=dict(environment),
             start_new_session=True,
             pass_fds=(lock.fileno(),),
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
-    return Process(trial, folder, run_dir, process, lock)
+    return Process(trial, folder, run_dir, process)
 
 
-def _end_with_parent() -> None:
-    import ctypes
+def settle(trial: Trial, folder: Path, run_dir: Path, metric: str, status: int | None = None) -> None:
+    """Set the state, reason and values of a trial that has ended.
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def take_lock(folder: Path) -> BinaryIO | None:
-    """Return the lock of a trial's folder, or None if another process holds it."""
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / LOCK).open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    Args:
+        trial: The trial.
+        folder: Folder of the trial.
+        run_dir: Folder of its run.
+        metric: Name of the metric.
+        status: Exit status of the process that ran the program, for a program whose end is not known; None:
+            that process is not known, either, and such a trial is ``cut off``.
+    """
+    path, asked = folder / STATUS, folder / STOPPED_FOR
+    end = read_json(path, "delete the file, and the trial is run again") if path.is_file() else {}
+    stopped_for = asked.read_text() if asked.is_file() else ""
+    status = end.get("status", status)
+    trial.values = read_values(folder, run_dir, metric) or trial.values
+    if end.get("orphaned") and not stopped_for:
+        trial.state, trial.reason = "cut off", ORPHANED
+    elif "error" in end:
+        trial.state, trial.reason = "failed", f"it cannot be started: {end['error']}"
+    elif status is not None:
+        log = (folder / LOG).read_text(errors="replace")
+        trial.state, trial.reason = classify_end(
+            status, trial.values, metric, stopped_for, log, broken_line(folder)
+        )
 
 
 def read_values(folder: Path, run_dir: Path, metric: str) -> list[float]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import yaml
 from matplotlib.image import imsave
+from old_sweep import write_old
 
 from fer.configs import config_path
 from fer.runs import Run
-from fer.studies.journal import Journal, Trial
+from fer.studies.trials import Trial
 
 CONFIG = {
     "seed_everything": 7,
@@ -173,7 +174,7 @@ def sweep_dir(tmp_path):
             *("--runs_dir", f"/elsewhere/{trial.name}", "--run_name", f"sweep-{trial.name}"),
         ]
         trial.state, trial.reason = ("failed", "no memory\nmore") if value is None else ("finished", "")
-        Journal(folder).write(trial)
+        write_old(folder, trial)
     return folder
 
 

@@ -2,17 +2,18 @@
 
 import json
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from old_sweep import write_old
 
 from fer.errors import InputError
 from fer.metrics import wilson_interval
 from fer.report import gather
 from fer.runs import Run
-from fer.studies.journal import Journal, Trial
+from fer.studies.trials import Trial, read_trials
 
 
 def test_a_whole_run_has_every_part(run_dir, settings_of):
@@ -130,12 +131,12 @@ def test_the_best_trial_is_repeated_as_it_was_run_whatever_the_environment_is_no
     (sweep_dir / "sweep.yaml").write_text(
         text.replace('fit, --config, "', 'prune, --config, "${envvar:RUN}/config.yaml", --config, "')
     )
-    trial = Journal(sweep_dir).read()[8]
+    trial = read_trials(sweep_dir)[8]
     given = list(trial.command)
     given[4:5] = ["prune", "--config", "my runs/a/config.yaml"]
     trial.command = [*given, "--wandb.project", "fer"]
     (sweep_dir / "journal.jsonl").unlink()
-    Journal(sweep_dir).write(trial)
+    write_old(sweep_dir, trial)
     monkeypatch.setenv("RUN", "runs/other")
     repeat = gather(sweep_dir, settings_of)["repeat"]
     again = f"fer prune --config 'my runs/a/config.yaml' --config {sweep_dir}/trial-0009/params.json"
@@ -143,8 +144,7 @@ def test_the_best_trial_is_repeated_as_it_was_run_whatever_the_environment_is_no
     assert repeat["command"] == f"RUN='my runs/a' fer sweep {sweep_dir}/sweep.yaml --seed 3 --count 1"
 
 
-def test_a_sweep_is_reported_where_it_could_not_be_run(sweep_dir, settings_of, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
+def test_a_sweep_is_reported_where_it_could_not_be_run(sweep_dir, settings_of):
     text = (sweep_dir / "sweep.yaml").read_text()
     (sweep_dir / "sweep.yaml").write_text(
         text.replace("-m, fer, fit", '"${program}"').replace("method: random", "program: elsewhere.py")
@@ -256,7 +256,7 @@ def test_a_sweep_has_its_trials_the_best_and_what_bears_on_it(sweep_dir, setting
 
 def test_a_sweep_whose_points_were_cut_off_is_unfinished_until_they_are_run_again(sweep_dir, settings_of):
     point = {"model.lr": 0.1, "model.optimizer": "sgd", "trainer.max_epochs": 6}
-    write = Journal(sweep_dir).write
+    write = partial(write_old, sweep_dir)
     write(Trial(11, 11, point, [0.5, 0.5], state="cut off"))
     write(Trial(12, 12, point, [0.5, 0.5]))
     assert "was interrupted: 2 of 12." in gather(sweep_dir, settings_of)["unfinished"]

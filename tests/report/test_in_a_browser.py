@@ -3,9 +3,10 @@
 import pytest
 import yaml
 from browser import CHROMIUM, browser
+from old_sweep import write_old
 
 from fer.report import write_report
-from fer.studies.journal import Journal, Trial
+from fer.studies.trials import Trial
 
 pytestmark = [
     pytest.mark.slow,
@@ -137,7 +138,7 @@ def test_a_sweep_of_five_settings_one_of_them_a_list(tab, sweep_dir, settings_of
     for number in range(1, 5):
         point = dict.fromkeys(names, number / 9) | {"model.widths": [[8, 16], [16, 32]][number % 2]}
         trial = Trial(number, number, point, [0.5] * 5, state="finished", value=number / 5)
-        Journal(sweep_dir).write(trial)
+        write_old(sweep_dir, trial)
     tab.open(write_report(sweep_dir, None, settings_of), width=width)
     heights = tab.run(
         "[...document.querySelectorAll('.parallels path')].map((l) => l.getAttribute('d').split('L')[4])"
@@ -163,6 +164,6 @@ def test_tables_fit_a_large_screen(tab, study_dir, sweep_dir, settings_of):
     reason = "killed by SIGKILL: perhaps memory ran out, as it does where two sweeps share a machine"
     point = {"model.lr": 0.1, "model.optimizer": "adamw", "trainer.max_epochs": 6}
     failed = Trial(11, 11, point, [1, 1], state="failed", reason=reason)
-    Journal(sweep_dir).write(failed)
+    write_old(sweep_dir, failed)
     tab.open(write_report(sweep_dir, None, settings_of))
     assert tab.run(cut) == 0

@@ -95,6 +95,22 @@ def test_a_study_that_was_cut_off_goes_on_with_the_fold_that_was(tmp_path):
     assert (tmp_path / "study" / "fold-1-cut-off-1" / "log").is_file()  # nothing is lost
 
 
+def test_a_fold_that_can_be_resumed_keeps_its_files(tmp_path):
+    _, start = _run(tmp_path / "study", cut_off_at=1)
+    with pytest.raises(InputError, match="study to continue from this fold"):
+        start()
+    held = {}
+
+    def run_fold(fold, run_dir):
+        held[fold] = [path.name for path in run_dir.glob("*")]
+        run_dir.mkdir(exist_ok=True)
+        (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
+
+    can_resume = (tmp_path / "study" / "fold-1").__eq__
+    assert len(run_folds(tmp_path / "study", 3, {"words": ("--a",)}, run_fold, can_resume)) == 3
+    assert held == {1: ["log"], 2: []}
+
+
 def test_a_study_goes_on_with_its_own_settings_only(tmp_path):
     _, start = _run(tmp_path / "study")
     start()

@@ -1,11 +1,8 @@
 """Where a search looks next."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from fer.errors import InputError
 from fer.studies.search import SettingError, Tried, check_method, suggest
 from fer.studies.space import read_space
 
@@ -54,7 +51,6 @@ def test_random_draws_do_not_depend_on_what_was_found():
 @pytest.mark.parametrize("is_parallel", [False, True], ids=["Gaussian process", "TPE"])
 @pytest.mark.parametrize("maximize", [True, False])
 def test_bayes_comes_nearer_than_chance(is_parallel, maximize):
-    pytest.importorskip("optuna")
     sign = 1 if maximize else -1
 
     def best(method, **kwargs):
@@ -65,7 +61,6 @@ def test_bayes_comes_nearer_than_chance(is_parallel, maximize):
 
 
 def test_bayes_knows_of_trials_that_run():
-    pytest.importorskip("optuna")
     tried = search(SPACE, "bayes", 12, value=hill)
     running = [*tried, Tried((0.7, 0.2), SPACE.point((0.7, 0.2)), is_running=True)]
     found = suggest(SPACE, "bayes", running, seed=0, maximize=True, is_parallel=True)
@@ -73,7 +68,6 @@ def test_bayes_knows_of_trials_that_run():
 
 
 def test_bayes_is_nowhere_twice_while_there_are_other_points():
-    pytest.importorskip("optuna")
     points = [each.point for each in search(SMALL, "bayes", 4, value=lambda p: float(p["x"] == "a"))]
     assert sorted(map(str, points)) == sorted(map(str, SMALL.grid()))
 
@@ -101,9 +95,3 @@ def test_bayes_is_nowhere_twice_while_there_are_other_points():
 def test_what_a_method_cannot_take_is_refused(parameters, method, words):
     with pytest.raises(SettingError, match=words):
         check_method(read_space(parameters), method)
-
-
-def test_bayes_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(InputError, match=r'pip install "fer-neurons\[sweep\]"'):
-        check_method(SPACE, "bayes")

@@ -6,15 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import optuna
 import pytest
+from old_sweep import write_old
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from fer.errors import InputError
-from fer.studies.journal import Journal, Trial
-from fer.studies.sweep import Limits, open_study, run_sweep
+from fer.studies.storage import take_lock
+from fer.studies.study import open_study
+from fer.studies.sweep import Limits, run_sweep
 from fer.studies.sweepfile import read_sweep
-from fer.studies.trial import take_lock
+from fer.studies.trials import Trial, Trials, read_trials, write_trials
 
 # What a trial does, by the value of its one parameter.
 PROGRAM = """\
@@ -87,6 +93,12 @@ def run(sweep, seed=0, watch=lambda trials, changed: None, devices=(), **limits)
     return run_sweep(study, Limits(**limits), watch, devices=devices)
 
 
+def begin(sweep, *trials):
+    """Make a sweep that has these trials."""
+    open_study(Path("study"), sweep, 0)
+    write_trials(Path("study"), trials, sweep.space, maximize=True)
+
+
 def ends(trials):
     return [(trial.point["x"], trial.state, trial.value) for trial in trials]
 
@@ -130,7 +142,7 @@ def test_failures_in_a_row_end_it(sweep_of):
         InputError, match=r"2 trials failed in a row, the last \(trial-0003\): it logged no m"
     ):
         run(sweep, max_failures=2)
-    assert len(Journal(Path("study")).read()) == 3
+    assert len(read_trials(Path("study"))) == 3
 
 
 def test_a_program_that_cannot_be_started_ends_it(sweep_of):
@@ -193,14 +205,16 @@ def test_ctrl_c_ends_trials_well_and_the_next_call_goes_on(sweep_of):
 
     with pytest.raises(InputError, match=r"the same command with --run_name study to continue"):
         run(sweep, watch=watch)
-    (trial,) = Journal(Path("study")).read()
+    (trial,) = read_trials(Path("study"))
     assert (trial.state, list(trial.values)) == ("cut off", [0.1, 0.2])  # it had time to end
 
 
 WORKER = """\
 import sys
 from pathlib import Path
-from fer.studies.sweep import Limits, open_study, run_sweep
+from fer.studies.storage import take_lock
+from fer.studies.study import open_study
+from fer.studies.sweep import Limits, run_sweep
 from fer.studies.sweepfile import read_sweep
 study = open_study(Path("study"), read_sweep(Path("sweep.yaml")), 0)
 run_sweep(study, Limits(), lambda trials, changed: None)
@@ -225,19 +239,11 @@ def test_what_was_killed_with_its_sweep_is_run_again(sweep_of):
     wait_for(lambda: Path("began").exists())
     process.send_signal(signal.SIGKILL)
     process.wait()
-    folder = Path("study/trial-0001")
-
-    def is_free():  # its trial ends with it
-        lock = take_lock(folder)
-        if lock is not None:
-            lock.close()
-        return lock is not None
-
-    wait_for(is_free)
+    wait_for(lambda: Path("study/trial-0001/status.json").exists())  # its trial ends with it
     trials = run(sweep)
     assert ends(trials) == [("once", "cut off", None), ("once", "finished", 0.5), (2, "finished", 0.2)]
     assert [trial.point_number for trial in trials] == [1, 1, 2]
-    assert trials[0].reason == "the process that ran it ended"
+    assert trials[0].reason == "its sweep was killed"
 
 
 @pytest.mark.slow
@@ -245,43 +251,124 @@ def test_processes_share_the_points(sweep_of):
     sweep_of(*range(8))
     workers = [worker() for _ in range(2)]
     assert [process.wait(120) for process in workers] == [0, 0]
-    trials = Journal(Path("study")).read()
+    trials = read_trials(Path("study"))
     assert [trial.point["x"] for trial in trials] == list(range(8))
     assert {trial.state for trial in trials} == {"finished"}
 
 
 def test_a_trial_of_another_process_is_left_alone(sweep_of):
     sweep = sweep_of(1, 2)
-    study = open_study(Path("study"), sweep, 0)
-    study.journal.write(Trial(1, 1, {"x": 1}, []))
-    with take_lock(Path("study/trial-0001")):
+    other = open_study(Path("study"), sweep, 0).trials
+    with other.running():
+        other.claim(lambda trials, number: Trial(number, 1, {"x": 1}, []), lambda trial: {})
         assert [trial.state for trial in run(sweep)] == ["running", "finished"]
+    assert [trial.state for trial in run(sweep)] == ["cut off", "finished", "finished"]
 
 
 def test_a_point_that_is_cut_off_again_and_again_is_given_up(sweep_of):
     sweep = sweep_of(1)
-    study = open_study(Path("study"), sweep, 0)
-    for number in (1, 2, 3):
-        study.journal.write(Trial(number, 1, {"x": 1}, [], state="cut off"))
+    begin(sweep, *(Trial(number, 1, {"x": 1}, [], state="cut off") for number in (1, 2, 3)))
     assert len(run(sweep)) == 3
     assert ends(run(sweep, retry_failed=True))[3:] == [(1, "finished", 0.1)]
 
 
-def test_a_point_that_the_user_interrupts_is_never_given_up(sweep_of):
+@pytest.mark.parametrize("reason", ["interrupted", "its sweep was killed"])
+def test_a_point_that_is_not_to_blame_for_its_end_is_never_given_up(sweep_of, reason):
     sweep = sweep_of(1)
-    study = open_study(Path("study"), sweep, 0)
-    for number in (1, 2, 3):
-        study.journal.write(Trial(number, 1, {"x": 1}, [], state="cut off", reason="interrupted"))
+    begin(sweep, *(Trial(number, 1, {"x": 1}, [], state="cut off", reason=reason) for number in (1, 2, 3)))
     assert ends(run(sweep))[3:] == [(1, "finished", 0.1)]
 
 
-def test_half_a_line_of_a_journal_is_passed_over(tmp_path):
-    journal = Journal(tmp_path)
-    journal.write(Trial(1, 1, {"x": 1}, []))
-    with (tmp_path / "journal.jsonl").open("a") as file:
-        file.write('{"number": 2, "poi')
-    journal.write(Trial(3, 3, {"x": 3}, []))
-    assert [trial.number for trial in journal.read()] == [1, 3]
+def test_a_trial_that_ended_after_its_sweep_was_killed_is_not_run_again(sweep_of):
+    sweep = sweep_of(1, 2)
+    trials = open_study(Path("study"), sweep, 0).trials
+    with trials.running():
+        trials.claim(lambda trials, number: Trial(number, 1, {"x": 1}, []), lambda trial: {})
+    folder = Path("study/trial-0001")
+    folder.mkdir()
+    (folder / "log.txt").touch()
+    (folder / "metrics.jsonl").write_text('{"m": 0.1}\n')
+    (folder / "status.json").write_text('{"orphaned": false, "status": 0}')
+    assert ends(run(sweep)) == [(1, "finished", 0.1), (2, "finished", 0.2)]
+
+
+def test_half_a_line_of_a_journal_is_passed_over_and_removed(sweep_of):
+    sweep = sweep_of(1, 2)
+    run(sweep, count=1)
+    path = Path("study/optuna.log")
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code": 4, "wor')
+    assert len(read_trials(Path("study"))) == 1
+    assert [trial.state for trial in run(sweep)] == ["finished", "finished"]
+    assert path.read_bytes().startswith(whole + b'{"op_code"')
+
+
+def test_a_damaged_journal_is_one_line(sweep_of):
+    sweep = sweep_of(1, 2)
+    run(sweep, count=1)
+    path = Path("study/optuna.log")
+    path.write_bytes(b"no JSON\n" + path.read_bytes())
+    with pytest.raises(InputError, match=r"study/optuna.log is damaged .*: restore it, or"):
+        run(sweep)
+    with pytest.raises(InputError, match=r"study/optuna.log is damaged"):
+        read_trials(Path("study"))
+
+
+def test_a_sweep_of_an_earlier_version_is_continued(sweep_of):
+    sweep = sweep_of(1, 2, 3)
+    Path("study").mkdir()
+    settings = {"seed": 0, "method": "grid", "command": list(sweep.command)}
+    settings |= {key: sweep.content[key] for key in ("metric", "parameters", "program")}
+    Path("study/study.json").write_text(json.dumps({"key": "abcd", **settings}))
+    write_old(Path("study"), Trial(1, 1, {"x": 1}, [], state="finished", value=0.1, values=[0.1]))
+    write_old(Path("study"), Trial(2, 2, {"x": 2}, [], values=[0.1]))
+    assert [trial.state for trial in read_trials(Path("study"))] == ["finished", "running"]
+    with take_lock(Path("study/trial-0002/.lock")), pytest.raises(InputError, match="an earlier version"):
+        run(sweep)
+    trials = run(sweep)
+    assert ends(trials) == [
+        *((1, "finished", 0.1), (2, "cut off", None)),
+        *((2, "finished", 0.2), (3, "finished", 0.3)),
+    ]
+    assert json.loads(Path("study/study.json").read_text())["key"] == "abcd"
+    assert run(sweep) == trials
+
+
+def test_two_who_ask_at_once_get_two_points(sweep_of):
+    sweep = sweep_of(*range(40))
+    study = open_study(Path("study"), sweep, 0)
+
+    def take(_):
+        trials = Trials(None, study.folder, sweep.space, maximize=True)
+        with trials.running():
+            return [
+                trials.claim(
+                    lambda known, number: Trial(number, len(known) + 1, {"x": len(known)}, []),
+                    lambda trial: {},
+                ).point["x"]
+                for _ in range(10)
+            ]
+
+    with ThreadPoolExecutor(4) as pool:
+        points = [point for taken in pool.map(take, range(4)) for point in taken]
+    assert sorted(points) == list(range(40))
+
+
+def test_optuna_sees_points_values_and_where_a_trial_is(sweep_of):
+    trials = run(sweep_of(9, "slow", "error", early_terminate={"type": "hyperband", "min_iter": 1}))
+    study = optuna.load_study(
+        study_name="study", storage=JournalStorage(JournalFileBackend("study/optuna.log"))
+    )
+    found = study.get_trials()
+    assert [trial.params["x"] for trial in found] == [9, "slow", "error"]
+    assert [trial.state.name for trial in found] == ["COMPLETE", "PRUNED", "FAIL"]
+    assert [trial.value for trial in found] == [0.9, 0.2, None]
+    assert found[0].intermediate_values == {1: 0.9, 2: 0.9, 3: 0.9}
+    key = json.loads(Path("study/study.json").read_text())["key"]
+    assert found[0].user_attrs["wandb_id"] == f"{key}-1"
+    assert found[0].user_attrs["run"].endswith(str(Path("study/trial-0001").resolve()))
+    assert found[2].user_attrs["reason"] == trials[2].reason
+    assert study.best_trial.number == 0
 
 
 def test_a_folder_holds_one_sweep(sweep_of):
@@ -297,7 +384,6 @@ def test_a_folder_holds_one_sweep(sweep_of):
 
 
 def test_bayes_takes_the_worst_for_what_failed(sweep_of):
-    pytest.importorskip("optuna")
     sweep = sweep_of(1, 2, "error", 3, method="bayes", run_cap=4)
     trials = run(sweep)
     assert len(trials) == 4

@@ -1,0 +1,69 @@
+"""Run the program of a trial, and write how it ended: a script that outlives the sweep that started it.
+
+Usage: python child.py STATUS PARENT PATIENCE PROGRAM [ARGUMENT ...]
+
+If the sweep is killed, the program gets SIGTERM, on which Lightning writes a checkpoint, and SIGKILL after
+PATIENCE seconds. The script imports nothing of the package, so that it starts in milliseconds.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+"""Option of Linux's prctl for the signal that a process gets when its parent dies."""
+
+
+def main(path: str, parent: str, patience: str, *command: str) -> None:
+    """Run a command as the leader of a process group, and write its exit status as JSON.
+
+    Args:
+        path: File for the end: ``status``, or ``error`` if the program cannot be started; ``orphaned`` if it
+            ended because the sweep was killed.
+        parent: Process id of the sweep.
+        patience: Seconds from SIGTERM to SIGKILL.
+        command: The program and its arguments.
+    """
+    end: dict[str, object] = {"orphaned": False}
+
+    def end_orphan(number: int, frame: FrameType | None) -> None:
+        if os.getppid() == int(parent):  # the sweep sent the signal to the whole group
+            return
+        end["orphaned"] = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+        signal.signal(signal.SIGALRM, lambda number, frame: os.killpg(0, signal.SIGKILL))
+        signal.alarm(int(patience))
+
+    signal.signal(signal.SIGTERM, end_orphan)
+    end_with_parent()
+    if os.getppid() != int(parent) or end["orphaned"]:
+        return
+    try:
+        process = subprocess.Popen(command, preexec_fn=end_with_parent)
+    except OSError as e:
+        end["error"] = str(e)
+    else:
+        if end["orphaned"]:  # while it was being started
+            process.kill()
+        end["status"] = process.wait()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with open(f"{path}.tmp", "w") as file:  # noqa: PTH123 (pathlib takes longer to import than the rest)
+        json.dump(end, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.tmp", path)  # noqa: PTH105
+
+
+def end_with_parent() -> None:
+    """Let this process get SIGTERM when its parent dies; on Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
