@@ -29,6 +29,7 @@ from torch import nn
 
 from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, StopCallback
 from fer.callbacks.best import mode_of
+from fer.callbacks.finite import FiniteCallback, FiniteCheckpoint
 from fer.callbacks.limits import limit_protocol
 from fer.callbacks.stop import exit_on_sigterm
 from fer.checkpoints import normalisation_in, read_checkpoint
@@ -231,10 +232,11 @@ class ExperimentCLI(LightningCLI):
         run, monitor = Run(self.run_dir), self.config.monitor
         callbacks: list[Callback] = [
             self.stop,
+            FiniteCallback(self.config.on_nan),
             EvaluationCallback(),
             BestCallback(monitor),
             EpochLineCallback(monitor),
-            ModelCheckpoint(
+            FiniteCheckpoint(
                 dirpath=run.checkpoints_dir,
                 filename=run.best_checkpoint.stem,
                 monitor=monitor,
