@@ -29,7 +29,7 @@ MAX_SKIPPED: Final = 10
 """Batches in a row that ``skip`` leaves out."""
 
 NUM_NAMED: Final = 3
-"""Images that a message names."""
+"""Samples that a message names."""
 
 log = logging.getLogger("fer.callbacks")
 
@@ -91,7 +91,7 @@ class FiniteCallback(Callback):
         """Stop, or leave the batch out, if its loss is not finite.
 
         Raises:
-            InputError: The message names epoch, batch, layer and images.
+            InputError: The message names epoch, batch, layer and samples.
         """
         if self.flag is not None and self.flag.read():
             self._meet(trainer, pl_module, "loss")
@@ -193,15 +193,15 @@ class FiniteCallback(Callback):
         line = f"epoch {trainer.current_epoch}: the validation loss is not finite"
         if batches := broken.nonzero().flatten().tolist():  # else it was in another process
             names = _names(trainer, "val", trainer.val_dataloaders, batches[0])
-            images = f", the images {_list(names)}" if names else ""
-            line += f" in {len(batches)} of {len(flags)} batches, first in batch {batches[0]}{images}"
+            samples = f", the samples {_list(names)}" if names else ""
+            line += f" in {len(batches)} of {len(flags)} batches, first in batch {batches[0]}{samples}"
         if self.on_nan == "stop":
             msg = f"{line}; {_way_out(trainer)}"
             raise InputError(msg)
         log.warning("%s", line)
 
     def _describe(self, trainer: Trainer, pl_module: LightningModule, what: str) -> str:
-        """Return the line about the current batch: where, which layer was first, which images."""
+        """Return the line about the current batch: where, which layer was first, which samples."""
         place = f"epoch {trainer.current_epoch}, batch {_batch_idx(trainer)}"
         if what == "loss" and self.loss is not None:
             value = next((each for each in self.loss.flatten().tolist() if not math.isfinite(each)), None)
@@ -212,12 +212,12 @@ class FiniteCallback(Callback):
             problem = f"the {what} are not finite"
         layer, rows, has_input = _find_origin(trainer, pl_module, self.batch)
         names = _names(trainer, "train", trainer.train_dataloader, _batch_idx(trainer))
-        images = ""
+        samples = ""
         if rows:
             named = [names[row] for row in rows if row < len(names)] or [str(row) for row in rows]
-            images = f"; images {'' if names else 'at the positions '}{_list(named)}"
-        way_out = "mend or remove these images" if has_input else _way_out(trainer)
-        return f"{place}: {problem}{layer}{images}; {way_out}"
+            samples = f"; samples {'' if names else 'at the positions '}{_list(named)}"
+        way_out = "mend or remove these samples" if has_input else _way_out(trainer)
+        return f"{place}: {problem}{layer}{samples}; {way_out}"
 
     @staticmethod
     def _in_any_process(trainer: Trainer, flag: Tensor) -> Tensor:
@@ -263,14 +263,19 @@ def _not_finite(tensors: Sequence[Tensor]) -> Tensor | None:
 
 
 def _check_weights(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Refuse weights and buffers that are not finite: every later loss would be NaN."""
-    named = dict(pl_module.named_parameters())
+    """Refuse weights, and statistics of batch norm, that are not finite."""
+    statistics = {
+        name: each
+        for name, each in pl_module.named_buffers()
+        if name.endswith(("running_mean", "running_var"))
+    }
+    named = {**dict(pl_module.named_parameters()), **statistics}
     flag = _not_finite(list(named.values()))
     if flag is not None and bool(flag):
         broken = next(name for name, each in named.items() if not bool(each.isfinite().all()))
         msg = (
-            f"epoch {trainer.current_epoch}, after batch {_batch_idx(trainer)}: the weights {broken} are not "
-            f"finite; {_way_out(trainer)}"
+            f"epoch {trainer.current_epoch}, after batch {_batch_idx(trainer)}: {broken} is not finite; "
+            f"{_way_out(trainer)}"
         )
         raise InputError(msg)
 
@@ -308,7 +313,7 @@ def _find_origin(trainer: Trainer, pl_module: LightningModule, batch: Any) -> tu
     try:
         inputs = inputs_of(batch, network)
         if _is_broken(inputs.tensors):
-            return "; the images hold values that are not finite", _rows(inputs.tensors, len(inputs)), True
+            return "; the inputs hold values that are not finite", _rows(inputs.tensors, len(inputs)), True
         with (
             torch.no_grad(),
             torch.compiler.set_stance("force_eager"),

@@ -66,7 +66,8 @@ class ClassificationTask(LightningModule):
         gamma: Factor applied to the learning rate by ``multistep`` and ``plateau``.
         max_lr: Upper bound of the learning rate for ``cyclic`` (Smith, 2017).
         cycle_epochs: Length of a full cycle of ``cyclic``, epochs.
-        patience: Epochs without a better validation accuracy before ``plateau`` applies ``gamma``.
+        patience: Validations without a better accuracy before ``plateau`` applies ``gamma``; there is one
+            each epoch unless ``trainer.check_val_every_n_epoch`` is set.
         min_lr: Lower bound of the learning rate for ``plateau`` and ``cosine``.
         warmup: Share of all steps during which ``onecycle`` and ``cosine`` increase the learning rate.
         compile: Compile the network with ``torch.compile``.
@@ -347,7 +348,11 @@ class ClassificationTask(LightningModule):
             msg = f"model.schedule={self.schedule_settings.name} needs an end: set trainer.max_epochs"
             raise InputError(msg)
         schedule = make_schedule(
-            optimizer, self.schedule_settings, num_steps=int(num_steps), num_epochs=max(1, num_epochs or 1)
+            optimizer,
+            self.schedule_settings,
+            num_steps=int(num_steps),
+            num_epochs=max(1, num_epochs or 1),
+            validation_interval=self.trainer.check_val_every_n_epoch or 1,
         )
         if schedule is None:
             return optimizer
@@ -368,7 +373,13 @@ class ClassificationTask(LightningModule):
         if num_epochs < 1 or self.schedule_settings.name == "none":
             return
         settings = replace(self.schedule_settings, max_lr=factor * self.schedule_settings.max_lr)
-        schedule = make_schedule(optimizer, settings, num_steps=int(num_steps), num_epochs=num_epochs)
+        schedule = make_schedule(
+            optimizer,
+            settings,
+            num_steps=int(num_steps),
+            num_epochs=num_epochs,
+            validation_interval=self.trainer.check_val_every_n_epoch or 1,
+        )
         if schedule is not None:
             (running,) = self.trainer.lr_scheduler_configs
             running.scheduler = schedule["scheduler"]
