@@ -131,10 +131,13 @@ def _difference(network: nn.Module, session: Any, shape: torch.Size) -> float:
         inputs = torch.randn(num, *shape, generator=generator)
         with torch.no_grad():
             logits = network(inputs)
+        if not bool(logits.isfinite().all()):
+            msg = f"{type(network).__name__} gives logits that are not finite, in torch already"
+            raise InputError(msg)
         (values,) = session.run(["logits"], {"inputs": inputs.numpy()})
         found = float((torch.from_numpy(values) - logits).abs().max())
         largest = max(1.0, float(logits.abs().max()))
-        if not found <= TOLERANCE * largest:  # nor if it is no number
+        if not found <= TOLERANCE * largest:  # nor if it is NaN
             msg = (
                 f"{type(network).__name__} as ONNX has other logits than in torch: {found:.3g} apart on a "
                 f"batch of {num}, where {TOLERANCE * largest:.3g} is allowed; nothing was written: try "

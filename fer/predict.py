@@ -10,10 +10,13 @@ from torch import Tensor
 
 from fer.data.base import ExpressionDataModule
 from fer.files import atomic_write
+from fer.metrics import predicted_classes
 
 
 def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[Sequence[Tensor]]) -> None:
     """Write one row for each sample: name, label, predicted class, and the probability of each class.
+
+    Without finite probabilities a sample has no predicted class: the cell is empty.
 
     Args:
         path: The CSV file.
@@ -23,9 +26,9 @@ def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[
     names = np.array(data.label_names)
     tables = []
     for split, split_batches in zip(data.test_names, batches, strict=True):
-        probabilities = torch.cat(list(split_batches)).float().numpy()
-        table = pd.DataFrame(probabilities, columns=list(data.label_names))
-        table.insert(0, "predicted", names[probabilities.argmax(axis=1)])
+        probabilities = torch.cat(list(split_batches)).float()
+        table = pd.DataFrame(probabilities.numpy(), columns=list(data.label_names))
+        table.insert(0, "predicted", np.append(names, "")[predicted_classes(probabilities)])
         rows = slice(len(table))  # --trainer.limit_predict_batches leaves out the rest
         table.insert(0, "label", names[data.splits[split].labels[rows]])
         table.insert(0, "name", data.splits[split].names[rows])

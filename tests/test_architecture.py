@@ -76,7 +76,7 @@ ROOMS = {
     "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
     # Pruning for any network: it knows no Lightning, no data module and no task.
     "pruning": Room({"fer.figures", "fer.metrics", "fer.neurons", "fer.runs"}, {"matplotlib", "torch"}),
-    "predict": Room({"fer.data.base"}, {"numpy", "pandas", "torch"}),
+    "predict": Room({"fer.data.base", "fer.metrics"}, {"numpy", "pandas", "torch"}),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
         {"fer.configs", "fer.figures", "fer.metrics", "fer.neurons", "fer.runs", "fer.studies"},

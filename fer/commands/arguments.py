@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from fer.callbacks import DistinctivenessCallback, GradientCallback, PruneCallback, StageCallback
 from fer.callbacks.best import USUAL_MONITOR
+from fer.callbacks.finite import MAX_SKIPPED, OnNan
 from fer.commands.checks import count_classes
 from fer.commands.help import arrange
 from fer.commands.parsing import takes
@@ -131,6 +132,13 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         type=bool,
         default=False,
         help="evaluate and keep an exponential moving average of the weights instead of the last step's",
+    )
+    parser.add_argument(
+        "--on_nan",
+        type=OnNan,
+        default="stop",
+        help="whether a batch whose loss is NaN or infinite stops the training, or is skipped; training also "
+        f"stops after {MAX_SKIPPED} skipped batches in a row",
     )
     parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop"})
     (parser.groups or {})["wandb"].add_argument(

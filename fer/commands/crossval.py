@@ -144,7 +144,10 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
     figures = {
         "folds": folds_figure(summary.reports["test"], histories, title),
         "confusion-pooled": confusion_figure(
-            summary.pooled.confusion, summary.pooled.class_names, title=f"{title}, all folds"
+            summary.pooled.confusion,
+            summary.pooled.class_names,
+            title=f"{title}, all folds",
+            non_finite=summary.pooled.non_finite,
         ),
     }
     paths = {key: folder / "figures" / f"{key}.png" for key in figures}

@@ -29,6 +29,7 @@ from torch import nn
 
 from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, StopCallback
 from fer.callbacks.best import mode_of
+from fer.callbacks.finite import FiniteCallback, FiniteCheckpoint
 from fer.callbacks.limits import limit_protocol
 from fer.callbacks.stop import exit_on_sigterm
 from fer.checkpoints import normalisation_in, read_checkpoint
@@ -36,7 +37,7 @@ from fer.commands.arguments import add_run_arguments
 from fer.commands.checks import check_data, check_network, first_batch, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
 from fer.commands.help import HelpFormatter
-from fer.commands.limits import check_settings
+from fer.commands.limits import check_settings, explained_interval
 from fer.commands.naming import following, standard
 from fer.commands.outputs import ConfigCallback, list_files
 from fer.commands.parsing import CONSOLE, parse
@@ -228,10 +229,11 @@ class ExperimentCLI(LightningCLI):
         run, monitor = Run(self.run_dir), self.config.monitor
         callbacks: list[Callback] = [
             self.stop,
+            FiniteCallback(self.config.on_nan),
             EvaluationCallback(curves=("loss", "acc")),
             BestCallback(monitor),
             EpochLineCallback(monitor),
-            ModelCheckpoint(
+            FiniteCheckpoint(
                 dirpath=run.checkpoints_dir,
                 filename=run.best_checkpoint.stem,
                 monitor=monitor,
@@ -322,9 +324,10 @@ class ExperimentCLI(LightningCLI):
             log.info("%s is not updated: no link can be made there", self.run_dir.with_name(LATEST))
 
     def _fit(self) -> None:
-        self.trainer.fit(
-            self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
-        )
+        with explained_interval(self.trainer.val_check_interval):
+            self.trainer.fit(
+                self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
+            )
         # The first process's: one that started a second later would name another folder.
         best = Path(self.trainer.strategy.broadcast(str(Run(self.run_dir).best_checkpoint)))
         if not is_overridden("test_dataloader", self.datamodule):

@@ -1,5 +1,7 @@
 """Refuse settings that leave nothing to train, to select or to test, before a run starts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from jsonargparse import Namespace
@@ -34,3 +36,29 @@ def check_settings(config: Namespace, command: str) -> None:
         if is_needed and config.trainer[name] == 0:
             msg = f"trainer.{name} is 0: {effect}"
             raise InputError(msg)
+    interval, max_epochs = config.trainer.check_val_every_n_epoch, config.trainer.max_epochs
+    if command == "fit" and interval is not None and 0 < (max_epochs or 0) < interval:
+        msg = (
+            f"trainer.check_val_every_n_epoch is {interval}, and training has {max_epochs} epochs: no "
+            f"checkpoint could be selected without validation; set it to {max_epochs} or less"
+        )
+        raise InputError(msg)
+
+
+@contextmanager
+def explained_interval(interval: int | float | None) -> Iterator[None]:
+    """Explain Lightning's refusal of ``trainer.val_check_interval``, which it compares when training starts.
+
+    Raises:
+        InputError: An epoch has fewer batches than the interval.
+    """
+    try:
+        yield
+    except ValueError as e:
+        if isinstance(e, InputError) or "`val_check_interval`" not in str(e):
+            raise
+        msg = (
+            f"trainer.val_check_interval is {interval}, more than the batches of an epoch: set it to a share "
+            "of an epoch, such as 0.5, or set trainer.check_val_every_n_epoch to null to count batches on"
+        )
+        raise InputError(msg) from e

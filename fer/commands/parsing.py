@@ -18,6 +18,9 @@ from fer.runs import find_checkpoint
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
+SWEEP_HINT: Final = "in a sweep's command, use ${args_json_file}"
+"""How a sweep file passes null and true, where ``${args}`` passes None and an option without a value."""
+
 WITHOUT_VALUE: Final = ("-h", "--help", "--print_config", "--debug")
 """Options that take no value after a blank."""
 
@@ -80,7 +83,7 @@ def shorten(problem: str) -> str:
     'model.lr is high: it must be float'
     >>> kinds = "Subtypes: [<class 'int'>, typing.Literal['a'], <class 'NoneType'>] Errors: …"
     >>> shorten(f"Parser key 'x': Does not validate against any of the subtypes {kinds} Given value: None")
-    'x is None: it must be int, a or null'
+    'x is None: it must be int, a or null (write x=null; in a sweep\'s command, use ${args_json_file})'
     """
     problem = " ".join(problem.split())
     patterns = (
@@ -97,11 +100,18 @@ def shorten(problem: str) -> str:
     kinds = re.sub(r"typing\.\w+\[|[]'\"]", "", kinds)
     words = list(dict.fromkeys(kinds.split(", ")))
     listed = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
-    return f"{match['key']} is {match['value']}: it must be {listed}"
+    hint = f" (write {match['key']}=null; {SWEEP_HINT})" if match["value"] == "None" else ""
+    return f"{match['key']} is {match['value']}: it must be {listed}{hint}"
 
 
 def explain(problem: str, parser: ArgumentParser) -> str:
     """Return a parser's complaint with the options that were perhaps meant."""
+    if bare := re.search(r"argument (?:\S+/)*--([\w.-]+): expected one argument", problem):
+        value = "true" if _is_bool(parser, bare[1]) else "VALUE"
+        hint = f"; {SWEEP_HINT}" if value == "true" else ""
+        return (
+            f"--{bare[1]} needs a value: write --{bare[1]}={value}{hint}; all settings: {parser.prog} --help"
+        )
     unknown = re.search(r"(?i)unrecognized arguments: --?([\w.-]+)", problem)
     in_config = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", problem)
     in_config = in_config or re.search(r"(Key|Option) '([\w.]+)' is not expected", problem)
@@ -113,6 +123,12 @@ def explain(problem: str, parser: ArgumentParser) -> str:
     near = [option for option in suggest_options(name, options) if option != name] if name else []
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{shorten(problem)}; {hint}all settings: {parser.prog} --help"
+
+
+def _is_bool(parser: ArgumentParser, key: str) -> bool:
+    """Return whether an option takes true and false."""
+    kinds = (getattr(each, "_typehint", None) for each in parser._actions if each.dest == key)
+    return next(kinds, None) is bool
 
 
 def takes(parser: ArgumentParser, key: str) -> bool:

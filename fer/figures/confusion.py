@@ -25,18 +25,23 @@ GAP = 0.18
 
 
 def confusion_figure(
-    confusion: Tensor, class_names: Sequence[str] = EXPRESSIONS, title: str = "Confusion matrix"
+    confusion: Tensor,
+    class_names: Sequence[str] = EXPRESSIONS,
+    title: str = "Confusion matrix",
+    non_finite: Tensor | None = None,
 ) -> Figure:
     """Draw a confusion matrix, with recall at its right and precision below.
 
     A cell is shaded by its share of its row, so that rare classes are read as easily as frequent ones, and
     shows its count and that share. With more than :data:`MOST_COUNTS` classes it shows the share alone, in
-    per cent. Below the title are accuracy, its 95 % interval and n.
+    per cent. Below the title are accuracy, its 95 % interval and n, and the number of samples without a
+    predicted class, if there are any.
 
     Args:
         confusion: Counts, rows = truth, columns = predicted, integers, shape ``(K, K)``.
         class_names: K names.
         title: What was classified by what.
+        non_finite: Samples of each class whose logits are not finite, shape ``(K,)``; None: none.
 
     Returns:
         The figure; its one axes has classes on both sides.
@@ -44,7 +49,7 @@ def confusion_figure(
     Raises:
         ValueError: No confusion matrix, or the names are not as many as the classes.
     """
-    result = report(confusion, class_names)
+    result = report(confusion, class_names, non_finite)
     num_classes = len(class_names)
     counts = result.confusion.numpy()
     shares = torch.where(
@@ -100,9 +105,10 @@ def confusion_figure(
 
     low, high = (100 * end for end in result.interval)
     accuracy = "undefined" if math.isnan(result.accuracy) else f"{100 * result.accuracy:.2f} %"
-    axes.set_title(
-        f"accuracy {accuracy} [{low:.2f}, {high:.2f}], n = {result.n:,}", fontsize=NORMAL, color=INK, pad=8
-    )
+    line = f"accuracy {accuracy} [{low:.2f}, {high:.2f}], n = {result.n:,}"
+    if result.num_non_finite:
+        line += f"; logits not finite: {result.num_non_finite:,}"
+    axes.set_title(line, fontsize=NORMAL, color=INK, pad=8)
     axes.annotate(
         title,
         (0.5, 1),

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -27,6 +28,7 @@ from fer.figures.style import (
     show_image,
 )
 from fer.labels import EXPRESSIONS
+from fer.metrics import NO_CLASS, predicted_classes
 
 MOST_BARS = 10
 """Classes whose probabilities are drawn beside an image."""
@@ -99,8 +101,9 @@ def predictions_figure(
     """Draw sample predictions: the image, what it was taken for, and the probability of each class.
 
     A right answer has a tick and a thin green frame, a wrong one a cross, a thick broken vermillion
-    frame and the truth beside it. Among the bars the true class is written in bold. With more than
-    :data:`MOST_BARS` classes only the likeliest and the true one have bars.
+    frame and the truth beside it. Probabilities that are not finite are a wrong answer without bars. Among
+    the bars the true class is written in bold. With more than :data:`MOST_BARS` classes only the likeliest
+    and the true one have bars.
 
     Args:
         images: 0 to 255, uint8, shape ``(N, H, W)`` or ``(N, H, W, C)`` with C of 1 or 3.
@@ -137,14 +140,16 @@ def predictions_figure(
     width = _sheet_width(MARGIN + columns * cell_width, title)
     figure, axes = inch_canvas(width, top + num_rows * cell_height + footer)
     _write_title(axes, title)
+    predictions = predicted_classes(torch.as_tensor(shares)).tolist()
     for index, frame in enumerate(frames):
         x = MARGIN + index % columns * cell_width
         y = top + index // columns * cell_height
-        truth, predicted = int(truths[index]), int(shares[index].argmax())
+        truth, predicted = int(truths[index]), predictions[index]
         is_right = truth == predicted
-        verdict = (
-            f"{'✓' if is_right else '✗'} {class_names[predicted]} {100 * shares[index, predicted]:.0f} %"
-        )
+        answer = "not finite"
+        if predicted != NO_CLASS:
+            answer = f"{class_names[predicted]} {100 * shares[index, predicted]:.0f} %"
+        verdict = f"{'✓' if is_right else '✗'} {answer}"
         colour = GREEN if is_right else VERMILLION
         baseline = y + 0.14
         axes.text(x, baseline, verdict, fontsize=NORMAL, fontweight="bold", color=colour)
@@ -155,7 +160,9 @@ def predictions_figure(
         show_image(axes, frame, x, y + header, image_width)
         _frame(axes, (x, y + header), (image_width, image_height), is_right=is_right)
         place = (x + image_width + MARGIN / 2, y + header)
-        _draw_bars(axes, shares[index], truth, class_names, place, (bars_width - MARGIN / 2, bars_height))
+        if predicted != NO_CLASS:
+            size = (bars_width - MARGIN / 2, bars_height)
+            _draw_bars(axes, shares[index], truth, predicted, class_names, place, size)
     note = "bars: probability, 0 to 1; bold: true class"
     _write(axes, MARGIN, top + num_rows * cell_height, note, TINY, color=GREY)
     return figure
@@ -179,6 +186,7 @@ def _draw_bars(
     axes: Axes,
     shares: NDArray[np.floating],
     truth: int,
+    predicted: int,
     class_names: Sequence[str],
     place: tuple[float, float],
     size: tuple[float, float],
@@ -187,7 +195,6 @@ def _draw_bars(
     names_width = 0.46
     left, top = place[0] + names_width, place[1]
     full = size[0] - names_width
-    predicted = int(shares.argmax())
     shown = _labels_shown(shares, truth)
     step = size[1] / len(shown)
     for row, label in enumerate(shown):

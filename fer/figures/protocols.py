@@ -111,7 +111,11 @@ def protocols_figure(
 
 def _pool(folds: Sequence[ClassificationReport]) -> ClassificationReport:
     """Return the report of all folds' tests together."""
-    return report(torch.stack([fold.confusion for fold in folds]).sum(dim=0), folds[0].class_names)
+    confusion, non_finite = (
+        torch.stack([getattr(fold, name) for fold in folds]).sum(dim=0)
+        for name in ("confusion", "non_finite")
+    )
+    return report(confusion, folds[0].class_names, non_finite)
 
 
 def _draw_row(axes: Axes, row: _Row, colour: str, marker: str) -> None:

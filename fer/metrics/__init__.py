@@ -1,13 +1,22 @@
 """How good a classifier is: one confusion matrix, and everything that follows from it."""
 
-from fer.metrics.classification import ClassificationMetrics, ClassificationReport, report, wilson_interval
+from fer.metrics.classification import (
+    NO_CLASS,
+    ClassificationMetrics,
+    ClassificationReport,
+    predicted_classes,
+    report,
+    wilson_interval,
+)
 from fer.metrics.comparison import Comparison, mcnemar
 
 __all__ = [
+    "NO_CLASS",
     "ClassificationMetrics",
     "ClassificationReport",
     "Comparison",
     "mcnemar",
+    "predicted_classes",
     "report",
     "wilson_interval",
 ]

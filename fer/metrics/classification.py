@@ -20,6 +20,26 @@ from fer.labels import NUM_EXPRESSIONS, default_class_names
 CONFIDENCE: Final = math.erf(1.959964 / math.sqrt(2))
 """Confidence of intervals, 0.95: the quantile of the normal distribution is taken as 1.959964."""
 
+NO_CLASS: Final = -1
+"""Predicted class of a sample whose logits are not all finite."""
+
+
+def predicted_classes(logits: Tensor) -> Tensor:
+    """Return the class with the largest logit of each sample.
+
+    ``argmax`` takes NaN for the largest value, so that a broken network would get an accuracy.
+
+    Args:
+        logits: Logits or probabilities, shape ``(N, K)``.
+
+    Returns:
+        Classes, int64, shape ``(N,)``; :data:`NO_CLASS` where a logit is NaN or infinite.
+
+    >>> predicted_classes(torch.tensor([[0.1, 0.9], [math.nan, math.nan], [math.inf, 0.0]])).tolist()
+    [1, -1, -1]
+    """
+    return torch.where(logits.isfinite().all(dim=1), logits.argmax(dim=1), NO_CLASS)
+
 
 class ClassificationReport(NamedTuple):
     """What a confusion matrix of K classes says; fractions are 0 to 1, tensors float64 on the CPU.
@@ -27,19 +47,24 @@ class ClassificationReport(NamedTuple):
     A figure that would be 0/0 (the precision of a class that was never predicted) is NaN. A macro mean
     is over the classes where the figure is defined; ``undefined`` says how many were left out.
 
+    Samples whose logits are not finite have no predicted class. They are in ``non_finite`` instead of the
+    matrix, and count as wrong: in ``n``, in the support, and in each fraction of a class. If no sample has a
+    predicted class, every fraction is NaN.
+
     It is a named tuple, not a dataclass, because torchmetrics copies what ``compute`` returns field by
     field and refuses a frozen dataclass.
 
     Attributes:
         class_names: K names, in the order of the labels.
         confusion: Counts, rows = truth, columns = predicted, int64, shape ``(K, K)``.
-        n: Number of samples.
-        accuracy: Right answers among all, ``trace / n``; NaN when ``n`` is 0.
+        non_finite: Samples of each class whose logits are not finite, int64, shape ``(K,)``.
+        n: Number of samples, those with logits that are not finite included.
+        accuracy: Right answers among all, ``trace / n``; NaN if no sample has a predicted class.
         interval: Wilson's 95 % interval of the accuracy, low and high.
         support: Samples of each class, int64, shape ``(K,)``.
         precision: ``tp / (tp + fp)``, shape ``(K,)``.
         recall: ``tp / (tp + fn)``, shape ``(K,)``.
-        specificity: ``tn / (tn + fp)``, shape ``(K,)``.
+        specificity: ``tn / (n - support)``, shape ``(K,)``.
         f1: ``2 tp / (2 tp + fp + fn)``, shape ``(K,)``; NaN only if the class neither occurs nor is
             predicted.
         ovr_accuracy: One-versus-rest accuracy ``(tp + tn) / n``, shape ``(K,)``. It is not the
@@ -48,7 +73,8 @@ class ClassificationReport(NamedTuple):
         macro_recall: Mean recall over the classes where it is defined.
         macro_specificity: Mean specificity over the classes where it is defined.
         macro_f1: Mean F1 over the classes where it is defined.
-        macro_ovr_accuracy: Mean one-versus-rest accuracy, always ``1 - 2 (1 - accuracy) / K``.
+        macro_ovr_accuracy: Mean one-versus-rest accuracy, ``1 - 2 (1 - accuracy) / K`` where all logits are
+            finite.
         undefined: For precision, recall, specificity and f1, the number of classes that are NaN.
 
     Source: Dhall, Goecke, Lucey and Gedeon, "Static Facial Expression Analysis in Tough Conditions",
@@ -57,6 +83,7 @@ class ClassificationReport(NamedTuple):
 
     class_names: tuple[str, ...]
     confusion: Tensor
+    non_finite: Tensor
     n: int
     accuracy: float
     interval: tuple[float, float]
@@ -74,6 +101,11 @@ class ClassificationReport(NamedTuple):
     undefined: Mapping[str, int]
 
     @property
+    def num_non_finite(self) -> int:
+        """Number of samples whose logits are not finite."""
+        return int(self.non_finite.sum())
+
+    @property
     def balanced_accuracy(self) -> float:
         """Mean recall over the classes that occur: what accuracy would be were they equally frequent."""
         return self.macro_recall
@@ -82,9 +114,9 @@ class ClassificationReport(NamedTuple):
         """Return the report as flat numbers to be logged, keys without the name of the split.
 
         Returns:
-            ``acc``, ``acc_low``, ``acc_high``, ``n``, ``balanced_acc``; the macro means ``ovr_acc``,
-            ``precision``, ``recall``, ``specificity``, ``f1``; ``undefined``, how many class figures
-            are NaN in all; and for each class ``recall/<class>`` and so on.
+            ``acc``, ``acc_low``, ``acc_high``, ``n``, ``num_non_finite``, ``balanced_acc``; the macro means
+            ``ovr_acc``, ``precision``, ``recall``, ``specificity``, ``f1``; ``undefined``, how many class
+            figures are NaN in all; and for each class ``recall/<class>`` and so on.
         """
         by_class = {
             "ovr_acc": self.ovr_accuracy,
@@ -98,6 +130,7 @@ class ClassificationReport(NamedTuple):
             "acc_low": self.interval[0],
             "acc_high": self.interval[1],
             "n": float(self.n),
+            "num_non_finite": float(self.num_non_finite),
             "balanced_acc": self.balanced_accuracy,
             "ovr_acc": self.macro_ovr_accuracy,
             "precision": self.macro_precision,
@@ -117,7 +150,8 @@ class ClassificationReport(NamedTuple):
 
         Returns:
             A line for each class with its number of samples, precision P, recall R, specificity and
-            F1, then their macro means, then the accuracy with its interval and ``n``.
+            F1, then their macro means, then the accuracy with its interval and ``n``, and the number of
+            samples whose logits are not finite, if there are any.
         """
         macro = (self.macro_precision, self.macro_recall, self.macro_specificity, self.macro_f1)
         columns = torch.stack([self.precision, self.recall, self.specificity, self.f1], dim=1)
@@ -134,15 +168,24 @@ class ClassificationReport(NamedTuple):
         lines.append(
             f"accuracy {_percent(self.accuracy)} % [{_percent(low)}, {_percent(high)}] of n = {self.n:,}"
         )
+        if self.num_non_finite:
+            lines.append(
+                f"logits not finite: {self.num_non_finite:,} of {self.n:,} samples, counted as wrong"
+            )
         return "\n".join(lines)
 
 
-def report(confusion: Tensor, class_names: Sequence[str] | None = None) -> ClassificationReport:
+def report(
+    confusion: Tensor,
+    class_names: Sequence[str] | None = None,
+    non_finite: Tensor | Sequence[int] | None = None,
+) -> ClassificationReport:
     """Return everything that a confusion matrix says.
 
     Args:
         confusion: Counts, rows = truth, columns = predicted, integers, shape ``(K, K)``.
         class_names: K names; left out, the seven expressions if K is 7, else ``class_0`` and so on.
+        non_finite: Samples of each class whose logits are not finite, shape ``(K,)``; None: none.
 
     Returns:
         The report; see :class:`ClassificationReport`.
@@ -158,27 +201,32 @@ def report(confusion: Tensor, class_names: Sequence[str] | None = None) -> Class
     num_classes = len(confusion)
     names = _names(num_classes, class_names)
     counts = confusion.detach().to(device="cpu", dtype=torch.int64)
-    n = int(counts.sum())
-    support = counts.sum(dim=1)
+    unanswered = torch.zeros(num_classes) if non_finite is None else torch.as_tensor(non_finite)
+    unanswered = unanswered.to(device="cpu", dtype=torch.int64)
+    answered = counts.sum(dim=1)
+    num_answered = int(answered.sum())
+    support = answered + unanswered
+    n = int(support.sum())
 
-    tp = counts.diagonal().double()
+    tp = counts.diagonal().double() if num_answered else torch.full((num_classes,), math.nan).double()
     fn = support.double() - tp
     fp = counts.sum(dim=0).double() - tp
-    tn = n - tp - fn - fp
+    tn = num_answered - answered - fp  # a sample without a predicted class is right about no class
     precision = tp / (tp + fp)
     recall = tp / (tp + fn)
-    specificity = tn / (tn + fp)
+    specificity = tn / (n - support)
     f1 = 2 * tp / (2 * tp + fp + fn)
     ovr_accuracy = (tp + tn) / n
 
-    correct = int(tp.sum())
+    correct = int(counts.trace())
     undefined = {"precision": precision, "recall": recall, "specificity": specificity, "f1": f1}
     return ClassificationReport(
         class_names=names,
         confusion=counts,
+        non_finite=unanswered,
         n=n,
-        accuracy=correct / n if n else math.nan,
-        interval=wilson_interval(correct, n),
+        accuracy=correct / n if num_answered else math.nan,
+        interval=wilson_interval(correct, n if num_answered else 0),
         support=support,
         precision=precision,
         recall=recall,
@@ -245,6 +293,7 @@ class ClassificationMetrics(Metric):
     full_state_update = False
 
     confusion: Tensor
+    non_finite: Tensor
 
     def __init__(self, num_classes: int = NUM_EXPRESSIONS, class_names: Sequence[str] | None = None) -> None:
         """Start with no sample seen."""
@@ -253,13 +302,14 @@ class ClassificationMetrics(Metric):
         self.class_names = _names(num_classes, class_names)
         zeros = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self.add_state("confusion", default=zeros, dist_reduce_fx="sum")
+        self.add_state("non_finite", default=zeros[0].clone(), dist_reduce_fx="sum")
 
     def update(self, logits_or_predictions: Tensor, labels: Tensor) -> None:
         """Add a batch.
 
         Args:
-            logits_or_predictions: Logits or probabilities, shape ``(N, K)``, of which the largest is
-                the answer; or predicted labels, integers, shape ``(N,)``.
+            logits_or_predictions: Logits or probabilities, shape ``(N, K)``; or what
+                :func:`predicted_classes` returns for them, integers, shape ``(N,)``.
             labels: True labels, integers 0 to K - 1, shape ``(N,)``.
 
         Raises:
@@ -275,24 +325,27 @@ class ClassificationMetrics(Metric):
             raise ValueError(msg)
         # Out of range, a label would not fail below: it would be counted in another cell.
         is_outside = (labels < 0) | (labels >= self.num_classes)
-        is_outside |= (predictions < 0) | (predictions >= self.num_classes)
+        is_outside |= (predictions < NO_CLASS) | (predictions >= self.num_classes)
         if bool(is_outside.any()):
             msg = f"a label is outside 0 to {self.num_classes - 1}"
             raise ValueError(msg)
+        is_answered = predictions != NO_CLASS
         counts = multiclass_confusion_matrix(
-            predictions.long(), labels.long(), self.num_classes, validate_args=False
+            predictions[is_answered].long(), labels[is_answered].long(), self.num_classes, validate_args=False
         )
         # Not in place: a validation outside of a fit leaves a tensor of inference mode, which refuses that.
         self.confusion = self.confusion + counts
+        unanswered = torch.bincount(labels[~is_answered], minlength=self.num_classes)
+        self.non_finite = self.non_finite + unanswered
 
     def compute(self) -> ClassificationReport:
         """Return the report on all samples seen since the last reset, by all processes together."""
-        return report(self.confusion, self.class_names)
+        return report(self.confusion, self.class_names, self.non_finite)
 
     def _predictions(self, logits_or_predictions: Tensor) -> Tensor:
         """Return predicted labels, shape ``(N,)``, from themselves or from logits."""
         if logits_or_predictions.ndim == 2 and logits_or_predictions.shape[1] == self.num_classes:
-            return logits_or_predictions.argmax(dim=1)
+            return predicted_classes(logits_or_predictions)
         if logits_or_predictions.ndim == 1 and not logits_or_predictions.is_floating_point():
             return logits_or_predictions
         msg = (

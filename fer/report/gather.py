@@ -139,7 +139,10 @@ def read_reports(run: Run, results: Mapping[str, Any]) -> dict[str, Classificati
     for matrix in matrices.values():
         if names is not None and (not isinstance(names, list) or len(names) != len(matrix)):
             raise _damaged(run.results_path, f"class_names are not {len(matrix)} names")
-    return {name: report(matrix, names) for name, matrix in matrices.items()}
+    return {
+        name: report(matrix, names, results["splits"][name].get("non_finite"))
+        for name, matrix in matrices.items()
+    }
 
 
 def _damaged(path: Path, problem: str) -> InputError:

@@ -95,13 +95,17 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> Summary:
         if problem:
             msg = f"results of fold {number} of {len(results)} cannot be summarised: {problem}"
             raise InputError(msg)
-    matrices = {
-        split: [torch.tensor(fold["splits"][split]["confusion"]) for fold in results] for split in SPLITS
-    }
-    return Summary(
-        reports={split: [report(each, names) for each in of_folds] for split, of_folds in matrices.items()},
-        pooled=report(torch.stack(matrices["test"]).sum(dim=0), names),
+    reports = {split: [_report(fold["splits"][split], names) for fold in results] for split in SPLITS}
+    confusion, non_finite = (
+        torch.stack([getattr(fold, name) for fold in reports["test"]]).sum(dim=0)
+        for name in ("confusion", "non_finite")
     )
+    return Summary(reports, pooled=report(confusion, names, non_finite))
+
+
+def _report(split: Mapping[str, Any], names: Sequence[str] | None) -> ClassificationReport:
+    """Return the report of a split in ``results.json``."""
+    return report(torch.tensor(split["confusion"]), names, split.get("non_finite"))
 
 
 def run_folds(

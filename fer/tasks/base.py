@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import MixUp
 
 from fer.errors import InputError
 from fer.labels import NUM_EXPRESSIONS, default_class_names
-from fer.metrics import ClassificationMetrics, ClassificationReport
+from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
 from fer.neurons.declared import DeclaresNeurons
 from fer.neurons.surgery import resize
 from fer.tasks.optim import (
@@ -66,7 +66,8 @@ class ClassificationTask(LightningModule):
         gamma: Factor applied to the learning rate by ``multistep`` and ``plateau``.
         max_lr: Upper bound of the learning rate for ``cyclic`` (Smith, 2017).
         cycle_epochs: Length of a full cycle of ``cyclic``, epochs.
-        patience: Epochs without a better validation accuracy before ``plateau`` applies ``gamma``.
+        patience: Validations without a better accuracy before ``plateau`` applies ``gamma``; there is one
+            each epoch unless ``trainer.check_val_every_n_epoch`` is set.
         min_lr: Lower bound of the learning rate for ``plateau`` and ``cosine``.
         warmup: Share of all steps during which ``onecycle`` and ``cosine`` increase the learning rate.
         compile: Compile the network with ``torch.compile``.
@@ -231,32 +232,49 @@ class ClassificationTask(LightningModule):
             raise InputError(msg)
         self.class_names = self.val_metrics.class_names = class_names
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, mixed where the task says so."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the loss of a batch, mixed where the task says so, and the share of right answers.
+
+        The loss is NaN if any logit is not finite, as an infinite one can leave the loss finite.
+        """
         del batch_idx
         inputs, targets = batch
         self.input_shape = tuple(inputs.shape[1:])
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)  # soft targets are (N, K)
         mixed, targets = self.mix(inputs, targets) if self.mix is not None else (inputs, targets)
         logits = self(mixed)
-        loss = self.loss_of(logits, targets)
-        right = (logits.detach().argmax(dim=1) == labels).float().mean()
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
-        self.log("train/acc", right, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
-        return loss
+        loss = _only_finite(self.loss_of(logits, targets), logits)
+        right = (predicted_classes(logits.detach()) == labels).float().mean()
+        return {"loss": loss, "acc": right}
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log loss and accuracy, unless a callback has dropped the batch."""
+        del batch_idx
+        if outputs.get("dropped"):
+            return
+        for name in ("loss", "acc"):
+            self.log(
+                f"train/{name}",
+                outputs[name],
+                on_step=False,
+                on_epoch=True,
+                batch_size=len(batch[1]),
+                sync_dist=True,
+            )
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate that the epoch starts with."""
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right and wrong, and log the plain loss: no smoothing, no weights."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Count right and wrong, log the plain loss, without smoothing and weights, and return it."""
         inputs, labels = batch
         logits = self(inputs)
         loader = cast(DataLoader[Any], self.trainer.val_dataloaders)
         self._count(self.val_metrics, logits, labels, loader=loader, batch_idx=batch_idx)
-        loss = F.cross_entropy(logits, labels)
+        loss = _only_finite(F.cross_entropy(logits, labels), logits)
         self.log("val/loss", loss, batch_size=len(labels), sync_dist=True)
+        return loss
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the validation split and the running best."""
@@ -321,10 +339,10 @@ class ClassificationTask(LightningModule):
             )
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return class probabilities (N, K)."""
+        """Return class probabilities (N, K), those of a sample NaN if any of its logits is not finite."""
         del batch_idx
-        probabilities: Tensor = self(batch[0]).softmax(dim=1)
-        return probabilities
+        logits: Tensor = self(batch[0])
+        return logits.softmax(dim=1).masked_fill(~logits.isfinite().all(dim=1, keepdim=True), math.nan)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser and the schedule that the settings name."""
@@ -335,7 +353,11 @@ class ClassificationTask(LightningModule):
             msg = f"model.schedule={self.schedule_settings.name} needs an end: set trainer.max_epochs"
             raise InputError(msg)
         schedule = make_schedule(
-            optimizer, self.schedule_settings, num_steps=int(num_steps), num_epochs=max(1, num_epochs or 1)
+            optimizer,
+            self.schedule_settings,
+            num_steps=int(num_steps),
+            num_epochs=max(1, num_epochs or 1),
+            validation_interval=self.trainer.check_val_every_n_epoch or 1,
         )
         if schedule is None:
             return optimizer
@@ -356,7 +378,13 @@ class ClassificationTask(LightningModule):
         if num_epochs < 1 or self.schedule_settings.name == "none":
             return
         settings = replace(self.schedule_settings, max_lr=factor * self.schedule_settings.max_lr)
-        schedule = make_schedule(optimizer, settings, num_steps=int(num_steps), num_epochs=num_epochs)
+        schedule = make_schedule(
+            optimizer,
+            settings,
+            num_steps=int(num_steps),
+            num_epochs=num_epochs,
+            validation_interval=self.trainer.check_val_every_n_epoch or 1,
+        )
         if schedule is not None:
             (running,) = self.trainer.lr_scheduler_configs
             running.scheduler = schedule["scheduler"]
@@ -384,6 +412,11 @@ class ClassificationTask(LightningModule):
         # Checkpoints from before classes had names hold the default vocabulary.
         self._name_classes(tuple(checkpoint.get("class_names", self.class_names)))
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)
+
+
+def _only_finite(loss: Tensor, logits: Tensor) -> Tensor:
+    """Return the loss as it is, or NaN if any logit is not finite; without waiting for the device."""
+    return torch.where(logits.detach().isfinite().all(), loss, math.nan)
 
 
 def class_path(network_class: type[nn.Module]) -> str:

@@ -52,7 +52,7 @@ class ScheduleSettings:
         gamma: Factor of ``multistep`` and ``plateau``.
         max_lr: Top of ``cyclic`` (Smith, 2017).
         cycle_epochs: Epochs of one whole cycle of ``cyclic``.
-        patience: Epochs without a better val accuracy before ``plateau`` multiplies by ``gamma``.
+        patience: Validations without a better val accuracy before ``plateau`` multiplies by ``gamma``.
         min_lr: Floor of ``plateau`` and ``cosine``.
         warmup: Share of all steps in which ``onecycle`` and ``cosine`` rise.
     """
@@ -85,7 +85,7 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer
     """Return the optimiser of a network's trainable parameters.
 
     Raises:
-        InputError: No parameter is trainable.
+        InputError: No parameter is trainable, or their type cannot hold the learning rate.
     """
     from timm.optim import param_groups_weight_decay
 
@@ -95,6 +95,10 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer
     if not groups:
         msg = "the network has no trainable parameter: unfreeze a part of it"
         raise InputError(msg)
+    dtype = groups[0]["params"][0].dtype
+    largest = torch.finfo(dtype).max
+    wanted = f"at most {largest:g}, which is what {str(dtype).removeprefix('torch.')} can hold"
+    check_setting("lr", settings.lr, is_right=settings.lr <= largest, wanted=wanted)
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
     if settings.name == "adam":
@@ -103,7 +107,12 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer
 
 
 def make_schedule(
-    optimizer: Optimizer, settings: ScheduleSettings, *, num_steps: int, num_epochs: int
+    optimizer: Optimizer,
+    settings: ScheduleSettings,
+    *,
+    num_steps: int,
+    num_epochs: int,
+    validation_interval: int = 1,
 ) -> dict[str, Any] | None:
     """Return Lightning's configuration of the schedule, or None for a constant learning rate.
 
@@ -112,6 +121,7 @@ def make_schedule(
         settings: Which schedule.
         num_steps: Optimiser steps of the whole training.
         num_epochs: Epochs of the whole training.
+        validation_interval: Epochs from one validation to the next, after which ``plateau`` moves.
     """
     lr = optimizer.param_groups[0]["lr"]
     each_step = {"interval": "step", "frequency": 1}
@@ -130,7 +140,12 @@ def make_schedule(
                 min_lr=settings.min_lr,
                 threshold=0.0,
             )
-            return {"scheduler": plateau, "interval": "epoch", "monitor": "val/acc"}
+            return {
+                "scheduler": plateau,
+                "interval": "epoch",
+                "frequency": validation_interval,
+                "monitor": "val/acc",
+            }
         case "cyclic":
             half_cycle = max(1, round(settings.cycle_epochs * num_steps / num_epochs / 2))
             cyclic = schedules.CyclicLR(optimizer, lr, settings.max_lr, half_cycle, cycle_momentum=False)

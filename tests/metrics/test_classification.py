@@ -9,7 +9,13 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, classificat
 from torch import Tensor
 
 from fer.labels import EXPRESSIONS
-from fer.metrics import ClassificationMetrics, ClassificationReport, report, wilson_interval
+from fer.metrics import (
+    ClassificationMetrics,
+    ClassificationReport,
+    predicted_classes,
+    report,
+    wilson_interval,
+)
 
 NAN = math.nan
 
@@ -40,6 +46,61 @@ def random_predictions(
     is_guess = torch.rand(n, generator=generator) < 0.6
     guesses = torch.randint(0, seen, (n,), generator=generator)
     return torch.where(is_guess, guesses, labels), labels
+
+
+# Logits that are not finite
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        pytest.param([[0.0, 1.0], [2.0, 1.0]], [1, 0], id="finite"),
+        pytest.param([[NAN, NAN], [0.0, 1.0]], [-1, 1], id="NaN"),
+        pytest.param([[0.0, NAN], [NAN, 0.0]], [-1, -1], id="one NaN"),
+        pytest.param([[math.inf, 0.0], [-math.inf, 0.0]], [-1, -1], id="overflow"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_logits_that_are_not_finite_have_no_class(
+    logits: list[list[float]], expected: list[int], dtype: torch.dtype
+) -> None:
+    assert predicted_classes(torch.tensor(logits, dtype=dtype)).tolist() == expected
+
+
+def test_samples_without_finite_logits_count_as_wrong_by_hand() -> None:
+    metrics = ClassificationMetrics(2, ("no", "yes"))
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [NAN, 0.0], [1.0, -math.inf]])
+    metrics.update(logits, torch.tensor([0, 0, 1, 1, 0]))
+    result = metrics.compute()
+
+    assert result.confusion.tolist() == [[1, 1], [0, 1]]
+    assert result.non_finite.tolist() == [1, 1]
+    assert (result.n, result.num_non_finite, result.accuracy) == (5, 2, 2 / 5)
+    assert result.interval == wilson_interval(2, 5)
+    assert result.support.tolist() == [3, 2]
+    close(result.precision, [1 / 1, 1 / 2])
+    close(result.recall, [1 / 3, 1 / 2])
+    close(result.specificity, [1 / 2, 1 / 3])
+    close(result.f1, [2 / 4, 2 / 4])
+    close(result.ovr_accuracy, [2 / 5, 2 / 5])
+    assert result.table().splitlines()[-1] == "logits not finite: 2 of 5 samples, counted as wrong"
+    assert result.scalars()["num_non_finite"] == 2.0
+
+
+def test_a_network_of_nan_has_no_accuracy() -> None:
+    metrics = ClassificationMetrics()
+    metrics.update(torch.full((4, 7), NAN), torch.tensor([0, 1, 2, 3]))
+    result = metrics.compute()
+
+    assert (result.n, result.num_non_finite, result.interval) == (4, 4, (0.0, 1.0))
+    fractions = {key: value for key, value in result.scalars().items() if "/" not in key}
+    of_counts = {"n", "num_non_finite", "undefined", "acc_low", "acc_high"}
+    assert {key for key, value in fractions.items() if not math.isnan(value)} == of_counts
+    assert "logits not finite: 4 of 4" in result.table()
+
+
+def test_finite_logits_are_not_mentioned() -> None:
+    assert "finite" not in report(torch.tensor(ALEXNET)).table()
 
 
 # By hand
@@ -273,11 +334,12 @@ def test_wilson_refuses_impossible_counts(correct: int, n: int) -> None:
 def test_scalars_are_flat_floats_with_a_key_for_each_class() -> None:
     scalars = report(torch.tensor(ALEXNET)).scalars()
 
-    assert list(scalars)[:11] == [
+    assert list(scalars)[:12] == [
         "acc",
         "acc_low",
         "acc_high",
         "n",
+        "num_non_finite",
         "balanced_acc",
         "ovr_acc",
         "precision",
@@ -287,7 +349,7 @@ def test_scalars_are_flat_floats_with_a_key_for_each_class() -> None:
         "undefined",
     ]
     figures = ("ovr_acc", "precision", "recall", "specificity", "f1")
-    assert set(list(scalars)[11:]) == {f"{figure}/{name}" for figure in figures for name in EXPRESSIONS}
+    assert set(list(scalars)[12:]) == {f"{figure}/{name}" for figure in figures for name in EXPRESSIONS}
     assert all(type(value) is float for value in scalars.values())
     assert scalars["acc_low"] < scalars["acc"] < scalars["acc_high"]
     assert scalars["recall/disgust"] == pytest.approx(48 / 111)
@@ -381,7 +443,7 @@ def test_state_stays_out_of_checkpoints() -> None:
     [
         pytest.param([0, 1], [0, 3], "outside 0 to 2", id="label beyond the classes"),
         pytest.param([0, 3], [0, 1], "outside 0 to 2", id="prediction beyond the classes"),
-        pytest.param([0, -1], [0, 1], "outside 0 to 2", id="negative prediction"),
+        pytest.param([0, -2], [0, 1], "outside 0 to 2", id="negative prediction"),
         pytest.param([0, 1, 1], [0, 1], "do not fit", id="more predictions than labels"),
         pytest.param([[0.1, 0.2, 0.7]], [0, 1], "do not fit", id="fewer logits than labels"),
         pytest.param([[0.1, 0.9]], [1], "expected logits", id="logits of another number of classes"),
