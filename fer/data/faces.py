@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol, get_args
 
 import numpy as np
@@ -72,6 +72,13 @@ has its eyes close together; taken at their word they would fill the crop with a
 MAX_SIZE: Final = 4096
 """Longest side of a crop, in pixels."""
 
+DETECTOR_PIXELS: Final = 12_500_000
+"""Pixels that a detector is given at once, for which MTCNN takes some 600 MB: an image of a phone, of 12
+megapixels. A larger image is searched in a smaller copy."""
+
+MAX_DRAWN: Final = 8192
+"""Longest side to which a square is drawn before it is averaged to a crop, in pixels: 200 MB."""
+
 Point = tuple[float, float]
 
 
@@ -101,6 +108,13 @@ class Face:
         """Width and height of the box."""
         left, top, right, bottom = self.box
         return right - left, bottom - top
+
+    def scaled(self, across: float, down: float) -> "Face":
+        """Return the face as it is in an image that is so many times wider and higher."""
+        left, top, right, bottom = self.box
+        points = None if self.landmarks is None else tuple((across * x, down * y) for x, y in self.landmarks)
+        box = (across * left, down * top, across * right, down * bottom)
+        return replace(self, box=box, landmarks=points)
 
 
 @dataclass(frozen=True)
@@ -259,6 +273,28 @@ def make_detector(name: Finder) -> FaceDetector:
     return Mtcnn() if name == "mtcnn" else ViolaJones()
 
 
+def find_faces(detector: FaceDetector, images: NDArray[np.uint8]) -> list[list[Face]]:
+    """Return the faces of each image; of a large image those that are found in a smaller copy.
+
+    The smallest face that is found grows with the image, by the factor that it is shrunk by.
+
+    Args:
+        detector: Who finds them.
+        images: RGB, uint8, shape ``(N, H, W, 3)``; more than :data:`DETECTOR_PIXELS` each are shrunk to as many.
+    """
+    import cv2
+
+    height, width = images.shape[1:3]
+    shrink = math.sqrt(height * width / DETECTOR_PIXELS)
+    if shrink <= 1:
+        return detector.find(images)
+    small = max(1, round(width / shrink)), max(1, round(height / shrink))
+    copies = np.stack([cv2.resize(image, small, interpolation=cv2.INTER_AREA) for image in images])
+    across, down = width / small[0], height / small[1]
+    found = detector.find(np.asarray(copies, np.uint8))
+    return [[face.scaled(across, down) for face in faces] for faces in found]
+
+
 def select_face(faces: Sequence[Face], shape: tuple[int, ...], select: Select) -> Face:
     """Return the face that counts; of equals the first.
 
@@ -319,7 +355,8 @@ class FaceCropper:
             rest = [index for index in range(len(images)) if index not in crops]
             if not rest:
                 break
-            for index, faces in zip(rest, detector.find(images[rest]), strict=True):
+            given = images if len(rest) == len(images) else images[rest]  # a large image is not copied
+            for index, faces in zip(rest, find_faces(detector, given), strict=True):
                 if faces:
                     face = select_face(faces, images.shape[1:], self.settings.select)
                     crops[index] = Crop(name, crop_face(images[index], face, self.settings), face)
@@ -391,7 +428,7 @@ def _cut(
     import cv2
 
     # Where it shrinks, it is drawn some whole times too large and averaged: else it would flicker.
-    times = max(1, math.ceil(side / size))
+    times = max(1, min(math.ceil(side / size), MAX_DRAWN // size))
     drawn = size * times
     cos, sin = math.cos(angle) * side / drawn, math.sin(angle) * side / drawn
     half = (drawn - 1) / 2

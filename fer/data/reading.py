@@ -67,6 +67,9 @@ MAX_SIDE: Final = 32_766
 
 LIMITS: Final = f"{MAX_PIXELS:,} and {MAX_SIDE:,} a side are the limit"
 
+STRIP_PIXELS: Final = 1_000_000
+"""Pixels that are converted at once: PIL makes several copies of what it converts."""
+
 BACKGROUND: Final = 128
 """Grey behind what is transparent: in the middle, so that the edge of a face cut out stays faint in
 both directions, where black or white would draw a contour that no camera saw."""
@@ -284,11 +287,20 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         return _grey_to_rgb(_narrow(np.asarray(image)))
     if image.mode == "F":
         return _grey_to_rgb(_quantise(np.asarray(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
-        image = Image.alpha_composite(ground, image)
-    return np.array(image.convert("RGB"), np.uint8)
+    result = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        result[top : top + rows] = np.asarray(_opaque(strip).convert("RGB"))
+    return result
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Lay what is transparent on grey."""
+    if not image.has_transparency_data:
+        return image
+    ground = Image.new("RGBA", image.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
+    return Image.alpha_composite(ground, image.convert("RGBA"))
 
 
 def _narrow(values: NDArray[np.integer]) -> NDArray[np.uint8]:
