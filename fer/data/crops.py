@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from fer.arrays import read_arrays
 from fer.data.cache import cache_dir
 from fer.data.faces import (
     DETECTOR_PIXELS,
@@ -269,7 +268,7 @@ class _Maker:
             return []
         try:
             # One image, which may be large, is not copied.
-            return self.cropper.crop(np.stack(images) if len(images) > 1 else images[0][np.newaxis])
+            return list(self.cropper.crop(np.stack(images) if len(images) > 1 else images[0][np.newaxis]))
         # What is raised where the memory does not last, and by facenet-pytorch where MTCNN's first stage
         # puts a face wholly beside the image.
         except (RuntimeError, IndexError, MemoryError, cv2.error) as e:
@@ -349,7 +348,7 @@ def _load_faces(path: Path) -> list[Face] | None:
         ]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, KeyError, TypeError, ValueError) as e:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as e:
         log.warning("the cache file %s cannot be read and is made again (%s)", path, e)
         return None
 
@@ -397,10 +396,9 @@ def _read(arrays: Mapping[str, NDArray[Any]], size: int) -> Crop:
 def _load(path: Path, settings: CropSettings) -> Crop | None:
     """Return the crop of a cache file, or None if there is none or it is damaged."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return _read(arrays, settings.size)
+        return _read(read_arrays(path), settings.size)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error, zipfile.BadZipFile) as e:
+    except (KeyError, TypeError, ValueError) as e:
         log.warning("the cache file %s cannot be read and is made again (%s)", path, e)
         return None

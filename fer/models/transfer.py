@@ -2,6 +2,7 @@
 
 import difflib
 import pickle
+import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -334,6 +335,13 @@ def _load(network: nn.Module, path: Path, *, backbone: str, channels: int) -> No
         raise InputError(msg)
 
 
+_UNREADABLE: Final = (
+    *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
+    *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, SafetensorError),
+)
+"""What PyTorch and safetensors raise on a file of weights that is damaged, or is another file."""
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a file.
 
@@ -347,8 +355,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         state = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+    except _UNREADABLE as error:
         reason = str(error).partition("\n")[0]
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to run what is in it
+            reason = "it is damaged, or holds other objects than tensors, which are not loaded"
         msg = f"weights={path} cannot be read: {reason}; it must be a state dict, .pth, .bin or .safetensors"
         raise InputError(msg) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
