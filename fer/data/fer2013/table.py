@@ -103,7 +103,7 @@ class Table:
         """Return the next line; empty at the end of the file."""
         self.line = self._text.readline(MAX_LINE + 1)
         self.number += 1
-        if self.number > MOST_ROWS + 1:
+        if self.line and self.number > MOST_ROWS + 1:
             msg = f"{self.where} has more than {MOST_ROWS:,} lines, and FER2013 35,888; {WAY_OUT}"
             raise InputError(msg)
         if len(self.line) > MAX_LINE:
