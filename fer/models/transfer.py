@@ -3,6 +3,7 @@
 import difflib
 import pickle
 import struct
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -352,9 +353,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
         InputError: It cannot be read, or holds something else, too.
     """
     try:
-        state = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
+        with warnings.catch_warnings(action="ignore"):  # of the age of a pickle
+            state = (
+                load_file(path)
+                if path.suffix == ".safetensors"
+                else torch.load(path, "cpu", weights_only=True)
+            )
     except _UNREADABLE as error:
         reason = str(error).partition("\n")[0]
         if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to run what is in it
