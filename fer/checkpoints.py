@@ -77,6 +77,10 @@ def read_any_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(msg)
     try:
         with zipfile.ZipFile(path) as archive:
+            # torch.save compresses nothing: what is compressed may be unpacked to any size.
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                msg = "a part of it is compressed"
+                raise ValueError(msg)
             damaged = archive.testzip()
         content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as e:

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fer.cells import path_cell, text_cell
 from fer.data.base import ExpressionDataModule
 from fer.files import atomic_write
 from fer.metrics import predicted_classes
@@ -23,15 +24,15 @@ def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[
         data: Its test splits were predicted, in order, each from its first sample on.
         batches: For each test split its batches of class probabilities, shape ``(N, K)``.
     """
-    names = np.array(data.label_names)
+    names = np.array([text_cell(name) for name in data.label_names])
     tables = []
     for split, split_batches in zip(data.test_names, batches, strict=True):
         probabilities = torch.cat(list(split_batches)).float()
-        table = pd.DataFrame(probabilities.numpy(), columns=list(data.label_names))
+        table = pd.DataFrame(probabilities.numpy(), columns=names)
         table.insert(0, "predicted", np.append(names, "")[predicted_classes(probabilities)])
         rows = slice(len(table))  # --trainer.limit_predict_batches leaves out the rest
         table.insert(0, "label", names[data.splits[split].labels[rows]])
-        table.insert(0, "name", data.splits[split].names[rows])
+        table.insert(0, "name", [path_cell(str(name)) for name in data.splits[split].names[rows]])
         table.insert(0, "index", np.arange(len(table)))
         table.insert(0, "split", split)
         tables.append(table)

@@ -5,10 +5,7 @@ and the way out, for one that is damaged.
 """
 
 import csv
-import io
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from fer.arrays import read_arrays
 from fer.errors import InputError
 from fer.files import atomic_write, draft_of, read_json, write_json
+from fer.yamltext import parse_yaml
 
 LATEST: Final = "latest"
 """Name of the link to the newest run, in the folder of runs."""
@@ -143,9 +141,9 @@ class Run:
         if not self.config_path.is_file():
             return {}
         try:
-            content = yaml.safe_load(self.config_path.read_text())
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as e:
-            raise _damaged(self.config_path, " ".join(str(e).split())) from e
+            content = parse_yaml(self.config_path.read_text())
+        except (OSError, ValueError) as e:
+            raise _damaged(self.config_path, str(e)) from e
         _check(self.config_path, content, _CONFIG)
         settings: dict[str, Any] = content
         return settings
@@ -270,13 +268,8 @@ class Run:
             raise InputError(msg)
         path = paths[chosen]
         try:
-            with zipfile.ZipFile(path) as archive:  # unlike np.load, it verifies checksums before parsing
-                contents = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-            degrees = {
-                layer: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-                for layer, content in contents.items()
-            }
-        except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+            degrees = read_arrays(path)
+        except (OSError, ValueError) as e:
             raise _damaged(path, str(e)) from e
         for layer, matrix in degrees.items():
             is_square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]

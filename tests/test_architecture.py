@@ -23,7 +23,10 @@ class Room(NamedTuple):
     others: Set[str] = frozenset()
 
 
-EVERYWHERE = {"fer", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files", "fer.processes"}
+EVERYWHERE = {
+    *("fer", "fer.arrays", "fer.cells", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files"),
+    *("fer.processes", "fer.yamltext"),
+}
 """The ground that all stand on: it imports nothing of fer but itself."""
 
 # A name means the module and all below it: "fer.data" allows fer.data.base, "fer.data.base" only that.
@@ -33,6 +36,9 @@ ROOMS = {
     "files": Room(),
     "processes": Room(others={"lightning"}),
     "checkpoints": Room(others={"torch"}),
+    "arrays": Room(others={"numpy"}),
+    "cells": Room(),
+    "yamltext": Room(others={"yaml"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
     # Torch-Pruning traces which rows and columns belong to a neuron. tqdm shows the progress of a pass, on a
@@ -61,8 +67,8 @@ ROOMS = {
         {"torch", "lightning", "numpy", "matplotlib", "rich"},
     ),
     "dashboards": Room({"fer.runs"}, {"wandb", "wandb_workspaces", "lightning"}),
-    # Angles are stored by numpy, settings as YAML.
-    "runs": Room(others={"numpy", "yaml"}),
+    # Angles are stored by numpy.
+    "runs": Room(others={"numpy"}),
     # Of sweeps: Optuna searches and keeps the trials (databases by SQLAlchemy); a forest tells what mattered.
     "studies": Room(
         {

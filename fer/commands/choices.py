@@ -15,6 +15,7 @@ from fer.configs import config_names, config_path, flatten
 from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
 from fer.tasks import TASKS, ClassificationTask, constructor_parameters, task_of
+from fer.yamltext import parse_yaml
 
 log = logging.getLogger(__name__)
 
@@ -177,8 +178,8 @@ def read_config(path: Path) -> Mapping[str, Any]:
         InputError: It cannot be read, or holds no settings.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        content = parse_yaml(path.read_text())
+    except (OSError, ValueError) as e:
         msg = f"--config {path}: it cannot be read as YAML: {e}"
         raise InputError(msg) from e
     if not isinstance(content, Mapping):

@@ -15,6 +15,7 @@ from fer.commands.renamed import rename_settings, rename_words
 from fer.commands.suggest import suggest_options
 from fer.errors import InputError
 from fer.runs import find_checkpoint
+from fer.yamltext import parse_yaml
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
@@ -66,13 +67,20 @@ def _rename_config(config: str, options: Sequence[str]) -> str:
 def parse_config(config: str) -> dict[str, Any]:
     """Return the settings that ``--config`` takes: a file's, or those of YAML text; empty if they are none.
 
+    Raises:
+        InputError: It is not YAML, or too large.
+
     >>> parse_config("gone.yaml")
     {}
     """
     try:
-        content = yaml.safe_load(config if "\n" in config else Path(config).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        content = parse_yaml(config if "\n" in config else Path(config).read_text())
+    except OSError:
         return {}  # the parser reports what is wrong
+    except ValueError as e:
+        name = "the text" if "\n" in config else config
+        msg = f"--config {name}: it cannot be read as YAML: {e}"
+        raise InputError(msg) from e
     return content if isinstance(content, dict) else {}
 
 

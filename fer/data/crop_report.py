@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from fer.cells import path_cell, text_cell
 from fer.data.crops import CropRecord
 from fer.data.faces import Face, Policy
 from fer.files import atomic_write
@@ -40,8 +41,9 @@ def write_crops_csv(
     writer.writerow([*columns, "crop"] if names else columns)
     for index, record in enumerate(records):
         source = record.path if root is None else record.path.relative_to(root)
-        row = [source.as_posix(), record.policy, record.reason, *_face_cells(record.face)]
-        writer.writerow([*row, names[index] if record.kept else ""] if names else row)
+        named = path_cell(source.as_posix())
+        row = [named, record.policy, text_cell(record.reason), *_face_cells(record.face)]
+        writer.writerow([*row, path_cell(names[index]) if record.kept else ""] if names else row)
     with atomic_write(path) as file:
         # A file's name need not be UTF-8.
         file.write(text.getvalue().encode(errors="surrogateescape"))

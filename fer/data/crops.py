@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,8 +17,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from fer.arrays import read_arrays
 from fer.data.cache import cache_dir
 from fer.data.faces import (
+    DETECTOR_PIXELS,
     Crop,
     CropSettings,
     Face,
@@ -36,15 +36,11 @@ from fer.files import atomic_write
 
 log = logging.getLogger("fer.data")
 
-CACHE_FORMAT: Final = 2
+CACHE_FORMAT: Final = 3
 """Raised when crops are made in another way, so that older cache files are not met."""
 
 BATCH_SIZE: Final = 16
 """Images that a detector is given at once."""
-
-BATCH_PIXELS: Final = 16_000_000
-"""Pixels that a detector is given at once, unless one image has more: MTCNN takes about a
-gigabyte for them."""
 
 MAX_BAD_SHARE: Final = 0.05
 """Part of the images that may be unusable before something else must be wrong."""
@@ -207,7 +203,7 @@ def _batches(
 ) -> Iterator[dict[str, Path]]:
     """Yield what is missing in batches of one size that are not too large."""
     for (height, width), paths in missing.items():
-        size = max(1, min(batch_size, BATCH_PIXELS // (height * width)))
+        size = max(1, min(batch_size, DETECTOR_PIXELS // (height * width)))
         waiting = iter(paths.items())
         while batch := dict(islice(waiting, size)):
             yield batch
@@ -271,7 +267,8 @@ class _Maker:
         if not images:
             return []
         try:
-            return list(self.cropper.crop(np.stack(images)))
+            # One image, which may be large, is not copied.
+            return list(self.cropper.crop(np.stack(images) if len(images) > 1 else images[0][np.newaxis]))
         # What is raised where the memory does not last, and by facenet-pytorch where MTCNN's first stage
         # puts a face wholly beside the image.
         except (RuntimeError, IndexError, MemoryError, cv2.error) as e:
@@ -324,7 +321,8 @@ class KeptDetector:
         found = [_load_faces(path) for path in paths]
         missing = [index for index, faces in enumerate(found) if faces is None]
         if missing:
-            for index, faces in zip(missing, self.detector.find(images[missing]), strict=True):
+            unknown = images if len(missing) == len(images) else images[missing]
+            for index, faces in zip(missing, self.detector.find(unknown), strict=True):
                 found[index] = faces
                 # Where the cache cannot be written, what is kept of the crops says so.
                 with suppress(OSError), atomic_write(paths[index]) as file:
@@ -350,7 +348,7 @@ def _load_faces(path: Path) -> list[Face] | None:
         ]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, KeyError, TypeError, ValueError) as e:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as e:
         log.warning("the cache file %s cannot be read and is made again (%s)", path, e)
         return None
 
@@ -398,10 +396,9 @@ def _read(arrays: Mapping[str, NDArray[Any]], size: int) -> Crop:
 def _load(path: Path, settings: CropSettings) -> Crop | None:
     """Return the crop of a cache file, or None if there is none or it is damaged."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return _read(arrays, settings.size)
+        return _read(read_arrays(path), settings.size)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error, zipfile.BadZipFile) as e:
+    except (KeyError, TypeError, ValueError) as e:
         log.warning("the cache file %s cannot be read and is made again (%s)", path, e)
         return None

@@ -67,6 +67,9 @@ MAX_SIDE: Final = 32_766
 
 LIMITS: Final = f"{MAX_PIXELS:,} and {MAX_SIDE:,} a side are the limit"
 
+STRIP_PIXELS: Final = 1_000_000
+"""Pixels that are converted at once."""
+
 BACKGROUND: Final = 128
 """Grey behind what is transparent: in the middle, so that the edge of a face cut out stays faint in
 both directions, where black or white would draw a contour that no camera saw."""
@@ -280,36 +283,47 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     Raises:
         ValueError: Its values fit no range that can be known.
     """
-    if image.mode in WIDE_MODES:
-        return _grey_to_rgb(_narrow(np.asarray(image)))
-    if image.mode == "F":
-        return _grey_to_rgb(_quantise(np.asarray(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
-        image = Image.alpha_composite(ground, image)
-    return np.array(image.convert("RGB"), np.uint8)
-
-
-def _narrow(values: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return grey of 16 bits as grey of 8; PIL's own conversion clips at 255."""
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65_535:
-        msg = f"grey values {low} to {high} are not 16 bits"
-        raise ValueError(msg)
-    return (values // 256).astype(np.uint8)
-
-
-def _quantise(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Return grey in floating point, 0..1 or 0..255, as grey of 8 bits."""
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 255):  # nor where one is NaN
-        msg = f"grey values {low:g} to {high:g} are neither 0..1 nor 0..255"
-        raise ValueError(msg)
-    scale = 255 if high <= 1 else 1
-    result: NDArray[np.uint8] = np.rint(values * scale).astype(np.uint8)
+    divisor = _grey_divisor(image) if image.mode in (*WIDE_MODES, "F") else None
+    result = np.empty((image.height, image.width, 3), np.uint8)
+    for top, strip in _strips(image):
+        if divisor is None:
+            values = np.asarray(_opaque(strip).convert("RGB"))
+        else:
+            values = (np.asarray(strip) / divisor)[:, :, np.newaxis]
+            values = np.rint(values) if image.mode == "F" else np.floor(values)
+        result[top : top + strip.height] = values
     return result
 
 
-def _grey_to_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield an image in parts of some rows, each with its first row: PIL and NumPy copy what they convert."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Lay what is transparent on grey."""
+    if not image.has_transparency_data:
+        return image
+    ground = Image.new("RGBA", image.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
+    return Image.alpha_composite(ground, image.convert("RGBA"))
+
+
+def _grey_divisor(image: Image.Image) -> float:
+    """Return what divides grey of 16 bits, or in floating point, to make it 0..255; PIL would clip it.
+
+    Raises:
+        ValueError: The values are beyond 16 bits, or neither 0..1 nor 0..255.
+    """
+    ends = [(values.min(), values.max()) for _, strip in _strips(image) for values in [np.asarray(strip)]]
+    low, high = np.min(ends).item(), np.max(ends).item()  # NaN where a value is NaN
+    if image.mode in WIDE_MODES:
+        if low < 0 or high > 65_535:
+            msg = f"grey values {low} to {high} are not 16 bits"
+            raise ValueError(msg)
+        return 256
+    if not (low >= 0 and high <= 255):
+        msg = f"grey values {low:g} to {high:g} are neither 0..1 nor 0..255"
+        raise ValueError(msg)
+    return 1 / 255 if high <= 1 else 1

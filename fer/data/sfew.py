@@ -42,6 +42,9 @@ DESCRIPTORS: Final = np.repeat(("LPQ", "PHOG"), 5)
 
 FEATURES: Final = tuple(f"{kind}{place % 5 + 1}" for place, kind in enumerate(DESCRIPTORS))
 
+MOST_BYTES: Final = 10_000_000
+"""Size of the largest table that is read, unpacked."""
+
 WAY_OUT: Final = "give it with --data.root or the environment's FER_DATA_DIR"
 
 
@@ -170,7 +173,7 @@ def read_features(path: Path) -> FeatureSplit:
         raise InputError(msg)
     if not all(is_name[first:]):
         row = first + is_name[first:].index(False)
-        name = cells[row, 0]
+        name = str(cells[row, 0])[:80]
         msg = f"{path}, row {row + 1}: {name!r} is not the name of a still (Movie_000519240_00000005)"
         raise InputError(msg)
     rows, lines = cells[first:], range(first + 1, len(cells) + 1)
@@ -192,6 +195,7 @@ def read_features(path: Path) -> FeatureSplit:
 def _read_cells(path: Path) -> NDArray[np.object_]:
     """Return a table's cells, the header's as well."""
     try:
+        _check_bytes(path)
         if path.suffix.lower() == ".csv":
             table = pd.read_csv(path, header=None, dtype=object)
         else:
@@ -210,17 +214,37 @@ def _read_cells(path: Path) -> NDArray[np.object_]:
         NotImplementedError,
         zlib.error,
         zipfile.BadZipFile,
+        AttributeError,
+        AssertionError,
+        OverflowError,
+        RecursionError,
+        TypeError,
     ) as e:
         msg = f"{path} cannot be read as a table ({e}); replace it with a whole copy of SFEW.xlsx"
         raise InputError(msg) from e
     return np.asarray(table, object)
 
 
+def _check_bytes(path: Path) -> None:
+    """Refuse a table that would take gigabytes; an Excel file is a zip.
+
+    Raises:
+        ValueError: It is too large.
+    """
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    if size > MOST_BYTES:
+        msg = f"{size:,} bytes, and SFEW's table has 60,000"
+        raise ValueError(msg)
+
+
 def _label(cell: object, path: Path, line: int) -> int:
     """Return the index into :func:`class_names` of a label of SFEW's table."""
     number = _number(cell, "label", path, line)
     if number not in TABLE:
-        msg = f"{path}, row {line}: label {cell!r} is none of {min(TABLE)} to {max(TABLE)}"
+        msg = f"{path}, row {line}: label {str(cell)[:20]!r} is none of {min(TABLE)} to {max(TABLE)}"
         raise InputError(msg)
     return class_names().index(TABLE[int(number)])
 
@@ -237,6 +261,7 @@ def _number(cell: object, name: str, path: Path, line: int) -> float:
     if pd.isna(cell):  # type: ignore[call-overload]
         return math.nan
     if not _is_number(cell) or math.isinf(float(str(cell))):
-        msg = f"{path}, row {line}: {name} is {cell!r}, which is no number; correct it, or empty the cell"
+        short = str(cell)[:20]
+        msg = f"{path}, row {line}: {name} is {short!r}, which is no number; correct it, or empty the cell"
         raise InputError(msg)
     return float(str(cell))

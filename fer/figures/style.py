@@ -1,5 +1,6 @@
 """Common style of all figures: colours, sizes, axes, and a figure that Jupyter shows without pyplot."""
 
+import re
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, Final, NamedTuple
@@ -7,8 +8,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
@@ -40,6 +43,11 @@ LARGE: Final = 10.0
 
 DPI: Final = 150
 """Default resolution in pixels an inch."""
+
+
+_NUMBER: Final = r"-?(?:[\d.]*\\times ?)?(?:10\^\{-?\d+\}|[\d.]+)"
+_POWER: Final = re.compile(rf"\$(?:\\mathdefault\{{{_NUMBER}\}}|{_NUMBER})\$")
+"""What is written at the ticks of a log scale: the only formulas in a figure."""
 
 
 class ReasonLook(NamedTuple):
@@ -78,7 +86,17 @@ def reason_looks() -> list[dict[str, str]]:
 
 
 class ShownFigure(Figure):
-    """A figure that Jupyter shows although it is made without pyplot."""
+    """A figure that Jupyter shows although it is made without pyplot, and that shows names as they are."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure; a dollar sign in a name begins no formula."""
+        for axes in self.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.get_ticklabels(which="both")  # brings the names at the ticks up to date
+        for text in self.findobj(Text):
+            if isinstance(text, Text):  # for mypy
+                text.set_parse_math(_POWER.fullmatch(text.get_text()) is not None)
+        super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         file = BytesIO()

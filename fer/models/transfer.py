@@ -2,6 +2,8 @@
 
 import difflib
 import pickle
+import struct
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -334,6 +336,13 @@ def _load(network: nn.Module, path: Path, *, backbone: str, channels: int) -> No
         raise InputError(msg)
 
 
+_UNREADABLE: Final = (
+    *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
+    *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, SafetensorError),
+)
+"""What PyTorch and safetensors raise on a file of weights that is damaged, or is another file."""
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a file.
 
@@ -344,11 +353,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
         InputError: It cannot be read, or holds something else, too.
     """
     try:
-        state = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+        with warnings.catch_warnings(action="ignore"):  # of the age of a pickle
+            state = (
+                load_file(path)
+                if path.suffix == ".safetensors"
+                else torch.load(path, "cpu", weights_only=True)
+            )
+    except _UNREADABLE as error:
         reason = str(error).partition("\n")[0]
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to run what is in it
+            reason = "it is damaged, or holds other objects than tensors, which are not loaded"
         msg = f"weights={path} cannot be read: {reason}; it must be a state dict, .pth, .bin or .safetensors"
         raise InputError(msg) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):

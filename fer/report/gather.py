@@ -61,15 +61,19 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
         "made": f"{datetime.now():%Y-%m-%d %H:%M}",
         "version": __version__,
     }
-    if is_sweep(folder):
-        found = sweep_of(folder)
-    elif (folder / SETTINGS).is_file():
-        found = _crossval(folder, settings_of)
-    elif Run(folder).is_run:
-        found = _run(folder, settings_of)
-    else:
-        raise _nothing_in(folder)
-    return {key: plain(value) for key, value in (about | found).items()}
+    try:
+        if is_sweep(folder):
+            found = sweep_of(folder)
+        elif (folder / SETTINGS).is_file():
+            found = _crossval(folder, settings_of)
+        elif Run(folder).is_run:
+            found = _run(folder, settings_of)
+        else:
+            raise _nothing_in(folder)
+        return {key: plain(value) for key, value in (about | found).items()}
+    except RecursionError as e:
+        msg = f"{folder}: a file in it is nested too deeply to be of a run; {WAY_OUT}"
+        raise InputError(msg) from e
 
 
 def _nothing_in(folder: Path) -> InputError:
@@ -132,17 +136,19 @@ def read_reports(run: Run, results: Mapping[str, Any]) -> dict[str, Classificati
     """Return the report of each split in the results of a run.
 
     Raises:
-        InputError: The number of class names is not that of the classes.
+        InputError: A matrix holds no counts, or the class names are not as many as the classes.
     """
-    matrices = {name: torch.tensor(split["confusion"]) for name, split in results.get("splits", {}).items()}
     names = results.get("class_names")
-    for matrix in matrices.values():
-        if names is not None and (not isinstance(names, list) or len(names) != len(matrix)):
-            raise _damaged(run.results_path, f"class_names are not {len(matrix)} names")
-    return {
-        name: report(matrix, names, results["splits"][name].get("non_finite"))
-        for name, matrix in matrices.items()
-    }
+    reports = {}
+    for split, content in results.get("splits", {}).items():
+        num = len(content["confusion"])
+        if names is not None and (find_problem(names, [str]) or len(names) != num):
+            raise _damaged(run.results_path, f"class_names are not {num} names")
+        try:
+            reports[split] = report(torch.tensor(content["confusion"]), names, content.get("non_finite"))
+        except (ValueError, TypeError, RuntimeError, OverflowError) as e:
+            raise _damaged(run.results_path, f"splits.{split}: {e}") from e
+    return reports
 
 
 def _damaged(path: Path, problem: str) -> InputError:

@@ -17,6 +17,9 @@ IMAGES: Final = {
 }
 """By the name of a figure its title and its text for screen readers."""
 
+PNG: Final = b"\x89PNG\r\n\x1a\n"
+"""How every PNG begins."""
+
 MOST_BYTES: Final = 600_000
 """Largest image file that the page holds; a larger one, which would make the page slow, is only named."""
 
@@ -33,7 +36,8 @@ def images(run_dir: Path) -> list[dict[str, str]]:
     found = []
     for name, (title, alt) in IMAGES.items():
         path = run_dir / "figures" / f"{name}.png"
-        if not path.is_file():
+        # The page may be sent to others: a link to a file elsewhere is not followed.
+        if path.is_symlink() or not path.is_file() or not _is_png(path):
             continue
         if path.stat().st_size > MOST_BYTES:
             found.append({"title": title, "path": f"figures/{path.name}"})
@@ -41,3 +45,8 @@ def images(run_dir: Path) -> list[dict[str, str]]:
         content = base64.b64encode(path.read_bytes()).decode()
         found.append({"title": title, "alt": alt, "src": f"data:image/png;base64,{content}"})
     return found
+
+
+def _is_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(PNG)) == PNG

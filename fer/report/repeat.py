@@ -87,6 +87,8 @@ def versions(run_dir: Path) -> dict[str, str]:
     """Return the package versions of a run: all from W&B's files, else Lightning's from the config."""
     found: dict[str, str] = {}
     for path in sorted(run_dir.glob("wandb/*run-*/files/requirements.txt")):
+        if not path.is_file() or path.is_symlink():  # W&B writes a file
+            continue
         lines = (
             line.strip().split("==") for line in path.read_text(errors="replace").splitlines() if "==" in line
         )

@@ -9,6 +9,7 @@ import yaml
 
 from fer.errors import InputError
 from fer.studies.space import as_yaml
+from fer.yamltext import parse_yaml
 
 MOST_LEVELS: Final = 30
 """Depth of nesting that a file may have."""
@@ -47,8 +48,8 @@ def load(path: Path) -> tuple[yaml.Node, Mapping[str, Any]]:
     for node, problem in _problems(root, (), set()):
         raise InputError(f"{path}, line {node.start_mark.line + 1}: {problem}")
     try:
-        content: Mapping[str, Any] = yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as e:
+        content: Mapping[str, Any] = parse_yaml(text)
+    except ValueError as e:
         raise _unreadable(path, e) from e
     return root, content
 

@@ -91,7 +91,7 @@ def test_batches_are_of_one_size_and_no_source_is_made_twice(paths: list[Path], 
 
 
 def test_large_images_come_in_smaller_batches(paths, cropper, monkeypatch) -> None:
-    monkeypatch.setattr(fer.data.crops, "BATCH_PIXELS", 2 * 12 * 16 + 1)
+    monkeypatch.setattr(fer.data.crops, "DETECTOR_PIXELS", 2 * 12 * 16 + 1)
     crop_images(paths, SETTINGS)
     assert {shape[0] for shape in cropper.batches if shape[1] == 12} == {2}
 

@@ -23,6 +23,7 @@ from fer.data.faces import (
     ViolaJones,
     crop_face,
     crop_without_face,
+    find_faces,
     select_face,
 )
 from fer.errors import InputError
@@ -312,3 +313,60 @@ def test_detectors_are_imported_only_when_they_are_needed() -> None:
     imported = {name.name for node in statements if isinstance(node, ast.Import) for name in node.names}
     imported |= {str(node.module) for node in statements if isinstance(node, ast.ImportFrom)}
     assert not imported & {"cv2", "facenet_pytorch"}
+
+
+# Large images
+
+
+class Recorder:
+    """A detector that finds one face, always at the same place, and notes what it is given."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def find(self, images: np.ndarray) -> list[list[Face]]:
+        self.shapes.append(images.shape)
+        return [[Face((10, 20, 30, 40), 0.9, ((12, 24),) * 5)] for _ in images]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "shape"),
+    [
+        pytest.param(80 * 120, (80, 120), id="as many as allowed: not shrunk"),
+        pytest.param(80 * 120 - 1, (57, 85), id="one more: a step of MTCNN's pyramid smaller"),
+        pytest.param(80 * 120 // 4, (40, 60), id="four times as many: two steps"),
+    ],
+)
+def test_a_large_image_is_searched_in_a_smaller_copy_and_boxes_are_mapped_back(
+    monkeypatch, pixels, shape
+) -> None:
+    monkeypatch.setattr(fer.data.faces, "DETECTOR_PIXELS", pixels)
+    detector = Recorder()
+    (face,), _ = find_faces(detector, np.zeros((2, 80, 120, 3), np.uint8))
+    assert detector.shapes == [(2, *shape, 3)]
+    down, across = 80 / shape[0], 120 / shape[1]
+    assert face.box == pytest.approx((10 * across, 20 * down, 30 * across, 40 * down))
+    np.testing.assert_allclose(face.landmarks, [(12 * across, 24 * down)] * 5)
+    assert face.probability == 0.9
+
+
+@pytest.mark.parametrize("share", [0.9, 0.4, 0.2])
+def test_mtcnn_finds_the_same_face_in_the_smaller_copy(mtcnn: Mtcnn, monkeypatch, share) -> None:
+    images = data.astronaut()[np.newaxis]
+    (whole,) = find_faces(mtcnn, images)[0]
+    monkeypatch.setattr(fer.data.faces, "DETECTOR_PIXELS", share * 512 * 512)
+    (found,) = find_faces(mtcnn, images)[0]
+    assert iou(whole, found) > 0.85
+    side = max(whole.size)
+    for one, other in zip(whole.landmarks or (), found.landmarks or (), strict=True):
+        assert math.dist(one, other) < 0.05 * side
+
+
+def test_a_crop_is_never_drawn_larger_than_memory_allows(monkeypatch) -> None:
+    import cv2
+
+    drawn = []
+    warp = cv2.warpAffine
+    monkeypatch.setattr(cv2, "warpAffine", lambda *args, **kw: drawn.append(args[2]) or warp(*args, **kw))
+    crop_face(NOISE, boxed(0, 0, 30_000, 30_000), CropSettings(size=100, margin=1))
+    assert max(drawn[0]) <= fer.data.faces.MAX_DRAWN

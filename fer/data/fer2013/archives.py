@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from fer.data.fer2013.folders import ImageRows, is_hidden, is_image
-from fer.data.fer2013.rows import AGAIN, WAY_OUT, Fer2013Rows, Tick
+from fer.data.fer2013.rows import AGAIN, MOST_BYTES, WAY_OUT, Fer2013Rows, Tick
 from fer.data.fer2013.table import CSV_NAMES, TRAIN_CSV, read_csv
 from fer.errors import InputError
 
@@ -93,6 +93,7 @@ def read_tar(stream: IO[bytes], where: Path, tick: Tick) -> Fer2013Rows | None:
         for member in archive:
             # It would keep the headers of all members, which take as much memory as half of the images.
             archive.members.clear()  # type: ignore[attr-defined]
+            _check_end(member.offset_data + member.size, where)
             inside = PurePosixPath(member.name)
             content = archive.extractfile(member) if member.isfile() and not is_hidden(inside) else None
             if content is None:
@@ -104,5 +105,12 @@ def read_tar(stream: IO[bytes], where: Path, tick: Tick) -> Fer2013Rows | None:
                 images.add(inside, content)
         # The checksum of a compressed tar is at its end.
         while archive.fileobj is not None and archive.fileobj.read(1 << 20):
-            pass
+            _check_end(archive.fileobj.tell(), where)
     return images.rows() if rows is None else rows
+
+
+def _check_end(end: int, where: Path) -> None:
+    """Refuse a tar that is far larger than FER2013 once unpacked: it would be unpacked for hours."""
+    if end > MOST_BYTES:
+        msg = f"{where} has more than {MOST_BYTES:,} bytes once unpacked, and FER2013 300 MB; {WAY_OUT}"
+        raise InputError(msg)

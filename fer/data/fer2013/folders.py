@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fer.data.fer2013.rows import AGAIN, SIDE, TRAINING, USAGES, Fer2013Rows, Tick
+from fer.data.fer2013.rows import AGAIN, MOST_ROWS, SIDE, TRAINING, USAGES, WAY_OUT, Fer2013Rows, Tick
 from fer.errors import InputError
 from fer.labels import expression_label
 
@@ -66,8 +66,12 @@ class ImageRows:
             stream: Its content.
 
         Raises:
-            InputError: The path tells no usage or class, or the file is not an image of 48x48 pixels.
+            InputError: The path tells no usage or class, the file is not an image of 48x48 pixels, or there
+                are too many.
         """
+        if len(self.files) == MOST_ROWS:
+            msg = f"{self.where} has more than {MOST_ROWS:,} images, and FER2013 35,887; {WAY_OUT}"
+            raise InputError(msg)
         self.files.append(_image_file(inside, self.where))
         self.grey += _decode(stream, self.where / inside).tobytes()
         self.tick()

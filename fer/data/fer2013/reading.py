@@ -1,8 +1,6 @@
 """Find FER2013 in whatever form it is stored, read it, and keep what was read in the cache."""
 
 import logging
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from fer.arrays import read_arrays
 from fer.data.cache import cache_dir, fingerprint
 from fer.data.fer2013.archives import ARCHIVE_SUFFIXES, read_tar, read_zip, readable
 from fer.data.fer2013.folders import PARTS, read_folder
@@ -139,11 +138,11 @@ def _parse(source: Path) -> Fer2013Rows | None:
 def _load(cached: Path) -> Fer2013Rows | None:
     """Return the rows of a cache file, or None if there is none or it is damaged."""
     try:
-        with cached.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            rows = Fer2013Rows(images=arrays["images"], labels=arrays["labels"], usage=arrays["usage"])
+        arrays = read_arrays(cached)
+        rows = Fer2013Rows(images=arrays["images"], labels=arrays["labels"], usage=arrays["usage"])
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error, zipfile.BadZipFile) as e:
+    except (KeyError, ValueError) as e:
         log.warning("the cache file %s cannot be read and is replaced (%s)", cached, e)
         return None
     if not _is_sound(rows):

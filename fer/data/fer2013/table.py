@@ -9,7 +9,17 @@ from typing import IO, Final, cast
 
 import numpy as np
 
-from fer.data.fer2013.rows import AGAIN, NUM_PIXELS, REMAP, SIDE, USAGES, WAY_OUT, Fer2013Rows, Tick
+from fer.data.fer2013.rows import (
+    AGAIN,
+    MOST_ROWS,
+    NUM_PIXELS,
+    REMAP,
+    SIDE,
+    USAGES,
+    WAY_OUT,
+    Fer2013Rows,
+    Tick,
+)
 from fer.errors import InputError
 from fer.labels import FER2013_CSV
 
@@ -93,6 +103,9 @@ class Table:
         """Return the next line; empty at the end of the file."""
         self.line = self._text.readline(MAX_LINE + 1)
         self.number += 1
+        if self.line and self.number > MOST_ROWS + 1:
+            msg = f"{self.where} has more than {MOST_ROWS:,} lines, and FER2013 35,888; {WAY_OUT}"
+            raise InputError(msg)
         if len(self.line) > MAX_LINE:
             msg = (
                 f"{self.where}, line {self.number}: longer than {MAX_LINE:,} characters, and a row of "
