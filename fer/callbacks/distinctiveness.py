@@ -158,7 +158,7 @@ class DistinctivenessCallback(Callback):
                     "epoch %d: %d of %d neurons of %s returned NaN or infinity and have no angles",
                     *(epoch, num, classes.num_neurons, layer),
                 )
-            self.degrees[layer] = degrees.cpu()
+            self.degrees[layer] = degrees.float().double().cpu()  # as a checkpoint keeps them
             row = summarise(degrees) | classes.shares | {"speed": float("nan")}
             if layer in before:
                 row["speed"] = angular_speed(before[layer], self.degrees[layer], num_epochs=num_epochs)
