@@ -266,7 +266,7 @@ class DistinctivenessCallback(Callback):
             )
             if num := len(classes.non_finite):
                 non_finite[layer] = f"{num} of {classes.num_neurons}"
-            self.degrees[layer] = degrees.cpu()
+            self.degrees[layer] = degrees.float().double().cpu()  # as a checkpoint keeps them
             row = summarise(degrees) | classes.shares | {"speed": float("nan")}
             if layer in before:
                 row["speed"] = angular_speed(before[layer], self.degrees[layer], num_epochs=num_epochs)

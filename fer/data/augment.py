@@ -1,10 +1,11 @@
 """Named augmentations: the papers' and ours, drawn anew for every image in every epoch."""
 
 import os
+import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-import torch
+import numpy as np
 
 from fer.errors import InputError
 
@@ -93,8 +94,8 @@ def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
             nothing but the mirror; 3 at most.
 
     Returns:
-        The composed transform, or None where there is nothing to do. It is not seeded: albumentations
-        heeds no global seed, so that :func:`seed_augmentation` must be called in every process.
+        The composed transform, or None where there is nothing to do. albumentations heeds no global seed:
+        :func:`seed_augmentation` seeds it.
 
     Raises:
         InputError: The name is unknown or the strength out of its range.
@@ -111,14 +112,12 @@ def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
     return A.Compose(transforms) if transforms else None
 
 
-def seed_augmentation(transform: "A.Compose | None") -> None:
-    """Seed a transform from torch's generator of this process.
+def seed_augmentation(transform: "A.Compose", seed: int) -> None:
+    """Let a transform draw its next image's random numbers from a seed.
 
-    A loader gives each of its workers a torch seed of its own, anew in each epoch and the same in each
-    repetition of the run: so augmentations differ between workers and epochs, and repeat with the run.
+    Args:
+        transform: Its parts share one generator: if each had one of the same seed, every rotation to the left
+            would be the one that is mirrored, too.
+        seed: 0 or more.
     """
-    if transform is not None:
-        # Each part has a generator of its own, and Compose would give all of them one seed: then every
-        # rotation to the left would be the one that is mirrored, too.
-        for part in (transform, *transform.transforms):
-            part.set_random_seed(int(torch.randint(2**31, ()).item()))
+    transform.set_random_state(np.random.default_rng(seed), random.Random(seed))

@@ -12,8 +12,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, Subset
 
+from fer.data.draws import Draws, EpochLoader
 from fer.data.matching import UNKNOWN, ClassMatch, match_classes
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS
@@ -251,11 +252,22 @@ class ExpressionDataModule(LightningDataModule, ABC):
             log.info("samples left out, of classes that the network does not know: %s", ", ".join(left_out))
         return relabelled
 
-    def train_dataloader(self) -> DataLoader[Item]:
-        """Batches in random order, drawn by :attr:`sampler`; a last batch that is not full is left out."""
-        sampler = self._balanced_sampler() if self.sampler == "balanced" else None
-        return self._loader(
-            self.dataset("train", augmented=True), shuffle=sampler is None, sampler=sampler, drop_last=True
+    def train_dataloader(self) -> EpochLoader:
+        """Batches in random order, drawn by :attr:`sampler`; a last batch that is not full is left out.
+
+        What is drawn follows from the run's seed and the number of the epoch, whatever the number of workers.
+        """
+        dataset, labels = self.dataset("train", augmented=True), self.splits["train"].labels
+        weights = 1 / np.maximum(self.class_counts, 1)[labels] if self.sampler == "balanced" else None
+        draws = Draws(
+            dataset,
+            seed=torch.initial_seed(),
+            weights=weights,
+            num_processes=getattr(self.trainer, "world_size", 1),
+            rank=getattr(self.trainer, "global_rank", 0),
+        )
+        return EpochLoader(
+            dataset, sampler=draws, batch_size=self.batch_size, drop_last=True, **self._loading
         )
 
     def val_dataloader(self) -> DataLoader[Item]:
@@ -270,39 +282,17 @@ class ExpressionDataModule(LightningDataModule, ABC):
         """Batches of each test split, in the order of :attr:`test_names`."""
         return [self._loader(self.dataset(name)) for name in self.test_names]
 
-    @staticmethod
-    def seed_worker(worker_id: int) -> None:
-        """Seed a worker of a loader; torch has seeded its own generator."""
-
-    def _balanced_sampler(self) -> WeightedRandomSampler:
-        """Return a sampler of train that draws each class equally often on average.
-
-        It is seeded by the run's seed, so that the processes of a run draw the same list, of which
-        Lightning deals each process its part.
-        """
-        weights = 1 / np.maximum(self.class_counts, 1)[self.splits["train"].labels]
-        generator = torch.Generator().manual_seed(torch.initial_seed())
-        return WeightedRandomSampler(weights.tolist(), num_samples=len(weights), generator=generator)
-
-    def _loader(
-        self,
-        dataset: Dataset[Item],
-        *,
-        shuffle: bool = False,
-        sampler: Sampler[int] | None = None,
-        drop_last: bool = False,
-    ) -> DataLoader[Item]:
+    @property
+    def _loading(self) -> dict[str, Any]:
+        """How loaders get their batches."""
         on_gpu = torch.cuda.is_available()
         automatic = min(os.cpu_count() or 1, 8) if on_gpu else 0
         num_workers = automatic if self.num_workers is None else self.num_workers
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            sampler=sampler,
-            drop_last=drop_last,
-            num_workers=num_workers,
-            worker_init_fn=self.seed_worker,
-            persistent_workers=num_workers > 0,
-            pin_memory=on_gpu,
-        )
+        return {
+            "num_workers": num_workers,
+            "persistent_workers": num_workers > 0,
+            "pin_memory": on_gpu,
+        }
+
+    def _loader(self, dataset: Dataset[Item]) -> DataLoader[Item]:
+        return DataLoader(dataset, batch_size=self.batch_size, **self._loading)

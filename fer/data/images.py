@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset, get_worker_info
+from torch.utils.data import Dataset, TensorDataset
 
 from fer.data.audit import seen_in
 from fer.data.augment import Augment, augmentation, seed_augmentation
 from fer.data.base import ExpressionDataModule, Item, Split
 from fer.data.descriptors import NUM_FEATURES, Descriptors
+from fer.data.draws import Draw
 from fer.errors import InputError
-from fer.processes import process_rank
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -48,6 +48,8 @@ class ImageSplit(Split):
 class ImageDataset(Dataset[Item]):
     """Images of a split as network inputs, each augmented when it is asked for.
 
+    A row that is a :class:`fer.data.draws.Draw` brings the seed of its augmentation.
+
     An item is ``(inputs, target)``: float32 of shape (C, image_size, image_size), and the label, an int64
     scalar. Where ``training`` is set and the split has soft targets, it is these, float32 of shape (K,).
     """
@@ -77,6 +79,8 @@ class ImageDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image = self.split.images[index]
         if self.transform is not None:
+            if isinstance(index, Draw):
+                seed_augmentation(self.transform, index.seed)
             image = self.transform(image=image)["image"]
         image = to_channels(resize(image, self.image_size), self.channels)
         # Two steps in place instead of one expression: this runs for every image of every epoch.
@@ -280,17 +284,3 @@ class ImageDataModule(ExpressionDataModule):
     def _grey(self, split: ImageSplit) -> NDArray[np.uint8]:
         """Return a split's images in grey and at the input's size, shape (N, image_size, image_size)."""
         return to_grey(np.stack([resize(each, self.image_size) for each in split.images]))
-
-    def train_dataloader(self) -> DataLoader[Item]:
-        """Shuffled, augmented batches; a last batch that is not full is left out."""
-        seed_augmentation(self.transform)
-        return super().train_dataloader()
-
-    @staticmethod
-    def seed_worker(worker_id: int) -> None:
-        """Give this worker's copy of the augmentation its own random numbers, in every process of a run."""
-        del worker_id
-        info = get_worker_info()
-        torch.manual_seed(torch.initial_seed() + 1_000_003 * process_rank())
-        if info is not None and isinstance(info.dataset, ImageDataset):
-            seed_augmentation(info.dataset.transform)

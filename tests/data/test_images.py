@@ -157,7 +157,8 @@ def test_only_training_is_augmented_and_shuffled(tiny_data):
     for loader in (augmented.val_dataloader(), augmented.test_dataloader()[1]):
         assert torch.equal(torch.cat([inputs for inputs, _ in loader]), _images(plain, "val"))
     assert torch.equal(torch.cat([x for x, _ in augmented.test_dataloader()[0]]), expected)
-    first, second = ([labels.tolist() for _, labels in plain.train_dataloader()] for _ in range(2))
+    loader = plain.train_dataloader()
+    first, second = ([labels.tolist() for _, labels in loader] for _ in range(2))
     assert first != second
 
 

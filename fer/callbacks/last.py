@@ -1,0 +1,186 @@
+"""Checkpoints from which a training goes on as if it had never stopped.
+
+All that depends on private parts of Lightning's loops is in this file.
+"""
+
+import random
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+LOGGED_WITH: Final = ("prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx")
+"""Settings of ``self.log`` that a mean over the epoch is restored with."""
+
+
+class LastCheckpoint(Checkpoint):
+    """Write the checkpoint of the last complete epoch: weights, optimiser, callbacks and random states.
+
+    It is written when an epoch begins or training ends, so that all that follows from the epoch before it
+    (metrics, angles, stages) is in it or on disk. :meth:`save` also works after a batch: the position in the
+    epoch, and the means logged so far, are in the checkpoint, too. Of several processes, each gets its own
+    random state back if their number is the same.
+
+    Args:
+        path: The file; the one before it is kept as ``previous.ckpt`` beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.loaded: dict[str, Any] | None = None
+        """The state of a checkpoint, until training goes on from it."""
+        self.num_stepped: int | None = None
+        """Batches that an optimiser stepped after, of a checkpoint, until training goes on from it."""
+        self.is_within_epoch = False
+        """Whether a checkpoint is made after a batch."""
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before the last one."""
+        return self.path.with_name("previous.ckpt")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the loaders where they were; Lightning does not if a schedule has asked for their length."""
+        del pl_module
+        if self.loaded is not None:
+            trainer.fit_loop._load_combined_loader_states()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the random state of a resumed training, or save the epoch before."""
+        del pl_module
+        if self.loaded is not None:
+            self._restore(trainer, is_within_epoch=False)
+        elif trainer.global_step:
+            begin_epoch(trainer)
+            self.save(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, *args: object) -> None:
+        """Restore the state of a training that was stopped within an epoch."""
+        del args
+        if self.loaded is not None:
+            self._restore(trainer, is_within_epoch=True)
+        if self.num_stepped is not None:  # Lightning counts a batch twice
+            trainer.fit_loop.epoch_loop._batches_that_stepped, self.num_stepped = self.num_stepped, None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last epoch."""
+        del pl_module
+        if trainer.global_step and self.loaded is None:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer, *, is_within_epoch: bool = False) -> None:
+        """Write the checkpoint; in all processes.
+
+        Args:
+            trainer: The trainer.
+            is_within_epoch: Whether a batch has just ended that is not the last one of its epoch.
+        """
+        self.is_within_epoch = is_within_epoch
+        for logger in trainer.loggers:
+            logger.save()  # what was logged is on disk before the checkpoint is
+        if trainer.is_global_zero and self.path.is_file():
+            self.path.replace(self.previous)
+        trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the random states of all processes, and the means that are logged so far."""
+        mine = {"random": random_states(), "means": self._means, "num_stepped": self._num_stepped}
+        if not dist.is_initialized():
+            return {"processes": [mine]}
+        everyone: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(everyone, mine)
+        return {"processes": everyone}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state until training goes on."""
+        self.loaded = state_dict
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep the trainer, whose running means a checkpoint holds."""
+        del pl_module
+        self.trainer = trainer if stage == "fit" else None
+
+    @property
+    def _num_stepped(self) -> int:
+        """Batches that an optimiser stepped after, with the one that has just ended."""
+        if self.trainer is None:
+            return 0
+        loop = self.trainer.fit_loop.epoch_loop
+        has_stepped = self.is_within_epoch and not loop._should_accumulate()
+        return loop._batches_that_stepped + has_stepped
+
+    @property
+    def _means(self) -> list[dict[str, Any]]:
+        """The sums behind the means over the epoch that are logged, in plain values."""
+        if self.trainer is None:
+            return []
+        return [
+            {
+                **{name: getattr(each.meta, name) for name in (*LOGGED_WITH, "fx", "name")},
+                "sync_dist": each.meta.sync.should,
+                "sum": each.value.cpu(),
+                "num": each.cumulated_batch_size.cpu(),
+            }
+            for each in self.trainer.fit_loop.epoch_loop._results.result_metrics
+            if each.is_tensor and each.meta.is_mean_reduction and not each.has_reset
+        ]
+
+    def _restore(self, trainer: Trainer, *, is_within_epoch: bool) -> None:
+        """Restore the random state; within an epoch also the sums behind the means that are logged."""
+        processes = (self.loaded or {})["processes"]
+        mine = processes[trainer.global_rank % len(processes)]
+        self.loaded, self.num_stepped = None, mine["num_stepped"]
+        set_random_states(mine["random"])
+        if not is_within_epoch:
+            return
+        results = trainer.fit_loop.epoch_loop._results
+        for each in mine["means"]:
+            settings = {name: each[name] for name in (*LOGGED_WITH, "sync_dist")}
+            value = each["sum"].to(trainer.strategy.root_device)
+            results.log(
+                *(each["fx"], each["name"], value),
+                **settings,
+                sync_dist_fn=trainer.strategy.reduce,
+                batch_size=0,
+            )
+            found = results[f"{each['fx']}.{each['name']}"]
+            found.value, found.cumulated_batch_size = value, each["num"].to(value.device)
+
+
+def begin_epoch(trainer: Trainer) -> None:
+    """Count the batches of an epoch from 0, as Lightning does right after ``on_train_epoch_start``.
+
+    A checkpoint of this moment would else say that the epoch's batches were done.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    loop.batch_progress.reset_on_run()
+    loop.scheduler_progress.reset_on_run()
+    loop.automatic_optimization.optim_progress.reset_on_run()
+    loop.val_loop.batch_progress.total.reset()
+
+
+def random_states() -> dict[str, Any]:
+    """Return the random states of this process, as tensors and plain values."""
+    version, words, gauss = random.getstate()
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": (version, torch.tensor(words, dtype=torch.int64), gauss),
+        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Restore what :func:`random_states` returned."""
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"].cpu())
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([each.cpu() for each in states["cuda"]])

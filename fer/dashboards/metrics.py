@@ -1,0 +1,76 @@
+"""The logger of ``metrics.csv``: written whole, so that a training that was cut off leaves a whole file."""
+
+import csv
+import io
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from fer.files import atomic_write
+from fer.runs import Run
+
+
+class MetricsLogger(Logger):
+    """Write what is logged into ``metrics.csv`` in the folder of a run: a row for each call, sorted columns.
+
+    Args:
+        folder: Folder of the run.
+        steps_done: Optimiser steps of a training that goes on; the rows before them are kept. None: start
+            with an empty file.
+    """
+
+    def __init__(self, folder: Path, steps_done: int | None = None) -> None:
+        super().__init__()
+        self.run = Run(folder)
+        self.rows: list[dict[str, Any]] = []
+        self.is_saved = True
+        if steps_done is not None and self.run.metrics_path.is_file():
+            with self.run.metrics_path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < steps_done]
+
+    @property
+    def name(self) -> str:
+        """Empty: the folder is the run's own."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Empty: the folder is the run's own."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The folder of the run."""
+        return str(self.run.folder)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the settings are in ``config.yaml``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add a row."""
+        self.rows.append({**metrics, "step": len(self.rows) if step is None else step})
+        self.is_saved = False
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the file, if a row was added."""
+        if self.is_saved:
+            return
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, sorted({key for row in self.rows for key in row}))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with atomic_write(self.run.metrics_path) as file:
+            file.write(text.getvalue().encode())
+        self.is_saved = True
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        del status
+        self.save()
