@@ -90,7 +90,7 @@ def test_processes_share_one_list():
     whole = list(Draws(range(10), seed=1))
     assert [part[0] for part in parts] == whole[:3]
     assert [len(part) for part in parts] == [4, 4, 4]
-    assert {*sum(parts, [])} == {*range(10)}
+    assert {row for part in parts for row in part} == {*range(10)}
     assert [draw.seed for draw in parts[1]][:3] == [draw.seed for draw in whole[1::3]]
 
 
