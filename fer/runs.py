@@ -96,6 +96,11 @@ class Run:
         return self.checkpoints_dir / "last.ckpt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The checkpoint before the last one, in case that is damaged."""
+        return self.checkpoints_dir / "previous.ckpt"
+
+    @property
     def pruned_checkpoint(self) -> Path:
         """The pruned network."""
         return self.checkpoints_dir / "pruned.ckpt"
@@ -341,7 +346,7 @@ def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
     Raises:
         InputError: There is no such file or folder, or the folder has no checkpoint.
     """
-    path = _unlinked(path.expanduser())
+    path = without_link(path.expanduser())
     if path.is_file():
         return path
     if not path.is_dir():
@@ -366,7 +371,7 @@ def run_of(checkpoint: Path) -> Run:
     return Run(checkpoint.resolve().parent.parent)
 
 
-def _unlinked(path: Path) -> Path:
+def without_link(path: Path) -> Path:
     """Return a path with ``latest`` replaced by its target, which a later run would change."""
     for link in (path, *path.parents):
         if link.name == LATEST and link.is_symlink():

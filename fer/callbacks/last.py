@@ -37,6 +37,8 @@ class LastCheckpoint(Checkpoint):
         """Batches that an optimiser stepped after, of a checkpoint, until training goes on from it."""
         self.is_within_epoch = False
         """Whether a checkpoint is made after a batch."""
+        self.is_kept = False
+        """Whether the file stays as it is until training ends, since the epoch is cut short."""
 
     @property
     def previous(self) -> Path:
@@ -69,8 +71,17 @@ class LastCheckpoint(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last epoch."""
         del pl_module
-        if trainer.global_step and self.loaded is None:
+        if trainer.global_step and self.loaded is None and not self.is_kept:
             self.save(trainer)
+
+    def keep(self, trainer: Trainer) -> None:
+        """Save within an epoch that is about to be cut short, and leave it at that.
+
+        After its last batch an epoch is not cut short: it ends as usual.
+        """
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self.save(trainer, is_within_epoch=True)
+            self.is_kept = True
 
     def save(self, trainer: Trainer, *, is_within_epoch: bool = False) -> None:
         """Write the checkpoint; in all processes.

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fer.callbacks.last import LastCheckpoint
+
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals of Ctrl-C, and of a sweep's agent, SLURM and ``kill``."""
 
@@ -52,6 +54,9 @@ class StopCallback(Callback):
         # Every process must end after the same batch.
         if trainer.strategy.reduce_boolean_decision(self.asked.is_set(), all=False):
             self.asked.set()
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, LastCheckpoint) and not trainer.should_stop:
+                    callback.keep(trainer)  # before the epoch is cut short
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -93,6 +93,14 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         if command == "fit"
         else f"checkpoint, or the folder of its run; also without the option: fer {command} runs/latest",
     )
+    if command == "fit":
+        parser.add_argument(
+            "--resume",
+            type=str | None,
+            default=None,
+            help="run to continue in its own folder, with its own settings, after whatever stopped it: "
+            "runs/NAME or runs/latest; only --trainer.max_epochs may grow",
+        )
     parser.add_argument(
         "--start_from",
         type=str | None,

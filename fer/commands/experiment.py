@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
@@ -31,8 +31,9 @@ from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, S
 from fer.callbacks.best import mode_of
 from fer.callbacks.finite import FiniteCallback, FiniteCheckpoint
 from fer.callbacks.limits import limit_protocol
+from fer.callbacks.last import LastCheckpoint
 from fer.callbacks.stop import exit_on_sigterm
-from fer.checkpoints import normalisation_in, read_checkpoint
+from fer.checkpoints import normalisation_in, read_any_checkpoint, read_checkpoint
 from fer.commands.arguments import add_run_arguments
 from fer.commands.checks import check_data, check_network, first_batch, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
@@ -41,10 +42,12 @@ from fer.commands.limits import check_settings, explained_interval
 from fer.commands.naming import following, standard
 from fer.commands.outputs import ConfigCallback, list_files
 from fer.commands.parsing import CONSOLE, parse
+from fer.commands.resume import check_resumed, newest_whole_checkpoint
 from fer.commands.start import match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
 from fer.dashboards import finish, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
+from fer.dashboards.metrics import MetricsLogger
 from fer.data import ExpressionDataModule
 from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
@@ -72,13 +75,17 @@ warnings.filterwarnings("ignore", message="The dirpath has changed.*")
 
 
 def run_experiment(
-    command: str, words: Sequence[str], chosen: Mapping[str, str], cli: "type[ExperimentCLI] | None" = None
+    command: str,
+    words: Sequence[str],
+    chosen: Mapping[str, str],
+    cli: "type[ExperimentCLI] | None" = None,
+    resumed: Run | None = None,
 ) -> None:
     """Run a command on one run and close its W&B run, also after an error."""
     failed = True
     try:
         with exit_on_sigterm():
-            (cli or ExperimentCLI)(command, words, **chosen).run()
+            (cli or ExperimentCLI)(command, words, resumed=resumed, **chosen).run()
         failed = False
     except MisconfigurationException as e:  # a setting that Lightning refuses
         raise InputError(str(e)) from e
@@ -97,10 +104,21 @@ class ExperimentCLI(LightningCLI):
         arguments: Words after the command.
         network: Name of a network, or the path of a class.
         dataset: Name of a data set, or the path of a class.
+        resumed: A run to continue in its own folder; None: a new run.
     """
 
-    def __init__(self, command: str, arguments: Sequence[str], *, network: str, dataset: str) -> None:
+    def __init__(
+        self,
+        command: str,
+        arguments: Sequence[str],
+        *,
+        network: str,
+        dataset: str,
+        resumed: Run | None = None,
+    ) -> None:
         self.command = command
+        self.resumed = resumed
+        self.resumes_from: Path | None = None if resumed is None else newest_whole_checkpoint(resumed)
         self.stop = StopCallback()
         self.hidden = HiddenLayers({}, {})
         self.names = {"network": network, "dataset": dataset}
@@ -137,6 +155,9 @@ class ExperimentCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words after the command."""
         self.config = parse(parser, args)
+        self.config.pop("resume", None)
+        if self.resumed is not None:
+            check_resumed(self._flat(self.config), flatten(self.resumed.read_config()), self.resumed)
         check_settings(self.config, self.command)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -155,11 +176,13 @@ class ExperimentCLI(LightningCLI):
             self._check_inputs()
         name = self.config.run_name or self.default_name
         self.run_dir = Path(self.config.runs_dir) / name
-        if process_rank() == 0:  # other processes write nothing
+        if self.resumed is not None:
+            self.run_dir = self.resumed.folder
+        elif process_rank() == 0:  # other processes write nothing
             self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
         self.trainer_defaults["callbacks"] = self._callbacks()
         with ExitStack() as on_error:
-            if process_rank() == 0:
+            if process_rank() == 0 and self.resumed is None:
                 on_error.callback(shutil.rmtree, self.run_dir)  # with what W&B may have put there
             on_error.callback(finish, failed=True)
             if self.config.trainer.logger is None:
@@ -205,8 +228,9 @@ class ExperimentCLI(LightningCLI):
             measure_groups(self.model.network, [inputs], layers=self.config.prune.layers)
 
     def _loggers(self) -> list[Logger]:
-        to_csv = CSVLogger(save_dir=self.run_dir, name="", version="")
-        _ = to_csv.experiment  # made while the folder is empty, or Lightning warns
+        resumes_from = self.resumes_from
+        epoch = 0 if resumes_from is None else int(read_any_checkpoint(resumes_from)["epoch"])
+        to_csv = MetricsLogger(self.run_dir, epoch)
         to_wandb = wandb_logger(self.run_dir, stop=self.stop.asked.set, **self._wandb_settings())
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
 
@@ -240,10 +264,7 @@ class ExperimentCLI(LightningCLI):
                 mode=mode_of(monitor),
                 enable_version_counter=False,
             ),
-            # Another callback: save_last writes only what is saved as the best, too.
-            ModelCheckpoint(
-                dirpath=run.checkpoints_dir, filename=run.last_checkpoint.stem, enable_version_counter=False
-            ),
+            LastCheckpoint(run.last_checkpoint),
         ]
         if self.config.early_stopping is not None:
             callbacks.append(
@@ -269,6 +290,12 @@ class ExperimentCLI(LightningCLI):
                     self.config.model[setting] = none
 
     @property
+    def _ckpt_path(self) -> str | None:
+        """The checkpoint that training resumes from, or that is evaluated."""
+        path: str | None = self.config.ckpt_path if self.resumes_from is None else str(self.resumes_from)
+        return path
+
+    @property
     def _own_network(self) -> type[nn.Module] | None:
         """The class of a network of the user's own, which loading its checkpoint needs."""
         name = self.names["network"]
@@ -279,7 +306,7 @@ class ExperimentCLI(LightningCLI):
         if self.config.start_from is not None:
             trained = start_from(self.model, self.config.start_from, self._own_network)
             match_for_training(self.datamodule, trained, self.config.start_from)
-        checkpoint = self.config.ckpt_path
+        checkpoint = self._ckpt_path
         if self.command == "fit" and checkpoint is not None:
             trained = prepare_to_resume(self.model, checkpoint, self._own_network)
             match_for_training(self.datamodule, trained, checkpoint)

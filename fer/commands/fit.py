@@ -7,6 +7,7 @@ from typing import Final
 from fer.commands.choices import choose
 from fer.commands.experiment import run_experiment
 from fer.commands.parsing import name_checkpoint, positional
+from fer.commands.resume import take_resume
 from fer.configs import config_names
 from fer.errors import InputError
 
@@ -22,7 +23,8 @@ def fit(words: Sequence[str]) -> None:
     """
     for place in positional(words):
         raise InputError(_suggest(words[place]))
-    run_experiment("fit", *choose(name_checkpoint(words, resume=True)))
+    run, words = take_resume(words)
+    run_experiment("fit", *choose(name_checkpoint(words, resume=True)), resumed=run)
 
 
 def _suggest(word: str) -> str:

@@ -19,18 +19,20 @@ class MetricsLogger(Logger):
 
     Args:
         folder: Folder of the run.
-        steps_done: Optimiser steps of a training that goes on; the rows before them are kept. None: start
-            with an empty file.
+        epoch: Epoch with which a training goes on; the rows of the epochs before it are kept. 0: start with
+            an empty file.
     """
 
-    def __init__(self, folder: Path, steps_done: int | None = None) -> None:
+    def __init__(self, folder: Path, epoch: int = 0) -> None:
         super().__init__()
         self.run = Run(folder)
         self.rows: list[dict[str, Any]] = []
         self.is_saved = True
-        if steps_done is not None and self.run.metrics_path.is_file():
+        if epoch and self.run.metrics_path.is_file():
             with self.run.metrics_path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < steps_done]
+                self.rows = [
+                    row for row in csv.DictReader(file) if row["epoch"] and int(row["epoch"]) < epoch
+                ]
 
     @property
     def name(self) -> str:

@@ -44,8 +44,7 @@ def _fit(folder, tiny_data, tiny_trainer, *more, resume=False, num_workers=0):
     callbacks = [DistinctivenessCallback(num_samples=14), StageCallback(), *more]
     last = LastCheckpoint(folder / "checkpoints" / "last.ckpt")
     path = next((path for path in (last.path, last.previous) if path.is_file()), None) if resume else None
-    steps = torch.load(path, weights_only=True)["global_step"] if path else None
-    logger = MetricsLogger(folder, steps)
+    logger = MetricsLogger(folder, torch.load(path, weights_only=True)["epoch"] if path else 0)
     trainer = tiny_trainer(
         callbacks=[*callbacks, last], logger=logger, max_epochs=4, enable_checkpointing=True
     )

@@ -1,0 +1,147 @@
+"""Continue a run in its own folder: its settings, its newest whole checkpoint, and what may differ."""
+
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fer.checkpoints import read_any_checkpoint
+from fer.errors import InputError
+from fer.runs import Run, without_link
+
+MAY_DIFFER: Final = ("ckpt_path", "config", "resume", "run_name", "runs_dir", "test", "wandb")
+"""Settings, or groups of them, that change nothing of what a training computes."""
+
+BEGIN_ANOTHER: Final = ("--config", "-c", "--ckpt_path", "--start_from", "--run_name", "--runs_dir")
+"""Options that cannot stand beside ``--resume``."""
+
+LENGTH: Final = "trainer.max_epochs"
+
+SCHEDULE: Final = "model.schedule"
+
+SCHEDULES_WITH_AN_END: Final = ("cosine", "onecycle")
+"""Schedules that are planned for a number of epochs."""
+
+log = logging.getLogger("fer.commands")
+
+
+def take_resume(words: Sequence[str]) -> tuple[Run | None, list[str]]:
+    """Return the run that ``--resume`` names, and the words with its config in the place of the option.
+
+    Args:
+        words: The words after ``fit``.
+
+    Raises:
+        InputError: It is no folder of a training, the run is complete, or there are options that begin
+            another run.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--resume")
+    try:
+        given, others = parser.parse_known_args(list(words))
+    except argparse.ArgumentError as e:
+        msg = f"--resume: {e}; give the folder of a run, such as runs/latest"
+        raise InputError(msg) from e
+    if given.resume in (None, "null", "None"):
+        return None, others
+    run = find_run(given.resume)
+    if begun := [word for word in others if word.partition("=")[0] in BEGIN_ANOTHER]:
+        msg = f"--resume {given.resume} continues that run: leave out {begun[0]}"
+        raise InputError(msg)
+    is_longer = any(word.partition("=")[0] == f"--{LENGTH}" for word in others)
+    if run.results_path.is_file() and not is_longer:
+        msg = f"--resume {given.resume}: this run is complete; --{LENGTH} N makes it longer"
+        raise InputError(msg)
+    return run, ["--config", str(run.config_path), *others]
+
+
+def find_run(path: str) -> Run:
+    """Return the run that ``--resume`` names.
+
+    Raises:
+        InputError: It is no folder of a training.
+    """
+    run = Run(without_link(Path(path).expanduser()))
+    if not run.config_path.is_file():
+        msg = f"--resume {path}: no run of a training is there (looked for {run.config_path}); give runs/NAME"
+        raise InputError(msg)
+    return run
+
+
+def newest_whole_checkpoint(run: Run) -> Path | None:
+    """Return the newest checkpoint from which a training can go on; None if it has to start again.
+
+    A damaged one is named in a warning, and the one before it is taken.
+
+    Raises:
+        InputError: All checkpoints are damaged.
+    """
+    candidates = [path for path in (run.last_checkpoint, run.previous_checkpoint) if path.is_file()]
+    for path in candidates:
+        try:
+            read_any_checkpoint(path)
+        except InputError as error:
+            log.warning("%s", error)
+        else:
+            return path
+    if candidates:
+        msg = (
+            f"{run.folder}: no whole checkpoint is left to go on from: start a new run with --config "
+            f"{run.config_path}"
+        )
+        raise InputError(msg)
+    return None
+
+
+def check_resumed(settings: Mapping[str, Any], before: Mapping[str, Any], run: Run) -> None:
+    """Refuse to resume a run with other settings.
+
+    More epochs are allowed, unless the learning rate's schedule was planned for fewer: then the choices are
+    named.
+
+    Args:
+        settings: The settings by dotted name.
+        before: Those that the run has had.
+        run: The run.
+
+    Raises:
+        InputError: A setting differs.
+    """
+    differing = {
+        name: (settings.get(name), before.get(name))
+        for name in settings.keys() | before.keys()
+        if settings.get(name) != before.get(name) and name.partition(".")[0] not in MAY_DIFFER
+    }
+    epochs = differing.pop(LENGTH, None)
+    if epochs is not None and not _is_longer(*epochs):
+        msg = (
+            f"--{LENGTH} {epochs[0]}: {run.folder} was planned for {epochs[1]} epochs, and a run that is "
+            "resumed can only become longer"
+        )
+        raise InputError(msg)
+    if epochs is not None and differing.get(SCHEDULE, ("",))[0] == "none":
+        del differing[SCHEDULE]
+    for name, (new, old) in sorted(differing.items()):
+        msg = (
+            f"--{name} {new}: {run.folder} has {old}, and a run that is resumed keeps its settings; leave it "
+            f"out, or start a new run: --config {run.config_path} --start_from {run.folder}"
+        )
+        raise InputError(msg)
+    schedule = settings.get(SCHEDULE)
+    if epochs is not None and schedule in SCHEDULES_WITH_AN_END:
+        msg = (
+            f"--{LENGTH} {epochs[0]}: the schedule {schedule} of {run.folder} ends after {epochs[1]} epochs. "
+            f"Add --{SCHEDULE} none to go on at its last learning rate, or start a new cycle from its "
+            f"weights: fer fit --config {run.config_path} --start_from {run.folder}"
+        )
+        raise InputError(msg)
+
+
+def _is_longer(new: Any, old: Any) -> bool:
+    """Return whether a number of epochs is larger; -1 is without end.
+
+    >>> _is_longer(30, 20), _is_longer(-1, 20), _is_longer(10, 20)
+    (True, True, False)
+    """
+    return new == -1 or (isinstance(new, int) and isinstance(old, int) and old != -1 and new > old)
