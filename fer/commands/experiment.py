@@ -18,7 +18,6 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
-    ModelCheckpoint,
     RichProgressBar,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -30,8 +29,8 @@ from torch import nn
 from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, StopCallback
 from fer.callbacks.best import mode_of
 from fer.callbacks.finite import FiniteCallback, FiniteCheckpoint
-from fer.callbacks.limits import limit_protocol
 from fer.callbacks.last import LastCheckpoint
+from fer.callbacks.limits import limit_protocol
 from fer.callbacks.stop import exit_on_sigterm
 from fer.checkpoints import normalisation_in, read_any_checkpoint, read_checkpoint
 from fer.commands.arguments import add_run_arguments
