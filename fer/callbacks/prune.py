@@ -365,7 +365,10 @@ def _last_checkpoint(trainer: Any) -> Mapping[str, Any]:
 
 
 def _copy(module: LightningModule) -> LightningModule:
-    return copy_network(module)  # type: ignore[return-value]
+    """Return a deep copy without what Lightning keeps of a running fit."""
+    copied: Any = copy_network(module)
+    copied._metric_attributes = copied._current_fx_name = None  # the names of the original's metrics
+    return copied  # type: ignore[no-any-return]
 
 
 def _plain(module: LightningModule, trainer: Trainer) -> LightningModule:

@@ -45,7 +45,6 @@ def validate(trainer: Trainer, module: LightningModule) -> dict[str, float]:
         raise InputError(msg)
     copied: Any = copy_network(module)
     vars(copied).update(DONE_ALREADY)
-    copied._metric_attributes = None  # Lightning's names of the original's metrics
     device = trainer.strategy.root_device
     with _quiet():
         second = Trainer(

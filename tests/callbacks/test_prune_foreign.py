@@ -170,6 +170,17 @@ def test_the_module_is_given_back_in_ones_own_code(fit, tmp_path):
     assert all(torch.equal(before[name], tensor) for name, tensor in full.state_dict().items())
 
 
+def test_the_smaller_module_is_trained_on(fit, tiny_trainer):
+    callback, _ = fit()
+    before = callback.pruned.backbone[0].weight.detach().clone()
+
+    again = tiny_trainer()
+    again.fit(callback.pruned.train(), loader(), loader())
+
+    assert "val_acc" in again.callback_metrics
+    assert not torch.equal(before, callback.pruned.backbone[0].weight)
+
+
 def test_a_network_in_the_module_is_pruned_by_its_name(fit, tmp_path):
     callback, _ = fit(prune={"network": "backbone", "layers": ["backbone.0"]})
 
