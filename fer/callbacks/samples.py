@@ -136,7 +136,7 @@ def collect_batches(
                 batch = pl_module._on_before_batch_transfer(batch)  # as Lightning's loops call it
                 batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
             batch = move_data_to_device(batch, torch.device("cpu"))
-            taken = inputs_of(batch, network) if inputs is None else Inputs.of(inputs(batch), batch)
+            taken = inputs_of(batch, network, inputs)
             if num_samples is not None:
                 taken = taken.take(num_samples - num)
             found.append(taken)
