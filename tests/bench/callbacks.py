@@ -174,7 +174,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     for logger in ("lightning.pytorch", "fer"):
         logging.getLogger(logger).setLevel(logging.ERROR)
-    machine = f"{platform.machine()} {_processor()}, {torch.get_num_threads()} of {os.cpu_count()} cores, torch {torch.__version__}"
+    cores = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
+    machine = f"{platform.machine()} {_processor()}, {cores}, torch {torch.__version__}"
     sys.stdout.write(f"{machine}; {given.repetitions} pairs: median [lowest, highest]\n")
     for name in given.only:
         line = measure(name, cases(given.steps)[name], given.steps, given.epochs, given.repetitions)
