@@ -48,6 +48,8 @@ def find_prunable(network: nn.Module, example: Any) -> PrunableLayers:
         InputError: The network cannot be copied or traced, does not take the example, or returns no tensor.
     """
     twin = copy_to_trace(network).double()
+    with eval_state(network):
+        call(network, inputs_of(example, network).take(MAX_EXAMPLES))
     noise = torch.Generator().manual_seed(0)
     for norm in twin.modules():
         if isinstance(norm, _NormBase) and norm.affine:  # blocks may begin as the identity

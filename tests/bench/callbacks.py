@@ -8,7 +8,9 @@ their configs have it; ``tests/foreign`` has the other two, as people write them
 """
 
 import argparse
+import io
 import logging
+import os
 import platform
 import statistics
 import sys
@@ -16,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,7 +125,7 @@ def train(case: Case, callbacks: list[Callback], num_steps: int, num_epochs: int
     seed_everything(0, verbose=False)
     watch = Watch()
     module, data = case.make()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         trainer = Trainer(
             accelerator="cpu",
             default_root_dir=folder,
@@ -171,9 +174,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     for logger in ("lightning.pytorch", "fer"):
         logging.getLogger(logger).setLevel(logging.ERROR)
-    machine = (
-        f"{platform.machine()} {_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    cores = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
+    machine = f"{platform.machine()} {_processor()}, {cores}, torch {torch.__version__}"
     sys.stdout.write(f"{machine}; {given.repetitions} pairs: median [lowest, highest]\n")
     for name in given.only:
         line = measure(name, cases(given.steps)[name], given.steps, given.epochs, given.repetitions)

@@ -27,9 +27,10 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def undrawn(request, monkeypatch):
-    """Write empty files for figures, which take most of the time; slow tests draw them."""
+def quick(request, monkeypatch):
+    """Leave out what takes most of the time, figures and the timing of networks, except in slow tests."""
     if "slow" not in request.keywords:
+        monkeypatch.setattr("fer.pruning.size.LATENCY_SECONDS", 0.0)
         monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).touch())
 
 

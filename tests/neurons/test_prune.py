@@ -351,7 +351,7 @@ def test_what_cannot_be_done_is_refused(settings, reason):
         pytest.param([], "the analysis set is empty", id="empty"),
         pytest.param([torch.zeros(0, 10)], "the analysis set is empty", id="no samples"),
         pytest.param(iter([torch.zeros(2, 10)]), "come only once", id="once"),
-        pytest.param([torch.zeros(2, 3)], r"AnnNet does not take float64 \(2, 3\)", id="another shape"),
+        pytest.param([torch.zeros(2, 3)], r"AnnNet does not take float32 \(2, 3\)", id="another shape"),
     ],
 )
 def test_batches_that_cannot_be_used_are_refused(batches, reason):

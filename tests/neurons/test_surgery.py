@@ -403,7 +403,7 @@ class Several(nn.Linear):
     [
         pytest.param(nn.Linear(4, 2), (2, 4), "Linear has no hidden neurons that can go", id="one layer"),
         pytest.param(nn.ReLU(), (2, 4), "ReLU has no hidden .*it has no linear layers", id="no layer"),
-        pytest.param(AnnNet(), (2, 4), r"AnnNet does not take float64 \(2, 4\): ", id="another shape"),
+        pytest.param(AnnNet(), (2, 4), r"AnnNet does not take float32 \(2, 4\): ", id="another shape"),
         pytest.param(Several(4, 2), (2, 4), "Several cannot be traced: AttributeError: 'tuple'", id="tuple"),
         pytest.param(
             nn.GRU(4, 2), (2, 4), "GRU has no hidden .*the network: it is of type GRU", id="recurrent"
