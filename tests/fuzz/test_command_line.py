@@ -84,9 +84,7 @@ def test_words_of_fit(arguments: list[str]) -> None:
 
 @settings(settings.get_profile("slow-fuzz"))
 @given(
-    st.sampled_from(
-        ["report", "crop", "audit", "sweep", "prune", "crossval", "fitt", "test", "export", "compare"]
-    ),
+    st.sampled_from(["report", "crop", "audit", "sweep", "prune", "crossval", "fitt", "test", "export"]),
     st.lists(
         st.sampled_from(
             [
