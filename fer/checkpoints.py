@@ -82,7 +82,8 @@ def read_any_checkpoint(path: str | Path) -> dict[str, Any]:
                 msg = "a part of it is compressed"
                 raise ValueError(msg)
             damaged = archive.testzip()
-        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # torch would take x.safetensors for another format
+            content = None if damaged else torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         msg = f"{path}: this is no readable checkpoint ({reason}); it may be cut off: train it again"
