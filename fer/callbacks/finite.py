@@ -16,7 +16,8 @@ from torch.utils.data import DistributedSampler, SequentialSampler
 from fer.callbacks.network import find_network
 from fer.data.base import ExpressionDataModule
 from fer.errors import InputError
-from fer.neurons.inputs import call, inputs_of, tensors_in
+from fer.neurons.inputs import call, inputs_of
+from fer.neurons.nested import tensors_in
 
 OnNan = Literal["stop", "skip"]
 """What happens when the loss of a training batch is NaN or infinite.
