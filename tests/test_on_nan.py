@@ -116,8 +116,9 @@ class Model(BoringModel):
 
 model = Model()
 callback = FiniteCallback("{on_nan}")
-trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, limit_train_batches=5, logger=False,
-    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[callback])
+trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, limit_train_batches=5,
+    logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    callbacks=[callback])
 try:
     trainer.fit(model)
 except InputError as e:
