@@ -23,7 +23,9 @@ class Room(NamedTuple):
     others: Set[str] = frozenset()
 
 
-EVERYWHERE = {"fer", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files", "fer.processes"}
+EVERYWHERE = {
+    *("fer", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files", "fer.home", "fer.processes"),
+}
 """The ground that all stand on: it imports nothing of fer but itself."""
 
 # A name means the module and all below it: "fer.data" allows fer.data.base, "fer.data.base" only that.
@@ -31,6 +33,7 @@ ROOMS = {
     "errors": Room(),
     "labels": Room(),
     "files": Room(),
+    "home": Room(),
     "processes": Room(others={"lightning"}),
     "checkpoints": Room(others={"torch"}),
     # OpenCV finds the edges of PHOG.

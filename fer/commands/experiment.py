@@ -154,7 +154,7 @@ class ExperimentCLI(LightningCLI):
             self.datamodule.setup("fit")
             self._check_inputs()
         name = self.config.run_name or self.default_name
-        self.run_dir = Path(self.config.runs_dir) / name
+        self.run_dir = Path(self.config.runs_dir).expanduser() / name
         if process_rank() == 0:  # other processes write nothing
             self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
         if not isinstance(self.datamodule, ExpressionDataModule):

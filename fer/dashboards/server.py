@@ -4,12 +4,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from fer.errors import InputError
+from fer.home import hidden_in_arguments
 
 CHECK_SECONDS: Final = 4
 """Seconds within which the server must accept the key before a run starts online."""
@@ -61,23 +62,32 @@ def start_run(mode: str, problem: str = "", **settings: Any) -> Any:
     """
     import wandb
 
+    # W&B keeps the command line, the interpreter and the address of the repository, where a token can be.
+    private = {"program": "fer", "x_executable": "python", "git_remote": ""}
     limits = {"init_timeout": START_SECONDS, "finish_timeout": END_SECONDS, "finish_timeout_raises": True}
-    given = settings.pop("settings") | limits
+    given = settings.pop("settings") | limits | private
     if not problem:
         # The client says much; an offline run's only news is where it is, which `fer` says at the end.
         given["silent"] = mode == "offline"
         try:
-            return wandb.init(mode=mode, settings=wandb.Settings(**given), **settings)  # type: ignore[arg-type]
+            return _init(mode, given, settings)
         except wandb.errors.UsageError as e:
             way_out = "log in with `wandb login`, or use --wandb.mode offline"
             msg = f"W&B cannot start a run ({_one_line(e)}): {way_out}"
             raise InputError(msg) from e
         except wandb.Error as e:
             problem = _one_line(e)
-    run = wandb.init(mode="offline", settings=wandb.Settings(**given | {"silent": True}), **settings)
+    run = _init("offline", given | {"silent": True}, settings)
     folder = _shown(Path(run.dir).parent)
     log.warning("W&B cannot start a run online (%s): it is recorded offline, in %s", problem, folder)
     return run
+
+
+def _init(mode: str, given: Mapping[str, Any], others: Mapping[str, Any]) -> Any:
+    import wandb
+
+    with hidden_in_arguments():
+        return wandb.init(mode=mode, settings=wandb.Settings(**given), **others)  # type: ignore[arg-type]
 
 
 def finish(*, failed: bool = False) -> None:
