@@ -39,12 +39,13 @@ class FiniteCallback(Callback):
 
     It works for any LightningModule, with automatic and manual optimization. All processes decide alike.
 
-    The loss is checked on the device, and the check is copied to the CPU while the backward pass runs. ``stop``
-    reads it before the optimizer changes the weights, while a GPU has the backward pass to do. ``skip`` also
-    checks the gradients, which can overflow although the loss is finite, and therefore waits for each backward
-    pass, as ``torch.amp.GradScaler`` does. A skipped batch leaves weights, optimizer and buffers, such as the
-    statistics of batch norm, as they were, and is marked with ``dropped`` in the outputs that
-    ``on_train_batch_end`` gets. The number of skipped batches is logged as ``train/skipped`` once an epoch.
+    The loss is checked on the device, and the check is copied to the CPU while the backward pass runs.
+    ``stop`` reads it before the optimizer changes the weights, while a GPU has the backward pass to do.
+    ``skip`` also checks the gradients, which can overflow although the loss is finite, and therefore waits
+    for each backward pass, as ``torch.amp.GradScaler`` does. A skipped batch leaves weights, optimizer and
+    buffers, such as the statistics of batch norm, as they were, and is marked with ``dropped`` in the outputs
+    that ``on_train_batch_end`` gets. The number of skipped batches is logged as ``train/skipped`` once an
+    epoch.
 
     After each epoch the weights are checked, and the losses that ``validation_step`` returns.
 
