@@ -111,6 +111,11 @@ class Loopback:
         self.server: ThreadingHTTPServer | None = None
         self.port = 0
 
+    @property
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """What answers requests."""
+        return _Handler
+
     def __enter__(self) -> "Loopback":
         self.start()
         return self
@@ -120,7 +125,7 @@ class Loopback:
 
     def start(self) -> None:
         """Listen, again on the port that was had before."""
-        handler = type("Handler", (_Handler,), {"loopback": self})
+        handler = type("Handler", (self.handler,), {"loopback": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
         self.server.daemon_threads = True
         self.port = self.server.server_port

@@ -25,7 +25,7 @@ class Room(NamedTuple):
 
 EVERYWHERE = {
     *("fer", "fer.arrays", "fer.cells", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files"),
-    *("fer.processes", "fer.yamltext"),
+    *("fer.home", "fer.processes", "fer.yamltext"),
 }
 """The ground that all stand on: it imports nothing of fer but itself."""
 
@@ -34,6 +34,7 @@ ROOMS = {
     "errors": Room(),
     "labels": Room(),
     "files": Room(),
+    "home": Room(),
     "processes": Room(others={"lightning"}),
     "checkpoints": Room(others={"torch"}),
     "arrays": Room(others={"numpy"}),

@@ -261,8 +261,11 @@ def test_a_missing_checkpoint_is_named(words, named):
         ("--trainer.accelerator nope", "accelerator='nope'"),
         ("--trainer.precision 7", "trainer.precision is 7: it must be 64, 32"),
         ("--early_stopping none", "early_stopping is none: it must be int or null"),
-        ("--early_stopping=None", "write early_stopping=null; in a sweep's command, use ${args_json_file}"),
-        ("--ema", "--ema needs a value: write --ema=true; in a sweep's command, use ${args_json_file}"),
+        (
+            "--early_stopping=None",
+            "write early_stopping=null; in the command of a sweep, use ${args_json_file}",
+        ),
+        ("--ema", "--ema needs a value: write --ema=true; in the command of a sweep, use ${args_json_file}"),
         ("--model.lr", "--model.lr needs a value: write --model.lr=VALUE; all settings"),
         ("--trainer.check_val_every_n_epoch 9", "trainer.check_val_every_n_epoch is 9, and training has"),
         ("--on_nan go", "on_nan is go: it must be stop or skip"),

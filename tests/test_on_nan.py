@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command import call, done
+
 from fer.studies.journal import Journal
 
 DATA = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "14"]
@@ -116,8 +117,8 @@ class Model(BoringModel):
 model = Model()
 callback = FiniteCallback("{on_nan}")
 trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, limit_train_batches=5,
-    logger=False, enable_checkpointing=False,
-    enable_progress_bar=False, enable_model_summary=False, callbacks=[callback])
+    logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    callbacks=[callback])
 try:
     trainer.fit(model)
 except InputError as e:

@@ -40,12 +40,13 @@ class FiniteCallback(Callback):
 
     It works for any LightningModule, with automatic and manual optimization. All processes decide alike.
 
-    The loss is checked on the device, and its check is copied to the CPU while the backward pass runs. So
-    ``stop`` reads the loss before the optimizer changes the weights, and a GPU is never idle. ``skip`` also
-    checks the gradients, which can overflow although the loss is finite, and therefore waits for each
-    backward pass, as ``torch.amp.GradScaler`` does. A skipped batch leaves weights, optimizer and buffers,
-    such as the statistics of batch norm, as they were, and is marked with ``dropped`` in the outputs that
-    ``on_train_batch_end`` gets. The number of skipped batches is logged as ``train/skipped`` once an epoch.
+    The loss is checked on the device, and the check is copied to the CPU while the backward pass runs.
+    ``stop`` reads it before the optimizer changes the weights, while a GPU has the backward pass to do.
+    ``skip`` also checks the gradients, which can overflow although the loss is finite, and therefore waits
+    for each backward pass, as ``torch.amp.GradScaler`` does. A skipped batch leaves weights, optimizer and
+    buffers, such as the statistics of batch norm, as they were, and is marked with ``dropped`` in the outputs
+    that ``on_train_batch_end`` gets. The number of skipped batches is logged as ``train/skipped`` once an
+    epoch.
 
     After each epoch the weights are checked, and the losses that ``validation_step`` returns.
 
@@ -64,7 +65,7 @@ class FiniteCallback(Callback):
         self.is_dropped = False
         """Whether the current batch is left out."""
         self.drops_step = False
-        """Whether the next optimizer step is left out, since the gradients hold those of such a batch."""
+        """Whether the next optimizer step is left out, since such a batch is among those it accumulates."""
         self.buffers: list[Tensor] = []
         self.val_flags: list[Tensor] = []
 
@@ -186,9 +187,9 @@ class FiniteCallback(Callback):
             InputError: The loss of a validation batch is not finite.
         """
         flags, self.val_flags = self.val_flags, []
-        if trainer.state.fn != "fit" or trainer.sanity_checking or not flags:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        broken = torch.stack(flags)
+        broken = torch.stack(flags) if flags else torch.zeros(0, dtype=torch.bool, device=pl_module.device)
         if not bool(self._in_any_process(trainer, broken.any())):
             return
         line = f"epoch {trainer.current_epoch}: the validation loss is not finite"

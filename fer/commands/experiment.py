@@ -174,7 +174,7 @@ class ExperimentCLI(LightningCLI):
             self.datamodule.setup("fit")
             self._check_inputs()
         name = self.config.run_name or self.default_name
-        self.run_dir = Path(self.config.runs_dir) / name
+        self.run_dir = Path(self.config.runs_dir).expanduser() / name
         if self.resumed is not None:
             self.run_dir = self.resumed.folder
         elif process_rank() == 0:  # other processes write nothing

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from fer.configs import flatten
 from fer.dashboards import log_config
+from fer.home import hide_home
 from fer.runs import Run
 
 
@@ -18,7 +19,7 @@ class ConfigCallback(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write both, once, in the first process."""
         del pl_module, stage
-        text = self.parser.dump(self.config, skip_none=False)
+        text = hide_home(self.parser.dump(self.config, skip_none=False))
         Run(Path(trainer.default_root_dir)).write_config(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -19,7 +19,7 @@ from fer.yamltext import parse_yaml
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
-SWEEP_HINT: Final = "in a sweep's command, use ${args_json_file}"
+SWEEP_HINT: Final = "in the command of a sweep, use ${args_json_file}"
 """How a sweep file passes null and true, where ``${args}`` passes None and an option without a value."""
 
 WITHOUT_VALUE: Final = ("-h", "--help", "--print_config", "--debug")
@@ -91,7 +91,7 @@ def shorten(problem: str) -> str:
     'model.lr is high: it must be float'
     >>> kinds = "Subtypes: [<class 'int'>, typing.Literal['a'], <class 'NoneType'>] Errors: …"
     >>> shorten(f"Parser key 'x': Does not validate against any of the subtypes {kinds} Given value: None")
-    "x is None: it must be int, a or null (write x=null; in a sweep's command, use ${args_json_file})"
+    'x is None: it must be int, a or null (write x=null; in the command of a sweep, use ${args_json_file})'
     """
     problem = " ".join(problem.split())
     patterns = (

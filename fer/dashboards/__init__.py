@@ -1,6 +1,5 @@
 """Weights & Biases: the only package that imports wandb. This file: the logger of a run."""
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,15 +8,19 @@ from typing import Any, Final, Literal
 
 from lightning.pytorch.loggers import WandbLogger
 
+from fer.dashboards.server import check_login, finish, is_logged_in, start_run
 from fer.errors import InputError, did_you_mean
 from fer.processes import process_rank
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
+__all__ = ["WandbMode", "apart_from_sweep", "finish", "is_logged_in", "log_config", "wandb_logger"]
+
 MODES: Final = ("online", "offline", "disabled", "shared", "dryrun", "run")
 """Values of ``WANDB_MODE`` that W&B takes."""
 
-log = logging.getLogger("fer.dashboards")
+OFFLINE: Final = ("offline", "dryrun")
+"""Those that need no server."""
 
 
 def wandb_logger(
@@ -38,7 +41,7 @@ def wandb_logger(
     Args:
         run_dir: The run's folder; W&B's own files go to ``wandb`` in it.
         mode: ``auto`` follows ``WANDB_MODE``, else is online after ``wandb login`` and offline otherwise.
-            ``disabled`` writes nothing.
+            ``disabled`` writes nothing. A run is also offline if the server does not answer within seconds.
         project: W&B project.
         entity: W&B user or team; null: the default of the account.
         name: Name of the run; null: that of the run's folder.
@@ -49,37 +52,35 @@ def wandb_logger(
         stop: Called, in another thread, when W&B stops the run; None: W&B interrupts the program.
 
     Raises:
-        InputError: The run cannot be online.
+        InputError: The run is to be online, and W&B has no key.
     """
-    import wandb
-
-    chosen: str = mode
-    if mode == "auto":
-        chosen = _mode_of_environment() or ("online" if is_logged_in() else "offline")
+    if mode == "disabled":
+        return None
+    of_environment = _mode_of_environment()
+    chosen = of_environment if mode == "auto" else mode
     if chosen == "disabled":
         return None
     if process_rank() != 0:
         return WandbLogger(save_dir=run_dir)  # Lightning gives other processes a run that does nothing
-    # The client says much; an offline run's only news is where it is, which `fer` says at the end.
-    settings = wandb.Settings(silent=chosen == "offline", console="off", stop_fn=stop)
+    problem = ""
+    if chosen not in OFFLINE:
+        has_key, problem = check_login()
+        chosen = chosen or ("online" if has_key else "offline")
     # A sweep has a project already, and W&B warns of any other.
     is_trial = "WANDB_SWEEP_ID" in os.environ
-    try:
-        run = wandb.init(
-            dir=run_dir,
-            project=None if is_trial else project,
-            entity=None if is_trial else entity,
-            name=name or run_dir.name,
-            group=group,
-            job_type=job_type,
-            tags=list(tags) or None,
-            notes=notes,
-            mode=chosen,  # type: ignore[arg-type]
-            settings=settings,
-        )
-    except wandb.Error as e:
-        msg = f"W&B cannot start a run ({e}): log in with `wandb login`, or use --wandb.mode offline"
-        raise InputError(msg) from e
+    run = start_run(
+        chosen,
+        problem,
+        dir=run_dir,
+        project=None if is_trial else project,
+        entity=None if is_trial else entity,
+        name=name or run_dir.name,
+        group=group,
+        job_type=job_type,
+        tags=list(tags) or None,
+        notes=notes,
+        settings={"console": "off", "stop_fn": stop},
+    )
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     return WandbLogger(save_dir=run_dir, experiment=run)
@@ -130,26 +131,3 @@ def log_config(logger: WandbLogger, settings: Mapping[str, Any]) -> None:
     """
     known = logger.experiment.config.keys()
     logger.log_hyperparams({name: value for name, value in settings.items() if name not in known})
-
-
-def finish(*, failed: bool = False) -> None:
-    """Close the process's W&B run, if there is one.
-
-    Args:
-        failed: Whether W&B shows the run as failed.
-    """
-    import wandb
-
-    if wandb.run is not None:
-        wandb.finish(exit_code=1 if failed else 0)
-
-
-def is_logged_in() -> bool:
-    """Return whether W&B accepts the stored key; never prompts, never raises."""
-    import wandb
-
-    try:
-        return bool(wandb.login(prompt=False))
-    except (wandb.Error, OSError) as e:
-        log.info("W&B is offline: %s", e)
-        return False

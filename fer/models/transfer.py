@@ -127,7 +127,7 @@ class TransferNet(nn.Module):
         self.backbone = _build(backbone, pretrained=pretrained, channels=channels, image_size=image_size)
         num_features = _count_features(self.backbone, backbone, channels=channels, image_size=image_size)
         if weights is not None:
-            _load(self.backbone, Path(weights), backbone=backbone, channels=channels)
+            _load(self.backbone, Path(weights).expanduser(), backbone=backbone, channels=channels)
 
         stages = _stages(self.backbone)
         self.stages = tuple(name for name, _ in stages)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence, Sized
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Final, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import MixUp
 
 from fer.errors import InputError
+from fer.home import hide_home, show_home
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
 from fer.neurons.declared import DeclaresNeurons
@@ -30,6 +31,9 @@ from fer.tasks.optim import (
 
 Batch = tuple[Tensor, Tensor]
 LossName = Literal["cross_entropy", "mse"]
+
+WITH_PATHS: Final = frozenset({"hyper_parameters", "datamodule_hyper_parameters", "callbacks"})
+"""Parts of a checkpoint that hold paths."""
 
 LOGGED_ON_VAL = ("acc", "balanced_acc", "ovr_acc", "precision", "recall", "specificity", "f1")
 """Metrics logged on the validation split each epoch, beside the recall of each class."""
@@ -401,9 +405,13 @@ class ClassificationTask(LightningModule):
         checkpoint["best_val_acc"] = self.best_val_acc
         if self.widths is not None:
             checkpoint["widths"] = self.widths
+        for part in WITH_PATHS & checkpoint.keys():
+            checkpoint[part] = hide_home(checkpoint[part])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the running best, the class names, the shape of a sample and a pruned network's sizes."""
+        for part in WITH_PATHS & checkpoint.keys():
+            checkpoint[part] = show_home(checkpoint[part])
         shape = checkpoint.get("input_shape")
         self.input_shape = None if shape is None else tuple(shape)
         if "widths" in checkpoint:
