@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 from command import call, done
-
 from fer.studies.journal import Journal
 
 DATA = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "14"]
