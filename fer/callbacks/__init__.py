@@ -1,5 +1,7 @@
 """Lightning callbacks: evaluation, neuron angles, training stages, gradients, pruning."""
 
+import logging
+
 from fer.callbacks.best import BestCallback
 from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.evaluation import EvaluationCallback
@@ -8,6 +10,10 @@ from fer.callbacks.progress import EpochLineCallback
 from fer.callbacks.prune import PruneCallback
 from fer.callbacks.stages import StageCallback
 from fer.callbacks.stop import StopCallback
+from fer.processes import process_rank
+
+# Of several processes that train together, the first one speaks for all.
+logging.getLogger("fer.callbacks").addFilter(lambda _: process_rank() == 0)
 
 __all__ = [
     "BestCallback",

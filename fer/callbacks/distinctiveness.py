@@ -381,7 +381,9 @@ def warn_of_few_samples(measured: Mapping[str, ActivationStatistics]) -> None:
     ]
     if few:
         log.warning(
-            "fewer samples than neurons, so that angles are rough: %s; raise num_samples", ", ".join(few)
+            "fewer samples than neurons, so that angles are rough: %s; give more samples, or raise "
+            "num_samples",
+            ", ".join(few),
         )
 
 

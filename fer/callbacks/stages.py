@@ -267,7 +267,8 @@ class StageCallback(Callback):
         if missing and "missing" not in self.warned:
             self.warned.add("missing")
             known = [name for name in metrics if not name.startswith(OURS)]
-            hints = "".join(did_you_mean(name, known) for name in missing.values())
+            free = [name for name in known if name.removesuffix("_epoch") not in self.logged_as.values()]
+            hints = "".join(dict.fromkeys(did_you_mean(name, free) for name in missing.values()))
             listed = " and ".join(f"{loss.replace('/', '_')}={name!r}" for loss, name in missing.items())
             log.warning(
                 "stages are labelled without %s, not logged: %slogged are %s",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from fer.errors import InputError
 from fer.neurons.groups import NeuronGroup, PrunableLayers
 from fer.neurons.inputs import Inputs, call, inputs_of
 from fer.neurons.nested import tensors_in
@@ -48,8 +49,12 @@ def find_prunable(network: nn.Module, example: Any) -> PrunableLayers:
         InputError: The network cannot be copied or traced, does not take the example, or returns no tensor.
     """
     twin = copy_to_trace(network).double()
-    with eval_state(network):
-        call(network, inputs_of(example, network).take(MAX_EXAMPLES))
+    try:
+        with eval_state(network):
+            call(network, inputs_of(example, network).take(MAX_EXAMPLES))
+    except InputError as error:
+        msg = f"{error}; give inputs=, a function from a batch to what it takes"
+        raise InputError(msg) from error
     noise = torch.Generator().manual_seed(0)
     for norm in twin.modules():
         if isinstance(norm, _NormBase) and norm.affine:  # blocks may begin as the identity

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from fer.neurons import REMOVAL_REASONS
+from fer.neurons.trace import OUTPUTS
 from fer.pruning.size import Size
 
 
@@ -30,7 +31,7 @@ def layer_table(
             f"  {layer.get(reason, 0):>{max(7, len(label))},}" for reason, label in labels.items()
         )
         lines.append(f"{name:<{width}}  {layer['before']:>7,}  {layer['after']:>7,}{counts}")
-    lines += [f"{name}: not pruned: {reason}" for name, reason in refused.items()]
+    lines += [f"{name}: not pruned: {reason}" for name, reason in refused.items() if reason != OUTPUTS]
     lines += [
         f"{name}: removed as a whole; it changed its input by {share:.2%}" for name, share in blocks.items()
     ]

@@ -308,7 +308,8 @@ def test_fewer_samples_than_neurons_are_told_once(tiny_trainer, caplog):
     with caplog.at_level(logging.WARNING, "fer.callbacks"):
         any_fit(tiny_trainer, [callback], max_epochs=3)
     assert caplog.messages == [
-        "fewer samples than neurons, so that angles are rough: body.0 (6 for 8 neurons); raise num_samples"
+        "fewer samples than neurons, so that angles are rough: body.0 (6 for 8 neurons); "
+        "give more samples, or raise num_samples"
     ]
     assert callback.history["body.0"]["epoch"] == [0, 1, 2]
 
@@ -407,8 +408,8 @@ if __name__ == "__main__":
     samples = {{"val": None, "batches": list(any_loader(batch_size=10)), "one": any_data().tensors[0]}}[kind]
     callback = DistinctivenessCallback(num_samples=32, samples=samples)
     L.seed_everything(3, verbose=False)
+    AnyModule.configure_optimizers = lambda self: torch.optim.SGD(self.parameters(), lr=0.0)
     module = AnyModule()
-    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.0)
     stages = StageCallback(train_loss="train_loss", val_loss="val_loss")
     trainer = L.Trainer(
         callbacks=[stages, callback, GradientCallback()], accelerator="cpu", devices=num, strategy="ddp",

@@ -19,7 +19,8 @@ def main(folder: Path, case: str) -> None:
     L.seed_everything(0, verbose=False)
     samples = torch.rand(300, 64, generator=torch.Generator().manual_seed(3)) if case == "given" else None
     wrong = case == "wrong"
-    distinct = DistinctivenessCallback(samples=samples, num_samples=200)
+    measured = torch.rand(20, 63) if wrong else samples
+    distinct = DistinctivenessCallback(samples=measured, num_samples=200)
     stages = StageCallback(train_loss="loss" if wrong else "train_loss", val_loss="val_loss")
     pruning = PruneCallback(
         enabled=True, metric="val_accuracy" if wrong else "val_acc", share_removed=0.5, samples=samples
