@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DistributedSampler, SequentialSampler
 
+from fer.callbacks.evaluation import HoldsSplits
 from fer.callbacks.network import find_network
-from fer.data.base import ExpressionDataModule
 from fer.errors import InputError
 from fer.neurons.inputs import call, inputs_of
 from fer.neurons.nested import tensors_in
@@ -355,7 +355,7 @@ def _names(trainer: Trainer, split: str, loader: Any, batch_idx: int) -> list[st
     """Return the names of a batch's samples, if the data has names and its loader's order can be repeated."""
     data, sampler = getattr(trainer, "datamodule", None), getattr(loader, "sampler", None)
     size = getattr(loader, "batch_size", None)
-    if not isinstance(data, ExpressionDataModule) or size is None:
+    if not isinstance(data, HoldsSplits) or size is None:
         return []
     if not isinstance(sampler, SequentialSampler | DistributedSampler):
         return []  # it draws from a random state that has gone on since

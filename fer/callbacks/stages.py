@@ -353,11 +353,14 @@ class StageCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the histories, so that a resumed run continues them."""
-        return {name: getattr(self, name) for name in ("losses", "speeds", "ratios", "actions")}
+        histories = {name: getattr(self, name) for name in ("losses", "speeds", "ratios", "actions")}
+        return {**histories, "steps": self.steps.sizes}  # the steps for an epoch that is stopped within
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the histories."""
-        for name, value in state_dict.items():
+        histories = dict(state_dict)
+        self.steps.resume(histories.pop("steps", {}))
+        for name, value in histories.items():
             setattr(self, name, value)
 
 

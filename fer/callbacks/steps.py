@@ -21,6 +21,10 @@ class FirstSteps:
         self._optimizers: set[int] = set()
         self._before: dict[str, tuple[Parameter, Tensor]] = {}
 
+    def resume(self, sizes: Mapping[str, tuple[float, float]]) -> None:
+        """Take over the sizes of an epoch that goes on in the middle."""
+        self.sizes = dict(sizes)
+
     def before(self, optimizer: Optimizer, parameters: Iterable[tuple[str, Parameter]]) -> None:
         """Keep a copy of the weight matrices that an optimizer is about to change for the first time.
 
@@ -37,6 +41,7 @@ class FirstSteps:
             name: (parameter, parameter.detach().clone())
             for name, parameter in parameters
             if id(parameter) in changed and parameter.requires_grad and parameter.ndim >= 2
+            if name not in self.sizes  # measured before the epoch was stopped
         }
 
     def after(self) -> None:
