@@ -24,6 +24,19 @@ def call(*words: object) -> Called:
     return Called(status, out.getvalue(), err.getvalue())
 
 
+def done_on_few(*words: object) -> str:
+    """Run a command that must work, and may warn of nothing but a split that is small."""
+    called = call(*words)
+    assert called.status == 0, called.err
+    assert_warns_of_few_at_most(called.err)
+    return called.out
+
+
+def assert_warns_of_few_at_most(err: str) -> None:
+    """Small trainings have fewer samples than neurons, and say so; more than that would be a mistake."""
+    assert [line for line in err.splitlines() if "fewer samples than neurons" not in line] == []
+
+
 def done(*words: object) -> str:
     """Run a command that must work, and return what it wrote."""
     called = call(*words)

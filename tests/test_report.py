@@ -1,13 +1,13 @@
 """The command ``fer report``."""
 
 import pytest
-from command import call, done
+from command import call, done, done_on_few
 
 
 @pytest.mark.slow
 def test_a_run_is_reported(tmp_path):
     small = ["--data.num_train", "70", "--data.num_val", "14", "--data.num_test", "14"]
-    done("fit", "--config", "demo", "--run_name", "small", "--trainer.max_epochs", "1", *small)
+    done_on_few("fit", "--config", "demo", "--run_name", "small", "--trainer.max_epochs", "1", *small)
     out = done("report", "runs/small")
     assert "runs/small/report.html" in out
     page = (tmp_path / "runs" / "small" / "report.html").read_text()
