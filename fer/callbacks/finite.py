@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal
 
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DistributedSampler, SequentialSampler
 
 from fer.callbacks.evaluation import HoldsSplits
+from fer.callbacks.last import keep_means
 from fer.callbacks.network import find_network
 from fer.errors import InputError
 from fer.neurons.inputs import call, inputs_of
@@ -44,9 +45,8 @@ class FiniteCallback(Callback):
     ``stop`` reads it before the optimizer changes the weights, while a GPU has the backward pass to do.
     ``skip`` also checks the gradients, which can overflow although the loss is finite, and therefore waits
     for each backward pass, as ``torch.amp.GradScaler`` does. A skipped batch leaves weights, optimizer and
-    buffers, such as the statistics of batch norm, as they were, and is marked with ``dropped`` in the outputs
-    that ``on_train_batch_end`` gets. The number of skipped batches is logged as ``train/skipped`` once an
-    epoch.
+    buffers, such as the statistics of batch norm, and the means over the epoch that ``training_step`` logs,
+    as they were. The number of skipped batches is logged as ``train/skipped`` once an epoch.
 
     After each epoch the weights are checked, and the losses that ``validation_step`` returns.
 
@@ -67,6 +67,7 @@ class FiniteCallback(Callback):
         self.drops_step = False
         """Whether the next optimizer step is left out, since such a batch is among those it accumulates."""
         self.buffers: list[Tensor] = []
+        self.put_back_means: Callable[[], None] = lambda: None
         self.val_flags: list[Tensor] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,9 +79,10 @@ class FiniteCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Keep the batch, for a message, and what its forward pass changes."""
-        del trainer, batch_idx
+        del batch_idx
         self.batch, self.is_dropped = batch, False
         if self.on_nan == "skip":
+            self.put_back_means = keep_means(trainer)
             self.buffers = [buffer.clone() for buffer in pl_module.buffers()]
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -115,16 +117,15 @@ class FiniteCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Mark the outputs of a batch that was left out, and put back what its forward pass changed."""
-        del trainer, batch, batch_idx
+        """Put back what the forward pass of a batch that was left out has changed."""
+        del trainer, outputs, batch, batch_idx
         self.batch = self.loss = None
         if not self.is_dropped:
             self.num_in_a_row = 0
             return
         for buffer, before in zip(pl_module.buffers(), self.buffers, strict=True):
             buffer.copy_(before)
-        if isinstance(outputs, dict):
-            outputs["dropped"] = True
+        self.put_back_means()
 
     def _meet(self, trainer: Trainer, pl_module: LightningModule, what: str) -> None:
         """Stop, or leave the current batch out."""

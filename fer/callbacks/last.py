@@ -4,6 +4,7 @@ All that depends on private parts of Lightning's loops is in this file.
 """
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,8 +137,7 @@ class LastCheckpoint(Checkpoint):
                 "sum": each.value.cpu(),
                 "num": each.cumulated_batch_size.cpu(),
             }
-            for each in self.trainer.fit_loop.epoch_loop._results.result_metrics
-            if each.is_tensor and each.meta.is_mean_reduction and not each.has_reset
+            for each in running_means(self.trainer)
         ]
 
     def _restore(self, trainer: Trainer, *, is_within_epoch: bool) -> None:
@@ -149,6 +149,7 @@ class LastCheckpoint(Checkpoint):
         if not is_within_epoch:
             return
         results = trainer.fit_loop.epoch_loop._results
+        trainer._logger_connector._first_loop_iter = False  # in the first batch, Lightning would reset them
         for each in mine["means"]:
             settings = {name: each[name] for name in (*LOGGED_WITH, "sync_dist")}
             value = each["sum"].to(trainer.strategy.root_device)
@@ -160,6 +161,31 @@ class LastCheckpoint(Checkpoint):
             )
             found = results[f"{each['fx']}.{each['name']}"]
             found.value, found.cumulated_batch_size = value, each["num"].to(value.device)
+
+
+def running_means(trainer: Trainer) -> list[Any]:
+    """Return the means over the epoch that something was logged for, as Lightning keeps them."""
+    return [
+        each
+        for each in trainer.fit_loop.epoch_loop._results.result_metrics
+        if each.is_tensor and each.meta.is_mean_reduction and not each.has_reset
+    ]
+
+
+def keep_means(trainer: Trainer) -> Callable[[], None]:
+    """Return a function that puts the means over the epoch back to what they are now."""
+    before = {
+        id(each): (each.value.clone(), each.cumulated_batch_size.clone()) for each in running_means(trainer)
+    }
+
+    def put_back() -> None:
+        for each in running_means(trainer):
+            if id(each) in before:
+                each.value, each.cumulated_batch_size = before[id(each)]
+            else:
+                each.reset()
+
+    return put_back
 
 
 def begin_epoch(trainer: Trainer) -> None:

@@ -230,7 +230,12 @@ class ExperimentCLI(LightningCLI):
         resumes_from = self.resumes_from
         epoch = 0 if resumes_from is None else int(read_any_checkpoint(resumes_from)["epoch"])
         to_csv = MetricsLogger(self.run_dir, epoch)
-        to_wandb = wandb_logger(self.run_dir, stop=self.stop.asked.set, **self._wandb_settings())
+        to_wandb = wandb_logger(
+            self.run_dir,
+            stop=self.stop.asked.set,
+            resume=self.resumed is not None,
+            **self._wandb_settings(),
+        )
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
 
     def _wandb_settings(self) -> dict[str, Any]:
@@ -352,7 +357,7 @@ class ExperimentCLI(LightningCLI):
     def _fit(self) -> None:
         with explained_interval(self.trainer.val_check_interval):
             self.trainer.fit(
-                self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
+                self.model, datamodule=self.datamodule, ckpt_path=self._ckpt_path, weights_only=True
             )
         # The first process's: one that started a second later would name another folder.
         best = Path(self.trainer.strategy.broadcast(str(Run(self.run_dir).best_checkpoint)))

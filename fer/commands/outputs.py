@@ -34,5 +34,7 @@ def list_files(run: Run) -> list[str]:
     if figures := sorted(run.figures_dir.glob("*.png")):
         lines += ["figures", *(f"  {path}" for path in figures)]
     if offline := sorted(run.folder.glob("wandb/offline-run-*")):
-        lines += ["view it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
+        # A run that was resumed has several, which one command uploads as one run.
+        all_parts = offline[0] if len(offline) == 1 else offline[0].with_name("offline-run-*")
+        lines += ["view it", f"  wandb leet {offline[-1]}", f"  wandb sync {all_parts}"]
     return lines

@@ -34,6 +34,7 @@ def wandb_logger(
     job_type: str | None = None,
     tags: Sequence[str] = (),
     notes: str | None = None,
+    resume: bool = False,
     stop: Callable[[], None] | None = None,
 ) -> WandbLogger | None:
     """Return the W&B logger of a run, or None if W&B is disabled.
@@ -49,6 +50,7 @@ def wandb_logger(
         job_type: Kind of run, such as fit or test.
         tags: Tags of the run.
         notes: Description of the run.
+        resume: Whether to go on with the W&B run that the folder holds, if there is one.
         stop: Called, in another thread, when W&B stops the run; None: W&B interrupts the program.
 
     Raises:
@@ -79,11 +81,18 @@ def wandb_logger(
         job_type=job_type,
         tags=list(tags) or None,
         notes=notes,
+        **(_resumed(run_dir) if resume else {}),
         settings={"console": "off", "stop_fn": stop},
     )
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     return WandbLogger(save_dir=run_dir, experiment=run)
+
+
+def _resumed(run_dir: Path) -> dict[str, str]:
+    """Return the settings that go on with the W&B run in a folder; empty if there is none."""
+    folders = sorted(run_dir.glob("wandb/*run-*-*"), key=lambda folder: folder.name.split("run-")[-1])
+    return {"id": folders[-1].name.rpartition("-")[2], "resume": "allow"} if folders else {}
 
 
 def _mode_of_environment() -> str:

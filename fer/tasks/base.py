@@ -236,8 +236,8 @@ class ClassificationTask(LightningModule):
             raise InputError(msg)
         self.class_names = self.val_metrics.class_names = class_names
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss of a batch, mixed where the task says so, and the share of right answers.
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch, mixed where the task says so; log it, and the share of right answers.
 
         The loss is NaN if any logit is not finite, as an infinite one can leave the loss finite.
         """
@@ -249,22 +249,15 @@ class ClassificationTask(LightningModule):
         logits = self(mixed)
         loss = _only_finite(self.loss_of(logits, targets), logits)
         right = (predicted_classes(logits.detach()) == labels).float().mean()
-        return {"loss": loss, "acc": right}
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Log loss and accuracy, unless a callback has dropped the batch."""
-        del batch_idx
-        if outputs.get("dropped"):
-            return
-        for name in ("loss", "acc"):
+        for name, value in (("loss", loss.detach()), ("acc", right)):
             self.log(
-                f"train/{name}",
-                outputs[name],
+                *(f"train/{name}", value),
                 on_step=False,
                 on_epoch=True,
-                batch_size=len(batch[1]),
+                batch_size=len(labels),
                 sync_dist=True,
             )
+        return loss
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate that the epoch starts with."""
