@@ -171,12 +171,12 @@ def test_a_fit_goes_on_from_a_checkpoint(trained):
     done("fit", "--ckpt_path", last, *words, *UNWATCHED, "--run_name", "more")
     run = Path("runs") / "more"
     assert epochs(run) == [1, 2]
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 3  # the next one
 
 
 def test_runs_without_a_name_have_folders_of_their_own(monkeypatch):
     times = iter(["20260101-000000", "20260101-000001"])
-    monkeypatch.setattr("fer.commands.experiment.time.strftime", lambda form: next(times))
+    monkeypatch.setattr("fer.commands.resume.time.strftime", lambda form: next(times))
     for _ in range(2):
         done("fit", *ANN, *TINY, "--test", "false")
     assert sorted(path.name for path in Path("runs").iterdir() if not path.is_symlink()) == [
@@ -191,7 +191,7 @@ def test_the_last_checkpoint_is_the_last_also_where_none_is_better():
         name: torch.load(f"runs/a/checkpoints/{name}.ckpt", weights_only=True)["epoch"]
         for name in ("best", "last")
     }
-    assert saved == {"best": 0, "last": 2}
+    assert saved == {"best": 0, "last": 3}  # last: the next one
 
 
 # Options
@@ -429,7 +429,7 @@ def test_a_run_does_not_write_over_another():
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(monkeypatch):
-    monkeypatch.setattr(fer.commands.experiment.time, "strftime", lambda _: "20260101-000000")
+    monkeypatch.setattr(fer.commands.resume.time, "strftime", lambda _: "20260101-000000")
     for _ in range(2):
         done("fit", *ANN, *TINY, "--test", "false")
     assert len([path for path in Path("runs").iterdir() if not path.is_symlink()]) == 2

@@ -77,7 +77,9 @@ class EvaluationCallback(Callback):
         self.curves = curves
         self.console = Console(highlight=False, soft_wrap=True)
         self.fit_seconds: float | None = None
-        self.started = 0.0
+        self.started: float | None = None
+        self.seconds_before = 0.0
+        """Seconds that training took before it was resumed."""
         self.history: dict[str, list[float]] = {"epoch": []}
         """What was logged: columns of equal length, a row for each epoch, NaN where there is no value."""
         self.seen: dict[str, Any] = {}
@@ -139,7 +141,7 @@ class EvaluationCallback(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of the whole training."""
         del pl_module
-        self.fit_seconds = time.monotonic() - self.started
+        self.fit_seconds = self._seconds()
         if is_dry(trainer) or not self.history["epoch"]:
             return
         try:
@@ -218,13 +220,17 @@ class EvaluationCallback(Callback):
         )
         save_figure(trainer, "predictions", figure)
 
+    def _seconds(self) -> float:
+        """Return the seconds that training has taken so far."""
+        return self.seconds_before + (0.0 if self.started is None else time.monotonic() - self.started)
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the history, so that a resumed run continues it."""
-        return {"history": self.history}
+        """Return the history and the time, so that a resumed run continues them."""
+        return {"history": self.history, "seconds": self._seconds()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the history."""
-        self.history = state_dict["history"]
+        """Restore the history and the time."""
+        self.history, self.seconds_before = state_dict["history"], state_dict.get("seconds", 0.0)
 
 
 def is_dry(trainer: Trainer) -> bool:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
@@ -16,7 +17,9 @@ from torch.utils.data import DistributedSampler, SequentialSampler
 from fer.callbacks.evaluation import HoldsSplits
 from fer.callbacks.last import keep_means
 from fer.callbacks.network import find_network
+from fer.checkpoints import read_any_checkpoint
 from fer.errors import InputError
+from fer.files import atomic_write
 from fer.neurons.inputs import call, inputs_of
 from fer.neurons.nested import tensors_in
 
@@ -232,7 +235,40 @@ class FiniteCallback(Callback):
 
 
 class FiniteCheckpoint(ModelCheckpoint):
-    """Checkpoint of the best value of a metric, which NaN and infinity never are."""
+    """Checkpoint of the best value of a metric, which NaN and infinity never are.
+
+    A training that goes on also does so with the best checkpoint that is found beside the one it goes on
+    from, even where that folder was moved or is another run's, whose best checkpoint is then copied.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep which checkpoint training goes on from."""
+        super().setup(trainer, pl_module, stage)
+        self.resumes_from = Path(str(trainer.ckpt_path)) if trainer.ckpt_path else None
+        self.is_writer = trainer.is_global_zero
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best checkpoint and its score, which it holds itself.
+
+        The state that was loaded may be older: of an epoch that was cut off after its validation.
+        """
+        name = Path(str(state_dict["best_model_path"] or f"{self.filename}.ckpt")).name
+        if self.resumes_from is None or self.dirpath is None:
+            return
+        found, mine = self.resumes_from.parent / name, Path(str(self.dirpath)) / name
+        try:
+            state = read_any_checkpoint(found)["callbacks"][self.state_key]
+        except (InputError, KeyError) as e:
+            if state_dict["best_model_path"]:
+                log.warning("the best checkpoint is selected anew, since the one so far is lost: %s", e)
+            return
+        if self.is_writer and found.resolve() != mine.resolve():
+            with atomic_write(mine) as file:
+                file.write(found.read_bytes())
+        score, best = state["best_model_score"], str(mine)
+        self.best_model_score, self.kth_value, self.current_score = score, score, score
+        self.best_model_path = self.kth_best_model_path = best
+        self.best_k_models = {best: score}
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether a value is among the best."""

@@ -48,7 +48,8 @@ class GradientCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget what an earlier training with this callback left of epochs that are still to come."""
         del pl_module
-        num = sum(epoch < trainer.current_epoch for epoch in self.epochs)
+        first = trainer.current_epoch + trainer.fit_loop.restarted_mid_epoch  # which is measured already
+        num = sum(epoch < first for epoch in self.epochs)
         self.epochs = self.epochs[:num]
         self.norms = {layer: values[:num] for layer, values in self.norms.items()}
         self.counts = {layer: values[:num] for layer, values in self.counts.items()}
@@ -78,6 +79,8 @@ class GradientCallback(Callback):
             norm = float(gradient.norm())
             bins = torch.bucketize(gradient.flatten(), edges).clamp(1, len(edges) - 1) - 1
             self._fill(layer, len(self.epochs) - 1)
+            if len(self.norms[layer]) == len(self.epochs):
+                continue  # measured before the epoch was stopped
             self.norms[layer].append(norm)
             self.counts[layer].append(torch.bincount(bins, minlength=len(edges) - 1).cpu())
             pl_module.log(

@@ -28,23 +28,36 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         path: The file; the one before it is kept as ``previous.ckpt`` beside it.
+        before_validation: Whether it is written before an epoch's last step, too, so that a stop in
+            validation costs no more than one step.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, before_validation: bool = False) -> None:
         self.path = path
+        self.before_validation = before_validation
         self.loaded: dict[str, Any] | None = None
         """The state of a checkpoint, until training goes on from it."""
         self.num_stepped: int | None = None
         """Batches that an optimiser stepped after, of a checkpoint, until training goes on from it."""
         self.is_within_epoch = False
         """Whether a checkpoint is made after a batch."""
+        self.is_cut = False
+        """Whether training was asked to end, and is not done."""
         self.is_kept = False
         """Whether the file stays as it is until training ends, since the epoch is cut short."""
+        self.ended_after: int | None = None
+        """Planned number of epochs of a training that ended by itself, maybe before."""
 
     @property
     def previous(self) -> Path:
         """The checkpoint before the last one."""
         return self.path.with_name("previous.ckpt")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a training that ended before its last epoch, by early stopping say, not go on."""
+        del pl_module
+        if self.loaded is not None and self.loaded["ended_after"] == trainer.max_epochs:
+            trainer.should_stop = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the loaders where they were; Lightning does not if a schedule has asked for their length."""
@@ -69,9 +82,19 @@ class LastCheckpoint(Checkpoint):
         if self.num_stepped is not None:  # Lightning counts a batch twice
             trainer.fit_loop.epoch_loop._batches_that_stepped, self.num_stepped = self.num_stepped, None
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save before the last step of an epoch, if that is asked for."""
+        del pl_module, outputs, batch
+        num, every = trainer.num_training_batches, trainer.accumulate_grad_batches
+        if self.before_validation and batch_idx + 1 == (num - 1) // every * every and not self.is_kept:
+            self.save(trainer, is_within_epoch=True)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last epoch."""
         del pl_module
+        self.ended_after = None if self.is_cut else trainer.max_epochs
         if trainer.global_step and self.loaded is None and not self.is_kept:
             self.save(trainer)
 
@@ -80,6 +103,7 @@ class LastCheckpoint(Checkpoint):
 
         After its last batch an epoch is not cut short: it ends as usual.
         """
+        self.is_cut = True
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self.save(trainer, is_within_epoch=True)
             self.is_kept = True
@@ -102,10 +126,10 @@ class LastCheckpoint(Checkpoint):
         """Return the random states of all processes, and the means that are logged so far."""
         mine = {"random": random_states(), "means": self._means, "num_stepped": self._num_stepped}
         if not dist.is_initialized():
-            return {"processes": [mine]}
+            return {"processes": [mine], "ended_after": self.ended_after}
         everyone: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(everyone, mine)
-        return {"processes": everyone}
+        return {"processes": everyone, "ended_after": self.ended_after}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training goes on."""
@@ -122,7 +146,7 @@ class LastCheckpoint(Checkpoint):
         if self.trainer is None:
             return 0
         loop = self.trainer.fit_loop.epoch_loop
-        has_stepped = self.is_within_epoch and not loop._should_accumulate()
+        has_stepped = self.is_within_epoch and not is_accumulating(self.trainer)
         return loop._batches_that_stepped + has_stepped
 
     @property
@@ -161,6 +185,11 @@ class LastCheckpoint(Checkpoint):
             )
             found = results[f"{each['fx']}.{each['name']}"]
             found.value, found.cumulated_batch_size = value, each["num"].to(value.device)
+
+
+def is_accumulating(trainer: Trainer) -> bool:
+    """Return whether the batch that ends now leaves gradients to the next one."""
+    return bool(trainer.fit_loop.epoch_loop._should_accumulate())
 
 
 def running_means(trainer: Trainer) -> list[Any]:

@@ -354,6 +354,7 @@ class StageCallback(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the histories, so that a resumed run continues them."""
         histories = {name: getattr(self, name) for name in ("losses", "speeds", "ratios", "actions")}
+        self.steps.after()  # of a batch that another callback saves after
         return {**histories, "steps": self.steps.sizes}  # the steps for an epoch that is stopped within
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from fer.callbacks import DistinctivenessCallback, GradientCallback, PruneCallback, StageCallback
 from fer.callbacks.best import USUAL_MONITOR
 from fer.callbacks.finite import MAX_SKIPPED, OnNan
+from fer.callbacks.stop import TRY_AGAIN, OnSigterm
 from fer.commands.checks import count_classes
 from fer.commands.help import arrange
 from fer.commands.parsing import takes
@@ -99,7 +100,7 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
             type=str | None,
             default=None,
             help="run to continue in its own folder, with its own settings, after whatever stopped it: "
-            "runs/NAME or runs/latest; only --trainer.max_epochs may grow",
+            "runs/NAME or runs/latest; the number of epochs may grow",
         )
     parser.add_argument(
         "--start_from",
@@ -148,7 +149,15 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         help="whether a batch whose loss is NaN or infinite stops the training, or is skipped; training also "
         f"stops after {MAX_SKIPPED} skipped batches in a row",
     )
-    parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop"})
+    parser.add_argument(
+        "--on_sigterm",
+        type=OnSigterm | None,
+        default=None,
+        help="whether SIGTERM ends the training (stop: the batch and the validation are done), or only "
+        f"interrupts it (requeue: it saves within seconds and exits with status {TRY_AGAIN}; the same "
+        "command goes on); null: requeue under SLURM, which then starts the job again, else stop",
+    )
+    parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop", "resume"})
     (parser.groups or {})["wandb"].add_argument(
         "--wandb.artifacts",
         type=Artifacts,

@@ -1,6 +1,6 @@
 """What is tried before a run starts: one batch of the data through the network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 
 from fer.data import ExpressionDataModule
 from fer.errors import InputError
+from fer.neurons import measure_groups
 from fer.neurons.declared import hidden_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.neurons.networks import FOREIGN_ERRORS, eval_state
@@ -58,6 +59,45 @@ def check_data(data: LightningDataModule, command: str) -> None:
     if command in ("predict", "prune") and not isinstance(data, ExpressionDataModule):
         msg = f"fer {command} needs a data module that is a fer.data.ExpressionDataModule; {name} is not"
         raise InputError(msg)
+
+
+def check_inputs(
+    task: ClassificationTask,
+    data: LightningDataModule,
+    *,
+    command: str,
+    network: str,
+    pruned_layers: Sequence[str] | None = None,
+) -> HiddenLayers:
+    """Try the network on a batch of the data, and find its hidden layers.
+
+    Args:
+        task: The network with its training.
+        data: The data module, set up.
+        command: What is going to be done.
+        network: What the user calls the network, for the messages.
+        pruned_layers: Layers that are to be pruned; None: any.
+
+    Returns:
+        The hidden layers; none where the data may have no more than the split that the command reads.
+
+    Raises:
+        InputError: The network cannot take the data, or the layers to be pruned cannot be pruned.
+    """
+    check_data(data, command)
+    if command != "fit" and not isinstance(data, ExpressionDataModule):
+        return HiddenLayers({}, {})
+    inputs, labels = first_batch(data)
+    if inputs.ndim == 2 and "image_size" in task.hparams:
+        msg = (
+            f"--network {network} takes images; the data gives {inputs.shape[1]} features "
+            "(--dataset sfew_features, or data.descriptors): take --network ann, or data with images"
+        )
+        raise InputError(msg)
+    hidden = check_network(task, (inputs, labels), network=network, training=command == "fit")
+    if pruned_layers is not None:
+        measure_groups(task.network, [inputs], layers=pruned_layers)
+    return hidden
 
 
 def first_batch(data: LightningDataModule) -> Batch:

@@ -71,23 +71,14 @@ def crossval(arguments: Sequence[str]) -> None:
         }
         # Last, so that no config overrides them.
         own_words = [f"--{key}={value}" for key, value in of_fold.items()]
-        run_experiment("fit", [*words, *own_words, *start_of_fold(run_dir)], chosen)
+        begun = Run(run_dir) if run_dir.is_dir() else None
+        run_experiment("fit", [*words, *own_words], chosen, resumed=begun)
 
     folder = Path(own.runs_dir) / name
     settings = {**chosen, "words": words, "configs": configs}
     with apart_from_sweep():
-        results = run_folds(
-            folder, num_folds, settings, run_fold, lambda run_dir: bool(start_of_fold(run_dir))
-        )
+        results = run_folds(folder, num_folds, settings, run_fold)
     _conclude(folder, name, results)
-
-
-def start_of_fold(run_dir: Path) -> list[str]:
-    """Return the words that resume the run of a fold; empty: it starts from the beginning.
-
-    A fold without results always starts from the beginning; the words to resume it belong here.
-    """
-    return []
 
 
 def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:

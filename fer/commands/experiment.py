@@ -4,12 +4,12 @@ import logging
 import os
 import shutil
 import sys
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 from jsonargparse import Namespace
@@ -31,17 +31,26 @@ from fer.callbacks.best import mode_of
 from fer.callbacks.finite import FiniteCallback, FiniteCheckpoint
 from fer.callbacks.last import LastCheckpoint
 from fer.callbacks.limits import limit_protocol
-from fer.callbacks.stop import exit_on_sigterm
+from fer.callbacks.stop import TRY_AGAIN, OnSigterm, exit_on_sigterm
 from fer.checkpoints import normalisation_in, read_any_checkpoint, read_checkpoint
 from fer.commands.arguments import add_run_arguments
-from fer.commands.checks import check_data, check_network, first_batch, protocol_of
+from fer.commands.checks import check_inputs, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
+from fer.commands.header import facts_of_checkpoint, facts_of_start
 from fer.commands.help import HelpFormatter
 from fer.commands.limits import check_settings, explained_interval
 from fer.commands.naming import following, standard
 from fer.commands.outputs import ConfigCallback, list_files
 from fer.commands.parsing import CONSOLE, parse
-from fer.commands.resume import check_resumed, newest_whole_checkpoint
+from fer.commands.resume import (
+    SWEEP_VARIABLES,
+    begun_before,
+    check_resumed,
+    newest_whole_checkpoint,
+    requeue,
+    started_as,
+    usual_on_sigterm,
+)
 from fer.commands.start import match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
 from fer.dashboards import finish, wandb_logger
@@ -51,15 +60,12 @@ from fer.data import ExpressionDataModule
 from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
-from fer.neurons import measure_groups
+from fer.home import hide_home
 from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
 from fer.runs import LATEST, Run, find_checkpoint, make_run, mark_latest
 from fer.tasks import load
-
-SWEEP_VARIABLES: Final = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
-"""Variables of the environment that only a trial of a sweep has."""
 
 log = logging.getLogger("fer.commands")
 
@@ -70,7 +76,7 @@ warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders.*")
 warnings.filterwarnings("ignore", message="Found .* in eval mode.*")
-warnings.filterwarnings("ignore", message="The dirpath has changed.*")
+warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
 
 
 def run_experiment(
@@ -81,7 +87,7 @@ def run_experiment(
     resumed: Run | None = None,
 ) -> None:
     """Run a command on one run and close its W&B run, also after an error."""
-    failed = True
+    failed, is_preempted = True, False
     try:
         with exit_on_sigterm():
             (cli or ExperimentCLI)(command, words, resumed=resumed, **chosen).run()
@@ -89,10 +95,12 @@ def run_experiment(
     except MisconfigurationException as e:  # a setting that Lightning refuses
         raise InputError(str(e)) from e
     except SystemExit as e:  # a signal
-        failed = bool(e.code)
+        failed, is_preempted = bool(e.code), e.code == TRY_AGAIN
         raise
     finally:
-        finish(failed=failed)
+        finish(failed=failed, is_preempted=is_preempted)
+        if is_preempted:
+            requeue()
 
 
 class ExperimentCLI(LightningCLI):
@@ -117,14 +125,12 @@ class ExperimentCLI(LightningCLI):
     ) -> None:
         self.command = command
         self.resumed = resumed
-        self.resumes_from: Path | None = None if resumed is None else newest_whole_checkpoint(resumed)
-        self.stop = StopCallback()
+        self.resumes_from: Path | None = None
         self.hidden = HiddenLayers({}, {})
         self.names = {"network": network, "dataset": dataset}
-        started = time.strftime("%Y%m%d-%H%M%S")
         suffix = "" if command == "fit" else f"-{command}"
         short = [name.rpartition(".")[2] for name in (network, dataset)]
-        self.default_name = f"{'-'.join(short)}-{started}{suffix}"
+        self.default_name = f"{'-'.join(short)}-{started_as()}{suffix}"
         super().__init__(
             find_task(network),
             find_data_module(dataset),
@@ -155,8 +161,16 @@ class ExperimentCLI(LightningCLI):
         """Parse the words after the command."""
         self.config = parse(parser, args)
         self.config.pop("resume", None)
+        self.on_sigterm: OnSigterm = self.config.on_sigterm or usual_on_sigterm()
+        self.run_dir = Path(self.config.runs_dir).expanduser() / (self.config.run_name or self.default_name)
+        if self.command == "fit" and self.on_sigterm == "requeue" and self.resumed is None:
+            is_named = self.config.run_name is not None
+            self.resumed = begun_before(self.run_dir, self._flat(self.config), is_named=is_named)
         if self.resumed is not None:
-            check_resumed(self._flat(self.config), flatten(self.resumed.read_config()), self.resumed)
+            self.run_dir = self.resumed.folder
+            check_resumed(self._flat(self.config), self.resumed)
+            self.resumes_from = newest_whole_checkpoint(self.resumed)
+        self.stop = StopCallback(self.on_sigterm)
         check_settings(self.config, self.command)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -172,12 +186,15 @@ class ExperimentCLI(LightningCLI):
         if process_rank() == 0:
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
-            self._check_inputs()
-        name = self.config.run_name or self.default_name
-        self.run_dir = Path(self.config.runs_dir).expanduser() / name
-        if self.resumed is not None:
-            self.run_dir = self.resumed.folder
-        elif process_rank() == 0:  # other processes write nothing
+            self.hidden = check_inputs(
+                self.model,
+                self.datamodule,
+                command=self.command,
+                network=self.names["network"],
+                pruned_layers=self.config.prune.layers,
+            )
+            self.model.found_layers = dict(self.hidden.layers)
+        if process_rank() == 0 and self.resumed is None:  # other processes write nothing
             self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
         self.trainer_defaults["callbacks"] = self._callbacks()
         with ExitStack() as on_error:
@@ -197,39 +214,15 @@ class ExperimentCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build data, network, callbacks and trainer."""
         try:
-            super().instantiate_classes()
+            with exit_on_sigterm(self.on_sigterm):
+                super().instantiate_classes()
         except ValueError as e:
             if isinstance(e.__cause__, InputError):  # jsonargparse wraps what a link raises
                 raise e.__cause__ from e
             raise
 
-    def _check_inputs(self) -> None:
-        """Try the network on a batch of the data, and find its hidden layers.
-
-        Raises:
-            InputError: The network cannot take the data, or the layers to be pruned cannot be pruned.
-        """
-        check_data(self.datamodule, self.command)
-        if self.command != "fit" and not isinstance(self.datamodule, ExpressionDataModule):
-            return  # it may have no more than the split that the command reads
-        inputs, labels = first_batch(self.datamodule)
-        if inputs.ndim == 2 and "image_size" in self.config.model:
-            msg = (
-                f"--network {self.names['network']} takes images; the data gives {inputs.shape[1]} features "
-                "(--dataset sfew_features, or data.descriptors): take --network ann, or data with images"
-            )
-            raise InputError(msg)
-        self.hidden = check_network(
-            self.model, (inputs, labels), network=self.names["network"], training=self.command == "fit"
-        )
-        self.model.found_layers = dict(self.hidden.layers)
-        if self.config.prune.layers is not None:
-            measure_groups(self.model.network, [inputs], layers=self.config.prune.layers)
-
     def _loggers(self) -> list[Logger]:
-        resumes_from = self.resumes_from
-        epoch = 0 if resumes_from is None else int(read_any_checkpoint(resumes_from)["epoch"])
-        to_csv = MetricsLogger(self.run_dir, epoch)
+        to_csv = MetricsLogger(self.run_dir, 0 if self.resumed is None else self._first_epoch)
         to_wandb = wandb_logger(
             self.run_dir,
             stop=self.stop.asked.set,
@@ -237,6 +230,12 @@ class ExperimentCLI(LightningCLI):
             **self._wandb_settings(),
         )
         return [to_csv] if to_wandb is None else [to_csv, to_wandb]
+
+    @cached_property
+    def _first_epoch(self) -> int:
+        """The epoch in which training goes on; 0 for a training that begins."""
+        checkpoint = self._ckpt_path
+        return 0 if checkpoint is None else int(read_any_checkpoint(checkpoint)["epoch"])
 
     def _wandb_settings(self) -> dict[str, Any]:
         """Return the settings of the run on W&B; those that are not set follow from the others."""
@@ -251,7 +250,7 @@ class ExperimentCLI(LightningCLI):
 
     def _flat(self, config: Namespace) -> dict[str, Any]:
         """Return settings by dotted name, as YAML has them."""
-        return flatten(yaml.safe_load(self.parser.dump(config, skip_none=False)))
+        return flatten(yaml.safe_load(hide_home(self.parser.dump(config, skip_none=False))))
 
     def _callbacks(self) -> list[Callback]:
         run, monitor = Run(self.run_dir), self.config.monitor
@@ -268,7 +267,7 @@ class ExperimentCLI(LightningCLI):
                 mode=mode_of(monitor),
                 enable_version_counter=False,
             ),
-            LastCheckpoint(run.last_checkpoint),
+            LastCheckpoint(run.last_checkpoint, before_validation=self.on_sigterm == "requeue"),
         ]
         if self.config.early_stopping is not None:
             callbacks.append(
@@ -331,7 +330,8 @@ class ExperimentCLI(LightningCLI):
         self._print_header()
         self._log_origin()
         try:
-            getattr(self, f"_{self.command}")()
+            with exit_on_sigterm(self.on_sigterm):
+                getattr(self, f"_{self.command}")()
         except InputError:
             if self.command != "fit":
                 self._discard()
@@ -355,10 +355,14 @@ class ExperimentCLI(LightningCLI):
             log.info("%s is not updated: no link can be made there", self.run_dir.with_name(LATEST))
 
     def _fit(self) -> None:
+        if self.resumed is not None:
+            self._forget_results()  # of fewer epochs
         with explained_interval(self.trainer.val_check_interval):
             self.trainer.fit(
                 self.model, datamodule=self.datamodule, ckpt_path=self._ckpt_path, weights_only=True
             )
+        if self.stop.preempted.is_set():
+            sys.exit(TRY_AGAIN)
         # The first process's: one that started a second later would name another folder.
         best = Path(self.trainer.strategy.broadcast(str(Run(self.run_dir).best_checkpoint)))
         if not is_overridden("test_dataloader", self.datamodule):
@@ -367,6 +371,11 @@ class ExperimentCLI(LightningCLI):
             # With an average of weights, Lightning's own "best" would load the last step's weights.
             self.model = load(best, self._own_network)
             self._test()
+
+    @rank_zero_only
+    def _forget_results(self) -> None:
+        """Remove the results of a run that is to become longer, whose end they would seem to be."""
+        Run(self.run_dir).results_path.unlink(missing_ok=True)
 
     def _validate(self) -> None:
         self.trainer.validate(self.model, datamodule=self.datamodule)
@@ -408,27 +417,21 @@ class ExperimentCLI(LightningCLI):
     def _print_header(self) -> None:
         """Print network, data, device and the run's folder."""
         num_parameters = sum(p.numel() for p in self.model.parameters())
+        layers = describe_layers(self.hidden, self.model.network)
+        origin = (
+            facts_of_start(self._ckpt_path, self._first_epoch, is_resumed=self.resumed is not None)
+            if self.command == "fit"
+            else facts_of_checkpoint(self.model, self.datamodule)
+        )
         facts = [
             ("network", f"{self.names['network']}: {num_parameters:,} parameters"),
             ("data", f"{self.names['dataset']}: {self._protocol}"),
-            *self._facts_of_training_data(),
-            *([("neurons", self._describe_neurons())] if self.command in ("fit", "prune") else []),
+            *origin,
+            *([("neurons", layers)] if self.command in ("fit", "prune") else []),
             ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}"),
             ("run", str(self.run_dir)),
         ]
         CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts))
-
-    def _facts_of_training_data(self) -> list[tuple[str, str]]:
-        """Return the training data of a checkpoint that is evaluated, and the classes that do not match."""
-        if self.command == "fit" or self.model.trained_on is None:
-            return []
-        match = getattr(self.datamodule, "match", None)
-        remarks = [] if match is None else match.lines()
-        return [("trained on", self.model.trained_on), *(("classes", each) for each in remarks)]
-
-    def _describe_neurons(self) -> str:
-        """Return the hidden layers whose neurons are measured, or why there are none."""
-        return describe_layers(self.hidden, self.model.network)
 
     @rank_zero_only
     def _print_files(self) -> None:

@@ -2,16 +2,30 @@
 
 import argparse
 import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from fer.callbacks.stop import OnSigterm
 from fer.checkpoints import read_any_checkpoint
+from fer.configs import flatten
 from fer.errors import InputError
+from fer.processes import process_rank
 from fer.runs import Run, without_link
 
-MAY_DIFFER: Final = ("ckpt_path", "config", "resume", "run_name", "runs_dir", "test", "wandb")
+MAY_DIFFER: Final = (
+    *("ckpt_path", "config", "on_sigterm", "resume", "run_name", "runs_dir", "test", "wandb"),
+    *("data.num_workers", "trainer.enable_progress_bar"),
+)
 """Settings, or groups of them, that change nothing of what a training computes."""
+
+SLURM_JOB: Final = "SLURM_JOB_ID"
+"""The environment variable that SLURM sets, to the same value when it starts a job again."""
 
 BEGIN_ANOTHER: Final = ("--config", "-c", "--ckpt_path", "--start_from", "--run_name", "--runs_dir")
 """Options that cannot stand beside ``--resume``."""
@@ -22,6 +36,9 @@ SCHEDULE: Final = "model.schedule"
 
 SCHEDULES_WITH_AN_END: Final = ("cosine", "onecycle")
 """Schedules that are planned for a number of epochs."""
+
+SWEEP_VARIABLES: Final = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
+"""Variables of the environment that only a trial of a sweep has."""
 
 log = logging.getLogger("fer.commands")
 
@@ -94,7 +111,41 @@ def newest_whole_checkpoint(run: Run) -> Path | None:
     return None
 
 
-def check_resumed(settings: Mapping[str, Any], before: Mapping[str, Any], run: Run) -> None:
+def begun_before(folder: Path, settings: Mapping[str, Any], *, is_named: bool) -> Run | None:
+    """Return the run that the same command began before it was preempted; None if there is none.
+
+    Args:
+        folder: Of the run.
+        settings: The settings by dotted name.
+        is_named: Whether the user has named the folder. If not, runs of the same name with other settings,
+            which the same job has begun, are passed over, and so are the numbers behind their names.
+
+    Raises:
+        SystemExit: The run is complete: there is nothing left to do.
+    """
+    number = 1
+    while not is_named and _differing(settings, Run(folder)):
+        number += 1
+        folder = folder.with_name(f"{folder.name.removesuffix(f'-{number - 1}')}-{number}")
+    run = Run(folder)
+    if run.results_path.is_file() and not _differing(settings, run):
+        log.info("%s is complete: there is nothing left to do", folder)
+        sys.exit(0)
+    return run if folder.is_dir() else None
+
+
+def _differing(settings: Mapping[str, Any], run: Run) -> dict[str, tuple[Any, Any]]:
+    """Return by name the settings of which a run has others, and its own; empty for a run without any."""
+    before = flatten(run.read_config())
+    return {
+        name: (settings.get(name), before.get(name))
+        for name in sorted(settings.keys() | before.keys())
+        if before and settings.get(name) != before.get(name)
+        if not {name, name.partition(".")[0]} & set(MAY_DIFFER)
+    }
+
+
+def check_resumed(settings: Mapping[str, Any], run: Run) -> None:
     """Refuse to resume a run with other settings.
 
     More epochs are allowed, unless the learning rate's schedule was planned for fewer: then the choices are
@@ -102,17 +153,12 @@ def check_resumed(settings: Mapping[str, Any], before: Mapping[str, Any], run: R
 
     Args:
         settings: The settings by dotted name.
-        before: Those that the run has had.
         run: The run.
 
     Raises:
         InputError: A setting differs.
     """
-    differing = {
-        name: (settings.get(name), before.get(name))
-        for name in settings.keys() | before.keys()
-        if settings.get(name) != before.get(name) and name.partition(".")[0] not in MAY_DIFFER
-    }
+    differing = _differing(settings, run)
     epochs = differing.pop(LENGTH, None)
     if epochs is not None and not _is_longer(*epochs):
         msg = (
@@ -122,7 +168,7 @@ def check_resumed(settings: Mapping[str, Any], before: Mapping[str, Any], run: R
         raise InputError(msg)
     if epochs is not None and differing.get(SCHEDULE, ("",))[0] == "none":
         del differing[SCHEDULE]
-    for name, (new, old) in sorted(differing.items()):
+    for name, (new, old) in differing.items():
         msg = (
             f"--{name} {new}: {run.folder} has {old}, and a run that is resumed keeps its settings; leave it "
             f"out, or start a new run: --config {run.config_path} --start_from {run.folder}"
@@ -136,6 +182,28 @@ def check_resumed(settings: Mapping[str, Any], before: Mapping[str, Any], run: R
             f"weights: fer fit --config {run.config_path} --start_from {run.folder}"
         )
         raise InputError(msg)
+
+
+def usual_on_sigterm() -> OnSigterm:
+    """Return what SIGTERM means where nothing is set: SLURM may take the machine away."""
+    is_trial = any(name in os.environ for name in SWEEP_VARIABLES)  # which its agent stops for good
+    return "requeue" if SLURM_JOB in os.environ and not is_trial else "stop"
+
+
+def started_as() -> str:
+    """Return what tells runs of the same kind apart in their names: SLURM's job, else the time."""
+    job = os.environ.get(SLURM_JOB)
+    return f"job{job}" if job else time.strftime("%Y%m%d-%H%M%S")
+
+
+def requeue() -> None:
+    """Ask SLURM to start this job again; elsewhere the exit status says it."""
+    job, scontrol = os.environ.get(SLURM_JOB), shutil.which("scontrol")
+    if job is None or scontrol is None or process_rank() != 0:
+        return
+    asked = subprocess.run([scontrol, "requeue", job], capture_output=True, text=True, check=False)
+    if asked.returncode:  # SLURM requeues what it preempts itself, and then refuses
+        log.info("scontrol requeue %s: %s", job, " ".join(asked.stderr.split()))
 
 
 def _is_longer(new: Any, old: Any) -> bool:

@@ -54,7 +54,17 @@ def prepare_to_resume(
             "--start_from instead, which starts a new training with its weights"
         )
         raise InputError(msg)
-    return _load_same(task, checkpoint, network, option="--ckpt_path")
+    trained = _load_same(task, checkpoint, network, option="--ckpt_path")
+    for setting, settings in (("optimizer", "optimizer_settings"), ("schedule", "schedule_settings")):
+        old, new = (getattr(each, settings).name for each in (trained, task))
+        if new not in (old, "none"):
+            others = f" (or {setting} none)" if setting == "schedule" else ""
+            msg = (
+                f"--model.{setting} {new}: the training of {checkpoint} goes on with its own, {old}{others}; "
+                "give --start_from instead, which starts a new training with its weights"
+            )
+            raise InputError(msg)
+    return trained
 
 
 def match_for_training(data: LightningDataModule, trained: ClassificationTask, checkpoint: str) -> None:

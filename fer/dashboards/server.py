@@ -90,13 +90,14 @@ def _init(mode: str, given: Mapping[str, Any], others: Mapping[str, Any]) -> Any
         return wandb.init(mode=mode, settings=wandb.Settings(**given), **others)  # type: ignore[arg-type]
 
 
-def finish(*, failed: bool = False) -> None:
+def finish(*, failed: bool = False, is_preempted: bool = False) -> None:
     """Close the process's W&B run, if there is one, within :data:`END_SECONDS`.
 
     If the server did not take everything, the command that uploads it later is printed.
 
     Args:
         failed: Whether W&B shows the run as failed.
+        is_preempted: Whether it is shown as preempted instead, to go on later.
     """
     import wandb
 
@@ -108,6 +109,8 @@ def finish(*, failed: bool = False) -> None:
     watchdog.daemon = True
     watchdog.start()
     try:
+        if is_preempted:
+            run.mark_preempting()
         run.finish(exit_code=1 if failed else 0)
         is_complete = not is_online or not _has_given_up(folder)
     except (TimeoutError, OSError, wandb.Error) as e:

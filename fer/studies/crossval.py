@@ -113,18 +113,17 @@ def run_folds(
     num_folds: int,
     settings: Mapping[str, Any],
     run_fold: Callable[[int, Path], None],
-    can_resume: Callable[[Path], bool] = lambda run_dir: False,
 ) -> list[dict[str, Any]]:
     """Run the folds that have no results yet, each in a folder of its own.
 
-    An interrupted fold that cannot be resumed is run again; its files are moved aside.
+    A fold that was interrupted goes on in its folder. Where no fold has results, the settings may change, and
+    the files of interrupted folds are moved aside.
 
     Args:
         folder: Of the cross-validation; its folds are in ``fold-0``, ``fold-1`` and so on.
         num_folds: Number of folds.
         settings: Common to all folds; stored in the folder, so that a later call cannot change them.
-        run_fold: Runs a fold, given its number and its folder.
-        can_resume: Whether ``run_fold`` resumes the fold in a folder, and needs what it holds.
+        run_fold: Runs a fold, given its number and its folder, or goes on with it.
 
     Returns:
         The results of every fold, in order.
@@ -139,8 +138,6 @@ def run_folds(
         for fold in range(num_folds):
             run_dir = folder / f"fold-{fold}"
             if not Run(run_dir).results_path.is_file():
-                if not can_resume(run_dir):
-                    _set_aside(run_dir)
                 run_fold(fold, run_dir)
             results.append(_read_fold(folder, fold))
         return results
@@ -215,22 +212,23 @@ def _alone(folder: Path) -> Iterator[None]:
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Store the settings in the folder, or compare them with those of its folds."""
     settings = json.loads(json.dumps(settings))  # as they are read back
-    if any(Run(path).results_path.is_file() for path in folder.glob("fold-*")):
-        before = read_settings(folder)
-        if differing := [name for name in settings if before.get(name) != settings[name]]:
-            name = differing[0]
-            msg = (
-                f"{folder} holds folds that were run with another value of {name} ({before.get(name)}; now "
-                f"{settings[name]}): give the same value to continue, or choose another --run_name"
-            )
-            raise InputError(msg)
+    before, folds = read_settings(folder), sorted(folder.glob("fold-*[0-9]"))
+    differing = [name for name in settings if before.get(name) != settings[name]]
+    if differing and any(Run(path).results_path.is_file() for path in folds):
+        name = differing[0]
+        msg = (
+            f"{folder} holds folds that were run with another value of {name} ({before.get(name)}; now "
+            f"{settings[name]}): give the same value to continue, or choose another --run_name"
+        )
+        raise InputError(msg)
+    for run_dir in folds if differing else ():
+        _set_aside(run_dir)
     write_json(folder / SETTINGS, settings)
 
 
 def _set_aside(run_dir: Path) -> None:
     """Move the files of an interrupted fold aside."""
-    if run_dir.exists():
-        number = 1
-        while (aside := run_dir.with_name(f"{run_dir.name}-cut-off-{number}")).exists():
-            number += 1
-        shutil.move(run_dir, aside)
+    number = 1
+    while (aside := run_dir.with_name(f"{run_dir.name}-{number}.cut-off")).exists():
+        number += 1
+    shutil.move(run_dir, aside)

@@ -19,6 +19,7 @@ from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
 from fer.neurons.declared import DeclaresNeurons
 from fer.neurons.surgery import resize
+from fer.tasks.going_on import check_data, check_schedules, describe_data
 from fer.tasks.optim import (
     OptimizerName,
     OptimizerSettings,
@@ -209,8 +210,7 @@ class ClassificationTask(LightningModule):
         if stage == "fit" and data is not None:
             names = getattr(data, "label_names", getattr(data, "class_names", self.class_names))
             self._name_classes(tuple(names))
-            title = getattr(data, "title", type(data).__name__)
-            self.trained_on = f"{title}, {getattr(data, 'protocol_name', 'its own splits')}"
+            self.trained_on = describe_data(data)
         if stage == "fit" and self.class_weights == "balanced":
             if getattr(data, "sampler", "none") == "balanced":
                 msg = (
@@ -235,6 +235,15 @@ class ClassificationTask(LightningModule):
             )
             raise InputError(msg)
         self.class_names = self.val_metrics.class_names = class_names
+
+    def on_train_start(self) -> None:
+        """Check, of a training that goes on, that its data and its schedule let it.
+
+        Raises:
+            InputError: They do not.
+        """
+        check_data(self.trained_on, getattr(self.trainer, "datamodule", None))
+        check_schedules(self.trainer, self.schedule_settings.name)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, mixed where the task says so; log it, and the share of right answers.

@@ -1,0 +1,33 @@
+"""What the first lines of a command say about where its network comes from."""
+
+from pathlib import Path
+
+from lightning.pytorch import LightningDataModule
+
+from fer.runs import run_of
+from fer.tasks import ClassificationTask
+
+
+def facts_of_start(checkpoint: str | None, epoch: int, *, is_resumed: bool) -> list[tuple[str, str]]:
+    """Return where a training goes on; empty for one that begins.
+
+    Args:
+        checkpoint: The one from which it goes on.
+        epoch: The epoch in which it goes on.
+        is_resumed: Whether it goes on in its own folder.
+    """
+    if checkpoint is None:
+        return [("goes on", "from the start, since the run has no checkpoint yet")] if is_resumed else []
+    place = f"in epoch {epoch}, from {checkpoint}"
+    if not is_resumed:
+        place += f", as another run than {run_of(Path(checkpoint)).folder}, which stays as it is"
+    return [("goes on", place)]
+
+
+def facts_of_checkpoint(model: ClassificationTask, data: LightningDataModule) -> list[tuple[str, str]]:
+    """Return what a network that is evaluated was trained on, and the classes that do not match."""
+    if model.trained_on is None:
+        return []
+    match = getattr(data, "match", None)
+    remarks = [] if match is None else match.lines()
+    return [("trained on", model.trained_on), *(("classes", each) for each in remarks)]
