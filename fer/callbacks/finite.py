@@ -242,10 +242,9 @@ class FiniteCheckpoint(ModelCheckpoint):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep which checkpoint training goes on from."""
+        """Keep the trainer, which will know the checkpoint that training goes on from."""
         super().setup(trainer, pl_module, stage)
-        self.resumes_from = Path(str(trainer.ckpt_path)) if trainer.ckpt_path else None
-        self.is_writer = trainer.is_global_zero
+        self.trainer = trainer
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the best checkpoint and its score, which it holds itself.
@@ -253,16 +252,14 @@ class FiniteCheckpoint(ModelCheckpoint):
         The state that was loaded may be older: of an epoch that was cut off after its validation.
         """
         name = Path(str(state_dict["best_model_path"] or f"{self.filename}.ckpt")).name
-        if self.resumes_from is None or self.dirpath is None:
-            return
-        found, mine = self.resumes_from.parent / name, Path(str(self.dirpath)) / name
+        found, mine = Path(str(self.trainer.ckpt_path)).parent / name, Path(str(self.dirpath)) / name
         try:
             state = read_any_checkpoint(found)["callbacks"][self.state_key]
         except (InputError, KeyError) as e:
             if state_dict["best_model_path"]:
                 log.warning("the best checkpoint is selected anew, since the one so far is lost: %s", e)
             return
-        if self.is_writer and found.resolve() != mine.resolve():
+        if self.trainer.is_global_zero and found.resolve() != mine.resolve():
             with atomic_write(mine) as file:
                 file.write(found.read_bytes())
         score, best = state["best_model_score"], str(mine)
