@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
+from fer.figures.style import DPI, write_figure
 from fer.runs import Run
 
 
@@ -63,12 +64,11 @@ def save_figure(
         return
     run = run_of_trainer(trainer, network)
     name += run.suffix
-    path, *others = (run.figures_dir / f"{name}.{ending}" for ending in formats)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for each in (path, *others):
-        figure.savefig(each, dpi=150)
+    paths = [run.figures_dir / f"{name}.{ending}" for ending in formats]
+    for each in paths:
+        write_figure(figure, each, DPI)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_image(key=f"figures/{name}", images=[str(path)])
+            logger.log_image(key=f"figures/{name}", images=[str(paths[0])])
         elif isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure(f"figures/{name}", figure, trainer.global_step, close=False)

@@ -18,7 +18,8 @@ from fer.dashboards import apart_from_sweep, finish, log_config, wandb_logger
 from fer.data import DATA_MODULES, PooledDataModule
 from fer.errors import InputError
 from fer.figures import confusion_figure, folds_figure
-from fer.files import atomic_write, read_json, write_json
+from fer.figures.style import write_figure
+from fer.files import read_json, write_json
 from fer.runs import WAY_OUT, Run
 from fer.studies.crossval import run_folds, summarise
 
@@ -152,8 +153,7 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
     }
     paths = {key: folder / "figures" / f"{key}.png" for key in figures}
     for key, figure in figures.items():
-        with atomic_write(paths[key]) as file:
-            figure.savefig(file, format="png")
+        write_figure(figure, paths[key])
     scalars = summary.scalars()
     known = {key: None if math.isnan(value) else value for key, value in scalars.items()}  # JSON has no NaN
     path = folder / "crossval.json"

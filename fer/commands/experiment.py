@@ -28,6 +28,7 @@ from torch import nn
 
 from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, StopCallback
 from fer.callbacks.best import mode_of
+from fer.callbacks.checkpoint_io import write_whole_checkpoints
 from fer.callbacks.finite import FiniteCallback, FiniteCheckpoint
 from fer.callbacks.last import LastCheckpoint
 from fer.callbacks.limits import limit_protocol
@@ -192,6 +193,7 @@ class ExperimentCLI(LightningCLI):
                 msg = f"trainer: {' '.join(str(e).split())}"
                 raise InputError(msg) from e
             on_error.pop_all()
+        write_whole_checkpoints(trainer)
         return trainer
 
     def instantiate_classes(self) -> None:

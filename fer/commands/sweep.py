@@ -19,6 +19,7 @@ from fer.commands.crossval import unused_name
 from fer.commands.parsing import CONSOLE
 from fer.commands.sweep_check import check_sweep
 from fer.errors import InputError
+from fer.figures.style import write_figure
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
 from fer.files import atomic_write
 from fer.studies.importance import LEAST_TRIALS, importances
@@ -231,8 +232,8 @@ def _conclude(study: Study) -> None:
     images = []
     for name, figure in _figures(study, trials).items():
         path = study.folder / "figures" / f"{name}.png"
-        with writing(path), atomic_write(path) as file:
-            figure.savefig(file, format="png")
+        with writing(path):
+            write_figure(figure, path)
         images.append(path)
     CONSOLE.print("\n".join(["figures", *(f"  {path}" for path in images)]))
     runs = sorted(study.folder.glob("trial-*/**/offline-run-*"))
@@ -360,8 +361,8 @@ def compare(folders: Sequence[Path], output: Path) -> None:
         method: searches[method] for method in METHODS if method in searches
     }
     figure = search_figure(ordered, metric, maximize=maximize, title="Best value so far by search method")
-    with writing(output), atomic_write(output) as file:
-        figure.savefig(file, format="png")
+    with writing(output):
+        write_figure(figure, output)
     for method, runs in ordered.items():
         known = [[value for value in run if not math.isnan(value)] for run in runs]
         ends = [max(values) if maximize else min(values) for values in known]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fer.files import atomic_write
 from fer.neurons import REMOVAL_REASONS
 
 BLUE: Final = "#0072B2"
@@ -102,6 +104,23 @@ class ShownFigure(Figure):
         file = BytesIO()
         self.savefig(file, format="png")
         return file.getvalue()
+
+
+def write_figure(figure: Figure, path: Path, dpi: float | None = None) -> None:
+    """Write a figure as PNG, or as SVG if the file's name ends in ``.svg``.
+
+    Args:
+        figure: The figure.
+        path: The file; an existing one is replaced.
+        dpi: Pixels an inch; None: the figure's own.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    drawn = BytesIO()  # not the file: Pillow does not say why it cannot write there
+    figure.savefig(drawn, format="svg" if path.suffix == ".svg" else "png", dpi=dpi or "figure")
+    with atomic_write(path) as file:
+        file.write(drawn.getvalue())
 
 
 def new_figure(width: float, height: float) -> Figure:
