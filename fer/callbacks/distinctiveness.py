@@ -331,8 +331,11 @@ class DistinctivenessCallback(Callback):
             call(network, example)
         if maps:
             drawn = {layer: maps[layer] for layer in evenly([each for each in self.places if each in maps])}
-            figure = feature_maps_figure(image, drawn, f"epoch {self.epoch}")
-            save_figure(trainer, "feature-maps", figure, formats=FORMATS, network=self.network)
+            save_figure(
+                *(trainer, "feature-maps", lambda: feature_maps_figure(image, drawn, f"epoch {self.epoch}")),
+                formats=FORMATS,
+                network=self.network,
+            )
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -344,12 +347,12 @@ class DistinctivenessCallback(Callback):
         title = f"epoch {self.epoch}"
         thresholds = {"similar_below": self.similar_below, "complementary_above": self.complementary_above}
         figures = {
-            "angle-matrix": matrix_figure(degrees, title),
-            "angle-histogram": histogram_figure(degrees, title, **thresholds),
-            "angle-pairs": pairs_figure(degrees, title),
+            "angle-matrix": lambda: matrix_figure(degrees, title),
+            "angle-histogram": lambda: histogram_figure(degrees, title, **thresholds),
+            "angle-pairs": lambda: pairs_figure(degrees, title),
         }
-        for name, figure in figures.items():
-            save_figure(trainer, name, figure, formats=FORMATS, network=self.network)
+        for name, draw in figures.items():
+            save_figure(trainer, name, draw, formats=FORMATS, network=self.network)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history and the last angles, so that a resumed run continues them."""

@@ -95,7 +95,12 @@ class LastCheckpoint(Checkpoint):
             logger.save()  # what was logged is on disk before the checkpoint is
         if trainer.is_global_zero and self.path.is_file():
             self.path.replace(self.previous)
-        trainer.save_checkpoint(self.path)
+        try:
+            trainer.save_checkpoint(self.path)
+        except OSError:
+            if trainer.is_global_zero and self.previous.is_file() and not self.path.exists():
+                self.previous.replace(self.path)
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         """Return the random states of all processes, and the means that are logged so far."""

@@ -32,11 +32,13 @@ from fer.callbacks.checkpoint_io import write_whole_checkpoints
 from fer.callbacks.finite import FiniteCallback, FiniteCheckpoint
 from fer.callbacks.last import LastCheckpoint
 from fer.callbacks.limits import limit_protocol
+from fer.callbacks.media import missing_figures
 from fer.callbacks.stop import exit_on_sigterm
 from fer.checkpoints import normalisation_in, read_any_checkpoint, read_checkpoint
 from fer.commands.arguments import add_run_arguments
 from fer.commands.checks import check_data, check_network, first_batch, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
+from fer.commands.full_disk import FullDisk
 from fer.commands.help import HelpFormatter
 from fer.commands.limits import check_settings, explained_interval
 from fer.commands.naming import following, standard
@@ -330,7 +332,7 @@ class ExperimentCLI(LightningCLI):
         try:
             getattr(self, f"_{self.command}")()
         except InputError:
-            if self.command != "fit":
+            if self.command != "fit" or not Run(self.run_dir).config_path.is_file():
                 self._discard()
             raise
         if self.command != "fit":
@@ -340,7 +342,7 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _discard(self) -> None:
-        """Remove the folder of an evaluation or a pruning that cannot be done."""
+        """Remove the folder of an evaluation, a pruning or a training that did not begin."""
         finish(failed=True)
         shutil.rmtree(self.run_dir)
 
@@ -352,7 +354,11 @@ class ExperimentCLI(LightningCLI):
             log.info("%s is not updated: no link can be made there", self.run_dir.with_name(LATEST))
 
     def _fit(self) -> None:
-        with explained_interval(self.trainer.val_check_interval):
+        with FullDisk(self.run_dir) as full_disk:
+            self._train_and_test(full_disk)
+
+    def _train_and_test(self, full_disk: FullDisk) -> None:
+        with full_disk.outlived(self.trainer), explained_interval(self.trainer.val_check_interval):
             self.trainer.fit(
                 self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True
             )
@@ -430,4 +436,4 @@ class ExperimentCLI(LightningCLI):
     @rank_zero_only
     def _print_files(self) -> None:
         """Print what the run wrote and how to view it."""
-        CONSOLE.print("\n".join(["", *list_files(Run(self.run_dir))]))
+        CONSOLE.print("\n".join(["", *list_files(Run(self.run_dir), missing_figures(self.trainer))]))

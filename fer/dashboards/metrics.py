@@ -4,6 +4,7 @@ import csv
 import io
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,6 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
-        del status
-        self.save()
+        """Write what is left; of a training that failed, if that is still possible."""
+        with suppress(OSError) if status == "failed" else nullcontext():
+            self.save()
