@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -161,6 +161,34 @@ def _host() -> str:
     with suppress(OSError):
         container = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
     return hashlib.blake2b(f"{socket.gethostname()} {container}".encode(), digest_size=4).hexdigest()
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Mark a folder as used by this process, for :func:`is_in_use` of any other."""
+    with ExitStack() as at_end:
+        with suppress(ImportError, OSError):  # Windows and some file systems cannot
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            at_end.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether a process uses a folder, as far as the system can tell."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def describe_size(num_bytes: float) -> str:

@@ -26,11 +26,13 @@ class LastCheckpoint(Checkpoint):
     random state back if their number is the same.
 
     Args:
-        path: The file; the one before it is kept as ``previous.ckpt`` beside it.
+        path: The file.
+        keep_previous: Whether the one before it is kept as ``previous.ckpt`` beside it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep_previous: bool = True) -> None:
         self.path = path
+        self.keep_previous = keep_previous
         self.loaded: dict[str, Any] | None = None
         """The state of a checkpoint, until training goes on from it."""
         self.num_stepped: int | None = None
@@ -93,7 +95,7 @@ class LastCheckpoint(Checkpoint):
         self.is_within_epoch = is_within_epoch
         for logger in trainer.loggers:
             logger.save()  # what was logged is on disk before the checkpoint is
-        if trainer.is_global_zero and self.path.is_file():
+        if self.keep_previous and trainer.is_global_zero and self.path.is_file():
             self.path.replace(self.previous)
         try:
             trainer.save_checkpoint(self.path)

@@ -45,15 +45,18 @@ from fer.commands.naming import following, standard
 from fer.commands.outputs import ConfigCallback, list_files
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.resume import check_resumed, newest_whole_checkpoint
-from fer.commands.start import match_for_training, prepare_to_resume, start_from
+from fer.commands.space import describe_space
+from fer.commands.start import describe_training_data, match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
 from fer.dashboards import finish, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
 from fer.dashboards.metrics import MetricsLogger
 from fer.data import ExpressionDataModule
+from fer.data.cache import cache_dir
 from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
+from fer.files import in_use, remove_drafts
 from fer.neurons import measure_groups
 from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
@@ -173,6 +176,8 @@ class ExperimentCLI(LightningCLI):
         """
         self._load_checkpoint()
         if process_rank() == 0:
+            resumed = [] if self.resumed is None else [self.resumed.folder]
+            remove_drafts([cache_dir(), Path(self.config.runs_dir).expanduser(), *resumed])
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
             self._check_inputs()
@@ -267,8 +272,11 @@ class ExperimentCLI(LightningCLI):
                 mode=mode_of(monitor),
                 enable_version_counter=False,
             ),
-            LastCheckpoint(run.last_checkpoint),
         ]
+        if self.config.checkpoints != "best":
+            callbacks.append(
+                LastCheckpoint(run.last_checkpoint, keep_previous=self.config.checkpoints == "all")
+            )
         if self.config.early_stopping is not None:
             callbacks.append(
                 EarlyStopping(monitor, mode=mode_of(monitor), patience=self.config.early_stopping)
@@ -330,7 +338,8 @@ class ExperimentCLI(LightningCLI):
         self._print_header()
         self._log_origin()
         try:
-            getattr(self, f"_{self.command}")()
+            with in_use(self.run_dir):
+                getattr(self, f"_{self.command}")()
         except InputError:
             if self.command != "fit" or not Run(self.run_dir).config_path.is_file():
                 self._discard()
@@ -409,29 +418,21 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _print_header(self) -> None:
-        """Print network, data, device and the run's folder."""
+        """Print network, data, device, the run's folder, and what it will write."""
         num_parameters = sum(p.numel() for p in self.model.parameters())
+        is_fit = self.command == "fit"
         facts = [
             ("network", f"{self.names['network']}: {num_parameters:,} parameters"),
             ("data", f"{self.names['dataset']}: {self._protocol}"),
-            *self._facts_of_training_data(),
-            *([("neurons", self._describe_neurons())] if self.command in ("fit", "prune") else []),
+            *([] if is_fit else describe_training_data(self.model, self.datamodule)),
             ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}"),
             ("run", str(self.run_dir)),
         ]
+        if self.command in ("fit", "prune"):
+            facts.insert(-2, ("neurons", describe_layers(self.hidden, self.model.network)))
+        if is_fit:
+            facts.append(("disk", describe_space(self.model, self.hidden.layers, self.config, self.run_dir)))
         CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts))
-
-    def _facts_of_training_data(self) -> list[tuple[str, str]]:
-        """Return the training data of a checkpoint that is evaluated, and the classes that do not match."""
-        if self.command == "fit" or self.model.trained_on is None:
-            return []
-        match = getattr(self.datamodule, "match", None)
-        remarks = [] if match is None else match.lines()
-        return [("trained on", self.model.trained_on), *(("classes", each) for each in remarks)]
-
-    def _describe_neurons(self) -> str:
-        """Return the hidden layers whose neurons are measured, or why there are none."""
-        return describe_layers(self.hidden, self.model.network)
 
     @rank_zero_only
     def _print_files(self) -> None:

@@ -21,7 +21,7 @@ from fer.commands.sweep_check import check_sweep
 from fer.errors import InputError
 from fer.figures.style import write_figure
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
-from fer.files import atomic_write
+from fer.files import atomic_write, remove_drafts
 from fer.studies.importance import LEAST_TRIALS, importances
 from fer.studies.search import METHODS
 from fer.studies.storage import without_password, writing
@@ -98,6 +98,7 @@ def sweep(arguments: Sequence[str]) -> None:
     name = given.run_name or unused_name(
         given.runs_dir, f"{given.file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     )
+    remove_drafts([given.runs_dir])
     study = open_study(given.runs_dir / name, file, given.seed, given.storage)
     limits = Limits(given.count, given.agents, given.max_failures, given.retry_failed)
     num = file.num_points(given.count) or 0
