@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -11,8 +12,10 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from fer.files import atomic_write
+from fer.files import DiskFullError, atomic_write
 from fer.runs import Run
+
+log = logging.getLogger("fer.dashboards")
 
 
 class MetricsLogger(Logger):
@@ -61,7 +64,13 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file, if a row was added."""
+        """Write the file, if a row was added; where the disk is full, it is tried again the next time."""
+        try:
+            self._write()
+        except DiskFullError as error:
+            log.warning("%s; it is tried again", error.problem)
+
+    def _write(self) -> None:
         if self.is_saved:
             return
         text = io.StringIO(newline="")
@@ -74,6 +83,10 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left; of a training that failed, if that is still possible."""
+        """Write what is left; of a training that failed, if that is still possible.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         with suppress(OSError) if status == "failed" else nullcontext():
-            self.save()
+            self._write()
