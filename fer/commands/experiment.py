@@ -46,7 +46,7 @@ from fer.commands.outputs import ConfigCallback, list_files
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.resume import check_resumed, newest_whole_checkpoint
 from fer.commands.space import describe_space
-from fer.commands.start import describe_training_data, match_for_training, prepare_to_resume, start_from
+from fer.commands.start import match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
 from fer.dashboards import finish, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
@@ -272,11 +272,10 @@ class ExperimentCLI(LightningCLI):
                 mode=mode_of(monitor),
                 enable_version_counter=False,
             ),
+            LastCheckpoint(run.last_checkpoint, keep_previous=self.config.checkpoints == "all"),
         ]
-        if self.config.checkpoints != "best":
-            callbacks.append(
-                LastCheckpoint(run.last_checkpoint, keep_previous=self.config.checkpoints == "all")
-            )
+        if self.config.checkpoints == "best":
+            callbacks.pop()
         if self.config.early_stopping is not None:
             callbacks.append(
                 EarlyStopping(monitor, mode=mode_of(monitor), patience=self.config.early_stopping)
@@ -418,21 +417,31 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _print_header(self) -> None:
-        """Print network, data, device, the run's folder, and what it will write."""
+        """Print network, data, device and the run's folder."""
         num_parameters = sum(p.numel() for p in self.model.parameters())
-        is_fit = self.command == "fit"
         facts = [
             ("network", f"{self.names['network']}: {num_parameters:,} parameters"),
             ("data", f"{self.names['dataset']}: {self._protocol}"),
-            *([] if is_fit else describe_training_data(self.model, self.datamodule)),
+            *self._facts_of_training_data(),
+            *([("neurons", self._describe_neurons())] if self.command in ("fit", "prune") else []),
             ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}"),
             ("run", str(self.run_dir)),
         ]
-        if self.command in ("fit", "prune"):
-            facts.insert(-2, ("neurons", describe_layers(self.hidden, self.model.network)))
-        if is_fit:
+        if self.command == "fit":
             facts.append(("disk", describe_space(self.model, self.hidden.layers, self.config, self.run_dir)))
         CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts))
+
+    def _facts_of_training_data(self) -> list[tuple[str, str]]:
+        """Return the training data of a checkpoint that is evaluated, and the classes that do not match."""
+        if self.command == "fit" or self.model.trained_on is None:
+            return []
+        match = getattr(self.datamodule, "match", None)
+        remarks = [] if match is None else match.lines()
+        return [("trained on", self.model.trained_on), *(("classes", each) for each in remarks)]
+
+    def _describe_neurons(self) -> str:
+        """Return the hidden layers whose neurons are measured, or why there are none."""
+        return describe_layers(self.hidden, self.model.network)
 
     @rank_zero_only
     def _print_files(self) -> None:

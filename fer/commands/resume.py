@@ -10,7 +10,7 @@ from fer.checkpoints import read_any_checkpoint
 from fer.errors import InputError
 from fer.runs import Run, without_link
 
-MAY_DIFFER: Final = ("ckpt_path", "config", "resume", "run_name", "runs_dir", "test", "wandb", "checkpoints")
+MAY_DIFFER: Final = ("checkpoints", "ckpt_path", "config", "resume", "run_name", "runs_dir", "test", "wandb")
 """Settings, or groups of them, that change nothing of what a training computes."""
 
 BEGIN_ANOTHER: Final = ("--config", "-c", "--ckpt_path", "--start_from", "--run_name", "--runs_dir")

@@ -71,15 +71,6 @@ def match_for_training(data: LightningDataModule, trained: ClassificationTask, c
         raise InputError(msg)
 
 
-def describe_training_data(task: ClassificationTask, data: LightningDataModule) -> list[tuple[str, str]]:
-    """Return the training data of a checkpoint that is evaluated, and the classes that do not match."""
-    if task.trained_on is None:
-        return []
-    match = getattr(data, "match", None)
-    remarks = [] if match is None else match.lines()
-    return [("trained on", task.trained_on), *(("classes", each) for each in remarks)]
-
-
 def _load_same(
     task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None, *, option: str
 ) -> ClassificationTask:

@@ -1,10 +1,10 @@
 """Train on small disks that run full, and complete the runs with more space.
 
 ``python tests/bench/reliability_disk.py [--sizes 10]``. A training of 6 epochs writes to a file system in memory
-of its own (which root can mount). From size to size it runs full somewhere else: while the run begins, in
-checkpoints, angles, figures, or not at all. It must end by itself, with one line of error or none; whatever is
-there must be readable; and ``fer fit --resume`` with more space must end with the weights, metrics, angles and
-results of a training that was left alone.
+of its own, which only root can mount. With each size it runs full somewhere else: while the run begins, in
+checkpoints, angles, figures, or not at all. It must end by itself, with one line of error or none; whatever
+is there must be readable; and ``fer fit --resume`` with more space must end with the weights, metrics, angles
+and results of a training that was left alone.
 """
 
 import argparse
@@ -51,16 +51,15 @@ def main(words: Sequence[str] | None = None) -> int:
         for number in range(given.sizes):
             size = int(used * (0.02 + 1.05 * number / max(1, given.sizes - 1)))
             found = try_size(folder / f"disk-{number}", size, whole, given.wandb)
-            print(f"{size / 1e6:6.2f} MB  {found}", flush=True)
+            sys.stdout.write(f"{size / 1e6:6.2f} MB  {found}\n")
+            sys.stdout.flush()
             num_equal += "equal" in found
             problems += [found] if "PROBLEM" in found else []
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
-    print(
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    sys.stdout.write(
         f"{num_equal} of {given.sizes} equal to a training that was left alone ({used / 1e6:.2f} MB), "
         f"{len(problems)} with problems; {platform.node()}, {os.cpu_count()} cores, torch {torch.__version__}, "
-        f"commit {commit}"
+        f"commit {commit.stdout.strip()}\n"
     )
     return int(bool(problems) or num_equal < given.sizes)
 
