@@ -12,6 +12,7 @@ from fer.commands.foreign import describe_foreign, foreign_errors
 from fer.commands.suggest import suggest_command
 from fer.configs import config_names
 from fer.errors import InputError
+from fer.files import is_full
 
 HELP: Final = """\
 usage: fer [--version] [--debug] COMMAND …
@@ -69,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as e:
         return _report(command, e, debug=debug)
     except foreign_errors() as e:
+        return _report(command, e, debug=debug)
+    except OSError as e:
+        if not is_full(e):
+            raise
         return _report(command, e, debug=debug)
     return 0
 

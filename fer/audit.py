@@ -13,8 +13,7 @@ from fer.data.base import ExpressionDataModule
 from fer.data.features import FeatureSplit
 from fer.errors import InputError
 from fer.figures.audit import ImageGroup, Section, audit_figure
-from fer.figures.style import DPI
-from fer.files import atomic_write
+from fer.figures.style import DPI, write_figure
 
 CONSOLE: Final = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
@@ -64,10 +63,10 @@ def _write_page(data: ExpressionDataModule, report: AuditReport, page: Path) -> 
     title = f"Audit: {data.protocol_name}"
     figure = audit_figure(report.class_counts, list(_sections(data, report)), title, report.class_names)
     try:
-        with warnings.catch_warnings(), atomic_write(page) as file:
+        with warnings.catch_warnings():
             # A file name in a script that matplotlib's own font does not have shows boxes.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            figure.savefig(file, format="png", dpi=DPI)
+            write_figure(figure, page, DPI)
     except OSError as e:
         msg = f"--page {page} cannot be written: {e.strerror}; name another file"
         raise InputError(msg) from e

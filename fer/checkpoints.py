@@ -1,5 +1,7 @@
 """Checkpoint files: read and checked in one place, written with the sizes of a pruned network."""
 
+import hashlib
+import io
 import pickle
 import struct
 import zipfile
@@ -12,6 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from fer import __version__
 from fer.errors import InputError
 from fer.files import atomic_write
 
@@ -27,6 +30,15 @@ KEPT: Final[tuple[str, ...]] = (
     ),
 )
 """What a pruned network's checkpoint takes over from the unpruned one: all but weights and training state."""
+
+FORMAT: Final = 1
+"""Version of the checkpoints that this version of fer writes, stored with its own under :data:`WRITER`."""
+
+WRITER: Final = "fer"
+"""Key of a checkpoint under which ``format`` and ``version`` are; checkpoints of before have none."""
+
+_LENGTH: Final = struct.pack("<H", len("sha256:") + 64)
+"""The last field of an archive before its comment: how long that is."""
 
 _UNREADABLE: Final = (
     *(OSError, EOFError, ArithmeticError, AssertionError, AttributeError, LookupError, ImportError),
@@ -65,38 +77,103 @@ def read_any_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return the content of a checkpoint of any LightningModule, on the CPU, with its checksums verified.
 
     Raises:
-        InputError: The file is missing or damaged, or holds no dict.
+        InputError: The file is missing or damaged, holds no dict, or is of a newer version of fer.
     """
     path = Path(path)
+    check_whole(path)
+    try:
+        with path.open("rb") as file:  # torch would take x.safetensors for another format
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except _UNREADABLE as e:
+        raise _unreadable(path, e) from e
+    if not isinstance(content, dict):
+        msg = f"{path}: this {type(content).__name__} is no checkpoint and holds none of fer's networks"
+        raise InputError(msg)
+    check_format(path, content)
+    return content
+
+
+def check_whole(path: Path) -> None:
+    """Verify the checksum of a checkpoint.
+
+    Files that :func:`write_checkpoint` did not write only have a checksum for each of their parts, which
+    says nothing of where a part begins and how long it is.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
     if not path.is_file():
         msg = f"{path}: there is no such checkpoint"
         raise InputError(msg)
-    # torch would take a file of another format for a pickle, and fail in any way.
-    if not zipfile.is_zipfile(path):
-        msg = f"{path}: this is no readable checkpoint; it may be cut off: train it again"
-        raise InputError(msg)
+    damaged = None
     try:
         with zipfile.ZipFile(path) as archive:
             # torch.save compresses nothing: what is compressed may be unpacked to any size.
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 msg = "a part of it is compressed"
                 raise ValueError(msg)
-            damaged = archive.testzip()
-        with path.open("rb") as file:  # torch would take x.safetensors for another format
-            content = None if damaged else torch.load(file, map_location="cpu", weights_only=True)
+            if not archive.comment:
+                damaged = archive.testzip()
+            elif archive.comment != _checksum(path, leave_out=len(archive.comment)):
+                damaged = "the whole file"
     except _UNREADABLE as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        msg = f"{path}: this is no readable checkpoint ({reason}); it may be cut off: train it again"
-        raise InputError(msg) from e
-    if damaged:
+        raise _unreadable(path, e) from e
+    if damaged is not None:
+        msg = f"{path} is damaged: the checksum of {damaged} does not match; copy it again or train it again"
+        raise InputError(msg)
+
+
+def check_format(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of a version of fer that writes what this one does not know.
+
+    Raises:
+        InputError: The message names the version that wrote it.
+    """
+    writer = content.get(WRITER)
+    if not isinstance(writer, Mapping) or not isinstance(number := writer.get("format"), int):
+        return
+    if number > FORMAT:
         msg = (
-            f"{path} is damaged: the checksum of {damaged!r} does not match; copy it again or train it again"
+            f"{path} was written by fer {writer.get('version')} in format {number}; this is fer "
+            f"{__version__}, which reads formats up to {FORMAT}: install the newer fer"
         )
         raise InputError(msg)
-    if not isinstance(content, dict):
-        msg = f"{path}: this {type(content).__name__} is no checkpoint and holds none of fer's networks"
-        raise InputError(msg)
-    return content
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"{path}: this is no readable checkpoint ({reason}); it may be cut off: train it again")
+
+
+def _checksum(path: Path, *, leave_out: int) -> bytes:
+    """Return the checksum of a file without its last bytes."""
+    digest, left = hashlib.sha256(), path.stat().st_size - leave_out
+    with path.open("rb") as file:
+        while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return f"sha256:{digest.hexdigest()}".encode()
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint with a checksum and the version of its format.
+
+    An existing file is replaced once the new one is complete. The checksum is the comment of the archive that
+    ``torch.save`` makes, at the end of the file.
+
+    Raises:
+        DiskFullError: The disk is full.
+        OSError: The file cannot be written.
+    """
+    saved = io.BytesIO()  # not the file: torch hides why it cannot write there
+    torch.save({**content, WRITER: {"format": FORMAT, "version": __version__}}, saved)
+    body = saved.getbuffer()[: -len(_LENGTH)]
+    digest = hashlib.sha256(body)
+    digest.update(_LENGTH)
+    with atomic_write(path) as file:
+        file.write(body)
+        file.write(_LENGTH)
+        file.write(f"sha256:{digest.hexdigest()}".encode())
 
 
 def _check(content: Mapping[str, Any], path: Path) -> None:
@@ -173,8 +250,7 @@ def write_pruned(
         "widths": dict(widths),
         "pruned_network": attribute,
     }
-    with atomic_write(path) as file:
-        torch.save(content, file)
+    write_checkpoint(path, content)
 
 
 def is_plain(value: object) -> bool:

@@ -1,5 +1,6 @@
 """The command ``fer crop``: crop the faces of images, and show what was done."""
 
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
@@ -18,6 +19,7 @@ from fer.data.faces import CropSettings, Detector, Fallback, Select
 from fer.data.reading import describe_skipped, find_files, read_image
 from fer.errors import InputError
 from fer.figures.crops import CropPanel, crops_figure
+from fer.figures.style import write_figure
 from fer.files import atomic_write
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
@@ -152,8 +154,10 @@ def _write_crops(dst: Path, names: Sequence[str], crops: Crops) -> None:
     images = iter(crops.images)
     for name, record in zip(names, crops.records, strict=True):
         if record.kept:
+            content = io.BytesIO()  # not the file: Pillow does not say why it cannot write there
+            Image.fromarray(next(images)).save(content, "PNG")
             with atomic_write(dst / name) as file:
-                Image.fromarray(next(images)).save(file, "PNG")
+                file.write(content.getvalue())
         else:
             (dst / name).unlink(missing_ok=True)
 
@@ -177,10 +181,10 @@ def _write_sheet(path: Path, crops: Crops, root: Path) -> None:
     some = f"{len(shown)} of " if len(shown) < num_usable else ""
     num_faceless = sum(_is_faceless(record) for record in records)
     title = f"{some}{num_usable:,} images, {num_faceless:,} without a face"
-    with atomic_write(path) as file, warnings.catch_warnings():
+    with warnings.catch_warnings():
         # A name may have letters that the font lacks: they are shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        crops_figure(panels, title).savefig(file, format="png")
+        write_figure(crops_figure(panels, title), path)
 
 
 def _choose(records: Sequence[CropRecord], num: int) -> list[int]:

@@ -1,22 +1,58 @@
-"""Write files that are complete or absent, and read JSON."""
+"""Write files that are complete or absent, remove what dead processes left, and read JSON."""
 
+import errno
+import hashlib
 import json
+import logging
 import os
+import re
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from fer.errors import InputError
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system answers where the disk, a quota, or the largest size of a file is used up."""
+
+DAY: Final = 24 * 60 * 60.0
+"""Seconds after which a draft whose writer is not known to live or to be dead is taken for abandoned."""
+
+_DRAFT: Final = re.compile(r"\..+\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.ASCII)
+
+log = logging.getLogger("fer.files")
+
+
+class DiskFullError(InputError, OSError):
+    """A file cannot be written, since the disk is full.
+
+    Attributes:
+        problem: The message without a way out.
+    """
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        self.problem = f"{path} cannot be written ({error.strerror})"
+        super().__init__(f"{self.problem}: free some space, and run the same command again")
+        self.errno, self.strerror = error.errno, error.strerror
+
+    def __str__(self) -> str:
+        """Return the message without the error's number."""
+        return str(self.args[0])
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name when it is complete, or not at all.
 
-    The content goes to a draft in the same folder, which then replaces the file. Readers never see half a
-    file, and of two writers the last one wins. Missing folders are made.
+    The content goes to a draft in the same folder, which replaces the file once it is on the disk. Readers
+    never see half a file, not even after a power failure, and of two writers the last one wins. Missing
+    folders are made.
 
     Args:
         path: The file; an existing one is replaced.
@@ -25,21 +61,145 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         The open file, in binary.
 
     Raises:
+        DiskFullError: The disk is full.
         OSError: The folder cannot be made or written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("xb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if not is_full(error) or isinstance(error, DiskFullError):
+            raise
+        raise DiskFullError(path, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            draft.unlink()
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether something cannot be written for want of space."""
+    return error.errno in FULL
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def draft_of(path: Path) -> Path:
-    """Return an unused name in the same folder, to write to before the file is replaced."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    """Return an unused name in the same folder, to write to before the file is replaced.
+
+    It tells which process writes it: ``.NAME.HOST-PID-HEX.tmp``.
+    """
+    name = path.name.encode()[:150].decode(errors="ignore")  # a name has at most 255 bytes
+    return path.with_name(f".{name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def remove_drafts(folders: Iterable[Path]) -> None:
+    """Remove the drafts that dead processes left in folders, and report them in one line.
+
+    Args:
+        folders: They need not exist; what is below them is searched as well.
+    """
+    num, size = 0, 0
+    for draft in {path for folder in folders for path in find_drafts(folder)}:
+        with suppress(OSError):  # another process was faster
+            size_of_draft = draft.lstat().st_size
+            draft.unlink()
+            num, size = num + 1, size + size_of_draft
+    if num:
+        log.info("removed %d unfinished files of processes that have ended (%s)", num, describe_size(size))
+
+
+def find_drafts(folder: Path) -> Iterator[Path]:
+    """Yield the drafts below a folder that no process writes any more."""
+    for place, folders, names in os.walk(folder):
+        if "wandb" in folders:  # it has many files, none of them ours
+            folders.remove("wandb")
+        yield from (path for name in names if _is_abandoned(path := Path(place, name)))
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Return whether a file is a draft whose process is dead, or unknown here and the draft a day old."""
+    match = _DRAFT.fullmatch(path.name)
+    if match is None:
+        return False
+    if match["host"] == _host() and not _is_alive(int(match["pid"])):
+        return True
+    with suppress(OSError):
+        return time.time() - path.lstat().st_mtime > DAY
+    return False
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":
+        return True  # there, os.kill would end it
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+@cache
+def _host() -> str:
+    """Return a name of the machine and of the container, in which a PID means one process."""
+    container = 0
+    with suppress(OSError):
+        container = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
+    return hashlib.blake2b(f"{socket.gethostname()} {container}".encode(), digest_size=4).hexdigest()
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Mark a folder as used by this process, for :func:`is_in_use` of any other."""
+    with ExitStack() as at_end:
+        with suppress(ImportError, OSError):  # Windows and some file systems cannot
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            at_end.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether a process uses a folder, as far as the system can tell."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def describe_size(num_bytes: float) -> str:
+    """Return a size on the disk.
+
+    >>> describe_size(812), describe_size(31_400_000), describe_size(2.5e9)
+    ('1 kB', '31 MB', '2.5 GB')
+    """
+    if num_bytes >= 1e9:
+        return f"{num_bytes / 1e9:.1f} GB"
+    return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
 
 
 def read_json(path: Path, way_out: str) -> dict[str, Any]:

@@ -355,7 +355,7 @@ def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
         )
         raise InputError(msg)
     run = Run(path)
-    candidates = [run.last_checkpoint] if resume else []
+    candidates = [run.last_checkpoint, run.previous_checkpoint] if resume else []
     candidates += [run.best_checkpoint, run.pruned_checkpoint, run.last_checkpoint]
     if source := run.read_config().get("ckpt_path"):
         candidates.append(Path(str(source)))

@@ -59,6 +59,7 @@ class DistinctivenessCallback(Callback):
 
     Args:
         every_n_epochs: Interval in epochs; 0: never.
+        keep_epochs: Number of measured epochs whose files are kept, the newest; null: all.
         num_samples: Number of samples, where neither a tensor nor a list of batches is given.
         split: Split that a data module is asked for a stratified sample of, without augmentation: ``train``
             or ``val``. A data module that offers none gives the first samples of its validation loader.
@@ -94,12 +95,16 @@ class DistinctivenessCallback(Callback):
         network: str | None = None,
         inputs: InputsOf | None = None,
         num_patterns: int | None = None,
+        keep_epochs: int | None = None,
     ) -> None:
         if num_patterns is not None:
             log.warning("num_patterns is now called num_samples; the old name will go")
             num_samples = num_patterns
         if every_n_epochs < 0:
             msg = f"distinctiveness.every_n_epochs is {every_n_epochs}: it must be 0 (never) or more"
+            raise InputError(msg)
+        if keep_epochs is not None and keep_epochs < 1:
+            msg = f"distinctiveness.keep_epochs is {keep_epochs}: it must be 1 or more, or null for all"
             raise InputError(msg)
         if num_samples < 2:
             msg = f"distinctiveness.num_samples is {num_samples}: angles need 2 samples or more"
@@ -115,6 +120,7 @@ class DistinctivenessCallback(Callback):
                 msg = f"distinctiveness.{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
                 raise InputError(msg)
         self.every_n_epochs = every_n_epochs
+        self.keep_epochs = keep_epochs
         self.num_samples = num_samples
         self.split = split
         self.layers = layers
@@ -278,7 +284,10 @@ class DistinctivenessCallback(Callback):
         self._report_non_finite(epoch, non_finite)
         if trainer.is_global_zero and not is_dry_run(trainer):
             arrays = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
-            run_of_trainer(trainer, self.network).write_angles(epoch, arrays)
+            run = run_of_trainer(trainer, self.network)
+            run.write_angles(epoch, arrays)
+            for old in run.measured_epochs()[: -self.keep_epochs] if self.keep_epochs else []:
+                run.angles_path(old).unlink(missing_ok=True)
 
     def measure(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, ActivationStatistics]:
         """Return each layer's statistics over the samples, which the processes share.
@@ -331,8 +340,11 @@ class DistinctivenessCallback(Callback):
             call(network, example)
         if maps:
             drawn = {layer: maps[layer] for layer in evenly([each for each in self.places if each in maps])}
-            figure = feature_maps_figure(image, drawn, f"epoch {self.epoch}")
-            save_figure(trainer, "feature-maps", figure, formats=FORMATS, network=self.network)
+            save_figure(
+                *(trainer, "feature-maps", lambda: feature_maps_figure(image, drawn, f"epoch {self.epoch}")),
+                formats=FORMATS,
+                network=self.network,
+            )
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -344,12 +356,12 @@ class DistinctivenessCallback(Callback):
         title = f"epoch {self.epoch}"
         thresholds = {"similar_below": self.similar_below, "complementary_above": self.complementary_above}
         figures = {
-            "angle-matrix": matrix_figure(degrees, title),
-            "angle-histogram": histogram_figure(degrees, title, **thresholds),
-            "angle-pairs": pairs_figure(degrees, title),
+            "angle-matrix": lambda: matrix_figure(degrees, title),
+            "angle-histogram": lambda: histogram_figure(degrees, title, **thresholds),
+            "angle-pairs": lambda: pairs_figure(degrees, title),
         }
-        for name, figure in figures.items():
-            save_figure(trainer, name, figure, formats=FORMATS, network=self.network)
+        for name, draw in figures.items():
+            save_figure(trainer, name, draw, formats=FORMATS, network=self.network)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history and the last angles, so that a resumed run continues them."""

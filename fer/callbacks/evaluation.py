@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,10 +15,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from fer.callbacks.limits import limit_protocol
-from fer.callbacks.media import run_of_trainer, save_figure
+from fer.callbacks.media import missing_figures, run_of_trainer, save_figure
 from fer.callbacks.network import find_network
 from fer.callbacks.samples import first_loader
 from fer.figures import confusion_figure, curves_figure, predictions_figure
+from fer.figures.style import drawing
 from fer.metrics import ClassificationReport
 from fer.metrics.keys import is_learning_rate, parse_key
 
@@ -144,14 +146,15 @@ class EvaluationCallback(Callback):
         self.fit_seconds = self._seconds()
         if is_dry(trainer) or not self.history["epoch"]:
             return
-        try:
-            figure = curves_figure(self.history, quantities=self.curves)
-        except ValueError:
-            log.warning(
-                'no curves are drawn: no loss or metric was logged; call self.log("train_loss", loss)'
-            )
-            return
-        save_figure(trainer, "curves", figure)
+        with drawing("curves", missing_figures(trainer)):
+            try:
+                figure = curves_figure(self.history, quantities=self.curves)
+            except ValueError:
+                log.warning(
+                    'no curves are drawn: no loss or metric was logged; call self.log("train_loss", loss)'
+                )
+                return
+            save_figure(trainer, "curves", figure)
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -194,8 +197,9 @@ class EvaluationCallback(Callback):
     ) -> None:
         """Draw the confusion matrix of each split, and print the accuracies and the last report."""
         for name, report in reports.items():
-            figure = confusion_figure(report.confusion, report.class_names, title=f"{name} ({protocol})")
-            save_figure(trainer, f"confusion-{name}", figure)
+            title = f"{name} ({protocol})"
+            draw = partial(confusion_figure, report.confusion, report.class_names, title=title)
+            save_figure(trainer, f"confusion-{name}", draw)
         self.console.print(accuracy_table(reports))
         self.console.print()
         self.console.print(list(reports.values())[-1].table())
@@ -215,10 +219,8 @@ class EvaluationCallback(Callback):
         with torch.no_grad():
             probabilities = pl_module(inputs).float().softmax(dim=1).cpu()
         split = data.splits[name].take(rows)
-        figure = predictions_figure(
-            split.images, torch.from_numpy(split.labels), probabilities, pl_module.class_names
-        )
-        save_figure(trainer, "predictions", figure)
+        shown = (split.images, torch.from_numpy(split.labels), probabilities, pl_module.class_names)
+        save_figure(trainer, "predictions", lambda: predictions_figure(*shown))
 
     def _seconds(self) -> float:
         """Return the seconds that training has taken so far."""

@@ -27,13 +27,15 @@ class LastCheckpoint(Checkpoint):
     random state back if their number is the same.
 
     Args:
-        path: The file; the one before it is kept as ``previous.ckpt`` beside it.
+        path: The file.
+        keep_previous: Whether the one before it is kept as ``previous.ckpt`` beside it.
         before_validation: Whether it is written before an epoch's last step, too, so that a stop in
             validation costs no more than one step.
     """
 
-    def __init__(self, path: Path, *, before_validation: bool = False) -> None:
+    def __init__(self, path: Path, *, keep_previous: bool = True, before_validation: bool = False) -> None:
         self.path = path
+        self.keep_previous = keep_previous
         self.before_validation = before_validation
         self.loaded: dict[str, Any] | None = None
         """The state of a checkpoint, until training goes on from it."""
@@ -118,9 +120,14 @@ class LastCheckpoint(Checkpoint):
         self.is_within_epoch = is_within_epoch
         for logger in trainer.loggers:
             logger.save()  # what was logged is on disk before the checkpoint is
-        if trainer.is_global_zero and self.path.is_file():
+        if self.keep_previous and trainer.is_global_zero and self.path.is_file():
             self.path.replace(self.previous)
-        trainer.save_checkpoint(self.path)
+        try:
+            trainer.save_checkpoint(self.path)
+        except OSError:
+            if trainer.is_global_zero and self.previous.is_file() and not self.path.exists():
+                self.previous.replace(self.path)
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         """Return the random states of all processes, and the means that are logged so far."""

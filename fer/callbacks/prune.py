@@ -15,13 +15,14 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from torch import Tensor
 
-from fer.callbacks.media import run_of_trainer, save_figure
+from fer.callbacks.media import missing_figures, run_of_trainer, save_figure
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.samples import Samples, aside, first_loader
 from fer.callbacks.stop import is_stopped
 from fer.callbacks.training_samples import training_samples
 from fer.callbacks.validation import fresh_val_loaders, from_first, has_val_loaders, validate
 from fer.errors import InputError, did_you_mean
+from fer.figures.style import drawing
 from fer.neurons import eval_state
 from fer.neurons.inputs import Inputs, InputsOf, call, inputs_of
 from fer.neurons.networks import FOREIGN_ERRORS, copy_network, one_line
@@ -228,8 +229,9 @@ class PruneCallback(Callback):
             attribute=found.attribute,
             unpruned=done.checkpoint,
         )
-        for name, figure in draw_pruning(done.pruning, results).items():
-            save_figure(trainer, name, figure)
+        with drawing("prune", missing_figures(trainer)):
+            for name, figure in draw_pruning(done.pruning, results).items():
+                save_figure(trainer, name, figure)
         if path.is_relative_to(Path.cwd()):
             path = path.relative_to(Path.cwd())
         self.console.print(

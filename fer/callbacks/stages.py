@@ -345,11 +345,11 @@ class StageCallback(Callback):
         drawn = {layer: measured[layer] for layer in evenly(list(measured))}
         if drawn:
             figures = {
-                "angles": fan_figure(drawn, self.losses, final),
-                "angular-speed": speed_figure(measured, self.losses, final),
+                "angles": lambda: fan_figure(drawn, self.losses, final),
+                "angular-speed": lambda: speed_figure(measured, self.losses, final),
             }
-            for name, figure in figures.items():
-                save_figure(trainer, name, figure, formats=FORMATS, network=self.network)
+            for name, draw in figures.items():
+                save_figure(trainer, name, draw, formats=FORMATS, network=self.network)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the histories, so that a resumed run continues them."""

@@ -14,6 +14,7 @@ from fer.callbacks.stop import TRY_AGAIN, OnSigterm
 from fer.commands.checks import count_classes
 from fer.commands.help import arrange
 from fer.commands.parsing import takes
+from fer.commands.space import Checkpoints
 from fer.dashboards import wandb_logger
 from fer.dashboards.artifacts import Artifacts
 from fer.data import DATA_MODULES
@@ -141,6 +142,13 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         type=bool,
         default=False,
         help="evaluate and keep an exponential moving average of the weights instead of the last step's",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        type=Checkpoints,
+        default="all",
+        help="which checkpoints are kept: the best, the last and the one before it (all); the best and the "
+        "last (last); or the best alone (best), with which a training that is stopped starts again",
     )
     parser.add_argument(
         "--on_nan",

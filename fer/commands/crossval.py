@@ -5,10 +5,12 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Final
+
+from matplotlib.figure import Figure
 
 from fer.commands.choices import choose, find_data_module
 from fer.commands.experiment import run_experiment
@@ -18,7 +20,8 @@ from fer.dashboards import apart_from_sweep, finish, log_config, wandb_logger
 from fer.data import DATA_MODULES, PooledDataModule
 from fer.errors import InputError
 from fer.figures import confusion_figure, folds_figure
-from fer.files import atomic_write, read_json, write_json
+from fer.figures.style import describe_missing, drawing, write_figure
+from fer.files import read_json, write_json
 from fer.runs import WAY_OUT, Run
 from fer.studies.crossval import run_folds, summarise
 
@@ -132,19 +135,22 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
     title = f"{results[0]['network']}: {protocol}"
     folds = [Run(folder / f"fold-{fold}") for fold in range(len(results))]
     histories = [fold.read_metrics() for fold in folds]
-    figures = {
-        "folds": folds_figure(summary.reports["test"], histories, title),
-        "confusion-pooled": confusion_figure(
+    figures: dict[str, Callable[[], Figure]] = {
+        "folds": lambda: folds_figure(summary.reports["test"], histories, title),
+        "confusion-pooled": lambda: confusion_figure(
             summary.pooled.confusion,
             summary.pooled.class_names,
             title=f"{title}, all folds",
             non_finite=summary.pooled.non_finite,
         ),
     }
-    paths = {key: folder / "figures" / f"{key}.png" for key in figures}
-    for key, figure in figures.items():
-        with atomic_write(paths[key]) as file:
-            figure.savefig(file, format="png")
+    paths: dict[str, Path] = {}
+    missing: dict[str, str] = {}
+    for key, draw in figures.items():
+        with drawing(key, missing):
+            path = folder / "figures" / f"{key}.png"
+            write_figure(draw(), path)
+            paths[key] = path
     scalars = summary.scalars()
     known = {key: None if math.isnan(value) else value for key, value in scalars.items()}  # JSON has no NaN
     path = folder / "crossval.json"
@@ -155,7 +161,7 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
         _log(folder, name, folds[0], scalars, paths)
         write_json(path, {**content, "is_logged": True})
     CONSOLE.print(f"\n{title}\n{summary.table()}\n\nrun          {folder}\nfigures")
-    CONSOLE.print("\n".join(f"  {path}" for path in paths.values()))
+    CONSOLE.print("\n".join([*(f"  {path}" for path in paths.values()), *describe_missing(missing)]))
 
 
 def _log(

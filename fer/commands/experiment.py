@@ -14,33 +14,29 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import (
-    EarlyStopping,
-    EMAWeightAveraging,
-    RichProgressBar,
-)
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
-from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, StopCallback
-from fer.callbacks.best import mode_of
-from fer.callbacks.finite import FiniteCallback, FiniteCheckpoint
-from fer.callbacks.last import LastCheckpoint
+from fer.callbacks import StopCallback
+from fer.callbacks.checkpoint_io import write_whole_checkpoints
 from fer.callbacks.limits import limit_protocol
+from fer.callbacks.media import missing_figures
 from fer.callbacks.stop import TRY_AGAIN, OnSigterm, exit_on_sigterm
 from fer.checkpoints import normalisation_in, read_any_checkpoint, read_checkpoint
 from fer.commands.arguments import add_run_arguments
 from fer.commands.checks import check_inputs, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
+from fer.commands.full_disk import FullDisk
 from fer.commands.header import facts_of_checkpoint, facts_of_start
 from fer.commands.help import HelpFormatter
 from fer.commands.limits import check_settings, explained_interval
 from fer.commands.naming import following, standard
 from fer.commands.outputs import ConfigCallback, list_files
+from fer.commands.own_callbacks import callbacks_of
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.resume import (
     SWEEP_VARIABLES,
@@ -51,15 +47,18 @@ from fer.commands.resume import (
     started_as,
     usual_on_sigterm,
 )
+from fer.commands.space import describe_space
 from fer.commands.start import match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
 from fer.dashboards import finish, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
 from fer.dashboards.metrics import MetricsLogger
 from fer.data import ExpressionDataModule
+from fer.data.cache import cache_dir
 from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
+from fer.files import in_use, remove_drafts
 from fer.home import hide_home
 from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
@@ -184,6 +183,8 @@ class ExperimentCLI(LightningCLI):
         """
         self._load_checkpoint()
         if process_rank() == 0:
+            resumed = [] if self.resumed is None else [self.resumed.folder]
+            remove_drafts([cache_dir(), Path(self.config.runs_dir).expanduser(), *resumed])
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
             self.hidden = check_inputs(
@@ -196,7 +197,7 @@ class ExperimentCLI(LightningCLI):
             self.model.found_layers = dict(self.hidden.layers)
         if process_rank() == 0 and self.resumed is None:  # other processes write nothing
             self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
-        self.trainer_defaults["callbacks"] = self._callbacks()
+        self.trainer_defaults["callbacks"] = callbacks_of(Run(self.run_dir), self.config, self.stop)
         with ExitStack() as on_error:
             if process_rank() == 0 and self.resumed is None:
                 on_error.callback(shutil.rmtree, self.run_dir)  # with what W&B may have put there
@@ -209,6 +210,7 @@ class ExperimentCLI(LightningCLI):
                 msg = f"trainer: {' '.join(str(e).split())}"
                 raise InputError(msg) from e
             on_error.pop_all()
+        write_whole_checkpoints(trainer)
         return trainer
 
     def instantiate_classes(self) -> None:
@@ -251,33 +253,6 @@ class ExperimentCLI(LightningCLI):
     def _flat(self, config: Namespace) -> dict[str, Any]:
         """Return settings by dotted name, as YAML has them."""
         return flatten(yaml.safe_load(hide_home(self.parser.dump(config, skip_none=False))))
-
-    def _callbacks(self) -> list[Callback]:
-        run, monitor = Run(self.run_dir), self.config.monitor
-        callbacks: list[Callback] = [
-            self.stop,
-            FiniteCallback(self.config.on_nan),
-            EvaluationCallback(curves=("loss", "acc")),
-            BestCallback(monitor),
-            EpochLineCallback(monitor),
-            FiniteCheckpoint(
-                dirpath=run.checkpoints_dir,
-                filename=run.best_checkpoint.stem,
-                monitor=monitor,
-                mode=mode_of(monitor),
-                enable_version_counter=False,
-            ),
-            LastCheckpoint(run.last_checkpoint, before_validation=self.on_sigterm == "requeue"),
-        ]
-        if self.config.early_stopping is not None:
-            callbacks.append(
-                EarlyStopping(monitor, mode=mode_of(monitor), patience=self.config.early_stopping)
-            )
-        if self.config.ema:
-            callbacks.append(EMAWeightAveraging())
-        if self.config.trainer.enable_progress_bar:
-            callbacks.append(RichProgressBar(leave=False))
-        return callbacks
 
     def before_instantiate_classes(self) -> None:
         """Find the checkpoints of runs, and skip the pretrained weights that a checkpoint would replace."""
@@ -330,10 +305,10 @@ class ExperimentCLI(LightningCLI):
         self._print_header()
         self._log_origin()
         try:
-            with exit_on_sigterm(self.on_sigterm):
+            with in_use(self.run_dir), exit_on_sigterm(self.on_sigterm):
                 getattr(self, f"_{self.command}")()
         except InputError:
-            if self.command != "fit":
+            if self.command != "fit" or not Run(self.run_dir).config_path.is_file():
                 self._discard()
             raise
         if self.command != "fit":
@@ -343,7 +318,7 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _discard(self) -> None:
-        """Remove the folder of an evaluation or a pruning that cannot be done."""
+        """Remove the folder of an evaluation, a pruning or a training that did not begin."""
         finish(failed=True)
         shutil.rmtree(self.run_dir)
 
@@ -357,7 +332,11 @@ class ExperimentCLI(LightningCLI):
     def _fit(self) -> None:
         if self.resumed is not None:
             self._forget_results()  # of fewer epochs
-        with explained_interval(self.trainer.val_check_interval):
+        with FullDisk(self.run_dir) as full_disk:
+            self._train_and_test(full_disk)
+
+    def _train_and_test(self, full_disk: FullDisk) -> None:
+        with full_disk.outlived(self.trainer), explained_interval(self.trainer.val_check_interval):
             self.trainer.fit(
                 self.model, datamodule=self.datamodule, ckpt_path=self._ckpt_path, weights_only=True
             )
@@ -431,9 +410,11 @@ class ExperimentCLI(LightningCLI):
             ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}"),
             ("run", str(self.run_dir)),
         ]
+        if self.command == "fit":
+            facts.append(("disk", describe_space(self.model, self.hidden.layers, self.config, self.run_dir)))
         CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts))
 
     @rank_zero_only
     def _print_files(self) -> None:
         """Print what the run wrote and how to view it."""
-        CONSOLE.print("\n".join(["", *list_files(Run(self.run_dir))]))
+        CONSOLE.print("\n".join(["", *list_files(Run(self.run_dir), missing_figures(self.trainer))]))

@@ -1,5 +1,6 @@
 """What a run writes besides its results: its settings, and the list of its files at the end."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -9,6 +10,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from fer.configs import flatten
 from fer.dashboards import log_config
+from fer.figures.style import describe_missing
 from fer.home import hide_home
 from fer.runs import Run
 
@@ -26,13 +28,19 @@ class ConfigCallback(SaveConfigCallback):
                 log_config(logger, flatten(yaml.safe_load(text)))
 
 
-def list_files(run: Run) -> list[str]:
-    """Return lines that name a run's folder, its best checkpoint and figures, and how to view it in W&B."""
+def list_files(run: Run, missing: Mapping[str, str]) -> list[str]:
+    """Return lines that name a run's folder, its best checkpoint and figures, and how to view it in W&B.
+
+    Args:
+        run: The run.
+        missing: By name the figures that could not be drawn or written, and why.
+    """
     lines = [f"run          {run.folder}"]
     if run.best_checkpoint.is_file():
         lines.append(f"checkpoint   {run.best_checkpoint}")
     if figures := sorted(run.figures_dir.glob("*.png")):
         lines += ["figures", *(f"  {path}" for path in figures)]
+    lines += describe_missing(missing)
     if offline := sorted(run.folder.glob("wandb/offline-run-*")):
         # A run that was resumed has several, which one command uploads as one run.
         all_parts = offline[0] if len(offline) == 1 else offline[0].with_name("offline-run-*")

@@ -23,6 +23,7 @@ from fer.commands.outputs import ConfigCallback
 from fer.commands.parsing import CONSOLE, name_checkpoint
 from fer.errors import InputError
 from fer.figures import curve_figure
+from fer.figures.style import DPI, write_figure
 from fer.pruning import (
     METHODS,
     THRESHOLDS,
@@ -38,7 +39,7 @@ from fer.pruning import (
 )
 from fer.pruning.curves import curve_table
 from fer.pruning.rounds import Round, join_rounds
-from fer.pruning.save import draw_pruning, write_figure
+from fer.pruning.save import draw_pruning
 from fer.runs import Run, run_of
 
 HELP: Final = "prune a network: remove neurons whose output the others can reproduce"
@@ -196,7 +197,7 @@ class PruneCLI(ExperimentCLI):
             unpruned=content,
         )
         for name, figure in draw_pruning(pruning, results).items():
-            write_figure(figure, Run(self.run_dir).figures_dir / f"{name}.png")
+            write_figure(figure, Run(self.run_dir).figures_dir / f"{name}.png", DPI)
         CONSOLE.print(f"{results.table()}\n\npruned       {path}", markup=False)
         for logger in self.trainer.loggers:
             logger.log_metrics(results.scalars())
@@ -280,5 +281,5 @@ class PruneCLI(ExperimentCLI):
         run = Run(self.run_dir)
         run.write_curve({"protocol": self.datamodule.protocol_name, "n": n, "rules": curves})
         title = f"{type(self.model.network).__name__}, val, n = {n:,}; without fine-tuning"
-        write_figure(curve_figure(curves, title), run.figures_dir / "prune-curve.png")
+        write_figure(curve_figure(curves, title), run.figures_dir / "prune-curve.png", DPI)
         CONSOLE.print(f"{curve_table(curves)}\n\ncurve        {run.curve_path}", markup=False)

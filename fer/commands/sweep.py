@@ -19,8 +19,9 @@ from fer.commands.crossval import unused_name
 from fer.commands.parsing import CONSOLE
 from fer.commands.sweep_check import check_sweep
 from fer.errors import InputError
+from fer.figures.style import write_figure
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
-from fer.files import atomic_write
+from fer.files import atomic_write, remove_drafts
 from fer.studies.importance import LEAST_TRIALS, importances
 from fer.studies.search import METHODS
 from fer.studies.storage import without_password, writing
@@ -97,6 +98,7 @@ def sweep(arguments: Sequence[str]) -> None:
     name = given.run_name or unused_name(
         given.runs_dir, f"{given.file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     )
+    remove_drafts([given.runs_dir])
     study = open_study(given.runs_dir / name, file, given.seed, given.storage)
     limits = Limits(given.count, given.agents, given.max_failures, given.retry_failed)
     num = file.num_points(given.count) or 0
@@ -231,8 +233,8 @@ def _conclude(study: Study) -> None:
     images = []
     for name, figure in _figures(study, trials).items():
         path = study.folder / "figures" / f"{name}.png"
-        with writing(path), atomic_write(path) as file:
-            figure.savefig(file, format="png")
+        with writing(path):
+            write_figure(figure, path)
         images.append(path)
     CONSOLE.print("\n".join(["figures", *(f"  {path}" for path in images)]))
     runs = sorted(study.folder.glob("trial-*/**/offline-run-*"))
@@ -360,8 +362,8 @@ def compare(folders: Sequence[Path], output: Path) -> None:
         method: searches[method] for method in METHODS if method in searches
     }
     figure = search_figure(ordered, metric, maximize=maximize, title="Best value so far by search method")
-    with writing(output), atomic_write(output) as file:
-        figure.savefig(file, format="png")
+    with writing(output):
+        write_figure(figure, output)
     for method, runs in ordered.items():
         known = [[value for value in run if not math.isnan(value)] for run in runs]
         ends = [max(values) if maximize else min(values) for values in known]

@@ -2,16 +2,20 @@
 
 import csv
 import io
+import logging
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from fer.files import atomic_write
+from fer.files import DiskFullError, atomic_write
 from fer.runs import Run
+
+log = logging.getLogger("fer.dashboards")
 
 
 class MetricsLogger(Logger):
@@ -60,7 +64,13 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file, if a row was added."""
+        """Write the file, if a row was added; where the disk is full, it is tried again the next time."""
+        try:
+            self._write()
+        except DiskFullError as error:
+            log.warning("%s; it is tried again", error.problem)
+
+    def _write(self) -> None:
         if self.is_saved:
             return
         text = io.StringIO(newline="")
@@ -73,6 +83,10 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
-        del status
-        self.save()
+        """Write what is left; of a training that failed, if that is still possible.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with suppress(OSError) if status == "failed" else nullcontext():
+            self._write()

@@ -1,8 +1,11 @@
 """Common style of all figures: colours, sizes, axes, and a figure that Jupyter shows without pyplot."""
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,7 +19,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fer.files import atomic_write
 from fer.neurons import REMOVAL_REASONS
+
+log = logging.getLogger("fer.figures")
 
 BLUE: Final = "#0072B2"
 SKY: Final = "#56B4E9"
@@ -102,6 +108,59 @@ class ShownFigure(Figure):
         file = BytesIO()
         self.savefig(file, format="png")
         return file.getvalue()
+
+
+DRAWING_ERRORS: Final = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError),
+    *(RuntimeError, TypeError, ValueError),
+)
+"""What matplotlib and the disk raise."""
+
+
+@contextmanager
+def drawing(name: str, missing: MutableMapping[str, str]) -> Iterator[None]:
+    """Go on without a figure that cannot be drawn or written; the first one of them is logged.
+
+    Args:
+        name: The figure, or several that are drawn together.
+        missing: By name the reasons why figures are missing; this one is added to them.
+    """
+    try:
+        yield
+    except DRAWING_ERRORS as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        if not missing:
+            log.warning("the figure %s is left out (%s); all else goes on", name, reason)
+        missing[name] = reason
+
+
+def describe_missing(missing: Mapping[str, str]) -> list[str]:
+    """Return a line that counts the figures that are missing; none if all are there.
+
+    >>> describe_missing({"curves": "No space left on device", "angles": "No space left on device"})
+    ['without      2 figures: curves, angles (No space left on device)']
+    """
+    if not missing:
+        return []
+    num = f"{len(missing)} figure{'s' if len(missing) > 1 else ''}"
+    return [f"without      {num}: {', '.join(missing)} ({'; '.join(dict.fromkeys(missing.values()))})"]
+
+
+def write_figure(figure: Figure, path: Path, dpi: float | None = None) -> None:
+    """Write a figure as PNG, or as SVG if the file's name ends in ``.svg``.
+
+    Args:
+        figure: The figure.
+        path: The file; an existing one is replaced.
+        dpi: Pixels an inch; None: the figure's own.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    drawn = BytesIO()  # not the file: Pillow does not say why it cannot write there
+    figure.savefig(drawn, format="svg" if path.suffix == ".svg" else "png", dpi=dpi or "figure")
+    with atomic_write(path) as file:
+        file.write(drawn.getvalue())
 
 
 def new_figure(width: float, height: float) -> Figure:

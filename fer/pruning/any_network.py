@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
-from fer.files import atomic_write, write_json
+from fer.checkpoints import write_checkpoint
+from fer.files import write_json
 from fer.metrics import wilson_interval
 from fer.neurons import eval_state
 from fer.neurons.batches import InputBatches
@@ -150,7 +150,7 @@ def write_any_network(
     """
     path = folder / "pruned.pt"
     state = {name: value.contiguous() for name, value in pruning.network.state_dict().items()}
-    with atomic_write(path) as file:
-        torch.save({"model": about["model"], "widths": dict(pruning.widths), "state_dict": state}, file)
+    content = {"model": about["model"], "widths": dict(pruning.widths), "state_dict": state}
+    write_checkpoint(path, content)
     write_json(folder / "prune.json", {**about, **results.to_dict()})
     return path

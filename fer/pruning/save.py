@@ -9,7 +9,6 @@ from torch import Tensor
 
 from fer.checkpoints import write_pruned
 from fer.figures import dendrogram_figure, prune_figure
-from fer.files import atomic_write
 from fer.neurons import angles
 from fer.neurons.criteria import Pairs
 from fer.pruning.once import Pruning
@@ -56,12 +55,6 @@ def draw_pruning(pruning: Pruning, results: PruneResults) -> dict[str, Figure]:
     if isinstance(criterion, Pairs) and not is_rescaled and not results.rounds:
         figures["prune-merges"] = _merges_figure(pruning, criterion, name)
     return figures
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
 
 
 def _extent(pruning: Pruning, results: PruneResults) -> str:

@@ -125,7 +125,8 @@ class Process:
             return
         self.stopped_for, self.asked_at = why, time.monotonic()
         try:
-            (self.folder / STOPPED_FOR).write_text(why)
+            with atomic_write(self.folder / STOPPED_FOR) as file:
+                file.write(why.encode())
         finally:
             self._signal(signal.SIGTERM)
 

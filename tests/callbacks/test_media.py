@@ -1,5 +1,6 @@
 """Where figures go, and where the folder of a run is."""
 
+import logging
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -11,11 +12,15 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fer.callbacks import DistinctivenessCallback
-from fer.callbacks.media import run_of_trainer, save_figure
+from fer.callbacks.media import missing_figures, run_of_trainer, save_figure
+
+
+class FakeTrainer(SimpleNamespace):
+    __hash__ = object.__hash__
 
 
 def _trainer(folder, *, loggers=(), dirpath=None, fast_dev_run=False):
-    return SimpleNamespace(
+    return FakeTrainer(
         default_root_dir=str(folder),
         loggers=list(loggers),
         checkpoint_callback=None if dirpath is None else SimpleNamespace(dirpath=str(dirpath)),
@@ -71,3 +76,23 @@ def test_numbers_and_figures_go_where_a_training_of_others_logs(make_logger, tin
         assert {"figures/angle-matrix", "figures/angle-pairs"} <= set(shown["images"])
     else:
         assert "angles/body.0/mean" in (run / "metrics.csv").read_text().splitlines()[0]
+
+
+def _fail():
+    raise RuntimeError("no such\nfont")
+
+
+def test_figures_that_fail_are_counted_and_reported_once(tmp_path, caplog):
+    trainer = _trainer(tmp_path)
+    (tmp_path / "figures").write_text("no folder")
+    with caplog.at_level(logging.WARNING, "fer.figures"):
+        for name in ("curves", "angles"):
+            save_figure(trainer, name, Figure())
+        save_figure(trainer, "maps", _fail)
+    assert caplog.messages == ["the figure curves is left out (File exists); all else goes on"]
+    assert missing_figures(trainer) == {
+        "curves": "File exists",
+        "angles": "File exists",
+        "maps": "no such font",
+    }
+    assert missing_figures(_trainer(tmp_path)) == {}

@@ -1,0 +1,68 @@
+"""How much a training writes, said before it begins."""
+
+import logging
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from lightning.pytorch import LightningModule
+
+from fer.files import describe_size
+
+Checkpoints = Literal["all", "last", "best"]
+"""Which checkpoints a training keeps.
+
+- ``all``: the best, the last, and the one before the last in case that is damaged.
+- ``last``: the best and the last.
+- ``best``: the best alone. A training that is stopped then starts again from its first epoch.
+"""
+
+NUM_CHECKPOINTS: Final[Mapping[Checkpoints, int]] = {"all": 3, "last": 2, "best": 1}
+
+log = logging.getLogger("fer.commands")
+
+
+def describe_space(
+    task: LightningModule, layers: Mapping[str, str], config: Mapping[str, Any], folder: Path
+) -> str:
+    """Return how much a training will write at most, and warn if less than that is free.
+
+    A checkpoint holds the weights, those of the average, and two states for each trained weight, as Adam's;
+    angles are counted without compression.
+
+    Args:
+        task: What is trained.
+        layers: The hidden layers.
+        config: Settings of the run.
+        folder: Folder of the run.
+    """
+    kept: Checkpoints = config["checkpoints"]
+    epochs = config["trainer"]["max_epochs"]
+    state = sum(value.nbytes for value in task.state_dict().values())
+    trained = sum(value.nbytes for value in task.parameters() if value.requires_grad)
+    checkpoint = state * (2 if config["ema"] else 1) + 2 * trained
+    num = NUM_CHECKPOINTS[kept]
+    parts = [f"{num} checkpoint{'s' if num > 1 else ''} of {describe_size(checkpoint)}"]
+    total = (num + 1) * checkpoint  # with the draft of one
+    settings = config["distinctiveness"]
+    every, most = settings["every_n_epochs"], settings["keep_epochs"]
+    if every:
+        widths = [len(next(task.network.get_submodule(name).parameters())) for name in layers]  # type: ignore[union-attr]
+        angles = 4 * sum(width**2 for width in widths)
+        measured = math.inf if epochs in (None, -1) else math.ceil(epochs / every)
+        num_epochs = measured if most is None else min(measured, most)
+        if num_epochs == math.inf:
+            parts.append(f"angles {describe_size(angles)} an epoch")
+        else:
+            parts.append(f"angles {describe_size(angles * num_epochs)}")
+            total += int(angles * num_epochs)
+    free = shutil.disk_usage(folder).free
+    if free < total:
+        log.warning(
+            "%s has %s free, and this run writes up to %s: free some space, or keep less with --checkpoints "
+            "last (or best) and --distinctiveness.keep_epochs N",
+            *(folder, describe_size(free), describe_size(total)),
+        )
+    return f"up to {describe_size(total)} ({', '.join(parts)}); {describe_size(free)} free"
