@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 from command import call, done
-from fer.studies.journal import Journal
+
+from fer.studies.trials import read_trials
 
 DATA = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "14"]
 QUIET = [
@@ -88,7 +89,7 @@ def test_a_sweep_records_the_trial_as_failed(tmp_path):
     }
     Path("sweep.yaml").write_text(yaml.safe_dump(sweep))
     done("sweep", "sweep.yaml", "--run_name", "s")
-    trials = {trial.point["model.lr"]: trial for trial in Journal(Path("runs/s")).read()}
+    trials = {trial.point["model.lr"]: trial for trial in read_trials(Path("runs/s"))}
     assert trials[0.01].state == "finished"
     assert trials[1e30].state == "failed"
     assert "the loss is nan" in trials[1e30].reason
