@@ -66,6 +66,16 @@ def test_a_setting_that_the_start_of_training_refuses_is_named_in_one_line(words
     assert len(called.err.splitlines()) == 1
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*could not find the monitored key:UserWarning"
+)  # Lightning's words for it
+def test_a_training_that_ends_before_its_first_validation_says_what_is_missing():
+    called = call("fit", *ANN, "--trainer.max_steps", "2", "--run_name", "a")
+    assert called.status == 0
+    assert "no best checkpoint: training ended before a validation" in called.err
+    assert not Path("runs/a/checkpoints/best.ckpt").exists()
+
+
 def test_plateau_waits_for_validations():
     words = ["--model.schedule", "plateau", "--trainer.check_val_every_n_epoch", "2", "--run_name", "a"]
     done("fit", *ANN, *words, "--trainer.max_epochs", "4")
