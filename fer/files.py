@@ -1,4 +1,4 @@
-"""Write files that are complete or absent, and read JSON."""
+"""Write files that are complete or absent, and read texts of a limited size."""
 
 import json
 import os
@@ -6,9 +6,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from fer.errors import InputError
+
+MOST_BYTES: Final = 32_000_000
+"""Largest text that is read; the metrics of thousands of epochs have some ten million bytes."""
 
 
 @contextmanager
@@ -42,6 +45,19 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file, unless it is larger than any that a run writes.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger than :data:`MOST_BYTES`, or no text.
+    """
+    if path.stat().st_size > MOST_BYTES:
+        msg = f"it has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}"
+        raise ValueError(msg)
+    return path.read_text()
+
+
 def read_json(path: Path, way_out: str) -> dict[str, Any]:
     """Return the object in a JSON file.
 
@@ -53,7 +69,7 @@ def read_json(path: Path, way_out: str) -> dict[str, Any]:
         InputError: The file cannot be read, is not JSON, or holds something else than an object.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as e:
         msg = f"{path} is damaged: {e}; {way_out}"
         raise InputError(msg) from e
