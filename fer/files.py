@@ -1,4 +1,4 @@
-"""Write files that are complete or absent, remove what dead processes left, and read JSON."""
+"""Write files that are complete or absent, remove what dead processes left, and read texts."""
 
 import errno
 import hashlib
@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from fer.errors import InputError
+
+MOST_BYTES: Final = 32_000_000
+"""Largest text that is read; the metrics of thousands of epochs have some ten million bytes."""
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system answers where the disk, a quota, or the largest size of a file is used up."""
@@ -202,6 +205,19 @@ def describe_size(num_bytes: float) -> str:
     return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file, unless it is larger than any that a run writes.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger than :data:`MOST_BYTES`, or no text.
+    """
+    if path.stat().st_size > MOST_BYTES:
+        msg = f"it has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}"
+        raise ValueError(msg)
+    return path.read_text()
+
+
 def read_json(path: Path, way_out: str) -> dict[str, Any]:
     """Return the object in a JSON file.
 
@@ -213,7 +229,7 @@ def read_json(path: Path, way_out: str) -> dict[str, Any]:
         InputError: The file cannot be read, is not JSON, or holds something else than an object.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as e:
         msg = f"{path} is damaged: {e}; {way_out}"
         raise InputError(msg) from e

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fer.arrays import read_arrays
 from fer.errors import InputError
-from fer.files import atomic_write, draft_of, read_json, write_json
+from fer.files import atomic_write, draft_of, read_json, read_text, write_json
 from fer.yamltext import parse_yaml
 
 LATEST: Final = "latest"
@@ -146,7 +146,7 @@ class Run:
         if not self.config_path.is_file():
             return {}
         try:
-            content = parse_yaml(self.config_path.read_text())
+            content = parse_yaml(read_text(self.config_path))
         except (OSError, ValueError) as e:
             raise _damaged(self.config_path, str(e)) from e
         _check(self.config_path, content, _CONFIG)
@@ -166,7 +166,7 @@ class Run:
         if not self.metrics_path.is_file():
             return {}
         try:
-            text = self.metrics_path.read_text()
+            text = read_text(self.metrics_path)
             rows = list(csv.reader(text.splitlines()))
         except (OSError, ValueError, csv.Error) as e:
             raise _damaged(self.metrics_path, str(e)) from e

@@ -4,6 +4,9 @@ from typing import Any, Final
 
 import yaml
 
+MOST_CHARACTERS: Final = 500_000
+"""Length that a file may have: PyYAML takes some seconds for it."""
+
 MOST_VALUES: Final = 100_000
 """Values that a file may have, aliases replaced by what they stand for; a sweep has some hundred."""
 
@@ -24,6 +27,7 @@ def parse_yaml(text: str) -> Any:
         ValueError: It is not YAML, contains itself, or is nested too deeply or too large. The message is one
             line.
     """
+    check_length(text)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is not None:
@@ -37,6 +41,17 @@ def parse_yaml(text: str) -> Any:
     except _CONTRADICTED as e:
         msg = f"a value contradicts its tag ({' '.join(str(e).split())})"
         raise ValueError(msg) from e
+
+
+def check_length(text: str) -> None:
+    """Refuse YAML that PyYAML would read for minutes.
+
+    Raises:
+        ValueError: It is longer than :data:`MOST_CHARACTERS`.
+    """
+    if len(text) > MOST_CHARACTERS:
+        msg = f"too large: {len(text):,} characters, and {MOST_CHARACTERS:,} are the limit"
+        raise ValueError(msg)
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:

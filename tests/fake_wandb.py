@@ -174,11 +174,11 @@ def environment_of(server: Loopback, folder: Path) -> dict[str, str]:
 
 
 def _synced(folder: Path, server: Loopback, said: str) -> int:
-    named = re.findall(r"runs/a/wandb/(?:offline-)?run-\w+-\w+", said)
-    if "wandb sync" not in said and "it is recorded offline" not in said:
+    named = re.findall(r"(?:wandb sync|recorded offline, in) ((?:--\S+ )?runs/a/wandb/\S+)", said)
+    if not named:
         return max((len(run.history) for run in server.runs.values()), default=0)
     with Loopback() as later:
         environment = os.environ | later.environment(folder)
-        words = [str(Path(sys.executable).with_name("wandb")), "sync", named[-1]]
+        words = [str(Path(sys.executable).with_name("wandb")), "sync", *named[-1].split()]
         subprocess.run(words, cwd=folder, env=environment, capture_output=True, timeout=120)
         return max((len(run.history) for run in later.runs.values()), default=0)

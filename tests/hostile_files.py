@@ -36,7 +36,7 @@ def write_png(path: Path, width: int, height: int) -> Path:
         return struct.pack(">I", len(content)) + framed + struct.pack(">I", zlib.crc32(framed))
 
     row = bytes((width + 7) // 8 + 1)
-    packer = zlib.compressobj(1)
+    packer = zlib.compressobj()
     content = b"".join(packer.compress(row * 100) for _ in range(height // 100)) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     path.write_bytes(

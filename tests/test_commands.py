@@ -253,6 +253,7 @@ def test_a_missing_checkpoint_is_named(words, named):
     ("words", "named"),
     [
         ("--trainer.limit_train_batches 0", "trainer.limit_train_batches is 0: nothing would be trained"),
+        ("--trainer.max_steps 0", "trainer.max_steps is 0: nothing would be trained"),
         ("--trainer.limit_val_batches 0", "trainer.limit_val_batches is 0: no checkpoint"),
         ("--trainer.limit_test_batches 0", "trainer.limit_test_batches is 0: nothing would be tested"),
         ("--trainer.max_epochs 0", "trainer.max_epochs is 0: nothing would be trained"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 from command import call, done
-from fer.studies.journal import Journal
+
+from fer.studies.trials import read_trials
 
 DATA = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "14"]
 QUIET = [
@@ -65,6 +66,16 @@ def test_a_setting_that_the_start_of_training_refuses_is_named_in_one_line(words
     assert len(called.err.splitlines()) == 1
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*could not find the monitored key:UserWarning"
+)  # Lightning's words for it
+def test_a_training_that_ends_before_its_first_validation_says_what_is_missing():
+    called = call("fit", *ANN, "--trainer.max_steps", "2", "--run_name", "a")
+    assert called.status == 0
+    assert "no best checkpoint: training ended before a validation" in called.err
+    assert not Path("runs/a/checkpoints/best.ckpt").exists()
+
+
 def test_plateau_waits_for_validations():
     words = ["--model.schedule", "plateau", "--trainer.check_val_every_n_epoch", "2", "--run_name", "a"]
     done("fit", *ANN, *words, "--trainer.max_epochs", "4")
@@ -88,7 +99,7 @@ def test_a_sweep_records_the_trial_as_failed(tmp_path):
     }
     Path("sweep.yaml").write_text(yaml.safe_dump(sweep))
     done("sweep", "sweep.yaml", "--run_name", "s")
-    trials = {trial.point["model.lr"]: trial for trial in Journal(Path("runs/s")).read()}
+    trials = {trial.point["model.lr"]: trial for trial in read_trials(Path("runs/s"))}
     assert trials[0.01].state == "finished"
     assert trials[1e30].state == "failed"
     assert "the loss is nan" in trials[1e30].reason

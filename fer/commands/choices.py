@@ -14,6 +14,7 @@ from fer.commands.classpath import import_class
 from fer.configs import config_names, config_path, flatten
 from fer.data import DATA_MODULES
 from fer.errors import InputError, did_you_mean
+from fer.files import read_text
 from fer.tasks import TASKS, ClassificationTask, constructor_parameters, task_of
 from fer.yamltext import parse_yaml
 
@@ -178,7 +179,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
         InputError: It cannot be read, or holds no settings.
     """
     try:
-        content = parse_yaml(path.read_text())
+        content = parse_yaml(read_text(path))
     except (OSError, ValueError) as e:
         msg = f"--config {path}: it cannot be read as YAML: {e}"
         raise InputError(msg) from e

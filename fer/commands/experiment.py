@@ -344,6 +344,10 @@ class ExperimentCLI(LightningCLI):
             sys.exit(TRY_AGAIN)
         # The first process's: one that started a second later would name another folder.
         best = Path(self.trainer.strategy.broadcast(str(Run(self.run_dir).best_checkpoint)))
+        if not best.is_file():
+            log.warning(
+                "no best checkpoint: training ended before a validation with a finite %s", self.config.monitor
+            )
         if not is_overridden("test_dataloader", self.datamodule):
             log.warning("%s has no test split: nothing is tested", self.names["dataset"])
         elif self.config.test and best.is_file() and not self.stop.asked.is_set():

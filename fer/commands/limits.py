@@ -10,6 +10,7 @@ from fer.errors import InputError
 
 EMPTY: Final = {
     "max_epochs": ("fit", "nothing would be trained"),
+    "max_steps": ("fit", "nothing would be trained"),
     "limit_train_batches": ("fit", "nothing would be trained"),
     "limit_val_batches": ("fit validate", "no checkpoint could be selected without validation"),
     "limit_test_batches": ("fit test", "nothing would be tested; --test false leaves the test out"),

@@ -14,6 +14,7 @@ from fer.commands.help import HelpFormatter
 from fer.commands.renamed import rename_settings, rename_words
 from fer.commands.suggest import suggest_options
 from fer.errors import InputError
+from fer.files import read_text
 from fer.runs import find_checkpoint
 from fer.yamltext import parse_yaml
 
@@ -74,7 +75,7 @@ def parse_config(config: str) -> dict[str, Any]:
     {}
     """
     try:
-        content = parse_yaml(config if "\n" in config else Path(config).read_text())
+        content = parse_yaml(config if "\n" in config else read_text(Path(config)))
     except OSError:
         return {}  # the parser reports what is wrong
     except ValueError as e:

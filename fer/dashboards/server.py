@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,6 +100,7 @@ def finish(*, failed: bool = False, is_preempted: bool = False) -> None:
         is_preempted: Whether it is shown as preempted instead, to go on later.
     """
     import wandb
+    from wandb.sdk.mailbox import HandleAbandonedError
 
     run = wandb.run
     if run is None:
@@ -113,13 +114,20 @@ def finish(*, failed: bool = False, is_preempted: bool = False) -> None:
             run.mark_preempting()
         run.finish(exit_code=1 if failed else 0)
         is_complete = not is_online or not _has_given_up(folder)
-    except (TimeoutError, OSError, wandb.Error) as e:
+    except (TimeoutError, wandb.Error) as e:
         log.debug("W&B: %s", _one_line(e))
         is_complete = False
+    except (OSError, HandleAbandonedError) as e:
+        log.debug("W&B's service process is gone: %s", _one_line(e))
+        is_complete = False
+        with suppress(OSError, HandleAbandonedError, SystemExit):  # else it is said when Python ends
+            wandb.teardown()
     finally:
         watchdog.cancel()
     if not is_complete:
-        log.warning("W&B did not take all of the run; upload it later: wandb sync %s", _shown(folder))
+        # Without the option, W&B 0.31 passes over a run that began online.
+        command = f"wandb sync --include-online {_shown(folder)}"
+        log.warning("W&B did not take all of the run; upload it later: %s", command)
 
 
 def _has_given_up(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
 EPOCH_STEP: Final = 1_000_003
 """Distance of the seeds of two epochs; a prime, so that runs with neighbouring seeds share none."""
@@ -37,7 +37,7 @@ class Draw(int):
 
 
 class Draws(DistributedSampler[Draw]):
-    """The rows of an epoch in random order, each with a seed of its own.
+    """The rows of an epoch, in random order unless it is fixed, each with a seed of its own.
 
     Of several processes, each gets its part of one list. A list that does not divide evenly is filled up from
     its beginning.
@@ -49,6 +49,7 @@ class Draws(DistributedSampler[Draw]):
             row once.
         num_processes: Number of processes that share the rows.
         rank: Number of this process.
+        shuffle: Whether the order is random.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class Draws(DistributedSampler[Draw]):
         weights: NDArray[Any] | None = None,
         num_processes: int = 1,
         rank: int = 0,
+        shuffle: bool = True,
     ) -> None:
-        super().__init__(dataset, num_processes, rank, seed=seed)  # type: ignore[arg-type]
+        super().__init__(dataset, num_processes, rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.weights = weights
         self.skipped = 0
         """Samples at the beginning of the next epoch that are left out, since they were drawn before."""
@@ -70,7 +72,7 @@ class Draws(DistributedSampler[Draw]):
         generator = torch.Generator().manual_seed((self.seed + EPOCH_STEP * self.epoch) % 2**63)
         num = len(self.dataset)  # type: ignore[arg-type]
         if self.weights is None:
-            rows = torch.randperm(num, generator=generator)
+            rows = torch.randperm(num, generator=generator) if self.shuffle else torch.arange(num)
         else:
             rows = torch.multinomial(
                 torch.as_tensor(self.weights), num, replacement=True, generator=generator
@@ -87,14 +89,19 @@ class EpochLoader(DataLoader[Any]):
 
     Args:
         dataset: The samples.
-        sampler: Which of them are drawn.
+        sampler: Which of them are drawn; a sequential one, which Lightning puts in its place where
+            ``overfit_batches`` is set, stands for draws in a fixed order.
         batch_size: Samples in a batch.
         **settings: See ``torch.utils.data.DataLoader``.
     """
 
     sampler: Draws
 
-    def __init__(self, dataset: Dataset[Any], *, sampler: Draws, batch_size: int, **settings: Any) -> None:
+    def __init__(
+        self, dataset: Dataset[Any], *, sampler: Draws | SequentialSampler, batch_size: int, **settings: Any
+    ) -> None:
+        if isinstance(sampler, SequentialSampler):
+            sampler = Draws(dataset, seed=0, shuffle=False)
         # With a generator of its own the loader draws nothing from the random state of the training.
         super().__init__(
             dataset, batch_size, sampler=sampler, generator=torch.Generator().manual_seed(0), **settings

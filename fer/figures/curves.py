@@ -201,7 +201,7 @@ def _draw_line(axes: Axes, label: str, curve: Curve) -> None:
     marker = "o" if len(curve.values) == 1 else None
     split, _, loader = label.partition(" ")
     look = LINES.get(split, {"color": INK, "linewidth": 1.3})
-    if loader:
+    if split in LINES and loader.isdecimal():  # else a key that is its own label
         look = look | {"alpha": 1 / (1 + 0.5 * int(loader))}
     axes.plot(curve.epochs, curve.values, label=label, marker=marker, markersize=4, **look)
 

@@ -96,7 +96,7 @@ class ShownFigure(Figure):
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the figure; a dollar sign in a name begins no formula."""
-        for axes in self.axes:
+        for axes in filter(lambda axes: axes.axison, self.axes):
             for axis in (axes.xaxis, axes.yaxis):
                 axis.get_ticklabels(which="both")  # brings the names at the ticks up to date
         for text in self.findobj(Text):

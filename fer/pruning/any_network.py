@@ -9,7 +9,7 @@ from torch import nn
 
 from fer.checkpoints import write_checkpoint
 from fer.files import write_json
-from fer.metrics import wilson_interval
+from fer.metrics import NO_CLASS, predicted_classes, wilson_interval
 from fer.neurons import eval_state
 from fer.neurons.batches import InputBatches
 from fer.neurons.inputs import Batches, call
@@ -124,13 +124,16 @@ def prune_unlabelled(
 
 
 def count_agreement(network: nn.Module, other: nn.Module, batches: Batches) -> Agreement:
-    """Count the samples for which two networks predict the same class."""
+    """Count the samples for which two networks predict the same class.
+
+    They agree on no sample for which the logits of one of them are not finite.
+    """
     same = n = 0
     with eval_state(network), eval_state(other):
         for inputs in InputBatches.of(batches, network):
-            predicted = call(network, inputs).argmax(dim=1)
-            same += int((predicted == call(other, inputs).argmax(dim=1)).sum())
-            n += len(predicted)
+            one, two = (predicted_classes(call(each, inputs)) for each in (network, other))
+            same += int(((one == two) & (one != NO_CLASS)).sum())
+            n += len(one)
     return Agreement(same, n)
 
 

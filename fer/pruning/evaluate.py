@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.errors import InputError
-from fer.metrics import ClassificationReport, report
+from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
 from fer.neurons import eval_state
 from fer.neurons.inputs import Batches, call, labels_of
 
@@ -18,7 +18,8 @@ class Evaluation(NamedTuple):
 
     Attributes:
         loss: Mean cross-entropy.
-        right: Whether each sample is classified correctly, bool, shape ``(N,)``.
+        right: Whether each sample is classified correctly, bool, shape ``(N,)``; one whose logits are not
+            finite never is.
         report: The classification report.
     """
 
@@ -48,12 +49,12 @@ def evaluate(network: nn.Module, batches: Batches, class_names: Sequence[str] | 
         msg = "there are no samples to evaluate the network on: the loader is empty"
         raise InputError(msg)
     logits, labels = torch.cat(outputs), torch.cat(truths)
-    num_classes, predicted = logits.shape[1], logits.argmax(dim=1)
-    counts = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    metrics = ClassificationMetrics(logits.shape[1], class_names)
+    metrics.update(logits, labels)
     return Evaluation(
         loss=float(F.cross_entropy(logits, labels)),
-        right=predicted == labels,
-        report=report(counts.view(num_classes, num_classes), class_names),
+        right=predicted_classes(logits) == labels,
+        report=metrics.compute(),
     )
 
 

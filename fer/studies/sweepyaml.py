@@ -8,8 +8,9 @@ from typing import Any, Final
 import yaml
 
 from fer.errors import InputError
+from fer.files import read_text
 from fer.studies.space import as_yaml
-from fer.yamltext import parse_yaml
+from fer.yamltext import check_length, parse_yaml
 
 MOST_LEVELS: Final = 30
 """Depth of nesting that a file may have."""
@@ -32,7 +33,8 @@ def load(path: Path) -> tuple[yaml.Node, Mapping[str, Any]]:
             text. The message names the line.
     """
     try:
-        text = path.read_text()
+        text = read_text(path)
+        check_length(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as e:
         msg = f"{path}: it cannot be read ({e.strerror}); give the file of a sweep, such as sweeps/NAME.yaml"
@@ -40,7 +42,7 @@ def load(path: Path) -> tuple[yaml.Node, Mapping[str, Any]]:
     except RecursionError as e:
         msg = f"{path}: it is nested too deeply; a sweep has at most {MOST_LEVELS} levels"
         raise InputError(msg) from e
-    except (UnicodeDecodeError, yaml.YAMLError) as e:
+    except (ValueError, yaml.YAMLError) as e:
         raise _unreadable(path, e) from e
     if not isinstance(root, yaml.MappingNode) or not root.value:
         msg = f"{path}: it holds no sweep: give method, parameters, metric and command"

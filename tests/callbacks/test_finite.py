@@ -116,12 +116,14 @@ def tiny_task(**settings):
 def test_overflow_stops_in_every_precision_without_a_best_checkpoint(
     precision, tiny_trainer, tiny_data, tmp_path
 ):
+    torch.manual_seed(0)
+    lr = 60_000.0 if precision == "16-true" else 1e30
     best = FiniteCheckpoint(tmp_path, "best", monitor="val/acc", mode="max")
     trainer = tiny_trainer(
         callbacks=[FiniteCallback(), best], enable_checkpointing=True, precision=precision, max_epochs=2
     )
     with pytest.raises(InputError, match=r"(not finite|the loss is nan)") as error:
-        trainer.fit(tiny_task(optimizer="sgd", lr=1e30), datamodule=tiny_data())
+        trainer.fit(tiny_task(optimizer="sgd", lr=lr), datamodule=tiny_data())
     assert ("bf16-mixed or 32-true" in str(error.value)) == (precision == "16-true")
     assert not list(tmp_path.glob("*.ckpt"))
 

@@ -14,14 +14,14 @@ def asked(monkeypatch):
     asked = {}
 
     class Run:
-        def __init__(self):
-            self.axes = []
+        def __init__(self, folder):
+            self.axes, self.dir = [], str(folder / "wandb" / "run" / "files")
 
         def define_metric(self, name, step_metric=None):
             self.axes.append((name, step_metric))
 
     def init(**settings):
-        asked.update(settings, run=Run())
+        asked.update(settings, run=Run(settings["dir"]))
         return asked["run"]
 
     monkeypatch.setattr(wandb, "init", init)

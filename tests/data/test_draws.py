@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from fer.data.draws import Draw, Draws, EpochLoader
+from fer.tasks import Conv2Task
 
 
 def _epochs(loader, num=2):
@@ -32,6 +33,15 @@ def test_the_number_of_workers_changes_nothing(workers, tiny_data):
         del loader
     assert all(map(_equal, *found))
     assert not _equal(*found[0]), "another order and augmentation in each epoch"
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit:UserWarning")
+def test_batches_to_overfit_are_the_same_ones_in_each_epoch(tiny_data, tiny_trainer):
+    task = Conv2Task(widths=(2, 2), hidden=(4, 4), image_size=8, channels=1)
+    seen, step = [], task.training_step
+    task.training_step = lambda batch, batch_idx: seen.append(batch[0].clone()) or step(batch, batch_idx)
+    tiny_trainer(overfit_batches=2, max_epochs=2).fit(task, datamodule=tiny_data())
+    assert _equal(seen[:2], seen[2:])
 
 
 def test_loading_leaves_the_random_state_of_the_training_alone(tiny_data):

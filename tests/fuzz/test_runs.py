@@ -200,6 +200,7 @@ odd_tensors = st.sampled_from(
 )
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor:UserWarning")  # torch's, of what it does
 @settings(settings.get_profile("slow-fuzz"))
 @given(data=st.data())
 def test_checkpoints_with_other_content(checkpoint, data: st.DataObject) -> None:

@@ -158,6 +158,33 @@ def test_a_report_refuses_json_that_is_nested_too_deeply(tmp_path: Path, depth: 
         gather(tmp_path, settings_of)
 
 
+def sparse(path: Path, size: int) -> Path:
+    """Write a file of zeros that takes no room on the disk."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+@pytest.mark.parametrize("name", ["results.json", "metrics.csv", "stages.json", "prune.json"])
+def test_a_report_reads_no_file_that_is_larger_than_runs_write(tmp_path: Path, name: str) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,val/acc\n0,0.5\n")
+    sparse(tmp_path / name, 100_000_000_000)
+    with pytest.raises(InputError, match="100,000,000,000 bytes, more than"):
+        gather(tmp_path, settings_of)
+
+
+def test_large_configs_and_sweeps_are_refused_unread(tmp_path: Path) -> None:
+    path = sparse(tmp_path / "config.yaml", 100_000_000_000)
+    for read in (lambda: parse_config(str(path)), lambda: read_sweep(path), Run(tmp_path).read_config):
+        with pytest.raises(InputError, match=r"config\.yaml.*100,000,000,000 bytes"):
+            read()
+
+
+def test_yaml_that_would_be_read_for_minutes_is_refused() -> None:
+    with pytest.raises(ValueError, match="characters, and 500,000 are the limit"):
+        parse_yaml("a: [" + "1, " * 200_000 + "]")
+
+
 # Arrays and checkpoints
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from fer.errors import InputError
 from fer.pruning import PruneSettings, prune_unlabelled
-from fer.pruning.any_network import Agreement
+from fer.pruning.any_network import Agreement, count_agreement
 
 
 def test_a_network_and_its_smaller_one_agree_where_copies_were_removed():
@@ -33,6 +33,17 @@ def test_outputs_that_are_no_logits_are_refused():
 
     with pytest.raises(InputError, match=r"Sequential returns \(1, 2, 4, 4\), not logits"):
         prune_unlabelled(network, [torch.randn(2, 1, 8, 8)], [])
+
+
+def test_networks_agree_on_no_sample_whose_logits_are_not_finite():
+    class Root(nn.Module):
+        def forward(self, inputs):
+            return inputs.sqrt()
+
+    batch = torch.tensor([[1.0, 4.0], [-1.0, 4.0], [torch.inf, 0.0]])
+
+    assert count_agreement(Root(), Root(), [batch]) == Agreement(1, 3)
+    assert count_agreement(nn.Identity(), Root(), [batch]) == Agreement(1, 3)
 
 
 def test_an_agreement_has_an_interval():

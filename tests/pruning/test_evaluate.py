@@ -1,5 +1,7 @@
 """Evaluation and size by hand."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -31,6 +33,23 @@ def test_there_are_as_many_classes_as_logits(num_classes):
 
     assert found.report.confusion.tolist() == torch.eye(num_classes).int().tolist()
     assert found.report.class_names == tuple(names)
+
+
+def test_samples_whose_logits_are_not_finite_are_never_right():
+    logits = torch.tensor([[0.0, 1.0], [1.0, 0.0], [math.nan, math.nan], [0.0, math.inf]])
+
+    found = evaluate(nn.Identity(), [(logits, torch.tensor([1, 0, 0, 1]))])
+
+    assert found.right.tolist() == [True, True, False, False]
+    assert found.report.accuracy == 0.5
+    assert found.report.non_finite.tolist() == [1, 1]
+    assert math.isnan(found.loss)
+
+
+def test_a_network_without_a_finite_logit_has_no_accuracy():
+    found = evaluate(nn.Identity(), [(torch.full((3, 2), math.nan), torch.tensor([0, 0, 1]))])
+
+    assert math.isnan(found.report.accuracy)
 
 
 def test_size_by_hand():

@@ -10,6 +10,7 @@ import pytest
 from fer.errors import InputError
 from fer.neurons.plan import REMOVAL_REASONS
 from fer.report import gather, write_report
+from fer.report.images import MOST_BYTES, PNG
 from fer.report.page import BUDGET, WEB, page, script
 from fer.runs import Run
 
@@ -96,12 +97,12 @@ def test_a_large_run_stays_below_the_budget(run_dir, settings_of):
         degrees = np.triu(rng.uniform(0, 180, size=(300, 300)), 1)
         Run(run_dir).write_angles(epoch, {f"conv{layer}": degrees + degrees.T for layer in range(4)})
     for name in ("predictions", "feature-maps"):
-        (run_dir / "figures" / f"{name}.png").write_bytes(rng.bytes(600_000))
+        (run_dir / "figures" / f"{name}.png").write_bytes(PNG + rng.bytes(MOST_BYTES - len(PNG)))
     assert len(page(gather(run_dir, settings_of))) < BUDGET
 
 
 def test_an_image_that_is_too_large_is_named(run_dir, settings_of):
-    (run_dir / "figures" / "predictions.png").write_bytes(bytes(700_000))
+    (run_dir / "figures" / "predictions.png").write_bytes(PNG + bytes(MOST_BYTES))
     (image,) = gather(run_dir, settings_of)["images"]
     assert image["path"] == "figures/predictions.png"
     assert "src" not in image
