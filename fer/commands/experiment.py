@@ -178,7 +178,7 @@ class ExperimentCLI(LightningCLI):
         if self.resumed is not None:
             self.run_dir = self.resumed.folder
         elif process_rank() == 0:  # other processes write nothing
-            self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
+            self.run_dir = self._make_run()
         self.trainer_defaults["callbacks"] = self._callbacks()
         with ExitStack() as on_error:
             if process_rank() == 0 and self.resumed is None:
@@ -193,6 +193,10 @@ class ExperimentCLI(LightningCLI):
                 raise InputError(msg) from e
             on_error.pop_all()
         return trainer
+
+    def _make_run(self) -> Path:
+        """Make the folder of a new run, and return it."""
+        return make_run(self.run_dir, is_named=self.config.run_name is not None).folder
 
     def instantiate_classes(self) -> None:
         """Build data, network, callbacks and trainer."""
