@@ -3,10 +3,14 @@
 import json
 
 import pytest
+import torch
 from command import call, done
 
+from fer.commands.prune import PruneCLI
+from fer.errors import InputError
 from fer.neurons import REMOVAL_REASONS
 from fer.pruning import PruneResults
+from fer.pruning.kept import KeptRounds, find_cut_off
 from fer.tasks import load
 
 WORDS = [
@@ -132,3 +136,77 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 
     assert called.status == 2
     assert "no checkpoint in checkpoints/" in called.err
+
+
+ROUNDS = [
+    *("--rounds", "3", "--tolerance", "1", "--prune.similar_below", "60"),
+    *("--prune.complementary_above", "120", "--run_name"),
+]
+
+
+def without_times(path):
+    """Return the results of a pruning without what is timed."""
+    results = json.loads((path / "prune.json").read_text())
+    for when in ("before", "after"):
+        del results[when]["milliseconds"]
+    return results
+
+
+@pytest.mark.parametrize("cut_off", ["after a round", "within a round", "before the results"])
+def test_rounds_that_were_cut_off_are_completed(cut_off, checkpoint, tmp_path, monkeypatch):
+    prune(checkpoint, *ROUNDS, "whole")
+    trained = []
+    fine_tune = PruneCLI._fine_tune
+
+    def count(cli, *args):
+        trained.append(len(cli.rounds) + 1)
+        if cut_off == "within a round" and len(trained) == 2:
+            raise KeyboardInterrupt
+        return fine_tune(cli, *args)
+
+    def write(kept, number, each, write=KeptRounds.write):
+        write(kept, number, each)
+        if cut_off == "after a round" and number == 2:
+            raise KeyboardInterrupt
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PruneCLI, "_fine_tune", count)
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptRounds, "write", write)
+        if cut_off == "before the results":
+            patch.setattr("fer.commands.prune.compare", cut)
+        with pytest.raises(KeyboardInterrupt):
+            call("prune", checkpoint, *ROUNDS, "cut")
+    again = len(trained) > 1 and cut_off == "within a round"
+    refused = call("prune", checkpoint, *ROUNDS, "cut", "--tolerance", "0.5")
+    assert refused.status == 2
+    assert "--tolerance 0.5: " in refused.err
+    assert "rounds that were cut off and had 1.0; give the same value" in refused.err
+    out = prune(checkpoint, *ROUNDS, "cut")
+    assert "finished before" in out
+    assert trained == [1, 2, *([2] if again else []), 3]
+    whole, cut = tmp_path / "runs" / "whole", tmp_path / "runs" / "cut"
+    assert without_times(whole) == without_times(cut)
+    states = [torch.load(each / "checkpoints" / "pruned.ckpt")["state_dict"] for each in (whole, cut)]
+    assert all(value.equal(states[1][name]) for name, value in states[0].items())
+    assert states[0].keys() == states[1].keys()
+    assert {path.relative_to(whole) for path in whole.rglob("*")} == {
+        path.relative_to(cut) for path in cut.rglob("*")
+    }
+    assert "runs/cut holds a run: choose another" in call("prune", checkpoint, *ROUNDS, "cut").err
+
+
+def test_a_name_is_found_again_and_a_process_at_work_is_left_alone(tmp_path):
+    for name in ("a", "a-2", "a-3"):
+        (tmp_path / name).mkdir()
+    for name in ("a-2", "a-3"):
+        KeptRounds.of(tmp_path / name).begin({})
+    folder = tmp_path / "a"
+    assert find_cut_off(folder, is_named=True) is None
+    assert find_cut_off(folder, is_named=False) == KeptRounds.of(tmp_path / "a-2")
+    with KeptRounds.of(tmp_path / "a-2").alone():
+        assert find_cut_off(folder, is_named=False) == KeptRounds.of(tmp_path / "a-3")
+        with pytest.raises(InputError, match="another process is pruning into it"):
+            find_cut_off(tmp_path / "a-2", is_named=True)

@@ -196,7 +196,7 @@ class ExperimentCLI(LightningCLI):
             )
             self.model.found_layers = dict(self.hidden.layers)
         if process_rank() == 0 and self.resumed is None:  # other processes write nothing
-            self.run_dir = make_run(self.run_dir, is_named=self.config.run_name is not None).folder
+            self.run_dir = self._make_run()
         self.trainer_defaults["callbacks"] = callbacks_of(Run(self.run_dir), self.config, self.stop)
         with ExitStack() as on_error:
             if process_rank() == 0 and self.resumed is None:
@@ -212,6 +212,10 @@ class ExperimentCLI(LightningCLI):
             on_error.pop_all()
         write_whole_checkpoints(trainer)
         return trainer
+
+    def _make_run(self) -> Path:
+        """Make the folder of a new run, and return it."""
+        return make_run(self.run_dir, is_named=self.config.run_name is not None).folder
 
     def instantiate_classes(self) -> None:
         """Build data, network, callbacks and trainer."""

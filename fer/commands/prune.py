@@ -1,5 +1,7 @@
 """The command ``prune``: prune a trained network once, in rounds, or along a curve of thresholds."""
 
+import hashlib
+import json
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.progress import track
 from torch import nn
@@ -24,6 +26,7 @@ from fer.commands.parsing import CONSOLE, name_checkpoint
 from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.figures.style import DPI, write_figure
+from fer.home import hide_home
 from fer.pruning import (
     METHODS,
     THRESHOLDS,
@@ -38,15 +41,19 @@ from fer.pruning import (
     threshold_curves,
 )
 from fer.pruning.curves import curve_table
+from fer.pruning.kept import KeptRounds, find_cut_off
 from fer.pruning.rounds import Round, join_rounds
 from fer.pruning.save import draw_pruning
-from fer.runs import Run, run_of
+from fer.runs import Run, find_checkpoint, run_of
 
 HELP: Final = "prune a network: remove neurons whose output the others can reproduce"
 SECTION: Final = "prune and export"
 
 OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradient_clip_val")
 """Trainer settings that fine-tuning takes over."""
+
+APART: Final = ("config", "run_name", "runs_dir", "test", "wandb")
+"""Settings, or groups of them, that change nothing of what rounds compute."""
 
 OF_ANY_NETWORK: Final = ("--timm", "--images")
 """Options of which one says that the network does not come from a checkpoint of a run."""
@@ -93,6 +100,16 @@ class Options:
         if not 0 <= self.tolerance <= 1:
             msg = f"--tolerance is {self.tolerance}: it is a share of val, 0 to 1"
             raise InputError(msg)
+
+
+def _line(number: int, found: RoundResult) -> str:
+    """Return the numbers of a round as a line of the table."""
+    return (
+        f"{number:>5}  {'' if found.threshold is None else f'{found.threshold:.2f}°':>9}  "
+        f"{found.neurons:7,}  {found.macs:13,}  "
+        f"{100 * found.pruned:5.2f} %  {100 * found.recalibrated:10.2f} %  {100 * found.tuned:8.2f} %"
+        f"{'' if found.is_kept else '   beyond the tolerance: not kept'}"
+    )
 
 
 class PruneCLI(ExperimentCLI):
@@ -155,6 +172,37 @@ class PruneCLI(ExperimentCLI):
             run = run_of(Path(self.config.ckpt_path))
             if run.config_path.is_file():
                 self._stay_beside(run, is_placed=any(word.split("=")[0] == "--runs_dir" for word in args))
+        if self.options.rounds and not self.options.curve:
+            self._find_rounds()
+
+    def _find_rounds(self) -> None:
+        """Go on in the folder of rounds that were cut off, if there is one.
+
+        Raises:
+            InputError: They had other settings, or another process is at work on them.
+        """
+        config = {**self._flat(self.config), **vars(self.options)}
+        self.settings = {name: value for name, value in config.items() if name.partition(".")[0] not in APART}
+        if self.config.ckpt_path is not None:  # the file may have become another one
+            content = find_checkpoint(Path(self.config.ckpt_path)).read_bytes()
+            self.settings["ckpt_path"] = f"sha256 {hashlib.sha256(content).hexdigest()}"
+        self.settings = json.loads(hide_home(json.dumps(self.settings)))
+        folder = Path(self.config.runs_dir).expanduser() / (self.config.run_name or self.default_name)
+        found = find_cut_off(folder, is_named=self.config.run_name is not None)
+        if found is not None:
+            found.check(self.settings)
+            self.resumed = Run(found.folder.parent)
+
+    def _make_run(self) -> Path:
+        folder = super()._make_run()
+        if self.options.rounds and not self.options.curve:
+            KeptRounds.of(folder).begin(self.settings)
+        return folder
+
+    def _discard(self) -> None:
+        """Remove the folder of a pruning that cannot be done, unless it has finished rounds."""
+        if not KeptRounds.of(self.run_dir).num_finished:
+            super()._discard()
 
     def _stay_beside(self, run: Run, *, is_placed: bool) -> None:
         """Name the folder after the pruned run and put it beside that run, unless the user says otherwise."""
@@ -174,13 +222,19 @@ class PruneCLI(ExperimentCLI):
             data=self.datamodule,
             num_samples=settings.num_samples,
         )
-        self.samples = found.batches
+        self.samples, self.whole = found.batches, self.model.network
         if self.options.curve:
             self._draw_curve(settings)
-            return
-        network = self.model.network
-        do = self._prune_in_rounds if self.options.rounds else self._prune_once
-        pruning, rounds = do(settings)
+        elif self.options.rounds:
+            with KeptRounds.of(self.run_dir).alone():
+                self._write(*self._prune_in_rounds(settings))
+                KeptRounds.of(self.run_dir).complete()
+        else:
+            self._write(self._prune_once(settings), [])
+
+    def _write(self, pruning: Pruning, rounds: Sequence[RoundResult]) -> None:
+        """Compare the network before and after pruning; write, draw, print and log the results."""
+        network = self.whole
         results = compare(
             *(network, pruning, self.datamodule.val_dataloader()),
             **describe(self.model, self.datamodule),
@@ -203,48 +257,54 @@ class PruneCLI(ExperimentCLI):
             logger.log_metrics(results.scalars())
             logger.save()
 
-    def _prune_once(self, settings: PruneSettings) -> tuple[Pruning, list[RoundResult]]:
+    def _prune_once(self, settings: PruneSettings) -> Pruning:
         share, network = self.options.target_macs, self.model.network
         max_macs = None if share is None else share * count_macs(network, self.samples[0])
-        return prune_once(network, self.samples, settings, max_macs=max_macs), []
+        return prune_once(network, self.samples, settings, max_macs=max_macs)
 
     def _prune_in_rounds(self, settings: PruneSettings) -> tuple[Pruning, list[RoundResult]]:
         """Prune in rounds, print a line for each, and return what was kept."""
         options, task = self.options, self.model
         lr = task.optimizer_settings.lr / 10 if options.tune_lr is None else options.tune_lr
         task.optimizer_settings = replace(task.optimizer_settings, lr=lr)
-        rounds: list[Round] = []
+        kept_rounds = KeptRounds.of(self.run_dir)
+        self.rounds: list[Round] = kept_rounds.read(task.network)
         CONSOLE.print("round  threshold  neurons  multiply-adds   pruned  recalibrated  fine-tuned")
+        for number, each in enumerate(self.rounds, 1):
+            CONSOLE.print(f"{_line(number, each.result)}   finished before")
         for each in prune_in_rounds(
             *(task.network, self.samples, self.datamodule.val_dataloader(), settings),
             rounds=options.rounds,
             tolerance=options.tolerance,
             fine_tune=self._fine_tune if options.tune_epochs else None,
             share_of_macs=options.target_macs,
+            done=tuple(self.rounds),
         ):
-            rounds.append(each)
-            found = each.result
-            CONSOLE.print(
-                f"{len(rounds):>5}  {'' if found.threshold is None else f'{found.threshold:.2f}°':>9}  "
-                f"{found.neurons:7,}  {found.macs:13,}  "
-                f"{100 * found.pruned:5.2f} %  {100 * found.recalibrated:10.2f} %  {100 * found.tuned:8.2f} %"
-                f"{'' if found.is_kept else '   beyond the tolerance: not kept'}"
-            )
-        kept = [each for each in rounds if each.result.is_kept]
+            self.rounds.append(each)
+            kept_rounds.write(len(self.rounds), each)
+            CONSOLE.print(_line(len(self.rounds), each.result))
+        kept = [each for each in self.rounds if each.result.is_kept]
         if not kept and self.stop.asked.is_set():
             msg = "--rounds: stopped before the first round was complete; nothing was pruned"
             raise InputError(msg)
         if not kept:
+            kept_rounds.complete()
             msg = (
                 f"--rounds: the first round lost more than --tolerance {options.tolerance}, so nothing was "
                 "pruned: raise --rounds, --tune_epochs or --tolerance"
             )
             raise InputError(msg)
-        return join_rounds(kept, settings), [each.result for each in rounds]
+        return join_rounds(kept, settings), [each.result for each in self.rounds]
 
     def _fine_tune(self, network: nn.Module, widths: Mapping[str, int]) -> nn.Module | None:
-        """Train a pruned network; None: training was asked to stop."""
+        """Train a pruned network; None: training was asked to stop.
+
+        The random states begin anew in each round, so that a round depends on the one before it by the
+        network alone.
+        """
         task, device = self.model, self.model.device
+        if self.config.seed_everything is not False:
+            seed_everything(int(self.config.seed_everything) + len(self.rounds) + 1, verbose=False)
         task.network, task.widths = network, dict(widths)
         trainer = self._make_trainer(self.options.tune_epochs)
         trainer.fit(task, datamodule=self.datamodule)

@@ -68,6 +68,7 @@ class NeuronGroup:
             convolutions.
         consumers: The next layers, in forward order.
         means: Columns of convolutions that take the mean over the neurons, as spatial attention does.
+        maxima: Columns of convolutions that take the maximum over them.
         num_blocks: Number of equal blocks of neurons, of which grouped convolutions take one each: the same
             number must be removed from each.
     """
@@ -78,6 +79,7 @@ class NeuronGroup:
     attached: Mapping[str, Entries]
     consumers: tuple[Consumer, ...]
     means: tuple[tuple[str, int], ...] = ()
+    maxima: tuple[tuple[str, int], ...] = ()
     num_blocks: int = 1
 
     def __repr__(self) -> str:

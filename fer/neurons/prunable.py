@@ -1,7 +1,8 @@
 """Find what can be pruned in a network, and try it before it is believed.
 
 Without every other neuron of a group the network must compute the same whether the neurons are cut out or
-set to zero.
+set to zero, and a changed neuron may move nothing but its own inputs of the next layers. Both are tried in
+eval and in training mode.
 """
 
 import logging
@@ -14,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from fer.errors import InputError
-from fer.neurons.groups import NeuronGroup, PrunableLayers
+from fer.neurons.groups import NeuronGroup, PrunableLayers, has_other_weights, has_rows
+from fer.neurons.independence import DirectTest, run_seeded
 from fer.neurons.inputs import Inputs, call, inputs_of
-from fer.neurons.nested import tensors_in
-from fer.neurons.networks import FOREIGN_ERRORS, copy_to_trace, eval_state, one_line
+from fer.neurons.networks import FOREIGN_ERRORS, copy_network, copy_to_trace, eval_state, one_line
 from fer.neurons.plan import PrunePlan, Removal
 from fer.neurons.surgery import cut, mask
-from fer.neurons.trace import Float64, trace_groups
+from fer.neurons.trace import trace_groups
+from fer.neurons.unreached import NOT_CALLED, may_be_taken, unreached_layers
 
 TOLERANCE: Final = 1e-9
 """Share of the largest output in float64 by which a network without neurons may differ from one where they
@@ -99,45 +101,84 @@ def _try(
 ) -> PrunableLayers:
     """Leave out the groups whose removal changes what the network computes."""
     reasons = dict(refused)
-    if _difference(network, inputs, groups):
-        found = []
-        for group in groups:
-            if reason := _difference(network, inputs, [group]):
-                reasons[group.name] = reason
-            else:
-                found.append(group)
-        groups = found
+    training = _run_in_training_mode(network, inputs)
+    difference = partial(_difference, network, inputs, training)
+    if difference(groups):
+        reasons |= {group.name: reason for group in groups if (reason := difference([group]))}
+        groups = _without(groups, reasons)
+    evaluation = DirectTest(network, inputs)
+    for mode, test in (("", evaluation), ("in training mode ", training)):
+        if test is not None:
+            dependent = test.dependent(groups, every_pair=test is evaluation)
+            reasons |= {
+                group.name: mode + _reason(group, dependent[group.name], evaluation.called)
+                for group in groups
+                if group.name in dependent
+            }
+            groups = _without(groups, reasons)
+    used = evaluation.used | (set() if training is None else training.used)
+    reasons |= may_be_taken(network, used, groups, evaluation.called)
+    groups = _without(groups, reasons)
+    reasons |= {
+        name: NOT_CALLED
+        for name, module in unreached_layers(network, used).items()
+        if name not in reasons and (has_rows(module) or has_other_weights(module))
+    }
     for name, reason in reasons.items():
         log.debug("the neurons of %s are kept: %s", name, reason)
     return PrunableLayers(tuple(groups), reasons)
 
 
-def _difference(network: nn.Module, inputs: Inputs, groups: Sequence[NeuronGroup]) -> str:
+def _without(groups: Sequence[NeuronGroup], reasons: Mapping[str, str]) -> list[NeuronGroup]:
+    return [group for group in groups if group.name not in reasons]
+
+
+def _reason(group: NeuronGroup, layer: str, called: Collection[str]) -> str:
+    """Return why neurons that move what is not theirs cannot be removed."""
+    if not layer:
+        return "the network's outputs depend on them directly"
+    if layer not in called:
+        return f"{layer} takes them, which evaluation does not call"
+    if layer in {consumer.layer for consumer in group.consumers}:
+        return f"inputs of {layer} depend on several of them, as after a division by their sum"
+    return f"inputs of {layer} that belong to other neurons depend on them"
+
+
+def _run_in_training_mode(network: nn.Module, inputs: Inputs) -> DirectTest | None:
+    """Return a first run of a copy in training mode; None if it does not run so, or never twice the same."""
+    if len(inputs) == 1:
+        inputs = inputs.repeat(2)  # batch norm has no variance of one sample
+    try:
+        test = DirectTest(copy_network(network).train(), inputs)
+        return test if test.is_repeatable else None
+    except (InputError, *FOREIGN_ERRORS) as error:
+        log.debug("the network is not tried in training mode: %s", one_line(error))
+    return None
+
+
+def _difference(
+    network: nn.Module, inputs: Inputs, training: DirectTest | None, groups: Sequence[NeuronGroup]
+) -> str:
     """Return what is wrong when every other neuron is removed; empty if nothing is."""
     plans = {group.name: _every_other(group) for group in groups}
+    mode = ""
     try:
+        small = cut(network, groups, plans)
         pairs = list(
-            zip(
-                _outputs(mask(network, groups, plans), inputs),
-                _outputs(cut(network, groups, plans), inputs),
-                strict=True,
-            )
+            zip(run_seeded(mask(network, groups, plans), inputs), run_seeded(small, inputs), strict=True)
         )
+        if training is not None:
+            mode = "in training mode "
+            shapes = [each.shape for each in run_seeded(small.train(), training.inputs)]
     except FOREIGN_ERRORS as error:
-        return f"the network does not run without some of them: {one_line(error.__cause__ or error)}"
+        return f"{mode}the network does not run without some of them: {one_line(error.__cause__ or error)}"
     if any(small.shape != masked.shape or not masked.isfinite().all() for masked, small in pairs):
         return "without some of them the network returns another shape or values that are not finite"
     if any((small - masked).abs().max() > TOLERANCE * masked.abs().max() for masked, small in pairs):
         return "a layer normalises or sums over them, so they cannot be removed one by one"
+    if training is not None and shapes != [each.shape for each in training.outputs]:
+        return "without some of them the network returns another shape in training mode"
     return ""
-
-
-def _outputs(network: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """Return all tensors that a network returns, in float64; what it draws at random is always the same."""
-    with eval_state(network), Float64(), torch.compiler.set_stance("force_eager"):
-        torch.manual_seed(0)
-        output = call(network, inputs)
-    return [tensor.double() for tensor in tensors_in(output) if tensor.numel()]
 
 
 def _every_other(group: NeuronGroup) -> PrunePlan:

@@ -1,4 +1,4 @@
-"""Prune a network: measure, plan, compensate and cut, once each."""
+"""Prune a network: measure, plan, compensate, cut and check, once each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from fer.neurons.prunable import neurons_within
 from fer.neurons.rules import make_rule
 from fer.neurons.surgery import cut, widths
 from fer.neurons.text import listed
+from fer.neurons.verify import check_pruned
 from fer.neurons.warn import joined_warnings
 
 
@@ -109,8 +110,8 @@ def prune(
         progress: Whether to show a progress bar for each pass over the batches.
 
     Raises:
-        InputError: As of :func:`fer.neurons.measure_groups`, :func:`fer.neurons.plan_groups` and
-            :func:`fer.neurons.cut`.
+        InputError: As of :func:`fer.neurons.measure_groups`, :func:`fer.neurons.plan_groups`,
+            :func:`fer.neurons.cut` and :func:`fer.neurons.verify.check_pruned`.
     """
     settings, whole = make_rule(rule, criterion, merge), network
     batches = InputBatches.of(batches, network, inputs, progress=progress)
@@ -144,6 +145,7 @@ def prune(
         network, batches.titled("correcting the next layers"), measurement, plans, settings
     )
     small = cut(compensated, measurement.groups, plans)
+    check_pruned(network, compensated, small, measurement.groups, plans, batches)
     report = {
         "parameters": {"before": _count_parameters(whole), "after": _count_parameters(small)},
         "groups": count_removed(plans, gone),

@@ -76,6 +76,17 @@ def mask_(
             module.weight.copy_(_grouped(weight, getattr(module, "groups", 1)))
 
 
+def restore_(masked: nn.Module, network: nn.Module, group: NeuronGroup, plan: PrunePlan) -> None:
+    """Let a masked network compute the removed neurons of a group as before, in place; they stay unused."""
+    removed = sorted({removal.neuron for removal in plan.removals})
+    with torch.no_grad():
+        for layer, entries in (*group.rows.items(), *group.attached.items()):
+            rows = _pick(entries, removed)
+            before = _vectors(network.get_submodule(layer))
+            for name, tensor in _vectors(masked.get_submodule(layer)).items():
+                tensor[rows] = before[name][rows]
+
+
 def _merged(weight: Tensor, matrix: Tensor) -> Tensor:
     """Return a next layer's weights for the survivors, shape ``(out, K, columns, ...)``."""
     if matrix.shape[1] == weight.shape[1]:

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 OUTPUTS = "these are the network's outputs"
 
+MEAN = "Mean"
+MAXIMA = ("AmaxBackward", "MaxBackward")
+"""Beginnings of autograd's names for a mean and for maxima over a dimension."""
+
 
 class Float64(TorchFunctionMode):
     """Keep tensors in float64 while the context lasts, even where a network casts them.
@@ -66,7 +70,7 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
         if name and type(slope) is nn.PReLU and slope.num_parameters == 1:
             network.set_submodule(name, nn.LeakyReLU(slope.weight.item()))
     calls = _Calls(network, inputs)
-    graph, means = _trace(network, inputs)
+    graph, reduced = _trace(network, inputs)
     names = {module: name for name, module in network.named_modules()}
     shared = _shared_weights(network)
     groups: list[NeuronGroup] = []
@@ -89,7 +93,7 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
         visited.update(rows)
         name = min(rows, key=calls.layers.index)
         try:
-            group = _describe(name, items, network, graph, means, calls, shared)
+            group = _describe(name, items, network, graph, reduced, calls, shared)
         except _RefusedError as reason:
             refused[name] = str(reason)
         else:
@@ -164,12 +168,12 @@ def _reason_untraced(network: nn.Module) -> str:
 
 
 def _trace(network: nn.Module, inputs: Inputs) -> tuple["DependencyGraph", dict["Node", "Node"]]:
-    """Return the dependency graph, and the nodes whose mean over the neurons is taken, by the mean."""
+    """Return the dependency graph, and the nodes whose mean or maximum over the neurons is taken, by that."""
     # It imports timm, which takes seconds.
     from torch_pruning.dependency import DependencyGraph
     from torch_pruning.ops import _ConcatOp, _ElementWiseOp
 
-    means: dict[Node, Node] = {}
+    reduced: dict[Node, Node] = {}
 
     def as_outputs(output: Any) -> list[Tensor]:
         """Return the outputs, each made by an operation of its own.
@@ -194,8 +198,8 @@ def _trace(network: nn.Module, inputs: Inputs) -> tuple["DependencyGraph", dict[
                     if not keeps_neurons(shape_of(before.grad_fn), shape_of(node.grad_fn)):
                         node.inputs.remove(before)
                         before.outputs.remove(node)
-                        if node.grad_fn.name().startswith("Mean"):
-                            means[node] = before
+                        if node.grad_fn.name().startswith((MEAN, *MAXIMA)):
+                            reduced[node] = before
             super()._build_dependency(module2node)
 
     try:
@@ -207,7 +211,7 @@ def _trace(network: nn.Module, inputs: Inputs) -> tuple["DependencyGraph", dict[
         cause = error.__cause__ or error
         msg = f"{type(network).__name__} cannot be traced: {type(cause).__name__}: {one_line(cause)}"
         raise InputError(msg) from error
-    return graph, means
+    return graph, reduced
 
 
 def traced_outputs(network: nn.Module, output: Any) -> list[Tensor]:
@@ -263,7 +267,7 @@ def _describe(
     items: "Group",
     network: nn.Module,
     graph: "DependencyGraph",
-    means: Mapping["Node", "Node"],
+    reduced: Mapping["Node", "Node"],
     calls: _Calls,
     shared: Mapping[str, str],
 ) -> NeuronGroup:
@@ -302,13 +306,15 @@ def _describe(
         _consumer(layer, columns[layer], network, graph, calls) for layer in sorted(columns, key=in_order)
     )
     nodes = {item.dep.target for item in items}
+    over = [node for node, before in reduced.items() if before in nodes]
     return NeuronGroup(
         name=name,
         num_neurons=width,
         rows={layer: rows[layer] for layer in sorted(rows, key=in_order)},
         attached={layer: attached[layer] for layer in sorted(attached, key=in_order)},
         consumers=consumers,
-        means=tuple(_consumer_of_mean(mean, names) for mean, before in means.items() if before in nodes),
+        means=tuple(_consumer_of(node, names) for node in over if _is_mean(node)),
+        maxima=tuple(_consumer_of(node, names) for node in over if not _is_mean(node)),
         num_blocks=_count_blocks(width, [*rows, *columns], columns, network),
     )
 
@@ -358,16 +364,21 @@ def _is_padded(module: nn.Conv2d) -> bool:
     return module.padding_mode == "zeros" and not (is_known and has_none)
 
 
-def _consumer_of_mean(mean: "Node", names: Mapping[nn.Module, str]) -> tuple[str, int]:
-    """Return the convolution that takes a mean over neurons, and its column."""
-    consumer, column = (mean.outputs or [None])[0], 0
+def _is_mean(node: "Node") -> bool:
+    return bool(node.grad_fn.name().startswith(MEAN))
+
+
+def _consumer_of(node: "Node", names: Mapping[nn.Module, str]) -> tuple[str, int]:
+    """Return the convolution that takes a mean or a maximum over neurons, and its column."""
+    consumer, column = (node.outputs or [None])[0], 0
     if consumer is not None and type(consumer.module).__name__ == "_ConcatOp":
-        column, num_inputs = consumer.inputs.index(mean), len(consumer.inputs)
+        column, num_inputs = consumer.inputs.index(node), len(consumer.inputs)
         consumer = consumer.outputs[0]
         if getattr(consumer.module, "in_channels", None) != num_inputs:
             consumer = None
-    if len(mean.outputs) != 1 or consumer is None or not isinstance(consumer.module, nn.Conv2d):
-        msg = "the mean over them is not taken by a convolution alone"
+    if len(node.outputs) != 1 or consumer is None or not isinstance(consumer.module, nn.Conv2d):
+        what = "mean" if _is_mean(node) else "maximum"
+        msg = f"the {what} over them is not taken by a convolution alone"
         raise _RefusedError(msg)
     return names[consumer.module], column
 

@@ -11,6 +11,7 @@ from fer.errors import InputError
 from fer.neurons import eval_state
 from fer.neurons.batches import InputBatches
 from fer.neurons.inputs import Batches, call
+from fer.neurons.verify import PruneError
 from fer.pruning.evaluate import evaluate
 from fer.pruning.once import Pruning, prune_once
 from fer.pruning.settings import PruneSettings
@@ -71,6 +72,7 @@ def prune_in_rounds(
     tolerance: float,
     fine_tune: FineTune | None = None,
     share_of_macs: float | None = None,
+    done: Sequence[Round] = (),
 ) -> Iterator[Round]:
     """Prune a little more in each round, fine-tune, and stop when validation accuracy falls too far.
 
@@ -87,12 +89,14 @@ def prune_in_rounds(
         tolerance: Largest drop of validation accuracy that is accepted, 0 to 1.
         fine_tune: Trains the network of a round; None: only batch norm is recalibrated.
         share_of_macs: Share of the multiply-adds left after the last round, instead of the thresholds.
+        done: Rounds that are finished, of the same settings; they are not yielded again.
 
     Yields:
         Each round, including one that is not kept.
 
     Raises:
-        InputError: Nothing can be pruned in the first round.
+        InputError: Nothing can be pruned in the first round, or a pruned network computes something else; see
+            :func:`fer.neurons.verify.check_pruned`.
 
     Source: progressive pruning: Gedeon, "Indicators of Hidden Neuron Functionality: the Weight Matrix versus
     Neuron Behaviour", 1995.
@@ -102,7 +106,12 @@ def prune_in_rounds(
     before = evaluate(network, val).report.accuracy
     whole = count_macs(network, example)
     left: dict[str, int] = {}  # keeps layers that are down to one neuron, which later plans leave out
-    for number in range(1, rounds + 1):
+    for each in done:
+        left |= {name: layer["after"] for name, layer in each.result.layers.items()}
+        network = each.pruning.network
+        if not each.result.is_kept:
+            return
+    for number in range(len(done) + 1, rounds + 1):
         goal = replace(
             settings,
             similar_below=settings.similar_below * number / rounds,
@@ -112,7 +121,7 @@ def prune_in_rounds(
         try:
             pruning = prune_once(network, batches, goal, max_macs=max_macs)
         except InputError as error:
-            if number == 1:
+            if number == 1 or isinstance(error, PruneError):
                 raise
             log.warning("round %d prunes nothing, the earlier rounds are kept: %s", number, error)
             return
