@@ -57,14 +57,16 @@ def check_schedules(trainer: Trainer, name: str) -> None:
 
 def steps_left(schedule: Any) -> float:
     """Return after how many further steps a schedule ends; infinite for one without an end."""
+    return _end_of(schedule) - float(schedule.last_epoch)
+
+
+def _end_of(schedule: Any) -> float:
     match schedule:
         case schedules.OneCycleLR():
-            end = float(schedule.total_steps)
+            return float(schedule.total_steps)
         case schedules.CosineAnnealingLR():
-            end = float(schedule.T_max)
+            return float(schedule.T_max)
         case schedules.SequentialLR():
-            to_last = max(0, schedule._milestones[-1] - schedule.last_epoch)
-            return to_last + steps_left(schedule._schedulers[-1])
+            return float(schedule._milestones[-1]) + _end_of(schedule._schedulers[-1])
         case _:
             return math.inf
-    return end - float(schedule.last_epoch)
