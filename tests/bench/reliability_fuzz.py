@@ -22,13 +22,19 @@ TRIED = re.compile(r"(\d+) passing, (\d+) failing")
 class Lines:
     """Print a line when a kind of input has been tried."""
 
+    def __init__(self) -> None:
+        self.called: pytest.TestReport | None = None
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Print the name, the number of examples and the seconds."""
+        """Print the name, the number of examples and the seconds; the number comes last."""
+        if report.when == "call":
+            self.called = report
         found = TRIED.findall(getattr(report, "_hypothesis_stats", ""))
+        if self.called is None or report.when != "teardown" or not found:
+            return
         num = sum(int(one) for phase in found for one in phase)
-        if report.when == "call" and (num or report.failed):
-            name, verdict = report.nodeid.partition("::")[2], "  FAILED" if report.failed else ""
-            _write(f"{name:<64} n = {num:>6,}  {report.duration:6.0f} s{verdict}")
+        name, verdict = report.nodeid.partition("::")[2], "  FAILED" if self.called.failed else ""
+        _write(f"{name:<64} n = {num:>6,}  {self.called.duration:6.0f} s{verdict}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import call
 from hostile_files import ROW, Evil, write_zip
 
 from fer.checkpoints import read_any_checkpoint, read_checkpoint
@@ -76,6 +78,28 @@ def test_no_reader_runs_a_pickle(tmp_path: Path, mark: Path, reader: str, form: 
     with pytest.raises(InputError) as raised:
         READERS[reader](path)
     assert "weights_only" not in str(raised.value).partition("weights=")[2]
+
+
+ANN = "--network ann --dataset synthetic --data.image_size 8 --wandb.mode disabled"
+OPTIONS = [
+    *(f"fit {ANN} --ckpt_path {{}}", f"fit {ANN} --start_from {{}}", "fit --resume {}", "fit --config {}"),
+    *("fit --network conv6 --dataset fer2013 --data.root {}", "fit --config transfer --model.weights {}"),
+    *("test {}", "validate --ckpt_path {}", "predict {}", "export {}", "prune {}", "sweep {}", "report {}"),
+    "prune --timm resnet18 --weights {} --images images",
+]
+
+
+@pytest.mark.parametrize("words", OPTIONS)
+def test_no_option_that_takes_a_file_runs_a_pickle(
+    tmp_path: Path, mark: Path, words: str, make_images
+) -> None:
+    make_images(tmp_path / "images", num=1)
+    path = tmp_path / "file.ckpt"
+    torch.save({"task": "AnnTask", "hyper_parameters": Evil(mark), "state_dict": {}}, path)
+    called = call(*words.format(path).split())
+    assert called.status == 2
+    assert "Traceback" not in called.err
+    assert "file.ckpt" in called.err
 
 
 @pytest.mark.parametrize(
@@ -149,6 +173,15 @@ def test_links_and_devices_in_a_tar_are_not_read(tmp_path: Path, kind: bytes) ->
         archive.addfile(member)
     with pytest.raises(InputError, match="no FER2013"):
         read_fer2013(tmp_path / "data.tar")
+
+
+def test_a_link_in_a_zip_is_not_followed(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("train/happy/Training_1.png")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(InputError, match=r"Training_1\.png|no FER2013"):
+        read_fer2013(tmp_path / "data.zip")
 
 
 # Folders

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fer.crop import crop
+from fer.dashboards import finish, wandb_logger
 from fer.data.images import ImageDataModule, ImageSplit
 from fer.figures.angles import histogram_figure, matrix_figure, pairs_figure
 from fer.figures.confusion import confusion_figure
@@ -26,6 +27,8 @@ from fer.figures.style import new_figure
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
 from fer.predict import write_predictions
 from fer.report import write_report
+from fer.studies.sweepfile import read_sweep
+from fer.studies.trials import Trial, write_trials
 
 TAG = "<script>alert(1)</script>"
 NAME = rf"$\frac{{{TAG}$ $x_$ & 'q' \""
@@ -110,6 +113,37 @@ def test_no_name_becomes_a_tag_of_the_page(tmp_path: Path) -> None:
     assert "alert(1)" in page
     assert TAG not in page
     assert TAG.replace("/", "") not in page
+
+
+def test_no_name_in_a_sweep_becomes_a_tag_of_the_page(tmp_path: Path) -> None:
+    folder = tmp_path / TAG.replace("/", "")
+    folder.mkdir()
+    space = {"x": {"values": [TAG, "b"]}, "y": {"min": 0.0, "max": 1.0}}
+    settings = {"method": "random", "metric": {"name": TAG, "goal": "maximize"}, "parameters": space}
+    sweep = {**settings, "name": TAG, "project": TAG, "command": ["fer", "fit", TAG, "${args}"]}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    (folder / "study.json").write_text(json.dumps({**settings, "seed": 0, "key": TAG}))
+    trials = [
+        Trial(1, 1, {"x": TAG, "y": 0.5}, (0.1, 0.5), state="finished", values=[0.5], value=0.5),
+        Trial(2, 2, {"x": "b", "y": 0.1}, (0.9, 0.1), state="failed", reason=TAG),
+    ]
+    write_trials(folder, trials, read_sweep(folder / "sweep.yaml", to_run=False).space, maximize=True)
+    page = write_report(folder, tmp_path / "page.html", lambda *_: {}).read_text()
+    assert "alert(1)" in page
+    assert TAG not in page
+    assert TAG.replace("/", "") not in page
+
+
+# In W&B, whose pages show names of runs; here they must name no folder
+
+
+def test_a_name_in_wandb_is_no_path(tmp_path: Path) -> None:
+    about = {"name": f"../../{TAG}", "group": TAG, "job_type": TAG, "notes": TAG, "tags": (TAG, FORMULA)}
+    logger = wandb_logger(tmp_path / "run", mode="offline", **about)
+    logger.log_metrics({f"{TAG}/acc": 0.5}, step=0)
+    finish()
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert not list(tmp_path.rglob("*script*"))
 
 
 # In a table
