@@ -1,7 +1,7 @@
 """Train on small disks that run full, and complete the runs with more space.
 
-``python tests/bench/reliability_disk.py [--sizes 10]``. A training of 6 epochs writes to a file system in memory
-of its own, which only root can mount. With each size it runs full somewhere else: while the run begins, in
+``python tests/bench/reliability_disk.py [--sizes 10]``. A training of 6 epochs writes to a file system of its
+own in memory, which only root can mount. With each size it runs full somewhere else: while the run begins, in
 checkpoints, angles, figures, or not at all. It must end by itself, with one line of error or none; whatever
 is there must be readable; and ``fer fit --resume`` with more space must end with the weights, metrics, angles
 and results of a training that was left alone.
@@ -58,8 +58,8 @@ def main(words: Sequence[str] | None = None) -> int:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     sys.stdout.write(
         f"{num_equal} of {given.sizes} equal to a training that was left alone ({used / 1e6:.2f} MB), "
-        f"{len(problems)} with problems; {platform.node()}, {os.cpu_count()} cores, torch {torch.__version__}, "
-        f"commit {commit.stdout.strip()}\n"
+        f"{len(problems)} with problems; {platform.node()}, {os.cpu_count()} cores, torch {torch.__version__}"
+        f", commit {commit.stdout.strip()}\n"
     )
     return int(bool(problems) or num_equal < given.sizes)
 
