@@ -57,9 +57,9 @@ def main(words: Sequence[str] | None = None) -> int:
             problems += [found] if "PROBLEM" in found else []
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     sys.stdout.write(
-        f"{num_equal} of {given.sizes} equal to a training left alone ({used / 1e6:.2f} MB), "
-        f"{len(problems)} with problems; {platform.node()}, {os.cpu_count()} cores, "
-        f"torch {torch.__version__}, commit {commit.stdout.strip()}\n"
+        f"{num_equal} of {given.sizes} equal to a training that was left alone ({used / 1e6:.2f} MB), "
+        f"{len(problems)} with problems; {platform.node()}, {os.cpu_count()} cores, torch {torch.__version__}"
+        f", commit {commit.stdout.strip()}\n"
     )
     return int(bool(problems) or num_equal < given.sizes)
 
