@@ -203,7 +203,7 @@ def test_a_preemption_costs_at_most_the_current_batch():
     with pytest.MonkeyPatch.context() as patch:
         batches = At(patch, "on_train_batch_end", 0, stop)
         call(*FIT, *words)
-    assert batches.calls == 3 * 5 - 7
+    assert batches.calls == 3 * 4 - 7
 
 
 def test_slurm_names_the_run_and_starts_the_job_again(monkeypatch, tmp_path):
@@ -237,4 +237,4 @@ def test_no_schedule_is_gone_on_with_beyond_its_end(schedule):
     called = call(*FIT, "--model.schedule", schedule, "--trainer.max_epochs", "6", "--ckpt_path", "runs/a")
     assert called.status == 2
     assert called.err.count("\n") == 1
-    assert "has 0 steps left, and 15 are to be trained" in called.err
+    assert "has 0 steps left, and 12 are to be trained" in called.err

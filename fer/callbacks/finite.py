@@ -2,6 +2,7 @@
 
 import logging
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -243,7 +244,9 @@ class FiniteCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep the trainer, which will know the checkpoint that training goes on from."""
-        super().setup(trainer, pl_module, stage)
+        with warnings.catch_warnings():  # that there are checkpoints, of the run itself
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+            super().setup(trainer, pl_module, stage)
         self.trainer = trainer
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -70,12 +70,11 @@ log = logging.getLogger("fer.commands")
 
 # Warnings of Lightning about what is intended: a call that the newest torch deprecates; few workers, which on
 # a CPU would only take the cores that train; samples repeated for a second process, which are not counted;
-# frozen layers in eval mode; a resumed run in a folder of its own.
+# frozen layers in eval mode.
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders.*")
 warnings.filterwarnings("ignore", message="Found .* in eval mode.*")
-warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
 
 
 def run_experiment(

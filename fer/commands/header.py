@@ -4,7 +4,6 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule
 
-from fer.runs import run_of
 from fer.tasks import ClassificationTask
 
 
@@ -20,7 +19,7 @@ def facts_of_start(checkpoint: str | None, epoch: int, *, is_resumed: bool) -> l
         return [("goes on", "from the start, since the run has no checkpoint yet")] if is_resumed else []
     place = f"in epoch {epoch}, from {checkpoint}"
     if not is_resumed:
-        place += f", as another run than {run_of(Path(checkpoint)).folder}, which stays as it is"
+        place += f", as another run than {Path(checkpoint).parent.parent}, which stays as it is"
     return [("goes on", place)]
 
 

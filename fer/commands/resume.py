@@ -20,7 +20,7 @@ from fer.runs import Run, without_link
 
 MAY_DIFFER: Final = (
     *("ckpt_path", "config", "on_sigterm", "resume", "run_name", "runs_dir", "test", "wandb"),
-    *("checkpoints", "data.num_workers", "trainer.enable_progress_bar"),
+    *("checkpoints", "data.num_workers", "distinctiveness.keep_epochs", "trainer.enable_progress_bar"),
 )
 """Settings, or groups of them, that change nothing of what a training computes."""
 
