@@ -12,19 +12,19 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "disabled"}
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import numpy as np
 import torch
+from killed import Child, differences, report, say, say_where
 
-from fer.__main__ import main as fer
 from fer.callbacks.stop import TRY_AGAIN
 from fer.runs import Run
 
@@ -55,36 +55,7 @@ def main() -> None:
             [kill(number, draw.uniform(0.02, 1.0) * seconds, whole) for number in range(given.kills)],
         )
         report("SIGTERM, 3 times", [preempt(number, draw, whole) for number in range(given.preemptions)])
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
-    say(f"torch {torch.__version__}, {os.cpu_count()} cores, commit {commit.stdout.strip()}")
-
-
-class Child:
-    """A command in a process of its own, forked so that nothing is imported again."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        sys.stdout.flush()
-        self.log = Path(f"log-{time.monotonic_ns()}.txt")
-        self.log.touch()
-        self.pid = os.fork()
-        if self.pid == 0:
-            out = os.open(self.log, os.O_WRONLY)
-            os.dup2(out, 1)
-            os.dup2(out, 2)
-            status = 1
-            try:
-                status = fer(list(words))
-            except SystemExit as end:
-                status = end.code if isinstance(end.code, int) else 1
-            finally:
-                os._exit(status or 0)
-
-    def wait(self) -> int:
-        """Return the exit status; negative: the signal that ended it."""
-        _, status = os.waitpid(self.pid, 0)
-        return os.waitstatus_to_exitcode(status)
+    say_where()
 
 
 def kill(number: int, after: float, whole: dict) -> str:
@@ -150,40 +121,6 @@ def state(run: Run) -> dict:
         kept = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step", "widths")
         found[path.name] = {key: content[key] for key in kept if key in content}
     return found
-
-
-def differences(left: object, right: object, name: str = "") -> str:
-    """Return the first part that differs; empty: none does.
-
-    >>> differences({"a": [1, 2]}, {"a": [1, 3]})
-    'a.1: 2 instead of 3'
-    """
-    if isinstance(left, dict) and isinstance(right, dict):
-        if left.keys() != right.keys():
-            return f"{name}: {sorted(map(str, left.keys() ^ right.keys()))}"
-        parts = [(key, left[key], right[key]) for key in left]
-    elif isinstance(left, list | tuple) and isinstance(right, list | tuple) and len(left) == len(right):
-        parts = list(zip(range(len(left)), left, right, strict=True))
-    else:
-        is_equal = (
-            np.array_equal(np.asarray(left), np.asarray(right), equal_nan=np.asarray(left).dtype.kind == "f")
-            if isinstance(left, np.ndarray | torch.Tensor | float)
-            else left == right
-        )
-        return "" if is_equal else f"{name}: {str(left)[:300]} instead of {str(right)[:300]}"
-    return next(filter(None, (differences(a, b, f"{name}.{key}".strip(".")) for key, a, b in parts)), "")
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def report(fault: str, problems: Sequence[str]) -> None:
-    say(f"{fault}: {sum(not each for each in problems)} of {len(problems)} equal")
-    for number, problem in enumerate(problems):
-        if problem:
-            say(f"  {number}: {problem}")
 
 
 if __name__ == "__main__":
