@@ -291,7 +291,25 @@ class Loopback:
                 sweep.again.append(run.args)
 
     def _run_resume_status(self, v: dict[str, Any]) -> dict[str, Any]:
-        return {"model": {"id": "1", "name": v["project"], "entity": {"name": "team"}, "bucket": None}}
+        run = self.runs.get(v["name"])
+        bucket = None
+        if run is not None and run.history:
+            tail = json.dumps([json.dumps(run.history[-1])])
+            bucket = {
+                "id": run.name,
+                "name": run.name,
+                "displayName": run.name,
+                "summaryMetrics": json.dumps(run.summary),
+                "config": json.dumps(run.config),
+                "historyLineCount": len(run.history),
+                "historyTail": tail,
+                "eventsLineCount": 0,
+                "eventsTail": "[]",
+                "logLineCount": 0,
+                "tags": [],
+                "wandbConfig": json.dumps({"t": 1}),
+            }
+        return {"model": {"id": "1", "name": v["project"], "entity": {"name": "team"}, "bucket": bucket}}
 
     def _upsert_bucket(self, v: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.setdefault(v["name"] or v["id"], Run(v["name"] or v["id"]))

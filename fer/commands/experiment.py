@@ -50,7 +50,7 @@ from fer.commands.resume import (
 from fer.commands.space import describe_space
 from fer.commands.start import match_for_training, prepare_to_resume, start_from
 from fer.configs import flatten
-from fer.dashboards import finish, wandb_logger
+from fer.dashboards import finish, log_again, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
 from fer.dashboards.metrics import MetricsLogger
 from fer.data import ExpressionDataModule
@@ -234,7 +234,11 @@ class ExperimentCLI(LightningCLI):
             resume=self.resumed is not None,
             **self._wandb_settings(),
         )
-        return [to_csv] if to_wandb is None else [to_csv, to_wandb]
+        if to_wandb is None:
+            return [to_csv]
+        if self.resumed is not None and process_rank() == 0:
+            log_again(to_wandb, to_csv.rows)
+        return [to_csv, to_wandb]
 
     @cached_property
     def _first_epoch(self) -> int:

@@ -42,7 +42,5 @@ def list_files(run: Run, missing: Mapping[str, str]) -> list[str]:
         lines += ["figures", *(f"  {path}" for path in figures)]
     lines += describe_missing(missing)
     if offline := sorted(run.folder.glob("wandb/offline-run-*")):
-        # A run that was resumed has several, which one command uploads as one run.
-        all_parts = offline[0] if len(offline) == 1 else offline[0].with_name("offline-run-*")
-        lines += ["view it", f"  wandb leet {offline[-1]}", f"  wandb sync {all_parts}"]
+        lines += ["view it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
     return lines

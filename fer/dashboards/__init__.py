@@ -1,7 +1,7 @@
 """Weights & Biases: the only package that imports wandb. This file: the logger of a run."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,7 +14,15 @@ from fer.processes import process_rank
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
-__all__ = ["WandbMode", "apart_from_sweep", "finish", "is_logged_in", "log_config", "wandb_logger"]
+__all__ = [
+    "WandbMode",
+    "apart_from_sweep",
+    "finish",
+    "is_logged_in",
+    "log_again",
+    "log_config",
+    "wandb_logger",
+]
 
 MODES: Final = ("online", "offline", "disabled", "shared", "dryrun", "run")
 """Values of ``WANDB_MODE`` that W&B takes."""
@@ -81,18 +89,49 @@ def wandb_logger(
         job_type=job_type,
         tags=list(tags) or None,
         notes=notes,
-        **(_resumed(run_dir) if resume else {}),
+        **({"id": _id_in(run_dir), "resume": None if chosen in OFFLINE else "allow"} if resume else {}),
         settings={"console": "off", "stop_fn": stop},
     )
+    if resume and run.offline:
+        _set_aside(run_dir, Path(run.dir).parent)
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     return WandbLogger(save_dir=run_dir, experiment=run)
 
 
-def _resumed(run_dir: Path) -> dict[str, str]:
-    """Return the settings that go on with the W&B run in a folder; empty if there is none."""
+def _id_in(run_dir: Path) -> str | None:
+    """Return the id of the W&B run that a folder holds; None if it holds none."""
     folders = sorted(run_dir.glob("wandb/*run-*-*"), key=lambda folder: folder.name.split("run-")[-1])
-    return {"id": folders[-1].name.rpartition("-")[2], "resume": "allow"} if folders else {}
+    return folders[-1].name.rpartition("-")[2] if folders else None
+
+
+def _set_aside(run_dir: Path, newest: Path) -> None:
+    """Move what was recorded offline before into ``wandb/before``: all of it is recorded again.
+
+    ``wandb sync`` would read no file of a process that was killed.
+    """
+    for folder in run_dir.glob("wandb/offline-run-*"):
+        if folder.resolve() != newest.resolve():
+            aside = folder.parent / "before" / folder.name
+            aside.parent.mkdir(exist_ok=True)
+            folder.rename(aside)
+
+
+def log_again(logger: WandbLogger, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Log the metrics of the epochs before a training was resumed, unless W&B's server has them.
+
+    A client that is killed loses what it was about to send.
+
+    Args:
+        logger: Of the resumed run.
+        rows: Those of ``metrics.csv``, as text or numbers; empty text where there is no value.
+    """
+    run = logger.experiment
+    has_until = run.summary.get("epoch", -1)
+    for row in rows:
+        if float(row["epoch"]) > has_until:
+            known = {key: float(value) for key, value in row.items() if key != "step" and value != ""}
+            logger.log_metrics(known, step=int(row["step"]))
 
 
 def _mode_of_environment() -> str:
