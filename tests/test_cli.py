@@ -19,6 +19,8 @@ import yaml
 from command import assert_warns_of_few_at_most, call, done, done_on_few
 
 import fer.commands.experiment
+import fer.commands.own_callbacks
+import fer.commands.resume
 from fer.__main__ import _set_up_logging, main
 from fer.commands import find_commands
 from fer.errors import InputError
@@ -235,7 +237,7 @@ def test_averaged_weights_are_what_is_kept(monkeypatch):
         averaged.update({name: value.clone() for name, value in pl_module.state_dict().items()})
 
     averaged = {}
-    monkeypatch.setattr(fer.commands.experiment.EvaluationCallback, "on_fit_end", on_fit_end)
+    monkeypatch.setattr(fer.commands.own_callbacks.EvaluationCallback, "on_fit_end", on_fit_end)
     words = ["--ema", "true", "--trainer.max_epochs", 4, "--model.lr", "0.03", "--test", "false"]
     done("fit", *ANN, *TINY, *words, "--run_name", "a")
     kept = load("runs/a/checkpoints/last.ckpt").state_dict()

@@ -160,12 +160,10 @@ class ExperimentCLI(LightningCLI):
         self.config = parse(parser, args)
         self.config.pop("resume", None)
         self.on_sigterm: OnSigterm = self.config.on_sigterm or usual_on_sigterm()
-        self.run_dir = Path(self.config.runs_dir).expanduser() / (self.config.run_name or self.default_name)
         if self.command == "fit" and self.on_sigterm == "requeue" and self.resumed is None:
             is_named = self.config.run_name is not None
-            self.resumed = begun_before(self.run_dir, self._flat(self.config), is_named=is_named)
+            self.resumed = begun_before(self.planned_dir, self._flat(self.config), is_named=is_named)
         if self.resumed is not None:
-            self.run_dir = self.resumed.folder
             check_resumed(self._flat(self.config), self.resumed)
             self.resumes_from = newest_whole_checkpoint(self.resumed)
         self.stop = StopCallback(self.on_sigterm)
@@ -194,6 +192,7 @@ class ExperimentCLI(LightningCLI):
                 pruned_layers=self.config.prune.layers,
             )
             self.model.found_layers = dict(self.hidden.layers)
+        self.run_dir = self.planned_dir if self.resumed is None else self.resumed.folder
         if process_rank() == 0 and self.resumed is None:  # other processes write nothing
             self.run_dir = self._make_run()
         self.trainer_defaults["callbacks"] = callbacks_of(Run(self.run_dir), self.config, self.stop)
@@ -212,9 +211,14 @@ class ExperimentCLI(LightningCLI):
         write_whole_checkpoints(trainer)
         return trainer
 
+    @property
+    def planned_dir(self) -> Path:
+        """The folder that the settings name for a new run."""
+        return Path(self.config.runs_dir).expanduser() / (self.config.run_name or self.default_name)
+
     def _make_run(self) -> Path:
         """Make the folder of a new run, and return it."""
-        return make_run(self.run_dir, is_named=self.config.run_name is not None).folder
+        return make_run(self.planned_dir, is_named=self.config.run_name is not None).folder
 
     def instantiate_classes(self) -> None:
         """Build data, network, callbacks and trainer."""

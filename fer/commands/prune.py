@@ -187,8 +187,7 @@ class PruneCLI(ExperimentCLI):
             content = find_checkpoint(Path(self.config.ckpt_path)).read_bytes()
             self.settings["ckpt_path"] = f"sha256 {hashlib.sha256(content).hexdigest()}"
         self.settings = json.loads(hide_home(json.dumps(self.settings)))
-        folder = Path(self.config.runs_dir).expanduser() / (self.config.run_name or self.default_name)
-        found = find_cut_off(folder, is_named=self.config.run_name is not None)
+        found = find_cut_off(self.planned_dir, is_named=self.config.run_name is not None)
         if found is not None:
             found.check(self.settings)
             self.resumed = Run(found.folder.parent)

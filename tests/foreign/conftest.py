@@ -1,7 +1,6 @@
 """Fit modules that know nothing of this package, as their authors would."""
 
 import logging
-from pathlib import Path
 
 import lightning as L
 import pytest
@@ -31,7 +30,7 @@ def quick(request, monkeypatch):
     """Leave out what takes most of the time, figures and the timing of networks, except in slow tests."""
     if "slow" not in request.keywords:
         monkeypatch.setattr("fer.pruning.size.LATENCY_SECONDS", 0.0)
-        monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).touch())
+        monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 @pytest.fixture
