@@ -183,8 +183,10 @@ def test_a_folder_without_a_run_is_named():
     assert "runs/none" in called.err
 
 
-def test_a_preempted_training_goes_on_with_the_same_command(whole):
-    words = ["--run_name", "cut", "--on_sigterm", "requeue"]
+@pytest.mark.parametrize("more", [[], ["--ema", "true"]], ids=["weights", "averaged weights"])
+def test_a_preempted_training_goes_on_with_the_same_command(more):
+    done(*FIT, *more, "--run_name", "whole")
+    words = [*more, "--run_name", "cut", "--on_sigterm", "requeue"]
     for hook, number in (
         ("on_train_batch_end", 2),
         ("on_validation_batch_end", 4),
@@ -192,7 +194,7 @@ def test_a_preempted_training_goes_on_with_the_same_command(whole):
     ):
         assert fit_until(hook, number, *words, action=preempt).status == TRY_AGAIN
     assert call(*FIT, *words).status == 0
-    assert_equal("cut", whole)
+    assert_equal("cut", "whole")
     called = call(*FIT, *words)
     assert (called.status, "is complete" in called.out + called.err) == (0, True)
 

@@ -21,7 +21,6 @@ def callbacks_of(run: Run, config: Namespace, stop: StopCallback) -> list[Callba
     """
     monitor = config.monitor
     callbacks: list[Callback] = [
-        stop,
         FiniteCallback(config.on_nan),
         EvaluationCallback(curves=("loss", "acc")),
         BestCallback(monitor),
@@ -45,6 +44,7 @@ def callbacks_of(run: Run, config: Namespace, stop: StopCallback) -> list[Callba
         callbacks.append(EarlyStopping(monitor, mode=mode_of(monitor), patience=config.early_stopping))
     if config.ema:
         callbacks.append(EMAWeightAveraging())
+    callbacks.append(stop)  # it may save after a batch, of which the callbacks above have taken note
     if config.trainer.enable_progress_bar:
         callbacks.append(RichProgressBar(leave=False))
     return callbacks
