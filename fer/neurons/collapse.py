@@ -21,7 +21,7 @@ class Collapse:
 
     Attributes:
         nc1: Spread within the classes against that between them, tr(Σ_W Σ_B⁺) / K; 0 when collapsed.
-        nc2_angle: Mean angle between the centred class means, in degrees; when collapsed arccos(-1 / (K - 1)),
+        nc2_angle: Mean angle between the centred class means, degrees; when collapsed arccos(-1 / (K - 1)),
             which is 99.59 for 7 classes.
         nc2_spread: Standard deviation of these angles; 0 when collapsed.
         nc4: Share of samples for which the network's answer is the class with the nearest mean; 1 when
