@@ -74,7 +74,7 @@ def test_no_key_token_or_home_folder_is_kept(mode, tmp_path, make_images):
     found[Path("server")] = json.dumps(sent + server.artifacts).encode()
     for secret in (KEY, TOKEN, "/home/ann"):
         holders = [path for path, content in found.items() if secret.encode() in content]
-        if secret == "/home/ann":  # an offline run names the files that it will upload, for this machine alone
+        if secret == "/home/ann":  # an offline run names the files that it will upload from here
             holders = [path for path in holders if path.suffix != ".wandb"]
         assert holders == []
 
