@@ -15,6 +15,8 @@ SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
 # One process per core; the tests of a file share what they trained, so they stay in one process.
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Slow tests mostly wait, for servers and for processes that they start.
+WAITING := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow coverage lint format data-fer2013 dashboard clean
@@ -57,7 +59,7 @@ test: setup ## Run the fast tests
 	$(BIN)/python -m pytest -m 'not slow' $(IN_PARALLEL) $(ARGS)
 
 test-slow: setup ## Run the slow tests
-	$(BIN)/python -m pytest -m slow $(IN_PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m slow $(WAITING) $(ARGS)
 
 coverage: setup ## Run all tests and show the lines that they do not cover
 	$(BIN)/python -m pytest --cov=fer --cov-report=term-missing:skip-covered $(ARGS)
