@@ -13,10 +13,9 @@ NETWORKS := $(patsubst fer/configs/%.yaml,%,$(wildcard fer/configs/*.yaml))
 BENCHES := $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))
 SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
-# One process per core; the tests of a file share what they trained, so they stay in one process.
-IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
-# Slow tests mostly wait, for servers and for processes that they start.
-WAITING := --numprocesses 3 --dist loadfile
+# The tests of a file share what they trained, so they stay in one process. Three processes also on
+# two cores: many tests wait for servers and for processes that they start.
+IN_PARALLEL := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow coverage lint format data-fer2013 dashboard clean
@@ -59,7 +58,7 @@ test: setup ## Run the fast tests
 	$(BIN)/python -m pytest -m 'not slow' $(IN_PARALLEL) $(ARGS)
 
 test-slow: setup ## Run the slow tests
-	$(BIN)/python -m pytest -m slow $(WAITING) $(ARGS)
+	$(BIN)/python -m pytest -m slow $(IN_PARALLEL) $(ARGS)
 
 coverage: setup ## Run all tests and show the lines that they do not cover
 	$(BIN)/python -m pytest --cov=fer --cov-report=term-missing:skip-covered $(ARGS)
