@@ -13,8 +13,9 @@ NETWORKS := $(patsubst fer/configs/%.yaml,%,$(wildcard fer/configs/*.yaml))
 BENCHES := $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))
 SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
-# One process per core; the tests of a file share what they trained, so they stay in one process.
-IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+# The tests of a file share what they trained, so they stay in one process. Three processes also on
+# two cores: many tests wait for servers and for processes that they start.
+IN_PARALLEL := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow coverage lint format data-fer2013 dashboard clean

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +74,15 @@ def say_where() -> None:
     say(f"torch {torch.__version__}, {os.cpu_count()} cores, commit {commit.stdout.strip()}")
 
 
-def report(fault: str, problems: Sequence[str]) -> None:
-    say(f"{fault}: {sum(not each for each in problems)} of {len(problems)} equal")
-    for number, problem in enumerate(problems):
+def report(fault: str, problems: Iterable[str]) -> None:
+    """Say as they come what differs, and every ten times how many did not."""
+    equal = 0
+    number = 0
+    for number, problem in enumerate(problems, 1):
+        equal += not problem
         if problem:
             say(f"  {number}: {problem}")
+        if number % 10 == 0:
+            say(f"{fault}: {equal} of {number} equal")
+    if number % 10:
+        say(f"{fault}: {equal} of {number} equal")

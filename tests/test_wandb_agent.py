@@ -222,7 +222,7 @@ def test_what_a_killed_agent_had_is_run_by_another_and_a_server_that_goes_comes_
     machine.wait_for(lambda: len(server.runs) == 2 and server.runs["trial1"].history)
     before = len(server.runs["trial1"].history)
     server.end()
-    time.sleep(20)
+    time.sleep(5)  # a run that ends waits 20 s for the server, and names `wandb sync` then
     server.start()
     assert machine.wait_for_end(second) == 0
     lost, run = server.runs.values()

@@ -234,7 +234,7 @@ class ExperimentCLI(LightningCLI):
         to_csv = MetricsLogger(self.run_dir, 0 if self.resumed is None else self._first_epoch)
         to_wandb = wandb_logger(
             self.run_dir,
-            stop=self.stop.asked.set,
+            stop=lambda: self.stop.asked.set(),  # W&B copies its settings, and cannot copy an event
             resume=self.resumed is not None,
             **self._wandb_settings(),
         )

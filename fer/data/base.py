@@ -295,4 +295,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         }
 
     def _loader(self, dataset: Dataset[Item]) -> DataLoader[Item]:
-        return DataLoader(dataset, batch_size=self.batch_size, **self._loading)
+        # With a generator of its own it draws nothing from the random state of the training, whose numbers
+        # would depend on the number of workers.
+        generator = torch.Generator().manual_seed(0)
+        return DataLoader(dataset, batch_size=self.batch_size, generator=generator, **self._loading)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.errors import InputError
-from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
+from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes, report
 from fer.neurons import eval_state
 from fer.neurons.inputs import Batches, call, labels_of
 
@@ -54,7 +54,8 @@ def evaluate(network: nn.Module, batches: Batches, class_names: Sequence[str] | 
     return Evaluation(
         loss=float(F.cross_entropy(logits, labels)),
         right=predicted_classes(logits) == labels,
-        report=metrics.compute(),
+        # Not compute(), which waits for other processes: this one has all samples.
+        report=report(metrics.confusion, metrics.class_names, metrics.non_finite),
     )
 
 

@@ -44,7 +44,7 @@ def main() -> None:
         seconds = time.monotonic() - started
         whole = files(Path("whole"))
         say(f"cropping {NUM} images takes {seconds:.1f} s")
-        report("crop, SIGKILL twice", [kill(str(each), draw, seconds, whole) for each in range(given.times)])
+        report("crop, SIGKILL twice", (kill(str(each), draw, seconds, whole) for each in range(given.times)))
     say_where()
 
 

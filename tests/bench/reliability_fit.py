@@ -52,9 +52,9 @@ def main() -> None:
         say(f"the training that is left alone takes {seconds:.1f} s")
         report(
             "SIGKILL",
-            [kill(number, draw.uniform(0.02, 1.0) * seconds, whole) for number in range(given.kills)],
+            (kill(number, draw.uniform(0.02, 1.0) * seconds, whole) for number in range(given.kills)),
         )
-        report("SIGTERM, 3 times", [preempt(number, draw, whole) for number in range(given.preemptions)])
+        report("SIGTERM, 3 times", (preempt(number, draw, whole) for number in range(given.preemptions)))
     say_where()
 
 

@@ -23,7 +23,7 @@ from fer.studies.trials import read_trials
 
 FIT = [
     *("fit", "--network=ann", "--dataset=folder", "--data.root=images", "--data.image_size=8"),
-    *("--data.detector=viola_jones", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"),
+    *("--data.crop=viola_jones", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"),
     *("--data.num_workers=0", "--data.batch_size=8", "--distinctiveness.num_samples=20"),
 ]
 NUM = 8
@@ -41,7 +41,7 @@ parameters:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--times", type=int, default=3, help="repetitions (3)")
-    problems = [repeat() for _ in range(parser.parse_args().times)]
+    problems = (repeat() for _ in range(parser.parse_args().times))
     report(f"{NUM} trainings and a sweep of two agents at once", problems)
     say_where()
 

@@ -122,17 +122,15 @@ def test_a_server_that_works_takes_the_run(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["slow", "401"])
-def test_a_fault_at_the_start(fault, tmp_path):
-    outcome = run_with(fault, "start", tmp_path)
+def test_a_fault_at_the_start(tmp_path):
+    outcome = run_with("slow", "start", tmp_path)
     check(outcome, mode="offline")
     assert len(re.findall(r"it is recorded offline, in runs/a/wandb/offline-run-", outcome.said)) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fault", "moment"), [("unreachable", "middle"), ("500", "end")])
-def test_a_fault_later(fault, moment, tmp_path):
-    outcome = run_with(fault, moment, tmp_path)
+def test_a_fault_later(tmp_path):
+    outcome = run_with("unreachable", "middle", tmp_path)
     check(outcome, mode="online")
     assert (
         len(re.findall(r"upload it later: wandb sync --include-online runs/a/wandb/run-", outcome.said)) == 1
