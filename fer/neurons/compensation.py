@@ -29,6 +29,7 @@ from fer.neurons.plan import PrunePlan
 from fer.neurons.planning import moved, part_of
 from fer.neurons.record import record
 from fer.neurons.rules import Rule
+from fer.neurons.sequential import refit_in_order_
 from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
 from fer.neurons.surgery import Compensation, mask_, outgoing_weight, planned
 
@@ -67,6 +68,8 @@ def compensate(
         mask_(masked, group, plan, compensations)
         if rule.merge in FITTED:
             _scale_means(masked, group, plan, measurement.statistics)
+    if pruned and rule.merge == "refit" and rule.refit == "sequential":
+        refit_in_order_(masked, network, batches, pruned)
     return masked
 
 

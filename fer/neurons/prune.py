@@ -17,7 +17,7 @@ from fer.neurons.merge import MergeRule
 from fer.neurons.plan import PrunePlan, count_removed
 from fer.neurons.planning import plan_groups
 from fer.neurons.prunable import neurons_within
-from fer.neurons.rules import make_rule
+from fer.neurons.rules import RefitMode, make_rule
 from fer.neurons.surgery import cut, widths
 from fer.neurons.text import listed
 from fer.neurons.verify import check_pruned
@@ -62,6 +62,7 @@ def prune(
     complementary_above: float = COMPLEMENTARY_ABOVE,
     criterion: CriterionName | Criterion = "pairs",
     merge: MergeRule = "refit",
+    refit: RefitMode = "sequential",
     rule: str | None = None,
     layers: str | Sequence[str] | None = None,
     num_removed: Mapping[str, int] | None = None,
@@ -95,6 +96,7 @@ def prune(
         criterion: Decides which neurons are removed: a name in :data:`fer.neurons.criteria.CRITERIA`, the
             path of a class, or an instance.
         merge: How the next layers are corrected; see :data:`fer.neurons.merge.MergeRule`.
+        refit: What the merge ``refit`` fits; see :data:`fer.neurons.rules.RefitMode`.
         rule: Name of a paper's rule in :data:`fer.neurons.RULES`, instead of ``criterion`` and ``merge``.
         layers: Names of layers whose neurons may be removed; all if left out. A layer whose outputs are added
             to those of others, as in a residual stage, stands for all of them.
@@ -113,7 +115,7 @@ def prune(
         InputError: As of :func:`fer.neurons.measure_groups`, :func:`fer.neurons.plan_groups`,
             :func:`fer.neurons.cut` and :func:`fer.neurons.verify.check_pruned`.
     """
-    settings, whole = make_rule(rule, criterion, merge), network
+    settings, whole = make_rule(rule, criterion, merge, refit), network
     batches = InputBatches.of(batches, network, inputs, progress=progress)
     idle: dict[str, float] = {}
     gone: dict[str, int] = {}

@@ -2,11 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, get_args
 
 from fer.errors import InputError, did_you_mean
 from fer.neurons.criteria import Criterion, CriterionName, Pairs, make_criterion
 from fer.neurons.merge import MergeRule
+
+RefitMode = Literal["sequential", "joint"]
+"""What the merge ``refit`` fits.
+
+- ``sequential``: after the joint refit, each layer behind removed neurons again, from what the pruned network
+  gives it to what the whole network returns; see :mod:`fer.neurons.sequential`.
+- ``joint``: all layers at once, from what the whole network gives them.
+"""
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ class Rule:
             :func:`fer.neurons.statistics.pattern_minmax`.
         incoming: Whether the incoming weights and the bias of a removed neuron are added to the survivor's;
             see :func:`fer.neurons.merge.add_incoming`.
+        refit: What the merge ``refit`` fits; see :data:`RefitMode`.
     """
 
     criterion: Criterion = field(default_factory=Pairs)
@@ -28,6 +37,7 @@ class Rule:
     constants: bool = True
     pattern_minmax: bool = False
     incoming: bool = False
+    refit: RefitMode = "joint"
 
     @property
     def measure(self) -> dict[str, bool]:
@@ -65,14 +75,22 @@ it removed.
 """
 
 
-def make_rule(name: str | None, criterion: CriterionName | Criterion, merge: MergeRule) -> Rule:
+def make_rule(
+    name: str | None,
+    criterion: CriterionName | Criterion,
+    merge: MergeRule,
+    refit: RefitMode = "sequential",
+) -> Rule:
     """Return a paper's rule by its name, or a rule of a criterion and a merge if there is no name.
 
     Raises:
-        InputError: The rule or the criterion is unknown.
+        InputError: The rule, the criterion or the refit is unknown.
     """
+    if refit not in get_args(RefitMode):
+        msg = f"refit is {refit!r}: it must be one of {', '.join(get_args(RefitMode))}"
+        raise InputError(msg)
     if name is None:
-        return Rule(make_criterion(criterion), merge)
+        return Rule(make_criterion(criterion), merge, refit=refit)
     if name not in RULES:
         msg = f"rule is {name!r}: {did_you_mean(name, RULES)}the papers' rules are {', '.join(RULES)}"
         raise InputError(msg)

@@ -71,7 +71,8 @@ def mask_(
                 outgoing = outgoing_weight(network, consumer).double()
                 merged = _merged(outgoing, compensation.matrix.to(outgoing))
                 weight[:, torch.tensor([consumer.columns[neuron] for neuron in kept])] = merged.to(weight)
-                _shift(network, consumer, compensation.shift)
+                if compensation.shift is not None:
+                    add_constant(network, consumer.shift, compensation.shift)
             weight[:, _pick(consumer.columns, removed)] = 0
             module.weight.copy_(_grouped(weight, getattr(module, "groups", 1)))
 
@@ -114,20 +115,18 @@ def incoming_weights(network: nn.Module, group: NeuronGroup) -> Tensor:
     return torch.cat([each.flatten(1) for each in weights], dim=1)
 
 
-def _shift(network: nn.Module, consumer: Consumer, shift: Tensor | None) -> None:
-    """Add a constant to the output of a next layer."""
-    if shift is None:
-        return
-    if consumer.shift is None:
-        msg = f"{consumer.layer} has no bias and no batch norm behind it that could add a constant"
+def add_constant(network: nn.Module, layer: str | None, constant: Tensor) -> None:
+    """Add a constant, in place: to what a batch norm takes, or what another layer returns, by its bias."""
+    if layer is None:
+        msg = "a layer without a bias and without batch norm behind it takes no constant"
         raise ValueError(msg)
-    layer = network.get_submodule(consumer.shift)
-    if isinstance(layer, _NormBase):
-        mean = layer.get_buffer("running_mean")
-        mean.sub_(shift.to(mean))
+    module = network.get_submodule(layer)
+    if isinstance(module, _NormBase):
+        mean = module.get_buffer("running_mean")
+        mean.sub_(constant.to(mean))
     else:
-        bias = layer.get_parameter("bias")
-        bias.add_(shift.to(bias))
+        bias = module.get_parameter("bias")
+        bias.data.add_(constant.to(bias))
 
 
 def cut(

@@ -1,12 +1,13 @@
 """Prune networks: settings, one pruning, rounds, size targets, curves, any network, results."""
 
+from fer.neurons.recalibrate import recalibrate_
 from fer.pruning.any_network import Agreement, UnlabelledResults, prune_unlabelled
 from fer.pruning.curves import METHODS, THRESHOLDS, threshold_curves
 from fer.pruning.evaluate import Evaluation, evaluate
 from fer.pruning.load import load_pruned
-from fer.pruning.once import Pruning, prune_once
+from fer.pruning.once import Pruning, Recalibration, prune_once
 from fer.pruning.results import NetworkResult, PruneResults, compare
-from fer.pruning.rounds import Round, RoundResult, prune_in_rounds, recalibrate_
+from fer.pruning.rounds import Round, RoundResult, prune_in_rounds
 from fer.pruning.save import save_pruning
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import Size, count_macs, measure_sizes
@@ -21,6 +22,7 @@ __all__ = [
     "PruneResults",
     "PruneSettings",
     "Pruning",
+    "Recalibration",
     "Round",
     "RoundResult",
     "Size",

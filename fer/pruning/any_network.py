@@ -47,7 +47,8 @@ class UnlabelledResults:
         settings: The settings of the pruning.
         before: Size and speed before pruning.
         after: Size and speed after pruning.
-        agreement: How often both predict the same class, on ``measured`` and on ``held out`` samples.
+        agreement: How often both predict the same class, on ``measured`` and on ``held out`` samples; where
+            batch norm was recalibrated, also with recalibration of both and of neither.
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
@@ -73,6 +74,7 @@ class UnlabelledResults:
 
     def table(self) -> str:
         """Return the results as text: a line for each layer, then both networks side by side."""
+        width = max(20, *map(len, self.agreement))
         return "\n".join(
             [
                 *layer_table(self.layers, self.blocks, self.refused),
@@ -80,7 +82,7 @@ class UnlabelledResults:
                 f"{'':<22} {'before':>14} {'after':>14}",
                 *size_table(self.before, self.after),
                 "same class (top-1) before and after",
-                *(f"  {name:<20} {each}" for name, each in self.agreement.items()),
+                *(f"  {name:<{width}} {each}" for name, each in self.agreement.items()),
             ]
         )
 
@@ -112,15 +114,29 @@ def prune_unlabelled(
         num_classes=logits.shape[1],
         settings=pruning.settings.to_dict(),
         **sizes,
-        agreement={
-            name: count_agreement(network, pruning.network, each)
-            for name, each in (("measured", batches), ("held out", held_out))
-        },
+        agreement=_agreements(network, pruning, batches, held_out),
         layers=pruning.layers,
         blocks=pruning.blocks,
         refused=pruning.refused,
     )
     return pruning, results
+
+
+def _agreements(
+    network: nn.Module, pruning: Pruning, batches: Batches, held_out: Batches
+) -> dict[str, Agreement]:
+    """Return how often networks predict the same class, with and without batch norm recalibration."""
+    pairs = {"": (network, pruning.network)}
+    if (other := pruning.recalibration) is not None:
+        pairs |= {
+            ", batch norm recalibrated in both": (other.before, pruning.network),
+            ", batch norm recalibrated in none": (network, other.after),
+        }
+    return {
+        f"{name}{which}": count_agreement(*pair, samples)
+        for name, samples in (("measured", batches), ("held out", held_out))
+        for which, pair in pairs.items()
+    }
 
 
 def count_agreement(network: nn.Module, other: nn.Module, batches: Batches) -> Agreement:

@@ -1,7 +1,8 @@
-"""Prune a network once: measure, plan, compensate, cut."""
+"""Prune a network once: measure, plan, compensate, cut, recalibrate batch norm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import nn
 
@@ -12,10 +13,23 @@ from fer.neurons.blocks import drop_idle_blocks
 from fer.neurons.inputs import Batches
 from fer.neurons.plan import count_removed
 from fer.neurons.prunable import neurons_within
+from fer.neurons.recalibrate import recalibrated
 from fer.neurons.text import listed
 from fer.neurons.warn import joined_warnings
 from fer.pruning.settings import PruneSettings
 from fer.pruning.targets import settings_at_macs
+
+
+class Recalibration(NamedTuple):
+    """The networks that a pruning with batch norm recalibration is compared with.
+
+    Attributes:
+        before: The whole network, recalibrated.
+        after: The smaller network, not recalibrated.
+    """
+
+    before: nn.Module
+    after: nn.Module
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +37,7 @@ class Pruning:
     """One pruning: the smaller network and the neurons that were removed.
 
     Attributes:
-        network: The smaller network, a copy.
+        network: The smaller network, a copy; its batch norm is recalibrated unless the settings leave it out.
         widths: Sizes of its layers, for :func:`fer.neurons.resize`.
         plans: Plan of each group of neurons.
         measurement: The measurement that the plans are based on.
@@ -32,6 +46,9 @@ class Pruning:
         blocks: Residual blocks that were removed as a whole, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
         settings: The settings, with ``num_removed`` or thresholds as a size target has set them.
+        recalibration: The other two networks to compare with, so that no gain of recalibration is credited to
+            pruning: ``before``, the whole network recalibrated, and ``after``, the smaller one without it;
+            None without batch norm, or without recalibration.
     """
 
     network: nn.Module
@@ -42,6 +59,7 @@ class Pruning:
     blocks: Mapping[str, float]
     refused: Mapping[str, str]
     settings: PruneSettings
+    recalibration: Recalibration | None = None
 
     def __repr__(self) -> str:
         """Return the number of neurons in each layer before and after, and of removed blocks."""
@@ -80,8 +98,10 @@ def prune_once(
     if max_macs is not None:
         settings = settings_at_macs(settings, smaller, measurement, example, max_macs)
     pruned = prune_measured(smaller, batches, measurement, settings)
+    before = recalibrated(network, batches) if settings.recalibrate else None
+    after = recalibrated(pruned.network, batches) if settings.recalibrate else None
     return Pruning(
-        network=pruned.network,
+        network=pruned.network if after is None else after,
         widths=dict(pruned.widths),
         plans=pruned.plans,
         measurement=measurement,
@@ -89,6 +109,7 @@ def prune_once(
         blocks=blocks,
         refused=dict(pruned.report["refused"]),
         settings=settings,
+        recalibration=None if before is None or after is None else Recalibration(before, pruned.network),
     )
 
 
@@ -116,6 +137,7 @@ def prune_measured(
         complementary_above=settings.complementary_above,
         criterion=settings.criterion,
         merge=settings.merge,
+        refit=settings.refit,
         rule=settings.rule,
         num_removed=settings.num_removed,
         share_removed=settings.share_removed,

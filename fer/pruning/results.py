@@ -51,6 +51,36 @@ class NetworkResult(Size):
 
 
 @dataclass(frozen=True)
+class Quality:
+    """Quality of a classifier.
+
+    Attributes:
+        acc: Accuracy, 0 to 1.
+        interval: Its Wilson 95 % interval.
+        loss: Mean cross-entropy.
+    """
+
+    acc: float
+    interval: Sequence[float]
+    loss: float
+
+
+@dataclass(frozen=True)
+class RecalibrationResult:
+    """Quality of both networks with the other batch norm, and a fair comparison.
+
+    Attributes:
+        before: The whole network with recalibrated batch norm.
+        after: The pruned network without recalibration.
+        mcnemar: McNemar's test of the whole and the pruned network, both recalibrated.
+    """
+
+    before: Quality
+    after: Quality
+    mcnemar: Comparison
+
+
+@dataclass(frozen=True)
 class PruneResults:
     """A network before and after pruning, on the same samples, in plain values.
 
@@ -67,6 +97,8 @@ class PruneResults:
         class_names: Names of the K classes, in the order of the labels; None without classes.
         rounds: The numbers of each round; empty if it was pruned once.
         metric: Name of the metric that is shown first, among ``metrics`` of both networks; None for none.
+        recalibration: Both networks with the other batch norm: ``before`` is the network as it came,
+            ``after`` is recalibrated. None if batch norm was not recalibrated, or without classes.
     """
 
     protocol: str
@@ -81,6 +113,7 @@ class PruneResults:
     class_names: Sequence[str] | None
     rounds: Sequence[Mapping[str, Any]] = field(default=())
     metric: str | None = None
+    recalibration: RecalibrationResult | None = None
 
     def __repr__(self) -> str:
         """Return the sizes and the quality in one line; :meth:`table` shows all."""
@@ -102,6 +135,7 @@ class PruneResults:
             "after": _known(asdict(self.after)),
             "mcnemar": self.mcnemar and self.mcnemar._asdict(),
             "rounds": self.rounds or None,
+            "recalibration": self.recalibration and _recalibration_values(self.recalibration),
         }
         return _known(values)
 
@@ -123,6 +157,7 @@ class PruneResults:
         try:
             before, after = (_network_result(values.pop(when)) for when in ("before", "after"))
             paired = values.pop("mcnemar", None)
+            values["recalibration"] = _read_recalibration(values.get("recalibration"))
             known = {"n": None, "class_names": None, **values}
             return cls(before=before, after=after, mcnemar=paired and Comparison(**paired), **known)
         except (AttributeError, KeyError, TypeError, ValueError) as e:
@@ -141,6 +176,9 @@ class PruneResults:
         if self.metric is not None:
             for when, each in (("before", self.before), ("after", self.after)):
                 found[f"prune/{self.metric}_{when}"] = each.metrics[self.metric]
+        if self.recalibration is not None:
+            found["prune/acc_before_recalibrated"] = self.recalibration.before.acc
+            found["prune/acc_after_not_recalibrated"] = self.recalibration.after.acc
         return found
 
     def table(self) -> str:
@@ -166,10 +204,11 @@ class PruneResults:
         """Yield lines on the accuracy and the loss of classifiers."""
         before, after, paired = self.before, self.after, self.mcnemar
         if before.acc is not None and after.acc is not None and paired is not None:
-            yield (
-                f"{'accuracy':<22} {100 * before.acc:12.2f} % {100 * after.acc:12.2f} %   "
-                f"{paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)"
-            )
+            yield _accuracy_line("accuracy", before.acc, after.acc, paired)
+            if (other := self.recalibration) is not None:
+                yield "  with batch norm"
+                yield _accuracy_line("  recalibrated in both", other.before.acc, after.acc, other.mcnemar)
+                yield _accuracy_line("  recalibrated in none", before.acc, other.after.acc)
         if before.loss is not None and after.loss is not None:
             yield f"{'loss':<22} {before.loss:14.4f} {after.loss:14.4f}"
 
@@ -177,6 +216,26 @@ class PruneResults:
     def metrics(self) -> list[str]:
         """Names of the metrics that are known of both networks."""
         return [name for name in self.before.metrics if name in self.after.metrics]
+
+
+def _accuracy_line(name: str, before: float, after: float, paired: Comparison | None = None) -> str:
+    """Return a line of the table, with McNemar's test if there is one."""
+    line = f"{name:<22} {100 * before:12.2f} % {100 * after:12.2f} %"
+    if paired is None:
+        return line
+    return f"{line}   {paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)"
+
+
+def _recalibration_values(found: RecalibrationResult) -> dict[str, Any]:
+    sides = {"before": asdict(found.before), "after": asdict(found.after)}
+    return {**sides, "mcnemar": found.mcnemar._asdict()}
+
+
+def _read_recalibration(values: Mapping[str, Any] | None) -> RecalibrationResult | None:
+    if values is None:
+        return None
+    before, after = (Quality(**values[when]) for when in ("before", "after"))
+    return RecalibrationResult(before, after, Comparison(**values["mcnemar"]))
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +283,9 @@ def compare(
     networks = {"before": network, "after": pruning.network.to(memory_format=memory_format)}
     batches = iter(batches)
     first = inputs_of(next(batches), network)
-    found = classify_both(networks, chain([first], batches), class_names)
+    other = pruning.recalibration
+    others = {} if other is None else {"recalibrated": other.before, "bare": other.after}
+    found = classify_both(networks | others, chain([first], batches), class_names)
     example = first.to(network).map(
         lambda tensor: tensor.contiguous(memory_format=memory_format) if tensor.ndim == 4 else tensor
     )
@@ -250,7 +311,16 @@ def compare(
         class_names=list(found["before"].report.class_names) if found else None,
         rounds=rounds,
         metric=metric,
+        recalibration=_recalibration(found) if "bare" in found else None,
     )
+
+
+def _recalibration(found: Mapping[str, Evaluation]) -> RecalibrationResult:
+    before, after = (
+        Quality(each.report.accuracy, list(each.report.interval), each.loss)
+        for each in (found["recalibrated"], found["bare"])
+    )
+    return RecalibrationResult(before, after, mcnemar(found["recalibrated"].right, found["after"].right))
 
 
 def _quality(found: Evaluation) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 from torch import nn
 
 from fer.errors import InputError
-from fer.neurons import eval_state
 from fer.neurons.batches import InputBatches
-from fer.neurons.inputs import Batches, call
+from fer.neurons.inputs import Batches
 from fer.neurons.verify import PruneError
 from fer.pruning.evaluate import evaluate
 from fer.pruning.once import Pruning, prune_once
@@ -32,7 +31,7 @@ class RoundResult:
         neurons: Hidden neurons left.
         macs: Multiply-adds for one sample.
         pruned: Validation accuracy after pruning.
-        recalibrated: Validation accuracy after batch norm recalibration.
+        recalibrated: Validation accuracy after batch norm recalibration; without it, that of ``pruned``.
         tuned: Validation accuracy after fine-tuning.
         is_kept: Whether accuracy fell by no more than the tolerance.
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
@@ -87,7 +86,7 @@ def prune_in_rounds(
         settings: The settings; the thresholds are those of the last round.
         rounds: Largest number of rounds.
         tolerance: Largest drop of validation accuracy that is accepted, 0 to 1.
-        fine_tune: Trains the network of a round; None: only batch norm is recalibrated.
+        fine_tune: Trains the network of a round; None: nothing is trained.
         share_of_macs: Share of the multiply-adds left after the last round, instead of the thresholds.
         done: Rounds that are finished, of the same settings; they are not yielded again.
 
@@ -127,9 +126,9 @@ def prune_in_rounds(
             return
         left |= {name: layer["after"] for name, layer in pruning.layers.items()}
         network = pruning.network
-        pruned = evaluate(network, val).report.accuracy
-        recalibrate_(network, batches)
         recalibrated = evaluate(network, val).report.accuracy
+        bare = pruning.recalibration
+        pruned = recalibrated if bare is None else evaluate(bare.after, val).report.accuracy
         if fine_tune is not None:
             tuned_network = fine_tune(network, pruning.widths)
             if tuned_network is None:
@@ -148,7 +147,7 @@ def prune_in_rounds(
             layers=pruning.layers,
             blocks=pruning.blocks,
         )
-        yield Round(replace(pruning, network=network), result)
+        yield Round(replace(pruning, network=network, recalibration=None), result)
         if not result.is_kept:
             return
 
@@ -182,25 +181,3 @@ def add_layers(
         sums = {reason: first.get(reason, 0) + count for reason, count in layer.items()}
         total[name] = sums | {"before": first["before"], "after": layer["after"]}
     return total
-
-
-def recalibrate_(network: nn.Module, batches: Batches) -> None:
-    """Recompute the means and variances of batch norm, in place, as plain means over the batches.
-
-    All other layers stay in eval mode. A batch of one sample, which has no variance, is left out.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    norms = [norm for norm in norms if norm.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    with eval_state(network):
-        inputs = [each for each in InputBatches.of(batches, network) if len(each) > 1]
-        if not norms or not inputs:
-            return
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.train()
-            norm.momentum = None  # a plain mean over the batches
-        for each in inputs:
-            call(network, each)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum

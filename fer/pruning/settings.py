@@ -9,7 +9,7 @@ from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.neurons.blocks import IDLE_BELOW
 from fer.neurons.criteria import CriterionName
 from fer.neurons.merge import MergeRule
-from fer.neurons.rules import Rule, make_rule
+from fer.neurons.rules import RefitMode, Rule, make_rule
 
 RuleName = Literal["gedeon_harris", "narayan", "jain"]
 
@@ -29,6 +29,10 @@ class PruneSettings:
             four have no thresholds and need num_removed, share_removed or a size target.
         merge: How the next layer's weights compensate for the removed neurons: refit, affine, scale, add or
             drop.
+        refit: What merge refit fits: sequential (each layer from the pruned network's inputs to the whole
+            network's outputs, where that errs less on held-out samples) or joint (all layers at once).
+        recalibrate: Recompute the means and variances of batch norm on the samples after pruning. Results
+            hold both networks with and without it.
         rule: Published rule that replaces criterion and merge: gedeon_harris, narayan or jain.
         layers: Names of the layers to prune; null: all hidden layers.
         num_samples: Number of training samples that the neurons are measured on.
@@ -47,6 +51,8 @@ class PruneSettings:
     complementary_above: float = COMPLEMENTARY_ABOVE
     criterion: CriterionName = "pairs"
     merge: MergeRule = "refit"
+    refit: RefitMode = "sequential"
+    recalibrate: bool = True
     rule: RuleName | None = None
     layers: Sequence[str] | None = None
     num_samples: int = NUM_SAMPLES
@@ -83,12 +89,13 @@ class PruneSettings:
     @property
     def method(self) -> Rule:
         """The criterion and the compensation: a published rule, or those of the settings."""
-        return make_rule(self.rule, self.criterion, self.merge)
+        return make_rule(self.rule, self.criterion, self.merge, self.refit)
 
     @property
     def label(self) -> str:
         """Name of the method, as in a title."""
-        return self.rule or f"{self.criterion}, {self.merge}"
+        merge = f"{self.refit} refit" if self.merge == "refit" else self.merge
+        return self.rule or f"{self.criterion}, {merge}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -97,6 +104,8 @@ class PruneSettings:
             "complementary_above": self.complementary_above,
             "criterion": self.criterion,
             "merge": self.merge,
+            "refit": self.refit,
+            "recalibrate": self.recalibrate,
             "rule": self.rule,
             "layers": None if self.layers is None else list(self.layers),
             "num_samples": self.num_samples,

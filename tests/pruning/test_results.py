@@ -13,7 +13,7 @@ from fer.figures.style import reason_looks
 from fer.metrics import Comparison
 from fer.neurons import REMOVAL_REASONS, PrunePlan, Removal
 from fer.neurons.plan import count_removed
-from fer.pruning import NetworkResult, PruneResults, PruneSettings, compare, prune_once
+from fer.pruning import NetworkResult, PruneResults, PruneSettings, compare, evaluate, prune_once
 from fer.pruning.results import SCALARS
 
 CONFUSION = [[9, 1], [1, 9]]
@@ -165,3 +165,40 @@ def test_only_numbers_of_both_networks_are_shown(without_classes):
     after = replace(without_classes.after, metrics={"b": 2})
 
     assert replace(without_classes, after=after).metrics == ["b"]
+
+
+def test_no_gain_of_recalibration_is_credited_to_pruning(tmp_path):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 3)).eval()
+    batches = [(3 * torch.randn(200, 5), torch.arange(200) % 3)]
+    settings = PruneSettings(similar_below=60, complementary_above=120)
+
+    pruning = prune_once(network, batches, settings)
+    results = compare(network, pruning, batches)
+    found = results.recalibration
+
+    assert network[1].running_mean.equal(torch.zeros(12))
+    assert pruning.recalibration.before[1].running_mean.any()
+    assert pruning.network[1].running_mean.any()
+    evaluated = {
+        "whole": (network, results.before.acc),
+        "whole, recalibrated": (pruning.recalibration.before, found.before.acc),
+        "pruned": (pruning.recalibration.after, found.after.acc),
+        "pruned, recalibrated": (pruning.network, results.after.acc),
+    }
+    for name, (each, acc) in evaluated.items():
+        assert evaluate(each, batches).report.accuracy == acc, name
+    results.write(tmp_path)
+    assert PruneResults.read(tmp_path) == results
+    (line,) = (line for line in results.table().splitlines() if "recalibrated in both" in line)
+    assert f"{100 * found.before.acc:.2f} %" in line
+    assert f"{found.mcnemar.lost} lost, {found.mcnemar.won} won" in line
+    assert results.scalars()["prune/acc_before_recalibrated"] == found.before.acc
+
+    bare = prune_once(network, batches, replace(settings, recalibrate=False))
+    assert bare.recalibration is None
+    assert compare(network, bare, batches).recalibration is None
+    pairs = zip(
+        bare.network.state_dict().values(), pruning.recalibration.after.state_dict().values(), strict=True
+    )
+    assert all(one.equal(two) for one, two in pairs)

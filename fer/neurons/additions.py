@@ -1,0 +1,122 @@
+"""Find the sums that layers contribute to, as at the end of a residual block."""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from fer.neurons.inputs import Inputs, call
+
+NAMES: Final = ("add", "add_", "__add__", "__radd__", "__iadd__")
+"""Names of torch's functions that add two tensors."""
+
+TOLERANCE: Final = 1e-6
+"""Share of a change by which it may deviate from a multiple of the change of a layer's output; float64."""
+
+Terms = tuple[Tensor, Tensor]
+"""The two terms of an addition."""
+
+
+class Place(NamedTuple):
+    """Where a layer's output, times a factor for each channel, is added to a term that does not depend on it.
+
+    Attributes:
+        number: Number of the addition in a run, counted from 0.
+        other: Which of its two terms is the other one, 0 or 1.
+        factors: By how much each channel of the output is multiplied, shape ``(out,)``.
+    """
+
+    number: int
+    other: int
+    factors: Tensor
+
+
+class Additions(TorchFunctionMode):
+    """Hand over the terms of each addition of two tensors of the same shape, before it is done.
+
+    Args:
+        receive: Called with the number of the addition and its terms, which may be overwritten afterwards.
+    """
+
+    def __init__(self, receive: Callable[[int, Terms], None]) -> None:
+        super().__init__()
+        self.receive, self.count = receive, 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch."""
+        del types
+        terms = args[:2]
+        is_addition = getattr(func, "__name__", "") in NAMES and len(terms) == 2
+        if is_addition and all(isinstance(one, Tensor) for one in terms) and terms[0].shape == terms[1].shape:
+            self.receive(self.count, terms)
+            self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+class _Found(Exception):  # noqa: N818  # not an error: it ends a run
+    """The first addition of which a term changed."""
+
+    def __init__(self, number: int, terms: Terms) -> None:
+        super().__init__(number)
+        self.number, self.terms = number, terms
+
+
+def terms_of(network: nn.Module, inputs: Inputs) -> list[Terms]:
+    """Return copies of the terms of all additions in a run."""
+    found: list[Terms] = []
+    with torch.no_grad(), Additions(lambda _, terms: found.append((terms[0].clone(), terms[1].clone()))):
+        call(network, inputs)
+    return found
+
+
+def find_addition(
+    network: nn.Module, layer: str, inputs: Inputs, before: list[Terms], channels: int
+) -> Place | None:
+    """Return where a layer's output is added to another term; None if the other term depends on it, too.
+
+    The output is changed at random, and the first addition of which a term changes is looked at. Between the
+    layer and the addition may stand what multiplies each channel by a factor: batch norm, a layer scale.
+
+    Args:
+        network: A copy in float64 and eval mode.
+        layer: Name of the layer, which is called once.
+        inputs: What the network is called with, a few samples.
+        before: The terms of these inputs, of :func:`terms_of`.
+        channels: Axis of the channels in the layer's output.
+    """
+    steps: list[Tensor] = []
+    generator = torch.Generator().manual_seed(0)
+
+    def change(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        del module, args
+        steps.append(torch.randn(output.shape, generator=generator, dtype=output.dtype).to(output.device))
+        return output - steps[-1].neg()  # an addition would be received
+
+    def compare(number: int, terms: Terms) -> None:
+        if steps and any(not torch.equal(*pair) for pair in zip(terms, before[number], strict=True)):
+            raise _Found(number, terms)
+
+    hook = network.get_submodule(layer).register_forward_hook(change)
+    try:
+        with torch.no_grad(), Additions(compare):
+            call(network, inputs)
+    except _Found as found:
+        number, terms = found.number, found.terms
+    else:
+        return None
+    finally:
+        hook.remove()
+    changes = [after - old for after, old in zip(terms, before[number], strict=True)]
+    other = 1 if changes[0].any() else 0
+    if changes[other].any() or len(steps) != 1 or changes[0].shape != steps[0].shape:
+        return None
+    change_of, step = (each.movedim(channels, 0).flatten(1) for each in (changes[1 - other], steps[0]))
+    factors = (change_of * step).sum(1) / step.square().sum(1)
+    deviation = (change_of - factors[:, None] * step).abs().amax(1)
+    if (deviation > TOLERANCE * factors.abs() + 1e-12 * factors.abs().max()).any():
+        return None
+    return Place(number, other, factors)

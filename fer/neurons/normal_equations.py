@@ -1,0 +1,177 @@
+"""Least squares from sums: normal equations that add up, and a ridge that is chosen on held-out samples."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+RIDGES: Final = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Ridges that are tried, relative to the variance of each regressor."""
+
+LEAST_GAIN: Final = 1e-12
+"""Share of the targets' variance by which a fit must lower the held-out error: less is rounding."""
+
+FLAT: Final = 1e-7
+"""Spread of a regressor, relative to the largest one, up to which it counts as constant."""
+
+
+class Fit(NamedTuple):
+    """A solution: residuals ≈ weight · regressors + constant.
+
+    Attributes:
+        weight: Shape ``(G, o, d)``.
+        constant: Shape ``(G, o)``; zero where none is allowed.
+        ridge: The ridge that was chosen.
+        before: Held-out error without the fit, as a share of the targets' variance.
+        after: Held-out error with it.
+    """
+
+    weight: Tensor
+    constant: Tensor
+    ridge: float
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Sums over rows of d regressors z and o residuals r, in each of G groups; float64.
+
+    Attributes:
+        count: Number of rows.
+        z: Shape ``(G, d)``.
+        zz: Shape ``(G, d, d)``.
+        r: Shape ``(G, o)``.
+        rr: Squares only, shape ``(G, o)``.
+        rz: Shape ``(G, o, d)``.
+    """
+
+    count: int
+    z: Tensor
+    zz: Tensor
+    r: Tensor
+    rr: Tensor
+    rz: Tensor
+
+    @classmethod
+    def of(cls, z: Tensor, r: Tensor) -> "Sums":
+        """Return the sums of rows, shapes ``(G, n, d)`` and ``(G, n, o)``."""
+        of_z, of_r = z.transpose(1, 2), r.transpose(1, 2)
+        return cls(z.shape[1], z.sum(1), of_z @ z, r.sum(1), r.square().sum(1), of_r @ z)
+
+    def __add__(self, other: "Sums") -> "Sums":
+        """Return the sums over the rows of both."""
+        return Sums(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def centred(self) -> tuple[Tensor, Tensor]:
+        """Return ``zz`` and ``rz`` around the means."""
+        return (
+            self.zz - self.z[:, :, None] * self.z[:, None] / self.count,
+            self.rz - self.r[:, :, None] * self.z[:, None] / self.count,
+        )
+
+    def errors(self, weight: Tensor, constant: Tensor) -> Tensor:
+        """Return the squared errors of r ≈ weight · z + constant, shape ``(G, o)``."""
+        explained = torch.einsum("god,gd->go", weight, self.z)
+        return (
+            self.rr
+            - 2 * (weight * self.rz).sum(2)
+            + ((weight @ self.zz) * weight).sum(2)
+            - 2 * constant * (self.r - explained)
+            + self.count * constant.square()
+        )
+
+
+class NormalEquations:
+    """A fit of residuals by regressors, to which rows add up.
+
+    Args:
+        has_constant: Whether the fit may have a constant.
+    """
+
+    def __init__(self, *, has_constant: bool) -> None:
+        self.has_constant = has_constant
+        self.fitted: Sums | None = None
+        self.held_out: Sums | None = None
+        self._origin = self._centre = self._spread = torch.zeros(())
+
+    def add(self, z: Tensor, r: Tensor, targets: Tensor, held_out: Tensor) -> None:
+        """Add rows.
+
+        Args:
+            z: Regressors, shape ``(G, n, d)``.
+            r: Residuals, shape ``(G, n, o)``.
+            targets: What errors are shares of, shape ``(G, n, o)``.
+            held_out: Which rows are held out, bool, shape ``(n,)``.
+        """
+        z, r, targets = z.double(), r.double(), targets.double()
+        if self.fitted is None and self.held_out is None:  # sums around first means lose no digits
+            self._origin = z.mean(1) if self.has_constant else torch.zeros_like(z[:, 0])
+            self._centre, self._spread = targets.mean(1), torch.zeros_like(targets[:, 0])
+        z = z - self._origin[:, None]
+        self._spread = self._spread + (targets - self._centre[:, None]).square().sum(1)
+        for name, chosen in (("fitted", ~held_out), ("held_out", held_out)):
+            if chosen.any():
+                sums, before = Sums.of(z[:, chosen], r[:, chosen]), getattr(self, name)
+                setattr(self, name, sums if before is None else before + sums)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows that are fitted."""
+        return 0 if self.fitted is None else self.fitted.count
+
+    @property
+    def num_unknowns(self) -> int:
+        """Number of regressors that vary, in the group with most of them."""
+        if self.fitted is None:
+            return 0
+        return int((_scales(self._products(self.fitted)[0]) > 0).sum(1).max())
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all rows are finite."""
+        parts = [each for each in (self.fitted, self.held_out) if each is not None]
+        return all(bool((each.zz.isfinite().all() & each.rr.isfinite().all()).all()) for each in parts)
+
+    def solve(self) -> Fit | None:
+        """Return the fit with the smallest error on held-out rows, by all rows; None if none lowers it."""
+        fitted, held_out = self.fitted, self.held_out
+        if fitted is None or held_out is None:
+            return None
+        total = fitted + held_out
+        size = self._spread / total.count * held_out.count
+        share = torch.where(size > 1e-20 * size.max(), 1 / size, 0)
+        share = share / max(1, int((share > 0).sum()))
+        before, errors = float((held_out.rr * share).sum()), []
+        for weight, constant in self._fits(fitted, RIDGES):
+            errors.append(float((held_out.errors(weight, constant) * share).sum()))
+        after = min(errors)
+        if not after < before - LEAST_GAIN:
+            return None
+        ridge = RIDGES[errors.index(after)]
+        weight, constant = next(self._fits(total, [ridge]))
+        constant = constant - torch.einsum("god,gd->go", weight, self._origin)
+        return Fit(weight, constant if self.has_constant else 0 * constant, ridge, before, after)
+
+    def _products(self, sums: Sums) -> tuple[Tensor, Tensor]:
+        return sums.centred() if self.has_constant else (sums.zz, sums.rz)
+
+    def _fits(self, sums: Sums, ridges: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the weights and constants for ridges; a regressor that does not vary has weight 0."""
+        zz, rz = self._products(sums)
+        scale = _scales(zz)
+        cosines, mixed = zz * scale[:, :, None] * scale[:, None], rz * scale[:, None]
+        eye = torch.eye(cosines.shape[1]).to(cosines)
+        for ridge in ridges:
+            factor = torch.linalg.cholesky(cosines + (ridge + (scale == 0)[:, :, None]) * eye)
+            weight = torch.cholesky_solve(mixed.transpose(1, 2), factor).transpose(1, 2) * scale[:, None]
+            mean = (sums.r - torch.einsum("god,gd->go", weight, sums.z)) / sums.count
+            yield weight, mean if self.has_constant else torch.zeros_like(mean)
+
+
+def _scales(zz: Tensor) -> Tensor:
+    """Return one over the root of each diagonal entry, shape ``(G, d)``; 0 for what does not vary."""
+    size = zz.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+    return torch.where(size > FLAT * size.amax(1, keepdim=True), 1 / size, 0)

@@ -1,0 +1,71 @@
+"""What each output of a linear layer or a convolution is computed from: its windows (im2col), as a view."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def as_map(values: Tensor, module: nn.Module, *, vector: bool = False) -> Tensor:
+    """Return a layer's outputs as maps ``(N, out, H, W)``; a vector so that it is added to such outputs."""
+    is_map = isinstance(module, nn.Conv2d)
+    if vector:
+        return values[:, None, None] if is_map else values
+    return values if is_map else values.reshape(len(values), -1, values.shape[-1]).transpose(1, 2)[..., None]
+
+
+def windows_of(module: Any, inputs: Tensor, *, pads: bool) -> Tensor:
+    """Return a view of what each output of a layer is computed from, shape ``(N, C, H, W, kh, kw)``."""
+    if isinstance(module, nn.Linear):
+        return as_map(inputs, module)[..., None, None]
+    if pads:
+        sides = [_same(*each) for each in zip(inputs.shape[2:], *_form(module), strict=True)]
+        padding = [sides[1] // 2, sides[1] - sides[1] // 2, sides[0] // 2, sides[0] - sides[0] // 2]
+        mode = "constant"
+    else:
+        padding = list(module._reversed_padding_repeated_twice)
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    padded = F.pad(inputs, padding, mode=mode) if any(padding) else inputs
+    (kh, kw), (sh, sw), (dh, dw) = _form(module)
+    n, c, h, w = padded.stride()
+    height, width = (
+        (full - d * (k - 1) - 1) // s + 1
+        for full, k, s, d in zip(padded.shape[2:], (kh, kw), (sh, sw), (dh, dw), strict=True)
+    )
+    shape = (*padded.shape[:2], height, width, kh, kw)
+    return padded.as_strided(shape, (n, c, h * sh, w * sw, h * dh, w * dw), padded.storage_offset())
+
+
+def _form(module: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    return module.kernel_size, module.stride, module.dilation
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int) -> int:
+    """Return how many zeros make a map as large as its input over the stride."""
+    return max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+
+
+def padding_of(module: Any, calls: Sequence[tuple[Tensor, Tensor]]) -> bool | None:
+    """Return whether a layer pads as much as it needs; None if its weights do not make its output."""
+    groups = getattr(module, "groups", 1)
+    weight = module.weight.detach().reshape(groups, len(module.weight) // groups, -1)
+    for pads in (False, True) if isinstance(module, nn.Conv2d) else (False,):
+        windows = [windows_of(module, taken, pads=pads) for taken, _ in calls]
+        wanted = [as_map(output, module) for _, output in calls]
+        if any(one.shape[2:4] != two.shape[2:] for one, two in zip(windows, wanted, strict=True)):
+            continue
+        found = [
+            torch.einsum(
+                "nghwk,gok->ngohw",
+                each.reshape(len(each), groups, -1, *each.shape[2:]).permute(0, 1, 3, 4, 2, 5, 6).flatten(4),
+                weight,
+            ).flatten(1, 2)
+            for each in windows
+        ]
+        bias = 0 if module.bias is None else module.bias.detach()[:, None, None]
+        if all(torch.allclose(one + bias, two) for one, two in zip(found, wanted, strict=True)):
+            return pads
+    return None
