@@ -31,7 +31,7 @@ from fer.neurons.record import record
 from fer.neurons.rules import Rule
 from fer.neurons.sequential import refit_in_order_
 from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
-from fer.neurons.surgery import Compensation, mask_, outgoing_weight, planned
+from fer.neurons.surgery import Compensation, mask_, outgoing_weight, planned, vectors_of
 
 MAX_ENTRIES: Final = 5000
 """Neurons times kernel positions up to which a refit is done per position: 200 MB a matrix."""
@@ -63,8 +63,10 @@ def compensate(
     compensations = _fit(network, batches, pruned, measurement.statistics, rule)
     masked = copy_network(network)
     for group, plan in pruned:
-        if rule.incoming:
+        if rule.incoming == "add":
             _add_incoming(masked, group, plan)
+        if rule.incoming == "mean":
+            _fold_incoming(masked, group, plan)
         mask_(masked, group, plan, compensations)
         if rule.merge in FITTED:
             _scale_means(masked, group, plan, measurement.statistics)
@@ -287,3 +289,20 @@ def _add_incoming(network: nn.Module, group: NeuronGroup, plan: PrunePlan) -> No
             module.weight[kept] = weight
             if bias is not None:
                 module.bias[kept] = bias
+
+
+def _fold_incoming(network: nn.Module, group: NeuronGroup, plan: PrunePlan) -> None:
+    """Give each survivor the mean weights and batch norm of all that are merged into it, in place."""
+    members = {survivor: [survivor] for survivor in plan.kept}
+    for removal in plan.removals:
+        if removal.into is not None:
+            members[removal.into].append(removal.neuron)
+    with torch.no_grad():
+        for layer, entries in (*group.rows.items(), *group.attached.items()):
+            for tensor in vectors_of(network.get_submodule(layer)).values():
+                old = tensor.clone()
+                for survivor, others in members.items():
+                    means = [
+                        old[torch.tensor(each)] for each in zip(*(entries[k] for k in others), strict=True)
+                    ]
+                    tensor[list(entries[survivor])] = torch.stack([each.mean(0) for each in means])

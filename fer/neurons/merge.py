@@ -10,12 +10,14 @@ from fer.neurons.plan import PrunePlan
 from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
 from fer.neurons.warn import warn
 
-MergeRule = Literal["refit", "affine", "scale", "add", "drop"]
+MergeRule = Literal["refit", "affine", "scale", "gram", "add", "drop"]
 """How the next layers are corrected for a removed neuron.
 
 - ``refit``: all survivors approximate it, by least squares on the samples.
 - ``affine``: the survivor that it is merged into, times a factor, plus a constant, by least squares.
 - ``scale``: the same without the constant.
+- ``gram``: all survivors approximate it, by least squares without a constant and with a ridge of 0.001 of
+  the mean square (GRAIL).
 - ``add``: that survivor, as if the two were equal (the papers); in a complementary pair the negative of it,
   and a constant.
 - ``drop``: nothing.
@@ -26,6 +28,9 @@ by nothing.
 
 FITTED: Final = ("refit", "affine", "scale")
 """Merges that fit the factor between a removed neuron and a survivor."""
+
+GRAM_RIDGE: Final = 1e-3
+"""Ridge of the merge ``gram``, relative to the mean of the Gram matrix's diagonal."""
 
 RIDGE: Final = 1e-6
 """Ridge of the refit, relative to the variance of a survivor."""
@@ -89,6 +94,13 @@ def coefficients(
         silent |= statistics.constant
     rows = (~silent[kept]).nonzero().flatten()
     gone = torch.tensor([removal.neuron for removal in plan.removals], device=device)
+    if merge == "gram":
+        gram = products[kept[rows][:, None], kept[rows]]
+        ridge = GRAM_RIDGE * float(gram.diagonal().mean())
+        factor = torch.linalg.cholesky(gram + ridge * torch.eye(len(rows)).to(gram))
+        block = rows[:, None], gone
+        matrix[block] = torch.cholesky_solve(products[kept[rows][:, None], gone], factor)
+        return matrix, constant
     goes, stays, signs = _merges(plan, products)
     bare = goes[:0] if is_centred else goes  # those that are replaced without a constant
     if merge == "add":

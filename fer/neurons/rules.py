@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 from fer.errors import InputError, did_you_mean
 from fer.neurons.criteria import Criterion, CriterionName, Pairs, make_criterion
 from fer.neurons.merge import MergeRule
+from fer.neurons.rivals import Closest, Clusters, Lasso, Magnitude
 
 RefitMode = Literal["sequential", "joint"]
 """What the merge ``refit`` fits.
@@ -15,6 +16,8 @@ RefitMode = Literal["sequential", "joint"]
   gives it to what the whole network returns; see :mod:`fer.neurons.sequential`.
 - ``joint``: all layers at once, from what the whole network gives them.
 """
+
+Incoming = Literal["keep", "add", "mean"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class Rule:
         constants: Whether the correction may add constants.
         pattern_minmax: Whether each sample is rescaled before it is measured; see
             :func:`fer.neurons.statistics.pattern_minmax`.
-        incoming: Whether the incoming weights and the bias of a removed neuron are added to the survivor's;
-            see :func:`fer.neurons.merge.add_incoming`.
+        incoming: What becomes of the incoming weights: ``keep``; ``add`` those of a removed neuron, and its
+            bias, to the survivor's, see :func:`fer.neurons.merge.add_incoming`; or their ``mean``, with that
+            of batch norm.
         refit: What the merge ``refit`` fits; see :data:`RefitMode`.
     """
 
@@ -36,7 +40,7 @@ class Rule:
     merge: MergeRule = "refit"
     constants: bool = True
     pattern_minmax: bool = False
-    incoming: bool = False
+    incoming: Incoming = "keep"
     refit: RefitMode = "joint"
 
     @property
@@ -55,7 +59,7 @@ RULES: Final[Mapping[str, Rule]] = {
         merge="add",
         constants=False,
         pattern_minmax=True,
-        incoming=True,
+        incoming="add",
     ),
 }
 """The papers' rules. None of them considers the size of a neuron's output or its weights in the next layer.
@@ -74,6 +78,23 @@ of Jain's code are not repeated: it merges neurons into others that it removes l
 it removed.
 """
 
+RIVALS: Final[Mapping[str, Rule]] = {
+    "grail": Rule(Magnitude(), merge="gram", constants=False),
+    "folding": Rule(Clusters(), merge="add", constants=False, incoming="mean"),
+    "neuron_merging": Rule(Closest(), merge="scale", constants=False),
+    "he2017": Rule(Lasso(), merge="refit", refit="sequential"),
+}
+"""Methods of others, for comparison; they need a number of neurons or a size target.
+
+- ``grail``: the smallest norms; one ridge regression on the Gram matrix for all positions of a kernel. Tang
+  et al., "GRAIL: Post-hoc Compensation by Linear Reconstruction for Compressed Networks", 2026.
+- ``folding``: clusters of weights become their means; with batch norm recalibration this is the paper's
+  REPAIR. Wang et al., "Forget the Data and Fine-Tuning! Just Fold the Network to Compress", 2025.
+- ``neuron_merging``: Kim et al., "Neuron Merging: Compensating for Pruned Neurons", 2020.
+- ``he2017``: chosen by a LASSO, then fitted in order. He, Zhang and Sun, "Channel Pruning for Accelerating
+  Very Deep Neural Networks", 2017.
+"""
+
 
 def make_rule(
     name: str | None,
@@ -81,7 +102,7 @@ def make_rule(
     merge: MergeRule,
     refit: RefitMode = "sequential",
 ) -> Rule:
-    """Return a paper's rule by its name, or a rule of a criterion and a merge if there is no name.
+    """Return a published rule by its name, or a rule of a criterion and a merge if there is no name.
 
     Raises:
         InputError: The rule, the criterion or the refit is unknown.
@@ -91,7 +112,8 @@ def make_rule(
         raise InputError(msg)
     if name is None:
         return Rule(make_criterion(criterion), merge, refit=refit)
-    if name not in RULES:
-        msg = f"rule is {name!r}: {did_you_mean(name, RULES)}the papers' rules are {', '.join(RULES)}"
+    known = {**RULES, **RIVALS}
+    if name not in known:
+        msg = f"rule is {name!r}: {did_you_mean(name, known)}the rules are {', '.join(known)}"
         raise InputError(msg)
-    return RULES[name]
+    return known[name]

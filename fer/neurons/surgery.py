@@ -83,8 +83,8 @@ def restore_(masked: nn.Module, network: nn.Module, group: NeuronGroup, plan: Pr
     with torch.no_grad():
         for layer, entries in (*group.rows.items(), *group.attached.items()):
             rows = _pick(entries, removed)
-            before = _vectors(network.get_submodule(layer))
-            for name, tensor in _vectors(masked.get_submodule(layer)).items():
+            before = vectors_of(network.get_submodule(layer))
+            for name, tensor in vectors_of(masked.get_submodule(layer)).items():
                 tensor[rows] = before[name][rows]
 
 
@@ -197,7 +197,7 @@ def _pick(entries: Entries, neurons: Iterable[int]) -> list[int]:
     return [entry for neuron in neurons for entry in entries[neuron]]
 
 
-def _vectors(module: nn.Module) -> dict[str, Tensor]:
+def vectors_of(module: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of a layer that have an entry for each row, by name."""
     names = ("weight", "bias", "running_mean", "running_var")
     found = {name: getattr(module, name, None) for name in names}
@@ -206,7 +206,7 @@ def _vectors(module: nn.Module) -> dict[str, Tensor]:
 
 def _set_zero(module: nn.Module, rows: list[int]) -> None:
     """Make a layer return zero for rows; a norm, where its input is zero."""
-    for name, tensor in _vectors(module).items():
+    for name, tensor in vectors_of(module).items():
         tensor[rows] = 1 if name == "running_var" else 0
 
 
@@ -236,7 +236,7 @@ def _grouped(dense: Tensor, groups: int) -> Tensor:
 
 def _slice(module: Any, rows: set[int], columns: set[int]) -> None:
     """Remove rows and columns from a layer."""
-    tensors = _vectors(module)
+    tensors = vectors_of(module)
     num_rows = len(next(iter(tensors.values()))) if tensors else module.num_features
     left = [row for row in range(num_rows) if row not in rows]
     tensors = {name: tensor.detach()[left] for name, tensor in tensors.items()}
@@ -315,7 +315,7 @@ def resize(network: nn.Module, sizes: Mapping[str, int]) -> nn.Module:
         if all(getattr(module, name) == size for name, size in wanted.items()):
             continue
         num_rows, *num_columns = [size for name, size in wanted.items() if name != "groups"]
-        tensors = {name: tensor[:num_rows] for name, tensor in _vectors(module).items()}
+        tensors = {name: tensor[:num_rows] for name, tensor in vectors_of(module).items()}
         if num_columns:
             tensors["weight"] = tensors["weight"][:, : num_columns[0] // wanted.get("groups", 1)]
         _replace(module, tensors, wanted)

@@ -11,7 +11,8 @@ from fer.neurons.criteria import CriterionName
 from fer.neurons.merge import MergeRule
 from fer.neurons.rules import RefitMode, Rule, make_rule
 
-RuleName = Literal["gedeon_harris", "narayan", "jain"]
+RuleName = Literal["gedeon_harris", "narayan", "jain", "grail", "folding", "neuron_merging", "he2017"]
+"""The keys of :data:`fer.neurons.rules.RULES` and :data:`fer.neurons.rules.RIVALS`."""
 
 NUM_SAMPLES: Final = 4096
 """Training samples for the measurement: about ten for each neuron of a wide layer."""
@@ -27,13 +28,15 @@ class PruneSettings:
         criterion: Criterion that selects the neurons to remove: pairs (angles between two neurons), span
             (angle to the linear span of the others), l1, taylor, fisher, or package.module.Class. The last
             four have no thresholds and need num_removed, share_removed or a size target.
-        merge: How the next layer's weights compensate for the removed neurons: refit, affine, scale, add or
-            drop.
+        merge: How the next layer's weights compensate for the removed neurons: refit, affine, scale, gram,
+            add or drop.
         refit: What merge refit fits: sequential (each layer from the pruned network's inputs to the whole
             network's outputs, where that errs less on held-out samples) or joint (all layers at once).
         recalibrate: Recompute the means and variances of batch norm on the samples after pruning. Results
             hold both networks with and without it.
-        rule: Published rule that replaces criterion and merge: gedeon_harris, narayan or jain.
+        rule: Published rule that replaces criterion, merge and refit: gedeon_harris, narayan or jain, by
+            angles; or, for comparison, grail, folding, neuron_merging or he2017, which need num_removed,
+            share_removed or a size target.
         layers: Names of the layers to prune; null: all hidden layers.
         num_samples: Number of training samples that the neurons are measured on.
         idle_below: Remove a whole residual block if it changes its input by a smaller share than this, 0 to

@@ -1,52 +1,65 @@
-"""Compare pruning methods at equal width: ours, the papers' rules, and Torch-Pruning's criteria.
+"""Compare pruning methods at equal size: ours, rivals, and Torch-Pruning's criteria.
 
 ``python tests/bench/pruning.py runs/NAME/checkpoints/best.ckpt``. Nothing is fine-tuned. Statistics, fits and
-Taylor's gradients come from training images, accuracies from the validation split. Each criterion of
-Torch-Pruning is evaluated twice: as that package leaves the network, and with our refit.
+Taylor's gradients come from training images without augmentation; accuracies from the validation and the test
+split. Each network is evaluated as it is pruned, and with batch norm recalibrated on the same images.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 import torch_pruning as tp
 import yaml
 from lightning.pytorch import Trainer
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer.callbacks.training_samples import training_samples
 from fer.data import DATA_MODULES
-from fer.neurons import Measurement, PrunePlan, Removal, prune
-from fer.pruning import METHODS, count_macs, evaluate
-from fer.pruning.curves import measure_twice, measurement_for
+from fer.metrics import mcnemar
+from fer.neurons import Measurement, PrunePlan, Removal, measure_groups, prune
+from fer.neurons.recalibrate import recalibrated
+from fer.neurons.rules import RIVALS
+from fer.pruning import Evaluation, PruneSettings, count_macs, evaluate, settings_at_macs
 from fer.pruning.once import prune_measured
+from fer.pruning.targets import share_at_macs
 from fer.tasks import load
 
+OURS = {
+    "span, joint": PruneSettings(criterion="span", refit="joint"),
+    "span, sequential": PruneSettings(criterion="span"),
+}
+METHODS = OURS | {name: PruneSettings(rule=name) for name in RIVALS}
 CRITERIA = {
     "L1": lambda: tp.importance.MagnitudeImportance(p=1),
     "FPGM": tp.importance.FPGMImportance,
     "Taylor": tp.importance.TaylorImportance,
-    "random": tp.importance.RandomImportance,
 }
+
+
+class Place(NamedTuple):
+    """What is removed: a share of all maps, a share of one layer, or down to a share of the multiply-adds."""
+
+    label: str
+    share: float | None = None
+    layer: str | None = None
+    macs: float | None = None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="runs/NAME/checkpoints/best.ckpt")
-    parser.add_argument("--layers", nargs="*", help="layers that are pruned alone (all of them)")
-    parser.add_argument("--shares", nargs="*", type=float, default=[0.25, 0.5, 0.75], help="of a layer")
-    parser.add_argument(
-        "--macs", type=float, default=0.5, help="share of the multiply-adds left by all layers"
-    )
+    parser.add_argument("--shares", nargs="*", type=float, default=[0.5, 0.7], help="removed of all layers")
+    parser.add_argument("--macs", nargs="*", type=float, default=[0.5], help="shares of multiply-adds left")
+    parser.add_argument("--layers", nargs="*", default=[], help="half of each of these layers alone; all")
+    parser.add_argument("--methods", nargs="*", default=[*METHODS, *CRITERIA], help="the columns")
     parser.add_argument("--num_samples", type=int, default=4096)
-    parser.add_argument("--seed", type=int, default=0, help="of the random criterion")
     parser.add_argument("--out", type=Path, help="JSON file for the table")
     settings = parser.parse_args()
     config = yaml.safe_load((settings.checkpoint.parent.parent / "config.yaml").read_text())
@@ -59,43 +72,109 @@ def main() -> None:
     found = training_samples(trainer, task, network, data=data, num_samples=settings.num_samples)
     samples = [each.batch for each in found.batches]
     inputs = [batch[0] for batch in samples]
-    val = list(data.val_dataloader())
-
-    measurements = measure_twice(network, inputs)
-    sizes = {group.name: group.num_neurons for group in measurements[False].groups}
-    scores = importances(network, measurements[False], samples, settings.seed)
-    places = {
-        f"{layer}, {share:.0%}": {layer: round(share * sizes[layer])}
-        for layer in settings.layers or sizes
-        for share in settings.shares
-    }
-    if settings.macs:
-        places[f"all, {settings.macs:.0%} of the multiply-adds"] = at_macs(
-            network, measurements[False], inputs, settings.macs
-        )
-    before = evaluate(network, val).report
-    table: dict[str, dict[str, float]] = {}
-    for place, nums in track(places.items(), description="pruning", disable=not sys.stderr.isatty()):
-        table[place] = {
-            rule: 100 * (evaluate(small, val).report.accuracy - before.accuracy)
-            for rule, small in ways(network, measurements, scores, nums, inputs)
-        }
-        line = "  ".join(f"{rule} {points:+.2f}" for rule, points in table[place].items())
-        sys.stdout.write(f"{place}: {line}\n")
-        sys.stdout.flush()
-    sys.stdout.write(f"\nval, n = {before.n:,}: {100 * before.accuracy:.2f} % before; change in points\n")
-    sys.stdout.write(markdown(table))
+    splits = {"val": list(data.val_dataloader()), "test": list(data.test_dataloader())}
+    measurement = measure_groups(network, inputs)
+    scores = importances(network, measurement, samples) if {*CRITERIA} & {*settings.methods} else {}
+    names = [group.name for group in measurement.groups]
+    layers = names if settings.layers == ["all"] else settings.layers
+    places = [
+        *(Place(f"{share:.0%} of all maps removed", share=share) for share in settings.shares),
+        *(Place(f"{share:.0%} of the multiply-adds left", macs=share) for share in settings.macs),
+        *(Place(f"half of {layer} removed", share=0.5, layer=layer) for layer in layers),
+    ]
+    rows: list[dict[str, Any]] = []
+    report(rows, "whole", "", network, recalibrated(network, inputs), splits, 0.0, {})
+    for place in places:
+        joint: dict[str, Evaluation] = {}
+        for method in settings.methods:
+            began = time.perf_counter()
+            small = one_pruned(method, place, network, measurement, scores, inputs)
+            seconds = time.perf_counter() - began
+            now = report(
+                rows, place.label, method, small, recalibrated(small, inputs), splits, seconds, joint
+            )
+            joint = now if method == "span, joint" else joint
     if settings.out:
-        settings.out.write_text(
-            json.dumps({"n": before.n, "before": before.accuracy, "points": table}, indent=1)
-        )
+        settings.out.write_text(json.dumps(rows, indent=1))
+
+
+def report(
+    rows: list[dict[str, Any]],
+    place: str,
+    method: str,
+    bare: nn.Module,
+    recalibrated: nn.Module | None,
+    splits: Mapping[str, Sequence[Any]],
+    seconds: float,
+    against: Mapping[str, Evaluation],
+) -> dict[str, Evaluation]:
+    """Evaluate a network and print its row; return the evaluations of the recalibrated one."""
+    row: dict[str, Any] = {"place": place, "method": method, "seconds": round(seconds, 1)}
+    found = {}
+    for split, batches in splits.items():
+        one = evaluate(bare, batches)
+        other = evaluate(recalibrated, batches) if recalibrated is not None else one
+        found[split] = other
+        row[split] = {"n": one.report.n, "bare": one.report.accuracy, "recalibrated": other.report.accuracy}
+        if against:
+            paired = mcnemar(against[split].right, other.right)
+            row[split]["lost_won_against_joint"] = [paired.lost, paired.won]
+    if not rows:
+        numbers = ", ".join(f"{split} n = {row[split]['n']:,}" for split in splits)
+        sys.stdout.write(f"accuracy bare / with batch norm recalibrated; {numbers}\n\n")
+        sys.stdout.write(f"| place | method | {' | '.join(splits)} | lost, won against joint | seconds |\n")
+        sys.stdout.write("|---" * (4 + len(splits)) + "|\n")
+    rows.append(row)
+    cells = [f"{100 * row[each]['bare']:.2f} / {100 * row[each]['recalibrated']:.2f}" for each in splits]
+    pairs = (
+        "; ".join("{}, {}".format(*row[each]["lost_won_against_joint"]) for each in splits) if against else ""
+    )
+    sys.stdout.write(f"| {place} | {method} | {' | '.join(cells)} | {pairs} | {seconds:.1f} |\n")
+    sys.stdout.flush()
+    return found
+
+
+def one_pruned(
+    method: str,
+    place: Place,
+    network: nn.Module,
+    measurement: Measurement,
+    scores: Mapping[str, Mapping[str, Tensor]],
+    inputs: Sequence[Tensor],
+) -> nn.Module:
+    """Return what a method leaves of a network, not recalibrated."""
+    sizes = {group.name: group.num_neurons for group in measurement.groups}
+    max_macs = None if place.macs is None else place.macs * count_macs(network, inputs[0])
+    if method in METHODS:
+        settings = METHODS[method]
+        if max_macs is not None:
+            settings = settings_at_macs(settings, network, measurement, inputs[0], max_macs)
+        elif place.layer is None:
+            settings = replace(settings, share_removed=place.share)
+        else:
+            nums = dict.fromkeys(sizes, 0) | {place.layer: round(place.share * sizes[place.layer])}
+            settings = replace(settings, num_removed=nums)
+        return prune_measured(network, inputs, measurement, settings).network
+    share = place.share
+    if max_macs is not None:
+        share = share_at_macs(network, measurement, inputs[0], max_macs, METHODS["grail"].method.criterion)
+    plans = {
+        name: plan_of(scores[method][name], int(share * size) if place.layer in (None, name) else 0)
+        for name, size in sizes.items()
+    }
+    return prune(network, inputs, plans=plans, merge="drop", measurement=measurement).network
+
+
+def plan_of(importance: Tensor, num: int) -> PrunePlan:
+    """Return the plan that removes the least important neurons."""
+    gone = importance.argsort()[:num].tolist()
+    return PrunePlan(len(importance), tuple(Removal(neuron, "criterion") for neuron in gone))
 
 
 def importances(
-    network: nn.Module, measurement: Measurement, batches: Sequence[Sequence[Tensor]], seed: int
+    network: nn.Module, measurement: Measurement, batches: Sequence[Sequence[Tensor]]
 ) -> dict[str, dict[str, Tensor]]:
     """Return by Torch-Pruning's criterion and by group how important each neuron is."""
-    torch.manual_seed(seed)
     for inputs, labels in batches:  # Taylor's gradients: those of the loss of all samples together
         F.cross_entropy(network(inputs), labels, reduction="sum").backward()
     graph = tp.DependencyGraph().build_dependency(network, example_inputs=batches[0][0][:2])
@@ -124,63 +203,6 @@ def fits(dependency: Any, columns: Sequence[int]) -> bool:
     is_input = dependency.handler in (tp.prune_conv_in_channels, tp.prune_linear_in_channels)
     num = weight.shape[1] * getattr(dependency.layer, "groups", 1) if is_input else len(weight)
     return max(columns) < num
-
-
-def at_macs(
-    network: nn.Module, measurement: Measurement, inputs: Sequence[Tensor], share: float
-) -> dict[str, int]:
-    """Return how many neurons go from each group if all lose the same share and some multiply-adds stay."""
-    sizes = {group.name: group.num_neurons for group in measurement.groups}
-    low, high = 0.0, 1.0
-    for _ in range(10):
-        middle = (low + high) / 2
-        nums = {name: min(int(middle * size), size - 1) for name, size in sizes.items()}
-        plans = {
-            name: PrunePlan(sizes[name], tuple(Removal(k, "criterion") for k in range(num)))
-            for name, num in nums.items()
-        }
-        small = prune(network, inputs, plans=plans, merge="drop", measurement=measurement).network
-        if count_macs(small, inputs[0]) > share * count_macs(network, inputs[0]):
-            low = middle
-        else:
-            high, best = middle, nums
-    return best
-
-
-def ways(
-    network: nn.Module,
-    measurements: Mapping[bool, Measurement],
-    scores: Mapping[str, Mapping[str, Tensor]],
-    nums: Mapping[str, int],
-    inputs: Sequence[Tensor],
-) -> Iterator[tuple[str, nn.Module]]:
-    """Yield what each rule and each criterion leaves of a network, if so many go from each group."""
-    for name, settings in METHODS.items():
-        measurement = measurement_for(settings, measurements)
-        every = dict.fromkeys((group.name for group in measurement.groups), 0) | dict(nums)
-        fixed = replace(settings, num_removed=every)
-        yield name, prune_measured(network, inputs, measurement, fixed).network
-    for name, importance in scores.items():
-        plans = {
-            layer: PrunePlan(
-                len(importance[layer]),
-                tuple(Removal(neuron, "criterion") for neuron in importance[layer].argsort()[:num].tolist()),
-            )
-            for layer, num in nums.items()
-        }
-        for merge in ("drop", "refit"):
-            small = prune(network, inputs, plans=plans, merge=merge, measurement=measurements[False])
-            yield f"{name}{', refit' if merge == 'refit' else ''}", small.network
-
-
-def markdown(table: Mapping[str, Mapping[str, float]]) -> str:
-    """Return a table with a row for each place."""
-    rules = list(next(iter(table.values())))
-    lines = [f"| removed | {' | '.join(rules)} |", "|---" * (len(rules) + 1) + "|"]
-    lines += [
-        f"| {place} | {' | '.join(f'{row[rule]:+.2f}' for rule in rules)} |" for place, row in table.items()
-    ]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -394,7 +394,7 @@ def pruned_accuracy(trained, rule, outgoing=None):
         plan, statistics, last.weight, last.bias, merge=rule.merge, constants=rule.constants
     )
     survivors = hidden[:, plan.kept]
-    if rule.incoming:
+    if rule.incoming == "add":
         made, shift = add_incoming(plan, first.weight, first.bias)
         survivors = unit(inputs @ made.T + shift)
     return accuracy(survivors @ weight.T + bias, labels)

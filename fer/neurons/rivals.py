@@ -1,0 +1,123 @@
+"""Rival methods without fine-tuning, for comparison, on the same statistics: how they choose neurons.
+
+Each needs a number of neurons, or a size target; :data:`fer.neurons.rules.RIVALS` says how they compensate.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fer.errors import InputError
+from fer.neurons.criteria import Criterion, rank
+from fer.neurons.evidence import Limits, Neurons
+from fer.neurons.plan import Removal
+
+LEAST_COSINE: Final = 0.45
+"""Cosine of incoming weights from which Kim et al. merge a filter into another."""
+
+PENALTIES: Final = 60
+"""Penalties of the path of the LASSO, over five decades."""
+
+SWEEPS: Final = 20
+"""Passes of coordinate descent for each penalty, and rounds of k-means."""
+
+
+@dataclass(frozen=True)
+class Magnitude(Criterion):
+    """Remove the neurons whose incoming weights have the smallest L2 norm: the choice of GRAIL's tables."""
+
+    has_thresholds: ClassVar[bool] = False
+
+    def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
+        """Return the neurons with the smallest norms."""
+        return rank("l2", _incoming(neurons).norm(dim=1), neurons, limits)
+
+
+@dataclass(frozen=True)
+class Clusters(Criterion):
+    """Merge the neurons of each cluster of incoming weights, by k-means, into the first of them.
+
+    Source: Wang et al., "Forget the Data and Fine-Tuning! Just Fold the Network to Compress", 2025.
+    """
+
+    has_thresholds: ClassVar[bool] = False
+
+    def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
+        """Return all neurons of a cluster but the first."""
+        points = _incoming(neurons)
+        num = len(points) - len(rank("folding", points.norm(dim=1), neurons, limits))
+        centres = points[:1]
+        while len(centres) < num:  # the point that is farthest from all centres
+            centres = torch.cat([centres, points[torch.cdist(points, centres).amin(1).argmax()][None]])
+        for _ in range(SWEEPS):
+            nearest = torch.cdist(points, centres).argmin(1)
+            members = F.one_hot(nearest, num).to(points)
+            sizes = members.sum(0)[:, None]
+            centres = torch.where(sizes > 0, members.T @ points / sizes.clamp(min=1), centres)
+        clusters: list[int] = torch.cdist(points, centres).argmin(1).tolist()
+        firsts = [clusters.index(cluster) for cluster in clusters]
+        removals = [Removal(k, "similar", first) for k, first in enumerate(firsts) if first != k]
+        return removals[: len(points) - num]  # equal points may share an empty cluster
+
+
+@dataclass(frozen=True)
+class Closest(Criterion):
+    """Remove the smallest incoming weights, each merged into the survivor with the nearest direction.
+
+    A neuron with a cosine below 0.45 to all survivors is merged into none. The paper takes the factor from
+    norms and batch norm; here it is fitted to the samples, which errs less.
+
+    Source: Kim et al., "Neuron Merging: Compensating for Pruned Neurons", 2020.
+    """
+
+    has_thresholds: ClassVar[bool] = False
+
+    def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
+        """Return the neurons with the smallest norms and their survivors."""
+        weights = _incoming(neurons)
+        gone = [one.neuron for one in rank("neuron_merging", weights.abs().sum(1), neurons, limits)]
+        cosines = F.normalize(weights) @ F.normalize(weights).T
+        cosines[:, gone] = -1
+        best, into = cosines.max(dim=1)
+        return [
+            Removal(k, "similar", int(into[k])) if best[k] >= LEAST_COSINE else Removal(k, "criterion")
+            for k in gone
+        ]
+
+
+@dataclass(frozen=True)
+class Lasso(Criterion):
+    """Remove the neurons that leave a LASSO of the next layers' outputs first, as its penalty grows.
+
+    The regressors are what each neuron adds to the outputs; of a kernel's positions the products are taken
+    as if maps were equal there.
+
+    Source: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017.
+    """
+
+    has_thresholds: ClassVar[bool] = False
+
+    def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
+        """Return the neurons in the order in which their factors become zero."""
+        sent = neurons.outgoing.double()
+        products = (neurons.statistics.scatter * (sent @ sent.T)).nan_to_num(0)
+        wanted, size = products.sum(1), products.diagonal().clamp(min=torch.finfo(torch.float64).tiny)
+        factors, left = torch.ones_like(wanted), torch.full_like(wanted, torch.inf)
+        top = float(wanted.abs().max())
+        for penalty in (top * torch.logspace(-5, 0, PENALTIES, dtype=torch.float64)).tolist():
+            for _ in range(SWEEPS):
+                for k in range(len(factors)):
+                    rest = wanted[k] - products[k] @ factors + products[k, k] * factors[k]
+                    factors[k] = rest.sign() * (rest.abs() - penalty).clamp(min=0) / size[k]
+            left[(factors == 0) & left.isinf()] = penalty
+        return rank("he2017", left.nan_to_num(posinf=2 * top), neurons, limits)
+
+
+def _incoming(neurons: Neurons) -> Tensor:
+    if neurons.incoming is None:
+        msg = "the criterion needs the incoming weights of the neurons"
+        raise InputError(msg)
+    return neurons.incoming.double()
