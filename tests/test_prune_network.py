@@ -123,7 +123,8 @@ def test_images_are_cut_off_where_they_cannot_be_read(weights, make_images, tmp_
     called = call("prune", *words)
     assert called.status == 0
     assert "broken.png" in called.err
-    measured, held_out = json.loads((tmp_path / "o" / "prune.json").read_text())["agreement"].values()
+    agreement = json.loads((tmp_path / "o" / "prune.json").read_text())["agreement"]
+    measured, held_out = agreement["measured"], agreement["held out"]
     assert (measured["n"], held_out["n"]) == (6, 1)
 
 

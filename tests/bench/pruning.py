@@ -72,7 +72,8 @@ def main() -> None:
     found = training_samples(trainer, task, network, data=data, num_samples=settings.num_samples)
     samples = [each.batch for each in found.batches]
     inputs = [batch[0] for batch in samples]
-    splits = {"val": list(data.val_dataloader()), "test": list(data.test_dataloader())}
+    loaders = zip(data.test_names, data.predict_dataloader(), strict=True)
+    splits = {"val": list(data.val_dataloader())} | {name: list(loader) for name, loader in loaders}
     measurement = measure_groups(network, inputs)
     scores = importances(network, measurement, samples) if {*CRITERIA} & {*settings.methods} else {}
     names = [group.name for group in measurement.groups]
