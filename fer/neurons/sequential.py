@@ -273,6 +273,8 @@ class _Fitting:
         self.groups = getattr(self.module, "groups", 1)
         num = len(layer.columns) * module.weight[0, 0].numel() // self.groups
         self.is_narrow = num <= MAX_UNKNOWNS
+        self.fewest = len(layer.columns) // self.groups + 1  # some position of a kernel sees each map
+        self.most_rows = num_samples * layer.positions * (HELD_OUT - 1) // HELD_OUT
         self.share = min(1.0, MOST_WINDOWS * num / (num_samples * layer.positions))
         self.generator = torch.Generator().manual_seed(0)
         self.equations = NormalEquations(has_constant=layer.shift is not None)
@@ -283,7 +285,7 @@ class _Fitting:
 
     def add(self, first: int, now: _Seen, whole: _Seen) -> None:
         """Add some windows of a batch, whose first sample has a number."""
-        if not self.is_narrow:
+        if not self.is_narrow or self.most_rows < self.fewest:
             return
         for (taken, output), (_, target) in zip(now.calls, whole.calls, strict=True):
             residual = target - output - self.constant
@@ -332,6 +334,8 @@ class _Fitting:
             warn("layer %s keeps the joint fit: some of its inputs or targets are not finite", name)
             return None
         num, unknowns = equations.num_rows, equations.num_unknowns + 1
+        if self.most_rows < self.fewest:
+            num, unknowns = self.most_rows, self.fewest
         if num < unknowns or equations.held_out is None:
             enough = math.ceil(self.num_samples * unknowns / max(1, num)) if num else HELD_OUT
             warn(
