@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fer.neurons.inputs import Inputs, call
+from fer.neurons.trace import Float64
 
 NAMES: Final = ("add", "add_", "__add__", "__radd__", "__iadd__")
 """Names of torch's functions that add two tensors."""
@@ -68,7 +69,11 @@ class _Found(Exception):  # noqa: N818  # not an error: it ends a run
 def terms_of(network: nn.Module, inputs: Inputs) -> list[Terms]:
     """Return copies of the terms of all additions in a run."""
     found: list[Terms] = []
-    with torch.no_grad(), Additions(lambda _, terms: found.append((terms[0].clone(), terms[1].clone()))):
+    with (
+        torch.no_grad(),
+        Float64(),
+        Additions(lambda _, terms: found.append((terms[0].clone(), terms[1].clone()))),
+    ):
         call(network, inputs)
     return found
 
@@ -97,12 +102,14 @@ def find_addition(
         return output - steps[-1].neg()  # an addition would be received
 
     def compare(number: int, terms: Terms) -> None:
-        if steps and any(not torch.equal(*pair) for pair in zip(terms, before[number], strict=True)):
+        if not steps or number >= len(before):
+            return
+        if not all(torch.equal(*pair) for pair in zip(terms, before[number], strict=True)):
             raise _Found(number, terms)
 
     hook = network.get_submodule(layer).register_forward_hook(change)
     try:
-        with torch.no_grad(), Additions(compare):
+        with torch.no_grad(), Float64(), Additions(compare):
             call(network, inputs)
     except _Found as found:
         number, terms = found.number, found.terms

@@ -28,6 +28,7 @@ from fer.neurons.networks import copy_network, eval_state
 from fer.neurons.normal_equations import Fit, NormalEquations
 from fer.neurons.plan import PrunePlan
 from fer.neurons.surgery import add_constant
+from fer.neurons.trace import Float64
 from fer.neurons.warn import warn
 from fer.neurons.windows import as_map, padding_of, windows_of
 
@@ -205,7 +206,7 @@ def _candidates(network: nn.Module) -> list[str]:
 
 
 def _look_at_all(network: nn.Module, names: Sequence[str], inputs: Inputs) -> dict[str, _Seen]:
-    """Return what layers take and return, in the order of their first calls."""
+    """Return what layers of a network in float64 take and return, in the order of their first calls."""
     seen: dict[str, _Seen] = {}
     held: list[Tensor] = []  # so that no other tensor gets the same id
 
@@ -217,6 +218,7 @@ def _look_at_all(network: nn.Module, names: Sequence[str], inputs: Inputs) -> di
 
     with ExitStack() as hooks:
         _hook(hooks, network, names, receive)
+        hooks.enter_context(Float64())
         call(network, inputs)
     return seen
 
