@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from fer.neurons.additions import Additions, Place, Terms, find_addition, terms_of
 from fer.neurons.batches import InputBatches
 from fer.neurons.groups import NeuronGroup
+from fer.neurons.im2col import as_map, padding_of, windows_of
 from fer.neurons.inputs import Batches, Inputs, call
 from fer.neurons.networks import copy_network, eval_state
 from fer.neurons.normal_equations import Fit, NormalEquations
@@ -30,7 +31,6 @@ from fer.neurons.plan import PrunePlan
 from fer.neurons.surgery import add_constant
 from fer.neurons.trace import Float64
 from fer.neurons.warn import warn
-from fer.neurons.windows import as_map, padding_of, windows_of
 
 MAX_UNKNOWNS: Final = 5000
 """Regressors of a layer up to which it is fitted: 200 MB a matrix."""

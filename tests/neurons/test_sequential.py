@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from fer.errors import InputError
 from fer.neurons import PrunePlan, Removal, prune
 from fer.neurons.additions import find_addition, terms_of
+from fer.neurons.im2col import as_map, padding_of, windows_of
 from fer.neurons.inputs import Inputs
 from fer.neurons.normal_equations import NormalEquations
-from fer.neurons.windows import as_map, padding_of, windows_of
 
 
 def normal(*shape, seed=0):
