@@ -36,7 +36,7 @@ import numpy as np
 
 from fer.neurons.windows import Array, Windowed, medians, stretched, windowed, windows
 
-WINDOW: Final = 21
+WINDOW: Final = 19
 """Measurements that are evaluated together. Fewer miss a slow fall in a noisy loss; of 100 to 200 in a run
 they are a tenth to a fifth; odd, so that one is in the centre and the median is one of the values."""
 
@@ -70,8 +70,8 @@ WARM_UP: Final = 40
 """Measurements after which a network that has not begun is stuck, if an epoch is over: 20 to 40 % of a run of
 100 to 200. Markou's longest warm-up is about 25 of 200, and half a window more shows its end."""
 
-DWELL: Final = 5
-"""Measurements for which a label holds at least: a quarter of a window, so that one odd value changes
+DWELL: Final = 4
+"""Measurements for which a label holds at least: a fifth of a window, so that one odd value changes
 nothing."""
 
 
@@ -157,7 +157,9 @@ def label_stages(
     'lr_frozen'
     """
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, times, centred=True)
-    intervals = _intervals(histories)
+    # Of the last measurements there are but halves of windows, which must not begin a stage.
+    num = len(train_loss)
+    intervals = _intervals(histories, max(num - WINDOW // 4, min(num, 2 * WINDOW)))
     if len(intervals) > 1 and intervals[1].begin < DWELL:
         intervals = [intervals[1]._replace(begin=0), *intervals[2:]]
     return _labels(_dated_by_bends(intervals, histories), len(train_loss))
@@ -189,7 +191,7 @@ def live_stages(
         ValueError: The sequences are not equally long, or the times do not increase.
     """
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, times, centred=False)
-    first, *changes = _intervals(histories)
+    first, *changes = _intervals(histories, len(train_loss))
     # A change is dated to its first measurement, but was not known before the last of those that must agree.
     known = [interval._replace(begin=interval.begin + DWELL - 1) for interval in changes]
     return _labels([first, *known], len(train_loss))
@@ -267,8 +269,11 @@ def _so_far(condition: Array) -> Array:
     return np.logical_or.accumulate(condition)
 
 
-def _intervals(histories: _Histories) -> list[_Interval]:
-    """Return the labels with a minimum dwell: one that holds for less never counts. The first is Initial."""
+def _intervals(histories: _Histories, num: int) -> list[_Interval]:
+    """Return the labels with a minimum dwell: one that holds for less never counts. The first is Initial.
+
+    After ``num`` measurements only a freeze, which needs no window, begins another.
+    """
     labels = _evaluate(histories)
     is_new = np.diff(labels, prepend=-1) != 0
     begins = np.maximum.accumulate(np.where(is_new, np.arange(labels.shape[1]), 0), axis=1).tolist()
@@ -276,7 +281,7 @@ def _intervals(histories: _Histories) -> list[_Interval]:
     by_last: list[list[int]] = labels.tolist()
     for i in range(labels.shape[1]):
         label, begin = by_last[is_still][i], max(begins[is_still][i], least)
-        if label != found[-1].label and i - begin + 1 == DWELL:
+        if label != found[-1].label and i - begin + 1 == DWELL and (i < num or label == _LR_FROZEN):
             found.append(_Interval(begin, label))
             least, is_still = begin + DWELL, label > _MOVING
     return found
