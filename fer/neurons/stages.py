@@ -36,9 +36,9 @@ import numpy as np
 
 from fer.neurons.windows import Array, Windowed, medians, stretched, windowed, windows
 
-WINDOW: Final = 19
+WINDOW: Final = 17
 """Measurements that are evaluated together. Fewer miss a slow fall in a noisy loss; of 100 to 200 in a run
-they are a tenth to a fifth; odd, so that one is in the centre and the median is one of the values."""
+they are some 8 to 17 %; odd, so that one is in the centre and the median is one of the values."""
 
 LEAST_VALUES: Final = WINDOW // 2 + 1
 """Measurements below which a window says nothing: half of one, which is what its end of the run has."""
@@ -71,7 +71,7 @@ WARM_UP: Final = 40
 100 to 200. Markou's longest warm-up is about 25 of 200, and half a window more shows its end."""
 
 DWELL: Final = 4
-"""Measurements for which a label holds at least: a fifth of a window, so that one odd value changes
+"""Measurements for which a label holds at least: a quarter of a window, so that one odd value changes
 nothing."""
 
 
@@ -298,10 +298,11 @@ def _labels(intervals: Sequence[_Interval], num: int) -> list[StageLabel]:
 
 
 def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
-    """Return the intervals, each change moved by up to half a window to where the curves bend most.
+    """Return the intervals, each change moved to where the curves bend most, by up to a window.
 
-    A window that is partly in the next stage already sees it, the earlier the less noise there is. Two
-    straight lines that meet are fitted to all curves by least squares, each curve weighed by its own noise.
+    A window that is partly in the next stage already sees it, the earlier the less noise there is; noise may
+    also pass for motion after it, so that it is seen too late. Two straight lines that meet are fitted to all
+    curves by least squares, each curve weighed by its own noise.
     """
     dated = list(intervals[:1])
     ends = [*(interval.begin for interval in intervals[1:]), len(histories.times)]
@@ -315,12 +316,11 @@ def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> li
 
 def _bend(near: int, after: int, before: int, histories: _Histories) -> int:
     """Return the measurement near the given one, :data:`DWELL` away from its neighbours, where lines meet."""
-    half = WINDOW // 2
-    candidates = np.arange(max(near - half, after + DWELL), min(near + half, before - DWELL) + 1)
+    candidates = np.arange(max(near - WINDOW, after + DWELL), min(near + WINDOW // 2, before - DWELL) + 1)
     if len(candidates) == 0:
         return near
     misfit = np.zeros(len(candidates))
-    window = slice(max(near - WINDOW, after), min(near + WINDOW, before))
+    window = slice(max(near - WINDOW * 3 // 2, after), min(near + WINDOW, before))
     times = histories.times[window]
     for curve in histories[:3]:
         is_known = np.isfinite(curve.values[window])

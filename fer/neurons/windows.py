@@ -27,8 +27,8 @@ NOISES: Final = 4.5
 """Standard errors beyond which a change is one. Three are rare by chance; the size of the noise is itself
 known to some 20 % only, and a run has many windows."""
 
-NOISES_AT_REST: Final = 1.3
-"""Standard errors below which a change may be none: at rest, 4 windows in 5 have less. Between the two, a
+NOISES_AT_REST: Final = 1.8
+"""Standard errors below which a change may be none: at rest, 9 windows in 10 have less. Between the two, a
 quantity that moved still moves and one that rested still rests."""
 
 
@@ -117,7 +117,7 @@ def _windowed(
         length = np.nanmax(at, axis=1) - np.nanmin(at, axis=1)
         change = np.where(num > size // 2, slope * length, math.nan)
         beyond = at - (np.nansum(at, axis=1) / num)[:, None]
-        error = _noise(y, t, centred=centred) * length / np.sqrt(np.nansum(beyond**2, axis=1))
+        error = noise_of(y, t, centred=centred) * length / np.sqrt(np.nansum(beyond**2, axis=1))
     level = medians(rows)
     past = medians(windows(y, size, 0)) if centred else level
     low, high = np.minimum.accumulate(past), np.maximum.accumulate(past)
@@ -165,7 +165,7 @@ def _pairs(size: int) -> tuple[Array, Array]:
     return first, second
 
 
-def _noise(y: Array, t: Array, *, centred: bool) -> Array:
+def noise_of(y: Array, t: Array, *, centred: bool) -> Array:
     """Return the size of the noise of each value as it counts in a slope.
 
     A value is compared with the line through its neighbours: that takes out any steady fall. Noise that
@@ -178,7 +178,9 @@ def _noise(y: Array, t: Array, *, centred: bool) -> Array:
     noise = 1.4826 * medians(windows(near, NOISE_WINDOW, NOISE_WINDOW // 2 if centred else 0))
     # The correlation changes little, and takes more values to be known: all of the run, or all so far.
     step = len(y) if centred else NOISE_STEP
-    ratio = 1.4826 * medians(windows(far / noise, len(y), 0)[step - 1 :: step])
+    with np.errstate(all="ignore"):  # no noise at all
+        apart = far / noise
+    ratio = 1.4826 * medians(windows(apart, len(y), 0)[step - 1 :: step])
     growth = np.nan_to_num(ratio, nan=1.0).clip(1, 1.6) ** 2.5
     grown: Array = noise * np.append(growth[:1] if centred else 1.0, growth)[(np.arange(len(y)) + 1) // step]
     return grown
