@@ -65,8 +65,8 @@ class Windowed(NamedTuple):
 
     @property
     def is_worse(self) -> Array:
-        """For a loss: whether it stands above its best."""
-        return self.level > self.low + self.rest
+        """For a loss: whether it stands above its best. Levels scatter less than changes do."""
+        return self.level > self.low + (self.rest + self.least) / 2
 
     @property
     def is_bad(self) -> Array:
