@@ -70,6 +70,7 @@ def agreeing(
     return tuple(found)
 
 
+@np.errstate(all="ignore")  # the largest values overflow
 def change_points(
     values: Sequence[float], least: int = DWELL, times: Sequence[float] | None = None
 ) -> list[int]:

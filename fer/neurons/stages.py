@@ -314,6 +314,7 @@ def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> li
     return dated
 
 
+@np.errstate(all="ignore")  # the largest values overflow
 def _bend(near: int, after: int, before: int, histories: _Histories) -> int:
     """Return the measurement near the given one, :data:`DWELL` away from its neighbours, where lines meet."""
     candidates = np.arange(max(near - WINDOW, after + DWELL), min(near + WINDOW // 2, before - DWELL) + 1)

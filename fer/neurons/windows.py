@@ -95,6 +95,7 @@ def windowed(
 
 # Layers share the losses of their network, which need not be evaluated for each.
 @lru_cache(maxsize=8)
+@np.errstate(all="ignore")  # windows of one value have no slope; the largest values overflow
 def _windowed(
     values: tuple[float, ...], times: tuple[float, ...], window: int, least_share: float, centred: bool
 ) -> Windowed:
@@ -110,14 +111,13 @@ def _windowed(
     is_in = ~np.isnan(rows)
     num = is_in.sum(axis=1)
 
-    with np.errstate(all="ignore"):  # windows of one value have no slope
-        # Theil and Sen's slope, which no odd value can pull; pairs of near values hold little but noise.
-        i, j = _pairs(size)
-        slope = medians((rows[:, j] - rows[:, i]) / (at[:, j] - at[:, i]))
-        length = np.nanmax(at, axis=1) - np.nanmin(at, axis=1)
-        change = np.where(num > size // 2, slope * length, math.nan)
-        beyond = at - (np.nansum(at, axis=1) / num)[:, None]
-        error = noise_of(y, t, centred=centred) * length / np.sqrt(np.nansum(beyond**2, axis=1))
+    # Theil and Sen's slope, which no odd value can pull; pairs of near values hold little but noise.
+    i, j = _pairs(size)
+    slope = medians((rows[:, j] - rows[:, i]) / (at[:, j] - at[:, i]))
+    length = np.nanmax(at, axis=1) - np.nanmin(at, axis=1)
+    change = np.where(num > size // 2, slope * length, math.nan)
+    beyond = at - (np.nansum(at, axis=1) / num)[:, None]
+    error = noise_of(y, t, centred=centred) * length / np.sqrt(np.nansum(beyond**2, axis=1))
     level = medians(rows)
     past = medians(windows(y, size, 0)) if centred else level
     low, high = np.minimum.accumulate(past), np.maximum.accumulate(past)
