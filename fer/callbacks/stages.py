@@ -12,7 +12,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch.optim import Optimizer
 
-from fer.callbacks.distinctiveness import FORMATS, DistinctivenessCallback, evenly
+from fer.callbacks.angle_figures import FORMATS, evenly
+from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.media import is_dry_run, run_of_trainer, save_figure
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.steps import FirstSteps, update_ratio
@@ -185,7 +186,7 @@ class StageCallback(Callback):
             return
         epoch = trainer.current_epoch
         for callback in self._measuring(trainer):
-            callback.measure_epoch(trainer, pl_module)
+            callback.measure_if_due(trainer, pl_module, None)
         self._append(trainer, epoch)
         labels = {layer: of_layer[-1] for layer, of_layer in self.labels(live=True).items()}
         numbers = {f"stage/{self._key(each)}": float(STAGES.index(labels[each].stage)) for each in labels}
@@ -219,7 +220,7 @@ class StageCallback(Callback):
         speeds, names = {}, {NETWORK: ""}
         for callback in self._measuring(trainer):
             for layer, columns in callback.history.items():
-                speeds[layer] = columns["speed"][-1] if columns["epoch"][-1] == epoch else math.nan
+                speeds[layer] = columns["speed"][-1] if columns["epoch"][-1] == epoch + 1 else math.nan
                 names[layer] = callback.found.full_name(layer) if callback.found else layer
         for layer in (NETWORK, *speeds):
             self.speeds.setdefault(layer, [math.nan] * num_past)
