@@ -114,7 +114,7 @@ def fan_figure(
     # Names stand left of the ribbons, above the ticks; the rank at the end stands right of its strip.
     left = max(0.62, *(text_width(name, SMALL, "bold") + 0.14 for name in layers))
     right = max(0.3, *(text_width(rank.text, TINY) + 0.1 for rank in ranks.values()), 0)
-    places = []
+    places: list[tuple[float, float]] = []
     for name, height in zip(names, heights, strict=True):
         places.append((RIBBON + GAP * bool(places), height))
         places += [(STRIP_GAP, STRIP)] * (name in ranks)
