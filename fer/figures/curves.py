@@ -137,6 +137,12 @@ def read_curves(
     return curves
 
 
+def finite(epochs: Sequence[float] | NDArray[Any], values: Sequence[float]) -> Curve:
+    """Return the finite values and their epochs."""
+    xs, ys = array(epochs).astype(np.float64), array(values).astype(np.float64)
+    return Curve(xs[np.isfinite(ys)], ys[np.isfinite(ys)])
+
+
 def _panels(history: Mapping[str, Sequence[float]], quantities: Sequence[str] | None) -> list[Panel]:
     """Return the panels of a history, in the order in which they are drawn."""
     keys = {key: parsed for key in history if (parsed := parse_key(key)) is not None}
