@@ -231,7 +231,7 @@ class ExperimentCLI(LightningCLI):
             raise
 
     def _loggers(self) -> list[Logger]:
-        to_csv = MetricsLogger(self.run_dir, 0 if self.resumed is None else self._first_epoch)
+        to_csv = MetricsLogger(self.run_dir, *((0, 0) if self.resumed is None else self._start))
         to_wandb = wandb_logger(
             self.run_dir,
             stop=lambda: self.stop.asked.set(),  # W&B copies its settings, and cannot copy an event
@@ -245,10 +245,12 @@ class ExperimentCLI(LightningCLI):
         return [to_csv, to_wandb]
 
     @cached_property
-    def _first_epoch(self) -> int:
-        """The epoch in which training goes on; 0 for a training that begins."""
-        checkpoint = self._ckpt_path
-        return 0 if checkpoint is None else int(read_any_checkpoint(checkpoint)["epoch"])
+    def _start(self) -> tuple[int, int]:
+        """The epoch in which training goes on, and the steps before; 0 and 0 for a training that begins."""
+        if self._ckpt_path is None:
+            return 0, 0
+        checkpoint = read_any_checkpoint(self._ckpt_path)
+        return int(checkpoint["epoch"]), int(checkpoint["global_step"])
 
     def _wandb_settings(self) -> dict[str, Any]:
         """Return the settings of the run on W&B; those that are not set follow from the others."""
@@ -413,7 +415,7 @@ class ExperimentCLI(LightningCLI):
         num_parameters = sum(p.numel() for p in self.model.parameters())
         layers = describe_layers(self.hidden, self.model.network)
         origin = (
-            facts_of_start(self._ckpt_path, self._first_epoch, is_resumed=self.resumed is not None)
+            facts_of_start(self._ckpt_path, self._start[0], is_resumed=self.resumed is not None)
             if self.command == "fit"
             else facts_of_checkpoint(self.model, self.datamodule)
         )

@@ -23,20 +23,18 @@ class MetricsLogger(Logger):
 
     Args:
         folder: Folder of the run.
-        epoch: Epoch with which a training goes on; the rows of the epochs before it are kept. 0: start with
-            an empty file.
+        epoch: Epoch with which a training goes on; the rows of the epochs before it are kept. 0: none is.
+        step: Optimizer steps until then; the measurements within that epoch until them are kept, too.
     """
 
-    def __init__(self, folder: Path, epoch: int = 0) -> None:
+    def __init__(self, folder: Path, epoch: int = 0, step: int = 0) -> None:
         super().__init__()
         self.run = Run(folder)
         self.rows: list[dict[str, Any]] = []
         self.is_saved = True
-        if epoch and self.run.metrics_path.is_file():
+        if step and self.run.metrics_path.is_file():
             with self.run.metrics_path.open(newline="") as file:
-                self.rows = [
-                    row for row in csv.DictReader(file) if row["epoch"] and int(row["epoch"]) < epoch
-                ]
+                self.rows = [row for row in csv.DictReader(file) if _is_before(row, epoch, step)]
 
     @property
     def name(self) -> str:
@@ -90,3 +88,15 @@ class MetricsLogger(Logger):
         """
         with suppress(OSError) if status == "failed" else nullcontext():
             self._write()
+
+
+def _is_before(row: Mapping[str, str], epoch: int, step: int) -> bool:
+    """Return whether a row is of an earlier epoch, or of a measurement within this one until a step.
+
+    >>> _is_before({"epoch": "2", "step": "9"}, 2, 9), _is_before({"epoch": "2.25", "step": "9"}, 2, 9)
+    (False, True)
+    """
+    if not row["epoch"]:
+        return False
+    time = float(row["epoch"])
+    return time < epoch or (time != int(time) and int(row["step"]) <= step)

@@ -44,7 +44,8 @@ def _fit(folder, tiny_data, tiny_trainer, *more, resume=False, num_workers=0):
     callbacks = [DistinctivenessCallback(num_samples=14), StageCallback(), *more]
     last = LastCheckpoint(folder / "checkpoints" / "last.ckpt")
     path = next((path for path in (last.path, last.previous) if path.is_file()), None) if resume else None
-    logger = MetricsLogger(folder, torch.load(path, weights_only=True)["epoch"] if path else 0)
+    content = torch.load(path, weights_only=True) if path else {"epoch": 0, "global_step": 0}
+    logger = MetricsLogger(folder, content["epoch"], content["global_step"])
     trainer = tiny_trainer(
         callbacks=[*callbacks, last], logger=logger, max_epochs=4, enable_checkpointing=True
     )

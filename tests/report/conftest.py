@@ -48,7 +48,13 @@ def write_history(path: Path, num_epochs=12, layers=("conv1", "conv2")) -> None:
     rows = []
     for epoch in range(num_epochs):
         rows.append({"epoch": epoch, "val/loss": 2 / (epoch + 2), "val/acc": epoch / 20})
-        row = {"epoch": epoch, "train/loss": 2 / (epoch + 1), "train/acc": epoch / 15, "lr": 0.01}
+        row = {
+            "epoch": epoch,
+            "train/loss": 2 / (epoch + 1),
+            "train/acc": epoch / 15,
+            "lr": 0.01,
+            "stage/network": 0.0,
+        }
         for layer in layers:
             quantiles = dict(
                 zip(("min", "q05", "q25", "median", "q75", "q95", "max"), range(30, 170, 20), strict=True)
@@ -117,8 +123,8 @@ def run_dir(tmp_path):
     write_history(folder / "metrics.csv")
     (folder / "config.yaml").write_text("# lightning.pytorch==2.6.6\n" + yaml.safe_dump(CONFIG))
     spans = [
-        {"stage": "initial", "reason": "warm_up", "first": 0, "last": 4},
-        {"stage": "plateau", "reason": "lr_frozen", "first": 5, "last": 11},
+        {"stage": "initial", "reason": "warm_up", "begin": 0.0, "end": 5.0},
+        {"stage": "plateau", "reason": "lr_frozen", "begin": 5.0, "end": 12.0, "confirmed_by": ["rank"]},
     ]
     write_json(
         folder / "stages.json", {name: {"final": spans, "live": spans[:1]} for name in ("network", "conv1")}
