@@ -219,6 +219,8 @@ class StageCallback(Callback):
         if not measured and (any(each.places for each in measuring) or not is_end):
             return None
         time = measured[0].losses["epoch"][-1] if measured else trainer.current_epoch + 1.0
+        if self.times and time <= self.times[-1]:
+            return None  # an epoch that was cut short after a measurement
         self._append(trainer, measuring, time, is_end=is_end)
         self.now = {layer: of_layer[-1] for layer, of_layer in self.labels(live=True).items()}
         self._log(trainer, pl_module, is_end=is_end)

@@ -41,7 +41,7 @@ def _fit(folder, tiny_data, tiny_trainer, *more, resume=False, num_workers=0):
     seed_everything(3, verbose=False)
     torch.manual_seed(3)
     task = ClassificationTask(_network(), lr=0.05, optimizer="adam", schedule="cosine", mixup=0.2)
-    callbacks = [DistinctivenessCallback(num_samples=14), StageCallback(), *more]
+    callbacks = [DistinctivenessCallback(num_samples=14, every_n_steps=2), StageCallback(), *more]
     last = LastCheckpoint(folder / "checkpoints" / "last.ckpt")
     path = next((path for path in (last.path, last.previous) if path.is_file()), None) if resume else None
     content = torch.load(path, weights_only=True) if path else {"epoch": 0, "global_step": 0}

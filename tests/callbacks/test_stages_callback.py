@@ -516,6 +516,17 @@ def test_epochs_of_one_batch(tiny_trainer):
     assert all(value > 0 for value in stages.ratios["body.0"])
 
 
+def test_an_epoch_that_is_cut_short_after_a_measurement_is_not_measured_twice(tiny_trainer, tmp_path):
+    class Cut(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            trainer.should_stop = trainer.current_epoch == 1 and batch_idx == 1
+
+    stages = StageCallback(**STAGES)
+    any_fit(tiny_trainer, [DistinctivenessCallback(every_n_steps=1), stages, Cut()], max_epochs=3)
+    assert stages.times == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3])
+    assert json.loads((tmp_path / "stages.json").read_text())["network"]["live"][-1]["end"] == 1.7
+
+
 def test_a_second_training_with_the_same_callbacks_starts_anew(tiny_trainer):
     stages = StageCallback(**STAGES)
     for _ in range(2):
