@@ -14,6 +14,9 @@ from fer.neurons.angles import angular_speed
 LOSSES: Final = {"train/loss": "train", "val/loss": "val"}
 """By name in :attr:`HistoryCallback.losses` the split; logged as ``sample/train_loss``."""
 
+OWN_KEY: Final = "DistinctivenessCallback"
+"""What the keys of such states in a checkpoint begin with."""
+
 KEPT: Final = ("epoch", "time", "rows", "history", "losses", "collapse")
 """Attributes that a checkpoint keeps as they are."""
 
@@ -100,6 +103,15 @@ class HistoryCallback(Callback):
 def history_bytes(num_measurements: float, num_layers: int) -> float:
     """Return the size of a history, as a checkpoint holds it."""
     return num_measurements * num_layers * NUM_VALUES * 9
+
+
+def measured_until(checkpoint: Mapping[str, Any]) -> float:
+    """Return the time of the last measurement in a checkpoint, in epochs trained; 0 if there is none."""
+    states = checkpoint.get("callbacks", {}).items()
+    return max(
+        (float(state["time"]) for key, state in states if key.startswith(OWN_KEY) and "time" in state),
+        default=0.0,
+    )
 
 
 def _append(columns: dict[str, list[float]], row: Mapping[str, float]) -> None:

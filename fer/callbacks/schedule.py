@@ -140,15 +140,14 @@ class Schedule:
         total = self.total(num_steps, num_epochs)
         if not MOST_MEASUREMENTS < total < math.inf:
             return
-        if self.every_n_epochs:
-            name, interval = "every_n_epochs", self.every_n_epochs
-            longer = math.ceil(num_epochs / MOST_MEASUREMENTS)
-        else:
-            name, interval = "every_n_steps", self.every_n_steps or 0
-            longer = math.ceil(2 * num_steps * num_epochs / MOST_MEASUREMENTS)  # twice, as it is rounded
+        name = "every_n_epochs" if self.every_n_epochs else "every_n_steps"
+        if self.every_n_epochs or num_epochs > MOST_MEASUREMENTS:
+            other, longer = "every_n_epochs", math.ceil(num_epochs / MOST_MEASUREMENTS)
+        else:  # twice as many, since the interval is rounded
+            other, longer = "every_n_steps", math.ceil(2 * num_steps * num_epochs / MOST_MEASUREMENTS)
         msg = (
-            f"distinctiveness.{name} is {interval}: {total:,.0f} measurements are more than the "
-            f"{MOST_MEASUREMENTS:,} that can be kept; set it to {longer}"
+            f"distinctiveness.{name} is {getattr(self, name)}: {total:,.0f} measurements are more than the "
+            f"{MOST_MEASUREMENTS:,} that can be kept; set distinctiveness.{other} to {longer}"
         )
         raise InputError(msg)
 

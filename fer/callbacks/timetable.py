@@ -150,5 +150,5 @@ class Timetable:
             return "how often is decided in the first steps"
         num = self.schedule.total(*length_of(trainer))
         up_to, num = ("up to ", MOST_MEASUREMENTS) if math.isinf(num) else ("", math.ceil(num))
-        size = describe_size(int(history_bytes(num, num_layers)))
+        size = describe_size(max(1000, int(history_bytes(num, num_layers))))
         return f"{up_to}{num:,} measurement{'' if num == 1 else 's'}, a history of {size}"

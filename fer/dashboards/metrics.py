@@ -23,18 +23,24 @@ class MetricsLogger(Logger):
 
     Args:
         folder: Folder of the run.
-        epoch: Epoch with which a training goes on; the rows of the epochs before it are kept. 0: none is.
-        step: Optimizer steps until then; the measurements within that epoch until them are kept, too.
+        epoch: Epoch with which a training goes on; the rows of the epochs before it are kept.
+        time: Epochs trained at the last measurement of neurons before it goes on: rows of measurements, which
+            have their time in the place of the epoch, are kept up to it. Both 0: start with an empty file.
     """
 
-    def __init__(self, folder: Path, epoch: int = 0, step: int = 0) -> None:
+    def __init__(self, folder: Path, epoch: int = 0, time: float = 0.0) -> None:
         super().__init__()
         self.run = Run(folder)
         self.rows: list[dict[str, Any]] = []
         self.is_saved = True
-        if step and self.run.metrics_path.is_file():
+        if (epoch or time) and self.run.metrics_path.is_file():
             with self.run.metrics_path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if _is_before(row, epoch, step)]
+                self.rows = [
+                    row
+                    for row in csv.DictReader(file)
+                    if row["epoch"]
+                    and (float(row["epoch"]) <= time if "." in row["epoch"] else int(row["epoch"]) < epoch)
+                ]
 
     @property
     def name(self) -> str:
@@ -88,15 +94,3 @@ class MetricsLogger(Logger):
         """
         with suppress(OSError) if status == "failed" else nullcontext():
             self._write()
-
-
-def _is_before(row: Mapping[str, str], epoch: int, step: int) -> bool:
-    """Return whether a row is of an earlier epoch, or of a measurement within this one until a step.
-
-    >>> _is_before({"epoch": "2", "step": "9"}, 2, 9), _is_before({"epoch": "2.25", "step": "9"}, 2, 9)
-    (False, True)
-    """
-    if not row["epoch"]:
-        return False
-    time = float(row["epoch"])
-    return time < epoch or (time != int(time) and int(row["step"]) <= step)

@@ -353,7 +353,9 @@ class ClassificationTask(LightningModule):
         optimizer = make_optimizer(self.network, self.optimizer_settings)
         num_steps = self.trainer.estimated_stepping_batches
         num_epochs = self.trainer.max_epochs
-        if self.schedule_settings.name != "none" and not math.isfinite(num_steps):
+        if self.schedule_settings.name == "none":
+            return optimizer
+        if not math.isfinite(num_steps):
             msg = f"model.schedule={self.schedule_settings.name} needs an end: set trainer.max_epochs"
             raise InputError(msg)
         schedule = make_schedule(
