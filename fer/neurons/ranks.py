@@ -23,7 +23,7 @@ TOP_STEPS: Final = 3
 PROBES: Final = 16
 """Random vectors that it spends on the other eigenvalues."""
 
-PROBE_STEPS: Final = 16
+PROBE_STEPS: Final = 32
 """Lanczos steps from each of them."""
 
 
@@ -50,10 +50,10 @@ def effective_rank(statistics: ActivationStatistics) -> float:
     With the eigenvalues λ of the scatter and p = λ / Σλ it is exp(-Σ p log p). Neurons that are not finite or
     never change are left out.
 
-    The rank of more than :data:`MOST_EXACT` neurons is estimated, with an error of about 1 %: at most 0.9 %
-    in 37 trials on layers of 1,536 ReLU neurons and on spectra that are flat, fall as a power or
-    exponentially, or end. The random vectors are always the same, so that measurements of similar layers err
-    alike.
+    The rank of more than :data:`MOST_EXACT` neurons is estimated. The error was at most 2.0 %, and 0.3 % in
+    the mean, in 36 trials: 15 on layers of 4,096 ReLU neurons with 512 to 2,048 samples, 21 on spectra of
+    1,200 neurons that are flat, fall as a power or exponentially, or end. The random vectors are always the
+    same, so that measurements of similar layers err alike.
 
     Args:
         statistics: Statistics of C neurons over N samples.

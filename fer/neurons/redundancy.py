@@ -63,10 +63,8 @@ def redundant_share(
     if not finite.any() or statistics.count < LEAST_SAMPLES * num:
         return math.nan
     found = span_angles(angles(statistics, "centre") if degrees is None else degrees)[finite]
-    adjusted = (
-        found.deg2rad().sin().square() * (statistics.count - 1) / max(1, statistics.count - num)
-    ).sqrt()
-    is_near = adjusted < math.sin(math.radians(similar_below))
+    adjustment = (statistics.count - 1) / max(1, statistics.count - num)
+    is_near = found.deg2rad().sin().square() * adjustment < math.sin(math.radians(similar_below)) ** 2
     return float((found.isnan() | is_near).double().mean())
 
 
