@@ -62,7 +62,7 @@ class Run:
 
     @property
     def metrics_path(self) -> Path:
-        """What was logged: rows for each epoch, by its index, and for each measurement within an epoch."""
+        """What was logged: rows for each epoch, by its index, and for each measurement, by its time."""
         return self.folder / "metrics.csv"
 
     @property
@@ -161,8 +161,8 @@ class Run:
     def read_metrics(self) -> dict[str, list[float]]:
         """Return the columns of ``metrics.csv``, NaN where a row has no value; empty without the file.
 
-        ``epoch`` is the index of an epoch, a whole number, in the rows that Lightning writes: measurements at
-        the end of an epoch are in its row. Of a measurement within an epoch it is the time, epochs trained.
+        ``epoch`` is the index of an epoch in the rows that Lightning writes, and the time, epochs trained, in
+        those of a measurement of neurons; see :func:`fer.figures.curves.measured_times`.
 
         A last line that is still being written is left out.
         """

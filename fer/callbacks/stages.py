@@ -233,14 +233,14 @@ class StageCallback(Callback):
                 yield callback
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, *, is_end: bool) -> None:
-        """Log the last measurement: at the end of an epoch with its metrics, else to the loggers at once."""
+        """Log the last measurement at its time; at the end of an epoch also as metrics of the training."""
         numbers: dict[str, Any] = {
             f"stage/{self._key(each)}": float(STAGES.index(label.stage)) for each, label in self.now.items()
         }
         ratios = {f"update_ratio/{self._key(each)}": values[-1] for each, values in self.ratios.items()}
         numbers |= {name: value for name, value in ratios.items() if value == value}
         if is_end:
-            pl_module.log_dict(numbers, sync_dist=True)
+            pl_module.log_dict(numbers, logger=False, sync_dist=True)
         if not trainer.is_global_zero:
             return
         time = {"epoch": self.times[-1]}
@@ -248,8 +248,7 @@ class StageCallback(Callback):
             f"stage/{self._key(each)}/reason": label.reason for each, label in self.now.items()
         }
         for logger in trainer.loggers:
-            if not is_end:
-                logger.log_metrics(numbers | time, step=trainer.global_step)
+            logger.log_metrics(numbers | time, step=trainer.global_step)
             if isinstance(logger, WandbLogger):
                 logger.log_metrics(reasons | time, step=trainer.global_step)
 

@@ -33,7 +33,8 @@ class MetricsLogger(Logger):
         self.run = Run(folder)
         self.rows: list[dict[str, Any]] = []
         self.is_saved = True
-        if (epoch or time) and self.run.metrics_path.is_file():
+        time = max(time, epoch)
+        if time and self.run.metrics_path.is_file():
             with self.run.metrics_path.open(newline="") as file:
                 self.rows = [
                     row

@@ -13,7 +13,7 @@ import torch
 from fer import __version__
 from fer.configs import flatten
 from fer.errors import InputError
-from fer.figures.curves import read_curves
+from fer.figures.curves import measured_times, read_curves
 from fer.files import find_problem
 from fer.metrics import ClassificationReport, report, wilson_interval
 from fer.neurons import Stage
@@ -21,6 +21,7 @@ from fer.neurons.stages import LEAST_VALUES
 from fer.report.heat import heat_maps
 from fer.report.images import images
 from fer.report.repeat import SettingsOf, as_word, command_of, differences, name_configs, started, versions
+from fer.report.statistics import statistics_of
 from fer.report.sweep import is_sweep, sweep_of
 from fer.runs import WAY_OUT, Run
 from fer.studies.crossval import SETTINGS, read_settings, summarise
@@ -109,6 +110,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         },
         "stage_notes": _stage_notes(stages, history),
         "fan": _fan(history),
+        **statistics_of(history),
         "heat": heat_maps(folder),
         "images": images(folder),
         "prune": pruned,
@@ -364,7 +366,8 @@ def _stage_notes(
     num = sum(map(math.isfinite, history.get("stage/network", [])))
     notes = STAGE_NOTES
     if num < LEAST_VALUES:
-        few = f"Only {num} measurements: too few to find a stage, which takes {LEAST_VALUES}. "
+        measurements = "measurement" if num == 1 else "measurements"
+        few = f"Only {num} {measurements}: too few to find a stage, which takes {LEAST_VALUES}. "
         notes = {**STAGE_NOTES, Stage.INITIAL: few}
     return [note for stage, note in notes.items() if stage in found]
 
@@ -380,31 +383,19 @@ def _curves(history: Mapping[str, Sequence[float]]) -> Page:
     return found
 
 
-def _time(epoch: float) -> float:
-    """Return the epochs trained at a measurement, given the ``epoch`` of its row in ``metrics.csv``.
-
-    That is a whole number, the index of the epoch, if it was made at the end of an epoch.
-
-    >>> _time(0), _time(1.25)
-    (1.0, 1.25)
-    """
-    return epoch + 1.0 if epoch == int(epoch) else epoch
-
-
 def _fan(history: Mapping[str, Sequence[float]]) -> Page:
     """Return the quantiles of each layer's angles at each measurement, with its time."""
+    if "epoch" not in history:
+        return {}
+    times = measured_times(history).tolist()
     layers = [match[1] for key in history if (match := re.fullmatch(r"angles/(.+)/median", key))]
     found = {}
     for layer in layers:
-        names = ["epoch", *(f"angles/{layer}/{name}" for name in QUANTILES)]
+        names = [f"angles/{layer}/{name}" for name in QUANTILES]
         columns = [history[name] for name in names if name in history]
         if len(columns) < len(names):
             continue
-        rows = [
-            (_time(epoch), *values)
-            for epoch, *values in zip(*columns, strict=True)
-            if all(map(math.isfinite, (epoch, *values)))
-        ]
+        rows = [row for row in zip(times, *columns, strict=True) if all(map(math.isfinite, row))]
         found[layer] = {
             name: list(values)
             for name, values in zip(("x", *QUANTILES), zip(*rows, strict=True), strict=False)

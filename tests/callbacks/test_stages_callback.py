@@ -3,15 +3,19 @@
 import json
 import logging
 import math
+import re
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
 from any_module import AnyModule, any_fit
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from stage_histories import LENGTHS, known
 from torch import nn
 
+import fer.callbacks
 from fer.callbacks import ActionByReason, DistinctivenessCallback, StageCallback
 from fer.callbacks.boundaries import confirm, series_of, series_of_network
 from fer.callbacks.network import find_network
@@ -417,6 +421,37 @@ def test_an_action_is_repeated_a_window_of_measurements_later_at_the_end_of_an_e
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**2)
 
 
+def _is_acted_on(num_epochs, seed, **settings):
+    """Return whether a synthetic training would be acted on at the end of an epoch."""
+    per_epoch = LENGTHS[num_epochs]
+    history = known(seed, noise=0.02, num_epochs=num_epochs, per_epoch=per_epoch, **settings).history
+    stages = StageCallback(on_plateau="stop")
+    stages.losses = {"epoch": history.times, "train/loss": history.train, "val/loss": history.val}
+    stages.speeds = {"network": history.speed}
+    stages.ratios = {"network": history.ratio or [math.nan] * len(history.train)}
+    labels = stages.labels(live=True)["network"][per_epoch - 1 :: per_epoch]
+    return any(is_action_due(label, 1, []) for label in labels)
+
+
+@pytest.mark.parametrize("num_epochs", [8, 30, 200])
+def test_a_one_cycle_schedule_is_no_plateau(num_epochs):
+    assert not any(_is_acted_on(num_epochs, seed, shape="one-cycle") for seed in range(10))
+    assert all(_is_acted_on(num_epochs, seed, overfits=True) for seed in range(10))
+
+
+def test_the_callback_of_the_readme_stops_by_reason_within_an_epoch(tiny_trainer):
+    text = (Path(fer.callbacks.__file__).parent / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = next(block for block in blocks if "class StageStopping" in block)
+    names: dict = {}
+    exec(code, names)
+    for reason, num_steps in (("overfit", 2), ("stuck", 6)):
+        stages = Plateau(**STAGES)
+        stages.reason = reason
+        callbacks = [stages, Planned(2, 3), names["StageStopping"](stages)]
+        assert any_fit(tiny_trainer, callbacks, max_epochs=2).global_step == num_steps
+
+
 # Several measurements an epoch
 
 
@@ -426,8 +461,7 @@ def test_each_measurement_is_labelled_and_logged_with_its_time(tiny_trainer, tmp
     any_fit(tiny_trainer, [stages, Planned(1, 3)], max_epochs=2, logger=logger)
     assert stages.times == pytest.approx([1 / 3, 1, 4 / 3, 2])
     rows = [row for row in logger.rows if "stage/network" in row]
-    # Lightning's own rows have the index of the epoch.
-    assert [row["epoch"] for row in rows] == [pytest.approx(1 / 3), 0, pytest.approx(4 / 3), 1]
+    assert [row["epoch"] for row in rows] == stages.times
     assert [row["update_ratio/body.0"] for row in rows] == pytest.approx(stages.ratios["body.0"])
     assert all(math.isfinite(value) for value in stages.ratios["network"])
 

@@ -100,7 +100,7 @@ def test_stages_of_a_short_run_say_that_there_were_too_few_measurements(
 
 
 def test_measurements_within_an_epoch_are_at_their_time(run_dir, settings_of):
-    """A whole number in the file is the index of the epoch that ended."""
+    """In the rows of an epoch's losses, the epoch is an index."""
     with (run_dir / "metrics.csv").open(newline="") as file:
         names = next(csv.reader(file))
     values = {name: 45.0 for name in names if name.startswith("angles/")} | {"epoch": 3.25}
