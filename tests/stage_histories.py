@@ -1,11 +1,13 @@
 """Synthetic histories of trainings whose stages begin at known times."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
+
+from fer.neurons.stages import Stage, StageLabel, label_stages, live_stages
 
 NAN = math.nan
 
@@ -148,3 +150,70 @@ def known(
     val = 2.0 - 1.1 * way + 2.0 * rest + scatter(2.8 * noise) * restless
     history = History(speed.tolist(), train.tolist(), val.tolist(), None, (x * num_epochs).tolist())
     return Known(history, begin * num_epochs, end * num_epochs)
+
+
+class Outcome(NamedTuple):
+    """How right the stages of one history are.
+
+    Attributes:
+        shape: Of the schedule.
+        num_epochs: Length of the run.
+        error: Mean distance of the two boundaries from the truth, as a share of the run.
+        delay: The same for the live form.
+        is_right: Whether the last stage is right.
+        is_live_right: Whether the last live stage is right.
+        has_false_plateau: Whether there is a live plateau while the losses still fall.
+    """
+
+    shape: str
+    num_epochs: int
+    error: float
+    delay: float
+    is_right: bool
+    is_live_right: bool
+    has_false_plateau: bool
+
+
+def outcomes(seeds: Iterable[int], *, shape: str, num_epochs: int) -> Iterator[Outcome]:
+    """Yield how right the stages are with little and much noise, by turns correlated and overfitting."""
+    for seed in seeds:
+        for noise in (0.005, 0.02):
+            overfits = bool(seed // 2 % 2)
+            history, *truth = known(
+                seed,
+                noise=noise,
+                overfits=overfits,
+                num_epochs=num_epochs,
+                per_epoch=LENGTHS[num_epochs],
+                shape=shape,
+                correlation=0.6 * (seed % 2),
+            )
+            final, live = label_stages(*history), live_stages(*history)
+            times = history.times or []
+            right = Stage.PLATEAU if overfits else Stage.SOLUTION
+            falling = [label.stage for label, time in zip(live, times, strict=True) if time < truth[1]]
+            yield Outcome(
+                shape,
+                num_epochs,
+                distance(begins(final, times), truth, num_epochs),
+                distance(begins(live, times), truth, num_epochs),
+                final[-1].stage == right,
+                live[-1].stage == right,
+                Stage.PLATEAU in falling,
+            )
+
+
+def begins(labels: Sequence[StageLabel], times: Sequence[float]) -> tuple[float, float]:
+    """Return when Intermediate begins, and the last rest, to the end of the run; infinity: never."""
+    is_at_rest = [label.stage in (Stage.PLATEAU, Stage.SOLUTION) for label in labels]
+    has_begun = [label.stage != Stage.INITIAL for label in labels]
+    first = has_begun.index(True) if any(has_begun) else len(labels)
+    last = len(labels) - is_at_rest[::-1].index(False) if not all(is_at_rest) else 0
+    return [*times, math.inf][first], [*times, math.inf][last]
+
+
+def distance(found: Sequence[float], truth: Sequence[float], num_epochs: int) -> float:
+    """Return the mean distance as a share of the run; a boundary that was not found is put at its end."""
+    return (
+        sum(abs(min(a, num_epochs) - b) for a, b in zip(found, truth, strict=True)) / len(truth) / num_epochs
+    )

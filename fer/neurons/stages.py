@@ -36,9 +36,9 @@ import numpy as np
 
 from fer.neurons.windows import Array, Windowed, medians, stretched, windowed, windows
 
-WINDOW: Final = 21
+WINDOW: Final = 17
 """Measurements that are evaluated together. Fewer miss a slow fall in a noisy loss; of 100 to 200 in a run
-they are a tenth to a fifth; odd, so that one is in the centre and the median is one of the values."""
+they are some 8 to 17 %; odd, so that one is in the centre and the median is one of the values."""
 
 LEAST_VALUES: Final = WINDOW // 2 + 1
 """Measurements below which a window says nothing: half of one, which is what its end of the run has."""
@@ -70,7 +70,7 @@ WARM_UP: Final = 40
 """Measurements after which a network that has not begun is stuck, if an epoch is over: 20 to 40 % of a run of
 100 to 200. Markou's longest warm-up is about 25 of 200, and half a window more shows its end."""
 
-DWELL: Final = 5
+DWELL: Final = 4
 """Measurements for which a label holds at least: a quarter of a window, so that one odd value changes
 nothing."""
 
@@ -157,7 +157,9 @@ def label_stages(
     'lr_frozen'
     """
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, times, centred=True)
-    intervals = _intervals(histories)
+    # Of the last measurements there are but halves of windows, which must not begin a stage.
+    num = len(train_loss)
+    intervals = _intervals(histories, max(num - WINDOW // 4, min(num, 2 * WINDOW)))
     if len(intervals) > 1 and intervals[1].begin < DWELL:
         intervals = [intervals[1]._replace(begin=0), *intervals[2:]]
     return _labels(_dated_by_bends(intervals, histories), len(train_loss))
@@ -189,7 +191,7 @@ def live_stages(
         ValueError: The sequences are not equally long, or the times do not increase.
     """
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, times, centred=False)
-    first, *changes = _intervals(histories)
+    first, *changes = _intervals(histories, len(train_loss))
     # A change is dated to its first measurement, but was not known before the last of those that must agree.
     known = [interval._replace(begin=interval.begin + DWELL - 1) for interval in changes]
     return _labels([first, *known], len(train_loss))
@@ -267,8 +269,11 @@ def _so_far(condition: Array) -> Array:
     return np.logical_or.accumulate(condition)
 
 
-def _intervals(histories: _Histories) -> list[_Interval]:
-    """Return the labels with a minimum dwell: one that holds for less never counts. The first is Initial."""
+def _intervals(histories: _Histories, num: int) -> list[_Interval]:
+    """Return the labels with a minimum dwell: one that holds for less never counts. The first is Initial.
+
+    After ``num`` measurements only a freeze, which needs no window, begins another.
+    """
     labels = _evaluate(histories)
     is_new = np.diff(labels, prepend=-1) != 0
     begins = np.maximum.accumulate(np.where(is_new, np.arange(labels.shape[1]), 0), axis=1).tolist()
@@ -276,7 +281,7 @@ def _intervals(histories: _Histories) -> list[_Interval]:
     by_last: list[list[int]] = labels.tolist()
     for i in range(labels.shape[1]):
         label, begin = by_last[is_still][i], max(begins[is_still][i], least)
-        if label != found[-1].label and i - begin + 1 == DWELL:
+        if label != found[-1].label and i - begin + 1 == DWELL and (i < num or label == _LR_FROZEN):
             found.append(_Interval(begin, label))
             least, is_still = begin + DWELL, label > _MOVING
     return found
@@ -293,10 +298,11 @@ def _labels(intervals: Sequence[_Interval], num: int) -> list[StageLabel]:
 
 
 def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
-    """Return the intervals, each change moved by up to half a window to where the curves bend most.
+    """Return the intervals, each change moved to where the curves bend most, by up to a window.
 
-    A window that is partly in the next stage already sees it, the earlier the less noise there is. Two
-    straight lines that meet are fitted to all curves by least squares, each curve weighed by its own noise.
+    A window that is partly in the next stage already sees it, the earlier the less noise there is; noise may
+    also pass for motion after it, so that it is seen too late. Two straight lines that meet are fitted to all
+    curves by least squares, each curve weighed by its own noise.
     """
     dated = list(intervals[:1])
     ends = [*(interval.begin for interval in intervals[1:]), len(histories.times)]
@@ -310,12 +316,11 @@ def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> li
 
 def _bend(near: int, after: int, before: int, histories: _Histories) -> int:
     """Return the measurement near the given one, :data:`DWELL` away from its neighbours, where lines meet."""
-    half = WINDOW // 2
-    candidates = np.arange(max(near - half, after + DWELL), min(near + half, before - DWELL) + 1)
+    candidates = np.arange(max(near - WINDOW, after + DWELL), min(near + WINDOW // 2, before - DWELL) + 1)
     if len(candidates) == 0:
         return near
     misfit = np.zeros(len(candidates))
-    window = slice(max(near - WINDOW, after), min(near + WINDOW, before))
+    window = slice(max(near - WINDOW * 3 // 2, after), min(near + WINDOW, before))
     times = histories.times[window]
     for curve in histories[:3]:
         is_known = np.isfinite(curve.values[window])

@@ -18,14 +18,18 @@ LEAST_WINDOW: Final = 7
 
 NOISE_WINDOW: Final = 51
 """Values from which the size of the noise is taken: enough for it to be known within some 15 %, few enough to
-follow a schedule. Its correlation is taken from twice as many, since it changes less."""
+follow a schedule."""
 
-NOISES: Final = 3.5
-"""Standard errors beyond which a change is one: by chance, 1 window in 2,000 has it."""
+NOISE_STEP: Final = 10
+"""Values after which the correlation of the noise is evaluated again."""
 
-NOISES_AT_REST: Final = 2.0
-"""Standard errors below which a change may be none: at rest, 19 windows in 20 have less. Between the two,
-a quantity that moved still moves and one that rested still rests."""
+NOISES: Final = 4.5
+"""Standard errors beyond which a change is one. Three are rare by chance; the size of the noise is itself
+known to some 20 % only, and a run has many windows."""
+
+NOISES_AT_REST: Final = 1.8
+"""Standard errors below which a change may be none: at rest, 9 windows in 10 have less. Between the two, a
+quantity that moved still moves and one that rested still rests."""
 
 
 class Windowed(NamedTuple):
@@ -62,7 +66,7 @@ class Windowed(NamedTuple):
     @property
     def is_worse(self) -> Array:
         """For a loss: whether it stands above its best."""
-        return self.level > self.low + self.least
+        return self.level > self.low + self.rest
 
     @property
     def is_bad(self) -> Array:
@@ -108,12 +112,12 @@ def _windowed(
 
     with np.errstate(all="ignore"):  # windows of one value have no slope
         # Theil and Sen's slope, which no odd value can pull; pairs of near values hold little but noise.
-        i, j = np.triu_indices(size, size // 3)
+        i, j = _pairs(size)
         slope = medians((rows[:, j] - rows[:, i]) / (at[:, j] - at[:, i]))
         length = np.nanmax(at, axis=1) - np.nanmin(at, axis=1)
         change = np.where(num > size // 2, slope * length, math.nan)
         beyond = at - (np.nansum(at, axis=1) / num)[:, None]
-        error = _noise(y, t, centred=centred) * length / np.sqrt(np.nansum(beyond**2, axis=1))
+        error = noise_of(y, t, centred=centred) * length / np.sqrt(np.nansum(beyond**2, axis=1))
     level = medians(rows)
     past = medians(windows(y, size, 0)) if centred else level
     low, high = np.minimum.accumulate(past), np.maximum.accumulate(past)
@@ -136,7 +140,8 @@ def windows(values: Array, size: int, ahead: int) -> Array:
 
     The window ends ``ahead`` values after its own, so that 0 sees only the past.
     """
-    padded = np.pad(values, (size - 1 - ahead, ahead), constant_values=math.nan)
+    padded = np.full(len(values) + size - 1, math.nan)
+    padded[size - 1 - ahead : len(padded) - ahead] = values
     rows: Array = np.lib.stride_tricks.sliding_window_view(padded, size)
     return rows
 
@@ -153,23 +158,31 @@ def medians(rows: Array) -> Array:
     return found
 
 
-def _noise(y: Array, t: Array, *, centred: bool) -> Array:
+@lru_cache
+def _pairs(size: int) -> tuple[Array, Array]:
+    """Return the positions of every two values of a window that are a third of it apart at least."""
+    first, second = np.triu_indices(size, size // 3)
+    return first, second
+
+
+def noise_of(y: Array, t: Array, *, centred: bool) -> Array:
     """Return the size of the noise of each value as it counts in a slope.
 
     A value is compared with the line through its neighbours: that takes out any steady fall. Noise that
     lasts for some measurements hides from near neighbours and misleads a slope: that far ones differ more
-    than near ones tells of it. For noise of the first order with a correlation up to 0.7, the power of 2.5
-    of their ratio is what a slope's error grows by, to 15 %.
+    than near ones tells of it. The power of their ratio is what a slope's error grows by, to 20 %, for noise
+    of the first order with a correlation up to 0.6 from one measurement to the next; noise that lasts longer
+    is taken for motion.
     """
-
-    def size(bends: Array, length: int, step: int = 1) -> Array:
-        rows = windows(bends, length, length // 2 if centred else 0)[::step]
-        return 1.4826 * medians(rows).repeat(step)[: len(y)]
-
-    near, far = _bends(y, t, 1), _bends(y, t, 4)
-    noise = size(near, NOISE_WINDOW)
-    ratio = size(far, 2 * NOISE_WINDOW, step=10) / size(near, 2 * NOISE_WINDOW, step=10)
-    grown: Array = noise * np.nan_to_num(ratio, nan=1.0).clip(1, 2) ** 2.5
+    near, far = _bends(y, t, 1), _bends(y, t, 3)
+    noise = 1.4826 * medians(windows(near, NOISE_WINDOW, NOISE_WINDOW // 2 if centred else 0))
+    # The correlation changes little, and takes more values to be known: all of the run, or all so far.
+    step = len(y) if centred else NOISE_STEP
+    with np.errstate(all="ignore"):  # no noise at all
+        apart = far / noise
+    ratio = 1.4826 * medians(windows(apart, len(y), 0)[step - 1 :: step])
+    growth = np.nan_to_num(ratio, nan=1.0).clip(1, 1.6) ** 2.5
+    grown: Array = noise * np.append(growth[:1] if centred else 1.0, growth)[(np.arange(len(y)) + 1) // step]
     return grown
 
 
