@@ -313,6 +313,8 @@ class DistinctivenessCallback(HistoryCallback):
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, *, is_last: bool) -> bool:
         """Measure, log and keep what was measured; return whether that was possible."""
+        if self.num_measurements and self.when.time(trainer) <= self.time:
+            return False  # an epoch that was cut short after a measurement
         if self.num_measurements >= MOST_MEASUREMENTS:
             log.warning(
                 "no angles from epoch %d on: %s measurements are the most that are kept; set "

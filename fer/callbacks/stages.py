@@ -66,9 +66,9 @@ class StageCallback(Callback):
         enabled: Label stages.
         on_plateau: Action on a plateau: none, stop, reduce_lr, restart_lr or raise_decay; or an action for
             each reason, such as ``{"overfit": "stop", "stuck": "reduce_lr"}``. It is taken at the end of an
-            epoch, and again if the network is still, or again, on a plateau 21 measurements later. A
-            LightningModule of your own needs a method ``restart_schedule(factor)`` for ``restart_lr``, and
-            for ``reduce_lr`` if it has a schedule.
+            epoch (if the network is stuck, after two windows of measurements), and again if the network is
+            still, or again, on a plateau a window later. A LightningModule of your own needs a method
+            ``restart_schedule(factor)`` for ``restart_lr``, and for ``reduce_lr`` if it has a schedule.
         lr_factor: Factor by which ``reduce_lr`` multiplies the learning rate each time, 0 to 1.
         decay_factor: Factor by which ``raise_decay`` multiplies the weight decay each time, above 1.
         train_loss: Name under which the training loss is logged, with or without ``_epoch``.
@@ -197,14 +197,14 @@ class StageCallback(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Label the measurement at the end of an epoch, and act on a plateau."""
-        label = self._measure(trainer, pl_module, None)
-        if label is not None and is_action_due(label, len(self.times), self.taken):
-            self._act(trainer, pl_module, label)
+        labels = self._measure(trainer, pl_module, None)
+        if labels and is_action_due(labels, self.taken):
+            self._act(trainer, pl_module, labels[-1])
 
     def _measure(
         self, trainer: Trainer, pl_module: LightningModule, batch_idx: int | None
-    ) -> StageLabel | None:
-        """Append and label a measurement if one is due; return the network's label, None if none is due.
+    ) -> list[StageLabel]:
+        """Append and label a measurement if one is due; return the network's labels, none if none is due.
 
         Args:
             trainer: The trainer.
@@ -212,19 +212,20 @@ class StageCallback(Callback):
             batch_idx: The batch that has ended; None: the epoch ends.
         """
         if not self.enabled or self.found is None:
-            return None
+            return []
         measuring = [*self._measuring(trainer)]
         measured = [each for each in measuring if each.measure_if_due(trainer, pl_module, batch_idx)]
         is_end = batch_idx is None
         if not measured and (any(each.places for each in measuring) or not is_end):
-            return None
+            return []
         time = measured[0].losses["epoch"][-1] if measured else trainer.current_epoch + 1.0
         if self.times and time <= self.times[-1]:
-            return None  # an epoch that was cut short after a measurement
+            return []  # an epoch that was cut short after a measurement
         self._append(trainer, measuring, time, is_end=is_end)
-        self.now = {layer: of_layer[-1] for layer, of_layer in self.labels(live=True).items()}
+        labels = self.labels(live=True)
+        self.now = {layer: of_layer[-1] for layer, of_layer in labels.items()}
         self._log(trainer, pl_module, is_end=is_end)
-        return self.now[NETWORK]
+        return labels[NETWORK]
 
     def _measuring(self, trainer: Trainer) -> Iterator[DistinctivenessCallback]:
         """Yield the callbacks that measure the network, or all if none was named."""

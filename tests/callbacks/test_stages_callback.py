@@ -19,15 +19,17 @@ import fer.callbacks
 from fer.callbacks import ActionByReason, DistinctivenessCallback, StageCallback
 from fer.callbacks.boundaries import confirm, series_of, series_of_network
 from fer.callbacks.network import find_network
-from fer.callbacks.plateau import is_action_due
+from fer.callbacks.plateau import STUCK_FOR, is_action_due
 from fer.callbacks.steps import FirstSteps, update_ratio
 from fer.dashboards.metrics import MetricsLogger
 from fer.errors import InputError
 from fer.neurons import Stage, label_stages, live_stages
-from fer.neurons.stages import StageLabel
+from fer.neurons.stages import WINDOW, StageLabel
 from fer.tasks import ClassificationTask
 
 PLATEAU = StageLabel(Stage.PLATEAU, "stuck")
+OVERFIT = StageLabel(Stage.PLATEAU, "overfit")
+SETTLED = StageLabel(Stage.SOLUTION, "settled")
 
 
 def _task(**settings):
@@ -49,7 +51,7 @@ def _fit(stages, tiny_data, tiny_trainer, *, task=None, measured=True, ckpt_path
 class Plateau(StageCallback):
     """Labels every measurement as a plateau."""
 
-    reason = "stuck"
+    reason = "overfit"
 
     def labels(self, *, live):
         label = StageLabel(Stage.PLATEAU, self.reason)
@@ -168,22 +170,26 @@ def test_labels_are_those_of_the_pure_functions():
 
 
 @pytest.mark.parametrize(
-    ("label", "num_measured", "taken", "expected"),
+    ("labels", "taken", "expected"),
     [
-        pytest.param(PLATEAU, 1, [], True, id="at once"),
-        pytest.param(StageLabel(Stage.SOLUTION, "settled"), 50, [], False, id="no plateau"),
-        pytest.param(PLATEAU, 30, [(10, "reduce_lr")], False, id="what came of the last cannot show yet"),
-        pytest.param(PLATEAU, 31, [(10, "reduce_lr")], True, id="a window later"),
+        pytest.param([SETTLED, OVERFIT], [], True, id="at once"),
+        pytest.param([OVERFIT] * 50 + [SETTLED], [], False, id="no plateau"),
+        pytest.param(
+            [OVERFIT] * (9 + WINDOW), [(10, "stop")], False, id="the effect of the last cannot show"
+        ),
+        pytest.param([OVERFIT] * (10 + WINDOW), [(10, "reduce_lr")], True, id="a window later"),
+        pytest.param([SETTLED] + [PLATEAU] * (STUCK_FOR - 1), [], False, id="it may be the learning rate"),
+        pytest.param([SETTLED] + [PLATEAU] * STUCK_FOR, [], True, id="stuck"),
     ],
 )
-def test_when_something_is_done(label, num_measured, taken, expected):
-    assert is_action_due(label, num_measured, taken) is expected
+def test_when_something_is_done(labels, taken, expected):
+    assert is_action_due(labels, taken) is expected
 
 
 def test_a_plateau_can_stop(tiny_data, tiny_trainer, capsys):
     trainer, _ = _fit(Plateau(on_plateau="stop"), tiny_data, tiny_trainer, max_epochs=9)
     assert trainer.current_epoch == 1
-    assert "plateau (stuck) after epoch 0: stopping the training" in capsys.readouterr().out
+    assert "plateau (overfit) after epoch 0: stopping the training" in capsys.readouterr().out
 
 
 def test_a_plateau_is_only_logged_by_default(tiny_data, tiny_trainer):
@@ -368,7 +374,7 @@ class Restarts(AnyModule):
 def test_a_plateau_changes_any_training(on_plateau, module, lr, out, tiny_trainer, capsys):
     trainer = any_fit(tiny_trainer, [Plateau(on_plateau=on_plateau, **STAGES)], module, max_epochs=2)
     printed = capsys.readouterr().out
-    assert f"plateau (stuck) after epoch 0: {out}" in printed
+    assert f"plateau (overfit) after epoch 0: {out}" in printed
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(lr)
     assert trainer.current_epoch == (1 if on_plateau == "stop" else 2)
     if isinstance(module, Restarts):
@@ -393,10 +399,10 @@ def test_a_plateau_raises_the_weight_decay(tiny_trainer, capsys):
             decayed = {"params": self.body.parameters(), "weight_decay": 0.01}
             return torch.optim.SGD([decayed, {"params": self.head.parameters()}], lr=0.1)
 
-    stages = Plateau(on_plateau=ActionByReason(stuck="raise_decay"), decay_factor=5.0, **STAGES)
+    stages = Plateau(on_plateau=ActionByReason(overfit="raise_decay"), decay_factor=5.0, **STAGES)
     trainer = any_fit(tiny_trainer, [stages], Decays(), max_epochs=2)
     assert [group["weight_decay"] for group in trainer.optimizers[0].param_groups] == [0.05, 0]
-    assert "plateau (stuck) after epoch 0: multiplying the weight decay by 5" in capsys.readouterr().out
+    assert "plateau (overfit) after epoch 0: multiplying the weight decay by 5" in capsys.readouterr().out
 
 
 def test_no_weight_decay_that_could_be_raised_is_refused_at_once(tiny_trainer):
@@ -417,7 +423,8 @@ def test_a_plateau_is_acted_on_by_its_reason(reason, num_epochs, tiny_trainer, c
 def test_an_action_is_repeated_a_window_of_measurements_later_at_the_end_of_an_epoch(tiny_trainer):
     stages = Plateau(on_plateau="reduce_lr", lr_factor=0.5, **STAGES)
     trainer = any_fit(tiny_trainer, [stages, Planned(1, 2, 3)], max_epochs=9)
-    assert stages.taken == [(3, "reduce_lr"), (24, "reduce_lr")]
+    second = 3 * math.ceil((3 + WINDOW) / 3)
+    assert stages.taken == [(3, "reduce_lr"), (second, "reduce_lr")]
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**2)
 
 
@@ -429,14 +436,15 @@ def _is_acted_on(num_epochs, seed, **settings):
     stages.losses = {"epoch": history.times, "train/loss": history.train, "val/loss": history.val}
     stages.speeds = {"network": history.speed}
     stages.ratios = {"network": history.ratio or [math.nan] * len(history.train)}
-    labels = stages.labels(live=True)["network"][per_epoch - 1 :: per_epoch]
-    return any(is_action_due(label, 1, []) for label in labels)
+    labels = stages.labels(live=True)["network"]
+    ends = range(per_epoch, len(labels) + 1, per_epoch)
+    return any(is_action_due(labels[:end], []) for end in ends)
 
 
 @pytest.mark.parametrize("num_epochs", [8, 30, 200])
 def test_a_one_cycle_schedule_is_no_plateau(num_epochs):
-    assert not any(_is_acted_on(num_epochs, seed, shape="one-cycle") for seed in range(10))
-    assert all(_is_acted_on(num_epochs, seed, overfits=True) for seed in range(10))
+    assert not any(_is_acted_on(num_epochs, seed, shape="one-cycle") for seed in range(25))
+    assert all(_is_acted_on(num_epochs, seed, overfits=True) for seed in range(25))
 
 
 def test_the_callback_of_the_readme_stops_by_reason_within_an_epoch(tiny_trainer):
