@@ -48,10 +48,10 @@ def describe_space(
     total = (num + 1) * checkpoint  # with the draft of one
     settings = config["distinctiveness"]
     every, most = settings["every_n_epochs"], settings["keep_epochs"]
-    if every:
+    if 0 not in (every, settings["every_n_steps"]):
         widths = [len(next(task.network.get_submodule(name).parameters())) for name in layers]  # type: ignore[union-attr]
         angles = 4 * sum(width**2 for width in widths)
-        measured = math.inf if epochs in (None, -1) else math.ceil(epochs / every)
+        measured = math.inf if epochs in (None, -1) else math.ceil(epochs / (every or 1))
         num_epochs = measured if most is None else min(measured, most)
         if num_epochs == math.inf:
             parts.append(f"angles {describe_size(angles)} an epoch")

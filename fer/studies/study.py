@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer.errors import InputError
-from fer.files import atomic_write, read_json
-from fer.runs import find_problem
+from fer.files import atomic_write, find_problem, read_json
 from fer.studies.storage import without_password, writing
 from fer.studies.sweepfile import SweepFile
 from fer.studies.trial import read_values, settle

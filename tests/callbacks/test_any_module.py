@@ -41,7 +41,10 @@ def test_what_is_measured_is_the_network_as_it_is(tiny_trainer, tmp_path, capsys
     for layer, place in (("body.0", "body.2"), ("body.4", "body.5")):
         torch.testing.assert_close(callback.degrees[layer], angles(expected[place]), equal_nan=True)
     out = capsys.readouterr().out
-    line = "angles       40 samples: the first of the validation loader; layers body.0 … body.4 (2 layers)\n"
+    line = (
+        "angles       40 samples: the first of the validation loader; layers body.0 … body.4 (2 layers); "
+        "2 measurements, a history of 1 kB\n"
+    )
     assert out.count("angles  ") == out.count(line) == 1
 
 
@@ -311,7 +314,7 @@ def test_fewer_samples_than_neurons_are_told_once(tiny_trainer, caplog):
         "fewer samples than neurons, so that angles are rough: body.0 (6 for 8 neurons); "
         "give more samples, or raise num_samples"
     ]
-    assert callback.history["body.0"]["epoch"] == [0, 1, 2]
+    assert callback.history["body.0"]["epoch"] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -350,7 +353,7 @@ def test_what_was_named_must_be_there(settings, message, tiny_trainer):
 def test_fast_dev_run_measures_and_leaves_no_file(tiny_trainer, tmp_path):
     callbacks = _all_three()
     any_fit(tiny_trainer, callbacks, fast_dev_run=True)
-    assert callbacks[1].history["body.0"]["epoch"] == [0]
+    assert callbacks[1].history["body.0"]["epoch"] == [1]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -360,7 +363,7 @@ def test_a_callback_can_be_used_again(tiny_trainer):
         any_fit(tiny_trainer, callbacks, max_epochs=num_epochs)
     gradients, distinctiveness, stages = callbacks
     assert gradients.epochs == stages.losses["epoch"] == [0, 1]
-    assert distinctiveness.history["body.0"]["epoch"] == [0, 1]
+    assert distinctiveness.history["body.0"]["epoch"] == [1, 2]
     assert math.isnan(distinctiveness.history["body.0"]["speed"][0])
     assert len(gradients.norms["head"]) == len(stages.speeds["body.0"]) == 2
 
