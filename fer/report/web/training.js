@@ -56,7 +56,7 @@ function stageTable(bands) {
     numbers("end", "end", tenths),
     ...(hasWitnesses ? [words("confirmed_by", "begin confirmed by", confirmed)] : []),
   ];
-  const caption = "From one time to another, in epochs trained";
+  const caption = "In epochs trained";
   return el(
     "div",
     el("h3", "Stages of the whole network, found after the run"),
