@@ -104,11 +104,12 @@ function layerTable(layers) {
     el("h3", "Different, dormant and redundant neurons"),
     table(columns, rows, { caption, sortable: true }),
     note(
-      "Effective rank: the number of directions in which the layer's activations vary, by the entropy ",
-      "of their variances. Participation ratio: the same number, in which large variances count more. ",
-      "Dormant: neurons whose mean activation is at most a tenth of their layer's. Cloned: the share of ",
-      "the variance that groups of similar neurons have in common. Redundant: neurons that a sum of ",
-      `the others gives to within ${look.similar}°; not known with fewer than two samples a neuron.`,
+      "Effective rank: the number of directions in which the layer's activations vary, by the ",
+      "entropy of their variances. Participation ratio: the same number, in which large variances ",
+      "count more. Dormant: neurons whose mean activation is at most a tenth of their layer's. ",
+      "Cloned: the share of the variance that groups of similar neurons have in common. ",
+      `Redundant: neurons that a sum of the others gives to within ${look.similar}°; not known `,
+      "with fewer than two samples a neuron.",
     ),
   );
 }
@@ -138,10 +139,12 @@ function collapse({ nc1, nc2_angle: nc2, nc4 }) {
       panel("NC4: nearest class mean", nc4, asShare),
     ),
     note(
-      "NC1: the spread within the classes against that between them, 0 when the samples of each class ",
-      "are one point. NC2: the mean angle between the class means",
-      ideal && `, ${ideal.toFixed(2)}° (dashed) when ${numClasses} classes are as far apart as they can be`,
-      ". NC4: the share of samples for which the network's answer is the class with the nearest mean.",
+      "NC1: the spread within the classes against that between them, 0 when the samples of each ",
+      "class are one point. NC2: the mean angle between the class means",
+      ideal && `, ${ideal.toFixed(2)}° (dashed) when ${numClasses} classes are as far apart as `,
+      ideal && "they can be",
+      ". NC4: the share of samples for which the network's answer is the class with the nearest ",
+      "mean.",
     ),
   );
 }

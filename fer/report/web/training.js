@@ -48,15 +48,15 @@ const WITNESSES = {
 
 function stageTable(bands) {
   const hasWitnesses = bands.some((each) => each.confirmed_by);
-  const confirmed = (names, { isWeak }) =>
-    isWeak ? "weak: nothing" : (names ?? []).map((name) => WITNESSES[name] ?? name).join(", ") || NONE;
+  const confirmed = (names = [], { isWeak }) =>
+    isWeak ? "weak: nothing" : names.map((name) => WITNESSES[name] ?? name).join(", ") || NONE;
   const columns = [
     words("text", "stage"),
     numbers("begin", "begin", tenths),
     numbers("end", "end", tenths),
     ...(hasWitnesses ? [words("confirmed_by", "begin confirmed by", confirmed)] : []),
   ];
-  const caption = "From one time to another, in epochs trained";
+  const caption = "In epochs trained";
   return el(
     "div",
     el("h3", "Stages of the whole network, found after the run"),
@@ -71,7 +71,8 @@ function stageTable(bands) {
 
 function bestOf({ x, y }) {
   const place = y.indexOf(Math.max(...y.filter(isNumber)));
-  return { x: x[place], y: y[place], text: `best on val: ${percent(y[place])}, epoch ${x[place] - 1}` };
+  const text = `best on val: ${percent(y[place])}, epoch ${x[place] - 1}`;
+  return { x: x[place], y: y[place], text };
 }
 
 function allValues(all) {
