@@ -15,6 +15,9 @@ LEFT_OUT: Final = 4
 TIMED: Final = 8
 """Steps that are timed."""
 
+LONG: Final = 50
+"""Epochs of a training whose first epoch, with its validation, is timed as a whole."""
+
 SHORT: Final = 64
 """Steps of a training up to which nothing is timed, and each epoch is measured."""
 
@@ -44,17 +47,37 @@ class StepTimer:
         self.device = device
         self.started = math.nan
         self.seconds: list[float] = []
+        self.epoch_started: tuple[float, int] | None = None
+        """When the epoch began, and how many steps were timed before it."""
+        self.overhead: float | None = None
+        """Seconds of an epoch that belong to no step, such as its validation; None before one has ended."""
 
-    @property
-    def is_done(self) -> bool:
-        """Whether enough steps were timed."""
-        return len(self.seconds) >= LEFT_OUT + TIMED
+    def is_done(self, num_steps: float, num_epochs: float) -> bool:
+        """Return whether enough was timed: in a long training the first epoch, with what follows it, as well.
 
-    @property
-    def step_seconds(self) -> float:
-        """The mean seconds of a step, without the slowest."""
+        Args:
+            num_steps: Steps in an epoch.
+            num_epochs: Epochs of the training.
+        """
+        is_long = LONG <= num_epochs < math.inf and math.isfinite(num_steps)
+        return len(self.seconds) >= LEFT_OUT + TIMED and not (is_long and self.overhead is None)
+
+    def step_seconds(self, num_steps: float) -> float:
+        """Return the mean seconds of a step, without the slowest, and with its share of an epoch's overhead.
+
+        Args:
+            num_steps: Steps in an epoch.
+        """
         timed = sorted(self.seconds[LEFT_OUT:])[:-1]
-        return sum(timed) / len(timed)
+        return sum(timed) / len(timed) + (self.overhead or 0.0) / num_steps
+
+    def begin_epoch(self) -> None:
+        """Start the clock, at the beginning of an epoch."""
+        self.begin()
+        if self.epoch_started is not None:
+            began, num_before = self.epoch_started
+            self.overhead = max(0.0, self.started - began - sum(self.seconds[num_before:]))
+        self.epoch_started = self.started, len(self.seconds)
 
     def begin(self) -> None:
         """Start the clock, at the beginning of a batch."""
@@ -150,7 +173,7 @@ def decide(
         seconds.append(clock() - begun)
     num_steps, num_epochs = length_of(trainer)
     decided = plan(
-        timer.step_seconds,
+        timer.step_seconds(num_steps),
         Cost.between((few, seconds[0]), (many, seconds[1]), max(0.0, seconds[2] - seconds[1])),
         num_steps=num_steps,
         num_epochs=num_epochs,

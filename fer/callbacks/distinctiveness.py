@@ -242,7 +242,7 @@ class DistinctivenessCallback(HistoryCallback):
         """Start the clock."""
         del trainer, pl_module
         if self.when.timer is not None:
-            self.when.timer.begin()
+            self.when.timer.begin_epoch()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock again: a validation belongs to no step."""
@@ -274,7 +274,7 @@ class DistinctivenessCallback(HistoryCallback):
         if self.when.move_to(trainer, batch_idx):
             return self.has_measured
         self.has_measured = False
-        if self.places and self.when.is_ready:
+        if self.places and self.when.is_ready(trainer):
             self._decide(trainer, pl_module)
         if self.places and self.when.is_due(trainer):
             self.has_measured = self._measure(trainer, pl_module, is_last=batch_idx is None)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lightning.pytorch import Trainer
 
-from fer.callbacks.budget import StepTimer, decide, length_of, set_outright, time_of
+from fer.callbacks.budget import SHORT, StepTimer, decide, length_of, set_outright, time_of
 from fer.callbacks.history import history_bytes
 from fer.callbacks.schedule import MOST_MEASUREMENTS, Schedule
 from fer.files import describe_size
@@ -88,6 +88,8 @@ class Timetable:
             self.step = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if batch_idx is None:
             self.num_steps = self.step
+            if self.timer is not None and self.step * length_of(trainer)[1] <= SHORT:  # as it turns out
+                self.timer, self.schedule = None, Schedule(self.num_samples, every_n_epochs=1)
         return False
 
     @property
@@ -113,10 +115,9 @@ class Timetable:
         of_epoch = num_steps if math.isfinite(num_steps) else self.num_steps
         return self.step + (trainer.current_epoch * int(of_epoch) if math.isfinite(of_epoch) else 0)
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether it can be decided now."""
-        return self.timer is not None and self.timer.is_done
+    def is_ready(self, trainer: Trainer) -> bool:
+        """Return whether it can be decided now."""
+        return self.timer is not None and self.timer.is_done(*length_of(trainer))
 
     def decide(
         self, trainer: Trainer, measure: Callable[[int, bool], object], *, most: int, least: int

@@ -409,7 +409,10 @@ from fer.callbacks import DistinctivenessCallback, GradientCallback, StageCallba
 if __name__ == "__main__":
     num, kind = int(sys.argv[1]), sys.argv[2]
     samples = {{"val": None, "batches": list(any_loader(batch_size=10)), "one": any_data().tensors[0]}}[kind]
-    callback = DistinctivenessCallback(num_samples=32, samples=samples)
+    callback = DistinctivenessCallback(
+        num_samples=32, samples=samples, every_n_steps=2,
+        loss=lambda outputs, batch: torch.nn.functional.cross_entropy(outputs, batch[1]),
+    )
     L.seed_everything(3, verbose=False)
     AnyModule.configure_optimizers = lambda self: torch.optim.SGD(self.parameters(), lr=0.0)
     module = AnyModule()
@@ -421,7 +424,11 @@ if __name__ == "__main__":
     module.body[1] = torch.nn.Identity()  # whose statistics would follow the batches of each process
     trainer.fit(module, any_loader(shuffle=True), any_loader())
     if trainer.is_global_zero:
-        torch.save((callback.degrees, callback.samples.is_part, stages.losses), sys.argv[3])
+        names = "effective", "cka", "dormant", "cloned", "redundant"
+        last = {{name: callback.history["body.0"][name][-1] for name in names}}
+        last |= {{name: values[-1] for name, values in callback.collapse.items()}}
+        last["train/loss"] = callback.losses["train/loss"][-1]
+        torch.save((callback.degrees, callback.samples.is_part, stages.losses, last), sys.argv[3])
 """
 
 
@@ -436,8 +443,11 @@ def test_two_processes_measure_what_one_does(kind, is_part, tmp_path):
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("angles  ") == ended.stdout.count("stages  ") == 1
         found.append(torch.load(tmp_path / f"{num}.pt", weights_only=True))
-    (alone, was_part, _), (together, is_part_now, _) = found
+    (alone, was_part, _, last), (together, is_part_now, _, last_together) = found
     assert (was_part, is_part_now) == (False, is_part)
     if kind != "val":  # two processes share the loader in turn, and take other samples than the first 32
         torch.testing.assert_close(together, alone, atol=1e-6, rtol=0, equal_nan=True)
+        assert last_together == pytest.approx(last, abs=1e-5, nan_ok=True)
+        assert last["cka"] == pytest.approx(1)  # its learning rate is 0
+        assert (kind == "one") == math.isnan(last["train/loss"])
     assert list(together) == ["body.0", "body.4"]

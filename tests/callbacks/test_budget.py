@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 from fer.callbacks import DistinctivenessCallback
-from fer.callbacks.budget import LEFT_OUT, SHORT, TIMED
+from fer.callbacks.budget import LEFT_OUT, LONG, SHORT, TIMED
 from fer.callbacks.measuring import Pass
 from fer.errors import InputError
 from fer.neurons import measure
@@ -32,8 +32,8 @@ TIMED_STEPS = LEFT_OUT + TIMED
 class Clock:
     """Seconds that pass in steps and in measurements alone."""
 
-    def __init__(self, monkeypatch, *, step=1.0, fixed=0.1, per_sample=0.0):
-        self.now, self.step = 0.0, step
+    def __init__(self, monkeypatch, *, step=1.0, fixed=0.1, per_sample=0.0, validation=0.0):
+        self.now, self.step, self.validation = 0.0, step, validation
         before = Pass.over
 
         def over(self_, sets):
@@ -47,7 +47,7 @@ class Clock:
 
 
 class Steps(Callback):
-    """Let time pass in each batch, and more in a validation; note what is asked of the other callback."""
+    """Let time pass in each batch, and in a validation."""
 
     def __init__(self, clock):
         self.clock = clock
@@ -56,7 +56,7 @@ class Steps(Callback):
         self.clock.now += self.clock.step
 
     def on_validation_start(self, *_):
-        self.clock.now += 1000.0
+        self.clock.now += self.clock.validation
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +127,16 @@ def test_few_measurements_are_afforded(monkeypatch, tiny_data, tiny_trainer, cap
     assert callback.when.decided["every_n_epochs"] == 4
     assert callback.losses["epoch"] == [5, 9, 13, 17]
     assert "a measurement every 4 epochs on 28 samples: 4.4 %" in capsys.readouterr().out
+
+
+def test_what_an_epoch_takes_beside_its_steps_counts_in_a_long_training(monkeypatch, tiny_data, tiny_trainer):
+    callbacks, callback = _timed(monkeypatch, fixed=10.0, validation=1000.0)
+    settings = {"max_epochs": LONG, "limit_train_batches": 2, "num_sanity_val_steps": 0}
+    _fit(callbacks, tiny_data, tiny_trainer, **settings)
+    # 5 % of 1,002 s are 5 measurements an epoch, or one after each step; of 2 s there would be one in all.
+    assert callback.when.decided["every_n_steps"] == 1
+    assert callback.when.decided["first_step"] == TIMED_STEPS
+    assert callback.losses["epoch"][:3] == [6, 6.5, 7]
 
 
 def test_the_settings_that_were_decided_give_the_same_history(monkeypatch, tiny_data, tiny_trainer):
