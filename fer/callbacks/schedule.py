@@ -9,7 +9,7 @@ from fer.errors import InputError
 WANTED: Final = 200
 """Measurements that a training should have."""
 
-LEAST_SAMPLES: Final = 256
+LEAST_SAMPLES: Final = 128
 """Samples below which a budget does not go: it measures less often instead."""
 
 MOST_MEASUREMENTS: Final = 10_000

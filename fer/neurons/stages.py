@@ -2,8 +2,8 @@
 
 A measurement is evaluated by a window of :data:`WINDOW` of them, in this order:
 
-1. *Initial*: the train loss has not fallen yet, or the angles are still about as fast as at the start; for
-   :data:`WARM_UP` measurements at most.
+1. *Initial*: the train loss has not fallen yet, or the angles are still about as fast as at the start and
+   it has not fallen far; for :data:`WARM_UP` measurements at most.
 2. *Intermediate*: the angles are not at rest (their speed has not come to its floor: it still changes),
    or the train loss moves and the validation loss does not contradict it. A train loss that falls while
    the validation loss rises is no progress.
@@ -56,6 +56,10 @@ LEAST_VAL: Final = 0.02
 CALM: Final = 0.75
 """Share of their highest speed (of window medians, whose own scatter is some 5 %) below which the angles
 are past their first rush."""
+
+BEGUN: Final = 0.3
+"""Share of its highest level by which the train loss has fallen if the training has begun, however fast the
+angles still are: under a rising learning rate their rush lasts."""
 
 LEARNED: Final = 0.1
 """Share of its highest level by which the train loss has fallen if the network has learned anything. Markou's
@@ -248,7 +252,10 @@ def _evaluate(histories: _Histories) -> Array:
     # A speed that has risen is no first rush: the learning rate has.
     is_past_rush = (speed.level <= CALM * speed.high) | (speed.low <= CALM * speed.level)
     num = np.arange(len(times))
-    has_begun = _so_far(train.change < -train.least) & (_so_far(is_past_rush) | speed.is_unknown)
+    is_well_begun = train.level <= (1 - BEGUN) * train.high
+    has_begun = _so_far(train.change < -train.least) & (
+        _so_far(is_past_rush | is_well_begun) | speed.is_unknown
+    )
     has_begun = (num >= DWELL) & (has_begun | ((num >= WARM_UP) & (times >= 1)))
 
     val_is_bad = np.where(val.is_unknown, train.is_bad, val.is_bad)

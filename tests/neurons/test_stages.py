@@ -46,7 +46,7 @@ def reasons(labels: list[StageLabel]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tried() -> list[Outcome]:
-    """Of seeds on which no rule was tuned."""
+    """Of other seeds than those of the bench."""
     return [
         each
         for shape in SHAPES
