@@ -243,6 +243,7 @@ def _histories(
     )
 
 
+@np.errstate(all="ignore")  # the largest values overflow
 def _evaluate(histories: _Histories) -> Array:
     """Return the label of each measurement by its window alone, an index in :data:`LABELS`.
 

@@ -5,7 +5,15 @@ import re
 
 import pytest
 
-from fer.callbacks.schedule import MOST_MEASUREMENTS, Cost, Schedule, check_intervals, is_due, plan
+from fer.callbacks.schedule import (
+    LEAST_SAMPLES,
+    MOST_MEASUREMENTS,
+    Cost,
+    Schedule,
+    check_intervals,
+    is_due,
+    plan,
+)
 from fer.errors import InputError
 
 
@@ -45,9 +53,9 @@ def test_first_the_samples_become_fewer_then_the_measurements():
     totals = [each.total(100, 30) for each in sizes]
     assert totals == sorted(totals, reverse=True)
     assert sizes[0].num_samples == 1024
-    assert 256 < sizes[1].num_samples < 1024
+    assert LEAST_SAMPLES < sizes[1].num_samples < 1024
     assert totals[1] == totals[0]
-    assert sizes[3].num_samples == 256
+    assert sizes[3].num_samples == LEAST_SAMPLES
     assert totals[3] < totals[0]
     assert totals[-1] == 1
 
@@ -61,7 +69,7 @@ def test_the_budget_is_kept(step, of_epoch, num_steps, num_epochs, budget):
     schedule = _plan(step, 0.01, 2e-4, of_epoch, num_steps=num_steps, num_epochs=num_epochs, budget=budget)
     spent = _spent(schedule, cost, step, num_steps, num_epochs)
     assert spent <= budget * (1 + 1e-9) or schedule.total(num_steps, num_epochs) == 1
-    assert 256 <= schedule.num_samples <= 1024
+    assert LEAST_SAMPLES <= schedule.num_samples <= 1024
 
 
 def test_samples_are_not_fewer_than_those_given_or_the_floor():
@@ -74,8 +82,8 @@ def test_unknown_lengths():
     unknown = _plan(step=10, num_steps=math.inf, num_epochs=math.inf)
     assert (unknown.every_n_steps, unknown.num_samples) == (100, 1024)
     slow = _plan(step=1e-3, num_steps=math.inf, num_epochs=5)
-    assert slow.num_samples == 256
-    assert slow.every_n_steps == math.ceil(Cost(0.01, 1e-4).of(256) / (0.05 * 1e-3))
+    assert slow.num_samples == LEAST_SAMPLES
+    assert slow.every_n_steps == math.ceil(Cost(0.01, 1e-4).of(LEAST_SAMPLES) / (0.05 * 1e-3))
 
 
 def test_settings_give_the_decided_schedule_again():
