@@ -239,6 +239,36 @@ def read_json(path: Path, way_out: str) -> dict[str, Any]:
     return content
 
 
+def find_problem(content: object, shape: Any, name: str = "") -> str:
+    """Return what is wrong with data read from a file, empty if nothing is.
+
+    Args:
+        content: Plain data.
+        shape: A type or a tuple of types; ``[shape]`` for a list of such; a dict for a mapping with at least
+            these keys: ``"name?"`` may be missing, ``"*"`` stands for all others.
+        name: Of the content, for the message.
+
+    >>> find_problem({"n": 3, "confusion": [[1, "x"]]}, {"n": int, "confusion": [[int]]})
+    'confusion.0.1 is str'
+    >>> find_problem({"n": 3}, {"n": int, "confusion": [[int]]})
+    'confusion is missing'
+    """
+    kind = list if isinstance(shape, list) else Mapping if isinstance(shape, dict) else shape
+    if not isinstance(content, kind):
+        return f"{name or 'the content'} is {type(content).__name__}"
+    if isinstance(shape, list) and isinstance(content, list):
+        parts = [(str(number), each, shape[0]) for number, each in enumerate(content)]
+    elif isinstance(shape, dict) and isinstance(content, Mapping):
+        if missing := [key for key in shape if not key.endswith(("*", "?")) and key not in content]:
+            return f"{f'{name}.' if name else ''}{missing[0]} is missing"
+        inner = {key: shape.get(key, shape.get(f"{key}?", shape.get("*"))) for key in content}
+        parts = [(str(key), content[key], each) for key, each in inner.items() if each is not None]
+    else:
+        return ""
+    problems = (find_problem(each, of_each, f"{name}.{key}" if name else key) for key, each, of_each in parts)
+    return next(filter(None, problems), "")
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object as JSON, atomically."""
     with atomic_write(path) as file:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fer.arrays import read_arrays
 from fer.errors import InputError
-from fer.files import atomic_write, draft_of, read_json, read_text, write_json
+from fer.files import atomic_write, draft_of, find_problem, read_json, read_text, write_json
 from fer.yamltext import parse_yaml
 
 LATEST: Final = "latest"
@@ -29,12 +29,12 @@ Number = (int, float)
 _CONFUSION: Final = [[int]]
 _CONFIG: Final = {"network": str, "dataset": str}
 _RESULTS: Final = {"splits?": {"*": {"confusion": _CONFUSION}}}
-_INTERVALS: Final = [{"stage": str, "reason": str, "first": Number, "last": Number}]
+_INTERVALS: Final = [{"stage": str, "reason": str, "begin": Number, "end": Number, "confirmed_by?": [str]}]
 _STAGES: Final = {"*": {"final": _INTERVALS, "live": _INTERVALS}}
 _PRUNE: Final = {"after": {"*": object}, "layers": {"*": {"*": object}}}
 _CURVE: Final = {"rules": {"*": {"*": [Number]}}}
 _ARTIFACTS: Final = {"*": str}
-"""What each file must hold at least, for :func:`find_problem`."""
+"""What each file must hold at least, for :func:`fer.files.find_problem`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def metrics_path(self) -> Path:
-        """What was logged, a row for each epoch; written by Lightning's CSVLogger."""
+        """What was logged: rows for each epoch, by its index, and for each measurement, by its time."""
         return self.folder / "metrics.csv"
 
     @property
@@ -161,6 +161,9 @@ class Run:
     def read_metrics(self) -> dict[str, list[float]]:
         """Return the columns of ``metrics.csv``, NaN where a row has no value; empty without the file.
 
+        ``epoch`` is the index of an epoch in the rows that Lightning writes, and the time, epochs trained, in
+        those of a measurement of neurons; see :func:`fer.figures.curves.measured_times`.
+
         A last line that is still being written is left out.
         """
         if not self.metrics_path.is_file():
@@ -200,11 +203,21 @@ class Run:
         write_json(self.results_path, results)
 
     def read_stages(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
-        """Return by layer the ``final`` and the ``live`` intervals of training stages."""
-        return _read(self.stages_path, _STAGES)
+        """Return by layer the ``final`` and the ``live`` intervals of training stages.
+
+        Each has a ``stage``, a ``reason``, ``begin`` and ``end`` in epochs trained (1.0 after the first
+        epoch), and ``confirmed_by``, the names of what confirms its begin, unless nobody was asked.
+        """
+        found = _read(self.stages_path, {"*": {"final": [dict], "live": [dict]}})
+        stages = {
+            layer: {kind: [_as_times(each) for each in of_layer[kind]] for kind in ("final", "live")}
+            for layer, of_layer in found.items()
+        }
+        _check(self.stages_path, stages, _STAGES)
+        return stages
 
     def write_stages(self, stages: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write by layer the ``final`` and the ``live`` intervals of training stages."""
+        """Write by layer the ``final`` and the ``live`` intervals of training stages, as they are read."""
         write_json(self.stages_path, stages)
 
     def read_prune(self) -> dict[str, Any]:
@@ -401,34 +414,16 @@ def mark_latest(run: Run) -> bool:
     return True
 
 
-def find_problem(content: object, shape: Any, name: str = "") -> str:
-    """Return what is wrong with data read from a file, empty if nothing is.
+def _as_times(interval: dict[str, Any]) -> dict[str, Any]:
+    """Return an interval of stages.json; an older one has the indices of its first and its last epoch.
 
-    Args:
-        content: Plain data.
-        shape: A type or a tuple of types; ``[shape]`` for a list of such; a dict for a mapping with at least
-            these keys: ``"name?"`` may be missing, ``"*"`` stands for all others.
-        name: Of the content, for the message.
-
-    >>> find_problem({"n": 3, "confusion": [[1, "x"]]}, {"n": int, "confusion": [[int]]})
-    'confusion.0.1 is str'
-    >>> find_problem({"n": 3}, {"n": int, "confusion": [[int]]})
-    'confusion is missing'
+    >>> _as_times({"stage": "plateau", "first": 5, "last": 7})
+    {'stage': 'plateau', 'begin': 5, 'end': 8}
     """
-    kind = list if isinstance(shape, list) else Mapping if isinstance(shape, dict) else shape
-    if not isinstance(content, kind):
-        return f"{name or 'the content'} is {type(content).__name__}"
-    if isinstance(shape, list) and isinstance(content, list):
-        parts = [(str(number), each, shape[0]) for number, each in enumerate(content)]
-    elif isinstance(shape, dict) and isinstance(content, Mapping):
-        if missing := [key for key in shape if not key.endswith(("*", "?")) and key not in content]:
-            return f"{f'{name}.' if name else ''}{missing[0]} is missing"
-        inner = {key: shape.get(key, shape.get(f"{key}?", shape.get("*"))) for key in content}
-        parts = [(str(key), content[key], each) for key, each in inner.items() if each is not None]
-    else:
-        return ""
-    problems = (find_problem(each, of_each, f"{name}.{key}" if name else key) for key, each, of_each in parts)
-    return next(filter(None, problems), "")
+    match interval:
+        case {"first": int(first), "last": int(last), **others}:
+            return {**others, "begin": first, "end": last + 1}
+    return interval
 
 
 def _read(path: Path, shape: Any) -> dict[str, Any]:

@@ -44,7 +44,8 @@ ROOMS = {
     "features": Room(others={"cv2", "numpy", "torch"}),
     # Torch-Pruning traces which rows and columns belong to a neuron. tqdm shows the progress of a pass, on a
     # terminal and in a notebook: unlike rich, it is what users of plain PyTorch know, and it is in Lightning.
-    "neurons": Room(others={"torch", "torch_pruning", "tqdm"}),
+    # NumPy sorts the short rows of a history ten times as fast as torch.
+    "neurons": Room(others={"numpy", "torch", "torch_pruning", "tqdm"}),
     "models": Room(others={"torch", "torchvision", "timm", "safetensors"}),
     "metrics": Room(others={"scipy", "torch", "torchmetrics"}),
     # PIL decodes images; scikit-learn splits and finds principal components; rich shows progress.

@@ -34,6 +34,13 @@ def _left(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / "checkpoints").iterdir() if path.stem != "mine")
 
 
+def test_a_measurement_of_neurons_is_no_complete_epoch(tmp_path):
+    run = _run(tmp_path / "runs" / "a", results="", epochs=1)
+    (run / "metrics.csv").write_text("epoch,stage/network,val/acc\n0,,0.5\n1.0,0.0,\n")
+    done("clean", "--yes")
+    assert _left(run) == sorted(CHECKPOINTS)
+
+
 @pytest.mark.parametrize(
     ("options", "left"),
     [

@@ -13,7 +13,7 @@ from fer.errors import InputError
 from fer.runs import LATEST, Run, find_checkpoint, mark_latest
 
 CONFUSION = [[3, 1], [0, 4]]
-INTERVAL = {"stage": "plateau", "reason": "stuck", "first": 0, "last": 3}
+INTERVAL = {"stage": "plateau", "reason": "stuck", "begin": 0.0, "end": 3.6, "confirmed_by": ["rank"]}
 CONTENTS = {
     "results": {"splits": {"test": {"n": 8, "confusion": CONFUSION}}},
     "stages": {"conv1": {"final": [INTERVAL], "live": []}},
@@ -36,6 +36,13 @@ def test_what_is_written_is_read(run: Run, name: str) -> None:
     getattr(run, f"write_{name}")(CONTENTS[name])
     assert getattr(run, f"read_{name}")() == CONTENTS[name]
     assert getattr(run, f"{name}_path").is_file()
+
+
+def test_stages_of_older_runs_are_read_in_epochs_trained(run: Run) -> None:
+    old = {"stage": "plateau", "reason": "stuck", "first": 4, "last": 9}
+    run.write_stages({"conv1": {"final": [old], "live": []}})
+    new = {"stage": "plateau", "reason": "stuck", "begin": 4, "end": 10}
+    assert run.read_stages() == {"conv1": {"final": [new], "live": []}}
 
 
 def test_a_config_is_read_as_it_was_written(run: Run) -> None:
@@ -98,6 +105,12 @@ def _json(name: str, content: object, problem: str) -> tuple[str, bytes, str]:
             *_json("results.json", {"splits": {"test": {"confusion": [[1, 2]]}}}, "not square"), id="oblong"
         ),
         pytest.param(*_json("stages.json", {"a": {"final": 1, "live": []}}, "a.final is int"), id="stages"),
+        pytest.param(
+            *_json(
+                "stages.json", {"a": {"final": [{"stage": "x", "reason": "", "end": 1}], "live": []}}, "begin"
+            ),
+            id="an interval without a begin",
+        ),
         pytest.param(*_json("prune.json", {"layers": {}}, "after is missing"), id="prune"),
         pytest.param(*_json("curve.json", {"rules": {"a": {"acc": ["x"]}}}, "acc.0 is str"), id="curve"),
         pytest.param(*_json("artifacts.json", {"best": 1}, "best is int"), id="artifacts"),

@@ -6,6 +6,7 @@ from fer.callbacks.best import BestCallback
 from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.evaluation import EvaluationCallback
 from fer.callbacks.gradients import GradientCallback
+from fer.callbacks.plateau import ActionByReason
 from fer.callbacks.progress import EpochLineCallback
 from fer.callbacks.prune import PruneCallback
 from fer.callbacks.stages import StageCallback
@@ -16,6 +17,7 @@ from fer.processes import process_rank
 logging.getLogger("fer.callbacks").addFilter(lambda _: process_rank() == 0)
 
 __all__ = [
+    "ActionByReason",
     "BestCallback",
     "DistinctivenessCallback",
     "EpochLineCallback",

@@ -1,66 +1,68 @@
-"""Measure how distinct the hidden neurons of each layer are, epoch by epoch."""
+"""Measure how distinct the hidden neurons of each layer are, several times an epoch."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import add
-from typing import Any, Final, Literal, TypeVar, get_args
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
-import numpy as np
-import torch
-import torch.distributed as dist
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor
 
-from fer.callbacks.layers import describe_refused, find_layers
-from fer.callbacks.media import is_dry_run, run_of_trainer, save_figure
+from fer.callbacks.angle_figures import draw_angles, draw_feature_maps
+from fer.callbacks.budget import LEFT_OUT, TIMED, KeepsSchedule
+from fer.callbacks.history import HistoryCallback
+from fer.callbacks.layer_values import LayerValues, collapse_values, layer_values, warn_of_few_samples
+from fer.callbacks.layers import find_places
+from fer.callbacks.measuring import LossOf, Measured, Pass, SampleSets, collect_sets, find_loss, gather
+from fer.callbacks.media import is_dry_run, run_of_trainer
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
-from fer.callbacks.samples import Samples, aside, collect_samples
+from fer.callbacks.samples import Samples, aside, is_taken_whole
+from fer.callbacks.schedule import LEAST_SAMPLES, MOST_MEASUREMENTS, check_intervals
+from fer.callbacks.timetable import Timetable
 from fer.errors import InputError
-from fer.figures import feature_maps_figure, histogram_figure, matrix_figure, pairs_figure
-from fer.neurons import (
-    ActivationStatistics,
-    HiddenLayers,
-    angles,
-    angular_speed,
-    classify,
-    measure,
-    record,
-)
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin, summarise
+from fer.neurons import HiddenLayers
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin
 from fer.neurons.declared import describe_layers
 from fer.neurons.inputs import InputsOf, call
 
-NUM_DRAWN: Final = 12
-"""Most layers in a figure, chosen evenly; more would be too small to read."""
-
-FORMATS: Final = ("png", "svg")
-"""File formats of the neuron figures: SVG as well, for papers."""
-
 log = logging.getLogger("fer.callbacks")
 
-T = TypeVar("T")
 Split = Literal["train", "val"]
 
 
-class DistinctivenessCallback(Callback):
-    """Measure the angles between the hidden neurons of each layer after every n-th epoch.
+class DistinctivenessCallback(HistoryCallback):
+    """Measure the angles between the hidden neurons of each layer several times an epoch, within a budget.
 
     It works for any LightningModule and any data. A fixed set of samples passes through the network in eval
-    mode; the training itself is not affected. Logs for each layer ``angles/<layer>/…``: ``mean``, ``min``,
-    ``q05``, ``q25``, ``median``, ``q75``, ``q95``, ``max`` (degrees, over all pairs of neurons), ``speed``
-    (degrees per epoch) and the shares ``similar`` and ``complementary`` (of the pairs), ``dead``,
-    ``constant`` and ``non_finite`` (of the neurons). All angles are stored in ``angles/epoch-….npz`` in the
-    run's folder (:meth:`fer.runs.Run.read_angles`), those of the last epoch are drawn. With
-    ``fast_dev_run`` no file is written.
+    mode; the training itself is not affected. How often, and on how many samples, is decided once, from the
+    first steps of the training, so that it takes a share ``budget`` of the training time: the aim is 200
+    measurements; where time is short the samples become fewer first, then the measurements. The decision is
+    printed and kept in checkpoints, and in the ``config.yaml`` of a run of ``fer fit``. A training of up to
+    64 steps is measured after every epoch.
+
+    The time of a measurement is the number of epochs trained, such as 0.5 and 1.0. Logs for each layer
+    ``angles/<layer>/…``: ``mean``, ``min``, ``q05``, ``q25``, ``median``, ``q75``, ``q95``, ``max`` (degrees,
+    over all pairs of neurons), ``speed`` (degrees per epoch) and the shares ``similar`` and ``complementary``
+    (of the pairs), ``dead``, ``constant`` and ``non_finite`` (of the neurons);
+    ``rank/<layer>/effective`` and ``…/participation`` (how many different neurons there are),
+    ``cka/<layer>`` (similarity to the measurement before), ``neurons/<layer>/dormant``, and at the end of an
+    epoch ``…/cloned`` and ``…/redundant`` (shares). Logs ``sample/train_loss`` and ``sample/val_loss``, the
+    losses on fixed samples without augmentation, if the LightningModule has a method ``plain_loss(logits,
+    labels)``, as those of fer have, or with ``loss``. With classes, logs ``collapse/nc1``, ``…/nc2_angle``
+    and ``…/nc4`` of the last layer at the end of an epoch. The angles at the end of each epoch are stored in
+    ``angles/epoch-….npz`` in the run's folder (:meth:`fer.runs.Run.read_angles`), the last ones are drawn.
+    With ``fast_dev_run`` no file is written.
 
     Args:
-        every_n_epochs: Interval in epochs; 0: never.
+        budget: Share of the training time that measuring may take, more than 0, up to 1.
+        every_n_steps: Interval in steps (batches) instead, rounded so that an epoch ends with a measurement;
+            0: never.
+        every_n_epochs: Interval in epochs instead; 0: never.
+        first_step: Step of the training, from 1, before which nothing is measured.
         keep_epochs: Number of measured epochs whose files are kept, the newest; null: all.
-        num_samples: Number of samples, where neither a tensor nor a list of batches is given.
+        num_samples: Number of samples, the most if there is a budget, where neither a tensor nor a list of
+            batches is given.
         split: Split that a data module is asked for a stratified sample of, without augmentation: ``train``
             or ``val``. A data module that offers none gives the first samples of its validation loader.
         layers: Names of layers, as ``network.named_modules()`` has them; null: all hidden layers.
@@ -72,10 +74,12 @@ class DistinctivenessCallback(Callback):
             with, as those of files end with it; null: the LightningModule itself.
         inputs: A function from a batch to what ``forward`` takes: a tensor, a tuple of arguments, or a
             mapping of them by name; null: see :func:`fer.neurons.inputs.inputs_of`.
+        loss: A function from the network's outputs and a batch to the mean loss, a tensor of one value.
         num_patterns: The old name of ``num_samples``.
 
     Raises:
-        InputError: A setting is out of range; when training starts: there is no such network or layer.
+        InputError: A setting is out of range; when training starts: there is no such network or layer, or
+            there would be too many measurements.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991; the curves over the epochs: Markou,
     "Insights of the Hidden Neuron Functionality using Deep Learning Techniques for Facial Emotion
@@ -84,7 +88,7 @@ class DistinctivenessCallback(Callback):
 
     def __init__(
         self,
-        every_n_epochs: int = 1,
+        every_n_epochs: int | None = None,
         num_samples: int = 1024,
         split: Split = "train",
         layers: list[str] | None = None,
@@ -96,13 +100,15 @@ class DistinctivenessCallback(Callback):
         inputs: InputsOf | None = None,
         num_patterns: int | None = None,
         keep_epochs: int | None = None,
+        budget: float = 0.05,
+        every_n_steps: int | None = None,
+        first_step: int = 0,
+        loss: LossOf | None = None,
     ) -> None:
         if num_patterns is not None:
             log.warning("num_patterns is now called num_samples; the old name will go")
             num_samples = num_patterns
-        if every_n_epochs < 0:
-            msg = f"distinctiveness.every_n_epochs is {every_n_epochs}: it must be 0 (never) or more"
-            raise InputError(msg)
+        check_intervals(every_n_steps, every_n_epochs, budget, first_step)
         if keep_epochs is not None and keep_epochs < 1:
             msg = f"distinctiveness.keep_epochs is {keep_epochs}: it must be 1 or more, or null for all"
             raise InputError(msg)
@@ -119,7 +125,7 @@ class DistinctivenessCallback(Callback):
             if value not in get_args(choices):
                 msg = f"distinctiveness.{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
                 raise InputError(msg)
-        self.every_n_epochs = every_n_epochs
+        super().__init__()
         self.keep_epochs = keep_epochs
         self.num_samples = num_samples
         self.split = split
@@ -130,40 +136,45 @@ class DistinctivenessCallback(Callback):
         self.given = samples
         self.network = network
         self.inputs = inputs
+        self.loss = loss
+        settings = {
+            "every_n_steps": every_n_steps,
+            "every_n_epochs": every_n_epochs,
+            "num_samples": num_samples,
+            "first_step": first_step,
+        }
+        self.when = Timetable(settings, budget, time.perf_counter)
+        """When is measured."""
         self.console = Console(highlight=False, soft_wrap=True)
         self.found: FoundNetwork | None = None
         """The network; None before training."""
         self.samples: Samples | None = None
         """What it is measured on; None before training."""
+        self.sets: SampleSets | None = None
+        """The same, with the samples of the other split."""
+        self.loss_of: LossOf | None = None
         self.places: dict[str, str] = {}
         """By layer: the name under which its activations are recorded. Empty: nothing is measured."""
-        self.epoch = -1
-        """The last measured epoch; -1 if there is none."""
-        self.degrees: dict[str, Tensor] = {}
-        """By layer: the angles after that epoch, degrees."""
-        self.history: dict[str, dict[str, list[float]]] = {}
-        """By layer: ``epoch`` and the logged values, as lists of equal length."""
-        self.is_warned = False
+        self.has_measured = False
+        """Whether it was measured when :meth:`measure_if_due` was called last."""
+        self.said: set[str] = set()
+        """What was said once."""
 
     @property
     def state_key(self) -> str:
         """The key of the state in a checkpoint: of its own for a network given by name."""
         return super().state_key if self.network is None else self._generate_state_key(network=self.network)
 
-    def is_due(self, epoch: int) -> bool:
-        """Return whether an epoch (from 0) is measured."""
-        return self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Collect the samples, find the layers and try each, so that problems show before the first epoch.
 
         Raises:
-            InputError: There is no network of the name given, or a layer named by the user is unknown or
-                cannot be measured.
+            InputError: There is no network of the name given, a layer named by the user is unknown or cannot
+                be measured, or there would be too many measurements.
         """
-        self._forget_from(trainer.current_epoch)
         self.places = {}
-        if self.every_n_epochs == 0:
+        self.forget_after(self.when.begin(trainer))
+        if not self.when.is_on:
             return
         self.found = find_network(pl_module, self.network)
         if is_sharded(trainer):
@@ -179,15 +190,8 @@ class DistinctivenessCallback(Callback):
             log.warning("no angles: %s", problem)
             return
         self._find_layers(trainer, pl_module, self.found)
-
-    def _forget_from(self, epoch: int) -> None:
-        """Forget what an earlier training with this callback left of epochs that are still to come."""
-        for columns in self.history.values():
-            num = sum(each < epoch for each in columns["epoch"])
-            columns.update({name: values[:num] for name, values in columns.items()})
-        self.history = {layer: columns for layer, columns in self.history.items() if columns["epoch"]}
-        if self.epoch >= epoch:
-            self.epoch, self.degrees = -1, {}
+        if self.places and self.when.decided:
+            self._note(trainer)
 
     def _collect(self, trainer: Trainer, pl_module: LightningModule, found: FoundNetwork) -> None:
         """Collect the samples and try the network on some.
@@ -195,15 +199,22 @@ class DistinctivenessCallback(Callback):
         Raises:
             InputError: There are none, or the network does not take them.
         """
-        self.samples = collect_samples(
+        self.loss_of = find_loss(pl_module, self.loss, is_whole=self.network is None)
+        if self.loss_of is None:
+            self._say_once(
+                "there are no losses on fixed samples: give loss=, from outputs and batch to a tensor"
+            )
+        self.sets = collect_sets(
             trainer,
             pl_module,
             found.module,
             given=self.given,
             inputs=self.inputs,
-            num_samples=self.num_samples,
+            num_samples=self.when.num_samples,
             split=self.split,
+            has_loss=self.loss_of is not None,
         )
+        self.samples = self.sets.measured
         with aside(trainer, pl_module), trainer.precision_plugin.forward_context():
             try:
                 call(found.module, self.samples.example)
@@ -219,209 +230,220 @@ class DistinctivenessCallback(Callback):
         """
         if self.samples is None:
             return
-        try:
-            with aside(trainer, pl_module), trainer.precision_plugin.forward_context():
-                hidden = find_layers(found.module, self.samples.example, self.layers)
-        except InputError as error:
-            if self.layers is not None:
-                msg = f"distinctiveness.layers: {error}"
-                raise InputError(msg) from error
-            log.warning("no angles: %s; name layers with layers=[…]", error)
-            return
-        if not hidden.layers:
-            described = describe_layers(hidden, found.module)
-            log.warning("no angles: the hidden layers are %s; name others with layers=[…]", described)
-            return
-        if refused := describe_refused(hidden.refused):
-            log.warning("layers without angles: %s", refused)
-        self.places = {found.layer_of(layer): place for layer, place in hidden.layers.items()}
-        if trainer.is_global_zero:
-            layers = describe_layers(HiddenLayers(self.places, {}), found.module)
-            self.console.print(f"angles       {self.samples.origin}; layers {layers}", markup=False)
+        with aside(trainer, pl_module), trainer.precision_plugin.forward_context():
+            places = find_places(found, self.samples.example, self.layers)
+        self.places = places
+        if places and trainer.is_global_zero:
+            layers = describe_layers(HiddenLayers(places, {}), found.module)
+            often = self.when.describe_number(trainer, len(places))
+            self.console.print(f"angles       {self.samples.origin}; layers {layers}; {often}", markup=False)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        del trainer, pl_module
+        if self.when.timer is not None:
+            self.when.timer.begin_epoch()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock again: a validation belongs to no step."""
+        del trainer, pl_module
+        if self.when.timer is not None:
+            self.when.timer.begin()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure after a step that is due."""
+        del outputs, batch
+        self.measure_if_due(trainer, pl_module, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure an epoch that is due, log the angles and store them."""
-        self.measure_epoch(trainer, pl_module)
+        self.measure_if_due(trainer, pl_module, None)
 
-    def measure_epoch(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the epoch that ends, if it is due and was not measured yet; log the angles and store them.
+    def measure_if_due(self, trainer: Trainer, pl_module: LightningModule, batch_idx: int | None) -> bool:
+        """Measure if a measurement is due now, and return whether it was measured at this step.
 
-        A callback that needs the angles of the epoch calls it, whichever of the two comes first.
+        A callback that needs the measurement calls it, whichever of the two comes first.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The LightningModule.
+            batch_idx: The batch, from 0, that has just ended; None: the epoch has.
         """
-        epoch = trainer.current_epoch
-        if not self.places or not self.is_due(epoch) or self.epoch == epoch:
-            return
-        try:
-            measured = self.measure(trainer, pl_module)
-        except InputError as error:
-            log.warning("no angles from epoch %d on: %s", epoch, error)
-            self.places = {}
-            return
-        if not self.history:
-            warn_of_few_samples(measured)
-        before, num_epochs = self.degrees, epoch - self.epoch
-        self.epoch, self.degrees = epoch, {}
-        non_finite: dict[str, str] = {}
-        for layer, statistics in measured.items():
-            degrees = angles(statistics, self.normalise)
-            classes = classify(
-                statistics,
-                degrees,
-                similar_below=self.similar_below,
-                complementary_above=self.complementary_above,
-            )
-            if num := len(classes.non_finite):
-                non_finite[layer] = f"{num} of {classes.num_neurons}"
-            self.degrees[layer] = degrees.float().double().cpu()  # as a checkpoint keeps them
-            row = summarise(degrees) | classes.shares | {"speed": float("nan")}
-            if layer in before:
-                row["speed"] = angular_speed(before[layer], self.degrees[layer], num_epochs=num_epochs)
-            columns = self.history.setdefault(layer, {})
-            for name, value in ({"epoch": epoch} | row).items():
-                columns.setdefault(name, []).append(value)
-            known = {f"angles/{layer}/{name}": value for name, value in row.items() if value == value}
-            pl_module.log_dict(known, sync_dist=True)
-        self._report_non_finite(epoch, non_finite)
-        if trainer.is_global_zero and not is_dry_run(trainer):
-            arrays = {layer: matrix.numpy() for layer, matrix in self.degrees.items()}
-            run = run_of_trainer(trainer, self.network)
-            run.write_angles(epoch, arrays)
-            for old in run.measured_epochs()[: -self.keep_epochs] if self.keep_epochs else []:
-                run.angles_path(old).unlink(missing_ok=True)
+        if self.when.move_to(trainer, batch_idx):
+            return self.has_measured
+        self.has_measured = False
+        if self.places and self.when.is_ready(trainer):
+            self._decide(trainer, pl_module)
+        if self.places and self.when.is_due(trainer):
+            self.has_measured = self._measure(trainer, pl_module, is_last=batch_idx is None)
+        return self.has_measured
 
-    def measure(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, ActivationStatistics]:
-        """Return each layer's statistics over the samples, which the processes share.
+    def _decide(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Decide, after the steps were timed, how often is measured, and on how many samples."""
+        if self.found is None or self.sets is None:
+            return
+        sets, share = self.sets, trainer.world_size if self.sets.measured.is_part else 1
+        most = len(sets.measured) * share
+
+        def measure(num: int, is_last: bool) -> None:
+            measured = self._pass(trainer, pl_module, sets.take(-(-num // share)))
+            self._values(measured, is_last=is_last)
+
+        try:
+            few = self._pass(trainer, pl_module, sets.take(2))
+            flat = [each.num_neurons for each in few.statistics.values() if each.count <= 2 * share]
+            least = most if is_taken_whole(self.given) else max([LEAST_SAMPLES, *flat])
+            self.when.decide(trainer, measure, most=most, least=least)
+            self._collect(trainer, pl_module, self.found)
+        except InputError as error:
+            self._give_up(trainer, error)
+            return
+        self._note(trainer)
+        if trainer.is_global_zero:
+            often = f"{self.when.describe(trainer)}; {self.when.describe_number(trainer, len(self.places))}"
+            self.console.print(f"angles       {often}", markup=False)
+
+    def _note(self, trainer: Trainer) -> None:
+        """Let other callbacks note the settings that were decided."""
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, KeepsSchedule):
+                callback.keep_schedule(trainer, self.network, self.when.decided)
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule, *, is_last: bool) -> bool:
+        """Measure, log and keep what was measured; return whether that was possible."""
+        if self.num_measurements and self.when.time(trainer) <= self.time:
+            return False  # an epoch that was cut short after a measurement
+        if self.num_measurements >= MOST_MEASUREMENTS:
+            log.warning(
+                "no angles from epoch %d on: %s measurements are the most that are kept; set "
+                "distinctiveness.every_n_steps or every_n_epochs to a longer interval",
+                *(trainer.current_epoch, f"{MOST_MEASUREMENTS:,}"),
+            )
+            self.places = {}
+            return False
+        try:
+            measured = self._pass(trainer, pl_module, self.sets)
+        except InputError as error:
+            self._give_up(trainer, error)
+            return False
+        if not self.history:
+            warn_of_few_samples(measured.statistics)
+        values = self._values(measured, is_last=is_last)
+        self._report_non_finite(trainer.current_epoch, values)
+        now = self.when.time(trainer)
+        logged = self.append(now, measured, values)
+        if not is_last:
+            for logger in trainer.loggers if trainer.is_global_zero else ():
+                logger.log_metrics({**logged, "epoch": now}, step=trainer.global_step)
+            return True
+        if found := collapse_values(measured, list(self.places)[-1]):
+            logged |= self.append_collapse(found)
+        else:
+            self._say_once("there is no neural collapse to measure: the samples have no classes")
+        pl_module.log_dict(logged, sync_dist=True)
+        self.epoch = trainer.current_epoch
+        self._store(trainer)
+        return True
+
+    def _pass(self, trainer: Trainer, pl_module: LightningModule, sets: SampleSets | None) -> Measured:
+        """Return what a pass over the samples gives; the processes share them.
 
         Raises:
             InputError: The network does not take all of them, or training has not started.
         """
-        if self.found is None or self.samples is None:
+        if self.found is None or sets is None:
             msg = "there are no samples before training starts"
             raise InputError(msg)
-        problem, by_place = "", {}
-        try:
-            with aside(trainer, pl_module), trainer.precision_plugin.forward_context():
-                by_place = measure(self.found.module, self.samples.batches, self.places.values())
-        except InputError as error:
-            problem = str(error)
-        if problem := next(filter(None, gather(problem)), ""):
-            raise InputError(problem)
-        if self.samples.is_part:
-            by_place = {place: _of_all_processes(statistics) for place, statistics in by_place.items()}
-        return {layer: by_place[place] for layer, place in self.places.items()}
+        over = Pass(trainer, pl_module, self.found.module, self.places, self.loss_of)
+        measured = over.over(sets)
+        if over.problem:
+            self._say_once(f"there are no losses on fixed samples: {over.problem}")
+            self.loss_of = None
+        return measured
 
-    def _report_non_finite(self, epoch: int, counts: Mapping[str, str]) -> None:
+    def _values(self, measured: Measured, *, is_last: bool) -> dict[str, LayerValues]:
+        """Return the numbers of each layer."""
+        return {
+            layer: layer_values(
+                measured,
+                layer,
+                self.rows,
+                normalise=self.normalise,
+                similar_below=self.similar_below,
+                complementary_above=self.complementary_above,
+                is_last=is_last,
+            )
+            for layer in self.places
+        }
+
+    def _store(self, trainer: Trainer) -> None:
+        """Store the angles of an epoch, and remove those of old ones."""
+        if not trainer.is_global_zero or is_dry_run(trainer):
+            return
+        run = run_of_trainer(trainer, self.network)
+        run.write_angles(self.epoch, {layer: matrix.numpy() for layer, matrix in self.degrees.items()})
+        for old in run.measured_epochs()[: -self.keep_epochs] if self.keep_epochs else []:
+            run.angles_path(old).unlink(missing_ok=True)
+
+    def _give_up(self, trainer: Trainer, error: InputError) -> None:
+        log.warning("no angles from epoch %d on: %s", trainer.current_epoch, error)
+        self.places = {}
+
+    def _say_once(self, message: str) -> None:
+        if message not in self.said:
+            self.said.add(message)
+            log.info("%s", message)
+
+    def _report_non_finite(self, epoch: int, values: Mapping[str, LayerValues]) -> None:
         """Warn of neurons that are NaN or infinite the first time, then only note them."""
+        counts = {
+            layer: f"{each.num_non_finite} of {len(each.degrees)} neurons of {layer}"
+            for layer, each in values.items()
+            if each.num_non_finite
+        }
         if counts:
-            listed = ", ".join(f"{num} neurons of {layer}" for layer, num in counts.items())
-            level = logging.INFO if self.is_warned else logging.WARNING
-            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", epoch, listed)
-            self.is_warned = True
+            level = logging.INFO if "non_finite" in self.said else logging.WARNING
+            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", epoch, ", ".join(counts.values()))
+            self.said.add("non_finite")
 
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw each layer's feature maps of the first sample, if that is an image."""
+        if self.places and self.when.timer is not None:
+            log.warning("no angles: the training ended before %d steps were timed", LEFT_OUT + TIMED)
         if self.found is None or self.samples is None or not self.degrees:
             return
-        example = self.samples.example
-        image = _image_of(example.tensors[0])
-        if image is None:
-            return
-        maps: dict[str, NDArray[np.float32]] = {}
-        layers = {place: layer for layer, place in self.places.items()}
-
-        def receive(place: str, output: Tensor) -> None:
-            if output.ndim == 4:
-                maps[layers[place]] = output[0].float().cpu().numpy()
-
-        network = self.found.module
-        as_measured = trainer.precision_plugin.forward_context()
-        with aside(trainer, pl_module), as_measured, record(network, layers, receive):
-            call(network, example)
-        if maps:
-            drawn = {layer: maps[layer] for layer in evenly([each for each in self.places if each in maps])}
-            save_figure(
-                *(trainer, "feature-maps", lambda: feature_maps_figure(image, drawn, f"epoch {self.epoch}")),
-                formats=FORMATS,
-                network=self.network,
-            )
+        draw_feature_maps(
+            trainer,
+            pl_module,
+            self.found.module,
+            self.samples.example,
+            self.places,
+            title=f"epoch {self.epoch}",
+            name=self.network,
+        )
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the angles of the last measured epoch."""
+        """Draw the last measured angles."""
         del pl_module
-        if not self.degrees:
-            return
-        degrees = {layer: self.degrees[layer].numpy() for layer in evenly(list(self.degrees))}
-        title = f"epoch {self.epoch}"
-        thresholds = {"similar_below": self.similar_below, "complementary_above": self.complementary_above}
-        figures = {
-            "angle-matrix": lambda: matrix_figure(degrees, title),
-            "angle-histogram": lambda: histogram_figure(degrees, title, **thresholds),
-            "angle-pairs": lambda: pairs_figure(degrees, title),
-        }
-        for name, draw in figures.items():
-            save_figure(trainer, name, draw, formats=FORMATS, network=self.network)
+        if self.degrees:
+            draw_angles(
+                trainer,
+                self.degrees,
+                title=f"epoch {self.epoch}",
+                similar_below=self.similar_below,
+                complementary_above=self.complementary_above,
+                name=self.network,
+            )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the history and the last angles, so that a resumed run continues them."""
-        degrees = {layer: matrix.float() for layer, matrix in self.degrees.items()}
-        return {"epoch": self.epoch, "degrees": degrees, "history": self.history}
+        """Return the histories and the decision, so that a resumed run continues them."""
+        return {**super().state_dict(), "decided": self.when.decided, "num_steps": self.when.num_steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the history."""
-        self.epoch, self.history = state_dict["epoch"], state_dict["history"]
-        self.degrees = {layer: matrix.double() for layer, matrix in state_dict["degrees"].items()}
-
-
-def evenly(layers: Sequence[T], most: int = NUM_DRAWN) -> list[T]:
-    """Return at most ``most`` layers, evenly chosen, including the first and the last.
-
-    >>> evenly(["a", "b", "c", "d", "e"], most=3)
-    ['a', 'c', 'e']
-    """
-    num = min(most, len(layers))
-    return [layers[round(index * (len(layers) - 1) / max(num - 1, 1))] for index in range(num)]
-
-
-def warn_of_few_samples(measured: Mapping[str, ActivationStatistics]) -> None:
-    """Warn once of the layers with fewer samples than neurons; each position of a feature map is a sample."""
-    few = [
-        f"{layer} ({statistics.count:,} for {statistics.num_neurons:,} neurons)"
-        for layer, statistics in measured.items()
-        if statistics.count < statistics.num_neurons
-    ]
-    if few:
-        log.warning(
-            "fewer samples than neurons, so that angles are rough: %s; give more samples, or raise "
-            "num_samples",
-            ", ".join(few),
-        )
-
-
-def gather(value: T) -> list[T]:
-    """Return the values of all processes, in order; of one process, its own."""
-    if not dist.is_initialized():
-        return [value]
-    everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, value)
-    return everyone
-
-
-def _of_all_processes(statistics: ActivationStatistics) -> ActivationStatistics:
-    """Return the statistics over the samples of all processes, equal on each."""
-    mine = {
-        name: value.cpu() if isinstance(value, Tensor) else value
-        for name, value in statistics.to_dict().items()
-    }
-    return reduce(add, map(ActivationStatistics.from_dict, gather(mine)))
-
-
-def _image_of(inputs: Tensor) -> NDArray[np.uint8] | None:
-    """Return the first of a batch of images, (H, W, C) from 0 to 255; None if they are no images."""
-    if inputs.ndim != 4 or inputs.shape[1] not in (1, 3):
-        return None
-    image = inputs[0].double().movedim(0, 2)
-    low, high = image.min(), image.max()
-    scaled = 255 * (image - low) / (high - low).clamp(min=torch.finfo(image.dtype).tiny)
-    return scaled.round().nan_to_num().byte().numpy()
+        """Restore them."""
+        super().load_state_dict(state_dict)
+        self.when.decided, self.when.num_steps = state_dict["decided"], state_dict["num_steps"]

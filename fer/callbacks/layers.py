@@ -1,17 +1,20 @@
 """Which layers of a network have neurons that can be measured."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from torch import nn
 
-from fer.callbacks.network import plain_name
+from fer.callbacks.network import FoundNetwork, plain_name
 from fer.errors import InputError
 from fer.neurons import HiddenLayers, measure
-from fer.neurons.declared import hidden_layers
+from fer.neurons.declared import describe_layers, hidden_layers
 from fer.neurons.inputs import Inputs
 from fer.neurons.trace import OUTPUTS
+
+log = logging.getLogger("fer.callbacks")
 
 SUMMED: Final = "recorded there"
 """How the reason ends why a layer is not listed whose outputs are added to those of one that is."""
@@ -51,6 +54,38 @@ def find_layers(network: nn.Module, example: Inputs, layers: Sequence[str] | Non
         refused |= {layer: problem for layer, problem in problems.items() if problem}
         places = {layer: place for layer, place in places.items() if layer not in refused}
     return HiddenLayers(places, refused)
+
+
+def find_places(found: FoundNetwork, example: Inputs, layers: Sequence[str] | None = None) -> dict[str, str]:
+    """Return the layers that are measured, and say in warnings why others are not.
+
+    Args:
+        found: The network.
+        example: Samples that it takes.
+        layers: Names of layers that the user gave; None: all hidden layers.
+
+    Returns:
+        By layer, as it is called in logs, the name under which its activations are recorded; empty if there
+        is none.
+
+    Raises:
+        InputError: A layer that was named is unknown or cannot be measured.
+    """
+    try:
+        hidden = find_layers(found.module, example, layers)
+    except InputError as error:
+        if layers is not None:
+            msg = f"distinctiveness.layers: {error}"
+            raise InputError(msg) from error
+        log.warning("no angles: %s; name layers with layers=[…]", error)
+        return {}
+    if not hidden.layers:
+        described = describe_layers(hidden, found.module)
+        log.warning("no angles: the hidden layers are %s; name others with layers=[…]", described)
+        return {}
+    if refused := describe_refused(hidden.refused):
+        log.warning("layers without angles: %s", refused)
+    return {found.layer_of(layer): place for layer, place in hidden.layers.items()}
 
 
 def _problem(network: nn.Module, example: Inputs, places: Iterable[str]) -> str:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -48,6 +48,15 @@ class Samples:
         """Return the number of samples."""
         return sum(map(len, self.batches))
 
+    def take(self, num: int) -> Self:
+        """Return the first samples."""
+        batches = []
+        for batch in self.batches:
+            if num > 0:
+                batches.append(batch.take(num))
+            num -= len(batch)
+        return replace(self, batches=batches)
+
     @property
     def example(self) -> Inputs:
         """The first two samples, to try a network on."""
@@ -86,7 +95,7 @@ def collect_samples(
     """
     source, origin, is_part = _find_source(trainer, given, num_samples, split)
     wanted = -(-num_samples // trainer.world_size) if is_part else num_samples
-    take_all = isinstance(source, Tensor | np.ndarray | list)
+    take_all = is_taken_whole(source)
     batches = collect_batches(
         trainer, pl_module, network, source, inputs=inputs, num_samples=None if take_all else wanted
     )
@@ -98,6 +107,11 @@ def collect_samples(
     if not is_part and len(batches) >= trainer.world_size > 1:
         batches, is_part = batches[trainer.global_rank :: trainer.world_size], True
     return Samples(batches, f"{num:,} samples{shared}: {origin}", is_part)
+
+
+def is_taken_whole(source: Any) -> bool:
+    """Return whether all samples of a source are taken, however many are wanted."""
+    return isinstance(source, Tensor | np.ndarray | list | tuple | Mapping | Inputs)
 
 
 def collect_batches(

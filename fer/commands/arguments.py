@@ -62,7 +62,7 @@ CALLBACKS: Final[dict[type[Callback], str]] = {
 }
 """Callbacks whose settings are options, each with the name of its group."""
 
-ONLY_PYTHON: Final = frozenset({"samples", "network", "inputs", "num_patterns"})
+ONLY_PYTHON: Final = frozenset({"samples", "network", "inputs", "loss", "num_patterns"})
 """Parameters of callbacks for other people's networks and data, which mean nothing on the command line."""
 
 BATCHES: Final = (

@@ -188,9 +188,16 @@ def _is_complete(run: Run) -> bool:
         return True
     try:
         planned = run.read_config().get("trainer", {}).get("max_epochs")
-        epochs = run.read_metrics().get("epoch", [])
+        history = run.read_metrics()
     except InputError:
         return False
+    # A measurement of neurons has its time in the place of the epoch.
+    epochs = {
+        epoch
+        for key in ("train/loss", "val/acc")
+        for epoch, value in zip(history.get("epoch", ()), history.get(key, ()), strict=False)
+        if value == value
+    }
     return isinstance(planned, int) and planned > 0 and planned - 1 in epochs
 
 

@@ -23,6 +23,7 @@ from torch import nn
 
 from fer.callbacks import StopCallback
 from fer.callbacks.checkpoint_io import write_whole_checkpoints
+from fer.callbacks.history import measured_until
 from fer.callbacks.limits import limit_protocol
 from fer.callbacks.media import missing_figures
 from fer.callbacks.stop import TRY_AGAIN, OnSigterm, exit_on_sigterm
@@ -231,7 +232,7 @@ class ExperimentCLI(LightningCLI):
             raise
 
     def _loggers(self) -> list[Logger]:
-        to_csv = MetricsLogger(self.run_dir, 0 if self.resumed is None else self._first_epoch)
+        to_csv = MetricsLogger(self.run_dir, *((0, 0.0) if self.resumed is None else self._position))
         to_wandb = wandb_logger(
             self.run_dir,
             stop=lambda: self.stop.asked.set(),  # W&B copies its settings, and cannot copy an event
@@ -245,10 +246,13 @@ class ExperimentCLI(LightningCLI):
         return [to_csv, to_wandb]
 
     @cached_property
-    def _first_epoch(self) -> int:
-        """The epoch in which training goes on; 0 for a training that begins."""
+    def _position(self) -> tuple[int, float]:
+        """The epoch in which training goes on, and the time of the last measurement of neurons before it."""
         checkpoint = self._ckpt_path
-        return 0 if checkpoint is None else int(read_any_checkpoint(checkpoint)["epoch"])
+        if checkpoint is None:
+            return 0, 0.0
+        content = read_any_checkpoint(checkpoint)
+        return int(content["epoch"]), measured_until(content)
 
     def _wandb_settings(self) -> dict[str, Any]:
         """Return the settings of the run on W&B; those that are not set follow from the others."""
@@ -413,7 +417,7 @@ class ExperimentCLI(LightningCLI):
         num_parameters = sum(p.numel() for p in self.model.parameters())
         layers = describe_layers(self.hidden, self.model.network)
         origin = (
-            facts_of_start(self._ckpt_path, self._first_epoch, is_resumed=self.resumed is not None)
+            facts_of_start(self._ckpt_path, self._position[0], is_resumed=self.resumed is not None)
             if self.command == "fit"
             else facts_of_checkpoint(self.model, self.datamodule)
         )

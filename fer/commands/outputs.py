@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from fer.configs import flatten
 from fer.dashboards import log_config
@@ -21,11 +24,32 @@ class ConfigCallback(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write both, once, in the first process."""
         del pl_module, stage
-        text = hide_home(self.parser.dump(self.config, skip_none=False))
-        Run(Path(trainer.default_root_dir)).write_config(text)
+        settings = self._write(trainer, self.config)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                log_config(logger, flatten(yaml.safe_load(text)))
+                log_config(logger, settings)
+
+    @rank_zero_only
+    def keep_schedule(
+        self, trainer: Trainer, network: str | None, settings: Mapping[str, int | None]
+    ) -> None:
+        """Write how often angles are measured into both, so that the run can be repeated."""
+        if network is not None:  # of a callback that is no setting of the run
+            return
+        config = self.config.clone()
+        for name, value in settings.items():
+            config.distinctiveness[name] = value
+        self._write(trainer, config)
+        decided = {f"distinctiveness.{name}": value for name, value in settings.items()}
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(decided)
+
+    def _write(self, trainer: Trainer, config: Namespace) -> dict[str, Any]:
+        """Write ``config.yaml``, and return the settings by dotted name."""
+        text = hide_home(self.parser.dump(config, skip_none=False))
+        Run(Path(trainer.default_root_dir)).write_config(text)
+        return flatten(yaml.safe_load(text))
 
 
 def list_files(run: Run, missing: Mapping[str, str]) -> list[str]:

@@ -27,6 +27,12 @@ WITHOUT_VALUE: Final = ("-h", "--help", "--print_config", "--debug")
 """Options that take no value after a blank."""
 
 
+NESTED_KINDS: Final = {
+    "fer.callbacks.plateau.ActionByReason": "one of them for each of overfit/lr_frozen/stuck",
+}
+"""What an error calls a setting that has settings of its own, by its class."""
+
+
 def make_parser(prog: str, description: str, **kwargs: Any) -> ArgumentParser:
     """Return a parser that raises instead of exiting and whose help has no markup."""
     return ArgumentParser(
@@ -105,12 +111,18 @@ def shorten(problem: str) -> str:
     match = next(filter(None, matches), None)
     if match is None:
         return problem
+    key, value = match["key"], match["value"]
+    if nested := re.fullmatch(r"NestedArg\(key='(.*)', val='?(.*?)'?\)", value):
+        key, value = f"{key}.{nested[1]}", nested[2]
+    value = re.sub(r"^Namespace\((.*)\)$", r"\1", value)
     kinds = re.sub(r"<class '([\w.]+)'>", r"\1", match["kinds"]).replace("NoneType", "null")
+    for kind, text in NESTED_KINDS.items():
+        kinds = kinds.replace(kind, text)
     kinds = re.sub(r"typing\.\w+\[|[]'\"]", "", kinds)
     words = list(dict.fromkeys(kinds.split(", ")))
     listed = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
-    hint = f" (write {match['key']}=null; {SWEEP_HINT})" if match["value"] == "None" else ""
-    return f"{match['key']} is {match['value']}: it must be {listed}{hint}"
+    hint = f" (write {key}=null; {SWEEP_HINT})" if value == "None" else ""
+    return f"{key} is {value}: it must be {listed}{hint}"
 
 
 def explain(problem: str, parser: ArgumentParser) -> str:

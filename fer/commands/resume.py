@@ -24,6 +24,12 @@ MAY_DIFFER: Final = (
 )
 """Settings, or groups of them, that change nothing of what a training computes."""
 
+FIRST_MEASURED: Final = "distinctiveness.first_step"
+"""More than 0 in a run that has decided by itself how often it measures."""
+
+BY_BUDGET: Final = ("distinctiveness.every_n_steps", "distinctiveness.every_n_epochs", FIRST_MEASURED)
+"""Settings that such a run writes into its config, beside the number of samples."""
+
 SLURM_JOB: Final = "SLURM_JOB_ID"
 """The environment variable that SLURM sets, to the same value when it starts a job again."""
 
@@ -135,13 +141,20 @@ def begun_before(folder: Path, settings: Mapping[str, Any], *, is_named: bool) -
 
 
 def _differing(settings: Mapping[str, Any], run: Run) -> dict[str, tuple[Any, Any]]:
-    """Return by name the settings of which a run has others, and its own; empty for a run without any."""
+    """Return by name the settings of which a run has others, and its own; empty for a run without any.
+
+    What a run has decided itself does not differ from the settings that left it to decide.
+    """
     before = flatten(run.read_config())
+    is_decided = before.get(FIRST_MEASURED) and not any(settings.get(name) for name in BY_BUDGET)
+    same = {*MAY_DIFFER, *(BY_BUDGET if is_decided else ())}
+    if is_decided and before["distinctiveness.num_samples"] <= settings.get("distinctiveness.num_samples", 0):
+        same.add("distinctiveness.num_samples")
     return {
         name: (settings.get(name), before.get(name))
         for name in sorted(settings.keys() | before.keys())
         if before and settings.get(name) != before.get(name)
-        if not {name, name.partition(".")[0]} & set(MAY_DIFFER)
+        if not {name, name.partition(".")[0]} & same
     }
 
 

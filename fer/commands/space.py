@@ -29,8 +29,9 @@ def describe_space(
 ) -> str:
     """Return how much a training will write at most, and warn if less than that is free.
 
-    A checkpoint holds the weights, those of the average, and two states for each trained weight, as Adam's;
-    angles are counted without compression.
+    A checkpoint holds the weights, those of the average, two states for each trained weight, as Adam's, and
+    the last angles and activations of the samples; angles are counted without compression. Their history, of
+    some hundred measurements, is stated when it is known how many there are.
 
     Args:
         task: What is trained.
@@ -40,18 +41,23 @@ def describe_space(
     """
     kept: Checkpoints = config["checkpoints"]
     epochs = config["trainer"]["max_epochs"]
+    settings = config["distinctiveness"]
+    every, most = settings["every_n_epochs"], settings["keep_epochs"]
+    is_measured = 0 not in (every, settings["every_n_steps"])
+    widths = [
+        len(next(task.network.get_submodule(name).parameters()))  # type: ignore[union-attr]
+        for name in (layers if is_measured else ())
+    ]
+    angles = 4 * sum(width**2 for width in widths)
+    rows = 4 * settings["num_samples"] * sum(widths)
     state = sum(value.nbytes for value in task.state_dict().values())
     trained = sum(value.nbytes for value in task.parameters() if value.requires_grad)
-    checkpoint = state * (2 if config["ema"] else 1) + 2 * trained
+    checkpoint = state * (2 if config["ema"] else 1) + 2 * trained + angles + rows
     num = NUM_CHECKPOINTS[kept]
     parts = [f"{num} checkpoint{'s' if num > 1 else ''} of {describe_size(checkpoint)}"]
     total = (num + 1) * checkpoint  # with the draft of one
-    settings = config["distinctiveness"]
-    every, most = settings["every_n_epochs"], settings["keep_epochs"]
-    if every:
-        widths = [len(next(task.network.get_submodule(name).parameters())) for name in layers]  # type: ignore[union-attr]
-        angles = 4 * sum(width**2 for width in widths)
-        measured = math.inf if epochs in (None, -1) else math.ceil(epochs / every)
+    if is_measured:
+        measured = math.inf if epochs in (None, -1) else math.ceil(epochs / (every or 1))
         num_epochs = measured if most is None else min(measured, most)
         if num_epochs == math.inf:
             parts.append(f"angles {describe_size(angles)} an epoch")

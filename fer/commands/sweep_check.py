@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from fer.callbacks.layer_values import OF_COLLAPSE, keys_of
 from fer.callbacks.stages import NETWORK
 from fer.commands.checks import count_classes
 from fer.commands.choices import choose, find_data_module, find_task
@@ -19,7 +20,6 @@ from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import name_checkpoint, parse, takes
 from fer.errors import InputError, did_you_mean
-from fer.neurons.angles import summarise
 from fer.pruning.results import SCALARS
 from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
@@ -31,9 +31,9 @@ from fer.tasks.optim import make_optimizer
 
 COMMANDS: Final = ("fit", "crossval", "prune")
 _LOGGED: Final = ("train/loss", "train/acc", "lr", "val/loss", "val/acc_best")
-_OF_ANGLES: Final = (
-    *summarise(torch.zeros(1, 1)),
-    *("speed", "similar", "complementary", "dead", "constant", "non_finite"),
+_OF_SAMPLES: Final = (
+    *(f"collapse/{name}" for name in OF_COLLAPSE),
+    *("sample/train_loss", "sample/val_loss"),
 )
 _FEATURES: Final = 10
 _OF_CROSSVAL: Final = {"--folds", "--runs_dir", "--run_name"}
@@ -156,8 +156,8 @@ def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool,
     of_stages = [f"{kind}/{each}" for kind in ("stage", "update_ratio") for each in (NETWORK, *layers)]
     return {
         "distinctiveness.every_n_epochs": (
-            angles.every_n_epochs > 0,
-            [f"angles/{layer}/{name}" for layer in layers for name in _OF_ANGLES],
+            0 not in (angles.every_n_epochs, angles.every_n_steps),
+            [*(key for layer in layers for key in keys_of(layer).values()), *_OF_SAMPLES],
         ),
         "stages.enabled": (config.stages.enabled, of_stages),
         "gradients.every_n_epochs": (

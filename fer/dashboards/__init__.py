@@ -127,11 +127,14 @@ def log_again(logger: WandbLogger, rows: Iterable[Mapping[str, Any]]) -> None:
         rows: Those of ``metrics.csv``, as text or numbers; empty text where there is no value.
     """
     run = logger.experiment
-    has_until = run.summary.get("epoch", -1)
-    for row in rows:
-        if float(row["epoch"]) > has_until:
-            known = {key: float(value) for key, value in row.items() if key != "step" and value != ""}
-            logger.log_metrics(known, step=int(row["step"]))
+    rows = list(rows)
+    logged = [(int(row["step"]), float(row["epoch"])) for row in rows]
+    last = (run.summary.get("trainer/global_step", -1), run.summary.get("epoch"))
+    # Several rows may be of one step: a measurement at the end of an epoch, and what the epoch ends with.
+    begin = logged.index(last) + 1 if last in logged else sum(step <= last[0] for step, _ in logged)
+    for row in rows[begin:]:
+        known = {key: float(value) for key, value in row.items() if key != "step" and value != ""}
+        logger.log_metrics(known, step=int(row["step"]))
 
 
 def _mode_of_environment() -> str:

@@ -23,19 +23,24 @@ class MetricsLogger(Logger):
 
     Args:
         folder: Folder of the run.
-        epoch: Epoch with which a training goes on; the rows of the epochs before it are kept. 0: start with
-            an empty file.
+        epoch: Epoch with which a training goes on; the rows of the epochs before it are kept.
+        time: Epochs trained at the last measurement of neurons before it goes on: rows of measurements, which
+            have their time in the place of the epoch, are kept up to it. Both 0: start with an empty file.
     """
 
-    def __init__(self, folder: Path, epoch: int = 0) -> None:
+    def __init__(self, folder: Path, epoch: int = 0, time: float = 0.0) -> None:
         super().__init__()
         self.run = Run(folder)
         self.rows: list[dict[str, Any]] = []
         self.is_saved = True
-        if epoch and self.run.metrics_path.is_file():
+        time = max(time, epoch)
+        if time and self.run.metrics_path.is_file():
             with self.run.metrics_path.open(newline="") as file:
                 self.rows = [
-                    row for row in csv.DictReader(file) if row["epoch"] and int(row["epoch"]) < epoch
+                    row
+                    for row in csv.DictReader(file)
+                    if row["epoch"]
+                    and (float(row["epoch"]) <= time if "." in row["epoch"] else int(row["epoch"]) < epoch)
                 ]
 
     @property

@@ -89,9 +89,11 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "Angles and stages",
-            "The angles between every two hidden neurons of a layer, by epoch, and the stage that layer and "
-            "network are in: 0 initial, 1 intermediate, 2 plateau, 3 solution. Similar is below 15 degrees, "
-            "complementary above 165.",
+            "The angles between every two hidden neurons of a layer, by time in epochs, and the stage that "
+            "layer and network are in: 0 initial, 1 intermediate, 2 plateau, 3 solution. Similar is below 15 "
+            "degrees, complementary above 165. The effective rank is the number of directions in which a "
+            "layer's activations vary; CKA compares them with the measurement before (1: the same); dormant "
+            "neurons hardly fire, cloned ones have a twin, redundant ones follow from the others.",
             [
                 _lines_like("Mean angle, degrees", r"angles/.*/mean"),
                 _lines_like("Angular speed, degrees an epoch", r"angles/.*/speed"),
@@ -100,12 +102,30 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
                 _lines_like("Share of similar pairs", r"angles/.*/similar"),
                 _lines_like("Share of complementary pairs", r"angles/.*/complementary"),
                 _lines_like("Share of dead neurons", r"angles/.*/dead"),
+                _lines_like("Effective rank", r"rank/.*/effective"),
+                _lines_like("CKA with the measurement before", r"cka/.*", range_y=(0, 1)),
+                _lines_like("Share of dormant neurons", r"neurons/.*/dormant", range_y=(0, 1)),
+                _lines_like("Share of cloned variance", r"neurons/.*/cloned", range_y=(0, 1)),
+                _lines_like("Share of redundant neurons", r"neurons/.*/redundant", range_y=(0, 1)),
+                _lines("Loss on the fixed samples", "sample/train_loss", "sample/val_loss"),
                 _lines_like("Size of a step next to the weights", r"update_ratio/.*", log_y=True),
                 _images("angles", "angular-speed"),
                 _images("angle-matrix", "angle-histogram", "angle-pairs"),
                 _images("feature-maps"),
             ],
             is_open=True,
+        ),
+        Chapter(
+            "Neural collapse",
+            "How near the samples of each class are to one point of the last hidden layer. Collapsed: NC1 is "
+            "0; NC2, the angle between class means, is arccos(-1 / (K - 1)) for K classes (99.59 degrees for "
+            "7); NC4, the share of answers that are the class with the nearest mean, is 1.",
+            [
+                _lines("NC1, spread within against between classes", "collapse/nc1", log_y=True),
+                _lines("NC2, angle between class means, degrees", "collapse/nc2_angle"),
+                _lines("NC4, answers of the nearest class mean", "collapse/nc4", range_y=(0, 1)),
+                _images("collapse"),
+            ],
         ),
         Chapter(
             "Pruning",

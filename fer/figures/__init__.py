@@ -6,6 +6,7 @@ nothing is said by colour alone.
 """
 
 from fer.figures.angles import histogram_figure, matrix_figure, pairs_figure
+from fer.figures.collapse import collapse_figure
 from fer.figures.confusion import confusion_figure
 from fer.figures.curves import curves_figure
 from fer.figures.folds import folds_figure
@@ -19,6 +20,7 @@ from fer.figures.pruning_curve import curve_figure
 from fer.figures.stages import fan_figure, speed_figure
 
 __all__ = [
+    "collapse_figure",
     "confusion_figure",
     "curve_figure",
     "curves_figure",

@@ -22,7 +22,7 @@ from fer.figures.style import (
     scale_epochs,
     tidy,
 )
-from fer.metrics.keys import LoggedKey, is_learning_rate, parse_key
+from fer.metrics.keys import COUNTERS, LoggedKey, is_learning_rate, is_of_neurons, parse_key
 
 LOSS = ("train/loss", "val/loss")
 ACCURACY = ("train/acc", "val/acc")
@@ -66,7 +66,8 @@ def curves_figure(
         history: Columns over the epochs, as in Lightning's ``metrics.csv``: ``train/loss``, ``val_loss``,
             ``train_acc``, ``lr`` (or ``lr-…``) and so on, see :func:`fer.metrics.keys.parse_key`; and
             ``epoch``, without which rows are epochs 0, 1 and so on. NaN is skipped; of several rows of an
-            epoch the mean is drawn; what is logged of neurons or of a test is left out.
+            epoch the mean is drawn; what is logged of neurons, of the samples that they are measured on, or
+            of a test is left out.
         title: Above the figure.
         quantities: The quantities to draw, such as ``loss`` and ``acc``, in this order; None: all, at most 8.
 
@@ -115,26 +116,34 @@ def read_curves(
 
     Args:
         history: Columns over the epochs, and ``epoch``. A row without an epoch belongs to that of the next
-            row that has one; of several rows of an epoch the mean is taken.
+            row that has one, rows of measurements of neurons aside, which lie within an epoch; of several
+            rows of an epoch the mean is taken.
         keys: Names of columns; None: loss and accuracy as fer's own tasks log them, and learning rates.
 
     Raises:
         ValueError: A column is longer or shorter than ``epoch``.
     """
     chosen = {*LOSS, *ACCURACY, *filter(is_learning_rate, history)} if keys is None else {*keys}
+    known = _epochs_of_rows(history) if "epoch" in history else None
     curves = {}
     for key, column in history.items():
         if key not in chosen:
             continue
         values = array(column).astype(np.float64)
-        epochs = array(history.get("epoch", range(len(values)))).astype(np.float64)
+        epochs = np.arange(len(values), dtype=np.float64) if known is None else known
         if epochs.shape != values.shape:
             msg = f"{key} has {len(values)} rows and epoch has {len(epochs)}"
             raise ValueError(msg)
         is_finite = np.isfinite(values)
         if is_finite.any():
-            curves[key] = _by_epoch(_filled(epochs)[is_finite], values[is_finite])
+            curves[key] = _by_epoch(epochs[is_finite], values[is_finite])
     return curves
+
+
+def finite(epochs: Sequence[float] | NDArray[Any], values: Sequence[float]) -> Curve:
+    """Return the finite values and their epochs."""
+    xs, ys = array(epochs).astype(np.float64), array(values).astype(np.float64)
+    return Curve(xs[np.isfinite(ys)], ys[np.isfinite(ys)])
 
 
 def _panels(history: Mapping[str, Sequence[float]], quantities: Sequence[str] | None) -> list[Panel]:
@@ -175,14 +184,40 @@ def _label(key: str, parsed: LoggedKey, of_quantity: Iterable[LoggedKey]) -> str
     return f"{split} {parsed.loader}" if parsed.loader else split
 
 
-def _filled(epochs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rows' epochs, each NaN replaced by the next epoch, at the end by the last one."""
-    known = np.flatnonzero(np.isfinite(epochs))
+def measured_times(history: Mapping[str, Sequence[float]]) -> NDArray[np.float64]:
+    """Return the time of what each row says of neurons, in epochs trained; NaN in a row without an epoch.
+
+    A row of measurements alone has their time. One in which an epoch's losses are, too, as in runs of older
+    versions, has the number of the epoch, from 0, at whose end they were made.
+
+    Args:
+        history: Columns as in ``metrics.csv``, with ``epoch``.
+    """
+    return array(history["epoch"]).astype(np.float64) + ~_are_of_neurons(history)
+
+
+def _epochs_of_rows(history: Mapping[str, Sequence[float]]) -> NDArray[np.float64]:
+    """Return the rows' epochs, each NaN replaced by the next epoch, at the end by the last one.
+
+    A row of measurements of neurons alone says nothing of the rows before it: it lies within an epoch.
+    """
+    epochs = array(history["epoch"]).astype(np.float64)
+    known = np.flatnonzero(np.isfinite(epochs) & ~_are_of_neurons(history))
     if not known.size:
-        return np.zeros_like(epochs)
+        return np.nan_to_num(epochs)
     following = np.searchsorted(known, np.arange(len(epochs))).clip(max=len(known) - 1)
-    filled: NDArray[np.float64] = epochs[known[following]]
-    return filled
+    return np.where(np.isfinite(epochs), epochs, epochs[known[following]])
+
+
+def _are_of_neurons(history: Mapping[str, Sequence[float]]) -> NDArray[np.bool_]:
+    """Return which rows hold measurements of neurons and nothing else."""
+    num_rows = len(history["epoch"])
+    of_neurons, of_others = (np.zeros(num_rows, dtype=bool) for _ in range(2))
+    for key, column in history.items():
+        if len(column) == num_rows and key not in COUNTERS:
+            there = np.isfinite(array(column).astype(np.float64))
+            (of_neurons if is_of_neurons(key) else of_others)[there] = True
+    return of_neurons & ~of_others
 
 
 def _by_epoch(epochs: NDArray[np.float64], values: NDArray[np.float64]) -> Curve:

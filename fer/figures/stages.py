@@ -1,62 +1,56 @@
-"""How the neurons' angles move over the epochs, in which stages of training."""
+"""How the neurons' angles move during a training, in which stages."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.textpath import TextPath
 
 from fer.figures.angles import DEGREE, DEGREES, check_layers, say
-from fer.figures.curves import LINES, LOSS, Curve, read_curves
+from fer.figures.bands import (
+    RIBBON,
+    Confirmed,
+    boundary_lines,
+    draw_bands,
+    read_bands,
+    stage_patches,
+    text_width,
+)
+from fer.figures.curves import LINES, LOSS, Curve, finite, read_curves
 from fer.figures.gradients import DASHES
 from fer.figures.style import (
     BLUE,
-    GREEN,
     GREY,
     INK,
     LARGE,
     NORMAL,
-    PURPLE,
     SMALL,
     TINY,
-    VERMILLION,
     array,
+    log_scale,
     new_figure,
-    scale_epochs,
+    scale_time,
     tidy,
 )
-from fer.neurons import Stage
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.neurons.stages import StageLabel
 
 NETWORK: Final = "network"
 """Among the layers' stages, those of the network as a whole."""
 
-STAGE_LOOKS: Final = {
-    Stage.INITIAL: (PURPLE, "....."),
-    Stage.INTERMEDIATE: ("#F0E442", ""),
-    Stage.PLATEAU: (VERMILLION, "xxxxx"),
-    Stage.SOLUTION: (GREEN, "/////"),
-}
-"""Colour and hatch of each stage; the yellow is Okabe and Ito's, too."""
-
 DARK: Final = "#00304D"
 """Of the median and the extremes of a fan."""
 
-RIBBON: Final = 0.14
-"""Height of the strip above a panel that names the stages, in inches."""
-
 GAP: Final = 0.1
 """Between a panel and the next one's ribbon, in inches."""
+
+STRIP: Final = 0.2
+"""Height of the strip below a fan that shows the effective rank, in inches."""
+
+STRIP_GAP: Final = 0.09
+"""Between a fan and its strip, in inches."""
 
 WIDTH: Final = 6.6
 """Of a figure, in inches."""
@@ -65,20 +59,14 @@ MOST_LINES: Final = 12
 """Layers whose lines can still be told apart."""
 
 
-class _Band(NamedTuple):
-    """Neighbouring epochs of one stage, from ``left`` to ``right``."""
+_RANK_TINT: Final = "#BBDCF0"
 
-    label: StageLabel
-    left: float
-    right: float
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """What may be written on it, the longest first."""
-        stage = self.label.stage.value
-        if self.label.stage != Stage.PLATEAU:
-            return (stage,)
-        return (f"{stage}: {self.label.reason.replace('_', ' ')}", stage)
+class _Rank(NamedTuple):
+    """Effective ranks of a layer as shares of its width, and the last one in words."""
+
+    shares: Curve
+    text: str
 
 
 def fan_figure(
@@ -86,45 +74,73 @@ def fan_figure(
     losses: Mapping[str, Sequence[float]],
     stages: Mapping[str, Sequence[StageLabel]],
     title: str = "",
+    *,
+    widths: Mapping[str, int] | None = None,
+    confirmed: Confirmed | None = None,
 ) -> Figure:
-    """Draw how the angles between each layer's neurons spread over the epochs, in which stages, and the loss.
+    """Draw how the angles between each layer's neurons spread during a training, its stages, and the loss.
 
-    A stage too short for its name has its hatch, which the legend explains.
+    Time is in epochs trained: 0 before the first step, 1 after the first epoch. A stage begins at the
+    measurement before the first one that has its label. A stage too short for its name has its hatch, which
+    the legend explains. Boundaries that nothing confirms are grey and dashed.
 
     Args:
-        layers: By layer the columns ``epoch``, and in degrees ``min``, ``q05``, ``q25``, ``median``, ``q75``,
-            ``q95`` and ``max``; epochs with a NaN are skipped, other columns are ignored.
+        layers: By layer the columns ``epoch`` (the time of each measurement), and in degrees ``min``,
+            ``q05``, ``q25``, ``median``, ``q75``, ``q95`` and ``max``; measurements with a NaN are skipped.
+            With ``effective``, the effective rank, a strip below the fan shows it as a share of the layer's
+            width. Other columns are ignored.
         losses: ``epoch``, ``train/loss`` and ``val/loss``; either loss may be missing, NaN is skipped.
-        stages: By layer, and under ``network``, a label for each epoch of ``losses``. What is missing has no
-            stages drawn.
+        stages: By layer, and under ``network``, a label for each measurement of ``losses``. What is missing
+            has no stages drawn.
         title: Above the figure.
+        widths: By layer its number of neurons; a layer that is missing has no strip.
+        confirmed: What confirms each boundary; None: nothing is known, and no boundary is called weak.
 
     Returns:
         The figure with a panel for each layer, and below them one of the losses, with the network's stages.
 
     Raises:
-        ValueError: No layer, no epoch, or labels that are not as many as the epochs.
+        ValueError: No layer, no measurement, or labels that are not as many as the measurements.
 
     Source: after Markou, "Insights of the Hidden Neuron Functionality using Deep Learning Techniques for
     Facial Emotion Recognition", figures 2 to 10.
     """
     check_layers(layers)
-    bands = {name: _read_bands(name, losses, stages) for name in (*layers, NETWORK)}
+    names = (*layers, NETWORK)
+    bands = {name: read_bands(name, losses, stages, confirmed) for name in names}
+    ranks = _read_ranks(layers, widths or {})
+    patches = [*stage_patches(bands.values()), *boundary_lines(bands.values(), confirmed)]
     heights = [max(0.56, min(1.3, 5.0 / len(layers)))] * len(layers) + [1.0]
-    # Names stand left of the ribbons, above the ticks.
-    left = max(0.62, *(_text_width(name, SMALL, "bold") + 0.14 for name in layers))
-    figure, rows = _stacked(heights, (left, 0.3), 0.78, title)
-    _scale(rows, [losses, *layers.values()])
-    for axes, columns in zip(rows, layers.values(), strict=False):
-        _draw_fan(axes, columns)
-    _draw_losses(rows[-1], losses)
-    for axes, name, height in zip(rows, (*layers, NETWORK), heights, strict=True):
-        _draw_bands(axes, bands[name], (WIDTH - left - 0.3, height))
+    # Names stand left of the ribbons, above the ticks; the rank at the end stands right of its strip.
+    left = max(0.62, *(text_width(name, SMALL, "bold") + 0.14 for name in layers))
+    right = max(0.3, *(text_width(rank.text, TINY) + 0.1 for rank in ranks.values()), 0)
+    places: list[tuple[float, float]] = []
+    for name, height in zip(names, heights, strict=True):
+        places.append((RIBBON + GAP * bool(places), height))
+        places += [(STRIP_GAP, STRIP)] * (name in ranks)
+    num_signs = 4 + bool(ranks) + len(patches)
+    figure, rows = _stacked(places, (left, right), 0.46 + 0.16 * -(-num_signs // 4), title)
+    scale_time(rows[-1], [time for each in (losses, *layers.values()) for time in each["epoch"]])
+    panels = iter(rows)
+    signs: list[Any] = []
+    for name, height in zip(names, heights, strict=True):
+        axes, inches = next(panels), (WIDTH - left - right, height)
+        if name in layers:
+            _draw_fan(axes, layers[name])
+            signs = signs or axes.get_legend_handles_labels()[0]
+        else:
+            _draw_losses(axes, losses)
+        draw_bands(axes, bands[name], inches)
         look: dict[str, Any] = {"fontsize": SMALL, "fontweight": "bold", "color": INK}
-        place = (-0.05 / (WIDTH - left - 0.3), 1 + RIBBON / height)
+        place = (-0.05 / inches[0], 1 + RIBBON / height)
         axes.text(*place, name, ha="right", va="top", transform=axes.transAxes, **look)
+        if name in ranks:
+            strip = next(panels)
+            _draw_rank(strip, ranks[name])
+            draw_bands(strip, bands[name], (inches[0], STRIP), has_ribbon=False)
+            signs += strip.get_legend_handles_labels()[0] if len(signs) == 4 else []
     figure.legend(
-        handles=[*rows[0].get_legend_handles_labels()[0], *_stage_patches(bands.values())],
+        handles=[*signs, *patches],
         loc="lower center",
         ncols=4,
         columnspacing=1.6,
@@ -140,31 +156,38 @@ def speed_figure(
     losses: Mapping[str, Sequence[float]],
     stages: Mapping[str, Sequence[StageLabel]],
     title: str = "",
+    *,
+    confirmed: Confirmed | None = None,
 ) -> Figure:
-    """Draw how fast each layer's angles change, and below it, over the same epochs, the loss.
+    """Draw how fast each layer's angles change, and below it, over the same time, the loss.
 
     They are two panels, since where curves of two scales cross says nothing. A speed of exactly zero, which
     a logarithmic axis cannot show, is a triangle at the bottom. Of more than :data:`MOST_LINES` layers only
     the median stands out.
 
     Args:
-        speeds: By layer the columns ``epoch`` and ``speed``, degrees an epoch; NaN is skipped, other columns
-            are ignored.
+        speeds: By layer the columns ``epoch`` (the time of each measurement) and ``speed``, degrees an epoch;
+            NaN is skipped, other columns are ignored.
         losses: As in :func:`fan_figure`.
-        stages: Likewise; those under ``network`` are drawn.
+        stages: As in :func:`fan_figure`; those under ``network`` are drawn.
         title: Above the figure.
+        confirmed: As in :func:`fan_figure`.
 
     Raises:
-        ValueError: No layer, no epoch, or labels that are not as many as the epochs.
+        ValueError: No layer, no measurement, or labels that are not as many as the measurements.
     """
     check_layers(speeds)
-    bands = _read_bands(NETWORK, losses, stages)
-    curves = {name: _finite(columns["epoch"], columns["speed"]) for name, columns in speeds.items()}
+    bands = read_bands(NETWORK, losses, stages, confirmed)
+    curves = {name: finite(columns["epoch"], columns["speed"]) for name, columns in speeds.items()}
     names = list(curves) if len(curves) <= MOST_LINES else [f"each of {len(curves)} layers"]
-    right = 0.6 + max(_text_width(name, SMALL) for name in (*names, "intermediate"))
+    signs = [*stage_patches([bands]), *boundary_lines([bands], confirmed)]
+    right = 0.6 + max(
+        text_width(name, SMALL) for name in (*names, *(str(sign.get_label()) for sign in signs))
+    )
     heights = (2.3, 1.2)
-    figure, rows = _stacked(heights, (0.72, right), 0.45, title)
-    _scale(rows, [losses, *speeds.values()])
+    places = [(RIBBON, heights[0]), (RIBBON + GAP, heights[1])]
+    figure, rows = _stacked(places, (0.72, right), 0.45, title)
+    scale_time(rows[-1], [time for each in (losses, *speeds.values()) for time in each["epoch"]])
 
     if len(curves) <= MOST_LINES:
         colours = colormaps["viridis"](np.linspace(0, 0.88, len(curves)))
@@ -178,16 +201,16 @@ def speed_figure(
         _draw_speed(rows[0], _median(list(curves.values())), label="their median", color=BLUE, linewidth=1.8)
     rows[0].set_ylabel(f"angular speed ({DEGREE} an epoch)")
     if any((values > 0).any() for _, values in curves.values()):
-        rows[0].set_yscale("log")
+        log_scale(rows[0])
     else:
         rows[0].set_yticks([])
         say(rows[0], "no angular speed above zero was measured")
     tidy(rows[0])
     _draw_losses(rows[1], losses)
     for axes, height in zip(rows, heights, strict=True):
-        _draw_bands(axes, bands, (WIDTH - 0.72 - right, height))
+        draw_bands(axes, bands, (WIDTH - 0.72 - right, height))
     rows[0].legend(
-        handles=[*rows[0].get_legend_handles_labels()[0], *_stage_patches([bands])],
+        handles=[*rows[0].get_legend_handles_labels()[0], *signs],
         loc="upper left",
         bbox_to_anchor=(1.0, 1.06),
         fontsize=SMALL,
@@ -198,96 +221,68 @@ def speed_figure(
 
 
 def _stacked(
-    heights: Sequence[float], sides: tuple[float, float], bottom: float, title: str
+    places: Sequence[tuple[float, float]], sides: tuple[float, float], bottom: float, title: str
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure of panels above each other, which share their epochs, each with room for a ribbon.
+    """Return a figure of panels above each other, which share their time.
 
     It is laid out in inches, so that it is known which stage is wide enough for its name.
 
     Args:
-        heights: Of the panels.
+        places: Of each panel the room above it, and its height.
         sides: Left and right of them.
         bottom: Below them.
         title: Above them.
     """
     top = 0.32 if title else 0.08
-    total = top + sum(heights) + len(heights) * (RIBBON + GAP) + bottom
+    total = top + sum(map(sum, places)) + bottom
     figure = new_figure(WIDTH, total)
     figure.set_layout_engine("none")
     rows: list[Axes] = []
     y = total - top
-    for height in heights:
-        y -= RIBBON + height
+    for above, height in places:
+        y -= above + height
         place = (sides[0] / WIDTH, y / total, (WIDTH - sum(sides)) / WIDTH, height / total)
         rows.append(figure.add_axes(place, sharex=rows[0] if rows else None))
-        y -= GAP
     for axes in rows[:-1]:
         axes.tick_params(labelbottom=False)
-    rows[-1].set_xlabel("epoch", fontsize=NORMAL)
+    rows[-1].set_xlabel("epochs trained", fontsize=NORMAL)
     figure.align_ylabels(rows)
     if title:
         figure.suptitle(title, y=1 - 0.08 / total, va="top", fontsize=LARGE, fontweight="bold", color=INK)
     return figure, rows
 
 
-def _scale(rows: Sequence[Axes], columns: Sequence[Mapping[str, Sequence[float]]]) -> None:
-    """Scale the epochs that panels share to all that there are."""
-    epochs = [epoch for each in columns for epoch in each["epoch"]]
-    scale_epochs(rows[-1], epochs)
-    rows[-1].set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+def _read_ranks(
+    layers: Mapping[str, Mapping[str, Sequence[float]]], widths: Mapping[str, int]
+) -> dict[str, _Rank]:
+    """Return the effective rank of the layers of which it was measured and the width is known."""
+    ranks = {}
+    for name, columns in layers.items():
+        if name not in widths or "effective" not in columns:
+            continue
+        times, values = finite(columns["epoch"], columns["effective"])
+        if len(values):
+            text = f"{values[-1]:,.0f} of {widths[name]:,}"
+            ranks[name] = _Rank(Curve(times, values / widths[name]), text)
+    return ranks
 
 
-def _read_bands(
-    name: str, losses: Mapping[str, Sequence[float]], stages: Mapping[str, Sequence[StageLabel]]
-) -> list[_Band]:
-    """Return the epochs of one stage as bands, which meet halfway between two epochs."""
-    epochs = array(losses["epoch"]).astype(np.float64)
-    if len(epochs) == 0:
-        msg = "there is no epoch to draw"
-        raise ValueError(msg)
-    if name not in stages:
-        return []
-    if len(stages[name]) != len(epochs):
-        msg = f"{name} has {len(stages[name])} stages for {len(epochs)} epochs"
-        raise ValueError(msg)
-    edges = [epochs[0] - 0.5, *(epochs[1:] + epochs[:-1]) / 2, epochs[-1] + 0.5]
-    bands, begin = [], 0
-    for label, same in groupby(stages[name]):
-        end = begin + len(list(same))
-        bands.append(_Band(label, float(edges[begin]), float(edges[end])))
-        begin = end
-    return bands
-
-
-def _draw_bands(axes: Axes, bands: Sequence[_Band], inches: tuple[float, float]) -> None:
-    """Draw stages as bands behind the data, and as a ribbon above them that names those that are wide enough.
-
-    Args:
-        axes: Of the data, with the limits of its epochs set.
-        bands: From left to right.
-        inches: Width and height of the axes.
-    """
-    low, high = axes.get_xlim()
-    ribbon = RIBBON / inches[1]
-    outside: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
-    # As artists: patches and collections would take their part in the limits of the data, slowly.
-    for band in bands:
-        colour, hatch = STAGE_LOOKS[band.label.stage]
-        width = band.right - band.left
-        room = width / (high - low) * inches[0] - 0.04
-        text = next((text for text in band.texts if _text_width(text, TINY) <= room), None)
-        behind: dict[str, Any] = {"facecolor": _tint(colour, 0.16), "zorder": 0}
-        above: dict[str, Any] = {"facecolor": _tint(colour, 0.5), "hatch": None if text else hatch}
-        axes.add_artist(Rectangle((band.left, 0), width, 1, linewidth=0, **behind, **outside))
-        axes.add_artist(
-            Rectangle((band.left, 1), width, ribbon, edgecolor="white", linewidth=0, **above, **outside)
-        )
-        if text:
-            x, y = band.left + width / 2, 1 + 0.45 * ribbon
-            look: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": TINY, "color": INK}
-            axes.text(x, y, text, **look, **outside)
-    borders = [[(band.left, 0), (band.left, 1 + ribbon)] for band in bands[1:]]
-    axes.add_artist(LineCollection(borders, colors=INK, linewidths=0.5, zorder=2.5, **outside))
+def _draw_rank(axes: Axes, rank: _Rank) -> None:
+    """Draw an effective rank as a share of the layer's width, and in words behind it the last one."""
+    times, shares = rank.shares
+    axes.fill_between(times, shares, color=_RANK_TINT, linewidth=0, zorder=2)
+    marker = "o" if len(times) == 1 else None
+    axes.plot(
+        times, shares, label="effective rank", color=DARK, linewidth=1, marker=marker, markersize=3, zorder=3
+    )
+    look: dict[str, Any] = {"va": "center", "fontsize": TINY, "color": INK}
+    axes.text(1.005, 0.5, rank.text, transform=axes.transAxes, **look)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 1])
+    axes.set_ylabel("rank", rotation=0, ha="right", va="center", labelpad=2)
+    tidy(axes)
+    axes.tick_params(axis="y", labelsize=TINY)
+    axes.yaxis.label.set_fontsize(TINY)
 
 
 def _draw_fan(axes: Axes, columns: Mapping[str, Sequence[float]]) -> None:
@@ -356,31 +351,3 @@ def _median(curves: Sequence[Curve]) -> Curve:
     values = np.concatenate([curve.values for curve in curves])
     found = np.unique(epochs)
     return Curve(found, np.array([np.median(values[epochs == epoch]) for epoch in found]))
-
-
-def _finite(epochs: Sequence[float], values: Sequence[float]) -> Curve:
-    """Return the finite values and their epochs."""
-    xs, ys = array(epochs).astype(np.float64), array(values).astype(np.float64)
-    return Curve(xs[np.isfinite(ys)], ys[np.isfinite(ys)])
-
-
-def _stage_patches(layers: Iterable[Sequence[_Band]]) -> Iterator[Patch]:
-    """Give a legend's patch for each stage that is drawn, in the order of the stages."""
-    drawn = {band.label.stage for bands in layers for band in bands}
-    for stage, (colour, hatch) in STAGE_LOOKS.items():
-        if stage in drawn:
-            tint = _tint(colour, 0.5)
-            yield Patch(facecolor=tint, edgecolor="white", hatch=hatch, linewidth=0, label=stage.value)
-
-
-@cache
-def _text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Return the inches that a text of a type of some points is wide."""
-    font = FontProperties(weight=weight)
-    return float(TextPath((0, 0), text, size=size, prop=font).get_extents().width) / 72
-
-
-def _tint(colour: str, share: float) -> tuple[float, float, float]:
-    """Return a colour mixed with white; unlike a transparent one, it is the same over anything."""
-    red, green, blue = (1 - share * (1 - part) for part in to_rgb(colour))
-    return red, green, blue

@@ -15,7 +15,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,6 +46,9 @@ SMALL: Final = 7.0
 NORMAL: Final = 8.0
 LARGE: Final = 10.0
 """Font sizes in points, for figures printed at their own size."""
+
+MOST_FRACTIONS: Final = 4
+"""Longest time in epochs on an axis whose ticks may stand within an epoch."""
 
 DPI: Final = 150
 """Default resolution in pixels an inch."""
@@ -210,6 +213,7 @@ def show_image(axes: Axes, image: NDArray[np.uint8], left: float, top: float, wi
 def tidy(axes: Axes) -> None:
     """Give an axes the common look: small type, no box, a faint horizontal grid behind the data."""
     axes.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK, length=3, width=0.6)
+    axes.tick_params(which="minor", labelsize=SMALL, color=GREY, labelcolor=INK, length=2, width=0.4)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set(color=GREY, linewidth=0.6)
     axes.xaxis.label.set_fontsize(NORMAL)
@@ -229,6 +233,34 @@ def scale_epochs(axes: Axes, epochs: Sequence[float] | NDArray[Any]) -> None:
     first, last = min(epochs), max(epochs)
     if first == last:
         axes.set_xlim(first - 1, last + 1)
+
+
+def scale_time(axes: Axes, times: Sequence[float] | NDArray[Any]) -> None:
+    """Scale the time that panels share: from 0 to the last measurement, with room behind a single one.
+
+    Args:
+        axes: Whose horizontal axis is the time in epochs.
+        times: Of the measurements, at least one.
+    """
+    last = float(max(times)) or 1.0
+    is_whole = last > MOST_FRACTIONS
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=is_whole))
+    axes.set_xlim(0, last if len(set(times)) > 1 else 1.05 * last)
+
+
+def log_scale(axes: Axes) -> None:
+    """Give an axes a logarithmic vertical scale, with plain numbers at its ticks."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_PlainLogs())
+    axes.yaxis.set_minor_formatter(_PlainLogs())
+
+
+class _PlainLogs(LogFormatter):
+    """A logarithmic axis's numbers without powers of ten, at the ticks that have one."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the number of a tick."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def array(values: Tensor | NDArray[Any] | Sequence[Any]) -> NDArray[Any]:

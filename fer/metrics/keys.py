@@ -16,6 +16,12 @@ SPLITS: Final = {
 NO_CURVES: Final = ("angles/", "stage/", "gradients/", "update_ratio/", "prune/", "final/")
 """What the keys begin with that the callbacks log of neurons, and our tasks of the last evaluation."""
 
+_MEASURED: Final = re.compile(
+    r"rank/.+/(effective|participation)|neurons/.+/(dormant|cloned|redundant)|cka/.+|"
+    r"collapse/(nc1|nc2_angle|nc4)|sample/(train|val)_loss"
+)
+"""Keys of the other statistics of neurons, and of the losses on the samples that they are measured on."""
+
 LOWER_IS_BETTER: Final = frozenset(
     {"loss", "error", "err", "mse", "mae", "rmse", "nll", "perplexity", "ppl", "wer", "cer"}
 )
@@ -23,9 +29,10 @@ LOWER_IS_BETTER: Final = frozenset(
 
 _LOADER: Final = re.compile(r"/dataloader_idx_(\d+)$")
 _SEPARATORS: Final = re.compile(r"([/_.\- ]+)")
-_COUNTERS: Final = frozenset(
+COUNTERS: Final = frozenset(
     {"epoch", "step", "hp_metric", "created_at", "global_step", "trainer/global_step"}
 )
+"""Keys that say when a row was logged, or nothing."""
 
 
 class LoggedKey(NamedTuple):
@@ -47,6 +54,15 @@ class LoggedKey(NamedTuple):
         return "loss" in self.quantity
 
 
+def is_of_neurons(key: str) -> bool:
+    """Return whether a key is of the callbacks' own measurements, several of which may lie within an epoch.
+
+    >>> [is_of_neurons(key) for key in ("rank/conv1/effective", "cka/fc", "sample/val_loss", "rank/mrr")]
+    [True, True, True, False]
+    """
+    return key.startswith(NO_CURVES) or _MEASURED.fullmatch(key) is not None
+
+
 def parse_key(key: str) -> LoggedKey | None:
     """Return the split and the quantity that a key names.
 
@@ -62,10 +78,12 @@ def parse_key(key: str) -> LoggedKey | None:
     [('train', 'loss', ''), ('val', 'acc', ''), ('val', 'recall/fear', ''), ('', 'loss', '')]
     >>> [parse_key(key) for key in ("test/acc", "train_loss_step", "angles/fc1/mean", "lr-Adam", "epoch")]
     [None, None, None, None, None]
+    >>> [parse_key(key) for key in ("sample/val_loss", "collapse/nc1", "neurons/fc1/dormant")]
+    [None, None, None]
     """
-    if key.startswith(NO_CURVES) or key.endswith(("_step", "_best")):
+    if is_of_neurons(key) or key.endswith(("_step", "_best")):
         return None
-    if key in _COUNTERS or is_learning_rate(key):
+    if key in COUNTERS or is_learning_rate(key):
         return None
     found = _LOADER.search(key)
     parts = _SEPARATORS.split(_LOADER.sub("", key).removesuffix("_epoch"))

@@ -1,7 +1,7 @@
 """Measure the neurons of a network in one pass: of layers by name, or of the groups that can be pruned."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -17,7 +17,7 @@ from fer.neurons.criteria import Criterion, CriterionName, make_criterion
 from fer.neurons.evidence import Gradients
 from fer.neurons.groups import Consumer, Key, NeuronGroup, PrunableLayers
 from fer.neurons.hidden import find_hidden_layers
-from fer.neurons.inputs import Batches, InputsOf, call, inputs_of, labels_of
+from fer.neurons.inputs import Batches, Inputs, InputsOf, call, inputs_of, labels_of
 from fer.neurons.networks import device_of, eval_state, one_line
 from fer.neurons.prunable import find_prunable
 from fer.neurons.record import INPUT, find_layers, record, tap
@@ -34,6 +34,8 @@ def measure(
     maps: MapSample | Mapping[str, MapSample] = "positions",
     pattern_minmax: bool = False,
     progress: bool = False,
+    on_layer: Callable[[str, Tensor], None] | None = None,
+    on_outputs: Callable[[Inputs, Any], None] | None = None,
 ) -> dict[str, ActivationStatistics]:
     """Return the statistics of the outputs of layers; the network does not change.
 
@@ -49,6 +51,9 @@ def measure(
         maps: What a sample of a feature map is, for all layers or by name (``positions`` for names left out).
         pattern_minmax: Whether to rescale each sample; see :func:`fer.neurons.statistics.pattern_minmax`.
         progress: Whether to show a progress bar.
+        on_layer: Called with the name under which a layer is recorded and its output for a batch, which the
+            next layer may overwrite.
+        on_outputs: Called with each batch and what the network returns for it.
 
     Returns:
         By layer, in the order given, or in forward order.
@@ -58,8 +63,13 @@ def measure(
             too wide, or is called never or twice for a batch; there are no samples, or no hidden layers.
     """
     batches = InputBatches.of(batches, network, inputs, progress=progress).titled("measuring layers")
+    more: dict[str, Any] = {
+        "pattern_minmax": pattern_minmax,
+        "on_layer": on_layer or (lambda name, output: None),
+        "on_outputs": on_outputs or (lambda batch, outputs: None),
+    }
     if layers is not None:
-        return _measure_layers(network, batches, layers, maps, pattern_minmax=pattern_minmax)
+        return _measure_layers(network, batches, layers, maps, **more)
     with eval_state(network):
         example = batches.first()
     found = find_hidden_layers(network, example)
@@ -69,7 +79,7 @@ def measure(
         raise InputError(msg)
     if not isinstance(maps, str):
         maps = {found.layers[name]: sample for name, sample in maps.items() if name in found.layers}
-    statistics = _measure_layers(network, batches, found.layers.values(), maps, pattern_minmax=pattern_minmax)
+    statistics = _measure_layers(network, batches, found.layers.values(), maps, **more)
     return {name: statistics[place] for name, place in found.layers.items()}
 
 
@@ -80,6 +90,8 @@ def _measure_layers(
     maps: MapSample | Mapping[str, MapSample],
     *,
     pattern_minmax: bool,
+    on_layer: Callable[[str, Tensor], None],
+    on_outputs: Callable[[Inputs, Any], None],
 ) -> dict[str, ActivationStatistics]:
     """Return the statistics of layers, by the names that :func:`fer.neurons.record` takes."""
     modules = find_layers(network, layers)
@@ -104,12 +116,13 @@ def _measure_layers(
         except InputError as error:
             msg = f"layer {name!r}: {error}"
             raise InputError(msg) from error
+        on_layer(name, output)
 
     with eval_state(network), record(network, modules, receive):
         for batch in batches:
             is_empty = False
             called.clear()
-            call(network, batch)
+            on_outputs(inputs_of(batch, network), call(network, batch))
     if is_empty:
         raise InputError(EMPTY)
     if missed := [name for name in modules if name not in statistics]:

@@ -16,7 +16,7 @@ from fer.neurons.measure import Measurement
 from fer.neurons.merge import FITTED, MergeRule
 from fer.neurons.plan import PrunePlan, Removal
 from fer.neurons.rules import Rule, make_rule
-from fer.neurons.statistics import ActivationStatistics
+from fer.neurons.statistics import VECTORS, ActivationStatistics
 from fer.neurons.surgery import incoming_weights, outgoing_weights
 from fer.neurons.warn import warn
 
@@ -242,7 +242,7 @@ def _part(neurons: Neurons, block: slice) -> Neurons:
 
 def part_of(statistics: ActivationStatistics, block: slice) -> ActivationStatistics:
     """Return the statistics of some neurons."""
-    vectors = {name: getattr(statistics, name)[block] for name in ("mean", "minimum", "maximum")}
+    vectors = {name: getattr(statistics, name)[block] for name in VECTORS}
     return replace(statistics, upper=statistics.upper[block, block], **vectors)
 
 

@@ -1,34 +1,71 @@
 """Which share of a layer is of no use: neurons that hardly fire, clones, and sums of the others."""
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from fer.neurons.angles import SIMILAR_BELOW, Origin, angles
+from fer.neurons.angles import SIMILAR_BELOW, angles
 from fer.neurons.criteria import SPAN_RIDGE
 from fer.neurons.statistics import ActivationStatistics
 
+DORMANT_BELOW: Final = 0.1
+"""Share of their layer's mean activation up to which neurons are dormant (Sokar et al.)."""
+
+LEAST_SAMPLES: Final = 2
+"""Samples for each neuron without which nothing is said of spans: fewer fit any neuron."""
+
+
+def dormant_share(statistics: ActivationStatistics, tau: float = DORMANT_BELOW) -> float:
+    """Return the share of neurons that hardly fire: whose mean absolute output is small in their layer.
+
+    Args:
+        statistics: Statistics of C neurons.
+        tau: Share of the mean over the layer's neurons up to which a neuron is dormant; 0: the dead ones.
+
+    Returns:
+        0 to 1, of the neurons that are finite; 1 if all are dead. NaN if none is finite, or if the
+        statistics were saved by an older version, which did not measure this.
+
+    Source: Sokar, Agarwal, Castro and Evci, "The Dormant Neuron Phenomenon in Deep Reinforcement Learning",
+    2023, definition 3.1.
+    """
+    magnitude = statistics.magnitude[~statistics.non_finite]
+    if not len(magnitude) or bool(magnitude.isnan().any()):
+        return math.nan
+    return float((magnitude <= tau * magnitude.mean()).double().mean())
+
 
 def redundant_share(
-    statistics: ActivationStatistics, *, similar_below: float = SIMILAR_BELOW, normalise: Origin = "centre"
+    statistics: ActivationStatistics, degrees: Tensor | None = None, *, similar_below: float = SIMILAR_BELOW
 ) -> float:
     """Return the share of neurons that the others of their layer can nearly compute together.
 
     With R the cosines between C neurons, neuron i is at the angle arcsin(1 / (R⁻¹)ᵢᵢ^½) to the linear span of
     all others. Each neuron is looked at by itself: of two clones both are redundant, though one has to stay.
 
+    A fit to few samples is too good: of N samples only N - C are left to judge it. The squared sine is
+    therefore multiplied by (N - 1) / (N - C), as in the adjusted coefficient of determination.
+
     Args:
-        statistics: Statistics of C neurons, of many more samples than neurons: with fewer samples than
-            neurons every neuron is in the span of the others.
+        statistics: Statistics of C neurons over N samples.
+        degrees: Their angles, of any normalisation, where they are known; None: those around the means.
         similar_below: Angle to the span below which a neuron is redundant; degrees.
-        normalise: Where the activation vectors start from; ``centre`` is the span with a constant.
 
     Returns:
-        0 to 1, of all neurons; those that never change have no direction, and count as redundant.
+        0 to 1, of the neurons that are finite; those that never change have no direction, and count as
+        redundant. NaN if none is finite, or where N is less than :data:`LEAST_SAMPLES` times C: with N - 1
+        neurons or more every one is in the span of the others, whatever it does.
     """
-    degrees = span_angles(angles(statistics, normalise))
-    return float((degrees.isnan() | (degrees < similar_below)).double().mean())
+    finite = ~statistics.non_finite
+    num = int((finite & ~statistics.dead & ~statistics.constant).sum())
+    if not finite.any() or statistics.count < LEAST_SAMPLES * num:
+        return math.nan
+    found = span_angles(angles(statistics, "centre") if degrees is None else degrees)[finite]
+    adjustment = (statistics.count - 1) / max(1, statistics.count - num)
+    is_near = found.deg2rad().sin().square() * adjustment < math.sin(math.radians(similar_below)) ** 2
+    return float((found.isnan() | is_near).double().mean())
 
 
 def span_angles(degrees: Tensor) -> Tensor:
@@ -49,7 +86,9 @@ def span_angles(degrees: Tensor) -> Tensor:
     return found
 
 
-def cloned_share(statistics: ActivationStatistics, *, similar_below: float = SIMILAR_BELOW) -> float:
+def cloned_share(
+    statistics: ActivationStatistics, degrees: Tensor | None = None, *, similar_below: float = SIMILAR_BELOW
+) -> float:
     """Return the share of a layer's variance that groups of similar neurons explain by their means.
 
     Neurons are in one group if a chain of similar neurons leads from one to the other. Each is rescaled to a
@@ -57,28 +96,28 @@ def cloned_share(statistics: ActivationStatistics, *, similar_below: float = SIM
 
     Args:
         statistics: Statistics of C neurons.
-        similar_below: Two neurons with a smaller angle, around their means, are similar; degrees.
+        degrees: Their angles, where they are known; None: those around the means. With those from another
+            origin the variance is that from this origin.
+        similar_below: Two neurons with a smaller angle are similar; degrees.
 
     Returns:
-        0 (no two neurons are similar) to 1 (every neuron has a clone).
+        0 (no two neurons are similar) to 1 (every neuron has a clone), of the neurons that have an angle. NaN
+        if none has one, or of two samples, between which all angles are 0 or 180.
 
     Source: after Joudaki et al., "Barriers for Learning in an Evolving World", arXiv 2510.00304, 2025, who
     find that cloned units end learning.
     """
-    degrees = angles(statistics, "centre")
-    members = ~degrees.diagonal().isnan()
-    degrees = degrees[members][:, members]
-    if not len(degrees):
+    if statistics.count <= 2:
         return math.nan
-    cosines = degrees.deg2rad().cos()
-    groups = groups_of(degrees < similar_below)
-    explained = 0.0
-    for number in set(groups.tolist()):
-        group = groups == number
-        size = int(group.sum())
-        if size > 1:
-            explained += float(cosines[group][:, group].sum()) / size
-    return explained / len(degrees)
+    degrees = angles(statistics, "centre") if degrees is None else degrees
+    num = int((~degrees.diagonal().isnan()).sum())
+    similar = degrees < similar_below
+    members = similar.sum(dim=1) > 1  # each is similar to itself
+    if num == 0 or not members.any():
+        return 0.0 if num else math.nan
+    groups = groups_of(similar[members][:, members]).to(degrees.device)
+    sums = torch.where(groups[:, None] == groups, degrees[members][:, members].deg2rad().cos(), 0).sum(dim=1)
+    return float((sums / torch.bincount(groups)[groups]).sum()) / num
 
 
 def groups_of(are_linked: Tensor) -> Tensor:

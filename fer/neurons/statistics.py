@@ -43,6 +43,9 @@ A fit of K neurons to N samples errs by (N + K) / (N - K) times as much on other
 for less.
 """
 
+VECTORS: Final = ("mean", "minimum", "maximum", "magnitude")
+"""What statistics hold of each neuron by itself."""
+
 FLAT: Final = 1e-6
 """A neuron's spread, relative to its layer's or to its own mean, up to which it counts as constant.
 
@@ -52,7 +55,7 @@ In float32 a number that does not change is uncertain by 1e-7 of itself.
 
 @dataclass(eq=False, kw_only=True)
 class ActivationStatistics:
-    """Count, mean, scatter, minimum and maximum of C neurons' outputs over N samples, in float64.
+    """Count, mean, scatter, magnitude, minimum and maximum of C neurons' outputs over N samples, in float64.
 
     Memory is C x C for any number of samples. Batches and processes add up with ``+``; their order changes
     only the last digits. A neuron whose output was once NaN or infinite has a mean, a row and a column of
@@ -68,6 +71,8 @@ class ActivationStatistics:
         upper: Upper triangle of the scatter matrix, see :attr:`scatter`; the part below is not valid.
         minimum: Minimum of each neuron, shape ``(C,)``; plus infinity where N is 0.
         maximum: Maximum of each neuron, shape ``(C,)``; minus infinity where N is 0.
+        magnitude: Mean of each neuron's absolute value, shape ``(C,)``; NaN if it is not known, as in
+            statistics that were saved without it.
         maps: What a sample of a feature map is.
         pattern_minmax: Whether each sample was rescaled over its neurons; see :func:`pattern_minmax`.
         unit: The kind of neuron.
@@ -81,6 +86,7 @@ class ActivationStatistics:
     upper: Tensor
     minimum: Tensor
     maximum: Tensor
+    magnitude: Tensor
     maps: MapSample = "positions"
     pattern_minmax: bool = False
     unit: Unit = "other"
@@ -130,6 +136,7 @@ class ActivationStatistics:
                 upper=upper,
                 minimum=upper.new_full((width,), math.inf),
                 maximum=upper.new_full((width,), -math.inf),
+                magnitude=upper.new_zeros(width),
                 maps=maps,
                 pattern_minmax=pattern_minmax,
                 unit=unit,
@@ -170,6 +177,7 @@ class ActivationStatistics:
         centred = rows[:, :num].copy_(values)
         self.minimum = torch.minimum(self.minimum, centred.amin(1))
         self.maximum = torch.maximum(self.maximum, centred.amax(1))
+        magnitude = torch.linalg.vector_norm(centred, ord=1, dim=1) / num
         mean = centred.mean(1)
         centred -= mean[:, None]
         # The step between the two means is Chan's second term: one more sample in the same product.
@@ -180,6 +188,7 @@ class ActivationStatistics:
             for start in range(0, len(part), BLOCK):
                 self.upper[start : start + BLOCK, start:].addmm_(part[start : start + BLOCK], part[start:].T)
         self.mean = self.mean + gap * (num / total)
+        self.magnitude = torch.lerp(self.magnitude, magnitude, num / total)
         self.count = total
 
     def __add__(self, other: Self) -> Self:
@@ -197,6 +206,7 @@ class ActivationStatistics:
         with torch.inference_mode(mode=False):
             share = other.count / max(total, 1)
             gap = other.mean.to(device) - self.mean
+            louder = other.magnitude.to(device) - self.magnitude
             upper = torch.outer(gap, gap * (self.count * share))
             return type(self)(
                 count=total,
@@ -204,6 +214,7 @@ class ActivationStatistics:
                 upper=upper.add_(self.upper).add_(other.upper.to(device)),
                 minimum=torch.minimum(self.minimum, other.minimum.to(device)),
                 maximum=torch.maximum(self.maximum, other.maximum.to(device)),
+                magnitude=self.magnitude + louder * share,
                 **self._settings(),
             )
 
@@ -265,6 +276,7 @@ class ActivationStatistics:
             "scatter": self.scatter,
             "minimum": self.minimum,
             "maximum": self.maximum,
+            "magnitude": self.magnitude,
             **self._settings(),
         }
 
@@ -272,11 +284,14 @@ class ActivationStatistics:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the statistics of a result of :meth:`to_dict`, with which they share no memory.
 
+        Results of older versions, without ``magnitude``, are read.
+
         Raises:
             ValueError: A part is missing, unknown, or of another shape than the rest.
         """
         width = len(values.get("mean", ()))
-        shapes = {"mean": (width,), "scatter": (width, width), "minimum": (width,), "maximum": (width,)}
+        values = {"magnitude": torch.full((width,), math.nan), **values}
+        shapes = {"scatter": (width, width)} | dict.fromkeys(VECTORS, (width,))
         settings = {"maps", "pattern_minmax", "unit"}
         if values.keys() != {"count", *shapes, *settings}:
             msg = f"these are no statistics of activations: they have {', '.join(values) or 'no parts'}"

@@ -13,15 +13,17 @@ import torch
 from fer import __version__
 from fer.configs import flatten
 from fer.errors import InputError
-from fer.figures.curves import read_curves
+from fer.figures.curves import measured_times, read_curves
+from fer.files import find_problem
 from fer.metrics import ClassificationReport, report, wilson_interval
 from fer.neurons import Stage
 from fer.neurons.stages import LEAST_VALUES
 from fer.report.heat import heat_maps
 from fer.report.images import images
 from fer.report.repeat import SettingsOf, as_word, command_of, differences, name_configs, started, versions
+from fer.report.statistics import statistics_of
 from fer.report.sweep import is_sweep, sweep_of
-from fer.runs import WAY_OUT, Run, find_problem
+from fer.runs import WAY_OUT, Run
 from fer.studies.crossval import SETTINGS, read_settings, summarise
 
 Page = dict[str, Any]
@@ -40,7 +42,7 @@ STAGE_NOTES: Final[Mapping[Stage, str]] = {
 
 _SIDE: Final = {"acc?": object, "interval?": list, "loss?": object, "parameters": int, "macs": int}
 _PRUNE: Final = {"n?": int, "protocol": str, "mcnemar?": dict, "before": _SIDE, "after": _SIDE}
-"""What the page needs of ``prune.json``, for :func:`fer.runs.find_problem`."""
+"""What the page needs of ``prune.json``, for :func:`fer.files.find_problem`."""
 
 
 def gather(folder: Path, settings_of: SettingsOf) -> Page:
@@ -108,6 +110,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         },
         "stage_notes": _stage_notes(stages, history),
         "fan": _fan(history),
+        **statistics_of(history),
         "heat": heat_maps(folder),
         "images": images(folder),
         "prune": pruned,
@@ -346,7 +349,7 @@ def _settings(config: Mapping[str, Any], settings_of: SettingsOf) -> Page:
 
 
 def _interval(interval: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the epochs of one stage with their ``text``: the stage, and of a plateau the reason.
+    """Return an interval of one stage with its ``text``: the stage, and of a plateau the reason.
 
     >>> _interval({"stage": "plateau", "reason": "lr_frozen"})["text"]
     'plateau: lr frozen'
@@ -360,35 +363,39 @@ def _stage_notes(
 ) -> list[str]:
     """Return a sentence for each stage that the network was in."""
     found = {interval["stage"] for interval in stages.get("network", {}).get("final", [])}
-    num_epochs = len({epoch for curve in read_curves(history).values() for epoch in curve.epochs.tolist()})
+    num = sum(map(math.isfinite, history.get("stage/network", [])))
     notes = STAGE_NOTES
-    if num_epochs < LEAST_VALUES:
-        few = f"Only {num_epochs} epochs were measured: too few to find a stage, which takes {LEAST_VALUES}. "
+    if num < LEAST_VALUES:
+        measurements = "measurement" if num == 1 else "measurements"
+        few = f"Only {num} {measurements}: too few to find a stage, which takes {LEAST_VALUES}. "
         notes = {**STAGE_NOTES, Stage.INITIAL: few}
     return [note for stage, note in notes.items() if stage in found]
 
 
 def _curves(history: Mapping[str, Sequence[float]]) -> Page:
-    """Return the curves of loss, accuracy and learning rate: for each split its values and their epochs."""
+    """Return the curves of loss, accuracy and learning rate: for each split its values and their times."""
     found: Page = {}
     for key, curve in read_curves(history).items():
         split, _, quantity = key.rpartition("/")
         panel = quantity if split else "lr"
         name = split or key
-        found.setdefault(panel, {})[name] = {"x": curve.epochs.tolist(), "y": curve.values.tolist()}
+        found.setdefault(panel, {})[name] = {"x": (curve.epochs + 1).tolist(), "y": curve.values.tolist()}
     return found
 
 
 def _fan(history: Mapping[str, Sequence[float]]) -> Page:
-    """Return the quantiles of each layer's angles over the measured epochs."""
+    """Return the quantiles of each layer's angles at each measurement, with its time."""
+    if "epoch" not in history:
+        return {}
+    times = measured_times(history).tolist()
     layers = [match[1] for key in history if (match := re.fullmatch(r"angles/(.+)/median", key))]
     found = {}
     for layer in layers:
-        names = ["epoch", *(f"angles/{layer}/{name}" for name in QUANTILES)]
+        names = [f"angles/{layer}/{name}" for name in QUANTILES]
         columns = [history[name] for name in names if name in history]
         if len(columns) < len(names):
             continue
-        rows = [row for row in zip(*columns, strict=True) if all(map(math.isfinite, row))]
+        rows = [row for row in zip(times, *columns, strict=True) if all(map(math.isfinite, row))]
         found[layer] = {
             name: list(values)
             for name, values in zip(("x", *QUANTILES), zip(*rows, strict=True), strict=False)

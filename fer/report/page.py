@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from fer.errors import InputError
 from fer.figures import style
 from fer.figures.angles import DIVERGING
-from fer.figures.stages import STAGE_LOOKS
+from fer.figures.bands import STAGE_LOOKS
 from fer.files import atomic_write
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.report.gather import gather

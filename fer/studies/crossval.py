@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from fer.errors import InputError
-from fer.files import read_json, write_json
+from fer.files import find_problem, read_json, write_json
 from fer.metrics import ClassificationReport, report
-from fer.runs import WAY_OUT, Run, find_problem
+from fer.runs import WAY_OUT, Run
 
 SETTINGS: Final = "settings.json"
 LOCK: Final = ".lock"

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer.errors import InputError
-from fer.files import atomic_write, read_json
-from fer.runs import find_problem
+from fer.files import atomic_write, find_problem, read_json
 from fer.studies.storage import without_password, writing
 from fer.studies.sweepfile import SweepFile
 from fer.studies.trial import read_values, settle
-from fer.studies.trials import Trial, Trials, import_old
+from fer.studies.trials import JOURNAL, Trial, Trials, import_old
 
 STUDY: Final = "study.json"
 
@@ -95,8 +94,9 @@ def open_study(folder: Path, sweep: SweepFile, seed: int, storage: str | None = 
         "command": list(sweep.command),
     }
     settings = json.loads(json.dumps(settings))
-    is_known = path.is_file()
-    if folder.is_dir() and any(folder.iterdir()) and not is_known:
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    is_known = path.is_file()  # asked after the names: another process may be making the sweep
+    if names and not is_known and not any(STUDY in name or JOURNAL in name for name in names):
         msg = f"{folder} is not the folder of a sweep: choose another --run_name"
         raise InputError(msg)
     local = {"storage": None if storage is None else without_password(storage)}

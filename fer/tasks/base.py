@@ -199,6 +199,10 @@ class ClassificationTask(LightningModule):
         weight = targets @ weights.to(targets.dtype)
         return (error * weight).sum() / weight.sum()
 
+    def plain_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy of a batch, without smoothing and weights."""
+        return F.cross_entropy(logits, labels)
+
     def setup(self, stage: str) -> None:
         """Take the class names and the class weights from the data module.
 
@@ -276,9 +280,9 @@ class ClassificationTask(LightningModule):
         """Count right and wrong, log the plain loss, without smoothing and weights, and return it."""
         inputs, labels = batch
         logits = self(inputs)
-        loader = cast(DataLoader[Any], self.trainer.val_dataloaders)
+        loader = self.trainer.val_dataloaders
         self._count(self.val_metrics, logits, labels, loader=loader, batch_idx=batch_idx)
-        loss = _only_finite(F.cross_entropy(logits, labels), logits)
+        loss = _only_finite(self.plain_loss(logits, labels), logits)
         self.log("val/loss", loss, batch_size=len(labels), sync_dist=True)
         return loss
 
@@ -314,13 +318,7 @@ class ClassificationTask(LightningModule):
         self._count(metrics, self(inputs), labels, loader=loader, batch_idx=batch_idx)
 
     def _count(
-        self,
-        metrics: ClassificationMetrics,
-        logits: Tensor,
-        labels: Tensor,
-        *,
-        loader: DataLoader[Any],
-        batch_idx: int,
+        self, metrics: ClassificationMetrics, logits: Tensor, labels: Tensor, *, loader: Any, batch_idx: int
     ) -> None:
         """Count a batch of an evaluation, each sample once.
 
@@ -355,7 +353,9 @@ class ClassificationTask(LightningModule):
         optimizer = make_optimizer(self.network, self.optimizer_settings)
         num_steps = self.trainer.estimated_stepping_batches
         num_epochs = self.trainer.max_epochs
-        if self.schedule_settings.name != "none" and not math.isfinite(num_steps):
+        if self.schedule_settings.name == "none":
+            return optimizer
+        if not math.isfinite(num_steps):
             msg = f"model.schedule={self.schedule_settings.name} needs an end: set trainer.max_epochs"
             raise InputError(msg)
         schedule = make_schedule(

@@ -41,7 +41,10 @@ def test_what_is_measured_is_the_network_as_it_is(tiny_trainer, tmp_path, capsys
     for layer, place in (("body.0", "body.2"), ("body.4", "body.5")):
         torch.testing.assert_close(callback.degrees[layer], angles(expected[place]), equal_nan=True)
     out = capsys.readouterr().out
-    line = "angles       40 samples: the first of the validation loader; layers body.0 … body.4 (2 layers)\n"
+    line = (
+        "angles       40 samples: the first of the validation loader; layers body.0 … body.4 (2 layers); "
+        "2 measurements, a history of 1 kB\n"
+    )
     assert out.count("angles  ") == out.count(line) == 1
 
 
@@ -311,7 +314,7 @@ def test_fewer_samples_than_neurons_are_told_once(tiny_trainer, caplog):
         "fewer samples than neurons, so that angles are rough: body.0 (6 for 8 neurons); "
         "give more samples, or raise num_samples"
     ]
-    assert callback.history["body.0"]["epoch"] == [0, 1, 2]
+    assert callback.history["body.0"]["epoch"] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -350,7 +353,7 @@ def test_what_was_named_must_be_there(settings, message, tiny_trainer):
 def test_fast_dev_run_measures_and_leaves_no_file(tiny_trainer, tmp_path):
     callbacks = _all_three()
     any_fit(tiny_trainer, callbacks, fast_dev_run=True)
-    assert callbacks[1].history["body.0"]["epoch"] == [0]
+    assert callbacks[1].history["body.0"]["epoch"] == [1]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -359,8 +362,9 @@ def test_a_callback_can_be_used_again(tiny_trainer):
     for num_epochs in (3, 2):
         any_fit(tiny_trainer, callbacks, max_epochs=num_epochs)
     gradients, distinctiveness, stages = callbacks
-    assert gradients.epochs == stages.losses["epoch"] == [0, 1]
-    assert distinctiveness.history["body.0"]["epoch"] == [0, 1]
+    assert gradients.epochs == [0, 1]
+    assert stages.losses["epoch"] == [1.0, 2.0]
+    assert distinctiveness.history["body.0"]["epoch"] == [1, 2]
     assert math.isnan(distinctiveness.history["body.0"]["speed"][0])
     assert len(gradients.norms["head"]) == len(stages.speeds["body.0"]) == 2
 
@@ -406,7 +410,10 @@ from fer.callbacks import DistinctivenessCallback, GradientCallback, StageCallba
 if __name__ == "__main__":
     num, kind = int(sys.argv[1]), sys.argv[2]
     samples = {{"val": None, "batches": list(any_loader(batch_size=10)), "one": any_data().tensors[0]}}[kind]
-    callback = DistinctivenessCallback(num_samples=32, samples=samples)
+    callback = DistinctivenessCallback(
+        num_samples=32, samples=samples, every_n_steps=2,
+        loss=lambda outputs, batch: torch.nn.functional.cross_entropy(outputs, batch[1]),
+    )
     L.seed_everything(3, verbose=False)
     AnyModule.configure_optimizers = lambda self: torch.optim.SGD(self.parameters(), lr=0.0)
     module = AnyModule()
@@ -418,7 +425,11 @@ if __name__ == "__main__":
     module.body[1] = torch.nn.Identity()  # whose statistics would follow the batches of each process
     trainer.fit(module, any_loader(shuffle=True), any_loader())
     if trainer.is_global_zero:
-        torch.save((callback.degrees, callback.samples.is_part, stages.losses), sys.argv[3])
+        names = "effective", "cka", "dormant", "cloned", "redundant"
+        last = {{name: callback.history["body.0"][name][-1] for name in names}}
+        last |= {{name: values[-1] for name, values in callback.collapse.items()}}
+        last["train/loss"] = callback.losses["train/loss"][-1]
+        torch.save((callback.degrees, callback.samples.is_part, stages.losses, last), sys.argv[3])
 """
 
 
@@ -433,8 +444,11 @@ def test_two_processes_measure_what_one_does(kind, is_part, tmp_path):
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("angles  ") == ended.stdout.count("stages  ") == 1
         found.append(torch.load(tmp_path / f"{num}.pt", weights_only=True))
-    (alone, was_part, _), (together, is_part_now, _) = found
+    (alone, was_part, _, last), (together, is_part_now, _, last_together) = found
     assert (was_part, is_part_now) == (False, is_part)
     if kind != "val":  # two processes share the loader in turn, and take other samples than the first 32
         torch.testing.assert_close(together, alone, atol=1e-6, rtol=0, equal_nan=True)
+        assert last_together == pytest.approx(last, abs=1e-5, nan_ok=True)
+        assert last["cka"] == pytest.approx(1)  # its learning rate is 0
+        assert (kind == "one") == math.isnan(last["train/loss"])
     assert list(together) == ["body.0", "body.4"]

@@ -83,7 +83,7 @@ def test_only_every_nth_epoch_is_measured(every, expected, tiny_data, tiny_train
     callback = DistinctivenessCallback(every_n_epochs=every)
     _fit([callback], tiny_data, tiny_trainer, max_epochs=4)
     assert [int(path.stem[-4:]) for path in sorted(tmp_path.glob("angles/*.npz"))] == expected
-    assert callback.history.get("conv", {}).get("epoch", []) == expected
+    assert callback.history.get("conv", {}).get("epoch", []) == [epoch + 1 for epoch in expected]
 
 
 def test_speed_is_per_epoch(tiny_data, tiny_trainer, tmp_path):
@@ -101,7 +101,7 @@ def test_a_resumed_run_goes_on(tiny_data, tiny_trainer, tmp_path):
     trainer, _, _ = _fit([first], tiny_data, tiny_trainer, max_epochs=2)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     _fit([second], tiny_data, tiny_trainer, max_epochs=4, ckpt_path=tmp_path / "last.ckpt")
-    assert second.history["conv"]["epoch"] == whole.history["conv"]["epoch"] == [0, 1, 2, 3]
+    assert second.history["conv"]["epoch"] == whole.history["conv"]["epoch"] == [1, 2, 3, 4]
     assert second.history["conv"]["speed"][1:2] == first.history["conv"]["speed"][1:]
     assert second.history["conv"]["speed"][2] > 0
 

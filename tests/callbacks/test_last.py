@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, seed_everything
 from torch import nn
 
 from fer.callbacks import DistinctivenessCallback, StageCallback
+from fer.callbacks.history import measured_until
 from fer.callbacks.last import LastCheckpoint, random_states, set_random_states
 from fer.dashboards.metrics import MetricsLogger
 from fer.tasks import ClassificationTask
@@ -41,10 +42,11 @@ def _fit(folder, tiny_data, tiny_trainer, *more, resume=False, num_workers=0):
     seed_everything(3, verbose=False)
     torch.manual_seed(3)
     task = ClassificationTask(_network(), lr=0.05, optimizer="adam", schedule="cosine", mixup=0.2)
-    callbacks = [DistinctivenessCallback(num_samples=14), StageCallback(), *more]
+    callbacks = [DistinctivenessCallback(num_samples=14, every_n_steps=2), StageCallback(), *more]
     last = LastCheckpoint(folder / "checkpoints" / "last.ckpt")
     path = next((path for path in (last.path, last.previous) if path.is_file()), None) if resume else None
-    logger = MetricsLogger(folder, torch.load(path, weights_only=True)["epoch"] if path else 0)
+    loaded = torch.load(path, weights_only=True) if path else {"epoch": 0}
+    logger = MetricsLogger(folder, loaded["epoch"], measured_until(loaded))
     trainer = tiny_trainer(
         callbacks=[*callbacks, last], logger=logger, max_epochs=4, enable_checkpointing=True
     )
@@ -53,6 +55,7 @@ def _fit(folder, tiny_data, tiny_trainer, *more, resume=False, num_workers=0):
     return (
         *(task.state_dict(), (folder / "metrics.csv").read_text()),
         *(callbacks[1].losses, callbacks[1].ratios, callbacks[0].history),
+        *(callbacks[0].losses, callbacks[0].collapse),
     )
 
 

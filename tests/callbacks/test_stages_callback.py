@@ -3,24 +3,33 @@
 import json
 import logging
 import math
+import re
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
 from any_module import AnyModule, any_fit
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from stage_histories import LENGTHS, known
 from torch import nn
 
-from fer.callbacks import DistinctivenessCallback, StageCallback
-from fer.callbacks.stages import is_action_due
+import fer.callbacks
+from fer.callbacks import ActionByReason, DistinctivenessCallback, StageCallback
+from fer.callbacks.boundaries import confirm, series_of, series_of_network
+from fer.callbacks.network import find_network
+from fer.callbacks.plateau import STUCK_FOR, is_action_due
 from fer.callbacks.steps import FirstSteps, update_ratio
+from fer.dashboards.metrics import MetricsLogger
 from fer.errors import InputError
 from fer.neurons import Stage, label_stages, live_stages
-from fer.neurons.stages import StageLabel
+from fer.neurons.stages import WINDOW, StageLabel
 from fer.tasks import ClassificationTask
 
 PLATEAU = StageLabel(Stage.PLATEAU, "stuck")
+OVERFIT = StageLabel(Stage.PLATEAU, "overfit")
+SETTLED = StageLabel(Stage.SOLUTION, "settled")
 
 
 def _task(**settings):
@@ -33,32 +42,78 @@ def _task(**settings):
 
 def _fit(stages, tiny_data, tiny_trainer, *, task=None, measured=True, ckpt_path=None, **settings):
     seed_everything(1, verbose=False)
-    callbacks = [DistinctivenessCallback(), stages] if measured else [stages]
+    callbacks = [DistinctivenessCallback(every_n_epochs=1), stages] if measured else [stages]
     task, trainer = task or _task(), tiny_trainer(callbacks=callbacks, **settings)
     trainer.fit(task, datamodule=tiny_data(), ckpt_path=ckpt_path, weights_only=True)
     return trainer, task
 
 
 class Plateau(StageCallback):
-    """Labels every epoch as a plateau."""
+    """Labels every measurement as a plateau."""
+
+    reason = "overfit"
 
     def labels(self, *, live):
-        return {layer: [PLATEAU] * len(speeds) for layer, speeds in self.speeds.items()}
+        label = StageLabel(Stage.PLATEAU, self.reason)
+        return {layer: [label] * len(speeds) for layer, speeds in self.speeds.items()}
+
+
+class Planned(DistinctivenessCallback):
+    """Measures after given steps of every epoch, and finds what a test says of each time."""
+
+    def __init__(self, *steps, layer="body.0", speed=None, train_loss=None, val_loss=None, **settings):
+        super().__init__(every_n_epochs=1, **settings)
+        self.planned, self.layer = steps, layer
+        self.rules = {
+            "speed": speed or (lambda time: 1 / time),
+            "train/loss": train_loss or (lambda time: math.nan),
+            "val/loss": val_loss or (lambda time: math.nan),
+        }
+
+    def on_train_start(self, trainer, pl_module):
+        self.found = find_network(pl_module, self.network)
+        self.places = {self.layer: self.layer}
+
+    def measure_if_due(self, trainer, pl_module, batch_idx):
+        last = trainer.num_training_batches
+        step = last if batch_idx is None else batch_idx + 1
+        if step not in self.planned or (step == last and batch_idx is not None):
+            return False
+        time = trainer.current_epoch + step / last
+        if self.losses["epoch"][-1:] != [time]:
+            for name, values in self.losses.items():
+                values.append(time if name == "epoch" else self.rules[name](time))
+            row = {"epoch": time, "speed": self.rules["speed"](time), "cka": 0.9, "effective": 4.0}
+            row |= dict.fromkeys(("min", "q05", "q25", "median", "q75", "q95", "max"), 90.0)
+            columns = self.history.setdefault(self.layer, {name: [] for name in row})
+            for name, value in row.items():
+                columns[name].append(value)
+        return True
+
+    @property
+    def widths(self):
+        return {self.layer: 8}
+
+    def on_train_end(self, trainer, pl_module):
+        pass
+
+    def on_fit_end(self, trainer, pl_module):
+        pass
 
 
 def test_histories_are_what_was_logged(tiny_data, tiny_trainer, tmp_path):
     stages = StageCallback()
     trainer, _ = _fit(stages, tiny_data, tiny_trainer, max_epochs=3)
     logged = trainer.callback_metrics
-    assert stages.losses["epoch"] == [0, 1, 2]
+    assert stages.times == [1.0, 2.0, 3.0]
     for name in ("train/loss", "val/loss"):
-        assert stages.losses[name][-1] == pytest.approx(float(logged[name]))
+        assert stages.losses[name][-1] == pytest.approx(float(logged[f"sample/{name.replace('/', '_')}"]))
     assert stages.speeds["fc1"][-1] == pytest.approx(float(logged["angles/fc1/speed"]))
     assert stages.speeds["network"] == pytest.approx(stages.speeds["fc1"], nan_ok=True)  # the only layer
     assert float(logged["stage/network"]) == 0  # too early to be more
     assert float(logged["update_ratio/fc1"]) == pytest.approx(stages.ratios["fc1"][-1])
     written = json.loads((tmp_path / "stages.json").read_text())
-    assert written["fc1"]["live"] == [{"stage": "initial", "reason": "warm_up", "first": 0, "last": 2}]
+    assert written["fc1"]["live"] == [{"stage": "initial", "reason": "warm_up", "begin": 0.0, "end": 3.0}]
     assert {path.stem for path in (tmp_path / "figures").glob("*.svg")} >= {"angles", "angular-speed"}
 
 
@@ -105,32 +160,36 @@ def test_the_network_has_stages_without_angles(tiny_data, tiny_trainer, tmp_path
 
 def test_labels_are_those_of_the_pure_functions():
     stages = StageCallback()
-    losses = [2 - 0.02 * epoch for epoch in range(60)]
-    stages.losses = {"epoch": list(range(60)), "train/loss": losses, "val/loss": losses}
-    stages.speeds = {"network": [math.nan] + [5 / (epoch + 1) for epoch in range(59)]}
+    losses = [2 - 0.02 * number for number in range(60)]
+    stages.losses = {"epoch": [0.25 * (n + 1) for n in range(60)], "train/loss": losses, "val/loss": losses}
+    stages.speeds = {"network": [math.nan] + [5 / (number + 1) for number in range(59)]}
     stages.ratios = {"network": [1e-3] * 60}
     histories = (stages.speeds["network"], losses, losses, stages.ratios["network"])
-    assert stages.labels(live=True)["network"] == live_stages(*histories)
-    assert stages.labels(live=False)["network"] == label_stages(*histories)
+    assert stages.labels(live=True)["network"] == live_stages(*histories, times=stages.times)
+    assert stages.labels(live=False)["network"] == label_stages(*histories, times=stages.times)
 
 
 @pytest.mark.parametrize(
-    ("label", "epoch", "actions", "expected"),
+    ("labels", "taken", "expected"),
     [
-        pytest.param(PLATEAU, 0, [], True, id="at once"),
-        pytest.param(StageLabel(Stage.SOLUTION, "settled"), 50, [], False, id="no plateau"),
-        pytest.param(PLATEAU, 30, [10], False, id="what came of the last cannot show yet"),
-        pytest.param(PLATEAU, 31, [10], True, id="a window later"),
+        pytest.param([SETTLED, OVERFIT], [], True, id="at once"),
+        pytest.param([OVERFIT] * 50 + [SETTLED], [], False, id="no plateau"),
+        pytest.param(
+            [OVERFIT] * (9 + WINDOW), [(10, "stop")], False, id="the effect of the last cannot show"
+        ),
+        pytest.param([OVERFIT] * (10 + WINDOW), [(10, "reduce_lr")], True, id="a window later"),
+        pytest.param([SETTLED] + [PLATEAU] * (STUCK_FOR - 1), [], False, id="it may be the learning rate"),
+        pytest.param([SETTLED] + [PLATEAU] * STUCK_FOR, [], True, id="stuck"),
     ],
 )
-def test_when_something_is_done(label, epoch, actions, expected):
-    assert is_action_due(label, epoch, actions) is expected
+def test_when_something_is_done(labels, taken, expected):
+    assert is_action_due(labels, taken) is expected
 
 
 def test_a_plateau_can_stop(tiny_data, tiny_trainer, capsys):
     trainer, _ = _fit(Plateau(on_plateau="stop"), tiny_data, tiny_trainer, max_epochs=9)
     assert trainer.current_epoch == 1
-    assert "plateau (stuck) after epoch 0: stopping the training" in capsys.readouterr().out
+    assert "plateau (overfit) after epoch 0: stopping the training" in capsys.readouterr().out
 
 
 def test_a_plateau_is_only_logged_by_default(tiny_data, tiny_trainer):
@@ -175,7 +234,7 @@ def test_a_plateau_can_change_the_learning_rate(on_plateau, schedule, lr_of_epoc
     _fit(stages, tiny_data, tiny_trainer, task=_task(lr=1.0, **schedule), max_epochs=4)
     for lr, expected in zip(stages.lrs, lr_of_epochs, strict=True):
         assert expected is None or lr == pytest.approx(expected, rel=0.02)
-    assert stages.actions == [0]
+    assert stages.taken == [(1, on_plateau)]
 
 
 def test_a_resumed_run_goes_on(tiny_data, tiny_trainer, tmp_path):
@@ -187,9 +246,9 @@ def test_a_resumed_run_goes_on(tiny_data, tiny_trainer, tmp_path):
     content["callbacks"]["StageCallback"] = content["callbacks"].pop("Plateau")
     torch.save(content, tmp_path / "last.ckpt")
     _fit(second, tiny_data, tiny_trainer, max_epochs=4, ckpt_path=tmp_path / "last.ckpt")
-    assert second.losses["epoch"] == whole.losses["epoch"] == [0, 1, 2, 3]
+    assert second.times == whole.times == [1.0, 2.0, 3.0, 4.0]
     assert second.speeds["fc1"][1] == first.speeds["fc1"][1]
-    assert second.actions == [0]
+    assert second.taken == [(1, "restart_lr")]
 
 
 def test_nothing_is_done_where_it_is_off(tiny_data, tiny_trainer, tmp_path):
@@ -201,8 +260,15 @@ def test_nothing_is_done_where_it_is_off(tiny_data, tiny_trainer, tmp_path):
     ("settings", "message"),
     [
         pytest.param({"on_plateau": "panic"}, "on_plateau is 'panic'", id="unknown"),
+        pytest.param({"on_plateau": {"stuck": "panic"}}, r"on_plateau\.stuck is 'panic'", id="by reason"),
+        pytest.param(
+            {"on_plateau": {"overfitt": "stop"}},
+            "there is no such reason; did you mean 'overfit'",
+            id="unknown reason",
+        ),
         pytest.param({"lr_factor": 1.0}, "lr_factor is 1.0", id="no reduction"),
-        pytest.param({"on_plateau": "stop", "enabled": False}, "needs --stages.enabled", id="off"),
+        pytest.param({"decay_factor": 1.0}, "decay_factor is 1.0", id="no raise"),
+        pytest.param({"on_plateau": "stop", "enabled": False}, "--stages.enabled true", id="off"),
     ],
 )
 def test_what_is_refused(settings, message):
@@ -254,10 +320,11 @@ def test_a_validation_loss_counts_in_its_own_epoch_only(tiny_trainer):
 def test_the_order_of_the_callbacks_does_not_matter(tiny_trainer):
     speeds = []
     for is_first in (True, False):
-        stages, measured = StageCallback(**STAGES), DistinctivenessCallback()
+        stages, measured = StageCallback(**STAGES), DistinctivenessCallback(every_n_steps=1)
         callbacks = [stages, measured] if is_first else [measured, stages]
         any_fit(tiny_trainer, callbacks, max_epochs=3)
-        assert measured.history["body.0"]["epoch"] == [0, 1, 2]
+        assert measured.history["body.0"]["epoch"] == pytest.approx([step / 3 for step in range(1, 10)])
+        assert stages.times == measured.history["body.0"]["epoch"]
         assert stages.speeds["body.0"] == pytest.approx(measured.history["body.0"]["speed"], nan_ok=True)
         speeds.append(stages.speeds["network"])
     assert speeds[0] == pytest.approx(speeds[1], nan_ok=True)
@@ -307,7 +374,7 @@ class Restarts(AnyModule):
 def test_a_plateau_changes_any_training(on_plateau, module, lr, out, tiny_trainer, capsys):
     trainer = any_fit(tiny_trainer, [Plateau(on_plateau=on_plateau, **STAGES)], module, max_epochs=2)
     printed = capsys.readouterr().out
-    assert f"plateau (stuck) after epoch 0: {out}" in printed
+    assert f"plateau (overfit) after epoch 0: {out}" in printed
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(lr)
     assert trainer.current_epoch == (1 if on_plateau == "stop" else 2)
     if isinstance(module, Restarts):
@@ -324,6 +391,269 @@ def test_a_plateau_changes_any_training(on_plateau, module, lr, out, tiny_traine
 def test_a_plateau_that_could_not_be_acted_on_is_refused_at_once(on_plateau, module, tiny_trainer):
     with pytest.raises(InputError, match=rf"stages.on_plateau is {on_plateau}: give AnyModule a method"):
         any_fit(tiny_trainer, [StageCallback(on_plateau=on_plateau, **STAGES)], module)
+
+
+def test_a_plateau_raises_the_weight_decay(tiny_trainer, capsys):
+    class Decays(AnyModule):
+        def configure_optimizers(self):
+            decayed = {"params": self.body.parameters(), "weight_decay": 0.01}
+            return torch.optim.SGD([decayed, {"params": self.head.parameters()}], lr=0.1)
+
+    stages = Plateau(on_plateau=ActionByReason(overfit="raise_decay"), decay_factor=5.0, **STAGES)
+    trainer = any_fit(tiny_trainer, [stages], Decays(), max_epochs=2)
+    assert [group["weight_decay"] for group in trainer.optimizers[0].param_groups] == [0.05, 0]
+    assert "plateau (overfit) after epoch 0: multiplying the weight decay by 5" in capsys.readouterr().out
+
+
+def test_no_weight_decay_that_could_be_raised_is_refused_at_once(tiny_trainer):
+    with pytest.raises(InputError, match=r"on_plateau.overfit is raise_decay, and every weight decay is 0"):
+        any_fit(tiny_trainer, [StageCallback(on_plateau={"overfit": "raise_decay"}, **STAGES)])
+
+
+@pytest.mark.parametrize(("reason", "num_epochs"), [("overfit", 1), ("lr_frozen", 4), ("stuck", 4)])
+def test_a_plateau_is_acted_on_by_its_reason(reason, num_epochs, tiny_trainer, capsys):
+    stages = Plateau(on_plateau={"overfit": "stop", "lr_frozen": "reduce_lr"}, **STAGES)
+    stages.reason = reason
+    trainer = any_fit(tiny_trainer, [stages, Planned(1, 3)], max_epochs=4)
+    assert trainer.current_epoch == num_epochs
+    assert ("multiplying the learning rate" in capsys.readouterr().out) is (reason == "lr_frozen")
+    assert stages.taken == {"overfit": [(2, "stop")], "lr_frozen": [(2, "reduce_lr")], "stuck": []}[reason]
+
+
+def test_an_action_is_repeated_a_window_of_measurements_later_at_the_end_of_an_epoch(tiny_trainer):
+    stages = Plateau(on_plateau="reduce_lr", lr_factor=0.5, **STAGES)
+    trainer = any_fit(tiny_trainer, [stages, Planned(1, 2, 3)], max_epochs=9)
+    second = 3 * math.ceil((3 + WINDOW) / 3)
+    assert stages.taken == [(3, "reduce_lr"), (second, "reduce_lr")]
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**2)
+
+
+def _is_acted_on(num_epochs, seed, **settings):
+    """Return whether a synthetic training would be acted on at the end of an epoch."""
+    per_epoch = LENGTHS[num_epochs]
+    history = known(seed, noise=0.02, num_epochs=num_epochs, per_epoch=per_epoch, **settings).history
+    stages = StageCallback(on_plateau="stop")
+    stages.losses = {"epoch": history.times, "train/loss": history.train, "val/loss": history.val}
+    stages.speeds = {"network": history.speed}
+    stages.ratios = {"network": history.ratio or [math.nan] * len(history.train)}
+    labels = stages.labels(live=True)["network"]
+    ends = range(per_epoch, len(labels) + 1, per_epoch)
+    return any(is_action_due(labels[:end], []) for end in ends)
+
+
+@pytest.mark.parametrize("num_epochs", [8, 30, 200])
+def test_a_one_cycle_schedule_is_no_plateau(num_epochs):
+    assert not any(_is_acted_on(num_epochs, seed, shape="one-cycle") for seed in range(25))
+    assert all(_is_acted_on(num_epochs, seed, overfits=True) for seed in range(25))
+
+
+def test_the_callback_of_the_readme_stops_by_reason_within_an_epoch(tiny_trainer):
+    text = (Path(fer.callbacks.__file__).parent / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = next(block for block in blocks if "class StageStopping" in block)
+    names: dict = {}
+    exec(code, names)
+    for reason, num_steps in (("overfit", 2), ("stuck", 6)):
+        stages = Plateau(**STAGES)
+        stages.reason = reason
+        callbacks = [stages, Planned(2, 3), names["StageStopping"](stages)]
+        assert any_fit(tiny_trainer, callbacks, max_epochs=2).global_step == num_steps
+
+
+# Several measurements an epoch
+
+
+def test_each_measurement_is_labelled_and_logged_with_its_time(tiny_trainer, tmp_path):
+    stages = StageCallback(**STAGES)
+    logger = MetricsLogger(tmp_path)
+    any_fit(tiny_trainer, [stages, Planned(1, 3)], max_epochs=2, logger=logger)
+    assert stages.times == pytest.approx([1 / 3, 1, 4 / 3, 2])
+    rows = [row for row in logger.rows if "stage/network" in row]
+    assert [row["epoch"] for row in rows] == stages.times
+    assert [row["update_ratio/body.0"] for row in rows] == pytest.approx(stages.ratios["body.0"])
+    assert all(math.isfinite(value) for value in stages.ratios["network"])
+
+
+def test_the_update_ratio_is_that_of_the_first_step_after_a_measurement(tiny_trainer):
+    class Weights(Callback):
+        """Keeps the weights before and after each step."""
+
+        values = ()
+
+        def on_train_start(self, trainer, pl_module):
+            self.on_train_batch_end(trainer, pl_module)
+
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            self.values = (*self.values, pl_module.body[0].weight.detach().clone())
+
+    stages, weights = StageCallback(**STAGES), Weights()
+    any_fit(tiny_trainer, [weights, stages, Planned(2, 3)], max_epochs=2)
+    norms = [
+        float((after - before).norm() / before.norm())
+        for before, after in zip(weights.values, weights.values[1:], strict=False)
+    ]
+    # Of six steps: those after the start and after measurements at steps 2, 3 and 5.
+    assert stages.ratios["body.0"] == pytest.approx([norms[0], norms[2], norms[3], norms[5]], rel=1e-4)
+
+
+def test_weights_are_copied_once_a_measurement(tiny_trainer, monkeypatch):
+    class Counting(FirstSteps):
+        num = 0
+
+        def after(self):
+            Counting.num += bool(self._before)
+            super().after()
+
+    monkeypatch.setattr("fer.callbacks.stages.FirstSteps", Counting)
+    any_fit(tiny_trainer, [StageCallback(**STAGES), Planned(3)], max_epochs=4)
+    assert Counting.num == 4  # of 12 steps
+
+
+def test_a_loss_on_samples_comes_before_a_logged_one(tiny_trainer):
+    stages = StageCallback(**STAGES)
+    measured = Planned(1, 3, train_loss=lambda time: math.nan if time == 2 else 10 + time)
+    logged = any_fit(tiny_trainer, [stages, measured], max_epochs=2).callback_metrics
+    # A logged loss would be another quantity: where that on samples is NaN, it is none.
+    assert stages.losses["train/loss"] == pytest.approx([10 + 1 / 3, 11, 10 + 4 / 3, math.nan], nan_ok=True)
+    assert [math.isnan(value) for value in stages.losses["val/loss"]] == [True, False, True, False]
+    assert stages.losses["val/loss"][-1] == pytest.approx(float(logged["val_loss"]))
+
+
+def test_callbacks_that_measure_at_different_times_work_together(tiny_trainer, tmp_path):
+    often = Planned(1, 2, 3, layer="body.0", network="body", speed=lambda _: 2.0)
+    seldom = Planned(3, layer="head", network="head", speed=lambda time: 10.0 if time == 1 else math.nan)
+    stages = StageCallback(**STAGES)
+    any_fit(tiny_trainer, [stages, often, seldom], max_epochs=2)
+    assert stages.times == pytest.approx([step / 3 for step in range(1, 7)])
+    assert stages.speeds["body.0"] == [2.0] * 6
+    nan = math.nan
+    assert stages.speeds["head"] == pytest.approx([nan, nan, 10.0, nan, nan, nan], nan_ok=True)
+    # Of a layer that is measured less often, the latest speed counts: no zigzag, until it has none.
+    assert stages.speeds["network"] == [2.0, 2.0, 6.0, 6.0, 6.0, 2.0]
+    assert json.loads((tmp_path / "stages.json").read_text()).keys() == {"network", "body.0", "head"}
+
+
+def test_a_callback_that_measures_nothing_leaves_the_end_of_each_epoch(tiny_trainer):
+    stages = StageCallback(**STAGES)
+    any_fit(tiny_trainer, [stages, DistinctivenessCallback(every_n_epochs=0)], max_epochs=2)
+    assert stages.times == [1.0, 2.0]
+    assert all(map(math.isfinite, stages.losses["train/loss"]))
+
+
+def test_an_epoch_without_a_measurement_has_no_label(tiny_trainer):
+    class Second(Planned):
+        def measure_if_due(self, trainer, pl_module, batch_idx):
+            return trainer.current_epoch % 2 == 1 and super().measure_if_due(trainer, pl_module, batch_idx)
+
+    stages = Plateau(on_plateau="stop", **STAGES)
+    trainer = any_fit(tiny_trainer, [stages, Second(3)], max_epochs=4)
+    assert stages.times == [2.0]
+    assert trainer.current_epoch == 2
+
+
+def test_epochs_of_one_batch(tiny_trainer):
+    stages = StageCallback(**STAGES)
+    any_fit(tiny_trainer, [stages, Planned(1)], max_epochs=3, limit_train_batches=1)
+    assert stages.times == [1.0, 2.0, 3.0]
+    assert all(value > 0 for value in stages.ratios["body.0"])
+
+
+def test_an_epoch_that_is_cut_short_after_a_measurement_is_not_measured_twice(tiny_trainer, tmp_path):
+    class Cut(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            trainer.should_stop = trainer.current_epoch == 1 and batch_idx == 1
+
+    stages = StageCallback(**STAGES)
+    any_fit(tiny_trainer, [DistinctivenessCallback(every_n_steps=1), stages, Cut()], max_epochs=3)
+    assert stages.times == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3])
+    assert json.loads((tmp_path / "stages.json").read_text())["network"]["live"][-1]["end"] == 1.7
+
+
+def test_a_second_training_with_the_same_callbacks_starts_anew(tiny_trainer):
+    stages = StageCallback(**STAGES)
+    for _ in range(2):
+        any_fit(tiny_trainer, [stages, Planned(1, 3)], max_epochs=2)
+        assert stages.times == pytest.approx([1 / 3, 1, 4 / 3, 2])
+
+
+def test_the_state_of_a_version_that_labelled_epochs_is_taken_over(caplog):
+    losses = {"epoch": [0, 1, 2], "train/loss": [3.0, 2.0, 1.0], "val/loss": [3.0, 2.0, 1.0]}
+    of_network = {"network": [math.nan, 2.0, 1.0]}
+    old = {"losses": losses, "speeds": of_network, "ratios": of_network, "actions": [1], "steps": {}}
+    stages = StageCallback(on_plateau="reduce_lr")
+    with caplog.at_level(logging.INFO, "fer.callbacks"):
+        stages.load_state_dict(old)
+    assert stages.times == [1.0, 2.0, 3.0]
+    assert stages.taken == [(2, "reduce_lr")]
+    assert len(caplog.messages) == 1
+    assert "of a version that labelled epochs" in caplog.messages[0]
+
+
+# The second opinion
+
+COLUMNS = {
+    "epoch": [0.5, 1.0, 2.0],
+    "speed": [math.nan, 3.0, 1.0],
+    "cka": [math.nan, 0.75, 0.5],
+    "effective": [2.0, 4.0, 6.0],
+}
+
+
+def test_the_series_of_a_layer_are_nan_where_it_was_not_measured():
+    series = series_of(COLUMNS, [0.25, 0.5, 1.0, 1.5, 2.0])
+    nan = math.nan
+    assert series["speed"] == pytest.approx([nan, nan, 3.0, nan, 1.0], nan_ok=True)
+    assert series["cka"] == pytest.approx([nan, nan, 0.25, nan, 0.5], nan_ok=True)
+    assert series["rank"] == pytest.approx([nan, 2.0, 4.0, nan, 6.0], nan_ok=True)
+
+
+def test_the_series_of_the_network_are_means_over_the_layers_latest_values():
+    other = {"epoch": [1.0], "speed": [5.0], "cka": [math.nan], "effective": [9.0]}
+    series = series_of_network({"a": COLUMNS, "b": other}, {"a": 8, "b": 10}, [0.5, 1.0, 2.0])
+    assert series["speed"] == pytest.approx([math.nan, 4.0, 3.0], nan_ok=True)
+    assert series["cka"] == pytest.approx([math.nan, 0.25, 0.5], nan_ok=True)
+    assert series["rank"] == pytest.approx([0.25, (0.5 + 0.9) / 2, (0.75 + 0.9) / 2])
+
+
+def test_a_boundary_is_confirmed_by_what_changes_near_it():
+    num, change = 100, 40
+    labels = [StageLabel(Stage.INITIAL, "warm_up")] * change + [PLATEAU] * (num - change)
+    times = [0.1 * (number + 1) for number in range(num)]
+
+    def step(at):
+        return [1.0 + 0.01 * (number % 2) + 5.0 * (number >= at) for number in range(num)]
+
+    series = {"speed": step(change + 1), "cka": step(change + 20), "rank": step(num + 1)}
+    assert confirm(labels, times, series) == {change: ("speed",)}
+    assert confirm(labels, times, {}) == {change: ()}
+
+
+class Boundary(StageCallback):
+    """Finds that a plateau begins after the first third of the run."""
+
+    def labels(self, *, live):
+        num = len(self.times)
+        labels = [StageLabel(Stage.INITIAL, "warm_up")] * (num // 3) + [PLATEAU] * (num - num // 3)
+        return dict.fromkeys(self.speeds, labels)
+
+
+@pytest.mark.parametrize(("falls_at", "confirmed_by"), [(10.0, ["speed"]), (25.0, [])])
+def test_who_confirms_a_boundary_is_written_and_printed(
+    falls_at, confirmed_by, tiny_trainer, tmp_path, capsys
+):
+    measured = Planned(1, 2, 3, speed=lambda time: (1.0 if time > falls_at else 9.0) + 0.01 * (time % 1))
+    any_fit(tiny_trainer, [Boundary(**STAGES), measured], max_epochs=30)
+    written = json.loads((tmp_path / "stages.json").read_text())
+    initial = {"stage": "initial", "reason": "warm_up", "begin": 0.0, "end": 10.0}
+    plateau = {"stage": "plateau", "reason": "stuck", "begin": 10.0, "end": 30.0}
+    for layer in ("network", "body.0"):
+        assert written[layer]["live"] == [initial, plateau]
+        assert written[layer]["final"] == [initial, {**plateau, "confirmed_by": confirmed_by}]
+    printed = capsys.readouterr().out
+    line = "stages       initial (warm_up) 0.0 to 10.0, plateau (stuck) 10.0 to 30.0"
+    assert f"{line} [{', '.join(confirmed_by) or 'weak'}]" in printed
+    assert f"boundaries   {2 * len(confirmed_by)} of 2 confirmed" in printed
+    assert (tmp_path / "figures" / "angles.png").is_file()
 
 
 def test_only_the_first_of_several_steps_counts():

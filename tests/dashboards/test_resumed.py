@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from loopback import Loopback
@@ -56,12 +57,40 @@ def test_offline_it_is_one_folder_with_all_epochs(tmp_path):
     log_again(logger, rows)
     assert logged == [({"epoch": 0.0, "val/acc": 0.5}, 1), ({"epoch": 1.0, "val/acc": 0.6}, 3)]
     logger.experiment.summary["epoch"] = 0  # as a server that has the first row says
+    logger.experiment.summary["trainer/global_step"] = 1
     log_again(logger, rows)
     assert [metrics["epoch"] for metrics, _ in logged] == [0.0, 1.0, 1.0]
     finish()
     (newest,) = tmp_path.glob("wandb/offline-run-*")
     (before,) = tmp_path.glob("wandb/before/offline-run-*")
     assert newest.name.rpartition("-")[2] == before.name.rpartition("-")[2] == first.id
+
+
+@pytest.mark.parametrize(
+    ("step", "epoch", "begin"),
+    [
+        pytest.param(None, None, 0, id="nothing"),
+        pytest.param(1, 0.5, 1, id="within an epoch"),
+        pytest.param(2, 1.0, 2, id="measured, but not what the epoch ends with"),
+        pytest.param(2, 0, 3, id="an epoch"),
+        pytest.param(9, 4, 4, id="more than the training goes on from"),
+    ],
+)
+def test_rows_are_logged_again_from_the_last_one_that_the_server_has(step, epoch, begin):
+    rows = [
+        {"epoch": "0.5", "step": "1", "rank/fc/effective": "3.0"},
+        {"epoch": "1.0", "step": "2", "rank/fc/effective": "4.0"},
+        {"epoch": "0", "step": "2", "val/acc": "0.5"},
+        {"epoch": "1.5", "step": "3", "rank/fc/effective": "5.0"},
+    ]
+    summary = {} if step is None else {"trainer/global_step": step, "epoch": epoch}
+    logged = []
+    logger = SimpleNamespace(
+        experiment=SimpleNamespace(summary=summary),
+        log_metrics=lambda metrics, step: logged.append((metrics["epoch"], step)),
+    )
+    log_again(logger, rows)
+    assert logged == [(float(row["epoch"]), int(row["step"])) for row in rows[begin:]]
 
 
 def test_a_folder_without_a_run_gets_a_new_one(tmp_path):

@@ -12,7 +12,7 @@ from wandb.errors import CommError
 from fer.dashboards.workspace import as_json, chapters, workspace
 
 ORDER = [
-    *("Learning", "Test", "Confusion", "Angles and stages"),
+    *("Learning", "Test", "Confusion", "Angles and stages", "Neural collapse"),
     *("Pruning", "Sweep", "Gradients", "System"),
 ]
 

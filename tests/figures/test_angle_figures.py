@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -24,7 +25,7 @@ from fer.figures import (
     speed_figure,
 )
 from fer.figures.angles import MAX_SHOWN, cluster_order, nearest_pairs
-from fer.figures.stages import STAGE_LOOKS
+from fer.figures.bands import STAGE_LOOKS
 from fer.neurons import Stage
 from fer.neurons.stages import StageLabel
 
@@ -53,14 +54,14 @@ def draw(figure: Figure) -> list[str]:
 
 
 def fan(num_epochs: int, every: int = 1) -> dict[str, list[float]]:
-    epochs = list(range(0, num_epochs, every))
+    epochs = list(range(1, num_epochs + 1, every))
     levels = {"min": 2, "q05": 60, "q25": 80, "median": 88, "q75": 97, "q95": 120, "max": 178}
     return {"epoch": epochs, **{name: [level + 0.1 * e for e in epochs] for name, level in levels.items()}}
 
 
 def losses(num_epochs: int) -> dict[str, list[float]]:
-    epochs = list(range(num_epochs))
-    return {"epoch": epochs, "train/loss": [2 / (e + 1) for e in epochs], "val/loss": [2.0] * num_epochs}
+    epochs = list(range(1, num_epochs + 1))
+    return {"epoch": epochs, "train/loss": [2 / e for e in epochs], "val/loss": [2.0] * num_epochs}
 
 
 def labels(*spans: tuple[StageLabel, int]) -> list[StageLabel]:
@@ -108,24 +109,78 @@ def test_a_fan_has_a_panel_a_layer_and_one_of_the_losses():
 
     texts = draw(figure)
     assert len(figure.axes) == 3
-    assert {"conv6", "conv1", "layer3.0.conv1", "network", "epoch", "loss", "train", "val"} <= set(texts)
+    assert {"conv6", "conv1", "layer3.0.conv1", "network", "epochs trained", "loss", "train", "val"} <= set(
+        texts
+    )
     assert {"plateau: lr frozen", "plateau: overfit", "15°", "165°", "median"} <= set(texts)
     assert [(axes.get_ylabel(), axes.get_ylim()) for axes in figure.axes[:2]] == [("angle", (0, 180))] * 2
     ticks = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert ticks == ["0°", "45°", "90°", "135°", "180°"]
     assert [len(ribbons(axes)) for axes in figure.axes] == [3, 0, 4]
-    assert {axes.get_xlim() for axes in figure.axes} == {(-0.5, 99.5)}
+    assert {axes.get_xlim() for axes in figure.axes} == {(0, 100)}
 
 
-def test_bands_meet_halfway_between_the_epochs_of_two_stages():
-    columns = {"epoch": [3, 4, 6, 10], "train/loss": [1.0] * 4}
+def test_a_stage_begins_at_the_measurement_before_its_first_label():
+    columns = {"epoch": [0.5, 1.0, 1.5, 3.0], "train/loss": [1.0] * 4}
     stages = {"network": labels((INITIAL, 1), (MOVING, 2), (OVERFIT, 1))}
 
-    figure = fan_figure({"fc": fan(11)}, columns, stages)
+    figure = fan_figure({"fc": fan(2)}, columns, stages)
 
     bands = [(each.get_x(), each.get_x() + each.get_width()) for each in ribbons(figure.axes[-1])]
-    assert bands == [(2.5, 3.5), (3.5, 8.0), (8.0, 10.5)]
-    assert figure.axes[-1].get_xlim() == (-0.5, 10.5)
+    assert bands == [(0, 0.5), (0.5, 1.5), (1.5, 3.0)]
+    assert figure.axes[-1].get_xlim() == (0, 3)
+
+
+def borders(axes: Axes) -> dict[str, list[float]]:
+    """Return where the boundaries of stages are drawn, solid and dashed."""
+    found: dict[str, list[float]] = {"solid": [], "dashed": []}
+    for lines in axes.findobj(LineCollection):
+        ((_, dashes),) = lines.get_linestyle()
+        found["dashed" if dashes else "solid"] += [path.vertices[0, 0] for path in lines.get_paths()]
+    return found
+
+
+@pytest.mark.parametrize("figure", [fan_figure, speed_figure])
+def test_boundaries_that_nothing_confirms_are_dashed_and_named_weak(figure: Any) -> None:
+    columns = fan(100) | {"speed": [1.0] * 100}
+    of_network = labels((INITIAL, 20), (MOVING, 40), (OVERFIT, 40))
+    confirmed = {"network": {20: ("speed", "rank"), 60: ()}}
+
+    drawn = figure({"fc": columns}, losses(100), {"network": of_network}, confirmed=confirmed)
+
+    assert {"confirmed boundary", "weak boundary"} <= set(draw(drawn))
+    assert borders(drawn.axes[-1]) == {"solid": [20], "dashed": [60]}
+
+    unknown = figure({"fc": columns}, losses(100), {"network": of_network})
+
+    assert not any("boundary" in text for text in draw(unknown))
+    assert borders(unknown.axes[-1]) == {"solid": [20, 60], "dashed": []}
+
+
+def test_the_effective_rank_is_a_share_of_the_width_below_the_fan():
+    ranks = [10.0, NAN, 20.0, 37.6]
+    layers = {"conv1": fan(4) | {"effective": ranks}, "conv2": fan(4), "fc": fan(4) | {"effective": ranks}}
+
+    figure = fan_figure(layers, losses(4), {}, widths={"conv1": 256, "conv2": 256})
+
+    texts = draw(figure)
+    strips = [axes for axes in figure.axes if axes.get_ylabel() == "rank"]
+    assert len(strips) == 1  # neither without ranks nor without a width
+    assert texts.count("38 of 256") == texts.count("effective rank") == 1
+    times, shares = line(strips[0], "effective rank")
+    assert (times, shares) == ([1, 3, 4], pytest.approx([10 / 256, 20 / 256, 37.6 / 256]))
+    assert strips[0].get_ylim() == (0, 1)
+
+
+@pytest.mark.parametrize(("last", "shown"), [(2, ["0.0", "0.5", "1.0"]), (40, ["0", "5", "10"])])
+def test_ticks_stand_within_an_epoch_in_short_trainings_only(last: int, shown: list[str]) -> None:
+    columns = {"epoch": [last / 2, last], "train/loss": [1.0, 0.5]}
+
+    figure = fan_figure({"fc": fan(2)}, columns, {})
+
+    figure.draw_without_rendering()
+    ticks = [tick.get_text() for tick in figure.axes[-1].get_xticklabels()]
+    assert ticks[:3] == shown
 
 
 def test_epochs_without_angles_are_skipped():
@@ -136,8 +191,8 @@ def test_epochs_without_angles_are_skipped():
     figure = fan_figure({"fc": columns}, losses(6), {})
 
     epochs, medians = line(figure.axes[0], "median")
-    assert epochs == [0, 1, 3, 4]
-    assert medians == pytest.approx([88.0, 88.1, 88.3, 88.4])
+    assert epochs == [1, 2, 4, 5]
+    assert medians == pytest.approx([88.1, 88.2, 88.4, 88.5])
 
 
 def test_names_of_stages_stay_on_their_own_bands():
@@ -207,7 +262,7 @@ def test_edge_cases_of_a_fan_are_drawn(
 @pytest.mark.parametrize("figure", [fan_figure, speed_figure])
 def test_stages_must_be_as_many_as_epochs(figure: Any) -> None:
     columns = fan(3) | {"speed": [1.0] * 3}
-    with pytest.raises(ValueError, match="network has 2 stages for 3 epochs"):
+    with pytest.raises(ValueError, match="network has 2 stages for 3 measurements"):
         figure({"fc": columns}, losses(3), {"network": [MOVING] * 2})
     with pytest.raises(ValueError, match="no layer"):
         figure({}, losses(3), {})
@@ -227,7 +282,10 @@ def test_speeds_are_logarithmic_and_named_above_the_losses():
     above, below = figure.axes
     assert (above.get_yscale(), below.get_yscale()) == ("log", "linear")
     assert line(above, "fc") == ([1, 2], [4.0, 0.1])
-    assert above.get_xlim() == below.get_xlim() == (-0.5, 2.5)
+    assert above.get_xlim() == below.get_xlim() == (0, 3)
+    ticks = [tick.get_text() for tick in above.get_yticklabels(which="both") if tick.get_text()]
+    assert "1" in ticks
+    assert not any("10^" in text for text in ticks)
 
 
 def test_twelve_layers_differ_without_colour_from_their_neighbours():

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from math import nan
 from pathlib import Path
 
 import matplotlib
@@ -21,6 +22,7 @@ from fer.figures import (
     image_grid,
     predictions_figure,
 )
+from fer.figures.curves import measured_times, read_curves
 from fer.figures.style import GREEN, VERMILLION
 from fer.labels import EXPRESSIONS
 
@@ -250,7 +252,6 @@ def test_curves_leave_out_missing_columns(columns: list[str], panels: list[str])
 
 
 def test_curves_skip_nan_and_keep_the_epochs_of_the_rest() -> None:
-    nan = float("nan")
     figure = curves_figure({"epoch": [3, 4, 5, 6], "val/acc": [nan, 0.3, nan, 0.4], "val/loss": [nan] * 4})
 
     assert "best 40.00 % at epoch 6" in draw(figure)
@@ -334,8 +335,36 @@ def test_curves_of_many_metrics_are_at_most_eight() -> None:
     assert len(curves_figure(history).axes) == 8
 
 
+def test_measurements_within_an_epoch_are_no_curves_and_lend_no_epoch() -> None:
+    """Of two epochs with two measurements each; the learning rate is logged without an epoch."""
+    history = {
+        "epoch": [nan, 0.5, nan, 1.0, 0, nan, 1.5, nan, 2.0, 1],
+        "lr": [0.4, nan, 0.2, nan, nan, 0.1, nan, 0.05, nan, nan],
+        "val/acc": [nan, nan, nan, nan, 0.5, nan, nan, nan, nan, 0.6],
+    }
+    for key in ("rank/fc/effective", "cka/fc", "collapse/nc1", "sample/val_loss", "neurons/fc/dormant"):
+        history[key] = [nan, 3.0, nan, 3.1, nan, nan, 3.2, nan, 3.3, nan]
+
+    assert [axes.get_ylabel() for axes in curves_figure(history).axes] == ["accuracy", "learning\nrate"]
+    curves = read_curves(history)
+    assert curves["val/acc"].epochs.tolist() == [0, 1]
+    assert curves["lr"].epochs.tolist() == [0, 1]
+    assert curves["lr"].values.tolist() == pytest.approx([0.3, 0.075])
+
+
+def test_measurements_have_the_time_of_their_row_or_that_at_the_end_of_its_epoch() -> None:
+    new = {
+        "epoch": [0.5, 1.0, 0, nan],
+        "angles/fc/mean": [80.0, 81, nan, nan],
+        "val/acc": [nan, nan, 0.5, nan],
+    }
+    old = {"epoch": [0, 1, 2], "angles/fc/mean": [80.0, nan, 82.0], "val/acc": [0.5, 0.6, 0.7]}
+
+    assert measured_times(new).tolist()[:2] == [0.5, 1.0]
+    assert measured_times(old).tolist() == [1, 2, 3]
+
+
 def test_curves_take_the_mean_of_an_epoch_whose_rows_may_lack_it() -> None:
-    nan = float("nan")
     figure = curves_figure({"epoch": [0, nan, 1, nan], "train_loss": [1.0, 3.0, 5.0, 7.0]})
 
     (line,) = figure.axes[0].get_lines()

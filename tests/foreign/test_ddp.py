@@ -63,7 +63,7 @@ def test_two_processes_measure_what_one_does(case, tmp_path):
         )
         assert each["epochs"] == 2
     assert left[0]["losses"] == left[1]["losses"]
-    assert left[0]["history"]["layer_1"]["epoch"] == [0, 1]
+    assert left[0]["history"]["layer_1"]["epoch"] == [1.0, 2.0]
     assert left[0]["pruned"]["layer_1.weight"].shape == (24, 64)
     written = json.loads((tmp_path / "prune.json").read_text())
     assert written["layers"]["layer_1"]["after"] == 24

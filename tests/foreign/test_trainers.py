@@ -172,7 +172,7 @@ def test_a_training_goes_on_from_its_checkpoint(fit, tmp_path):
     trainer = fit(LitDigits, DigitsDataModule(), [first], max_epochs=2)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     fit(LitDigits, DigitsDataModule(), [second], max_epochs=3, ckpt_path=tmp_path / "last.ckpt")
-    assert second.history["layer_1"]["epoch"] == [0, 1, 2]
+    assert second.history["layer_1"]["epoch"] == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.slow

@@ -44,7 +44,17 @@ def leftovers(fit, make, data, callbacks, **settings):
     watch = Watch()
     trainer = fit(make, data(), [*callbacks, watch], seed=7, **settings)
     module = trainer.lightning_module
-    mine = ("angles/", "stage/", "update_ratio/", "prune/")
+    mine = (
+        "angles/",
+        "rank/",
+        "neurons/",
+        "cka/",
+        "collapse/",
+        "sample/",
+        "stage/",
+        "update_ratio/",
+        "prune/",
+    )
     metrics = {k: v for k, v in trainer.callback_metrics.items() if not k.startswith(mine)}
     return {
         "weights": module.state_dict(),

@@ -40,8 +40,9 @@ RESULTS = {
     "class_names": ["a", "b"],
     "splits": {"train": {"confusion": [[3, 1], [0, 2]]}, "test": {"confusion": [[1, 0], [1, 5]]}},
 }
-INTERVAL = {"stage": "plateau", "reason": "lr_frozen", "first": 0, "last": 2}
-STAGES = {"network": {"final": [INTERVAL], "live": [INTERVAL]}, "fc1": {"final": [INTERVAL], "live": []}}
+OLD = {"stage": "plateau", "reason": "lr_frozen", "first": 0, "last": 2}
+INTERVAL = {"stage": "plateau", "reason": "lr_frozen", "begin": 0.0, "end": 2.5, "confirmed_by": ["cka"]}
+STAGES = {"network": {"final": [INTERVAL], "live": [INTERVAL]}, "fc1": {"final": [OLD], "live": []}}
 SIDE = {"acc": 0.5, "interval": [0.4, 0.6], "loss": 1.5, "parameters": 10, "macs": 20}
 PRUNE = {
     "n": 6,

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from fer.neurons.angles import angles
 from fer.neurons.cka import linear_cka
 from fer.neurons.collapse import Collapse
-from fer.neurons.ranks import effective_rank, participation_ratio
-from fer.neurons.redundancy import cloned_share, groups_of, redundant_share, span_angles
+from fer.neurons.ranks import MOST_EXACT, effective_rank, participation_ratio, ranks
+from fer.neurons.redundancy import cloned_share, dormant_share, groups_of, redundant_share, span_angles
 from fer.neurons.statistics import ActivationStatistics
 
 
@@ -63,7 +64,86 @@ def test_no_variance_has_no_rank():
     assert math.isnan(participation_ratio(of(torch.zeros(5, 3))))
 
 
+def spectrum(name, width):
+    """Return eigenvalues that fall in some way."""
+    number = torch.arange(1, width + 1, dtype=torch.float64)
+    return {
+        "flat": torch.ones(width, dtype=torch.float64),
+        "power": number**-1,
+        "steep": number**-2,
+        "exponential": torch.exp(-number / 100),
+        "three large": torch.where(number <= 3, width, 1.0),
+        "ends": torch.where(number <= 300, number**-0.7, 0.0),
+        "two": torch.where(number <= 2, 1.0, 0.0),
+    }[name]
+
+
+def with_spectrum(values, seed=0):
+    """Return statistics of neurons whose scatter has these eigenvalues, in random directions."""
+    width = len(values)
+    rotation = torch.linalg.qr(draw(width, width, seed))[0]
+    statistics = of(draw(2, width))
+    statistics.upper = (rotation * values) @ rotation.T
+    return statistics
+
+
+@pytest.mark.parametrize("name", ["flat", "power", "steep", "exponential", "three large", "ends", "two"])
+def test_the_estimate_of_a_wide_layer_errs_by_little(name):
+    values = spectrum(name, MOST_EXACT + 100)
+    shares = (values / values.sum()).numpy()
+    exact = np.exp(-sum(share * np.log(share) for share in shares if share))
+    found = ranks(with_spectrum(values))
+    assert found.effective == pytest.approx(exact, rel=0.015)
+    assert found.participation == pytest.approx(1 / (shares**2).sum())  # exact at any width
+    assert ranks(with_spectrum(values)) == found  # the random vectors are always the same
+
+
+def test_a_wide_layer_of_few_samples():
+    """The eigenvalues are those of the kernel between samples, too."""
+    values = torch.relu(draw(150, 20) @ draw(20, MOST_EXACT + 300, seed=1))
+    centred = values - values.mean(dim=0)
+    eigenvalues = np.linalg.eigvalsh((centred @ centred.T).numpy()).clip(1e-300)
+    shares = eigenvalues / eigenvalues.sum()
+    assert effective_rank(of(values)) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=0.015)
+
+
+def test_neurons_that_never_change_are_left_out():
+    values = torch.cat([orthonormal(50, 3), torch.ones(50, 1), torch.zeros(50, 1)], dim=1)
+    assert ranks(of(values)) == pytest.approx((3, 3))
+
+
 # Redundancy
+
+
+def test_dormant_neurons_by_hand():
+    """The layer's mean of 1, 0.1, 0, 2 and 1.9 is 1: neurons up to 0.1 are dormant, and a sign is none."""
+    values = torch.tensor([[1.0, 0.1, 0.0, -2.0, 1.9], [-1.0, 0.1, 0.0, 2.0, 1.9]], dtype=torch.float64)
+    statistics = of(values)
+    assert statistics.magnitude.tolist() == [1, 0.1, 0, 2, 1.9]
+    assert dormant_share(statistics, tau=0.11) == pytest.approx(2 / 5)
+    assert dormant_share(statistics, tau=0.09) == dormant_share(statistics, tau=0) == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [
+        pytest.param(torch.zeros(5, 3), 1.0, id="all dead"),
+        pytest.param(torch.ones(5, 1), 0.0, id="one neuron"),
+        pytest.param(torch.tensor([[1.0, 0.0, math.nan]] * 5), 0.5, id="NaN left out"),
+        pytest.param(torch.full((5, 2), math.inf), math.nan, id="none finite"),
+    ],
+)
+def test_dormant_shares_of_odd_layers(values, share):
+    assert dormant_share(of(values)) == pytest.approx(share, nan_ok=True)
+
+
+def test_statistics_of_older_versions_know_no_dormant_neurons():
+    saved = of(draw(9, 4)).to_dict()
+    del saved["magnitude"]
+    loaded = ActivationStatistics.from_dict(saved)
+    assert loaded.magnitude.isnan().all()
+    assert math.isnan(dormant_share(loaded))
+    assert math.isnan(dormant_share(loaded + of(draw(9, 4))))
 
 
 def test_a_sum_of_others_is_redundant_and_so_are_they():
@@ -82,14 +162,60 @@ def test_the_angle_to_the_span_is_that_of_least_squares():
         fitted = others @ np.linalg.lstsq(others, centred[:, neuron], rcond=None)[0]
         error = np.linalg.norm(centred[:, neuron] - fitted) / np.linalg.norm(centred[:, neuron])
         expected.append(np.degrees(np.arcsin(error)))
-    from fer.neurons.angles import angles
-
     assert span_angles(angles(of(values), "centre")).tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_neuron_that_never_changes_is_redundant():
     values = torch.cat([orthonormal(60, 3), torch.ones(60, 1)], dim=1)
     assert redundant_share(of(values)) == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "share"),
+    [pytest.param(8, math.nan, id="fewer than neurons"), pytest.param(19, math.nan, id="few"), (20, 0.0)],
+)
+def test_with_few_samples_no_neuron_is_called_redundant_for_that(num_samples, share):
+    """Ten independent neurons: in the space of eight samples each is a sum of the others."""
+    assert redundant_share(of(draw(num_samples, 10))) == pytest.approx(share, nan_ok=True)
+
+
+def test_the_angle_to_the_span_does_not_shrink_with_the_samples():
+    """One neuron in 40 is at 20 degrees from the rest, which 100 samples alone would show as 15."""
+    shares = []
+    for seed in range(40):
+        others = draw(100, 39, seed)
+        mixed = others.sum(dim=1, keepdim=True) / 39**0.5
+        radians = math.radians(20)
+        last = math.cos(radians) * mixed + math.sin(radians) * draw(100, 1, seed + 100)
+        shares.append(redundant_share(of(torch.cat([others, last], dim=1)), similar_below=18))
+    assert np.mean(shares) < 0.25 / 40
+
+
+def test_known_angles_are_taken():
+    values = torch.cat([orthonormal(60, 3), orthonormal(60, 3)[:, :1]], dim=1)
+    known = angles(of(values), "centre")
+    assert redundant_share(of(values), known) == redundant_share(of(values)) == pytest.approx(2 / 4)
+    assert cloned_share(of(values), known) == cloned_share(of(values)) == pytest.approx(2 / 4)
+    apart = torch.where(torch.eye(4) == 1, 0.0, 90.0).double()
+    assert (redundant_share(of(values), apart), cloned_share(of(values), apart)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "redundant", "cloned"),
+    [
+        pytest.param(torch.zeros(9, 3), 1.0, math.nan, id="all dead"),
+        pytest.param(draw(9, 1), 0.0, 0.0, id="one neuron"),
+        pytest.param(torch.full((9, 2), math.nan), math.nan, math.nan, id="all NaN"),
+        pytest.param(torch.cat([draw(9, 2), torch.full((9, 1), math.nan)], dim=1), 0.0, 0.0, id="one NaN"),
+    ],
+)
+def test_shares_of_odd_layers(values, redundant, cloned):
+    assert redundant_share(of(values)) == pytest.approx(redundant, nan_ok=True)
+    assert cloned_share(of(values)) == pytest.approx(cloned, nan_ok=True)
+
+
+def test_two_samples_have_no_clones():
+    assert math.isnan(cloned_share(of(draw(2, 5))))
 
 
 def test_clones_are_explained_by_their_mean():

@@ -10,7 +10,7 @@ from fer.errors import InputError
 from fer.neurons import ActivationStatistics
 from fer.neurons.statistics import MAX_NEURONS, pattern_minmax
 
-FIELDS = ("mean", "scatter", "minimum", "maximum")
+FIELDS = ("mean", "scatter", "minimum", "maximum", "magnitude")
 
 
 def outputs(*shape, seed=0):
@@ -33,6 +33,7 @@ def test_by_hand():
     assert statistics.gram.tolist() == [[35, 30], [30, 36]]
     assert statistics.minimum.tolist() == [1, 0]
     assert statistics.maximum.tolist() == [5, 6]
+    assert ActivationStatistics.of(torch.tensor([[1.0], [-3.0]])).magnitude.tolist() == [2]
     torch.testing.assert_close(statistics.std, torch.tensor([8 / 3, 8.0], dtype=torch.float64).sqrt())
 
 

@@ -48,7 +48,13 @@ def write_history(path: Path, num_epochs=12, layers=("conv1", "conv2")) -> None:
     rows = []
     for epoch in range(num_epochs):
         rows.append({"epoch": epoch, "val/loss": 2 / (epoch + 2), "val/acc": epoch / 20})
-        row = {"epoch": epoch, "train/loss": 2 / (epoch + 1), "train/acc": epoch / 15, "lr": 0.01}
+        row = {
+            "epoch": epoch,
+            "train/loss": 2 / (epoch + 1),
+            "train/acc": epoch / 15,
+            "lr": 0.01,
+            "stage/network": 0.0,
+        }
         for layer in layers:
             quantiles = dict(
                 zip(("min", "q05", "q25", "median", "q75", "q95", "max"), range(30, 170, 20), strict=True)
@@ -60,6 +66,45 @@ def write_history(path: Path, num_epochs=12, layers=("conv1", "conv2")) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0] | rows[1]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_measurements(folder: Path, num_epochs=4, times_an_epoch=5, widths=(8, 16)) -> None:
+    """Rows of measurements within the epochs, and the stages of the network, of which one begins weakly."""
+    layers = dict(zip(("conv1", "conv2"), widths, strict=True))
+    rows = []
+    for number in range(1, num_epochs * times_an_epoch + 1):
+        time = number / times_an_epoch
+        row = {"epoch": time, "sample/train_loss": 2 / (1 + time), "sample/val_loss": 2 / (1 + time)}
+        for layer, width in layers.items():
+            row |= {f"angles/{layer}/{name}": 80 + time for name in ("min", "q05", "q25", "median")}
+            row |= {f"angles/{layer}/{name}": 90 + time for name in ("q75", "q95", "max")}
+            row |= {f"rank/{layer}/effective": width / 2, f"rank/{layer}/participation": width / 4}
+            row |= {f"neurons/{layer}/dormant": 0.125, f"cka/{layer}": 0.9}
+        if time == int(time):
+            row |= {f"neurons/{layer}/{name}": 0.25 for layer in layers for name in ("cloned", "redundant")}
+            row |= {"collapse/nc1": 5 / time, "collapse/nc2_angle": 80 + time, "collapse/nc4": time / 5}
+        rows.append(row)
+        if time == int(time):
+            epoch = int(time) - 1
+            rows.append(
+                {"epoch": epoch, "train/loss": 2 / time, "val/loss": 2.1 / time, "val/acc": 0.1 * time}
+            )
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=sorted({key for row in rows for key in row}))
+        writer.writeheader()
+        writer.writerows(rows)
+    intervals = [
+        {"stage": "initial", "reason": "warm_up", "begin": 0.0, "end": 0.8},
+        {
+            "stage": "intermediate",
+            "reason": "moving",
+            "begin": 0.8,
+            "end": 2.6,
+            "confirmed_by": ["speed", "rank"],
+        },
+        {"stage": "plateau", "reason": "overfit", "begin": 2.6, "end": 4.0, "confirmed_by": []},
+    ]
+    write_json(folder / "stages.json", {"network": {"final": intervals, "live": intervals[:1]}})
 
 
 def write_pruning(folder: Path) -> None:
@@ -117,8 +162,8 @@ def run_dir(tmp_path):
     write_history(folder / "metrics.csv")
     (folder / "config.yaml").write_text("# lightning.pytorch==2.6.6\n" + yaml.safe_dump(CONFIG))
     spans = [
-        {"stage": "initial", "reason": "warm_up", "first": 0, "last": 4},
-        {"stage": "plateau", "reason": "lr_frozen", "first": 5, "last": 11},
+        {"stage": "initial", "reason": "warm_up", "begin": 0.0, "end": 5.0},
+        {"stage": "plateau", "reason": "lr_frozen", "begin": 5.0, "end": 12.0, "confirmed_by": ["rank"]},
     ]
     write_json(
         folder / "stages.json", {name: {"final": spans, "live": spans[:1]} for name in ("network", "conv1")}
@@ -131,6 +176,13 @@ def run_dir(tmp_path):
     (folder / "figures").mkdir()
     imsave(folder / "figures" / "predictions.png", np.zeros((8, 8)))
     return folder
+
+
+@pytest.fixture
+def measured_dir(run_dir):
+    """The folder of a training of 4 epochs, with five measurements of neurons each."""
+    write_measurements(run_dir)
+    return run_dir
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What a folder holds: everything that is there, and nothing that is not."""
 
+import csv
 import json
 import shutil
 from functools import partial
@@ -25,7 +26,7 @@ def test_a_whole_run_has_every_part(run_dir, settings_of):
     assert dict(found["facts"])["Time"] == "1 min 1 s"
     assert [split["name"] for split in found["results"]] == ["train", "val", "test", "clean"]
     assert found["curves"]["acc"]["val"] == {
-        "x": list(range(12)),
+        "x": [epoch + 1.0 for epoch in range(12)],
         "y": pytest.approx([e / 20 for e in range(12)]),
     }
     assert found["stages"]["network"][1]["reason"] == "lr_frozen"
@@ -86,14 +87,29 @@ def test_a_run_that_was_not_to_be_tested_is_finished_when_its_curves_are_drawn(r
     ("num_epochs", "note"),
     [
         (12, "Initial: the loss has not fallen yet"),
-        (8, "Only 8 epochs were measured: too few to find a stage"),
+        (8, "Only 8 measurements: too few to find a stage"),
     ],
 )
-def test_stages_of_a_short_run_say_that_too_few_epochs_were_measured(run_dir, settings_of, num_epochs, note):
+def test_stages_of_a_short_run_say_that_there_were_too_few_measurements(
+    run_dir, settings_of, num_epochs, note
+):
     """The loss of the run falls from its first epoch on."""
     lines = (run_dir / "metrics.csv").read_text().splitlines(keepends=True)  # two for each epoch
     (run_dir / "metrics.csv").write_text("".join(lines[: 1 + 2 * num_epochs]))
     assert gather(run_dir, settings_of)["stage_notes"][0].startswith(note)
+
+
+def test_measurements_within_an_epoch_are_at_their_time(run_dir, settings_of):
+    """In the rows of an epoch's losses, the epoch is an index."""
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        names = next(csv.reader(file))
+    values = {name: 45.0 for name in names if name.startswith("angles/")} | {"epoch": 3.25}
+    with (run_dir / "metrics.csv").open("a", newline="") as file:
+        csv.DictWriter(file, names).writerow(values)
+    found = gather(run_dir, settings_of)
+    assert found["fan"]["conv1"]["x"] == [*(epoch + 1.0 for epoch in range(12)), 3.25]
+    assert found["fan"]["conv1"]["median"][-1] == 45.0
+    assert found["curves"]["loss"]["train"]["x"] == [epoch + 1.0 for epoch in range(12)]
 
 
 def test_a_class_that_does_not_occur_has_no_recall(run_dir, settings_of):

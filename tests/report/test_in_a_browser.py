@@ -73,8 +73,37 @@ def test_a_run(tab, run_dir, settings_of):
     tab.run("document.querySelector('.chart').focus()")
     tab.press("Home")
     tab.press("ArrowRight")
-    assert "epoch 1: initial" in tab.run("document.querySelector('.chart .tip').textContent")
+    assert "epochs trained 2: initial" in tab.run("document.querySelector('.chart .tip').textContent")
     assert tab.complaints == []
+
+
+def test_several_measurements_an_epoch(tab, measured_dir, settings_of):
+    tab.open(write_report(measured_dir, None, settings_of))
+    assert tab.complaints == []
+    rows = "[...document.querySelectorAll('#{} tbody tr')].map((row) => row.textContent)"
+    stages = ["initial0.00.8\u2013", "intermediate0.82.6angular speed, effective rank"]
+    assert tab.run(rows.format("training"))[:3] == [*stages, "plateau: overfit2.64.0weak: nothing"]
+    layers = ["conv184.02.012.5 %25.0 %25.0 %", "conv2168.04.012.5 %25.0 %25.0 %"]
+    assert tab.run(rows.format("neurons")) == layers
+    text = tab.run("document.querySelector('#neurons').textContent")
+    assert "effective rank at the end: 8 of 16" in text
+    assert "99.59\u00b0 (dashed) when 7 classes" in text
+    dashed = "document.querySelectorAll('#training .chart:first-of-type line[stroke-dasharray]').length"
+    assert tab.run(dashed) > 0
+    # Twenty measurements and their times; the last is that of the end.
+    tab.run("document.querySelector('#neurons .chart').focus()")
+    tab.press("Home")
+    assert "epochs trained 0.2" in tab.run("document.querySelector('#neurons .chart .tip').textContent")
+    tab.press("End")
+    last = tab.run("document.querySelector('#neurons .chart .tip').textContent")
+    assert last.startswith("epochs trained 4")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_measurements_fit_the_screen(tab, measured_dir, settings_of, width):
+    tab.open(write_report(measured_dir, None, settings_of), width=width)
+    assert tab.run(TOO_WIDE) == []
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

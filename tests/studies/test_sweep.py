@@ -371,6 +371,14 @@ def test_optuna_sees_points_values_and_where_a_trial_is(sweep_of):
     assert study.best_trial.number == 0
 
 
+@pytest.mark.parametrize("content", ["optuna.log", ".study.json.host-1-abcd.tmp"])
+def test_a_sweep_that_is_being_made_is_joined(content, sweep_of):
+    """By another process, or by one that was killed before it had written the settings."""
+    Path("study").mkdir()
+    Path("study", content).touch()
+    assert [trial.state for trial in run(sweep_of(1, 2))] == ["finished"] * 2
+
+
 def test_a_folder_holds_one_sweep(sweep_of):
     open_study(Path("study"), sweep_of(1, 2), 0)
     with pytest.raises(InputError, match=r"holds a sweep with other parameters"):

@@ -9,13 +9,15 @@ const NAMES = ["blue", "vermillion", "green", "purple", "orange", "sky", "ink"];
 const COLOURS = NAMES.map((name) => `var(--${name})`);
 const DASHES = [null, "7 3", "2 3", "9 3 2 3"];
 const RING = { fill: "#fff", stroke: "var(--ink)", "stroke-width": 2 };
+const TIME = "epochs trained";
 const groups = {};
 
 /* One chart.
    series: [{ name, x, y, color, dash, width, hasMarks, low, high }]; label: for screen readers;
-   bands: [{ first, last, text, color }] behind it; areas: [{ x, low, high, color }];
+   bands: [{ begin, end, text, color, isWeak }] behind it; areas: [{ x, low, high, color }];
    lines: [y, …]; best: { x, y }; domain: [low, high] and ticks: [y, …], if not from the data;
-   format(y), tickFormat(y), xFormat(x), xLabel, isContinuous, isNarrow, height, group */
+   format(y), tickFormat(y), xFormat(x), xLabel, isTime (epochs trained, from 0), isContinuous,
+   isNarrow, height, group */
 function chart(spec) {
   const box = el("div", { class: "chart", tabindex: 0, role: "img", "aria-label": spec.label });
   const tip = el("div", { class: "tip", "aria-live": "polite" });
@@ -91,7 +93,8 @@ function limitsOf(spec, xs) {
   let [low, high] = spec.domain ?? [Math.min(...known), Math.max(...known)];
   const room = low === high ? Math.abs(low) / 10 || 0.5 : (high - low) * 0.05;
   if (!spec.domain) [low, high] = [low - room, high + room];
-  const pad = spec.bands?.length || xs.length === 1 ? 0.5 : 0;
+  if (spec.isTime) return { low, high, first: 0, last: xs.at(-1) };
+  const pad = xs.length === 1 ? 0.5 : 0;
   return { low, high, first: xs[0] - pad, last: xs.at(-1) + pad };
 }
 
@@ -116,10 +119,11 @@ function backdrop(spec, frame, xs) {
       text(left - 6, Y(y) + 4, { class: "axis", "text-anchor": "end" }, tickFormat(y)),
     ],
   );
-  const end = xs.at(-1);
+  const [begin, end] = [spec.isTime ? 0 : xs[0], xs.at(-1)];
   const middle = { class: "axis", "text-anchor": "middle" };
-  const columns = ticks(xs[0], Math.max(end, xs[0] + (end === xs[0])), Math.floor(frame.width / 75))
-    .filter((x) => (spec.isContinuous || Number.isInteger(x)) && x <= end)
+  const hasParts = spec.isContinuous || (spec.isTime && end <= 4);
+  const columns = ticks(begin, Math.max(end, begin + (end === begin)), Math.floor(frame.width / 75))
+    .filter((x) => (hasParts || Number.isInteger(x)) && x <= end)
     .map((x) => text(X(x), bottom + 16, middle, xFormat(x)));
   const title = spec.xLabel && text((left + right) / 2, frame.height - 6, middle, spec.xLabel);
   return [
@@ -131,19 +135,21 @@ function backdrop(spec, frame, xs) {
   ];
 }
 
-function band({ first, last, text: name, color }, { first: begin, last: end, top, bottom, X }) {
-  const [from, to] = [Math.max(begin, first - 0.5), Math.min(end, last + 0.5)];
+function band({ begin, end, text: name, color, isWeak }, { first, last, top, bottom, X }) {
+  const [from, to] = [Math.max(first, begin), Math.min(last, end)];
   if (to <= from) return null;
   const [left, width] = [X(from), X(to) - X(from)];
-  const names = [name, name.split(" ")[0], `${name.slice(0, 4)}.`];
+  const names = [name, name.split(/[: ]/)[0], `${name.slice(0, 4)}.`];
   const shown = names.find((each) => each.length * 6.4 < width - 4);
   const look = { "text-anchor": "middle", "font-size": 11 };
-  const border = { stroke: "var(--grey)", "stroke-dasharray": "2 2" };
+  const border = isWeak
+    ? { stroke: "var(--grey)", "stroke-dasharray": "3 3" }
+    : { stroke: "var(--ink)" };
   return [
     rect(left, top, width, bottom - top, { fill: color, "fill-opacity": 0.13 }),
     rect(left, top - 18, Math.max(0, width - 1), 15, { fill: color, "fill-opacity": 0.45 }),
     shown && text(left + width / 2, top - 6.5, look, shown),
-    from > begin && line(left, top - 18, left, bottom, border),
+    from > first && line(left, top - 18, left, bottom, border),
   ];
 }
 
@@ -186,8 +192,10 @@ function area({ x, low, high, color }, opacity, { X, Y }) {
 }
 
 // The values at x, a line for each series.
-function tipRows({ series, bands = [], format = short, xFormat = short, xLabel = "epoch" }, x) {
-  const band = bands.find((each) => x >= each.first && x <= each.last);
+function tipRows(spec, x) {
+  const { series, bands = [], format = short, xFormat = short, isTime } = spec;
+  const { xLabel = isTime ? TIME : "epoch" } = spec;
+  const band = bands.find((each) => x > each.begin && x <= each.end);
   const rows = series.map(({ name, color, low, high, ...each }) => {
     const place = each.x.indexOf(x);
     if (!isNumber(each.y[place])) return null;

@@ -13,7 +13,7 @@ function showFolds() {
   }));
   if (!series.length) return;
   const label = `Accuracy on val over the epochs, one line per fold. ${ends(series, percent)}`;
-  const spec = { series, label, xLabel: "epoch", format: percent, tickFormat: percent0 };
+  const spec = { series, label, xLabel: TIME, isTime: true, format: percent, tickFormat: percent0 };
   made.append(
     el("figure", el("h3", "Accuracy on val"), key(series), chart({ ...spec, height: 260 })),
   );

@@ -10,6 +10,7 @@ const [percent0, percent1, percent] = [0, 1, 2].map(percentWith);
 const degrees = (value) => `${Math.round(value)}°`;
 const count = (value) => (isNumber(value) ? value.toLocaleString("en") : NONE);
 const decimals = (value) => (isNumber(value) ? value.toFixed(2) : NONE);
+const tenths = (value) => (isNumber(value) ? value.toFixed(1) : NONE);
 const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
 const interval = (low, high, digits = 2) =>

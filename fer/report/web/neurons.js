@@ -1,9 +1,11 @@
 // How the angles between neurons spread over the epochs, and the angle of every pair.
 
+const RANK_NOTE =
+  "Below: the effective rank, the number of directions in which the layer's activations vary.";
 const FAN = { wide: "#BBDCF0", middle: "#6FB3DC", dark: "#00304D" };
 
 function showNeurons() {
-  if (!page.fan && !page.heat) return;
+  if (!page.fan && !page.heat && !page.layers) return;
   const made = section("neurons", "Hidden neurons");
   made.append(
     el(
@@ -23,15 +25,18 @@ function showNeurons() {
     ];
     const lines = `${look.similar}° and ${look.complementary}°`;
     made.append(
-      el("h3", "Distribution of the angles over the epochs"),
+      el("h3", "Distribution of the angles during the training"),
       key(signs),
       el("div", { class: "many" }, layers.map(fanOf)),
       note(
         `Dashed lines: ${lines}, the limits below which two neurons count as similar and above `,
-        "which as complementary. Background: the layer's own training stages.",
+        "which as complementary. Background: the layer's own training stages. ",
+        page.ranks && RANK_NOTE,
       ),
     );
   }
+  if (page.layers) made.append(layerTable(page.layers));
+  if (page.collapse) made.append(collapse(page.collapse));
   if (page.heat?.layers.length) made.append(heat(page.heat));
 }
 
@@ -58,8 +63,90 @@ function fanOf([layer, fan]) {
     format: degrees,
     label: `Angles of ${layer}; ${ends([median], degrees)}`,
   };
-  const drawn = chart({ ...spec, height: 190, isNarrow: true, group: "epochs" });
-  return el("figure", el("h4", layer), drawn);
+  const shared = { isTime: true, isNarrow: true, group: "epochs" };
+  const drawn = chart({ ...spec, ...shared, height: 190 });
+  return el("figure", el("h4", layer), drawn, rankOf(layer, shared));
+}
+
+// The effective rank of a layer as a share of its width, if that is known, below its angles.
+function rankOf(layer, shared) {
+  const rank = page.ranks?.[layer];
+  const width = widthOf(layer);
+  if (!rank || !width) return null;
+  const series = [{ name: "rank", x: rank.x, y: rank.y, color: FAN.dark, width: 1.5 }];
+  const format = (value) => `${count(Math.round(value))} of ${count(width)}`;
+  const tickFormat = (value) => (value ? count(width) : "0");
+  const areas = [{ x: rank.x, low: rank.y.map(() => 0), high: rank.y, color: FAN.wide }];
+  const label = `Effective rank of ${layer}; ${ends(series, format)}`;
+  const spec = { series, areas, format, tickFormat, label, domain: [0, width], ticks: [0, width] };
+  return [
+    chart({ ...spec, ...shared, height: 72 }),
+    el("p", { class: "note" }, `effective rank at the end: ${format(rank.y.at(-1))}`),
+  ];
+}
+
+const widthOf = (layer) => page.heat?.layers.find(({ name }) => name === layer)?.neurons;
+
+function layerTable(layers) {
+  const rows = layers.map((each) => ({ ...each, neurons: widthOf(each.name) }));
+  const columns = [
+    words("name", "layer", breakable),
+    numbers("neurons", "neurons"),
+    numbers("effective", "effective rank", tenths),
+    numbers("participation", "participation ratio", tenths),
+    numbers("dormant", "dormant", percent1),
+    numbers("cloned", "cloned", percent1),
+    numbers("redundant", "redundant", percent1),
+  ];
+  const caption = "How many different neurons each layer has, at the end of the training";
+  return el(
+    "div",
+    el("h3", "Different, dormant and redundant neurons"),
+    table(columns, rows, { caption, sortable: true }),
+    note(
+      "Effective rank: the number of directions in which the layer's activations vary, by the ",
+      "entropy of their variances. Participation ratio: the same number, in which large variances ",
+      "count more. Dormant: neurons whose mean activation is at most a tenth of their layer's. ",
+      "Cloned: the share of the variance that groups of similar neurons have in common. ",
+      `Redundant: neurons that a sum of the others gives to within ${look.similar}°; not known `,
+      "with fewer than two samples a neuron.",
+    ),
+  );
+}
+
+// Neural collapse: whether the samples of each class end in one point of the last hidden layer.
+function collapse({ nc1, nc2_angle: nc2, nc4 }) {
+  const numClasses = page.results?.[0]?.classes.length;
+  const ideal = numClasses > 1 && (Math.acos(-1 / (numClasses - 1)) * 180) / Math.PI;
+  const panel = (title, curve, spec) => {
+    if (!curve) return null;
+    const series = [{ name: title, color: "var(--blue)", ...curve }];
+    const label = `${title}; ${ends(series, spec.format)}`;
+    const shared = { isTime: true, isNarrow: true, group: "epochs", height: 170 };
+    return el("figure", el("h4", title), chart({ series, label, ...shared, ...spec }));
+  };
+  const angle = (value) => (isNumber(value) ? `${value.toFixed(1)}°` : NONE);
+  const toIdeal = { domain: [0, 180], ticks: [0, 45, 90, 135, 180], lines: ideal ? [ideal] : [] };
+  const asShare = { format: percent1, tickFormat: percent0, domain: [0, 1] };
+  return el(
+    "div",
+    el("h3", "Neural collapse of the last hidden layer"),
+    el(
+      "div",
+      { class: "many" },
+      panel("NC1: spread", nc1, { format: short }),
+      panel("NC2: class means", nc2, { format: angle, tickFormat: degrees, ...toIdeal }),
+      panel("NC4: nearest class mean", nc4, asShare),
+    ),
+    note(
+      "NC1: the spread within the classes against that between them, 0 when the samples of each ",
+      "class are one point. NC2: the mean angle between the class means",
+      ideal && `, ${ideal.toFixed(2)}° (dashed) when ${numClasses} classes are as far apart as `,
+      ideal && "they can be",
+      ". NC4: the share of samples for which the network's answer is the class with the nearest ",
+      "mean.",
+    ),
+  );
 }
 
 // The angles of a layer: for each epoch a byte for each pair, above the diagonal, row by row.

@@ -1,9 +1,11 @@
-// Loss, accuracy and learning rate over the epochs.
+// Loss, accuracy and learning rate during the training, and its stages.
 
+// A boundary is weak if it is known that nothing confirms it.
 const stageBands = (name) =>
-  (page.stages?.[name] ?? []).map((interval) => ({
+  (page.stages?.[name] ?? []).map((interval, place) => ({
     ...interval,
     color: look.stages[interval.stage],
+    isWeak: place > 0 && interval.confirmed_by?.length === 0,
   }));
 
 function showTraining() {
@@ -20,31 +22,57 @@ function showTraining() {
     }));
     const best = spec.best ? [{ name: spec.best.text, isRing: true }] : [];
     const values = ends(series, spec.format ?? short);
-    const label = `${title} over the epochs; arrow keys read the values. ${values}`;
+    const label = `${title} over the epochs trained; arrow keys read the values. ${values}`;
     made.append(
       el(
         "figure",
         el("h3", title),
         name !== "lr" && key([...series, ...best]),
-        chart({ series, bands, group: "epochs", label, ...spec }),
+        chart({ series, bands, group: "epochs", isTime: true, label, ...spec }),
       ),
     );
   };
   panel("loss", "Loss", { height: 240 });
   const best = all.acc?.val && bestOf(all.acc.val);
   panel("acc", "Accuracy", { height: 260, format: percent, tickFormat: percent0, best });
-  panel("lr", "Learning rate", { height: 150, xLabel: "epoch" });
-  if (bands.length) {
-    const intervals = bands.map(({ text, first, last }) => `${text} (${first} to ${last})`);
-    const found = `Stages of the whole network, found after the run: ${intervals.join(", ")}. `;
-    made.append(note(found, page.stage_notes));
-  }
+  panel("lr", "Learning rate", { height: 150, xLabel: TIME });
+  if (bands.length) made.append(stageTable(bands), note(page.stage_notes));
   made.append(el("details", el("summary", "All values"), allValues(all)));
+}
+
+const WITNESSES = {
+  speed: "angular speed",
+  cka: "similarity to the measurement before (CKA)",
+  rank: "effective rank",
+};
+
+function stageTable(bands) {
+  const hasWitnesses = bands.some((each) => each.confirmed_by);
+  const confirmed = (names = [], { isWeak }) =>
+    isWeak ? "weak: nothing" : names.map((name) => WITNESSES[name] ?? name).join(", ") || NONE;
+  const columns = [
+    words("text", "stage"),
+    numbers("begin", "begin", tenths),
+    numbers("end", "end", tenths),
+    ...(hasWitnesses ? [words("confirmed_by", "begin confirmed by", confirmed)] : []),
+  ];
+  const caption = "In epochs trained";
+  return el(
+    "div",
+    el("h3", "Stages of the whole network, found after the run"),
+    table(columns, bands, { caption }),
+    hasWitnesses &&
+      note(
+        "A boundary is confirmed if another statistic changes within 3 % of the run around it; ",
+        "a weak one, drawn as a dashed line, stands alone.",
+      ),
+  );
 }
 
 function bestOf({ x, y }) {
   const place = y.indexOf(Math.max(...y.filter(isNumber)));
-  return { x: x[place], y: y[place], text: `best on val: ${percent(y[place])}, epoch ${x[place]}` };
+  const text = `best on val: ${percent(y[place])}, epoch ${x[place] - 1}`;
+  return { x: x[place], y: y[place], text };
 }
 
 function allValues(all) {
@@ -58,7 +86,7 @@ function allValues(all) {
   const epochs = [...new Set(columns.flatMap(({ curve }) => curve.x))].sort((a, b) => a - b);
   const rows = epochs.map((epoch) => {
     const values = columns.map(({ key, curve }) => [key, curve.y[curve.x.indexOf(epoch)] ?? null]);
-    return { epoch, ...Object.fromEntries(values) };
+    return { epoch: epoch - 1, ...Object.fromEntries(values) };
   });
   const more = { caption: "Values of every epoch", sortable: true, tall: true };
   return table([numbers("epoch", "epoch"), ...columns], rows, more);

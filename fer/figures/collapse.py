@@ -1,0 +1,91 @@
+"""Neural collapse: how near the samples of each class are to one point of the last hidden layer."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fer.figures.angles import DEGREE, DEGREES, say
+from fer.figures.curves import Curve, finite
+from fer.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    NORMAL,
+    SMALL,
+    array,
+    log_scale,
+    new_figure,
+    percent,
+    scale_time,
+    tidy,
+    write_title,
+)
+
+TITLES: Final = (
+    "NC1: spread within the classes against that between them (collapsed: 0)",
+    "NC2: mean angle between the class means",
+    "NC4: answers of the network that are the class with the nearest mean (collapsed: 100 %)",
+)
+"""Of the panels, from the top."""
+
+
+def collapse_figure(columns: Mapping[str, Sequence[float]], num_classes: int, title: str = "") -> Figure:
+    """Draw how near the last hidden layer is to neural collapse during a training.
+
+    Args:
+        columns: ``epoch`` (the time of each measurement), and ``nc1``, ``nc2_angle`` and ``nc4`` as in
+            :class:`fer.neurons.collapse.Collapse`; what is not finite is skipped, and so is an ``nc1`` of 0,
+            which a logarithmic axis cannot show.
+        num_classes: Number of classes, K, from which the angle of a collapsed layer follows.
+        title: Above the figure.
+
+    Raises:
+        ValueError: No measurement, or fewer than two classes.
+
+    Source: Papyan, Han and Donoho, "Prevalence of Neural Collapse During the Terminal Phase of Deep Learning
+    Training", 2020, figures 2 to 7.
+    """
+    times = array(columns["epoch"]).astype(np.float64)
+    if len(times) == 0 or num_classes < 2:
+        msg = f"there is no collapse to draw: {len(times)} measurements, {num_classes} classes"
+        raise ValueError(msg)
+    figure = new_figure(5.6, 4.2)
+    rows: list[Axes] = list(figure.subplots(3, 1, sharex=True))
+    curves = {name: finite(times, columns[name]) for name in ("nc1", "nc2_angle", "nc4")}
+    curves["nc1"] = Curve(*(part[curves["nc1"].values > 0] for part in curves["nc1"]))
+    for axes, (epochs, values) in zip(rows, curves.values(), strict=True):
+        marker = "o" if len(values) == 1 else None
+        axes.plot(epochs, values, color=BLUE, linewidth=1.4, marker=marker, markersize=4)
+        tidy(axes)
+        if len(values) == 0:
+            say(axes, "not known")
+            axes.set_yticks([])
+    spread, angle, nearest = rows
+    if len(curves["nc1"].values):
+        log_scale(spread)
+    ideal = math.degrees(math.acos(-1 / (num_classes - 1)))
+    angle.axhline(ideal, color=GREY, linewidth=0.8, linestyle=(0, (6, 3)))
+    angle.set_ylim(0, 185)
+    angle.set_yticks([0, 45, 90, 135, 180])
+    angle.yaxis.set_major_formatter(DEGREES)
+    angle.annotate(
+        f"collapsed, {num_classes} classes: {ideal:.2f}{DEGREE}",
+        (0.01, ideal),
+        xycoords=angle.get_yaxis_transform(),
+        xytext=(0, 3 if ideal < 150 else -9),
+        textcoords="offset points",
+        fontsize=SMALL,
+        color=GREY,
+    )
+    nearest.set_ylim(0, 1.03)
+    nearest.yaxis.set_major_formatter(percent())
+    for axes, text in zip(rows, TITLES, strict=True):
+        axes.set_title(text, loc="left", fontsize=SMALL, color=INK)
+    nearest.set_xlabel("epochs trained", fontsize=NORMAL)
+    scale_time(nearest, times)
+    write_title(figure, title)
+    return figure

@@ -1,0 +1,126 @@
+"""Change points of a series, as a second opinion on where stages begin.
+
+PELT finds the best division of a whole series into pieces (Killick, Fearnhead and Eckley, "Optimal detection
+of changepoints with a linear computational cost", 2012). It is told neither how many there are nor where, and
+nothing of the losses.
+
+A piece is a straight line, and lines need not meet: speed, CKA and rank bend where a stage begins more often
+than they jump.
+
+What did not help (log of the speed, 72 synthetic histories of 3 schedules, their noise uncorrelated; share of
+144 known boundaries, and of all times, that lie within 3 % of the run of a change point):
+
+- Pieces of one mean, the usual L2 cost: 90 % of the boundaries, but also 50 % of all times, since a steady
+  fall becomes a staircase of 10 changes; with lines it is 78 % and 23 %, with 4 changes. With four times the
+  penalty: 73 % and 36 %.
+- Twice the penalty with lines: 77 % and 21 %.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from fer.neurons.stages import DWELL
+from fer.neurons.windows import Array, noise_of
+
+PENALTY: Final = 3.0
+"""What a change must explain, in variances of the noise times the logarithm of the number of values: one for
+each of position, level and slope."""
+
+LEAST_PENALTY: Final = 1e-9
+"""The same as a share of the sum of squares, for a series without noise: well above its rounding errors."""
+
+LOGARITHMIC: Final = frozenset({"speed", "cka"})
+"""Series that fall to a share of what they were, and whose noise does with them."""
+
+
+def agreeing(
+    begin: float, series: Mapping[str, Sequence[float]], times: Sequence[float], tolerance: float
+) -> tuple[str, ...]:
+    """Return the names of the series that change near a time.
+
+    By chance a series does so in about a fifth of the cases, with a tolerance of 3 % of the run.
+
+    Args:
+        begin: When a stage begins, in epochs.
+        series: By name one value a measurement, NaN where nothing is known. Of ``speed`` (of the angles) and
+            ``cka`` (1 - CKA with the measurement before) the logarithm is taken, without values of 0 or less;
+            others, such as ``rank`` (effective rank), are taken as they are.
+        times: Time of each measurement in epochs, increasing.
+        tolerance: In epochs.
+
+    Raises:
+        ValueError: A series has another length than the times.
+
+    >>> steps = {"rank": [5.0] * 10 + [9.0] * 10, "speed": [0.5] * 20}
+    >>> agreeing(2.5, steps, [0.25 * i for i in range(20)], tolerance=0.3)
+    ('rank',)
+    """
+    found = []
+    for name, values in series.items():
+        if len(values) != len(times):
+            msg = f"{name} has {len(values)} values, times has {len(times)}: one each a measurement"
+            raise ValueError(msg)
+        if name in LOGARITHMIC:
+            values = [math.log(value) if value > 0 else math.nan for value in values]
+        if any(abs(times[i] - begin) <= tolerance for i in change_points(values, times=times)):
+            found.append(name)
+    return tuple(found)
+
+
+@np.errstate(all="ignore")  # the largest values overflow
+def change_points(
+    values: Sequence[float], least: int = DWELL, times: Sequence[float] | None = None
+) -> list[int]:
+    """Return where another line begins, as increasing positions in ``values``, without 0.
+
+    What a change must explain follows from the series' own noise: ten times the values change nothing.
+
+    Args:
+        values: One a measurement; NaN or infinite where nothing is known, which is left out.
+        least: Values in a piece at least.
+        times: Time of each value, increasing; left out: 0, 1, 2 and so on.
+
+    >>> change_points([0.0, 0.1, 0.0, 0.1, 5.0, 5.1, 5.0, 5.1])
+    [4]
+    >>> change_points([math.nan, 3.0, 3.0, 2.0])
+    []
+    """
+    y = np.array(values, dtype=np.float64)
+    t = np.arange(len(y), dtype=np.float64) if times is None else np.array(times, dtype=np.float64)
+    places = np.flatnonzero(np.isfinite(y))
+    if len(places) < 2 * least:
+        return []
+    y, t = y[places] - y[places].mean(), t[places] - t[places].mean()
+    noise = float(np.nan_to_num(np.nanmedian(noise_of(y, t, centred=True))))
+    penalty = max(PENALTY * noise**2 * math.log(len(y)), LEAST_PENALTY * float(y @ y))
+    return [int(places[begin]) for begin in divide(y, t, penalty, least)]
+
+
+def divide(y: Array, t: Array, penalty: float, least: int) -> list[int]:
+    """Return the beginnings of the lines, but the first, with the least sum of squares and penalties (PELT).
+
+    Args:
+        y: Values, of shape ``(N,)``.
+        t: Their times.
+        penalty: Cost of a line.
+        least: Values of a line at least.
+    """
+    sums = [np.append(0.0, np.cumsum(each)) for each in (np.ones_like(y), y, t, y * y, t * y, t * t)]
+    cost, last = np.full(len(y) + 1, math.inf), np.zeros(len(y) + 1, dtype=int)
+    cost[0] = -penalty
+    begins = np.empty(0, dtype=int)
+    for end in range(least, len(y) + 1):
+        begins = np.append(begins, end - least)
+        num, sum_y, sum_t, yy, ty, tt = (each[end] - each[begins] for each in sums)
+        slope_part = (ty - sum_t * sum_y / num) ** 2 / (tt - sum_t**2 / num)
+        total = cost[begins] + (yy - sum_y**2 / num - slope_part).clip(min=0)
+        last[end], cost[end] = begins[total.argmin()], total.min() + penalty
+        begins = begins[total <= cost[end]]  # what is worse now will never be the best
+    found, end = [], int(last[-1])
+    while end > 0:
+        found.append(end)
+        end = int(last[end])
+    return found[::-1]

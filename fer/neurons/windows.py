@@ -1,0 +1,196 @@
+"""Windows over a history of measurements: level, change and noise of a quantity around each measurement.
+
+NumPy, since it sorts short rows ten times as fast as torch: live stages do so at every measurement.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+LEAST_WINDOW: Final = 7
+"""Values in a window at least, for a quantity that is known at few of the measurements."""
+
+NOISE_WINDOW: Final = 51
+"""Values from which the size of the noise is taken: enough for it to be known within some 15 %, few enough to
+follow a schedule."""
+
+NOISE_STEP: Final = 10
+"""Values after which the correlation of the noise is evaluated again."""
+
+NOISES: Final = 4.5
+"""Standard errors beyond which a change is one. Three are rare by chance; the size of the noise is itself
+known to some 20 % only, and a run has many windows."""
+
+NOISES_AT_REST: Final = 1.8
+"""Standard errors below which a change may be none: at rest, 9 windows in 10 have less. Between the two, a
+quantity that moved still moves and one that rested still rests."""
+
+
+class Windowed(NamedTuple):
+    """A quantity seen through windows, each array of shape ``(measurements,)``; NaN where nothing is known.
+
+    Attributes:
+        values: As they were measured.
+        level: Median of the window.
+        change: Last minus first of the window without the noise: its median slope times its length.
+        least: Size that a change has at least, given the noise and all that changed so far.
+        rest: Size of a change below which a quantity has come to rest.
+        low: Lowest median of a window of the past so far.
+        high: Highest of them.
+    """
+
+    values: Array
+    level: Array
+    change: Array
+    least: Array
+    rest: Array
+    low: Array
+    high: Array
+
+    @property
+    def is_flat(self) -> Array:
+        """Whether it stands still: if it moved before, and if it stood still before."""
+        return abs(self.change) <= np.stack([self.rest, self.least])
+
+    @property
+    def is_unknown(self) -> Array:
+        """Whether it has not been measured yet."""
+        return np.isnan(self.level)
+
+    @property
+    def is_worse(self) -> Array:
+        """For a loss: whether it stands above its best. Levels scatter less than changes do."""
+        return self.level > self.low + (self.rest + self.least) / 2
+
+    @property
+    def is_bad(self) -> Array:
+        """For a loss: whether it stands above its best or is on its way there."""
+        return self.is_worse | (self.change > self.least)
+
+
+def windowed(
+    values: Sequence[float], times: Sequence[float], *, window: int, least_share: float, centred: bool
+) -> Windowed:
+    """Return what the window of each measurement says.
+
+    What was not measured takes no room in a window: a quantity that is known at every third measurement is
+    evaluated over its own values, and keeps its last verdict in between. Its windows have fewer values, and
+    cover more time, since both cost: how many is decided by the first two that are known.
+
+    Args:
+        values: One a measurement; NaN or infinite where nothing was measured.
+        times: Time of each measurement, increasing.
+        window: Number of values of a window, odd; those at the ends have half of it at least, or say nothing.
+        least_share: Share of all that changed so far below which a change is none.
+        centred: Whether the window lies around its measurement; otherwise it ends with it.
+    """
+    return _windowed(tuple(values), tuple(times), window, least_share, centred)
+
+
+# Layers share the losses of their network, which need not be evaluated for each.
+@lru_cache(maxsize=8)
+@np.errstate(all="ignore")  # windows of one value have no slope; the largest values overflow
+def _windowed(
+    values: tuple[float, ...], times: tuple[float, ...], window: int, least_share: float, centred: bool
+) -> Windowed:
+    all_values = np.array(values, dtype=np.float64)
+    is_known = np.isfinite(all_values)
+    y, t = all_values[is_known], np.array(times, dtype=np.float64)[is_known]
+    if len(y) == 0:
+        return Windowed(*[np.full_like(all_values, math.nan)] * 7)
+    first, second = (*np.flatnonzero(is_known), len(values))[:2]
+    size = max(min(LEAST_WINDOW, window), round(window / math.sqrt(second - first))) | 1
+    ahead = size // 2 if centred else 0
+    rows, at = windows(y, size, ahead), windows(t, size, ahead)
+    is_in = ~np.isnan(rows)
+    num = is_in.sum(axis=1)
+
+    # Theil and Sen's slope, which no odd value can pull; pairs of near values hold little but noise.
+    i, j = _pairs(size)
+    slope = medians((rows[:, j] - rows[:, i]) / (at[:, j] - at[:, i]))
+    length = np.nanmax(at, axis=1) - np.nanmin(at, axis=1)
+    change = np.where(num > size // 2, slope * length, math.nan)
+    beyond = at - (np.nansum(at, axis=1) / num)[:, None]
+    error = noise_of(y, t, centred=centred) * length / np.sqrt(np.nansum(beyond**2, axis=1))
+    level = medians(rows)
+    past = medians(windows(y, size, 0)) if centred else level
+    low, high = np.minimum.accumulate(past), np.maximum.accumulate(past)
+    least, rest = (
+        np.maximum(noises * error, least_share * (high - low)) for noises in (NOISES, NOISES_AT_REST)
+    )
+    return Windowed(
+        all_values, *(stretched(each, is_known) for each in (level, change, least, rest, low, high))
+    )
+
+
+def stretched(known: Array, is_known: Array) -> Array:
+    """Return for each measurement the last value that was known, NaN before the first."""
+    found: Array = np.append(math.nan, known)[is_known.cumsum()]
+    return found
+
+
+def windows(values: Array, size: int, ahead: int) -> Array:
+    """Return the window of each value, NaN beyond the ends: shape ``(N, size)`` for ``(N,)``.
+
+    The window ends ``ahead`` values after its own, so that 0 sees only the past.
+    """
+    padded = np.full(len(values) + size - 1, math.nan)
+    padded[size - 1 - ahead : len(padded) - ahead] = values
+    rows: Array = np.lib.stride_tricks.sliding_window_view(padded, size)
+    return rows
+
+
+def medians(rows: Array) -> Array:
+    """Return the median of each row without its NaN; of two in the middle, the lower.
+
+    >>> medians(np.array([[3.0, math.nan, 1.0, 2.0], [math.nan] * 4])).tolist()
+    [2.0, nan]
+    """
+    ordered = np.sort(rows, axis=1)  # NaN last
+    middle = np.maximum((~np.isnan(rows)).sum(axis=1) - 1, 0) // 2
+    found: Array = ordered[np.arange(len(rows)), middle]
+    return found
+
+
+@lru_cache
+def _pairs(size: int) -> tuple[Array, Array]:
+    """Return the positions of every two values of a window that are a third of it apart at least."""
+    first, second = np.triu_indices(size, size // 3)
+    return first, second
+
+
+def noise_of(y: Array, t: Array, *, centred: bool) -> Array:
+    """Return the size of the noise of each value as it counts in a slope.
+
+    A value is compared with the line through its neighbours: that takes out any steady fall. Noise that
+    lasts for some measurements hides from near neighbours and misleads a slope: that far ones differ more
+    than near ones tells of it. The power of their ratio is what a slope's error grows by, to 20 %, for noise
+    of the first order with a correlation up to 0.6 from one measurement to the next; noise that lasts longer
+    is taken for motion.
+    """
+    near, far = _bends(y, t, 1), _bends(y, t, 3)
+    noise = 1.4826 * medians(windows(near, NOISE_WINDOW, NOISE_WINDOW // 2 if centred else 0))
+    # The correlation changes little, and takes more values to be known: all of the run, or all so far.
+    step = len(y) if centred else NOISE_STEP
+    with np.errstate(all="ignore"):  # no noise at all
+        apart = far / noise
+    ratio = 1.4826 * medians(windows(apart, len(y), 0)[step - 1 :: step])
+    growth = np.nan_to_num(ratio, nan=1.0).clip(1, 1.6) ** 2.5
+    grown: Array = noise * np.append(growth[:1] if centred else 1.0, growth)[(np.arange(len(y)) + 1) // step]
+    return grown
+
+
+def _bends(y: Array, t: Array, lag: int) -> Array:
+    """Return how far each value is from the line through its neighbours, in units of one value's noise."""
+    if len(y) <= 2 * lag:
+        return np.full_like(y, math.nan)
+    weight = (t[2 * lag :] - t[lag:-lag]) / (t[2 * lag :] - t[: -2 * lag])
+    line = weight * y[: -2 * lag] + (1 - weight) * y[2 * lag :]
+    size = np.sqrt(1 + weight**2 + (1 - weight) ** 2)
+    return np.append([math.nan] * 2 * lag, abs(y[lag:-lag] - line) / size)

@@ -1,0 +1,55 @@
+"""What the page shows of a run's neurons beside their angles: ranks, shares of useless neurons, collapse."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fer.figures.curves import finite, measured_times
+
+SHARES: Final = ("dormant", "cloned", "redundant")
+"""Shares of each layer, as logged under ``neurons/``."""
+
+COLLAPSE: Final = ("nc1", "nc2_angle", "nc4")
+"""Measures of neural collapse, as logged under ``collapse/``."""
+
+
+def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return the statistics of neurons for the page, without what was not measured.
+
+    Args:
+        history: Columns of ``metrics.csv``.
+
+    Returns:
+        ``ranks``: by layer the effective rank, ``y``, at each time, ``x``; ``layers``: for each layer its
+        ``name`` and the last known ``effective``, ``participation``, ``dormant``, ``cloned`` and
+        ``redundant``, None if there is none; ``collapse``: by measure its values, ``y``, at each time, ``x``.
+    """
+    if "epoch" not in history:
+        return {}
+    times = measured_times(history)
+
+    def curve(key: str) -> dict[str, list[float]] | None:
+        if key not in history:
+            return None
+        there = finite(times, history[key])
+        return {"x": there.epochs.tolist(), "y": there.values.tolist()} if len(there.values) else None
+
+    def last(key: str) -> float | None:
+        found = curve(key)
+        return found["y"][-1] if found else None
+
+    names = [match[1] for key in history if (match := re.fullmatch(r"rank/(.+)/effective", key))]
+    rows = [
+        {
+            "name": name,
+            **{each: last(f"rank/{name}/{each}") for each in ("effective", "participation")},
+            **{each: last(f"neurons/{name}/{each}") for each in SHARES},
+        }
+        for name in names
+    ]
+    found = {
+        "ranks": {name: there for name in names if (there := curve(f"rank/{name}/effective"))},
+        "layers": [row for row in rows if any(value is not None for value in list(row.values())[1:])],
+        "collapse": {name: there for name in COLLAPSE if (there := curve(f"collapse/{name}"))},
+    }
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,28 @@
+"""What the page shows of neurons: the last known value of each layer, at the right times."""
+
+from math import nan
+
+from fer.report.statistics import statistics_of
+
+
+def test_the_last_known_value_of_each_statistic():
+    history = {
+        "epoch": [0.5, 1.0, 0, 1.5],
+        "train/loss": [nan, nan, 2.0, nan],
+        "rank/conv1/effective": [3.0, 4.0, nan, 5.0],
+        "rank/conv1/participation": [2.0, 3.0, nan, 4.0],
+        "neurons/conv1/cloned": [nan, 0.25, nan, nan],
+        "rank/fc.2/effective": [nan, nan, nan, nan],
+        "collapse/nc1": [nan, 7.0, nan, nan],
+    }
+    conv1 = {"effective": 5.0, "participation": 4.0, "dormant": None, "cloned": 0.25, "redundant": None}
+    assert statistics_of(history) == {
+        "ranks": {"conv1": {"x": [0.5, 1.0, 1.5], "y": [3.0, 4.0, 5.0]}},
+        "layers": [{"name": "conv1", **conv1}],
+        "collapse": {"nc1": {"x": [1.0], "y": [7.0]}},
+    }
+
+
+def test_runs_of_older_versions_have_none():
+    assert statistics_of({}) == {}
+    assert statistics_of({"epoch": [0, 1], "angles/fc/mean": [80.0, 81.0], "train/loss": [2.0, 1.0]}) == {}
