@@ -8,13 +8,13 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from fer.callbacks.measuring import Measured, dormant_share
+from fer.callbacks.measuring import Measured
 from fer.neurons import ActivationStatistics, angles, classify
 from fer.neurons.angles import Origin, summarise
 from fer.neurons.cka import linear_cka
 from fer.neurons.collapse import Collapse
 from fer.neurons.ranks import effective_rank, participation_ratio
-from fer.neurons.redundancy import cloned_share, redundant_share
+from fer.neurons.redundancy import cloned_share, dormant_share, redundant_share
 
 OF_ANGLES: Final = (
     *summarise(torch.zeros(1, 1)),
@@ -95,10 +95,14 @@ def layer_values(
         "effective": effective_rank(statistics),
         "participation": participation_ratio(statistics),
         "cka": linear_cka(before, rows) if before is not None and is_same else math.nan,
-        "dormant": dormant_share(measured.sizes[layer]),
-        "cloned": cloned_share(statistics, similar_below=similar_below) if is_last else math.nan,
-        "redundant": redundant_share(statistics, similar_below=similar_below) if is_last else math.nan,
+        "dormant": dormant_share(statistics),
+        "cloned": math.nan,
+        "redundant": math.nan,
     }
+    if is_last:
+        around_mean = degrees if normalise == "centre" else angles(statistics, "centre")
+        values["cloned"] = cloned_share(statistics, around_mean, similar_below=similar_below)
+        values["redundant"] = redundant_share(statistics, around_mean, similar_below=similar_below)
     return LayerValues(degrees.float().double().cpu(), values, len(classes.non_finite))
 
 
@@ -115,6 +119,15 @@ def warn_of_few_samples(measured: Mapping[str, ActivationStatistics]) -> None:
             "num_samples",
             ", ".join(few),
         )
+
+
+def describe_non_finite(values: Mapping[str, LayerValues]) -> str:
+    """Return how many neurons of which layers are NaN or infinite, in one line; empty if none is."""
+    return ", ".join(
+        f"{each.num_non_finite} of {len(each.degrees)} neurons of {layer}"
+        for layer, each in values.items()
+        if each.num_non_finite
+    )
 
 
 def collapse_values(measured: Measured, layer: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""When a training is measured: at which steps, as its settings say or as its first steps decide."""
+"""When to measure: the steps that the settings name, or that are decided in the first steps of a training."""
 
 import math
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Timetable:
         self.budget = budget
         self.clock = clock
         self.schedule: Schedule | None = None
-        """When is measured; None before it is decided."""
+        """When to measure; None before it is decided."""
         self.decided: dict[str, int | None] = {}
         """The settings that were decided; empty where nothing was timed."""
         self.timer: StepTimer | None = None
@@ -122,7 +122,7 @@ class Timetable:
     def decide(
         self, trainer: Trainer, measure: Callable[[int, bool], object], *, most: int, least: int
     ) -> None:
-        """Decide how often is measured, and on how many samples.
+        """Decide how often to measure, and on how many samples.
 
         Args:
             trainer: The trainer.
@@ -140,7 +140,7 @@ class Timetable:
         self.decided = {name: getattr(self.schedule, name) for name in DECIDED}
 
     def describe(self, trainer: Trainer) -> str:
-        """Return in words how often is measured, on how many samples, and what it takes."""
+        """Return in words how often to measure, on how many samples, and the share of the time it takes."""
         if self.schedule is None:
             return ""
         return self.schedule.describe(length_of(trainer)[0], self.budget)
