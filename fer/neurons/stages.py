@@ -62,9 +62,9 @@ BEGUN: Final = 0.3
 angles still are: under a rising learning rate their rush lasts."""
 
 LEARNED: Final = 0.1
-"""Share of its highest level by which the train loss has fallen if the network has learned anything, and share
-of that fall that it may lose again and still counts as learned. Markou's ANN, whose learning rate moved
-nothing, fell by 4.5 % in 2,000 epochs."""
+"""Share of its highest level by which the train loss has fallen if the network has learned anything, and the
+share of that fall that it may lose again. Markou's ANN, whose learning rate moved nothing, fell by 4.5 % in
+2,000 epochs."""
 
 FROZEN: Final = 1e-5
 """Update ratio, ``|change of the weights| / |weights|`` of a step, below which nothing can move: 100,000
