@@ -335,10 +335,11 @@ def _without_slow_falls(
         start = min(begin + WINDOW, end - 1)
         first = np.maximum(start, at - REST // 2) if centred else np.maximum(begin, at - REST + 1)
         last = np.minimum(end - 1, np.maximum(at, start) + REST // 2) if centred else at
-        goes_on = _slope(histories.train, histories.times, at, first, last) < -SLOW
         val = histories.train if np.isnan(histories.val.level[begin]) else histories.val
-        goes_on &= (_slope(val, histories.times, at, first, last) < 0) & ~_val_is_bad(histories)[at]
-        labels[at[goes_on]] = _MOVING
+        falls = _slope(histories.train, histories.times, at, first, last) < -SLOW
+        val_rises = _slope(val, histories.times, at, first, last) > SLOW
+        labels[at[falls & val_rises & (labels[at] == _SETTLED)]] = _OVERFIT
+        labels[at[falls & ~val_rises & ~_val_is_bad(histories)[at]]] = _MOVING
     return _intervals(np.stack([labels, labels]), num)
 
 
