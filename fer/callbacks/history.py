@@ -12,7 +12,10 @@ from fer.callbacks.measuring import Measured
 from fer.neurons.angles import angular_speed
 
 LOSSES: Final = {"train/loss": "train", "val/loss": "val"}
-"""By name in :attr:`HistoryCallback.losses` the split; logged as ``sample/train_loss``."""
+"""By name in :attr:`HistoryCallback.losses` the split."""
+
+SAMPLE_LOSS: Final = "sample/{}_loss"
+"""How the loss on the samples of a split is called in logs."""
 
 OWN_KEY: Final = "DistinctivenessCallback"
 """What the keys of such states in a checkpoint begin with."""
@@ -80,7 +83,7 @@ class HistoryCallback(Callback):
             logged |= {key: row[name] for name, key in keys_of(layer).items()}
         losses = {name: measured.losses[split] for name, split in LOSSES.items()}
         _append(self.losses, {"epoch": now} | losses)
-        logged |= {f"sample/{split}_loss": measured.losses[split] for split in LOSSES.values()}
+        logged |= {SAMPLE_LOSS.format(split): measured.losses[split] for split in LOSSES.values()}
         self.time, self.rows = now, measured.rows
         self.num_classes = 0 if measured.labels is None else len(set(measured.labels.tolist()))
         self.degrees = {layer: of_layer.degrees for layer, of_layer in values.items()}

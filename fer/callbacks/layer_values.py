@@ -12,8 +12,8 @@ from fer.callbacks.measuring import Measured
 from fer.neurons import ActivationStatistics, angles, classify
 from fer.neurons.angles import Origin, summarise
 from fer.neurons.cka import linear_cka
-from fer.neurons.collapse import Collapse
-from fer.neurons.ranks import effective_rank, participation_ratio
+from fer.neurons.collapse import MEASURES, Collapse
+from fer.neurons.ranks import ranks
 from fer.neurons.redundancy import cloned_share, dormant_share, redundant_share
 
 OF_ANGLES: Final = (
@@ -34,10 +34,6 @@ OTHERS: Final = {
 
 NUM_VALUES: Final = len(OF_ANGLES) + len(OTHERS) + 1
 """Values of a layer in a history, with the time."""
-
-OF_COLLAPSE: Final = ("nc1", "nc2_angle", "nc4")
-"""What is logged for the last hidden layer as ``collapse/…``."""
-
 
 log = logging.getLogger("fer.callbacks")
 
@@ -90,10 +86,8 @@ def layer_values(
     )
     rows, before = measured.rows[layer], rows_before.get(layer)
     is_same = before is not None and len(before) == len(rows)
-    values = summarise(degrees) | classes.shares
+    values = summarise(degrees) | classes.shares | ranks(statistics)._asdict()
     values |= {
-        "effective": effective_rank(statistics),
-        "participation": participation_ratio(statistics),
         "cka": linear_cka(before, rows) if before is not None and is_same else math.nan,
         "dormant": dormant_share(statistics),
         "cloned": math.nan,
@@ -136,4 +130,4 @@ def collapse_values(measured: Measured, layer: str) -> dict[str, float]:
     if measured.labels is None or measured.predicted is None or len(rows) != len(measured.labels):
         return {}
     found = Collapse.of(rows, measured.labels, measured.predicted)
-    return {name: float(getattr(found, name)) for name in OF_COLLAPSE}
+    return {name: float(getattr(found, name)) for name in MEASURES}

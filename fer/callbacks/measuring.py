@@ -189,20 +189,16 @@ class Pass:
             raise InputError(problem)
         if self.problem:
             self.loss = None
-        num = sum(map(len, answers_of(answers, 0)))
         mine: dict[str, Any] = {
             "rows": {place: torch.cat(each) for place, each in rows.items()},
-            "answers": [torch.cat(answers_of(answers, part)) for part in (0, 1)] if num else None,
+            "answers": [torch.cat(each) for each in zip(*answers, strict=True)] or None,
         }
         parts = gather(mine) if sets.measured.is_part else [mine]
         if sets.measured.is_part:
             by_place = {place: _of_all_processes(statistics) for place, statistics in by_place.items()}
-        has_answers = all(part["answers"] is not None for part in parts)
-        labels, predicted = (
-            (torch.cat([part["answers"][each] for part in parts]) for each in (0, 1))
-            if has_answers
-            else (None, None)
-        )
+        labels = predicted = None
+        if all(part["answers"] is not None for part in parts):
+            labels, predicted = (torch.cat([part["answers"][each] for part in parts]) for each in (0, 1))
         return Measured(
             {layer: by_place[place] for layer, place in self.places.items()},
             {
@@ -237,11 +233,6 @@ class Pass:
             total, num = (sum(part[split][place] for part in parts) for place in (0, 1))
             found[split] = total / num if num and self.loss is not None else math.nan
         return found
-
-
-def answers_of(answers: list[tuple[Tensor, Tensor]], part: int) -> list[Tensor]:
-    """Return labels (0) or predicted classes (1) of all batches."""
-    return [each[part] for each in answers]
 
 
 def _answers(batch: Inputs, outputs: Any) -> tuple[Tensor, Tensor] | None:

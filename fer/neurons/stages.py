@@ -15,6 +15,9 @@ A measurement is evaluated by a window of :data:`WINDOW` of them, in this order:
 Windows count measurements, not epochs: a run of 8 epochs with 25 measurements in each is evaluated like one
 of 200 epochs with one in each. Slopes are over time, so that measurements may lie at any distance.
 
+A rest that lasts is looked at as a whole, too: a train loss that falls in it, too slowly for a window, is
+motion, or overfitting if the validation loss rises.
+
 What moves, and what is worse than it was, is measured against the run's own noise: ten times the losses
 or the speeds change no label. There is hysteresis: it takes more motion to leave a rest than to put one
 off, and a label changes when the next one has held for :data:`DWELL` measurements.
@@ -84,7 +87,7 @@ REST: Final = 4 * WINDOW
 """Measurements of a rest that are looked at together, to find a loss that falls too slowly for a window."""
 
 SLOW: Final = 4.0
-"""Standard errors of a slope over a rest beyond which the loss has fallen in it."""
+"""Standard errors of a slope over a rest beyond which a loss has fallen, or risen, in it."""
 
 
 class Stage(StrEnum):
@@ -139,6 +142,7 @@ class _Histories(NamedTuple):
     times: Array
 
 
+@np.errstate(all="ignore")  # the largest values overflow
 def label_stages(
     angular_speed: Sequence[float],
     train_loss: Sequence[float],
@@ -178,6 +182,7 @@ def label_stages(
     return _labels(_dated_by_bends(intervals, histories), len(train_loss))
 
 
+@np.errstate(all="ignore")  # the largest values overflow
 def live_stages(
     angular_speed: Sequence[float],
     train_loss: Sequence[float],
@@ -254,7 +259,6 @@ def _histories(
     )
 
 
-@np.errstate(all="ignore")  # the largest values overflow
 def _evaluate(histories: _Histories) -> Array:
     """Return the label of each measurement by its window alone, an index in :data:`LABELS`.
 
@@ -320,13 +324,10 @@ def _without_slow_falls(
 ) -> list[_Interval]:
     """Return the intervals without rests in which the train loss goes on to fall, too slowly for a window.
 
-    A rest is looked at as a whole, up to :data:`REST` measurements around each one, or before it.
+    Each measurement of a rest is evaluated by up to :data:`REST` of them around it, or until it.
     """
-    num_labels = len(histories.times)
-    ends = [*(interval.begin for interval in intervals[1:]), num_labels]
-    labels = np.empty(num_labels, dtype=np.int64)
-    for interval, end in zip(intervals, ends, strict=True):
-        labels[interval.begin : end] = interval.label
+    labels = _spread(intervals, len(histories.times))
+    val_is_bad = _val_is_bad(histories)
     is_rest = (labels > _MOVING) & (labels != _LR_FROZEN)
     edges = np.flatnonzero(np.diff(is_rest, prepend=False, append=False))
     for begin, end in edges.reshape(-1, 2):
@@ -339,11 +340,10 @@ def _without_slow_falls(
         falls = _slope(histories.train, histories.times, at, first, last) < -SLOW
         val_rises = _slope(val, histories.times, at, first, last) > SLOW
         labels[at[falls & val_rises & (labels[at] == _SETTLED)]] = _OVERFIT
-        labels[at[falls & ~val_rises & ~_val_is_bad(histories)[at]]] = _MOVING
+        labels[at[falls & ~val_rises & ~val_is_bad[at]]] = _MOVING
     return _intervals(np.stack([labels, labels]), num)
 
 
-@np.errstate(all="ignore")  # the largest values overflow
 def _slope(loss: Windowed, times: Array, at: Array, first: Array, last: Array) -> Array:
     """Return the slope of a loss from one measurement to another by least squares, in its standard errors.
 
@@ -372,14 +372,15 @@ def _slope(loss: Windowed, times: Array, at: Array, first: Array, last: Array) -
     return found
 
 
+def _spread(intervals: Sequence[_Interval], num: int) -> Array:
+    """Return the label of each of the measurements, an index in :data:`LABELS`."""
+    lengths = np.diff([*(interval.begin for interval in intervals), num])
+    return np.repeat([interval.label for interval in intervals], lengths)
+
+
 def _labels(intervals: Sequence[_Interval], num: int) -> list[StageLabel]:
     """Return one label for each of the measurements."""
-    ends = [*(interval.begin for interval in intervals[1:]), num]
-    return [
-        LABELS[interval.label]
-        for interval, end in zip(intervals, ends, strict=True)
-        for _ in range(interval.begin, end)
-    ]
+    return [LABELS[label] for label in _spread(intervals, num).tolist()]
 
 
 def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
@@ -399,7 +400,6 @@ def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> li
     return dated
 
 
-@np.errstate(all="ignore")  # the largest values overflow
 def _bend(near: int, after: int, before: int, histories: _Histories) -> int:
     """Return the measurement near the given one, :data:`DWELL` away from its neighbours, where lines meet."""
     candidates = np.arange(max(near - WINDOW, after + DWELL), min(near + WINDOW // 2, before - DWELL) + 1)
