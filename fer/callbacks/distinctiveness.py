@@ -66,7 +66,8 @@ class DistinctivenessCallback(HistoryCallback):
         every_n_steps: Interval in steps (batches) instead, rounded so that an epoch ends with a measurement;
             0: never.
         every_n_epochs: Interval in epochs instead; 0: never.
-        first_step: Step of the training, from 1, before which nothing is measured.
+        first_step: Step of the training, from 1, before which nothing is measured. It is set where a run has
+            decided by itself, which then measures at least once.
         keep_epochs: Number of measured epochs whose files are kept, the newest; null: all.
         num_samples: Number of samples, the most if there is a budget, where neither a tensor nor a list of
             batches is given.
@@ -284,7 +285,7 @@ class DistinctivenessCallback(HistoryCallback):
         self.has_measured = False
         if self.when.is_ready(trainer):
             self._decide(trainer, pl_module)
-        if self.places and self.when.is_due(trainer):
+        if self.places and self.when.is_due(trainer, is_first=not self.num_measurements):
             self.has_measured = self._measure(trainer, pl_module, is_last=batch_idx is None)
         return self.has_measured
 

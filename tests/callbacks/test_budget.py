@@ -139,6 +139,19 @@ def test_what_an_epoch_takes_beside_its_steps_counts_in_a_long_training(monkeypa
     assert callback.losses["epoch"][:3] == [6, 6.5, 7]
 
 
+def test_a_training_too_short_for_its_budget_is_measured_after_its_last_epoch(
+    monkeypatch, tiny_data, tiny_trainer
+):
+    """Its first epoch, which a measurement every so many epochs begins with, is over before it decides."""
+    callbacks, callback = _timed(monkeypatch, fixed=100.0)
+    _fit(callbacks, tiny_data, tiny_trainer, max_epochs=EPOCHS)
+    assert callback.when.decided["every_n_epochs"] == EPOCHS
+    assert callback.history["conv"]["epoch"] == [EPOCHS]
+    again = DistinctivenessCallback(**callback.when.decided)
+    _fit([again], tiny_data, tiny_trainer, max_epochs=EPOCHS)
+    assert again.history["conv"]["epoch"] == [EPOCHS]
+
+
 def test_the_settings_that_were_decided_give_the_same_history(monkeypatch, tiny_data, tiny_trainer):
     callbacks, callback = _timed(monkeypatch, fixed=0.01, per_sample=0.01, of_callback={"num_samples": 20})
     _, task, _ = _fit(callbacks, tiny_data, tiny_trainer, max_epochs=EPOCHS)
