@@ -79,6 +79,7 @@ def test_a_runs_folder(trained):
     figures = {f"confusion-{name}" for name in ("train", "val", "test")}
     figures |= {"curves", "predictions", "gradient-norms", "gradient-histograms"}
     of_neurons = {"angles", "angular-speed", "angle-matrix", "angle-histogram", "angle-pairs", "feature-maps"}
+    of_neurons |= {"collapse"}
     expected = {
         *("artifacts.json", "config.yaml", "metrics.csv", "results.json", "stages.json"),
         "angles/epoch-0000.npz",

@@ -1,4 +1,4 @@
-"""Figures of the last measured angles, and of the feature maps of an image."""
+"""Figures of the last measured angles, of neural collapse, and of the feature maps of an image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from fer.callbacks.media import save_figure
 from fer.callbacks.samples import aside
-from fer.figures import feature_maps_figure, histogram_figure, matrix_figure, pairs_figure
+from fer.figures import (
+    collapse_figure,
+    feature_maps_figure,
+    histogram_figure,
+    matrix_figure,
+    pairs_figure,
+)
 from fer.neurons import record
 from fer.neurons.inputs import Inputs, call
 
@@ -86,6 +92,18 @@ def draw_angles(
     }
     for figure, draw in figures.items():
         save_figure(trainer, figure, draw, formats=FORMATS, network=name)
+
+
+def draw_collapse(
+    trainer: Trainer, columns: Mapping[str, Sequence[float]], num_classes: int, *, name: str | None
+) -> None:
+    """Draw the neural collapse of the last hidden layer, if the samples have two classes or more."""
+    if num_classes > 1 and columns:
+        save_figure(
+            *(trainer, "collapse", lambda: collapse_figure(columns, num_classes)),
+            formats=FORMATS,
+            network=name,
+        )
 
 
 def evenly(layers: Sequence[T], most: int = NUM_DRAWN) -> list[T]:

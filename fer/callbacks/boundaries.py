@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from fer.neurons.changes import agreeing
+from fer.neurons.changes import change_times, near
 from fer.neurons.stages import StageLabel
 
 TOLERANCE: Final = 0.03
@@ -75,9 +75,8 @@ def confirm(
         By the index of the measurement where an interval begins, without the first: the names of the series
         that have a change point within :data:`TOLERANCE` of the run.
     """
-    return {
-        first: agreeing(times[first], series, times, TOLERANCE * times[-1]) for first in begins(labels)[1:]
-    }
+    changes = change_times(series, times)
+    return {first: near(times[first], changes, TOLERANCE * times[-1]) for first in begins(labels)[1:]}
 
 
 def series_of(columns: Mapping[str, Sequence[float]], times: Sequence[float]) -> dict[str, list[float]]:

@@ -122,13 +122,16 @@ def time_of(trainer: Trainer, step: int, num_before: float, *, is_end: bool = Fa
         num_before: Steps of the epoch before, infinite if there is none, for loaders without a length.
         is_end: Whether the epoch has ended.
     """
-    num_steps, _ = length_of(trainer)
+    num_steps = float(trainer.num_training_batches)
     if math.isfinite(num_steps):
         return trainer.current_epoch + min(1.0, step / num_steps)
     if is_end:
         return trainer.current_epoch + 1.0
-    expected = max(num_before, step + 1) if math.isfinite(num_before) else step + UNKNOWN_INTERVAL
-    return trainer.current_epoch + step / expected
+    if math.isfinite(num_before):
+        return trainer.current_epoch + step / max(num_before, step + 1)
+    total, _ = length_of(trainer)
+    expected = total if math.isfinite(total) else step + UNKNOWN_INTERVAL
+    return trainer.current_epoch + min(1.0, step / expected)
 
 
 def set_outright(

@@ -1,6 +1,7 @@
 """Measure how distinct the hidden neurons of each layer are, several times an epoch."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -9,12 +10,18 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from fer.callbacks.angle_figures import draw_angles, draw_feature_maps
+from fer.callbacks.angle_figures import draw_angles, draw_collapse, draw_feature_maps
 from fer.callbacks.budget import LEFT_OUT, TIMED, KeepsSchedule
 from fer.callbacks.history import HistoryCallback
-from fer.callbacks.layer_values import LayerValues, collapse_values, layer_values, warn_of_few_samples
+from fer.callbacks.layer_values import (
+    LayerValues,
+    collapse_values,
+    describe_non_finite,
+    layer_values,
+    warn_of_few_samples,
+)
 from fer.callbacks.layers import find_places
-from fer.callbacks.measuring import LossOf, Measured, Pass, SampleSets, collect_sets, find_loss, gather
+from fer.callbacks.measuring import LossOf, Measured, Pass, SampleSets, collect_sets, find_loss, raised_in_all
 from fer.callbacks.media import is_dry_run, run_of_trainer
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.samples import Samples, aside, is_taken_whole
@@ -48,8 +55,8 @@ class DistinctivenessCallback(HistoryCallback):
     ``rank/<layer>/effective`` and ``…/participation`` (how many different neurons there are),
     ``cka/<layer>`` (similarity to the measurement before), ``neurons/<layer>/dormant``, and at the end of an
     epoch ``…/cloned`` and ``…/redundant`` (shares). Logs ``sample/train_loss`` and ``sample/val_loss``, the
-    losses on fixed samples without augmentation, if the LightningModule has a method ``plain_loss(logits,
-    labels)``, as those of fer have, or with ``loss``. With classes, logs ``collapse/nc1``, ``…/nc2_angle``
+    losses on fixed samples, if the LightningModule has a method ``plain_loss(logits, labels)``, as those of
+    fer have, or with ``loss``. With classes, logs ``collapse/nc1``, ``…/nc2_angle``
     and ``…/nc4`` of the last layer at the end of an epoch. The angles at the end of each epoch are stored in
     ``angles/epoch-….npz`` in the run's folder (:meth:`fer.runs.Run.read_angles`), the last ones are drawn.
     With ``fast_dev_run`` no file is written.
@@ -59,12 +66,14 @@ class DistinctivenessCallback(HistoryCallback):
         every_n_steps: Interval in steps (batches) instead, rounded so that an epoch ends with a measurement;
             0: never.
         every_n_epochs: Interval in epochs instead; 0: never.
-        first_step: Step of the training, from 1, before which nothing is measured.
+        first_step: Step of the training, from 1, before which nothing is measured. It is set where a run has
+            decided by itself, which then measures at least once.
         keep_epochs: Number of measured epochs whose files are kept, the newest; null: all.
         num_samples: Number of samples, the most if there is a budget, where neither a tensor nor a list of
             batches is given.
         split: Split that a data module is asked for a stratified sample of, without augmentation: ``train``
-            or ``val``. A data module that offers none gives the first samples of its validation loader.
+            or ``val``. A data module that offers none gives the first samples of its validation loader. With
+            ``samples``, the split that they belong to.
         layers: Names of layers, as ``network.named_modules()`` has them; null: all hidden layers.
         normalise: Origin of the activation vectors: auto, half, centre, layer_minmax, unit_minmax or none.
         similar_below: Angle below which two neurons are similar, degrees.
@@ -144,7 +153,7 @@ class DistinctivenessCallback(HistoryCallback):
             "first_step": first_step,
         }
         self.when = Timetable(settings, budget, time.perf_counter)
-        """When is measured."""
+        """When to measure."""
         self.console = Console(highlight=False, soft_wrap=True)
         self.found: FoundNetwork | None = None
         """The network; None before training."""
@@ -181,23 +190,21 @@ class DistinctivenessCallback(HistoryCallback):
             strategy = type(trainer.strategy).__name__
             log.warning("no angles: %s splits the weights over the processes; take DDP for them", strategy)
             return
-        problem = ""
         try:
             self._collect(trainer, pl_module, self.found)
         except InputError as error:
-            problem = str(error)
-        if problem := next(filter(None, gather(problem)), ""):  # all processes measure, or none does
-            log.warning("no angles: %s", problem)
+            log.warning("no angles: %s", error)
             return
         self._find_layers(trainer, pl_module, self.found)
         if self.places and self.when.decided:
             self._note(trainer)
 
+    @raised_in_all()
     def _collect(self, trainer: Trainer, pl_module: LightningModule, found: FoundNetwork) -> None:
-        """Collect the samples and try the network on some.
+        """Collect the samples and try the network on some; all processes measure, or none does.
 
         Raises:
-            InputError: There are none, or the network does not take them.
+            InputError: In any process: there are none, or the network does not take them.
         """
         self.loss_of = find_loss(pl_module, self.loss, is_whole=self.network is None)
         if self.loss_of is None:
@@ -271,17 +278,19 @@ class DistinctivenessCallback(HistoryCallback):
             pl_module: The LightningModule.
             batch_idx: The batch, from 0, that has just ended; None: the epoch has.
         """
+        if not self.places:  # no step has to be timed
+            return False
         if self.when.move_to(trainer, batch_idx):
             return self.has_measured
         self.has_measured = False
-        if self.places and self.when.is_ready(trainer):
+        if self.when.is_ready(trainer):
             self._decide(trainer, pl_module)
-        if self.places and self.when.is_due(trainer):
+        if self.places and self.when.is_due(trainer, is_first=not self.num_measurements):
             self.has_measured = self._measure(trainer, pl_module, is_last=batch_idx is None)
         return self.has_measured
 
     def _decide(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Decide, after the steps were timed, how often is measured, and on how many samples."""
+        """Decide, after the steps were timed, how often to measure, and on how many samples."""
         if self.found is None or self.sets is None:
             return
         sets, share = self.sets, trainer.world_size if self.sets.measured.is_part else 1
@@ -334,17 +343,16 @@ class DistinctivenessCallback(HistoryCallback):
         self._report_non_finite(trainer.current_epoch, values)
         now = self.when.time(trainer)
         logged = self.append(now, measured, values)
-        if not is_last:
-            for logger in trainer.loggers if trainer.is_global_zero else ():
-                logger.log_metrics({**logged, "epoch": now}, step=trainer.global_step)
-            return True
-        if found := collapse_values(measured, list(self.places)[-1]):
-            logged |= self.append_collapse(found)
-        else:
-            self._say_once("there is no neural collapse to measure: the samples have no classes")
-        pl_module.log_dict(logged, sync_dist=True)
-        self.epoch = trainer.current_epoch
-        self._store(trainer)
+        if is_last:
+            if found := collapse_values(measured, list(self.places)[-1]):
+                logged |= self.append_collapse(found)
+            else:
+                self._say_once("there is no neural collapse to measure: the samples have no classes")
+            pl_module.log_dict(logged, logger=False, sync_dist=True)
+            self.epoch = trainer.current_epoch
+            self._store(trainer)
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            logger.log_metrics({**logged, "epoch": now}, step=trainer.global_step)
         return True
 
     def _pass(self, trainer: Trainer, pl_module: LightningModule, sets: SampleSets | None) -> Measured:
@@ -359,7 +367,8 @@ class DistinctivenessCallback(HistoryCallback):
         over = Pass(trainer, pl_module, self.found.module, self.places, self.loss_of)
         measured = over.over(sets)
         if over.problem:
-            self._say_once(f"there are no losses on fixed samples: {over.problem}")
+            level = logging.INFO if self.loss is None else logging.WARNING
+            self._say_once(f"there are no losses on fixed samples: {over.problem}", level)
             self.loss_of = None
         return measured
 
@@ -391,21 +400,16 @@ class DistinctivenessCallback(HistoryCallback):
         log.warning("no angles from epoch %d on: %s", trainer.current_epoch, error)
         self.places = {}
 
-    def _say_once(self, message: str) -> None:
+    def _say_once(self, message: str, level: int = logging.INFO) -> None:
         if message not in self.said:
             self.said.add(message)
-            log.info("%s", message)
+            log.log(level, "%s", message)
 
     def _report_non_finite(self, epoch: int, values: Mapping[str, LayerValues]) -> None:
         """Warn of neurons that are NaN or infinite the first time, then only note them."""
-        counts = {
-            layer: f"{each.num_non_finite} of {len(each.degrees)} neurons of {layer}"
-            for layer, each in values.items()
-            if each.num_non_finite
-        }
-        if counts:
+        if counts := describe_non_finite(values):
             level = logging.INFO if "non_finite" in self.said else logging.WARNING
-            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", epoch, ", ".join(counts.values()))
+            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", epoch, counts)
             self.said.add("non_finite")
 
     @rank_zero_only
@@ -427,17 +431,12 @@ class DistinctivenessCallback(HistoryCallback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the last measured angles."""
+        """Draw the last measured angles and the neural collapse."""
         del pl_module
         if self.degrees:
-            draw_angles(
-                trainer,
-                self.degrees,
-                title=f"epoch {self.epoch}",
-                similar_below=self.similar_below,
-                complementary_above=self.complementary_above,
-                name=self.network,
-            )
+            limits = {"similar_below": self.similar_below, "complementary_above": self.complementary_above}
+            draw_angles(trainer, self.degrees, title=f"epoch {self.epoch}", name=self.network, **limits)
+        draw_collapse(trainer, self.collapse, self.num_classes, name=self.network)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the histories and the decision, so that a resumed run continues them."""
@@ -446,4 +445,5 @@ class DistinctivenessCallback(HistoryCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them."""
         super().load_state_dict(state_dict)
-        self.when.decided, self.when.num_steps = state_dict["decided"], state_dict["num_steps"]
+        self.when.decided = state_dict.get("decided", {})
+        self.when.num_steps = state_dict.get("num_steps", math.inf)

@@ -12,12 +12,15 @@ from fer.callbacks.measuring import Measured
 from fer.neurons.angles import angular_speed
 
 LOSSES: Final = {"train/loss": "train", "val/loss": "val"}
-"""By name in :attr:`HistoryCallback.losses` the split; logged as ``sample/train_loss``."""
+"""By name in :attr:`HistoryCallback.losses` the split."""
+
+SAMPLE_LOSS: Final = "sample/{}_loss"
+"""How the loss on the samples of a split is called in logs."""
 
 OWN_KEY: Final = "DistinctivenessCallback"
 """What the keys of such states in a checkpoint begin with."""
 
-KEPT: Final = ("epoch", "time", "rows", "history", "losses", "collapse")
+KEPT: Final = ("epoch", "time", "rows", "history", "losses", "collapse", "num_classes")
 """Attributes that a checkpoint keeps as they are."""
 
 
@@ -40,6 +43,8 @@ class HistoryCallback(Callback):
         """``epoch`` and the losses on the samples at each measurement, NaN where they are not known."""
         self.collapse: dict[str, list[float]] = {}
         """``epoch`` and the neural collapse at the end of each measured epoch; empty without classes."""
+        self.num_classes = 0
+        """Number of classes of the samples; 0 without any."""
 
     @property
     def widths(self) -> dict[str, int]:
@@ -78,8 +83,9 @@ class HistoryCallback(Callback):
             logged |= {key: row[name] for name, key in keys_of(layer).items()}
         losses = {name: measured.losses[split] for name, split in LOSSES.items()}
         _append(self.losses, {"epoch": now} | losses)
-        logged |= {f"sample/{split}_loss": measured.losses[split] for split in LOSSES.values()}
+        logged |= {SAMPLE_LOSS.format(split): measured.losses[split] for split in LOSSES.values()}
         self.time, self.rows = now, measured.rows
+        self.num_classes = 0 if measured.labels is None else len(set(measured.labels.tolist()))
         self.degrees = {layer: of_layer.degrees for layer, of_layer in values.items()}
         return {key: value for key, value in logged.items() if value == value}
 
@@ -95,9 +101,10 @@ class HistoryCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them."""
+        state = state_dict if "time" in state_dict else _renewed(state_dict)
         for name in KEPT:
-            setattr(self, name, state_dict[name])
-        self.degrees = {layer: matrix.double() for layer, matrix in state_dict["degrees"].items()}
+            setattr(self, name, state[name])
+        self.degrees = {layer: matrix.double() for layer, matrix in state["degrees"].items()}
 
 
 def history_bytes(num_measurements: float, num_layers: int) -> float:
@@ -115,5 +122,24 @@ def measured_until(checkpoint: Mapping[str, Any]) -> float:
 
 
 def _append(columns: dict[str, list[float]], row: Mapping[str, float]) -> None:
+    num = len(columns.get("epoch", ()))
     for name, value in row.items():
-        columns.setdefault(name, []).append(value)
+        columns.setdefault(name, [math.nan] * num).append(value)
+
+
+def _renewed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a version that measured epochs, by their indices, in the present form."""
+    history = {
+        layer: columns | {"epoch": [epoch + 1.0 for epoch in columns["epoch"]]}
+        for layer, columns in state["history"].items()
+    }
+    times: list[float] = next((columns["epoch"] for columns in history.values()), [])
+    return {
+        **state,
+        "time": state["epoch"] + 1.0,
+        "rows": {},
+        "history": history,
+        "losses": {"epoch": [*times]} | {name: [math.nan] * len(times) for name in LOSSES},
+        "collapse": {},
+        "num_classes": 0,
+    }

@@ -8,13 +8,13 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from fer.callbacks.measuring import Measured, dormant_share
+from fer.callbacks.measuring import Measured
 from fer.neurons import ActivationStatistics, angles, classify
 from fer.neurons.angles import Origin, summarise
 from fer.neurons.cka import linear_cka
-from fer.neurons.collapse import Collapse
-from fer.neurons.ranks import effective_rank, participation_ratio
-from fer.neurons.redundancy import cloned_share, redundant_share
+from fer.neurons.collapse import MEASURES, Collapse
+from fer.neurons.ranks import ranks
+from fer.neurons.redundancy import cloned_share, dormant_share, redundant_share
 
 OF_ANGLES: Final = (
     *summarise(torch.zeros(1, 1)),
@@ -34,10 +34,6 @@ OTHERS: Final = {
 
 NUM_VALUES: Final = len(OF_ANGLES) + len(OTHERS) + 1
 """Values of a layer in a history, with the time."""
-
-OF_COLLAPSE: Final = ("nc1", "nc2_angle", "nc4")
-"""What is logged for the last hidden layer as ``collapse/…``."""
-
 
 log = logging.getLogger("fer.callbacks")
 
@@ -90,15 +86,17 @@ def layer_values(
     )
     rows, before = measured.rows[layer], rows_before.get(layer)
     is_same = before is not None and len(before) == len(rows)
-    values = summarise(degrees) | classes.shares
+    values = summarise(degrees) | classes.shares | ranks(statistics)._asdict()
     values |= {
-        "effective": effective_rank(statistics),
-        "participation": participation_ratio(statistics),
         "cka": linear_cka(before, rows) if before is not None and is_same else math.nan,
-        "dormant": dormant_share(measured.sizes[layer]),
-        "cloned": cloned_share(statistics, similar_below=similar_below) if is_last else math.nan,
-        "redundant": redundant_share(statistics, similar_below=similar_below) if is_last else math.nan,
+        "dormant": dormant_share(statistics),
+        "cloned": math.nan,
+        "redundant": math.nan,
     }
+    if is_last:
+        around_mean = degrees if normalise == "centre" else angles(statistics, "centre")
+        values["cloned"] = cloned_share(statistics, around_mean, similar_below=similar_below)
+        values["redundant"] = redundant_share(statistics, around_mean, similar_below=similar_below)
     return LayerValues(degrees.float().double().cpu(), values, len(classes.non_finite))
 
 
@@ -117,10 +115,19 @@ def warn_of_few_samples(measured: Mapping[str, ActivationStatistics]) -> None:
         )
 
 
+def describe_non_finite(values: Mapping[str, LayerValues]) -> str:
+    """Return how many neurons of which layers are NaN or infinite, in one line; empty if none is."""
+    return ", ".join(
+        f"{each.num_non_finite} of {len(each.degrees)} neurons of {layer}"
+        for layer, each in values.items()
+        if each.num_non_finite
+    )
+
+
 def collapse_values(measured: Measured, layer: str) -> dict[str, float]:
     """Return the neural collapse of a layer; empty without classes."""
     rows = measured.rows[layer]
     if measured.labels is None or measured.predicted is None or len(rows) != len(measured.labels):
         return {}
     found = Collapse.of(rows, measured.labels, measured.predicted)
-    return {name: float(getattr(found, name)) for name in OF_COLLAPSE}
+    return {name: float(getattr(found, name)) for name in MEASURES}

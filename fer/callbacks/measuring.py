@@ -1,7 +1,8 @@
 """What one pass over the samples gives: statistics of the layers, losses, answers, and a row an image."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -13,8 +14,8 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from fer.callbacks.samples import OffersSamples, Samples, aside, collect_samples
-from fer.callbacks.training_samples import training_samples
+from fer.callbacks.samples import OffersSamples, Samples, aside, collect_samples, first_loader
+from fer.callbacks.training_samples import can_choose, training_samples
 from fer.errors import InputError
 from fer.neurons import ActivationStatistics, measure
 from fer.neurons.inputs import Inputs, InputsOf, call, labels_of
@@ -24,9 +25,6 @@ T = TypeVar("T")
 
 LossOf = Callable[[Any, Any], Tensor]
 """A function from a network's outputs and the batch to the mean loss, a tensor of one value."""
-
-DORMANT_BELOW: Final = 0.1
-"""Share of its layer's mean activation up to which a neuron is dormant."""
 
 SPLITS: Final = ("train", "val")
 
@@ -45,7 +43,6 @@ class Measured:
 
     Attributes:
         statistics: By layer.
-        sizes: By layer the mean of |a| of each neuron, shape ``(C,)``.
         rows: By layer one row an image, maps averaged over their positions; float32, shape ``(N, C)``.
         losses: By split the mean loss; NaN where it is not known.
         labels: Class of each image, shape ``(N,)``; None without classes.
@@ -53,7 +50,6 @@ class Measured:
     """
 
     statistics: dict[str, ActivationStatistics]
-    sizes: dict[str, Tensor]
     rows: dict[str, Tensor]
     losses: dict[str, float]
     labels: Tensor | None = None
@@ -107,6 +103,8 @@ def collect_sets(
     try:
         if offers or other == "val":
             found = collect_samples(trainer, pl_module, network, split=other, **settings)
+        elif not can_choose(first_loader(trainer.train_dataloader)):
+            return SampleSets(measured, own)  # what is read of a stream is lost to the training
         else:
             found = training_samples(trainer, pl_module, network, **settings)
     except InputError:
@@ -156,15 +154,12 @@ class Pass:
             InputError: The network does not take all of the samples.
         """
         rows: dict[str, list[Tensor]] = {place: [] for place in self.places.values()}
-        sizes: dict[str, Tensor] = {}
         answers: list[tuple[Tensor, Tensor]] = []
         sums = {split: [0.0, 0] for split in SPLITS}
 
         def keep_rows(place: str, output: Tensor) -> None:
             values = output.flatten(2).float() if output.ndim > 2 else output.float()[:, :, None]
             rows[place].append(values.mean(2).cpu())
-            size = values.abs().double().mean(2).sum(0).cpu()
-            sizes[place] = sizes[place] + size if place in sizes else size
 
         def keep_answers(batch: Inputs, outputs: Any) -> None:
             self._add_loss(sums[sets.split], batch, outputs)
@@ -186,31 +181,26 @@ class Pass:
                     self._add_loss(sums[other], batch, call(self.network, batch))
         except InputError as error:
             problem = str(error)
-        if problem := next(filter(None, gather(problem)), ""):
+        # What fails in one process fails in all: they must log the same numbers.
+        problem, self.problem = (
+            next(filter(None, each), "") for each in zip(*gather((problem, self.problem)), strict=True)
+        )
+        if problem:
             raise InputError(problem)
-        num = sum(map(len, answers_of(answers, 0)))
+        if self.problem:
+            self.loss = None
         mine: dict[str, Any] = {
             "rows": {place: torch.cat(each) for place, each in rows.items()},
-            "sizes": sizes,
-            "count": {place: sum(map(len, each)) for place, each in rows.items()},
-            "answers": [torch.cat(answers_of(answers, part)) for part in (0, 1)] if num else None,
+            "answers": [torch.cat(each) for each in zip(*answers, strict=True)] or None,
         }
         parts = gather(mine) if sets.measured.is_part else [mine]
         if sets.measured.is_part:
             by_place = {place: _of_all_processes(statistics) for place, statistics in by_place.items()}
-        has_answers = all(part["answers"] is not None for part in parts)
-        labels, predicted = (
-            (torch.cat([part["answers"][each] for part in parts]) for each in (0, 1))
-            if has_answers
-            else (None, None)
-        )
-        counts = {place: sum(part["count"][place] for part in parts) for place in rows}
+        labels = predicted = None
+        if all(part["answers"] is not None for part in parts):
+            labels, predicted = (torch.cat([part["answers"][each] for part in parts]) for each in (0, 1))
         return Measured(
             {layer: by_place[place] for layer, place in self.places.items()},
-            {
-                layer: sum(part["sizes"][place] for part in parts) / counts[place]
-                for layer, place in self.places.items()
-            },
             {
                 layer: torch.cat([part["rows"][place] for part in parts])
                 for layer, place in self.places.items()
@@ -245,31 +235,6 @@ class Pass:
         return found
 
 
-def dormant_share(sizes: Tensor) -> float:
-    """Return the share of neurons whose mean of |a| is at most a tenth of their layer's.
-
-    Args:
-        sizes: Mean of |a| of each neuron, shape ``(C,)``; neurons that are not finite are left out.
-
-    Returns:
-        0 to 1; NaN if no neuron is finite.
-
-    Source: Sokar et al., "The Dormant Neuron Phenomenon in Deep Reinforcement Learning", 2023.
-
-    >>> dormant_share(torch.tensor([0.0, 0.05, 1.0, 1.0]))
-    0.5
-    """
-    finite = sizes[sizes.isfinite()]
-    if not len(finite):
-        return math.nan
-    return float((finite <= DORMANT_BELOW * finite.mean()).double().mean())
-
-
-def answers_of(answers: list[tuple[Tensor, Tensor]], part: int) -> list[Tensor]:
-    """Return labels (0) or predicted classes (1) of all batches."""
-    return [each[part] for each in answers]
-
-
 def _answers(batch: Inputs, outputs: Any) -> tuple[Tensor, Tensor] | None:
     """Return the label and the predicted class of each image; None where there are no classes."""
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
@@ -279,6 +244,9 @@ def _answers(batch: Inputs, outputs: Any) -> tuple[Tensor, Tensor] | None:
     except InputError:
         return None
     if labels.shape == outputs.shape and labels.is_floating_point():
+        sums = labels.double().sum(1)
+        if bool((labels < 0).any()) or not torch.allclose(sums, torch.ones_like(sums), atol=1e-2):
+            return None  # several labels an image, or no classes at all
         labels = labels.argmax(1)  # soft
     is_class = labels.shape == outputs.shape[:1] and not labels.is_floating_point() and len(labels)
     if not is_class or int(labels.min()) < 0 or int(labels.max()) >= outputs.shape[1]:
@@ -293,6 +261,18 @@ def gather(value: T) -> list[T]:
     everyone: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, value)
     return everyone
+
+
+@contextmanager
+def raised_in_all() -> Iterator[None]:
+    """Raise an InputError in all processes if one of them does, so that all measure or none does."""
+    problem = ""
+    try:
+        yield
+    except InputError as error:
+        problem = str(error)
+    if problem := next(filter(None, gather(problem)), ""):
+        raise InputError(problem)
 
 
 def _of_all_processes(statistics: ActivationStatistics) -> ActivationStatistics:

@@ -1,4 +1,4 @@
-"""How often neurons are measured, and on how many samples, so that it takes a share of the training time."""
+"""How often to measure neurons, and on how many samples, within a share of the training time."""
 
 import math
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When is measured, and on how many samples.
+    """When to measure, and on how many samples.
 
     Attributes:
         num_samples: Samples of a measurement.
@@ -105,7 +105,7 @@ class Schedule:
         return max(1, round(num_steps / self.every_n_steps))
 
     def is_due_at(self, step: int, num_steps: float) -> bool:
-        """Return whether it is measured after a step (from 1) within an epoch, which is not the last one.
+        """Return whether a measurement is due after a step (from 1) of an epoch, before its last one.
 
         Args:
             step: Of the epoch.
@@ -118,7 +118,7 @@ class Schedule:
         return step < num_steps and is_due(step, int(num_steps), self.per_epoch(num_steps))
 
     def is_due_after(self, epoch: int) -> bool:
-        """Return whether it is measured after an epoch (from 0)."""
+        """Return whether a measurement is due after an epoch (from 0)."""
         if self.every_n_epochs is None:
             return bool(self.every_n_steps)
         return self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
@@ -152,7 +152,7 @@ class Schedule:
         raise InputError(msg)
 
     def describe(self, num_steps: float, budget: float) -> str:
-        """Return in words how often is measured, and what it takes.
+        """Return in words how often to measure, and the share of the time that it takes.
 
         >>> Schedule(310, every_n_steps=5, share=0.046).describe(90, 0.05)
         '18 measurements an epoch on 310 samples: 4.6 % of the time (budget 5 %)'
@@ -174,11 +174,11 @@ class Schedule:
         if math.isnan(self.share):
             return line
         more = ", the least there can be" if self.share > budget else ""
-        return f"{line}: {100 * self.share:.2g} % of the time (budget {100 * budget:g} %{more})"
+        return f"{line}: {float(f'{100 * self.share:.2g}'):g} % of the time (budget {100 * budget:g} %{more})"
 
 
 def is_due(step: int, num_steps: int, per_epoch: int) -> bool:
-    """Return whether a step is one of those after which it is measured: ceil(j S / k), j = 1 … k.
+    """Return whether a measurement is due after a step: ceil(j S / k), j = 1 … k.
 
     Args:
         step: Of the epoch, from 1.

@@ -22,12 +22,14 @@ from fer.callbacks.boundaries import (
     stages_line,
 )
 from fer.callbacks.distinctiveness import DistinctivenessCallback
+from fer.callbacks.history import LOSSES
 from fer.callbacks.media import is_dry_run, run_of_trainer, save_figure
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.plateau import OnPlateau, Taken, act, actions_of, check_possible, is_action_due
 from fer.callbacks.steps import FirstSteps, update_ratio
 from fer.errors import InputError, did_you_mean
 from fer.figures import fan_figure, speed_figure
+from fer.metrics.keys import is_of_neurons
 from fer.neurons import Stage, label_stages, live_stages
 from fer.neurons.stages import StageLabel
 
@@ -36,14 +38,6 @@ NETWORK: Final = "network"
 
 STAGES: Final = tuple(Stage)
 """Stages in the order of their logged numbers, from 0."""
-
-LOSSES: Final = ("train/loss", "val/loss")
-
-OURS: Final = (
-    *("angles/", "cka/", "collapse/", "gradients/", "neurons/", "rank/", "sample/", "stage/"),
-    "update_ratio/",
-)
-"""What callbacks log, in which nobody looks for a loss."""
 
 log = logging.getLogger("fer.callbacks")
 
@@ -115,7 +109,7 @@ class StageCallback(Callback):
         self.console = Console(highlight=False, soft_wrap=True)
         self.found: FoundNetwork | None = None
         self.steps = FirstSteps()
-        self.losses: dict[str, list[float]] = {"epoch": [], "train/loss": [], "val/loss": []}
+        self.losses: dict[str, list[float]] = {name: [] for name in ("epoch", *LOSSES)}
         """Losses, and under ``epoch`` the time of each measurement: epochs trained, 1.0 after the first."""
         self.speeds: dict[str, list[float]] = {}
         self.ratios: dict[str, list[float]] = {}
@@ -321,7 +315,7 @@ class StageCallback(Callback):
         }
         if missing and "missing" not in self.warned:
             self.warned.add("missing")
-            known = [name for name in metrics if not name.startswith(OURS)]
+            known = [name for name in metrics if not is_of_neurons(name)]
             free = [name for name in known if name.removesuffix("_epoch") not in self.logged_as.values()]
             hints = "".join(dict.fromkeys(did_you_mean(name, free) for name in missing.values()))
             listed = " and ".join(f"{loss.replace('/', '_')}={name!r}" for loss, name in missing.items())

@@ -1,4 +1,4 @@
-"""How far the first step of each optimizer in an epoch moves the weights."""
+"""How far the first step of each optimizer after a measurement moves the weights."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 
 class FirstSteps:
-    """The sizes of the first step of each optimizer in an epoch.
+    """The sizes of the first step of each optimizer after a measurement.
 
     Attributes:
         sizes: By parameter: squared norms of the step and of the weights before it.
@@ -22,7 +22,7 @@ class FirstSteps:
         self._before: dict[str, tuple[Parameter, Tensor]] = {}
 
     def resume(self, sizes: Mapping[str, tuple[float, float]]) -> None:
-        """Take over the sizes of an epoch that goes on in the middle."""
+        """Take over sizes from before the training was interrupted."""
         self.sizes = dict(sizes)
 
     def before(self, optimizer: Optimizer, parameters: Iterable[tuple[str, Parameter]]) -> None:
@@ -41,7 +41,7 @@ class FirstSteps:
             name: (parameter, parameter.detach().clone())
             for name, parameter in parameters
             if id(parameter) in changed and parameter.requires_grad and parameter.ndim >= 2
-            if name not in self.sizes  # measured before the epoch was stopped
+            if name not in self.sizes  # measured before the training was interrupted
         }
 
     def after(self) -> None:

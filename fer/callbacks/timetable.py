@@ -1,4 +1,4 @@
-"""When a training is measured: at which steps, as its settings say or as its first steps decide."""
+"""When to measure: the steps that the settings name, or that are decided in the first steps of a training."""
 
 import math
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Timetable:
         self.budget = budget
         self.clock = clock
         self.schedule: Schedule | None = None
-        """When is measured; None before it is decided."""
+        """When to measure; None before it is decided."""
         self.decided: dict[str, int | None] = {}
         """The settings that were decided; empty where nothing was timed."""
         self.timer: StepTimer | None = None
@@ -97,12 +97,19 @@ class Timetable:
         """Whether it is at the end of an epoch."""
         return self.last_asked[1] is None
 
-    def is_due(self, trainer: Trainer) -> bool:
-        """Return whether a measurement is due now."""
+    def is_due(self, trainer: Trainer, *, is_first: bool) -> bool:
+        """Return whether a measurement is due now.
+
+        Args:
+            trainer: The trainer.
+            is_first: Whether it would be the first one. If the epochs that are due were over before it was
+                decided how often to measure, it is made after the last epoch.
+        """
         if self.schedule is None or self.number(trainer) < self.schedule.first_step:
             return False
         if self.is_end:
-            return self.schedule.is_due_after(trainer.current_epoch)
+            is_last = bool(self.schedule.first_step) and trainer.current_epoch + 1 == trainer.max_epochs
+            return (is_first and is_last) or self.schedule.is_due_after(trainer.current_epoch)
         return self.schedule.is_due_at(self.step, float(trainer.num_training_batches))
 
     def time(self, trainer: Trainer) -> float:
@@ -122,7 +129,7 @@ class Timetable:
     def decide(
         self, trainer: Trainer, measure: Callable[[int, bool], object], *, most: int, least: int
     ) -> None:
-        """Decide how often is measured, and on how many samples.
+        """Decide how often to measure, and on how many samples.
 
         Args:
             trainer: The trainer.
@@ -140,7 +147,7 @@ class Timetable:
         self.decided = {name: getattr(self.schedule, name) for name in DECIDED}
 
     def describe(self, trainer: Trainer) -> str:
-        """Return in words how often is measured, on how many samples, and what it takes."""
+        """Return in words how often to measure, on how many samples, and the share of the time it takes."""
         if self.schedule is None:
             return ""
         return self.schedule.describe(length_of(trainer)[0], self.budget)

@@ -49,7 +49,7 @@ def training_samples(
         own = trainer.train_dataloader
         source = first_loader(data.train_dataloader() if own is None and data is not None else own)
         origin = "the first of the training loader"
-        if _can_choose(source):
+        if can_choose(source):
             source, origin = spaced(source, num_samples), "at even distances of the training data"
         origin += ", augmented if its loader augments"
     batches = collect_batches(trainer, pl_module, network, source, inputs=inputs, num_samples=most)
@@ -60,7 +60,7 @@ def training_samples(
     return Samples(batches, f"{num:,} samples: {origin}")
 
 
-def _can_choose(loader: Any) -> bool:
+def can_choose(loader: Any) -> bool:
     """Return whether samples of a loader's data can be taken one by one."""
     return (
         isinstance(loader, DataLoader)

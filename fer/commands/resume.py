@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer.callbacks.stop import OnSigterm
+from fer.callbacks.timetable import DECIDED
 from fer.checkpoints import read_any_checkpoint
 from fer.configs import flatten
 from fer.errors import InputError
@@ -27,7 +28,7 @@ MAY_DIFFER: Final = (
 FIRST_MEASURED: Final = "distinctiveness.first_step"
 """More than 0 in a run that has decided by itself how often it measures."""
 
-BY_BUDGET: Final = ("distinctiveness.every_n_steps", "distinctiveness.every_n_epochs", FIRST_MEASURED)
+BY_BUDGET: Final = tuple(f"distinctiveness.{name}" for name in DECIDED if name != "num_samples")
 """Settings that such a run writes into its config, beside the number of samples."""
 
 SLURM_JOB: Final = "SLURM_JOB_ID"

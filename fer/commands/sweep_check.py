@@ -12,7 +12,8 @@ from typing import Any, Final
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from fer.callbacks.layer_values import OF_COLLAPSE, keys_of
+from fer.callbacks.history import LOSSES, SAMPLE_LOSS
+from fer.callbacks.layer_values import keys_of
 from fer.callbacks.stages import NETWORK
 from fer.commands.checks import count_classes
 from fer.commands.choices import choose, find_data_module, find_task
@@ -20,6 +21,7 @@ from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import name_checkpoint, parse, takes
 from fer.errors import InputError, did_you_mean
+from fer.neurons.collapse import MEASURES
 from fer.pruning.results import SCALARS
 from fer.studies.crossval import summarise as summarise_folds
 from fer.studies.space import Parameter
@@ -32,8 +34,8 @@ from fer.tasks.optim import make_optimizer
 COMMANDS: Final = ("fit", "crossval", "prune")
 _LOGGED: Final = ("train/loss", "train/acc", "lr", "val/loss", "val/acc_best")
 _OF_SAMPLES: Final = (
-    *(f"collapse/{name}" for name in OF_COLLAPSE),
-    *("sample/train_loss", "sample/val_loss"),
+    *(f"collapse/{name}" for name in MEASURES),
+    *(SAMPLE_LOSS.format(split) for split in LOSSES.values()),
 )
 _FEATURES: Final = 10
 _OF_CROSSVAL: Final = {"--folds", "--runs_dir", "--run_name"}

@@ -24,6 +24,7 @@ from fer.figures.style import (
     tidy,
     write_title,
 )
+from fer.neurons.collapse import MEASURES
 
 TITLES: Final = (
     "NC1: spread within the classes against that between them (collapsed: 0)",
@@ -55,7 +56,7 @@ def collapse_figure(columns: Mapping[str, Sequence[float]], num_classes: int, ti
         raise ValueError(msg)
     figure = new_figure(5.6, 4.2)
     rows: list[Axes] = list(figure.subplots(3, 1, sharex=True))
-    curves = {name: finite(times, columns[name]) for name in ("nc1", "nc2_angle", "nc4")}
+    curves = {name: finite(times, columns[name]) for name in MEASURES}
     curves["nc1"] = Curve(*(part[curves["nc1"].values > 0] for part in curves["nc1"]))
     for axes, (epochs, values) in zip(rows, curves.values(), strict=True):
         marker = "o" if len(values) == 1 else None

@@ -39,16 +39,14 @@ LOGARITHMIC: Final = frozenset({"speed", "cka"})
 def agreeing(
     begin: float, series: Mapping[str, Sequence[float]], times: Sequence[float], tolerance: float
 ) -> tuple[str, ...]:
-    """Return the names of the series that change near a time.
+    """Return the names of the series that change near a time; for several times, see :func:`change_times`.
 
     By chance a series does so in about a fifth of the cases, with a tolerance of 3 % of the run.
 
     Args:
         begin: When a stage begins, in epochs.
-        series: By name one value a measurement, NaN where nothing is known. Of ``speed`` (of the angles) and
-            ``cka`` (1 - CKA with the measurement before) the logarithm is taken, without values of 0 or less;
-            others, such as ``rank`` (effective rank), are taken as they are.
-        times: Time of each measurement in epochs, increasing.
+        series: As for :func:`change_times`.
+        times: As for :func:`change_times`.
         tolerance: In epochs.
 
     Raises:
@@ -58,16 +56,37 @@ def agreeing(
     >>> agreeing(2.5, steps, [0.25 * i for i in range(20)], tolerance=0.3)
     ('rank',)
     """
-    found = []
+    return near(begin, change_times(series, times), tolerance)
+
+
+def near(begin: float, changes: Mapping[str, Sequence[float]], tolerance: float) -> tuple[str, ...]:
+    """Return the names of the series that have a change within a tolerance of a time, all in epochs."""
+    return tuple(
+        name for name, found in changes.items() if any(abs(time - begin) <= tolerance for time in found)
+    )
+
+
+def change_times(series: Mapping[str, Sequence[float]], times: Sequence[float]) -> dict[str, list[float]]:
+    """Return by name the times, in epochs, at which each series changes.
+
+    Args:
+        series: By name one value a measurement, NaN where nothing is known. Of ``speed`` (of the angles) and
+            ``cka`` (1 - CKA with the measurement before) the logarithm is taken, without values of 0 or less;
+            others, such as ``rank`` (effective rank), are taken as they are.
+        times: Time of each measurement in epochs, increasing.
+
+    Raises:
+        ValueError: A series has another length than the times.
+    """
+    found = {}
     for name, values in series.items():
         if len(values) != len(times):
             msg = f"{name} has {len(values)} values, times has {len(times)}: one each a measurement"
             raise ValueError(msg)
         if name in LOGARITHMIC:
             values = [math.log(value) if value > 0 else math.nan for value in values]
-        if any(abs(times[i] - begin) <= tolerance for i in change_points(values, times=times)):
-            found.append(name)
-    return tuple(found)
+        found[name] = [times[i] for i in change_points(values, times=times)]
+    return found
 
 
 @np.errstate(all="ignore")  # the largest values overflow

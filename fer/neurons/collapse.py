@@ -11,6 +11,9 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
+MEASURES: Final = ("nc1", "nc2_angle", "nc4")
+"""The measures of :class:`Collapse` that are logged and drawn."""
+
 EIGENVALUE_FLOOR: Final = 1e-10
 """Eigenvalues of the scatter between classes, as a share of the largest, below which they count as 0."""
 

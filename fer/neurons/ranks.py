@@ -41,7 +41,8 @@ class Ranks(NamedTuple):
 
 def ranks(statistics: ActivationStatistics) -> Ranks:
     """Return effective rank and participation ratio of a layer."""
-    return Ranks(effective_rank(statistics), participation_ratio(statistics))
+    upper, trace = _varying(statistics)
+    return Ranks(_effective(upper, trace), _participation(upper, trace))
 
 
 def effective_rank(statistics: ActivationStatistics) -> float:
@@ -63,15 +64,7 @@ def effective_rank(statistics: ActivationStatistics) -> float:
 
     Source: Roy and Vetterli, "The Effective Rank: A Measure of Effective Dimensionality", 2007.
     """
-    upper, trace = _varying(statistics)
-    if not trace > 0:
-        return math.nan
-    if len(upper) > MOST_EXACT:
-        entropy = _estimate_entropy(_symmetric(upper, 1 / trace, torch.float32))
-    else:
-        shares = torch.linalg.eigvalsh(_symmetric(upper, 1 / trace, torch.float64)).clamp(min=0)
-        entropy = float(torch.special.entr(shares).sum())
-    return min(max(1.0, math.exp(entropy)), float(len(upper)))
+    return _effective(*_varying(statistics))
 
 
 def participation_ratio(statistics: ActivationStatistics) -> float:
@@ -86,14 +79,7 @@ def participation_ratio(statistics: ActivationStatistics) -> float:
     Returns:
         1 to C, and at most N - 1; NaN if no neuron varies.
     """
-    upper, trace = _varying(statistics)
-    if not trace > 0:
-        return math.nan
-    squares = 0.0
-    for start in range(0, len(upper), BLOCK):
-        rows = upper[start : start + BLOCK, start:].triu() / trace
-        squares += float(2 * rows.square().sum() - rows.diagonal().square().sum())
-    return 1 / squares
+    return _participation(*_varying(statistics))
 
 
 def _varying(statistics: ActivationStatistics) -> tuple[Tensor, float]:
@@ -101,6 +87,29 @@ def _varying(statistics: ActivationStatistics) -> tuple[Tensor, float]:
     varies = ~(statistics.dead | statistics.constant | statistics.non_finite)
     upper = statistics.upper if varies.all() else statistics.upper[varies][:, varies]
     return upper, float(upper.diagonal().sum())
+
+
+def _effective(upper: Tensor, trace: float) -> float:
+    """Return the effective rank of a scatter, see :func:`_varying`."""
+    if not trace > 0:
+        return math.nan
+    if len(upper) > MOST_EXACT:
+        entropy = _estimate_entropy(_symmetric(upper, 1 / trace, torch.float32))
+    else:
+        shares = torch.linalg.eigvalsh(_symmetric(upper, 1 / trace, torch.float64)).clamp(min=0)
+        entropy = float(torch.special.entr(shares).sum())
+    return min(max(1.0, math.exp(entropy)), float(len(upper)))
+
+
+def _participation(upper: Tensor, trace: float) -> float:
+    """Return the participation ratio of a scatter, see :func:`_varying`."""
+    if not trace > 0:
+        return math.nan
+    squares = 0.0
+    for start in range(0, len(upper), BLOCK):
+        rows = upper[start : start + BLOCK, start:].triu() / trace
+        squares += float(2 * rows.square().sum() - rows.diagonal().square().sum())
+    return 1 / squares
 
 
 def _symmetric(upper: Tensor, factor: float, dtype: torch.dtype) -> Tensor:

@@ -15,6 +15,9 @@ A measurement is evaluated by a window of :data:`WINDOW` of them, in this order:
 Windows count measurements, not epochs: a run of 8 epochs with 25 measurements in each is evaluated like one
 of 200 epochs with one in each. Slopes are over time, so that measurements may lie at any distance.
 
+A rest that lasts is looked at as a whole, too: a train loss that falls in it, too slowly for a window, is
+motion, or overfitting if the validation loss rises.
+
 What moves, and what is worse than it was, is measured against the run's own noise: ten times the losses
 or the speeds change no label. There is hysteresis: it takes more motion to leave a rest than to put one
 off, and a label changes when the next one has held for :data:`DWELL` measurements.
@@ -62,8 +65,9 @@ BEGUN: Final = 0.3
 angles still are: under a rising learning rate their rush lasts."""
 
 LEARNED: Final = 0.1
-"""Share of its highest level by which the train loss has fallen if the network has learned anything. Markou's
-ANN, whose learning rate moved nothing, fell by 4.5 % in 2,000 epochs."""
+"""Share of its highest level by which the train loss has fallen if the network has learned anything, and the
+share of that fall that it may lose again. Markou's ANN, whose learning rate moved nothing, fell by 4.5 % in
+2,000 epochs."""
 
 FROZEN: Final = 1e-5
 """Update ratio, ``|change of the weights| / |weights|`` of a step, below which nothing can move: 100,000
@@ -77,6 +81,13 @@ WARM_UP: Final = 40
 DWELL: Final = 4
 """Measurements for which a label holds at least: a quarter of a window, so that one odd value changes
 nothing."""
+
+
+REST: Final = 4 * WINDOW
+"""Measurements of a rest that are looked at together, to find a loss that falls too slowly for a window."""
+
+SLOW: Final = 4.0
+"""Standard errors of a slope over a rest beyond which a loss has fallen, or risen, in it."""
 
 
 class Stage(StrEnum):
@@ -131,6 +142,7 @@ class _Histories(NamedTuple):
     times: Array
 
 
+@np.errstate(all="ignore")  # the largest values overflow
 def label_stages(
     angular_speed: Sequence[float],
     train_loss: Sequence[float],
@@ -163,12 +175,14 @@ def label_stages(
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, times, centred=True)
     # Of the last measurements there are but halves of windows, which must not begin a stage.
     num = len(train_loss)
-    intervals = _intervals(histories, max(num - WINDOW // 4, min(num, 2 * WINDOW)))
+    last = max(num - WINDOW // 4, min(num, 2 * WINDOW))
+    intervals = _without_slow_falls(_intervals(_evaluate(histories), last), histories, last, centred=True)
     if len(intervals) > 1 and intervals[1].begin < DWELL:
         intervals = [intervals[1]._replace(begin=0), *intervals[2:]]
     return _labels(_dated_by_bends(intervals, histories), len(train_loss))
 
 
+@np.errstate(all="ignore")  # the largest values overflow
 def live_stages(
     angular_speed: Sequence[float],
     train_loss: Sequence[float],
@@ -195,10 +209,12 @@ def live_stages(
         ValueError: The sequences are not equally long, or the times do not increase.
     """
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, times, centred=False)
-    first, *changes = _intervals(histories, len(train_loss))
+    num = len(train_loss)
+    intervals = _intervals(_evaluate(histories), num)
+    first, *changes = _without_slow_falls(intervals, histories, num, centred=False)
     # A change is dated to its first measurement, but was not known before the last of those that must agree.
     known = [interval._replace(begin=interval.begin + DWELL - 1) for interval in changes]
-    return _labels([first, *known], len(train_loss))
+    return _labels([first, *known], num)
 
 
 def _histories(
@@ -243,13 +259,12 @@ def _histories(
     )
 
 
-@np.errstate(all="ignore")  # the largest values overflow
 def _evaluate(histories: _Histories) -> Array:
     """Return the label of each measurement by its window alone, an index in :data:`LABELS`.
 
     There are two, in an array of shape ``(2, measurements)``: if the last stage moved, and if it stood still.
     """
-    speed, train, val, ratio, times = histories
+    speed, train, _, ratio, times = histories
     # A speed that has risen is no first rush: the learning rate has.
     is_past_rush = (speed.level <= CALM * speed.high) | (speed.low <= CALM * speed.level)
     num = np.arange(len(times))
@@ -259,7 +274,7 @@ def _evaluate(histories: _Histories) -> Array:
     )
     has_begun = (num >= DWELL) & (has_begun | ((num >= WARM_UP) & (times >= 1)))
 
-    val_is_bad = np.where(val.is_unknown, train.is_bad, val.is_bad)
+    val_is_bad = _val_is_bad(histories)
     has_learned = train.level <= (1 - LEARNED) * train.high
     is_frozen = ratio < FROZEN
     # Noise never lets the speed fall to 0; that it has found its floor shows in that it falls no more.
@@ -267,9 +282,15 @@ def _evaluate(histories: _Histories) -> Array:
 
     # From the weakest claim to the strongest.
     label = np.where(is_frozen, _LR_FROZEN, _STUCK)
-    label = np.where(has_learned & ~train.is_worse, _OVERFIT, label)
+    is_at_best = ~train.is_worse | (train.level <= train.low + LEARNED * (train.high - train.low))
+    label = np.where(has_learned & is_at_best, _OVERFIT, label)
     label = np.where(has_learned & ~val_is_bad, _SETTLED, label)
     return np.where(has_begun | is_frozen, np.where(is_static, label, _MOVING), _WARM_UP)
+
+
+def _val_is_bad(histories: _Histories) -> Array:
+    """Return whether the validation loss, or else the train loss, is bad."""
+    return np.where(histories.val.is_unknown, histories.train.is_bad, histories.val.is_bad)
 
 
 def _so_far(condition: Array) -> Array:
@@ -277,12 +298,15 @@ def _so_far(condition: Array) -> Array:
     return np.logical_or.accumulate(condition)
 
 
-def _intervals(histories: _Histories, num: int) -> list[_Interval]:
-    """Return the labels with a minimum dwell: one that holds for less never counts. The first is Initial.
+def _intervals(labels: Array, num: int) -> list[_Interval]:
+    """Return labels with a minimum dwell: one that holds for less never counts. The first is Initial.
 
     After ``num`` measurements only a freeze, which needs no window, begins another.
+
+    Args:
+        labels: See :func:`_evaluate`.
+        num: Number of measurements.
     """
-    labels = _evaluate(histories)
     is_new = np.diff(labels, prepend=-1) != 0
     begins = np.maximum.accumulate(np.where(is_new, np.arange(labels.shape[1]), 0), axis=1).tolist()
     found, least, is_still = [_Interval(0, _WARM_UP)], 0, False
@@ -295,14 +319,68 @@ def _intervals(histories: _Histories, num: int) -> list[_Interval]:
     return found
 
 
+def _without_slow_falls(
+    intervals: Sequence[_Interval], histories: _Histories, num: int, *, centred: bool
+) -> list[_Interval]:
+    """Return the intervals without rests in which the train loss goes on to fall, too slowly for a window.
+
+    Each measurement of a rest is evaluated by up to :data:`REST` of them around it, or until it.
+    """
+    labels = _spread(intervals, len(histories.times))
+    val_is_bad = _val_is_bad(histories)
+    is_rest = (labels > _MOVING) & (labels != _LR_FROZEN)
+    edges = np.flatnonzero(np.diff(is_rest, prepend=False, append=False))
+    for begin, end in edges.reshape(-1, 2):
+        at = np.arange(begin, end)
+        # The windows that begin a rest may hold the end of a fall.
+        start = min(begin + WINDOW, end - 1)
+        first = np.maximum(start, at - REST // 2) if centred else np.maximum(begin, at - REST + 1)
+        last = np.minimum(end - 1, np.maximum(at, start) + REST // 2) if centred else at
+        val = histories.train if np.isnan(histories.val.level[begin]) else histories.val
+        falls = _slope(histories.train, histories.times, at, first, last) < -SLOW
+        val_rises = _slope(val, histories.times, at, first, last) > SLOW
+        labels[at[falls & val_rises & (labels[at] == _SETTLED)]] = _OVERFIT
+        labels[at[falls & ~val_rises & ~val_is_bad[at]]] = _MOVING
+    return _intervals(np.stack([labels, labels]), num)
+
+
+def _slope(loss: Windowed, times: Array, at: Array, first: Array, last: Array) -> Array:
+    """Return the slope of a loss from one measurement to another by least squares, in its standard errors.
+
+    Args:
+        loss: The loss.
+        times: Of its measurements.
+        at: Measurements whose noise counts, shape ``(N,)``.
+        first: First measurement for each, shape ``(N,)``.
+        last: Last one.
+
+    Returns:
+        Shape ``(N,)``; 0 where fewer than two windows of values are known, or the change would be small
+        even so: see :data:`LEAST_TRAIN`.
+    """
+    is_known = np.isfinite(loss.values)
+    y = np.zeros_like(times)
+    y[is_known] = medians(windows(loss.values[is_known], 3, 0))  # without odd values
+    t = np.where(is_known, times, 0.0)
+    sums = np.cumsum([is_known, t, t * t, y, t * y], axis=1)
+    until = np.pad(sums, ((0, 0), (1, 0)))
+    num, of_t, of_tt, of_y, of_ty = until[:, last + 1] - until[:, first]
+    spread = of_tt - of_t**2 / num
+    slope = (of_ty - of_t * of_y / num) / spread
+    is_small = abs(slope) * (times[last] - times[first]) <= LEAST_TRAIN * (loss.high - loss.low)[at]
+    found: Array = np.where((num < 2 * WINDOW) | is_small, 0.0, slope * np.sqrt(spread) / loss.noise[at])
+    return found
+
+
+def _spread(intervals: Sequence[_Interval], num: int) -> Array:
+    """Return the label of each of the measurements, an index in :data:`LABELS`."""
+    lengths = np.diff([*(interval.begin for interval in intervals), num])
+    return np.repeat([interval.label for interval in intervals], lengths)
+
+
 def _labels(intervals: Sequence[_Interval], num: int) -> list[StageLabel]:
     """Return one label for each of the measurements."""
-    ends = [*(interval.begin for interval in intervals[1:]), num]
-    return [
-        LABELS[interval.label]
-        for interval, end in zip(intervals, ends, strict=True)
-        for _ in range(interval.begin, end)
-    ]
+    return [LABELS[label] for label in _spread(intervals, num).tolist()]
 
 
 def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
@@ -322,7 +400,6 @@ def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> li
     return dated
 
 
-@np.errstate(all="ignore")  # the largest values overflow
 def _bend(near: int, after: int, before: int, histories: _Histories) -> int:
     """Return the measurement near the given one, :data:`DWELL` away from its neighbours, where lines meet."""
     candidates = np.arange(max(near - WINDOW, after + DWELL), min(near + WINDOW // 2, before - DWELL) + 1)

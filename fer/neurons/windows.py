@@ -43,6 +43,7 @@ class Windowed(NamedTuple):
         rest: Size of a change below which a quantity has come to rest.
         low: Lowest median of a window of the past so far.
         high: Highest of them.
+        noise: Size of the noise of a value, as it counts in a slope.
     """
 
     values: Array
@@ -52,6 +53,7 @@ class Windowed(NamedTuple):
     rest: Array
     low: Array
     high: Array
+    noise: Array
 
     @property
     def is_flat(self) -> Array:
@@ -103,7 +105,7 @@ def _windowed(
     is_known = np.isfinite(all_values)
     y, t = all_values[is_known], np.array(times, dtype=np.float64)[is_known]
     if len(y) == 0:
-        return Windowed(*[np.full_like(all_values, math.nan)] * 7)
+        return Windowed(*[np.full_like(all_values, math.nan)] * 8)
     first, second = (*np.flatnonzero(is_known), len(values))[:2]
     size = max(min(LEAST_WINDOW, window), round(window / math.sqrt(second - first))) | 1
     ahead = size // 2 if centred else 0
@@ -117,7 +119,8 @@ def _windowed(
     length = np.nanmax(at, axis=1) - np.nanmin(at, axis=1)
     change = np.where(num > size // 2, slope * length, math.nan)
     beyond = at - (np.nansum(at, axis=1) / num)[:, None]
-    error = noise_of(y, t, centred=centred) * length / np.sqrt(np.nansum(beyond**2, axis=1))
+    noise = noise_of(y, t, centred=centred)
+    error = noise * length / np.sqrt(np.nansum(beyond**2, axis=1))
     level = medians(rows)
     past = medians(windows(y, size, 0)) if centred else level
     low, high = np.minimum.accumulate(past), np.maximum.accumulate(past)
@@ -125,7 +128,7 @@ def _windowed(
         np.maximum(noises * error, least_share * (high - low)) for noises in (NOISES, NOISES_AT_REST)
     )
     return Windowed(
-        all_values, *(stretched(each, is_known) for each in (level, change, least, rest, low, high))
+        all_values, *(stretched(each, is_known) for each in (level, change, least, rest, low, high, noise))
     )
 
 

@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fer.figures.curves import finite, measured_times
+from fer.neurons.collapse import MEASURES
 
 SHARES: Final = ("dormant", "cloned", "redundant")
 """Shares of each layer, as logged under ``neurons/``."""
-
-COLLAPSE: Final = ("nc1", "nc2_angle", "nc4")
-"""Measures of neural collapse, as logged under ``collapse/``."""
 
 
 def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
@@ -50,6 +48,6 @@ def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     found = {
         "ranks": {name: there for name in names if (there := curve(f"rank/{name}/effective"))},
         "layers": [row for row in rows if any(value is not None for value in list(row.values())[1:])],
-        "collapse": {name: there for name in COLLAPSE if (there := curve(f"collapse/{name}"))},
+        "collapse": {name: there for name in MEASURES if (there := curve(f"collapse/{name}"))},
     }
     return {name: value for name, value in found.items() if value}

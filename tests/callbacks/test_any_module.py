@@ -434,7 +434,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "is_part"), [("val", True), ("batches", True), ("one", False)])
+@pytest.mark.parametrize(("kind", "is_part"), [("batches", True), ("one", False)])
 def test_two_processes_measure_what_one_does(kind, is_part, tmp_path):
     (tmp_path / "train.py").write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parents[1])))
     found = []

@@ -139,6 +139,19 @@ def test_what_an_epoch_takes_beside_its_steps_counts_in_a_long_training(monkeypa
     assert callback.losses["epoch"][:3] == [6, 6.5, 7]
 
 
+def test_a_training_too_short_for_its_budget_is_measured_after_its_last_epoch(
+    monkeypatch, tiny_data, tiny_trainer
+):
+    """Its first epoch, which a measurement every so many epochs begins with, is over before it decides."""
+    callbacks, callback = _timed(monkeypatch, fixed=100.0)
+    _fit(callbacks, tiny_data, tiny_trainer, max_epochs=EPOCHS)
+    assert callback.when.decided["every_n_epochs"] == EPOCHS
+    assert callback.history["conv"]["epoch"] == [EPOCHS]
+    again = DistinctivenessCallback(**callback.when.decided)
+    _fit([again], tiny_data, tiny_trainer, max_epochs=EPOCHS)
+    assert again.history["conv"]["epoch"] == [EPOCHS]
+
+
 def test_the_settings_that_were_decided_give_the_same_history(monkeypatch, tiny_data, tiny_trainer):
     callbacks, callback = _timed(monkeypatch, fixed=0.01, per_sample=0.01, of_callback={"num_samples": 20})
     _, task, _ = _fit(callbacks, tiny_data, tiny_trainer, max_epochs=EPOCHS)
@@ -249,7 +262,7 @@ def test_rows_of_measurements_are_logged_with_their_time(tiny_data, tiny_trainer
         (epoch, value) for epoch, value in zip(metrics["epoch"], metrics["sample/val_loss"], strict=True)
         if value == value
     ]  # fmt: skip
-    assert [epoch for epoch, _ in rows] == [0.5, 0, 1.5, 1]  # Lightning's own rows have the epoch's index
+    assert [epoch for epoch, _ in rows] == [0.5, 1.0, 1.5, 2.0]
     assert [value for _, value in rows] == pytest.approx(callback.losses["val/loss"])
     assert sum(value == value for value in metrics["neurons/fc/redundant"]) == 2
     assert sum(value == value for value in metrics["cka/fc"]) == 3
@@ -326,12 +339,12 @@ def test_a_foreign_loss_is_that_of_the_samples(tiny_trainer):
         pytest.param({"loss": lambda outputs, batch: outputs}, id="no scalar"),
     ],
 )
-def test_a_loss_that_is_not_known_is_said_once_and_is_no_warning(settings, tiny_trainer, caplog):
+def test_a_loss_that_is_not_known_is_said_once(settings, tiny_trainer, caplog):
     callback = DistinctivenessCallback(**settings)
     with caplog.at_level(logging.INFO, "fer.callbacks"):
         any_fit(tiny_trainer, [callback], max_epochs=2)
     said = [each for each in caplog.records if "losses on fixed samples" in each.getMessage()]
-    assert [each.levelname for each in said] == ["INFO"]
+    assert [each.levelname for each in said] == ["WARNING" if settings else "INFO"]
     assert _equal(
         callback.losses, {"epoch": [1.0, 2.0], "train/loss": [math.nan] * 2, "val/loss": [math.nan] * 2}
     )

@@ -106,10 +106,30 @@ def test_a_resumed_run_goes_on(tiny_data, tiny_trainer, tmp_path):
     assert second.history["conv"]["speed"][2] > 0
 
 
+def test_the_state_of_a_version_that_measured_epochs_is_taken_over(tiny_data, tiny_trainer, tmp_path):
+    first, second = DistinctivenessCallback(), DistinctivenessCallback()
+    trainer, _, _ = _fit([first], tiny_data, tiny_trainer, max_epochs=2)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    (key,) = (name for name in checkpoint["callbacks"] if name.startswith("DistinctivenessCallback"))
+    state = checkpoint["callbacks"][key]
+    history = {
+        layer: {"epoch": [0, 1], "mean": columns["mean"], "speed": columns["speed"]}
+        for layer, columns in state["history"].items()
+    }
+    checkpoint["callbacks"][key] = {"epoch": 1, "degrees": state["degrees"], "history": history}
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    _fit([second], tiny_data, tiny_trainer, max_epochs=3, ckpt_path=tmp_path / "old.ckpt")
+    columns = second.history["conv"]
+    assert columns["epoch"] == second.losses["epoch"] == [1, 2, 3]
+    assert {len(values) for values in columns.values()} == {3}
+    assert columns["speed"][2] > 0
+
+
 def test_figures_of_the_last_epoch_are_drawn(tiny_data, tiny_trainer, tmp_path):
     _fit([DistinctivenessCallback()], tiny_data, tiny_trainer)
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
-    names = {"angle-matrix", "angle-histogram", "angle-pairs", "feature-maps"}
+    names = {"angle-matrix", "angle-histogram", "angle-pairs", "collapse", "feature-maps"}
     # pool gives one number a map, but four dimensions.
     assert drawn == {f"{name}.{ending}" for name in names for ending in ("png", "svg")}
 

@@ -11,7 +11,6 @@ from foreign.images import (
     Autoencoder,
     CornersDataModule,
     DictConvNet,
-    LitMobileNet,
     LitResnet,
     LitTimmResnet,
     LitTransfer,
@@ -108,7 +107,7 @@ def test_the_script_measures_labels_and_prunes(module, data, layers, fit, warned
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", [LitResnet, LitMobileNet])
+@pytest.mark.parametrize("module", [LitResnet])
 def test_the_script_measures_labels_and_prunes_large_networks(module, fit, tmp_path):
     distinct, _, pruning = callbacks = script()
     net = module()
