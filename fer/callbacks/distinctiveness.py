@@ -345,7 +345,7 @@ class DistinctivenessCallback(HistoryCallback):
         logged = self.append(now, measured, values)
         if is_last:
             if found := collapse_values(measured, list(self.places)[-1]):
-                logged |= self.append_collapse(found)
+                logged |= self.append_collapse(found, self.network)
             else:
                 self._say_once("there is no neural collapse to measure: the samples have no classes")
             pl_module.log_dict(logged, logger=False, sync_dist=True)

@@ -89,10 +89,14 @@ class HistoryCallback(Callback):
         self.degrees = {layer: of_layer.degrees for layer, of_layer in values.items()}
         return {key: value for key, value in logged.items() if value == value}
 
-    def append_collapse(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Append the neural collapse at the time of the last measurement, and return what is logged of it."""
+    def append_collapse(self, values: Mapping[str, float], network: str | None) -> dict[str, float]:
+        """Append the neural collapse at the time of the last measurement, and return what is logged of it.
+
+        The keys hold the network's name, if one was named: a callback for another one logs beside them.
+        """
         _append(self.collapse, {"epoch": self.time} | dict(values))
-        return {f"collapse/{name}": value for name, value in values.items() if value == value}
+        key = "collapse/{}" if network is None else f"collapse/{network}/{{}}"
+        return {key.format(name): value for name, value in values.items() if value == value}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the histories and the last angles, so that a resumed run continues them."""
