@@ -35,7 +35,7 @@ from fer.neurons.warn import warn
 MAX_UNKNOWNS: Final = 5000
 """Regressors of a layer up to which it is fitted: 200 MB a matrix."""
 
-MOST_WINDOWS: Final = 20
+MOST_WINDOWS: Final = 100
 """Windows for each regressor; of more, a random sample is drawn."""
 
 HELD_OUT: Final = 5
