@@ -26,9 +26,10 @@ from fer.metrics import mcnemar
 from fer.neurons import Measurement, PrunePlan, Removal, measure_groups, prune
 from fer.neurons.recalibrate import recalibrated
 from fer.neurons.rules import RIVALS
-from fer.pruning import Evaluation, PruneSettings, count_macs, evaluate, settings_at_macs
+from fer.pruning import Evaluation, Limit, PruneSettings, evaluate
+from fer.pruning.limits import Meter
 from fer.pruning.once import prune_measured
-from fer.pruning.targets import share_at_macs
+from fer.pruning.targets import settings_at_size, share_at_size
 from fer.tasks import load
 
 OURS = {
@@ -145,11 +146,12 @@ def one_pruned(
 ) -> nn.Module:
     """Return what a method leaves of a network, not recalibrated."""
     sizes = {group.name: group.num_neurons for group in measurement.groups}
-    max_macs = None if place.macs is None else place.macs * count_macs(network, inputs[0])
+    limit = None if place.macs is None else Limit("macs", place.macs, of=network)
+    meter = limit and Meter(limit, network, inputs[0])
     if method in METHODS:
         settings = METHODS[method]
-        if max_macs is not None:
-            settings = settings_at_macs(settings, network, measurement, inputs[0], max_macs)
+        if meter is not None:
+            settings = settings_at_size(settings, network, measurement, inputs, meter)
         elif place.layer is None:
             settings = replace(settings, share_removed=place.share)
         else:
@@ -157,8 +159,8 @@ def one_pruned(
             settings = replace(settings, num_removed=nums)
         return prune_measured(network, inputs, measurement, settings).network
     share = place.share
-    if max_macs is not None:
-        share = share_at_macs(network, measurement, inputs[0], max_macs, METHODS["grail"].method.criterion)
+    if meter is not None:
+        share = share_at_size(METHODS["grail"], network, measurement, meter)
     plans = {
         name: plan_of(scores[method][name], int(share * size) if place.layer in (None, name) else 0)
         for name, size in sizes.items()
