@@ -25,6 +25,7 @@ from fer.neurons.planning import plan_groups, removal_costs
 from fer.neurons.rules import Rule
 from fer.neurons.sequential import HELD_OUT
 from fer.neurons.surgery import planned
+from fer.neurons.warn import warnings_of_trials_dropped
 
 SHARES: Final = (0.25, 0.5, 0.75, 0.875)
 """Shares of a group's neurons whose removal is tried."""
@@ -36,6 +37,7 @@ LARGEST: Final = 1e6
 """Largest damage, also of outputs that are no longer finite."""
 
 
+@warnings_of_trials_dropped()
 def measure_damage(
     network: nn.Module, batches: Batches, measurement: Measurement, criterion: Criterion
 ) -> dict[str, dict[int, float]]:
