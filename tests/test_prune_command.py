@@ -11,6 +11,7 @@ from fer.errors import InputError
 from fer.neurons import REMOVAL_REASONS
 from fer.pruning import PruneResults
 from fer.pruning.kept import KeptRounds, find_cut_off
+from fer.pruning.size import count_parameters
 from fer.tasks import load
 
 WORDS = [
@@ -60,6 +61,25 @@ def test_a_share_of_the_multiply_adds_is_left(checkpoint, tmp_path):
     assert small.widths is not None
 
 
+@pytest.mark.parametrize("kind", ["params", "latency"])
+def test_a_share_of_another_size_is_left(kind, checkpoint, tmp_path, monkeypatch):
+    """A nanosecond a weight, so that the load of the machine does not count."""
+
+    def time_in_turn(networks, example, batch_size):
+        return {name: [1e-9 * count_parameters(network)] * 5 for name, network in networks.items()}
+
+    monkeypatch.setattr("fer.pruning.limits.time_in_turn", time_in_turn)
+    out = prune(checkpoint, f"--target_{kind}", "0.7", "--prune.criterion", "span", "--run_name", "b")
+    results = PruneResults.read(tmp_path / "runs" / "b")
+    target = results.target
+    assert target.kind == kind
+    assert target.most == 0.7 * target.before.value
+    assert target.after.value <= target.most
+    assert target.after.num_repeats == (5 if kind == "latency" else 1)
+    assert f"target                 {target}" in out
+    assert results.after.parameters <= 0.7 * results.before.parameters
+
+
 def test_a_criterion_that_needs_labels_gets_them(checkpoint, tmp_path):
     prune(checkpoint, "--target_macs", "0.7", "--prune.criterion", "fisher", "--run_name", "b")
     results = PruneResults.read(tmp_path / "runs" / "b")
@@ -94,6 +114,11 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     [
         pytest.param(["--target_macs", "1.5"], "above 0 and below 1", id="share"),
         pytest.param(["--target_macs", "0.0001"], "are the fewest", id="out of reach"),
+        pytest.param(["--target_latency", "0"], "above 0 and below 1", id="no time"),
+        pytest.param(["--target_params", "0.001"], "parameters cannot be reached", id="too few parameters"),
+        pytest.param(
+            ["--target_macs", "0.5", "--target_params", "0.5"], "--target_params exclude", id="two targets"
+        ),
         pytest.param(["--rounds", "-1"], "neither can be below 0", id="rounds"),
         pytest.param(["--tolerance", "3"], "a share of val", id="tolerance"),
         pytest.param(["--curves", "true"], "did you mean curve", id="unknown option"),

@@ -48,7 +48,7 @@ examples:
     "prune": """\
 examples:
   fer prune runs/latest                              into runs/NAME-prune
-  fer prune runs/NAME --target_macs 0.5              half the multiply-adds
+  fer prune runs/NAME --target_macs 0.5              half the multiply-adds; or _params, _latency
   fer prune runs/NAME --curve true                   accuracy over the threshold, drawn
 """,
 }

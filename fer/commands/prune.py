@@ -23,6 +23,7 @@ from fer.commands.choices import choose
 from fer.commands.experiment import ExperimentCLI, run_experiment
 from fer.commands.outputs import ConfigCallback
 from fer.commands.parsing import CONSOLE, name_checkpoint
+from fer.commands.size_targets import PREFIX, add_size_targets, limit_of, take_size_target, with_underscores
 from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.figures.style import DPI, write_figure
@@ -34,9 +35,8 @@ from fer.pruning import (
     Pruning,
     RoundResult,
     compare,
-    count_macs,
     prune_in_rounds,
-    prune_once,
+    prune_to,
     save_pruning,
     threshold_curves,
 )
@@ -61,7 +61,7 @@ OF_ANY_NETWORK: Final = ("--timm", "--images")
 
 def prune(arguments: Sequence[str]) -> None:
     """Prune the network of a checkpoint; a word that belongs to no option is the checkpoint or the run."""
-    words = [word.replace("--target-macs", "--target_macs") for word in arguments]
+    words = with_underscores(arguments)
     if any(word.split("=")[0] in OF_ANY_NETWORK for word in words):
         from fer.commands.prune_network import prune_network
 
@@ -76,7 +76,7 @@ class Options:
 
     Attributes:
         curve: Draw accuracy over the threshold instead of pruning.
-        target_macs: Share of the multiply-adds to leave.
+        target: Largest share of a size to leave, by its name in :data:`fer.pruning.SIZE_KINDS`; empty: none.
         rounds: Largest number of rounds; 0: prune once, without training.
         tolerance: Largest accepted drop of validation accuracy, 0 to 1.
         tune_epochs: Epochs of fine-tuning in each round.
@@ -84,16 +84,13 @@ class Options:
     """
 
     curve: bool
-    target_macs: float | None
+    target: Mapping[str, float]
     rounds: int
     tolerance: float
     tune_epochs: int
     tune_lr: float | None
 
     def __post_init__(self) -> None:
-        if self.target_macs is not None and not 0 < self.target_macs < 1:
-            msg = f"--target_macs is {self.target_macs}: it is the share that is left, above 0 and below 1"
-            raise InputError(msg)
         if self.rounds < 0 or self.tune_epochs < 0:
             msg = f"--rounds is {self.rounds} and --tune_epochs {self.tune_epochs}: neither can be below 0"
             raise InputError(msg)
@@ -130,13 +127,7 @@ class PruneCLI(ExperimentCLI):
             help=f"draw accuracy over thresholds ({', '.join(f'{each:g}' for each in THRESHOLDS)} degrees) "
             "for our methods and the papers' rules; no network is written",
         )
-        parser.add_argument(
-            "--target_macs",
-            type=float | None,
-            default=None,
-            help="share of the multiply-adds to leave, 0 to 1. Pairs and rules: by one threshold for all "
-            "layers; span, taylor, fisher: the neurons that cost least; l1: the same share of each layer",
-        )
+        add_size_targets(parser)
         parser.add_argument(
             "--rounds",
             type=int,
@@ -161,12 +152,12 @@ class PruneCLI(ExperimentCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words, keep this command's options out of the run's config, and name its folder."""
         super().parse_arguments(parser, args)
-        self.options = Options(**{name: self.config.pop(name) for name in Options.__annotations__})
+        target = take_size_target(self.config)
+        others = [name for name in Options.__annotations__ if name != "target"]
+        self.options = Options(target=target, **{name: self.config.pop(name) for name in others})
         sizes = [self.config.prune.num_removed, self.config.prune.share_removed]
-        if sizes != [None, None] and (self.options.rounds or self.options.target_macs is not None):
-            msg = (
-                "prune.num_removed and prune.share_removed set the size: leave out --rounds and --target_macs"
-            )
+        if sizes != [None, None] and (self.options.rounds or target):
+            msg = "prune.num_removed and prune.share_removed set the size: leave out --rounds and --target_…"
             raise InputError(msg)
         if self.config.ckpt_path is not None:
             run = run_of(Path(self.config.ckpt_path))
@@ -181,7 +172,9 @@ class PruneCLI(ExperimentCLI):
         Raises:
             InputError: They had other settings, or another process is at work on them.
         """
-        config = {**self._flat(self.config), **vars(self.options)}
+        options = {**vars(self.options)}
+        target = {f"{PREFIX}{name}": share for name, share in options.pop("target").items()}
+        config = {**self._flat(self.config), **options, **target}
         self.settings = {name: value for name, value in config.items() if name.partition(".")[0] not in APART}
         if self.config.ckpt_path is not None:  # the file may have become another one
             content = find_checkpoint(Path(self.config.ckpt_path)).read_bytes()
@@ -257,9 +250,8 @@ class PruneCLI(ExperimentCLI):
             logger.save()
 
     def _prune_once(self, settings: PruneSettings) -> Pruning:
-        share, network = self.options.target_macs, self.model.network
-        max_macs = None if share is None else share * count_macs(network, self.samples[0])
-        return prune_once(network, self.samples, settings, max_macs=max_macs)
+        network = self.model.network
+        return prune_to(network, self.samples, settings, limit_of(self.options.target, network))
 
     def _prune_in_rounds(self, settings: PruneSettings) -> tuple[Pruning, list[RoundResult]]:
         """Prune in rounds, print a line for each, and return what was kept."""
@@ -276,7 +268,7 @@ class PruneCLI(ExperimentCLI):
             rounds=options.rounds,
             tolerance=options.tolerance,
             fine_tune=self._fine_tune if options.tune_epochs else None,
-            share_of_macs=options.target_macs,
+            limit=limit_of(options.target, task.network),
             done=tuple(self.rounds),
         ):
             self.rounds.append(each)

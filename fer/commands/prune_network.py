@@ -14,6 +14,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from fer.commands.parsing import CONSOLE, make_parser, parse
+from fer.commands.size_targets import add_size_targets, limit_of, take_size_target
 from fer.data.reading import BadImageError, find_images, read_image
 from fer.errors import InputError, did_you_mean
 from fer.models.transfer import read_state
@@ -60,8 +61,10 @@ def prune_network(arguments: Sequence[str]) -> None:
         help="folder for the results; null: runs/NAME-TIME-prune",
     )
     parser.add_argument("--batch_size", type=int, default=64, help="images in a batch")
+    add_size_targets(parser)
     parser.add_class_arguments(PruneSettings, "prune")
     given = parse(parser, arguments)
+    target = take_size_target(given)
     if given.batch_size < 1:
         msg = f"--batch_size is {given.batch_size}: it must be 1 or more"
         raise InputError(msg)
@@ -81,7 +84,7 @@ def prune_network(arguments: Sequence[str]) -> None:
         image_size=given.image_size,
     )
     with CONSOLE.status("pruning"):
-        pruning, results = prune_unlabelled(network, batches, held_out, settings)
+        pruning, results = prune_unlabelled(network, batches, held_out, settings, limit_of(target, network))
     short = name.rpartition(".")[2]
     out = given.out or Path("runs") / f"{short}-{time.strftime('%Y%m%d-%H%M%S')}-prune"
     about = {"model": name, "weights": None if given.weights is None else str(given.weights)}

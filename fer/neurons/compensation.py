@@ -60,7 +60,21 @@ def compensate(
         InputError: A plan does not fit its group, or as of :func:`fer.neurons.merge.coefficients`.
     """
     pruned = planned(measurement.groups, plans)
-    compensations = _fit(network, batches, pruned, measurement.statistics, rule)
+    fits = fit_jointly(network, batches, pruned, measurement.statistics, rule)
+    masked = corrected(network, pruned, fits, measurement.statistics, rule)
+    if pruned and rule.merge == "refit" and rule.refit == "sequential":
+        refit_in_order_(masked, network, batches, pruned)
+    return masked
+
+
+def corrected(
+    network: nn.Module,
+    pruned: Sequence[tuple[NeuronGroup, PrunePlan]],
+    compensations: Mapping[Key, Compensation],
+    statistics: Mapping[Key, ActivationStatistics],
+    rule: Rule,
+) -> nn.Module:
+    """Return a copy without the removed neurons of groups, whose next layers are corrected."""
     masked = copy_network(network)
     for group, plan in pruned:
         if rule.incoming == "add":
@@ -69,13 +83,11 @@ def compensate(
             _fold_incoming(masked, group, plan)
         mask_(masked, group, plan, compensations)
         if rule.merge in FITTED:
-            _scale_means(masked, group, plan, measurement.statistics)
-    if pruned and rule.merge == "refit" and rule.refit == "sequential":
-        refit_in_order_(masked, network, batches, pruned)
+            _scale_means(masked, group, plan, statistics)
     return masked
 
 
-def _fit(
+def fit_jointly(
     network: nn.Module,
     batches: Batches,
     pruned: Sequence[tuple[NeuronGroup, PrunePlan]],

@@ -374,7 +374,7 @@ def rank(name: str, costs: Tensor, neurons: Neurons, limits: Limits) -> list[Rem
     if limits.num_removed is None:
         msg = (
             f"criterion {name} has no threshold: give num_removed, share_removed or a size "
-            "target (target_macs)"
+            "target (target_macs, target_params, target_latency)"
         )
         raise InputError(msg)
     costs = costs.double().masked_fill(neurons.statistics.non_finite.to(costs.device), torch.inf)

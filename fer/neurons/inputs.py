@@ -66,6 +66,10 @@ class Inputs:
         """Return the arguments, and the batch, of the first samples; other tensors stay whole."""
         return self._per_sample(lambda tensor: tensor[:num])
 
+    def pick(self, chosen: Tensor) -> Self:
+        """Return the arguments, and the batch, of the samples for which a mask of shape ``(N,)`` is true."""
+        return self._per_sample(lambda tensor: tensor[chosen])
+
     def repeat(self, num: int) -> Self:
         """Return the arguments, and the batch, of the first sample, ``num`` times."""
         return self._per_sample(lambda tensor: torch.cat([tensor[:1]] * num))

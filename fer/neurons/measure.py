@@ -215,7 +215,8 @@ def measure_groups(
     gradients = (
         measure_gradients(network, groups, batches.titled("measuring gradients")) if needs_gradients else {}
     )
-    statistics = _measure(network, groups, batches.titled("measuring neurons"), pattern_minmax=pattern_minmax)
+    batches = batches.titled("measuring neurons")
+    statistics = measure_inputs(network, groups, batches, pattern_minmax=pattern_minmax)
     return Measurement(found, statistics, pattern_minmax, gradients)
 
 
@@ -247,8 +248,8 @@ def _choose(
     return [group for group in found.groups if {*names} & {*group.producers}]
 
 
-def _measure(
-    network: nn.Module, groups: Iterable[NeuronGroup], batches: Batches, *, pattern_minmax: bool
+def measure_inputs(
+    network: nn.Module, groups: Iterable[NeuronGroup], batches: Batches, *, pattern_minmax: bool = False
 ) -> dict[Key, ActivationStatistics]:
     """Return the statistics of each group at the input of each of its next layers."""
     by_input = consumers_by_input(groups)

@@ -46,3 +46,13 @@ def joined_warnings() -> Iterator[None]:
             _, args = max(cases, key=lambda case: case[0])
             more = f" ({len(cases) - 1} similar warnings are left out)" if len(cases) > 1 else ""
             log.warning(message + more, *args)
+
+
+@contextmanager
+def warnings_of_trials_dropped() -> Iterator[None]:
+    """Drop the warnings about a trial on part of the samples: what is done in the end warns by itself."""
+    token = _waiting.set(defaultdict(list))
+    try:
+        yield
+    finally:
+        _waiting.reset(token)

@@ -14,10 +14,11 @@ from fer.neurons import eval_state
 from fer.neurons.batches import InputBatches
 from fer.neurons.inputs import Batches, call
 from fer.pruning.evaluate import logits_of
-from fer.pruning.once import Pruning, prune_once
+from fer.pruning.limits import Limit, Target
+from fer.pruning.once import Pruning, prune_to
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import Size, measure_sizes
-from fer.pruning.tables import layer_table, size_table
+from fer.pruning.tables import layer_table, size_table, target_table
 
 
 class Agreement(NamedTuple):
@@ -52,6 +53,7 @@ class UnlabelledResults:
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
+        target: The size that was aimed at, and the one that was reached; None without a limit.
     """
 
     num_classes: int
@@ -62,15 +64,18 @@ class UnlabelledResults:
     layers: Mapping[str, Mapping[str, int]]
     blocks: Mapping[str, float]
     refused: Mapping[str, str]
+    target: Target | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
+        values = {
             **vars(self),
             "before": asdict(self.before),
             "after": asdict(self.after),
             "agreement": {name: each._asdict() for name, each in self.agreement.items()},
+            "target": self.target and asdict(self.target),
         }
+        return {name: value for name, value in values.items() if value is not None}
 
     def table(self) -> str:
         """Return the results as text: a line for each layer, then both networks side by side."""
@@ -81,6 +86,7 @@ class UnlabelledResults:
                 "",
                 f"{'':<22} {'before':>14} {'after':>14}",
                 *size_table(self.before, self.after),
+                *target_table(self.target),
                 "same class (top-1) before and after",
                 *(f"  {name:<{width}} {each}" for name, each in self.agreement.items()),
             ]
@@ -92,6 +98,7 @@ def prune_unlabelled(
     batches: Batches,
     held_out: Batches,
     settings: PruneSettings | None = None,
+    limit: Limit | None = None,
 ) -> tuple[Pruning, UnlabelledResults]:
     """Prune any network and compare its predictions before and after.
 
@@ -100,6 +107,7 @@ def prune_unlabelled(
         batches: Samples to measure on, without augmentation; see :func:`fer.neurons.measure`.
         held_out: Other samples, for the comparison.
         settings: The settings; None: the defaults.
+        limit: The largest size that may be left, instead of the thresholds; None: none.
 
     Raises:
         InputError: The outputs are not logits, or as of :func:`fer.pruning.prune_once`.
@@ -108,7 +116,7 @@ def prune_unlabelled(
     example = batches.first()
     with eval_state(network):
         logits = logits_of(network, call(network, example.take(1)))
-    pruning = prune_once(network, batches, settings)
+    pruning = prune_to(network, batches, settings, limit)
     sizes = measure_sizes({"before": network, "after": pruning.network}, example)
     results = UnlabelledResults(
         num_classes=logits.shape[1],
@@ -118,6 +126,7 @@ def prune_unlabelled(
         layers=pruning.layers,
         blocks=pruning.blocks,
         refused=pruning.refused,
+        target=pruning.target,
     )
     return pruning, results
 

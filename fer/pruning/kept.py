@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from fer.errors import InputError
 from fer.files import atomic_write, read_json, write_json
 from fer.neurons import Measurement, PrunePlan, resize
 from fer.neurons.groups import PrunableLayers
+from fer.pruning.limits import Target
 from fer.pruning.once import Pruning
 from fer.pruning.rounds import Round, RoundResult
 from fer.pruning.settings import PruneSettings
@@ -77,6 +78,7 @@ class KeptRounds:
             "refused": dict(pruning.refused),
             "settings": json.dumps(pruning.settings.to_dict()),
             "result": json.dumps(each.result.to_dict()),
+            "target": json.dumps(pruning.target and asdict(pruning.target)),
         }
         with atomic_write(self._path(number)) as file:
             torch.save(content, file)
@@ -102,6 +104,7 @@ class KeptRounds:
             settings = PruneSettings(**json.loads(content["settings"]))
             plans = {name: PrunePlan.from_json(text) for name, text in content["plans"].items()}
             refused = dict(content["refused"])
+            target = json.loads(content.get("target", "null"))
         except (KeyError, TypeError, ValueError, RuntimeError) as e:
             msg = f"{path} is damaged: {e}; {WAY_OUT}"
             raise InputError(msg) from e
@@ -114,6 +117,7 @@ class KeptRounds:
             blocks=result.blocks,
             refused=refused,
             settings=settings,
+            target=target and Target.read(target),
         )
         return Round(pruning, result)
 

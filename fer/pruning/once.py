@@ -16,8 +16,9 @@ from fer.neurons.prunable import neurons_within
 from fer.neurons.recalibrate import recalibrated
 from fer.neurons.text import listed
 from fer.neurons.warn import joined_warnings
+from fer.pruning.limits import Limit, Meter, Target
 from fer.pruning.settings import PruneSettings
-from fer.pruning.targets import settings_at_macs
+from fer.pruning.targets import settings_at_size
 
 
 class Recalibration(NamedTuple):
@@ -49,6 +50,7 @@ class Pruning:
         recalibration: The other two networks to compare with, so that no gain of recalibration is credited to
             pruning: ``before``, the whole network recalibrated, and ``after``, the smaller one without it;
             None without batch norm, or without recalibration.
+        target: The size that was aimed at, and the one that was reached; None without a limit.
     """
 
     network: nn.Module
@@ -60,6 +62,7 @@ class Pruning:
     refused: Mapping[str, str]
     settings: PruneSettings
     recalibration: Recalibration | None = None
+    target: Target | None = None
 
     def __repr__(self) -> str:
         """Return the number of neurons in each layer before and after, and of removed blocks."""
@@ -69,34 +72,49 @@ class Pruning:
         return f"Pruning({kind}; neurons left: {neurons}; removed blocks: {listed(self.blocks)})"
 
 
-@joined_warnings()
 def prune_once(
     network: nn.Module,
     batches: Batches,
     settings: PruneSettings | None = None,
     *,
     max_macs: float | None = None,
+    max_params: float | None = None,
+    max_latency: float | None = None,
 ) -> Pruning:
     """Prune a network once, without any training.
+
+    A limit of the size replaces the thresholds; see :func:`fer.pruning.targets.settings_at_size`.
 
     Args:
         network: Any network of linear layers and two-dimensional convolutions; it is left unchanged.
         batches: Training samples to measure on, without augmentation, with labels if the criterion needs
             them; see :func:`fer.neurons.prune`.
         settings: The settings; None: the defaults.
-        max_macs: Largest number of multiply-adds for one sample that may be left, instead of the thresholds;
-            see :func:`fer.pruning.targets.settings_at_macs`.
+        max_macs: Largest number of multiply-adds for one sample that may be left.
+        max_params: Largest number of parameters that may be left.
+        max_latency: Longest time for a batch of one sample, in milliseconds, on the network's device.
 
     Raises:
-        InputError: Nothing can be pruned, a layer is unknown, or ``max_macs`` is out of reach.
+        InputError: Nothing can be pruned, a layer is unknown, there are several limits, or the limit is out
+            of reach.
     """
+    limit = Limit.one_of(max_macs=max_macs, max_params=max_params, max_latency=max_latency)
+    return prune_to(network, batches, settings, limit)
+
+
+@joined_warnings()
+def prune_to(
+    network: nn.Module, batches: Batches, settings: PruneSettings | None = None, limit: Limit | None = None
+) -> Pruning:
+    """Do what :func:`prune_once` does; the limit may be a share of another network's size."""
     settings = settings or PruneSettings()
     batches = InputBatches.of(batches, network)
     example = batches.first()
+    meter = None if limit is None else Meter(limit, network, example)
     smaller, blocks = drop_idle_blocks(network, batches, settings.idle_share)
     measurement = measure_for(smaller, batches, settings)
-    if max_macs is not None:
-        settings = settings_at_macs(settings, smaller, measurement, example, max_macs)
+    if meter is not None:
+        settings = settings_at_size(settings, smaller, measurement, batches, meter)
     pruned = prune_measured(smaller, batches, measurement, settings)
     before = recalibrated(network, batches) if settings.recalibrate else None
     after = recalibrated(pruned.network, batches) if settings.recalibrate else None
@@ -110,6 +128,7 @@ def prune_once(
         refused=dict(pruned.report["refused"]),
         settings=settings,
         recalibration=None if before is None or after is None else Recalibration(before, pruned.network),
+        target=None if meter is None else meter.target(pruned.network),
     )
 
 

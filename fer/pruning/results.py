@@ -14,9 +14,10 @@ from fer.metrics import Comparison, mcnemar
 from fer.neurons.inputs import inputs_of
 from fer.pruning.classes import classify_both
 from fer.pruning.evaluate import Evaluation
+from fer.pruning.limits import Target
 from fer.pruning.once import Pruning
 from fer.pruning.size import Size, measure_sizes
-from fer.pruning.tables import layer_table, metric_table, size_table
+from fer.pruning.tables import layer_table, metric_table, size_table, target_table
 from fer.runs import Run
 
 T = TypeVar("T")
@@ -99,6 +100,7 @@ class PruneResults:
         metric: Name of the metric that is shown first, among ``metrics`` of both networks; None for none.
         recalibration: Both networks with the other batch norm: ``before`` is the network as it came,
             ``after`` is recalibrated. None if batch norm was not recalibrated, or without classes.
+        target: The size that was aimed at, and the one that was reached; None without a limit.
     """
 
     protocol: str
@@ -114,6 +116,7 @@ class PruneResults:
     rounds: Sequence[Mapping[str, Any]] = field(default=())
     metric: str | None = None
     recalibration: RecalibrationResult | None = None
+    target: Target | None = None
 
     def __repr__(self) -> str:
         """Return the sizes and the quality in one line; :meth:`table` shows all."""
@@ -136,6 +139,7 @@ class PruneResults:
             "mcnemar": self.mcnemar and self.mcnemar._asdict(),
             "rounds": self.rounds or None,
             "recalibration": self.recalibration and _recalibration_values(self.recalibration),
+            "target": self.target and asdict(self.target),
         }
         return _known(values)
 
@@ -158,6 +162,8 @@ class PruneResults:
             before, after = (_network_result(values.pop(when)) for when in ("before", "after"))
             paired = values.pop("mcnemar", None)
             values["recalibration"] = _read_recalibration(values.get("recalibration"))
+            if "target" in values:
+                values["target"] = Target.read(values["target"])
             known = {"n": None, "class_names": None, **values}
             return cls(before=before, after=after, mcnemar=paired and Comparison(**paired), **known)
         except (AttributeError, KeyError, TypeError, ValueError) as e:
@@ -196,6 +202,7 @@ class PruneResults:
                 *metric_table(headline),
                 *self._class_table(),
                 *size_table(self.before, self.after),
+                *target_table(self.target),
                 *metric_table(metrics),
             ]
         )
@@ -312,6 +319,7 @@ def compare(
         rounds=rounds,
         metric=metric,
         recalibration=_recalibration(found) if "bare" in found else None,
+        target=pruning.target,
     )
 
 

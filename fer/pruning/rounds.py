@@ -12,7 +12,8 @@ from fer.neurons.batches import InputBatches
 from fer.neurons.inputs import Batches
 from fer.neurons.verify import PruneError
 from fer.pruning.evaluate import evaluate
-from fer.pruning.once import Pruning, prune_once
+from fer.pruning.limits import Limit
+from fer.pruning.once import Pruning, prune_to
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import count_macs
 
@@ -70,12 +71,12 @@ def prune_in_rounds(
     rounds: int,
     tolerance: float,
     fine_tune: FineTune | None = None,
-    share_of_macs: float | None = None,
+    limit: Limit | None = None,
     done: Sequence[Round] = (),
 ) -> Iterator[Round]:
     """Prune a little more in each round, fine-tune, and stop when validation accuracy falls too far.
 
-    The thresholds, or the multiply-adds, approach the target in equal steps. The result is the network of the
+    The thresholds, or the size, approach the target in equal steps. The result is the network of the
     last round that was kept. No further round follows one that was not kept, a fine-tuning that was asked to
     stop, or a round that finds nothing to remove.
 
@@ -87,7 +88,8 @@ def prune_in_rounds(
         rounds: Largest number of rounds.
         tolerance: Largest drop of validation accuracy that is accepted, 0 to 1.
         fine_tune: Trains the network of a round; None: nothing is trained.
-        share_of_macs: Share of the multiply-adds left after the last round, instead of the thresholds.
+        limit: Largest share of the network's size that is left after the last round, instead of the
+            thresholds.
         done: Rounds that are finished, of the same settings; they are not yielded again.
 
     Yields:
@@ -103,7 +105,6 @@ def prune_in_rounds(
     batches, val = InputBatches.of(batches, network), list(val)
     example = batches.first()
     before = evaluate(network, val).report.accuracy
-    whole = count_macs(network, example)
     left: dict[str, int] = {}  # keeps layers that are down to one neuron, which later plans leave out
     for each in done:
         left |= {name: layer["after"] for name, layer in each.result.layers.items()}
@@ -116,9 +117,9 @@ def prune_in_rounds(
             similar_below=settings.similar_below * number / rounds,
             complementary_above=180 - (180 - settings.complementary_above) * number / rounds,
         )
-        max_macs = None if share_of_macs is None else whole * (1 - (1 - share_of_macs) * number / rounds)
+        part = limit and replace(limit, most=1 - (1 - limit.most) * number / rounds)
         try:
-            pruning = prune_once(network, batches, goal, max_macs=max_macs)
+            pruning = prune_to(network, batches, goal, part)
         except InputError as error:
             if number == 1 or isinstance(error, PruneError):
                 raise

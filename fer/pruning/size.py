@@ -57,11 +57,11 @@ def measure_sizes(networks: Mapping[str, nn.Module], example: Any) -> dict[str, 
     """
     milliseconds: dict[str, dict[int, float]] = {name: {} for name in networks}
     for batch_size in BATCH_SIZES:
-        for name, seconds in _time_in_turn(networks, example, batch_size).items():
+        for name, seconds in time_in_turn(networks, example, batch_size).items():
             milliseconds[name][batch_size] = 1000 * median(seconds)
     return {
         name: Size(
-            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            parameters=count_parameters(network),
             macs=count_macs(network, example),
             bytes=_file_size(network),
             milliseconds=milliseconds[name],
@@ -77,14 +77,25 @@ def count_macs(network: nn.Module, example: Any) -> int:
     return int(counter.get_total_flops()) // 2
 
 
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of parameters; one that is used twice counts once."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def _file_size(network: nn.Module) -> int:
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
     return file.tell()
 
 
-def _time_in_turn(networks: Mapping[str, nn.Module], example: Any, batch_size: int) -> dict[str, list[float]]:
-    """Return the seconds of each run, by network; all networks run equally often."""
+def time_in_turn(networks: Mapping[str, nn.Module], example: Any, batch_size: int) -> dict[str, list[float]]:
+    """Return the seconds of each run on a batch of copies of one sample, by network, all equally often.
+
+    Args:
+        networks: By name, all on one device.
+        example: A batch that they take, of one sample or more.
+        batch_size: Number of copies.
+    """
     inputs: dict[str, Inputs] = {}
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     total = 0.0

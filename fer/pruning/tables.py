@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from fer.neurons import REMOVAL_REASONS
 from fer.neurons.trace import OUTPUTS
+from fer.pruning.limits import Target
 from fer.pruning.size import Size
 
 
@@ -58,3 +59,9 @@ def size_table(before: Size, after: Size) -> Iterable[str]:
     for name, form, old, new in rows:
         ratio = new / old if old else 1.0
         yield f"{name:<22} {old:>14{form}} {new:>14{form}}   {ratio:.3f} of before"
+
+
+def target_table(target: Target | None) -> Iterable[str]:
+    """Yield a line on the size that was aimed at, if there is one."""
+    if target is not None:
+        yield f"{'target':<22} {target}"

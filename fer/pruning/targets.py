@@ -1,29 +1,22 @@
-"""Settings for a network of a given size, in multiply-adds."""
+"""Settings for a network of a given size; see :mod:`fer.pruning.limits` for the sizes."""
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from torch import nn
 
-from fer.errors import InputError
-from fer.neurons import Criterion, Measurement, PrunePlan, Removal, cut, plan_groups
-from fer.neurons.criteria import CriterionName, Pairs
-from fer.neurons.planning import removal_costs
+from fer.neurons import Measurement, PrunePlan, Removal, cut, plan_groups
+from fer.neurons.criteria import Pairs
+from fer.neurons.damage import damage_costs
+from fer.neurons.inputs import Batches
+from fer.pruning.limits import Meter, Reading
 from fer.pruning.settings import PruneSettings
-from fer.pruning.size import count_macs
 
 WIDEST: Final = 90.0
 """Largest threshold, degrees: every two neurons are similar or complementary."""
-
-WIDTH_STEP: Final = 16
-"""Multiple of feature maps that a wide layer keeps: AVX-512 computes 16 at a time, and a width between two
-multiples takes as long as the next one."""
-
-PRICE_STEPS: Final = 24
-"""Halvings in the search for the price of a multiply-add, over 16 decades."""
 
 LARGEST_SHARE: Final = 0.999
 """Largest share of a layer's neurons that is removed; at least one is kept."""
@@ -34,62 +27,60 @@ SHARE_STEPS: Final = 10
 THRESHOLD_STEPS: Final = 12
 """Halvings of :data:`WIDEST` in the search for a threshold: to 0.02 degrees."""
 
+PRICES: Final = (1e-16, 1e16)
+"""Lowest and highest price of all that the network has of a size."""
 
-def settings_at_macs(
-    settings: PruneSettings, network: nn.Module, measurement: Measurement, example: Any, max_macs: float
+LEAST_SAVED: Final = 1e-6
+"""Share of the size that a neuron saves at least, where a measured latency says that it saves none."""
+
+
+def settings_at_size(
+    settings: PruneSettings, network: nn.Module, measurement: Measurement, batches: Batches, meter: Meter
 ) -> PruneSettings:
-    """Return the settings that leave at most a given number of multiply-adds.
+    """Return the settings that leave a network no larger than a limit.
 
-    A criterion with costs removes from each layer what costs least (:func:`counts_at_macs`). Pairs and the
-    published rules have no costs, but thresholds: one is found for all layers (:func:`threshold_at_macs`). A
-    criterion with neither, such as ``l1``, removes the same share of each layer (:func:`share_at_macs`).
+    A criterion removes from each layer the neurons that cost the network's outputs least for what they save
+    (:func:`counts_at_size`). Published rules have no costs: those by angles get one threshold for all layers
+    (:func:`threshold_at_size`), the others remove the same share of each (:func:`share_at_size`).
 
     Args:
         settings: The settings to change.
         network: The network before pruning.
         measurement: Its measurement.
-        example: A batch that it takes, of one sample or more.
-        max_macs: Largest number of multiply-adds for one sample.
+        batches: The batches that it was measured on.
+        meter: The limit, and the size that it is about.
 
     Raises:
         InputError: The network cannot be made that small.
     """
-    criterion, size = settings.method.criterion, (network, measurement, example, max_macs)
-    if criterion.has_costs:
-        return replace(settings, num_removed=counts_at_macs(*size, criterion))
-    if not isinstance(criterion, Pairs):
-        return replace(settings, share_removed=share_at_macs(*size, criterion))
-    degrees = threshold_at_macs(*size, settings)
+    if settings.rule is None:
+        costs = damage_costs(network, batches, measurement, settings.method.criterion)
+        return replace(settings, num_removed=counts_at_size(network, measurement, costs, meter))
+    if not isinstance(settings.method.criterion, Pairs):
+        return replace(settings, share_removed=share_at_size(settings, network, measurement, meter))
+    degrees = threshold_at_size(settings, network, measurement, meter)
     return replace(settings, similar_below=degrees, complementary_above=180 - degrees)
 
 
-def threshold_at_macs(
-    network: nn.Module,
-    measurement: Measurement,
-    example: Any,
-    max_macs: float,
-    settings: PruneSettings,
+def threshold_at_size(
+    settings: PruneSettings, network: nn.Module, measurement: Measurement, meter: Meter
 ) -> float:
-    """Return the narrowest threshold that leaves at most a given number of multiply-adds.
+    """Return the narrowest threshold, in degrees from 0 and from 180, that leaves a network small enough.
 
     Only plans are made and cut, without compensation, which does not change the size.
 
     Args:
+        settings: Criterion, merge and rule; the thresholds are ignored.
         network: The network before pruning.
         measurement: Its measurement.
-        example: A batch that it takes, of one sample or more.
-        max_macs: Largest number of multiply-adds for one sample.
-        settings: Criterion, merge and rule; the thresholds are ignored.
-
-    Returns:
-        Threshold in degrees from 0 and from 180.
+        meter: The limit.
 
     Raises:
-        InputError: No threshold leaves so few.
+        InputError: No threshold leaves it small enough.
     """
 
-    def macs_at(threshold: float) -> int:
-        plans = plan_groups(
+    def plans_at(threshold: float) -> dict[str, PrunePlan]:
+        return plan_groups(
             *(network, measurement),
             similar_below=threshold,
             complementary_above=180 - threshold,
@@ -97,117 +88,175 @@ def threshold_at_macs(
             merge=settings.merge,
             rule=settings.rule,
         )
-        return count_macs(cut(network, measurement.groups, plans), example)
 
-    return _bisect(macs_at, WIDEST, THRESHOLD_STEPS, max_macs)
+    return _bisect(plans_at, network, measurement, meter, (0.0, WIDEST), THRESHOLD_STEPS)
 
 
-def share_at_macs(
-    network: nn.Module,
-    measurement: Measurement,
-    example: Any,
-    max_macs: float,
-    criterion: Criterion,
+def share_at_size(
+    settings: PruneSettings, network: nn.Module, measurement: Measurement, meter: Meter
 ) -> float:
-    """Return the smallest share of each layer whose removal leaves at most a number of multiply-adds.
+    """Return the smallest share of each layer whose removal leaves a network small enough.
 
     Args:
+        settings: Criterion or rule.
         network: The network before pruning.
         measurement: Its measurement.
-        example: A batch that it takes, of one sample or more.
-        max_macs: Largest number of multiply-adds for one sample.
-        criterion: Decides which neurons are removed.
+        meter: The limit.
 
     Raises:
         InputError: The network cannot be made that small.
     """
 
-    def macs_at(share: float) -> int:
-        plans = plan_groups(network, measurement, criterion=criterion, share_removed=share)
-        return count_macs(cut(network, measurement.groups, plans), example)
+    def plans_at(share: float) -> dict[str, PrunePlan]:
+        criterion = settings.method.criterion
+        return plan_groups(network, measurement, criterion=criterion, share_removed=share)
 
-    return _bisect(macs_at, LARGEST_SHARE, SHARE_STEPS, max_macs)
+    return _bisect(plans_at, network, measurement, meter, (0.0, LARGEST_SHARE), SHARE_STEPS)
 
 
-def _bisect(macs_at: Callable[[float], int], largest: float, num_steps: int, max_macs: float) -> float:
-    """Return the smallest value from 0 to ``largest`` that leaves at most a number of multiply-adds."""
-    low, high = 0.0, largest
-    if (fewest := macs_at(high)) > max_macs:
-        raise _out_of_reach(max_macs, fewest)
+def _bisect(
+    plans_at: Callable[[float], Mapping[str, PrunePlan]],
+    network: nn.Module,
+    measurement: Measurement,
+    meter: Meter,
+    ends: tuple[float, float],
+    num_steps: int,
+) -> float:
+    """Return the smallest value between two ends whose plans leave a network small enough."""
+
+    def is_met(value: float) -> bool:
+        return meter.is_met(meter.read(cut(network, measurement.groups, plans_at(value))))
+
+    low, high = ends
+    if not meter.is_met(least := meter.read(cut(network, measurement.groups, plans_at(high)))):
+        raise meter.out_of_reach(least)
     for _ in range(num_steps):
         middle = (low + high) / 2
-        low, high = (low, middle) if macs_at(middle) <= max_macs else (middle, high)
+        low, high = (low, middle) if is_met(middle) else (middle, high)
     return high
 
 
-def counts_at_macs(
-    network: nn.Module,
-    measurement: Measurement,
-    example: Any,
-    max_macs: float,
-    criterion: CriterionName | Criterion = "span",
+def counts_at_size(
+    network: nn.Module, measurement: Measurement, costs: Mapping[str, list[float]], meter: Meter
 ) -> dict[str, int]:
-    """Return how many neurons to remove from each group to leave at most a given number of multiply-adds.
+    """Return how many neurons to remove from each group to leave a network small enough.
 
-    Each group loses the neurons that cost the next layers least per multiply-add saved. A wide layer keeps a
-    multiple of :data:`WIDTH_STEP` neurons.
+    Each group loses the neurons that cost at most one price for what they save. What a neuron saves depends
+    on the widths of the layers around it: it is measured in the whole network first, and then again at the
+    widths that were found.
 
     Args:
         network: The network before pruning.
         measurement: Its measurement, of samples that were not rescaled.
-        example: A batch that it takes, of one sample or more.
-        max_macs: Largest number of multiply-adds for one sample.
-        criterion: A criterion with costs.
+        costs: By the name of a group what it costs to remove its neurons one after the other; see
+            :func:`fer.neurons.damage.damage_costs`.
+        meter: The limit.
 
     Raises:
         InputError: The network cannot be made that small.
     """
-    costs, whole = removal_costs(network, measurement, criterion), count_macs(network, example)
-    sizes = {group.name: group.num_neurons for group in measurement.groups}
-    blocks = {group.name: group.num_blocks for group in measurement.groups}
+    search = _Search(network, measurement, {name: _rising(each) for name, each in costs.items()}, meter)
+    least = search.counts_at(math.inf)
+    if not meter.is_met(reading := search.read(least)):
+        raise meter.out_of_reach(reading)
+    search.measure_savings({})
+    counts = search.run()
+    if meter.kind.count is None:
+        return counts
+    search.measure_savings(counts)
+    return search.filled(search.run())
 
-    def macs_without(counts: Mapping[str, int]) -> int:
+
+def _rising(costs: list[float]) -> list[float]:
+    """Return costs of which none is below an earlier one: a neuron that goes later costs as much as all."""
+    highest = 0.0
+    return [highest := max(highest, cost) for cost in costs]
+
+
+@dataclass(eq=False)
+class _Search:
+    """Search for the price at which a network is small enough.
+
+    Attributes:
+        network: The network before pruning.
+        measurement: Its measurement.
+        costs: By the name of a group, costs that do not fall.
+        meter: The limit.
+        saved: By the name of a group, what a neuron saves, as a share of the whole.
+    """
+
+    network: nn.Module
+    measurement: Measurement
+    costs: Mapping[str, list[float]]
+    meter: Meter
+    saved: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.groups = {group.name: group for group in self.measurement.groups}
+
+    def read(self, counts: Mapping[str, int]) -> Reading:
+        """Return the size of the network without as many neurons of each group."""
         plans = {
             name: PrunePlan(
-                sizes[name], tuple(Removal(k, "criterion") for k in _evenly(sizes[name], blocks[name], count))
+                group.num_neurons,
+                tuple(
+                    Removal(neuron, "criterion")
+                    for block in group.blocks
+                    for neuron in range(block.start, block.start + counts.get(name, 0) // group.num_blocks)
+                ),
             )
-            for name, count in counts.items()
+            for name, group in self.groups.items()
         }
-        return count_macs(cut(network, measurement.groups, plans), example)
+        return self.meter.read(cut(self.network, self.measurement.groups, plans))
 
-    saved = {
-        name: (whole - macs_without({name: size // 2})) / (size // 2)
-        for name, size in sizes.items()
-        if size > 1
-    }
+    def is_met(self, counts: Mapping[str, int]) -> bool:
+        """Return whether the network is small enough without as many neurons."""
+        return self.meter.is_met(self.read(counts))
 
-    def counts_at(price: float) -> dict[str, int]:
-        """Remove the neurons that cost at most a price per share of multiply-adds saved."""
+    def step(self, name: str) -> int:
+        """Return the multiple of neurons that a group keeps."""
+        group, width = self.groups[name], self.meter.kind.width_step
+        return math.lcm(width if group.num_neurons >= 2 * width else 1, group.num_blocks)
+
+    def measure_savings(self, counts: Mapping[str, int]) -> None:
+        """Measure what a neuron of each group saves next to other groups without as many neurons."""
+        size = self.read(counts).value
+        for name, group in self.groups.items():
+            kept = group.num_neurons - counts.get(name, 0)
+            half = kept // 2 // group.num_blocks * group.num_blocks or -counts.get(name, 0)
+            if half == 0:
+                self.saved[name] = LEAST_SAVED
+                continue
+            other = self.read({**counts, name: counts.get(name, 0) + half}).value
+            self.saved[name] = max(LEAST_SAVED, (size - other) / half / self.meter.whole.value)
+
+    def counts_at(self, price: float) -> dict[str, int]:
+        """Return how many neurons of each group cost at most a price."""
         counts = {}
-        for name, share in saved.items():
-            count = bisect_right(costs[name], price * share / whole)
-            step = math.lcm(WIDTH_STEP if sizes[name] >= 2 * WIDTH_STEP else 1, blocks[name])
-            kept = min(sizes[name], step * math.ceil((sizes[name] - count) / step))
-            counts[name] = sizes[name] - kept
+        for name, group in self.groups.items():
+            num, step = group.num_neurons, self.step(name)
+            gone = bisect_right(self.costs[name], price * self.saved.get(name, 1))
+            counts[name] = num - min(num, step * math.ceil((num - gone) / step))
         return counts
 
-    low, high = math.log(1e-8), math.log(1e8)
-    if (fewest := macs_without(counts_at(math.exp(high)))) > max_macs:
-        raise _out_of_reach(max_macs, fewest)
-    for _ in range(PRICE_STEPS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if macs_without(counts_at(math.exp(middle))) <= max_macs else (middle, high)
-    return counts_at(math.exp(high))
+    def run(self) -> dict[str, int]:
+        """Return the counts at the lowest price at which the network is small enough."""
+        low, high = map(math.log, PRICES)
+        step = (high - low) / 2**self.meter.kind.num_steps
+        for _ in range(self.meter.kind.num_steps):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.is_met(self.counts_at(math.exp(middle))) else (middle, high)
+        while high < math.log(PRICES[1]) and not self.is_met(self.counts_at(math.exp(high))):
+            high, step = high + step, 2 * step  # a latency that was met by chance
+        return self.counts_at(math.exp(high))
 
+    def filled(self, counts: dict[str, int]) -> dict[str, int]:
+        """Give neurons back as long as the network stays small enough, those that cost most first."""
 
-def _evenly(size: int, num_blocks: int, count: int) -> Iterator[int]:
-    """Yield the first neurons of each block, equally many."""
-    for start in range(0, size, size // num_blocks):
-        yield from range(start, start + count // num_blocks)
+        def price(name: str) -> float:
+            return self.costs[name][counts[name] - 1] / self.saved[name] if counts[name] else 0.0
 
-
-def _out_of_reach(max_macs: float, fewest: int) -> InputError:
-    return InputError(
-        f"{max_macs:,.0f} multiply-adds cannot be reached, {fewest:,} are the fewest: raise --target_macs or "
-        "name more layers in --prune.layers"
-    )
+        for name in sorted(counts, key=price, reverse=True):
+            while counts[name] and self.is_met(more := {**counts, name: counts[name] - self.step(name)}):
+                counts = more
+        return counts

@@ -126,8 +126,8 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         found["repeat"] = {"folder": shlex.join(again), **_settings(config, settings_of)}
         if command == "prune" and pruned and not _is_of_config(pruned, config):
             found["repeat"]["note"] = (
-                "It was pruned with --target_macs or --rounds, which the saved settings do not hold: "
-                "give them again."
+                "It was pruned with --target_macs, --target_params, --target_latency or --rounds, which the "
+                "saved settings do not hold: give them again."
             )
         if command == "fit" and not config.get("ckpt_path") and not _is_own(config):
             found["repeat"]["command"] = command_of(config, settings_of)

@@ -31,12 +31,14 @@ from fer.data import DATA_MODULES
 from fer.files import write_json
 from fer.metrics import mcnemar
 from fer.neurons import PrunePlan, Removal, prune
+from fer.neurons.planning import removal_costs
 from fer.neurons.recalibrate import recalibrated
 from fer.neurons.rules import RIVALS, RULES
-from fer.pruning import Evaluation, PruneSettings, count_macs, evaluate, settings_at_macs
+from fer.pruning import Evaluation, Limit, PruneSettings, count_macs, evaluate
 from fer.pruning.curves import Measurements, measure_twice, measurement_for
+from fer.pruning.limits import Meter
 from fer.pruning.once import prune_measured
-from fer.pruning.targets import share_at_macs
+from fer.pruning.targets import counts_at_size, settings_at_size, share_at_size
 from fer.tasks import load
 
 BEFORE = "span, joint"
@@ -225,12 +227,16 @@ def one_pruned(method: str, place: Place, subject: Subject) -> nn.Module:
     network, inputs = subject.network, subject.inputs
     measurement = subject.measurements[False]
     sizes = {group.name: group.num_neurons for group in measurement.groups}
-    max_macs = None if place.macs is None else place.macs * count_macs(network, inputs[0])
+    limit = None if place.macs is None else Limit("macs", place.macs, of=network)
+    meter = limit and Meter(limit, network, inputs[0])
     if method in METHODS:
         settings = METHODS[method]
         measurement = measurement_for(settings, subject.measurements)
-        if max_macs is not None:
-            settings = settings_at_macs(settings, network, measurement, inputs[0], max_macs)
+        if meter is not None and method == BEFORE:  # neurons priced by what their next layers lose
+            costs = removal_costs(network, measurement)
+            settings = replace(settings, num_removed=counts_at_size(network, measurement, costs, meter))
+        elif meter is not None:
+            settings = settings_at_size(settings, network, measurement, inputs, meter)
         elif place.layer is None:
             settings = replace(settings, share_removed=place.share)
         else:
@@ -238,8 +244,8 @@ def one_pruned(method: str, place: Place, subject: Subject) -> nn.Module:
             settings = replace(settings, num_removed=nums)
         return prune_measured(network, inputs, measurement, settings).network
     share = place.share
-    if max_macs is not None:
-        share = share_at_macs(network, measurement, inputs[0], max_macs, METHODS["grail"].method.criterion)
+    if meter is not None:
+        share = share_at_size(METHODS["grail"], network, measurement, meter)
     plans = {
         name: plan_of(subject.scores[method][name], int(share * size) if place.layer in (None, name) else 0)
         for name, size in sizes.items()

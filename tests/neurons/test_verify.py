@@ -7,7 +7,7 @@ from torch import nn
 from fer.models import AnnNet, CbamResNet, Conv2Net, ResNet
 from fer.neurons import measure_groups, prune, resize, surgery
 from fer.neurons.verify import PruneError
-from fer.pruning import PruneSettings, prune_in_rounds, prune_once
+from fer.pruning import Limit, PruneSettings, prune_in_rounds, prune_once
 
 WIDE = {"share_removed": 0.5, "merge": "affine"}
 
@@ -122,7 +122,9 @@ def test_neurons_that_another_depends_on_are_an_error_even_where_they_were_not_r
 def test_a_wrong_network_is_no_result_of_a_pruning_nor_of_a_round(monkeypatch):
     network = make(lambda: nn.Sequential(nn.Linear(5, 30), nn.ReLU(), nn.Linear(30, 3)))
     batches, settings = [(torch.rand(300, 5), torch.arange(300) % 3)], PruneSettings(criterion="span")
-    rounds = prune_in_rounds(network, batches, batches, settings, rounds=2, tolerance=1, share_of_macs=0.5)
+    rounds = prune_in_rounds(
+        network, batches, batches, settings, rounds=2, tolerance=1, limit=Limit("macs", 0.5, of=network)
+    )
     next(rounds)
     monkeypatch.setattr("fer.neurons.prunable._difference", lambda *_: "")
     monkeypatch.setattr(surgery, "_slice", break_columns(surgery._slice))

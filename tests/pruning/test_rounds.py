@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fer.pruning import PruneSettings, count_macs, prune_in_rounds
+from fer.pruning import Limit, PruneSettings, count_macs, prune_in_rounds
 from fer.pruning.rounds import join_rounds
 
 BELOW_80 = PruneSettings(similar_below=80.0, complementary_above=100.0)
@@ -54,7 +54,11 @@ def test_multiply_adds_approach_the_target_in_equal_steps(network, train, val):
     whole = count_macs(network, train[0][0])
     settings = PruneSettings(criterion="span")
 
-    rounds = list(prune_in_rounds(network, train, val, settings, rounds=2, tolerance=1.0, share_of_macs=0.5))
+    rounds = list(
+        prune_in_rounds(
+            network, train, val, settings, rounds=2, tolerance=1.0, limit=Limit("macs", 0.5, of=network)
+        )
+    )
 
     assert all(each.result.macs <= whole * share for each, share in zip(rounds, (0.75, 0.5), strict=True))
     assert [each.result.threshold for each in rounds] == [None, None]

@@ -1,0 +1,52 @@
+"""The options ``--target_…`` of ``fer prune``, one for each size that can be limited."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from torch import nn
+
+from fer.errors import InputError
+from fer.pruning import SIZE_KINDS, Limit
+
+PREFIX: Final = "target_"
+
+
+def add_size_targets(parser: Any) -> None:
+    """Add the options to a parser."""
+    for name, kind in SIZE_KINDS.items():
+        parser.add_argument(
+            f"--{PREFIX}{name}",
+            type=float | None,
+            default=None,
+            help=f"share of the {kind.title} to leave, 0 to 1: the neurons go whose removal, compensated, "
+            "changes the network's outputs least for what it saves, in all layers alike. Papers' rules: one "
+            "threshold for all layers; rivals: the same share of each",
+        )
+
+
+def with_underscores(words: Iterable[str]) -> list[str]:
+    """Return the words of a command line, with ``--target_`` for ``--target-``."""
+    return [word.replace("--target-", f"--{PREFIX}", 1) for word in words]
+
+
+def take_size_target(config: Any) -> dict[str, float]:
+    """Take the options out of a config, and return the share that is given by the name of its size.
+
+    Raises:
+        InputError: A share is not between 0 and 1, or there are several.
+    """
+    given = {name: config.pop(f"{PREFIX}{name}") for name in SIZE_KINDS}
+    target = {name: share for name, share in given.items() if share is not None}
+    for name, share in target.items():
+        if not 0 < share < 1:
+            msg = f"--{PREFIX}{name} is {share}: it is the share that is left, above 0 and below 1"
+            raise InputError(msg)
+    if len(target) > 1:
+        msg = f"{' and '.join(f'--{PREFIX}{name}' for name in target)} exclude each other: give one of them"
+        raise InputError(msg)
+    return target
+
+
+def limit_of(target: Mapping[str, float], network: nn.Module) -> Limit | None:
+    """Return the limit of a network's size; None without a target."""
+    return next((Limit(name, share, of=network) for name, share in target.items()), None)
