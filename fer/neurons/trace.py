@@ -1,6 +1,7 @@
 """Trace a network: the dependency graph of its neurons, from Torch-Pruning and the order of the calls.
 
-All that touches Torch-Pruning, or parts of it that are private, is in this file.
+All that touches Torch-Pruning, or parts of it that are private, is in this file and in
+:mod:`fer.neurons.follow`.
 """
 
 import math
@@ -10,12 +11,14 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from fer.errors import InputError
+from fer.neurons.follow import Item, follow
 from fer.neurons.groups import (
     Consumer,
     Entries,
@@ -30,7 +33,7 @@ from fer.neurons.nested import tensors_in
 from fer.neurons.networks import FOREIGN_ERRORS, one_line
 
 if TYPE_CHECKING:
-    from torch_pruning.dependency import DependencyGraph, Group, Node
+    from torch_pruning.dependency import DependencyGraph, Node
 
 OUTPUTS = "these are the network's outputs"
 
@@ -83,9 +86,8 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
         width = len(module.weight)
         if width == 1:
             continue
-        cutter = graph.get_pruner_of_module(module).prune_out_channels
         try:
-            items = graph.get_pruning_group(module, cutter, list(range(width)))
+            items = follow(graph, module, width)
         except FOREIGN_ERRORS:  # an index that a recurrent layer lacks
             refused[layer] = _reason_untraced(network)
             continue
@@ -256,7 +258,7 @@ def keeps_neurons(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     return not (is_reduced or is_broadcast)
 
 
-def _computes_neurons(item: Any) -> bool:
+def _computes_neurons(item: Item) -> bool:
     """Return whether an item of a traced group is a layer that computes the neurons."""
     module = item.dep.target.module
     return item.dep.handler.__name__ == "prune_out_channels" and has_rows(module)
@@ -264,7 +266,7 @@ def _computes_neurons(item: Any) -> bool:
 
 def _describe(
     name: str,
-    items: "Group",
+    items: Sequence[Item],
     network: nn.Module,
     graph: "DependencyGraph",
     reduced: Mapping["Node", "Node"],
@@ -277,7 +279,7 @@ def _describe(
         _RefusedError: It cannot be pruned.
     """
     names = {module: layer for layer, module in network.named_modules()}
-    width = len(items[0].idxs)
+    width = len(items[0].indices)
     rows: dict[str, Entries] = {}
     attached: dict[str, Entries] = {}
     columns: dict[str, Entries] = {}
@@ -292,7 +294,7 @@ def _describe(
             continue
         layer = names[module]
         _check_layer(layer, module, shared)
-        entries = _entries(layer, item.idxs, item.root_idxs, width)
+        entries = _entries(layer, item, width)
         if _computes_neurons(item):
             rows[layer] = entries
         elif has_rows(module):
@@ -334,15 +336,13 @@ def _check_layer(layer: str, module: nn.Module, shared: Mapping[str, str]) -> No
         raise _RefusedError(msg)
 
 
-def _entries(layer: str, indices: Sequence[int], neurons: Sequence[int], width: int) -> Entries:
+def _entries(layer: str, item: Item, width: int) -> Entries:
     """Return the entries of each neuron in a layer."""
-    by_neuron: list[list[int]] = [[] for _ in range(width)]
-    for index, neuron in zip(indices, neurons, strict=True):
-        by_neuron[neuron].append(index)
-    if len({len(entries) for entries in by_neuron}) != 1:
+    if len(set(np.bincount(item.neurons, minlength=width).tolist())) != 1:
         msg = f"{layer} takes some of them, or some more often than others"
         raise _RefusedError(msg)
-    return tuple(tuple(sorted(entries)) for entries in by_neuron)
+    in_order = item.indices[np.lexsort((item.indices, item.neurons))]
+    return tuple(map(tuple, in_order.reshape(width, -1).tolist()))
 
 
 def _consumer(
