@@ -127,6 +127,12 @@ def can_shrink(module: nn.Module) -> bool:
     return isinstance(module, tuple(SIZES))
 
 
+def size_of(module: nn.Module, *, inputs: bool = False) -> int:
+    """Return the number of outputs, or of inputs, of a layer that :func:`can_shrink`."""
+    names = next(names for kind, names in SIZES.items() if isinstance(module, kind))
+    return int(getattr(module, names[1 if inputs and len(names) > 1 else 0]))
+
+
 def has_other_weights(module: nn.Module) -> bool:
     """Return whether a layer computes neurons in a way that cannot shrink, such as a recurrent layer."""
     is_leaf = next(module.children(), None) is None

@@ -6,9 +6,9 @@ eval and in training mode.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -102,10 +102,8 @@ def _try(
     """Leave out the groups whose removal changes what the network computes."""
     reasons = dict(refused)
     training = _run_in_training_mode(network, inputs)
-    difference = partial(_difference, network, inputs, training)
-    if difference(groups):
-        reasons |= {group.name: reason for group in groups if (reason := difference([group]))}
-        groups = _without(groups, reasons)
+    reasons |= _all_wrong(groups, partial(_difference, network, inputs, training))
+    groups = _without(groups, reasons)
     evaluation = DirectTest(network, inputs)
     for mode, test in (("", evaluation), ("in training mode ", training)):
         if test is not None:
@@ -127,6 +125,30 @@ def _try(
     for name, reason in reasons.items():
         log.debug("the neurons of %s are kept: %s", name, reason)
     return PrunableLayers(tuple(groups), reasons)
+
+
+class _Wrong(NamedTuple):
+    """What is wrong without some neurons, and the group whose layer was called last before it was noticed."""
+
+    reason: str
+    suspect: NeuronGroup | None = None
+
+
+def _all_wrong(
+    groups: Sequence[NeuronGroup], difference: Callable[[Sequence[NeuronGroup]], _Wrong | None]
+) -> dict[str, str]:
+    """Return the groups without whose neurons something is wrong, with the reason; the others are halved."""
+    wrong = difference(groups) if groups else None
+    if wrong is None:
+        return {}
+    if len(groups) == 1:
+        return {groups[0].name: wrong.reason}
+    if wrong.suspect is not None and (found := difference([wrong.suspect])):
+        rest = [group for group in groups if group is not wrong.suspect]
+        return {wrong.suspect.name: found.reason} | _all_wrong(rest, difference)
+    half = len(groups) // 2
+    reasons = _all_wrong(groups[:half], difference) | _all_wrong(groups[half:], difference)
+    return reasons or dict.fromkeys([group.name for group in groups], wrong.reason)
 
 
 def _without(groups: Sequence[NeuronGroup], reasons: Mapping[str, str]) -> list[NeuronGroup]:
@@ -158,27 +180,34 @@ def _run_in_training_mode(network: nn.Module, inputs: Inputs) -> DirectTest | No
 
 def _difference(
     network: nn.Module, inputs: Inputs, training: DirectTest | None, groups: Sequence[NeuronGroup]
-) -> str:
-    """Return what is wrong when every other neuron is removed; empty if nothing is."""
+) -> _Wrong | None:
+    """Return what is wrong when every other neuron is removed; None if nothing is."""
     plans = {group.name: _every_other(group) for group in groups}
-    mode = ""
+    owners = {layer: group for group in groups for layer in (*group.rows, *group.attached)}
+    mode, last = "", [""]
     try:
         small = cut(network, groups, plans)
-        pairs = list(
-            zip(run_seeded(mask(network, groups, plans), inputs), run_seeded(small, inputs), strict=True)
-        )
+        for layer in owners:
+            small.get_submodule(layer).register_forward_hook(partial(_note, last, layer))
+        outputs = run_seeded(small, inputs)  # first, since this fails where something is missed
+        pairs = list(zip(run_seeded(mask(network, groups, plans), inputs), outputs, strict=True))
         if training is not None:
             mode = "in training mode "
             shapes = [each.shape for each in run_seeded(small.train(), training.inputs)]
     except FOREIGN_ERRORS as error:
-        return f"{mode}the network does not run without some of them: {one_line(error.__cause__ or error)}"
+        reason = f"{mode}the network does not run without some of them: {one_line(error.__cause__ or error)}"
+        return _Wrong(reason, owners.get(last[0]))
     if any(small.shape != masked.shape or not masked.isfinite().all() for masked, small in pairs):
-        return "without some of them the network returns another shape or values that are not finite"
+        return _Wrong("without some of them the network returns another shape or values that are not finite")
     if any((small - masked).abs().max() > TOLERANCE * masked.abs().max() for masked, small in pairs):
-        return "a layer normalises or sums over them, so they cannot be removed one by one"
+        return _Wrong("a layer normalises or sums over them, so they cannot be removed one by one")
     if training is not None and shapes != [each.shape for each in training.outputs]:
-        return "without some of them the network returns another shape in training mode"
-    return ""
+        return _Wrong("without some of them the network returns another shape in training mode")
+    return None
+
+
+def _note(last: list[str], layer: str, *_: Any) -> None:
+    last[0] = layer
 
 
 def _every_other(group: NeuronGroup) -> PrunePlan:

@@ -27,6 +27,7 @@ from fer.neurons.groups import (
     has_other_weights,
     has_rows,
     is_depthwise,
+    size_of,
 )
 from fer.neurons.inputs import Inputs, call
 from fer.neurons.nested import tensors_in
@@ -294,13 +295,11 @@ def _describe(
             continue
         layer = names[module]
         _check_layer(layer, module, shared)
-        entries = _entries(layer, item, width)
-        if _computes_neurons(item):
-            rows[layer] = entries
-        elif has_rows(module):
-            columns[layer] = entries
-        else:
-            attached[layer] = entries
+        kind = rows if _computes_neurons(item) else columns if has_rows(module) else attached
+        if item.indices.max() >= size_of(module, inputs=kind is columns):
+            msg = f"{layer} takes them in a way that cannot be traced"
+            raise _RefusedError(msg)
+        kind[layer] = _entries(layer, item, width)
     if not columns:
         raise _RefusedError(OUTPUTS)
     in_order = calls.layers.index
