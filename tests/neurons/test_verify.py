@@ -126,7 +126,7 @@ def test_a_wrong_network_is_no_result_of_a_pruning_nor_of_a_round(monkeypatch):
         network, batches, batches, settings, rounds=2, tolerance=1, limit=Limit("macs", 0.5, of=network)
     )
     next(rounds)
-    monkeypatch.setattr("fer.neurons.prunable._difference", lambda *_: "")
+    monkeypatch.setattr("fer.neurons.prunable._difference", lambda *_: None)
     monkeypatch.setattr(surgery, "_slice", break_columns(surgery._slice))
     with pytest.raises(PruneError):
         next(rounds)
