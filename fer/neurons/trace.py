@@ -1,6 +1,7 @@
 """Trace a network: the dependency graph of its neurons, from Torch-Pruning and the order of the calls.
 
-All that touches Torch-Pruning, or parts of it that are private, is in this file.
+All that touches Torch-Pruning, or parts of it that are private, is in this file and in
+:mod:`fer.neurons.follow`.
 """
 
 import math
@@ -16,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from fer.errors import InputError
+from fer.neurons.follow import Item, follow
 from fer.neurons.groups import (
     Consumer,
     Entries,
@@ -30,7 +32,7 @@ from fer.neurons.nested import tensors_in
 from fer.neurons.networks import FOREIGN_ERRORS, one_line
 
 if TYPE_CHECKING:
-    from torch_pruning.dependency import DependencyGraph, Group, Node
+    from torch_pruning.dependency import DependencyGraph, Node
 
 OUTPUTS = "these are the network's outputs"
 
@@ -80,16 +82,14 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
         module: Any = network.get_submodule(layer)
         if layer in visited or module not in graph.module2node or not has_rows(module):
             continue
-        width = len(module.weight)
-        if width == 1:
+        if len(module.weight) == 1:
             continue
-        cutter = graph.get_pruner_of_module(module).prune_out_channels
         try:
-            items = graph.get_pruning_group(module, cutter, list(range(width)))
+            items = follow(graph, module)
         except FOREIGN_ERRORS:  # an index that a recurrent layer lacks
             refused[layer] = _reason_untraced(network)
             continue
-        rows = [names[item.dep.target.module] for item in items if _computes_neurons(item)]
+        rows = [names[item.module] for item in items if _computes_neurons(item)]
         visited.update(rows)
         name = min(rows, key=calls.layers.index)
         try:
@@ -144,9 +144,9 @@ class _Calls:
 
     def norm_after(self, layer: str, network: nn.Module) -> str | None:
         """Return the batch norm that takes the output of a layer, and nothing else."""
-        for name, sources in self._sources.items():
+        for name in (name for name, sources in self._sources.items() if sources == [layer]):
             module = network.get_submodule(name)
-            if sources == [layer] and isinstance(module, _NormBase) and module.running_mean is not None:
+            if isinstance(module, _NormBase) and module.running_mean is not None:
                 return name
         return None
 
@@ -256,15 +256,14 @@ def keeps_neurons(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     return not (is_reduced or is_broadcast)
 
 
-def _computes_neurons(item: Any) -> bool:
+def _computes_neurons(item: Item) -> bool:
     """Return whether an item of a traced group is a layer that computes the neurons."""
-    module = item.dep.target.module
-    return item.dep.handler.__name__ == "prune_out_channels" and has_rows(module)
+    return item.as_outputs and has_rows(item.module)
 
 
 def _describe(
     name: str,
-    items: "Group",
+    items: Sequence[Item],
     network: nn.Module,
     graph: "DependencyGraph",
     reduced: Mapping["Node", "Node"],
@@ -277,12 +276,12 @@ def _describe(
         _RefusedError: It cannot be pruned.
     """
     names = {module: layer for layer, module in network.named_modules()}
-    width = len(items[0].idxs)
+    width = len(items[0].module.weight)
     rows: dict[str, Entries] = {}
     attached: dict[str, Entries] = {}
     columns: dict[str, Entries] = {}
     for item in items:
-        module = item.dep.target.module
+        module = item.module
         if isinstance(module, nn.Parameter):
             msg = f"{graph._param_to_name[module]} is a parameter outside of the layers that can be cut"
             raise _RefusedError(msg)
@@ -292,7 +291,7 @@ def _describe(
             continue
         layer = names[module]
         _check_layer(layer, module, shared)
-        entries = _entries(layer, item.idxs, item.root_idxs, width)
+        entries = _entries(layer, item, width)
         if _computes_neurons(item):
             rows[layer] = entries
         elif has_rows(module):
@@ -305,7 +304,7 @@ def _describe(
     consumers = tuple(
         _consumer(layer, columns[layer], network, graph, calls) for layer in sorted(columns, key=in_order)
     )
-    nodes = {item.dep.target for item in items}
+    nodes = {item.node for item in items}
     over = [node for node, before in reduced.items() if before in nodes]
     return NeuronGroup(
         name=name,
@@ -334,10 +333,10 @@ def _check_layer(layer: str, module: nn.Module, shared: Mapping[str, str]) -> No
         raise _RefusedError(msg)
 
 
-def _entries(layer: str, indices: Sequence[int], neurons: Sequence[int], width: int) -> Entries:
+def _entries(layer: str, item: Item, width: int) -> Entries:
     """Return the entries of each neuron in a layer."""
     by_neuron: list[list[int]] = [[] for _ in range(width)]
-    for index, neuron in zip(indices, neurons, strict=True):
+    for index, neuron in item.indices():
         by_neuron[neuron].append(index)
     if len({len(entries) for entries in by_neuron}) != 1:
         msg = f"{layer} takes some of them, or some more often than others"
