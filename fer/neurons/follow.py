@@ -6,16 +6,18 @@ whose channels are flattened and weighted by a ``Conv1d``. Here a visit costs on
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 if TYPE_CHECKING:
     from torch_pruning.dependency import DependencyGraph, Node
 
 Integers = NDArray[np.int64]
+
+MAX_INDICES: Final = 2**22
+"""Indices in one place: no layer has as many, so that reshapes were followed in circles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,13 @@ class Ranges:
         return type(self)(self.starts[inside] - first, self.neurons[inside], self.length)
 
     def flattened(self, size: int) -> Self:
-        """Return the indices of the values of maps of a size, in a flat vector of them."""
+        """Return the indices of the values of maps of a size, in a flat vector of them.
+
+        Raises:
+            OverflowError: There are more than :data:`MAX_INDICES`.
+        """
+        if len(self.starts) * self.length * size > MAX_INDICES:
+            raise OverflowError
         return type(self)(self.starts * size, self.neurons, self.length * size)
 
     def unflattened(self, size: int) -> Self:
@@ -112,7 +120,7 @@ class Item(NamedTuple):
         yield from found.items()
 
 
-def follow(graph: "DependencyGraph", layer: nn.Module) -> list[Item]:
+def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
     """Return the nodes that the outputs of a layer reach, in the order of Torch-Pruning's own search.
 
     Args:
@@ -121,8 +129,9 @@ def follow(graph: "DependencyGraph", layer: nn.Module) -> list[Item]:
 
     Raises:
         IndexError: An index is mapped that an operation lacks, as behind a recurrent layer.
+        OverflowError: There are more than :data:`MAX_INDICES` indices.
     """
-    first = np.arange(len(layer.get_parameter("weight")))
+    first = np.arange(len(layer.weight))
     known: dict[Any, Ranges] = {}
     made: dict[tuple[int, int], Ranges] = {}
 

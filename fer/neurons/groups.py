@@ -93,6 +93,12 @@ class NeuronGroup:
         return tuple(self.rows)
 
     @property
+    def layers(self) -> set[str]:
+        """Names of all layers that lose something with a neuron."""
+        others = (layer for layer, _ in (*self.means, *self.maxima))
+        return {*self.rows, *self.attached, *(consumer.layer for consumer in self.consumers), *others}
+
+    @property
     def blocks(self) -> list[slice]:
         """The neurons of each block."""
         size = self.num_neurons // self.num_blocks

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from fer.errors import InputError
-from fer.neurons.groups import NeuronGroup, PrunableLayers, has_other_weights, has_rows
+from fer.neurons.culprits import Fault, culprits
+from fer.neurons.groups import NeuronGroup, PrunableLayers, can_shrink, has_other_weights, has_rows
 from fer.neurons.independence import DirectTest, run_seeded
 from fer.neurons.inputs import Inputs, call, inputs_of
 from fer.neurons.networks import FOREIGN_ERRORS, copy_network, copy_to_trace, eval_state, one_line
 from fer.neurons.plan import PrunePlan, Removal
-from fer.neurons.surgery import cut, mask
+from fer.neurons.surgery import cut_, mask_, planned
 from fer.neurons.trace import trace_groups
 from fer.neurons.unreached import NOT_CALLED, may_be_taken, unreached_layers
 
@@ -102,10 +103,8 @@ def _try(
     """Leave out the groups whose removal changes what the network computes."""
     reasons = dict(refused)
     training = _run_in_training_mode(network, inputs)
-    difference = partial(_difference, network, inputs, training)
-    if difference(groups):
-        reasons |= {group.name: reason for group in groups if (reason := difference([group]))}
-        groups = _without(groups, reasons)
+    reasons |= culprits(groups, partial(_difference, network, inputs, training))
+    groups = _without(groups, reasons)
     evaluation = DirectTest(network, inputs)
     for mode, test in (("", evaluation), ("in training mode ", training)):
         if test is not None:
@@ -158,27 +157,40 @@ def _run_in_training_mode(network: nn.Module, inputs: Inputs) -> DirectTest | No
 
 def _difference(
     network: nn.Module, inputs: Inputs, training: DirectTest | None, groups: Sequence[NeuronGroup]
-) -> str:
-    """Return what is wrong when every other neuron is removed; empty if nothing is."""
+) -> Fault | None:
+    """Return what is wrong when every other neuron is removed; None if nothing is."""
     plans = {group.name: _every_other(group) for group in groups}
-    mode = ""
+    changed = {layer for group in groups for layer in group.layers}
+    shared = [each for name, each in network.named_parameters() if name.rpartition(".")[0] not in changed]
+    small, called, mode = copy_network(network, shared), [""], ""
     try:
-        small = cut(network, groups, plans)
-        pairs = list(
-            zip(run_seeded(mask(network, groups, plans), inputs), run_seeded(small, inputs), strict=True)
-        )
+        cut_(small, groups, plans)
+        _note_calls(small, called)
+        outputs = run_seeded(small, inputs)
+        masked = copy_network(network, shared)
+        for group, plan in planned(groups, plans):
+            mask_(masked, group, plan)
+        pairs = list(zip(run_seeded(masked, inputs), outputs, strict=True))
         if training is not None:
             mode = "in training mode "
             shapes = [each.shape for each in run_seeded(small.train(), training.inputs)]
     except FOREIGN_ERRORS as error:
-        return f"{mode}the network does not run without some of them: {one_line(error.__cause__ or error)}"
+        cause = one_line(error.__cause__ or error)
+        return Fault(f"{mode}the network does not run without some of them: {cause}", called[-1])
     if any(small.shape != masked.shape or not masked.isfinite().all() for masked, small in pairs):
-        return "without some of them the network returns another shape or values that are not finite"
+        return Fault("without some of them the network returns another shape or values that are not finite")
     if any((small - masked).abs().max() > TOLERANCE * masked.abs().max() for masked, small in pairs):
-        return "a layer normalises or sums over them, so they cannot be removed one by one"
+        return Fault("a layer normalises or sums over them, so they cannot be removed one by one")
     if training is not None and shapes != [each.shape for each in training.outputs]:
-        return "without some of them the network returns another shape in training mode"
-    return ""
+        return Fault("without some of them the network returns another shape in training mode")
+    return None
+
+
+def _note_calls(network: nn.Module, called: list[str]) -> None:
+    """Let a network note the names of its layers when it calls them."""
+    for name, module in network.named_modules():
+        if can_shrink(module):
+            module.register_forward_pre_hook(lambda *_, name=name: called.append(name))
 
 
 def _every_other(group: NeuronGroup) -> PrunePlan:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from fer.errors import InputError
 from fer.neurons.follow import Item, follow
 from fer.neurons.groups import (
+    SIZES,
     Consumer,
     Entries,
     NeuronGroup,
@@ -86,7 +87,7 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
             continue
         try:
             items = follow(graph, module)
-        except FOREIGN_ERRORS:  # an index that a recurrent layer lacks
+        except FOREIGN_ERRORS:  # an index that a recurrent layer lacks, or too many
             refused[layer] = _reason_untraced(network)
             continue
         rows = [names[item.module] for item in items if _computes_neurons(item)]
@@ -304,6 +305,9 @@ def _describe(
     consumers = tuple(
         _consumer(layer, columns[layer], network, graph, calls) for layer in sorted(columns, key=in_order)
     )
+    for entries_of, axis in ((rows, 0), (attached, 0), (columns, 1)):
+        for layer, entries in entries_of.items():
+            _check_size(layer, entries, network.get_submodule(layer), axis)
     nodes = {item.node for item in items}
     over = [node for node, before in reduced.items() if before in nodes]
     return NeuronGroup(
@@ -330,6 +334,17 @@ def _check_layer(layer: str, module: nn.Module, shared: Mapping[str, str]) -> No
         raise _RefusedError(msg)
     if is_depthwise(module) and module.in_channels != module.out_channels:
         msg = f"{layer} computes several maps from each"
+        raise _RefusedError(msg)
+
+
+def _check_size(layer: str, entries: Entries, module: nn.Module, axis: int) -> None:
+    """Check that a layer has the outputs (axis 0) or inputs (axis 1) that neurons were traced to."""
+    names = next(names for kind, names in SIZES.items() if isinstance(module, kind))
+    size, last = getattr(module, names[axis]), max(map(max, entries))
+    if last >= size:
+        msg = (
+            f"what leads to {layer} cannot be traced: it has {size} channels, and they would need {last + 1}"
+        )
         raise _RefusedError(msg)
 
 
