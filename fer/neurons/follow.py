@@ -1,150 +1,195 @@
-"""Follow the neurons of a layer through Torch-Pruning's dependency graph, to all that has to go with them.
+"""Follow neurons through Torch-Pruning's dependency graph, as ranges of indices.
 
-This is its ``get_pruning_group`` with arrays of indices. Torch-Pruning makes an object for each index: 61
-million, in two minutes, for a network whose channels are reshaped and concatenated often.
+Torch-Pruning's own search makes an object for each index at each visit of a node: 61 million in a network
+whose channels are flattened and weighted by a ``Conv1d``. Here a visit costs one start for each neuron.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from torch_pruning.dependency import Dependency, DependencyGraph
+    from torch_pruning.dependency import DependencyGraph, Node
 
-Indices = NDArray[np.int64]
+Integers = NDArray[np.int64]
+
+MAX_INDICES: Final = 2**22
+"""Indices in one place: no layer has as many, so that reshapes were followed in circles."""
 
 
 @dataclass(frozen=True, eq=False)
-class Item:
-    """Entries of a module that belong to neurons.
+class Ranges:
+    """Indices in a layer or an operation, and the neurons that they belong to.
 
     Attributes:
-        dep: Torch-Pruning's dependency: its ``target`` holds the module, its ``handler`` cuts it.
-        indices: The entries.
-        neurons: The neuron that each belongs to, as long as ``indices``.
+        starts: First index of each range, shape ``(R,)``.
+        neurons: Neuron that each range belongs to, shape ``(R,)``.
+        length: Number of indices in each range.
     """
 
-    dep: "Dependency"
-    indices: Indices
-    neurons: Indices
+    starts: Integers
+    neurons: Integers
+    length: int = 1
 
-    def is_equal(self, other: "Item") -> bool:
-        """Return whether both have the same entries for the same neurons, in the same order."""
-        return np.array_equal(self.indices, other.indices) and np.array_equal(self.neurons, other.neurons)
+    @property
+    def key(self) -> tuple[int, bytes, bytes]:
+        """What two equal objects have in common."""
+        return self.length, self.starts.tobytes(), self.neurons.tobytes()
+
+    @property
+    def end(self) -> int:
+        """One more than the largest index."""
+        return int(self.starts.max()) + self.length
+
+    def single(self) -> Self:
+        """Return the same indices in ranges of length 1.
+
+        >>> Ranges(np.array([4, 0]), np.array([7, 8]), 2).single().starts.tolist()
+        [4, 5, 0, 1]
+        """
+        starts = (self.starts[:, None] + np.arange(self.length)).ravel()
+        return type(self)(starts, self.neurons.repeat(self.length))
+
+    def shifted(self, by: int) -> Self:
+        """Return the indices that these become behind ``by`` others."""
+        return type(self)(self.starts + by, self.neurons, self.length)
+
+    def within(self, first: int, end: int) -> Self:
+        """Return the indices from ``first`` to ``end``, counted from ``first``.
+
+        >>> Ranges(np.array([0, 2, 4]), np.array([0, 1, 2]), 2).within(2, 5).starts.tolist()
+        [0, 1, 2]
+        """
+        inside = (self.starts >= first) & (self.starts + self.length <= end)
+        outside = (self.starts + self.length <= first) | (self.starts >= end)
+        if not (inside | outside).all():
+            return self.single().within(first, end)
+        return type(self)(self.starts[inside] - first, self.neurons[inside], self.length)
+
+    def flattened(self, size: int) -> Self:
+        """Return the indices of the values of maps of a size, in a flat vector of them.
+
+        Raises:
+            OverflowError: There are more than :data:`MAX_INDICES`.
+        """
+        if len(self.starts) * self.length * size > MAX_INDICES:
+            raise OverflowError
+        return type(self)(self.starts * size, self.neurons, self.length * size)
+
+    def unflattened(self, size: int) -> Self:
+        """Return the indices of the maps of a size that hold these values of a flat vector.
+
+        >>> Ranges(np.array([0, 4]), np.array([0, 1]), 4).unflattened(2).single().starts.tolist()
+        [0, 1, 2, 3]
+        """
+        if not (self.starts % size).any() and not self.length % size:
+            return type(self)(self.starts // size, self.neurons, self.length // size)
+        one = self.single()
+        pairs = dict.fromkeys(zip((one.starts // size).tolist(), one.neurons.tolist(), strict=True))
+        return type(self)(*np.array(list(pairs)).reshape(-1, 2).T)
 
 
-def follow(graph: "DependencyGraph", layer: Any, width: int) -> list[Item]:
-    """Return all that has to be cut with the neurons of a layer, the layer first.
+class Item(NamedTuple):
+    """A node of the graph that neurons reach.
+
+    Attributes:
+        node: The node.
+        as_outputs: Whether they are its outputs, if it has outputs other than its inputs.
+        ranges: Its indices, in the order in which they were found.
+    """
+
+    node: "Node"
+    as_outputs: bool
+    ranges: list[Ranges]
+
+    @property
+    def module(self) -> Any:
+        """The layer, operation or parameter."""
+        return self.node.module
+
+    def indices(self) -> Iterator[tuple[int, int]]:
+        """Yield each index with its neuron; the first one that was found, where it belongs to several."""
+        found: dict[int, int] = {}
+        for ranges in self.ranges:
+            one = ranges.single()
+            for index, neuron in zip(one.starts.tolist(), one.neurons.tolist(), strict=True):
+                found.setdefault(index, neuron)
+        yield from found.items()
+
+
+def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
+    """Return the nodes that the outputs of a layer reach, in the order of Torch-Pruning's own search.
 
     Args:
-        graph: The dependency graph.
-        layer: A module in it.
-        width: Number of its neurons.
+        graph: The graph, with its index mappings.
+        layer: A linear layer or convolution, not depthwise.
 
     Raises:
-        KeyError: Torch-Pruning maps indices in a way that is not known here.
+        IndexError: An index is mapped that an operation lacks, as behind a recurrent layer.
+        OverflowError: There are more than :data:`MAX_INDICES` indices.
     """
-    from torch_pruning.dependency import Dependency
-    from torch_pruning.pruner.function import prune_depthwise_conv_out_channels
+    first = np.arange(len(layer.weight))
+    known: dict[Any, Ranges] = {}
+    made: dict[tuple[int, int], Ranges] = {}
 
-    groups = getattr(layer, "groups", 1)
-    is_depthwise = groups > 1 and groups == getattr(layer, "out_channels", None)
-    cutter = graph.get_pruner_of_module(layer).prune_out_channels
-    cutter = prune_depthwise_conv_out_channels if is_depthwise else cutter
-    node, every = graph.module2node[layer], np.arange(width)
-    items = [Item(Dependency(cutter, cutter, source=node, target=node), every, every)]
-    seen: dict[Any, list[Item]] = defaultdict(list)
-    waiting, visited = [items[0]], set()
-    while waiting:
-        now = waiting.pop()
-        visited.add(now.dep.target)
-        for dep in now.dep.target.dependencies:
-            if not dep.is_triggered_by(now.dep.handler):
+    def mapped(ranges: Ranges, mapping: Any) -> Ranges:
+        """Return each result once, so that it is known again by its identity."""
+        step = id(mapping), id(ranges)
+        if step not in made:
+            new = _mapped(ranges, mapping)
+            made[step] = known.setdefault(new.key, new)
+        return made[step]
+
+    root, prune = graph.module2node[layer], graph.get_pruner_of_module(layer).prune_out_channels
+    start = Ranges(first, first)
+    known[start.key] = start
+    found = {(root, prune): [start]}
+    visited: set[Node] = set()
+    stack = [(root, prune, start)]
+    while stack:
+        node, handler, ranges = stack.pop()
+        visited.add(node)
+        for dependency in node.dependencies:
+            if not dependency.is_triggered_by(handler):
                 continue
-            after = _mapped(dep, now)
-            place = dep.target, dep.handler
-            if len(after.indices) == 0:
+            new = ranges
+            for mapping in dependency.index_mapping:
+                if mapping is not None:
+                    new = mapped(new, mapping)
+            if not len(new.starts):
                 continue
-            if dep.target in visited and any(after.is_equal(each) for each in seen[place]):
-                continue
-            seen[place].append(after)
-            items.append(after)
-            waiting.append(after)
-    return _merged(items)
+            target, triggered = dependency.target, dependency.handler
+            earlier = found.setdefault((target, triggered), [])
+            is_known = any(new is one for one in earlier)
+            if not is_known:
+                earlier.append(new)
+            if not (is_known and target in visited):
+                stack.append((target, triggered, new))
+    return [
+        Item(node, handler.__name__ == "prune_out_channels", ranges)
+        for (node, handler), ranges in found.items()
+    ]
 
 
-def _mapped(dep: "Dependency", item: Item) -> Item:
-    """Return where a dependency leads."""
-    indices, neurons = item.indices, item.neurons
-    for mapping in dep.index_mapping:
-        if mapping is not None:
-            indices, neurons = MAPPINGS[type(mapping).__name__](mapping, indices, neurons)
-    return Item(dep, indices, neurons)
+class _Index(NamedTuple):
+    """An index in the form that Torch-Pruning's mappings take."""
+
+    idx: int
+    root_idx: int
 
 
-def _merged(items: list[Item]) -> list[Item]:
-    """Merge the entries of each module that are cut in the same way; the first neuron of each one counts."""
-    by_place: dict[Any, list[Item]] = defaultdict(list)
-    for item in items:
-        by_place[item.dep.target, item.dep.handler].append(item)
-    merged = []
-    for several in by_place.values():
-        indices, neurons = (
-            np.concatenate([getattr(each, name) for each in several]) for name in ("indices", "neurons")
-        )
-        first = np.full(indices.max() + 1, -1)
-        first[indices[::-1]] = np.arange(len(indices))[::-1]  # of several of them the last one counts
-        first = first[first >= 0]
-        merged.append(Item(several[0].dep, indices[first], neurons[first]))
-    return merged
-
-
-def _flattened(mapping: Any, indices: Indices, neurons: Indices) -> tuple[Indices, Indices]:
-    stride = mapping._stride
-    if not mapping.reverse:
-        spread = indices[:, None] * stride + np.arange(stride)
-        return spread.ravel(), neurons.repeat(stride)
-    num = int(neurons.max(initial=0)) + 1
-    pairs = np.unique(indices // stride * num + neurons)
-    return pairs // num, pairs % num
-
-
-def _concatenated(mapping: Any, indices: Indices, neurons: Indices) -> tuple[Indices, Indices]:
-    return _moved(mapping.offset, indices, neurons, back=mapping.reverse)
-
-
-def _split(mapping: Any, indices: Indices, neurons: Indices) -> tuple[Indices, Indices]:
-    return _moved(mapping.offset, indices, neurons, back=not mapping.reverse)
-
-
-def _moved(
-    offset: tuple[int, int], indices: Indices, neurons: Indices, *, back: bool
-) -> tuple[Indices, Indices]:
-    """Return indices within a part as those in the whole, or ``back``, without those outside the part."""
-    start, stop = offset
-    if not back:
-        return indices + start, neurons
-    within = (indices >= start) & (indices < stop)
-    return indices[within] - start, neurons[within]
-
-
-def _sliced(mapping: Any, indices: Indices, neurons: Indices) -> tuple[Indices, Indices]:
-    start, step, end = mapping.start, mapping.step, mapping.end
-    if mapping.reverse:
-        return indices * step + start, neurons
-    within = (indices >= start) & (indices < end) & ((indices - start) % step == 0)
-    return (indices[within] - start) // step, neurons[within]
-
-
-MAPPINGS: Final[Mapping[str, Callable[[Any, Indices, Indices], tuple[Indices, Indices]]]] = {
-    "_FlattenIndexMapping": _flattened,
-    "_ConcatIndexMapping": _concatenated,
-    "_SplitIndexMapping": _split,
-    "_SliceIndexMapping": _sliced,
-}
-"""By the name of Torch-Pruning's mapping of indices the one of arrays. Its mapping for attention with fewer
-keys than queries forgets which neuron an index belongs to, and is left out."""
+def _mapped(ranges: Ranges, mapping: Any) -> Ranges:
+    """Return the indices that one of Torch-Pruning's mappings makes of others."""
+    kind = type(mapping).__name__
+    if kind == "_FlattenIndexMapping":
+        return (ranges.unflattened if mapping.reverse else ranges.flattened)(mapping._stride)
+    if kind in {"_ConcatIndexMapping", "_SplitIndexMapping"}:
+        is_behind = (kind == "_ConcatIndexMapping") != mapping.reverse
+        first = mapping.offset[0]
+        return ranges.shifted(first) if is_behind else ranges.within(first, mapping.offset[1])
+    one = ranges.single()
+    made = mapping([_Index(*pair) for pair in zip(one.starts.tolist(), one.neurons.tolist(), strict=True)])
+    return Ranges(*np.array([tuple(each) for each in made], dtype=np.int64).reshape(-1, 2).T)

@@ -4,7 +4,7 @@
 compiled, would let the copy of a network compute with the layer of the original.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fer.errors import InputError
 
 
-def bind_functions(network: nn.Module, twin: nn.Module) -> None:
+def bind_functions(network: nn.Module, twin: nn.Module, shared: Iterable[Tensor] = ()) -> None:
     """Bind the compiled methods of a copy to the copy, uncompiled, and check its other functions.
 
     They are those that ``module.compile()``, ``torch.compile(module.forward)`` or Lightning's trainer put
@@ -23,12 +23,13 @@ def bind_functions(network: nn.Module, twin: nn.Module) -> None:
     Args:
         network: The original.
         twin: Its deep copy, which changes.
+        shared: Parameters that both have.
 
     Raises:
         InputError: A function of the copy holds a part of the original.
     """
     twins = {id(one): other for one, other in zip(network.modules(), twin.modules(), strict=True)}
-    parts = {*twins, *map(id, network.parameters()), *map(id, network.buffers())}
+    parts = {*twins, *map(id, network.parameters()), *map(id, network.buffers())}.difference(map(id, shared))
     internal = vars(nn.Module())  # hooks are among them: what they hold is what they report to
     for name, module in twin.named_modules():
         for attribute, value in list(vars(module).items()):

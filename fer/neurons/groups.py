@@ -93,6 +93,12 @@ class NeuronGroup:
         return tuple(self.rows)
 
     @property
+    def layers(self) -> set[str]:
+        """Names of all layers that lose something with a neuron."""
+        others = (layer for layer, _ in (*self.means, *self.maxima))
+        return {*self.rows, *self.attached, *(consumer.layer for consumer in self.consumers), *others}
+
+    @property
     def blocks(self) -> list[slice]:
         """The neurons of each block."""
         size = self.num_neurons // self.num_blocks
@@ -125,12 +131,6 @@ class PrunableLayers:
 def can_shrink(module: nn.Module) -> bool:
     """Return whether a layer is of a type that neurons can be removed from."""
     return isinstance(module, tuple(SIZES))
-
-
-def size_of(module: nn.Module, *, inputs: bool = False) -> int:
-    """Return the number of outputs, or of inputs, of a layer that :func:`can_shrink`."""
-    names = next(names for kind, names in SIZES.items() if isinstance(module, kind))
-    return int(getattr(module, names[1 if inputs and len(names) > 1 else 0]))
 
 
 def has_other_weights(module: nn.Module) -> bool:

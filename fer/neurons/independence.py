@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fer.neurons.culprits import Fault, culprits
 from fer.neurons.groups import NeuronGroup, has_rows
 from fer.neurons.inputs import Inputs, call
 from fer.neurons.nested import tensors_in
@@ -81,10 +82,12 @@ class DirectTest:
         together = self._moved_by(groups, choose)
         if together is None:
             return {}
-        found = {group.name: self._moved_by([group], choose) for group in groups}
-        return {name: layer for name, layer in found.items() if layer is not None} or dict.fromkeys(
-            found, together
-        )
+        found = culprits(groups, partial(self._fault, choose))
+        return found or dict.fromkeys((group.name for group in groups), together)
+
+    def _fault(self, choose: Callable[[int], Tensor], groups: Sequence[NeuronGroup]) -> Fault | None:
+        layer = self._moved_by(groups, choose)
+        return None if layer is None else Fault(layer, layer)
 
     def _moved_by(self, groups: Sequence[NeuronGroup], choose: Callable[[int], Tensor]) -> str | None:
         """Return the first layer that neurons of groups move where they should not; None without any."""

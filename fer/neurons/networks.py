@@ -1,12 +1,12 @@
 """Copy any network, and run it without changing it."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fer.errors import InputError
@@ -49,12 +49,16 @@ def check_network(network: nn.Module) -> None:
             raise InputError(msg)
 
 
-def copy_network(network: nn.Module) -> nn.Module:
+def copy_network(network: nn.Module, shared: Sequence[Tensor] = ()) -> nn.Module:
     """Return a deep copy of a network, which computes with its own weights, uncompiled.
 
     Tensors that a module computes and keeps as plain attributes are detached in the copy: the weights of
     ``torch.nn.utils.weight_norm``, ``spectral_norm`` and ``torch.nn.utils.prune``, which hooks compute again
     before each call, and the losses of an epoch. A LightningModule is copied without its trainer.
+
+    Args:
+        network: Any network.
+        shared: Its parameters that the copy shares with it instead.
 
     Raises:
         InputError: The network cannot be copied, a function that it holds would go on computing with the
@@ -63,15 +67,16 @@ def copy_network(network: nn.Module) -> nn.Module:
     check_network(network)
     held = (tensor for module in network.modules() for tensor in tensors_in(vars(module)))
     computed = [tensor for tensor in held if not tensor.is_leaf]
+    memo = {id(tensor): tensor.detach().clone() for tensor in computed}
     try:
-        twin = copy.deepcopy(network, {id(tensor): tensor.detach().clone() for tensor in computed})
+        twin = copy.deepcopy(network, memo | {id(tensor): tensor for tensor in shared})
     except FOREIGN_ERRORS as error:
         msg = (
             f"{type(network).__name__} cannot be copied ({one_line(error)}): remove what it holds besides "
             "modules, parameters, buffers and plain values"
         )
         raise InputError(msg) from error
-    bind_functions(network, twin)
+    bind_functions(network, twin, shared)
     return twin
 
 

@@ -6,21 +6,22 @@ eval and in training mode.
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from fer.errors import InputError
-from fer.neurons.groups import NeuronGroup, PrunableLayers, has_other_weights, has_rows
+from fer.neurons.culprits import Fault, culprits
+from fer.neurons.groups import NeuronGroup, PrunableLayers, can_shrink, has_other_weights, has_rows
 from fer.neurons.independence import DirectTest, run_seeded
 from fer.neurons.inputs import Inputs, call, inputs_of
 from fer.neurons.networks import FOREIGN_ERRORS, copy_network, copy_to_trace, eval_state, one_line
 from fer.neurons.plan import PrunePlan, Removal
-from fer.neurons.surgery import cut, mask
+from fer.neurons.surgery import cut_, mask_, planned
 from fer.neurons.trace import trace_groups
 from fer.neurons.unreached import NOT_CALLED, may_be_taken, unreached_layers
 
@@ -102,7 +103,7 @@ def _try(
     """Leave out the groups whose removal changes what the network computes."""
     reasons = dict(refused)
     training = _run_in_training_mode(network, inputs)
-    reasons |= _all_wrong(groups, partial(_difference, network, inputs, training))
+    reasons |= culprits(groups, partial(_difference, network, inputs, training))
     groups = _without(groups, reasons)
     evaluation = DirectTest(network, inputs)
     for mode, test in (("", evaluation), ("in training mode ", training)):
@@ -125,30 +126,6 @@ def _try(
     for name, reason in reasons.items():
         log.debug("the neurons of %s are kept: %s", name, reason)
     return PrunableLayers(tuple(groups), reasons)
-
-
-class _Wrong(NamedTuple):
-    """What is wrong without some neurons, and the group whose layer was called last before it was noticed."""
-
-    reason: str
-    suspect: NeuronGroup | None = None
-
-
-def _all_wrong(
-    groups: Sequence[NeuronGroup], difference: Callable[[Sequence[NeuronGroup]], _Wrong | None]
-) -> dict[str, str]:
-    """Return the groups without whose neurons something is wrong, with the reason; the others are halved."""
-    wrong = difference(groups) if groups else None
-    if wrong is None:
-        return {}
-    if len(groups) == 1:
-        return {groups[0].name: wrong.reason}
-    if wrong.suspect is not None and (found := difference([wrong.suspect])):
-        rest = [group for group in groups if group is not wrong.suspect]
-        return {wrong.suspect.name: found.reason} | _all_wrong(rest, difference)
-    half = len(groups) // 2
-    reasons = _all_wrong(groups[:half], difference) | _all_wrong(groups[half:], difference)
-    return reasons or dict.fromkeys([group.name for group in groups], wrong.reason)
 
 
 def _without(groups: Sequence[NeuronGroup], reasons: Mapping[str, str]) -> list[NeuronGroup]:
@@ -180,34 +157,40 @@ def _run_in_training_mode(network: nn.Module, inputs: Inputs) -> DirectTest | No
 
 def _difference(
     network: nn.Module, inputs: Inputs, training: DirectTest | None, groups: Sequence[NeuronGroup]
-) -> _Wrong | None:
+) -> Fault | None:
     """Return what is wrong when every other neuron is removed; None if nothing is."""
     plans = {group.name: _every_other(group) for group in groups}
-    owners = {layer: group for group in groups for layer in (*group.rows, *group.attached)}
-    mode, last = "", [""]
+    changed = {layer for group in groups for layer in group.layers}
+    shared = [each for name, each in network.named_parameters() if name.rpartition(".")[0] not in changed]
+    small, called, mode = copy_network(network, shared), [""], ""
     try:
-        small = cut(network, groups, plans)
-        for layer in owners:
-            small.get_submodule(layer).register_forward_hook(partial(_note, last, layer))
-        outputs = run_seeded(small, inputs)  # first, since this fails where something is missed
-        pairs = list(zip(run_seeded(mask(network, groups, plans), inputs), outputs, strict=True))
+        cut_(small, groups, plans)
+        _note_calls(small, called)
+        outputs = run_seeded(small, inputs)
+        masked = copy_network(network, shared)
+        for group, plan in planned(groups, plans):
+            mask_(masked, group, plan)
+        pairs = list(zip(run_seeded(masked, inputs), outputs, strict=True))
         if training is not None:
             mode = "in training mode "
             shapes = [each.shape for each in run_seeded(small.train(), training.inputs)]
     except FOREIGN_ERRORS as error:
-        reason = f"{mode}the network does not run without some of them: {one_line(error.__cause__ or error)}"
-        return _Wrong(reason, owners.get(last[0]))
+        cause = one_line(error.__cause__ or error)
+        return Fault(f"{mode}the network does not run without some of them: {cause}", called[-1])
     if any(small.shape != masked.shape or not masked.isfinite().all() for masked, small in pairs):
-        return _Wrong("without some of them the network returns another shape or values that are not finite")
+        return Fault("without some of them the network returns another shape or values that are not finite")
     if any((small - masked).abs().max() > TOLERANCE * masked.abs().max() for masked, small in pairs):
-        return _Wrong("a layer normalises or sums over them, so they cannot be removed one by one")
+        return Fault("a layer normalises or sums over them, so they cannot be removed one by one")
     if training is not None and shapes != [each.shape for each in training.outputs]:
-        return _Wrong("without some of them the network returns another shape in training mode")
+        return Fault("without some of them the network returns another shape in training mode")
     return None
 
 
-def _note(last: list[str], layer: str, *_: Any) -> None:
-    last[0] = layer
+def _note_calls(network: nn.Module, called: list[str]) -> None:
+    """Let a network note the names of its layers when it calls them."""
+    for name, module in network.named_modules():
+        if can_shrink(module):
+            module.register_forward_pre_hook(lambda *_, name=name: called.append(name))
 
 
 def _every_other(group: NeuronGroup) -> PrunePlan:

@@ -146,10 +146,16 @@ def cut(
     Raises:
         InputError: A plan does not fit its group, or removes more neurons from one block than from another.
     """
-    rows: dict[str, set[int]] = defaultdict(set)
-    columns: dict[str, set[int]] = defaultdict(set)
     groups = list(groups)
     small = mask(network, groups, plans, compensations) if compensations else copy_network(network)
+    cut_(small, groups, plans)
+    return small
+
+
+def cut_(network: nn.Module, groups: Iterable[NeuronGroup], plans: Mapping[str, PrunePlan]) -> None:
+    """Do what :func:`cut` does, in place."""
+    rows: dict[str, set[int]] = defaultdict(set)
+    columns: dict[str, set[int]] = defaultdict(set)
     for group, plan in planned(groups, plans):
         removed = [removal.neuron for removal in plan.removals]
         _check_blocks(group, removed)
@@ -158,11 +164,10 @@ def cut(
         for consumer in group.consumers:
             columns[consumer.layer].update(_pick(consumer.columns, removed))
         for layer, column in group.means:
-            module: Any = small.get_submodule(layer)
+            module: Any = network.get_submodule(layer)
             module.weight.data[:, column] *= len(plan.kept) / group.num_neurons
     for layer in {**rows, **columns}:
-        _slice(small.get_submodule(layer), rows[layer], columns[layer])
-    return small
+        _slice(network.get_submodule(layer), rows[layer], columns[layer])
 
 
 def planned(

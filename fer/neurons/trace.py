@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -20,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from fer.errors import InputError
 from fer.neurons.follow import Item, follow
 from fer.neurons.groups import (
+    SIZES,
     Consumer,
     Entries,
     NeuronGroup,
@@ -27,7 +27,6 @@ from fer.neurons.groups import (
     has_other_weights,
     has_rows,
     is_depthwise,
-    size_of,
 )
 from fer.neurons.inputs import Inputs, call
 from fer.neurons.nested import tensors_in
@@ -84,15 +83,14 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
         module: Any = network.get_submodule(layer)
         if layer in visited or module not in graph.module2node or not has_rows(module):
             continue
-        width = len(module.weight)
-        if width == 1:
+        if len(module.weight) == 1:
             continue
         try:
-            items = follow(graph, module, width)
-        except FOREIGN_ERRORS:  # an index that a recurrent layer lacks
+            items = follow(graph, module)
+        except FOREIGN_ERRORS:  # an index that a recurrent layer lacks, or too many
             refused[layer] = _reason_untraced(network)
             continue
-        rows = [names[item.dep.target.module] for item in items if _computes_neurons(item)]
+        rows = [names[item.module] for item in items if _computes_neurons(item)]
         visited.update(rows)
         name = min(rows, key=calls.layers.index)
         try:
@@ -147,9 +145,9 @@ class _Calls:
 
     def norm_after(self, layer: str, network: nn.Module) -> str | None:
         """Return the batch norm that takes the output of a layer, and nothing else."""
-        for name, sources in self._sources.items():
+        for name in (name for name, sources in self._sources.items() if sources == [layer]):
             module = network.get_submodule(name)
-            if sources == [layer] and isinstance(module, _NormBase) and module.running_mean is not None:
+            if isinstance(module, _NormBase) and module.running_mean is not None:
                 return name
         return None
 
@@ -261,8 +259,7 @@ def keeps_neurons(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
 
 def _computes_neurons(item: Item) -> bool:
     """Return whether an item of a traced group is a layer that computes the neurons."""
-    module = item.dep.target.module
-    return item.dep.handler.__name__ == "prune_out_channels" and has_rows(module)
+    return item.as_outputs and has_rows(item.module)
 
 
 def _describe(
@@ -280,12 +277,12 @@ def _describe(
         _RefusedError: It cannot be pruned.
     """
     names = {module: layer for layer, module in network.named_modules()}
-    width = len(items[0].indices)
+    width = len(items[0].module.weight)
     rows: dict[str, Entries] = {}
     attached: dict[str, Entries] = {}
     columns: dict[str, Entries] = {}
     for item in items:
-        module = item.dep.target.module
+        module = item.module
         if isinstance(module, nn.Parameter):
             msg = f"{graph._param_to_name[module]} is a parameter outside of the layers that can be cut"
             raise _RefusedError(msg)
@@ -295,18 +292,23 @@ def _describe(
             continue
         layer = names[module]
         _check_layer(layer, module, shared)
-        kind = rows if _computes_neurons(item) else columns if has_rows(module) else attached
-        if item.indices.max() >= size_of(module, inputs=kind is columns):
-            msg = f"{layer} takes them in a way that cannot be traced"
-            raise _RefusedError(msg)
-        kind[layer] = _entries(layer, item, width)
+        entries = _entries(layer, item, width)
+        if _computes_neurons(item):
+            rows[layer] = entries
+        elif has_rows(module):
+            columns[layer] = entries
+        else:
+            attached[layer] = entries
     if not columns:
         raise _RefusedError(OUTPUTS)
     in_order = calls.layers.index
     consumers = tuple(
         _consumer(layer, columns[layer], network, graph, calls) for layer in sorted(columns, key=in_order)
     )
-    nodes = {item.dep.target for item in items}
+    for entries_of, axis in ((rows, 0), (attached, 0), (columns, 1)):
+        for layer, entries in entries_of.items():
+            _check_size(layer, entries, network.get_submodule(layer), axis)
+    nodes = {item.node for item in items}
     over = [node for node, before in reduced.items() if before in nodes]
     return NeuronGroup(
         name=name,
@@ -335,13 +337,26 @@ def _check_layer(layer: str, module: nn.Module, shared: Mapping[str, str]) -> No
         raise _RefusedError(msg)
 
 
+def _check_size(layer: str, entries: Entries, module: nn.Module, axis: int) -> None:
+    """Check that a layer has the outputs (axis 0) or inputs (axis 1) that neurons were traced to."""
+    names = next(names for kind, names in SIZES.items() if isinstance(module, kind))
+    size, last = getattr(module, names[axis]), max(map(max, entries))
+    if last >= size:
+        msg = (
+            f"what leads to {layer} cannot be traced: it has {size} channels, and they would need {last + 1}"
+        )
+        raise _RefusedError(msg)
+
+
 def _entries(layer: str, item: Item, width: int) -> Entries:
     """Return the entries of each neuron in a layer."""
-    if len(set(np.bincount(item.neurons, minlength=width).tolist())) != 1:
+    by_neuron: list[list[int]] = [[] for _ in range(width)]
+    for index, neuron in item.indices():
+        by_neuron[neuron].append(index)
+    if len({len(entries) for entries in by_neuron}) != 1:
         msg = f"{layer} takes some of them, or some more often than others"
         raise _RefusedError(msg)
-    in_order = item.indices[np.lexsort((item.indices, item.neurons))]
-    return tuple(map(tuple, in_order.reshape(width, -1).tolist()))
+    return tuple(tuple(sorted(entries)) for entries in by_neuron)
 
 
 def _consumer(
