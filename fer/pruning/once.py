@@ -1,7 +1,7 @@
 """Prune a network once: measure, plan, compensate, cut, recalibrate batch norm."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import nn
@@ -18,6 +18,7 @@ from fer.neurons.text import listed
 from fer.neurons.warn import joined_warnings
 from fer.pruning.settings import PruneSettings
 from fer.pruning.targets import settings_at_macs
+from fer.pruning.tuning import Tuning
 
 
 class Recalibration(NamedTuple):
@@ -37,7 +38,8 @@ class Pruning:
     """One pruning: the smaller network and the neurons that were removed.
 
     Attributes:
-        network: The smaller network, a copy; its batch norm is recalibrated unless the settings leave it out.
+        network: The smaller network, a copy; its batch norm is recalibrated unless the settings leave it out,
+            and then it is fine-tuned if that was asked for.
         widths: Sizes of its layers, for :func:`fer.neurons.resize`.
         plans: Plan of each group of neurons.
         measurement: The measurement that the plans are based on.
@@ -49,6 +51,7 @@ class Pruning:
         recalibration: The other two networks to compare with, so that no gain of recalibration is credited to
             pruning: ``before``, the whole network recalibrated, and ``after``, the smaller one without it;
             None without batch norm, or without recalibration.
+        tuning: The fine-tuning of the smaller network; None for none.
     """
 
     network: nn.Module
@@ -60,6 +63,16 @@ class Pruning:
     refused: Mapping[str, str]
     settings: PruneSettings
     recalibration: Recalibration | None = None
+    tuning: Tuning | None = None
+
+    @property
+    def untuned(self) -> nn.Module:
+        """The smaller network before fine-tuning."""
+        return self.network if self.tuning is None else self.tuning.before
+
+    def tuned(self, tuning: Tuning) -> "Pruning":
+        """Return the same pruning with the network that fine-tuning ended with."""
+        return replace(self, network=tuning.network, tuning=tuning)
 
     def __repr__(self) -> str:
         """Return the number of neurons in each layer before and after, and of removed blocks."""
