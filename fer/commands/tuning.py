@@ -42,14 +42,11 @@ class FineTuning(LightningModule):
         """Let the task take its class weights."""
         self.task.setup(stage)
 
-    def on_train_epoch_start(self) -> None:
-        """Let the network train; an evaluation may have come between."""
-        train_mode(self.task.network)
-
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch, mixed where the task says so."""
         del batch_idx
         inputs, targets = batch
+        train_mode(self.task.network, len(inputs))
         if self.task.mix is not None:
             inputs, targets = self.task.mix(inputs, targets)
         logits = self.task(inputs)

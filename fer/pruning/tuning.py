@@ -223,8 +223,8 @@ def fine_tune(
     step = 0
     for number in range(1, epochs + 1):
         total = num = 0.0
-        train_mode(twin)
         for taken in batches:
+            train_mode(twin, len(taken))
             for group in optimizer.param_groups:
                 group["lr"] = lr * (1 + math.cos(math.pi * step / num_steps)) / 2
             value = loss_of(taken)
@@ -246,14 +246,12 @@ def fine_tune(
     return Tuning(small, network, best.epochs, best.best, is_distilled=whole is not None)
 
 
-def train_mode(network: nn.Module) -> None:
-    """Put a network into train mode, but not its batch norm, whose statistics stay those of all samples.
-
-    So a batch may have one sample, and images that are augmented do not change what recalibration found.
-    """
+def train_mode(network: nn.Module, num_samples: int) -> None:
+    """Put a network into train mode for a batch; of one sample, batch norm stays in eval mode."""
     network.train()
-    for norm in batch_norms(network).values():
-        norm.eval()
+    if num_samples < 2:
+        for norm in batch_norms(network).values():
+            norm.eval()
 
 
 def _trainable_copy(network: nn.Module) -> nn.Module:
