@@ -121,6 +121,9 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
         ),
         pytest.param(["--rounds", "-1"], "neither can be below 0", id="rounds"),
         pytest.param(["--tolerance", "3"], "a share of val", id="tolerance"),
+        pytest.param(["--tune_epochs", "-1"], "neither can be below 0", id="epochs"),
+        pytest.param(["--distil", "true"], "set --tune_epochs to 1 or more", id="nothing to distil"),
+        pytest.param(["--tune_epochs", "1", "--tune_lr", "0"], "must be above 0", id="rate"),
         pytest.param(["--curves", "true"], "did you mean curve", id="unknown option"),
         pytest.param(
             ["--prune.num_removed", "{conv1: 1}", "--rounds", "2"], "set the size: leave out", id="two sizes"
@@ -235,3 +238,37 @@ def test_a_name_is_found_again_and_a_process_at_work_is_left_alone(tmp_path):
         assert find_cut_off(folder, is_named=False) == KeptRounds.of(tmp_path / "a-3")
         with pytest.raises(InputError, match="another process is pruning into it"):
             find_cut_off(tmp_path / "a-2", is_named=True)
+
+
+def test_fine_tuning_that_was_cut_off_begins_again(checkpoint, tmp_path, monkeypatch):
+    words = [
+        *(checkpoint, "--target_macs", "0.5", "--prune.criterion", "span", "--tune_epochs", "2"),
+        *("--distil", "true", "--tune_lr", "0.01", "--run_name"),
+    ]
+    out = prune(*words, "whole")
+    fine_tune = PruneCLI._fine_tune
+
+    def cut(cli, *args):
+        fine_tune(cli, *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PruneCLI, "_fine_tune", cut)
+        with pytest.raises(KeyboardInterrupt):
+            call("prune", *words, "cut")
+    refused = call("prune", *words, "cut", "--tune_lr", "0.1")
+    assert "had 0.01; give the same value to complete" in refused.err
+    prune(*words, "cut")
+
+    whole, again = tmp_path / "runs" / "whole", tmp_path / "runs" / "cut"
+    assert without_times(whole) == without_times(again)
+    assert not (again / "rounds").exists()
+    results = PruneResults.read(whole)
+    assert [len(results.tuning.epochs), results.tuning.is_distilled, results.rounds] == [3, True, ()]
+    lines = [line for line in out.splitlines() if line.startswith(("before fine-tuning", "fine-tuning"))]
+    for line, found in zip(lines, results.tuning.epochs, strict=True):
+        assert f"val loss {found['val_loss']:.4f} acc {100 * found['val_acc']:.2f} %" in line
+    assert results.after.acc == results.tuning.epochs[results.tuning.best]["val_acc"]
+    done("test", "--ckpt_path", whole / "checkpoints" / "pruned.ckpt", "--run_name", "c")
+    tested = json.loads((tmp_path / "runs" / "c" / "results.json").read_text())
+    assert tested["splits"]["val"]["acc"] == results.after.acc

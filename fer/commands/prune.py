@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import logging
+import math
 import sys
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +18,8 @@ from rich.progress import track
 from torch import nn
 
 from fer.callbacks import PruneCallback
+from fer.callbacks.finite import FiniteCallback
 from fer.callbacks.prune import describe
-from fer.callbacks.stop import is_stopped
 from fer.callbacks.training_samples import training_samples
 from fer.checkpoints import read_checkpoint
 from fer.commands.choices import choose
@@ -24,10 +27,13 @@ from fer.commands.experiment import ExperimentCLI, run_experiment
 from fer.commands.outputs import ConfigCallback
 from fer.commands.parsing import CONSOLE, name_checkpoint
 from fer.commands.size_targets import PREFIX, add_size_targets, limit_of, take_size_target, with_underscores
+from fer.commands.tuning import FineTuning, KeepBest, tuning_line
 from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.figures.style import DPI, write_figure
 from fer.home import hide_home
+from fer.neurons.networks import copy_network
+from fer.neurons.recalibrate import recalibrated
 from fer.pruning import (
     METHODS,
     THRESHOLDS,
@@ -35,6 +41,7 @@ from fer.pruning import (
     Pruning,
     RoundResult,
     compare,
+    evaluate,
     prune_in_rounds,
     prune_to,
     save_pruning,
@@ -44,6 +51,7 @@ from fer.pruning.curves import curve_table
 from fer.pruning.kept import KeptRounds, find_cut_off
 from fer.pruning.rounds import Round, join_rounds
 from fer.pruning.save import draw_pruning
+from fer.pruning.tuning import BestEpoch, Epoch, Tuning
 from fer.runs import Run, find_checkpoint, run_of
 
 HELP: Final = "prune a network: remove neurons whose output the others can reproduce"
@@ -57,6 +65,9 @@ APART: Final = ("config", "run_name", "runs_dir", "test", "wandb")
 
 OF_ANY_NETWORK: Final = ("--timm", "--images")
 """Options of which one says that the network does not come from a checkpoint of a run."""
+
+
+log = logging.getLogger("fer.commands")
 
 
 def prune(arguments: Sequence[str]) -> None:
@@ -79,20 +90,38 @@ class Options:
         target: Largest share of a size to leave, by its name in :data:`fer.pruning.SIZE_KINDS`; empty: none.
         rounds: Largest number of rounds; 0: prune once, without training.
         tolerance: Largest accepted drop of validation accuracy, 0 to 1.
-        tune_epochs: Epochs of fine-tuning in each round.
-        tune_lr: Learning rate of the fine-tuning.
+        tune_epochs: Epochs of fine-tuning after the prune or in each round; None: 1 in each round, else none.
+        tune_lr: Highest learning rate of the fine-tuning; None: a tenth of the training's.
+        distil: Whether the whole network's outputs are learnt, without labels.
     """
 
     curve: bool
     target: Mapping[str, float]
     rounds: int
     tolerance: float
-    tune_epochs: int
+    tune_epochs: int | None
     tune_lr: float | None
+    distil: bool
+
+    @property
+    def num_epochs(self) -> int:
+        """Number of epochs of each fine-tuning."""
+        return (1 if self.rounds else 0) if self.tune_epochs is None else self.tune_epochs
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether a pruning that was cut off is completed by the same command in the same folder."""
+        return not self.curve and bool(self.rounds or self.num_epochs)
 
     def __post_init__(self) -> None:
-        if self.rounds < 0 or self.tune_epochs < 0:
-            msg = f"--rounds is {self.rounds} and --tune_epochs {self.tune_epochs}: neither can be below 0"
+        if self.rounds < 0 or self.num_epochs < 0:
+            msg = f"--rounds is {self.rounds} and --tune_epochs {self.num_epochs}: neither can be below 0"
+            raise InputError(msg)
+        if self.tune_lr is not None and not 0 < self.tune_lr < math.inf:
+            msg = f"--tune_lr is {self.tune_lr}: it must be above 0"
+            raise InputError(msg)
+        if not self.num_epochs and (self.distil or self.tune_lr is not None):
+            msg = "--distil and --tune_lr are of fine-tuning: set --tune_epochs to 1 or more"
             raise InputError(msg)
         if not 0 <= self.tolerance <= 1:
             msg = f"--tolerance is {self.tolerance}: it is a share of val, 0 to 1"
@@ -141,12 +170,25 @@ class PruneCLI(ExperimentCLI):
             default=0.01,
             help="largest drop in validation accuracy that --rounds accepts, 0 to 1",
         )
-        parser.add_argument("--tune_epochs", type=int, default=1, help="epochs of fine-tuning in each round")
+        parser.add_argument(
+            "--tune_epochs",
+            type=int | None,
+            default=None,
+            help="epochs of fine-tuning on the training split, after the prune or in each round; the best on "
+            "the validation split is taken; null: 1 in each of --rounds, else 0",
+        )
         parser.add_argument(
             "--tune_lr",
             type=float | None,
             default=None,
-            help="learning rate of the fine-tuning; null: a tenth of model.lr",
+            help="highest learning rate of the fine-tuning, which falls by a cosine to 0; null: a tenth of "
+            "model.lr, or of model.max_lr with the schedule cyclic",
+        )
+        parser.add_argument(
+            "--distil",
+            type=bool,
+            default=False,
+            help="fine-tune by the outputs of the whole network instead of the labels of the training split",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -163,7 +205,7 @@ class PruneCLI(ExperimentCLI):
             run = run_of(Path(self.config.ckpt_path))
             if run.config_path.is_file():
                 self._stay_beside(run, is_placed=any(word.split("=")[0] == "--runs_dir" for word in args))
-        if self.options.rounds and not self.options.curve:
+        if self.options.is_resumable:
             self._find_rounds()
 
     def _find_rounds(self) -> None:
@@ -187,7 +229,7 @@ class PruneCLI(ExperimentCLI):
 
     def _make_run(self) -> Path:
         folder = super()._make_run()
-        if self.options.rounds and not self.options.curve:
+        if self.options.is_resumable:
             KeptRounds.of(folder).begin(self.settings)
         return folder
 
@@ -215,11 +257,15 @@ class PruneCLI(ExperimentCLI):
             num_samples=settings.num_samples,
         )
         self.samples, self.whole = found.batches, self.model.network
+        self.rounds: list[Round] = []
         if self.options.curve:
             self._draw_curve(settings)
-        elif self.options.rounds:
+        elif self.options.is_resumable:
             with KeptRounds.of(self.run_dir).alone():
-                self._write(*self._prune_in_rounds(settings))
+                if self.options.rounds:
+                    self._write(*self._prune_in_rounds(settings))
+                else:
+                    self._write(self._prune_and_tune(settings), [])
                 KeptRounds.of(self.run_dir).complete()
         else:
             self._write(self._prune_once(settings), [])
@@ -253,22 +299,29 @@ class PruneCLI(ExperimentCLI):
         network = self.model.network
         return prune_to(network, self.samples, settings, limit_of(self.options.target, network))
 
+    def _prune_and_tune(self, settings: PruneSettings) -> Pruning:
+        """Prune once and fine-tune; a fine-tuning that is asked to stop ends with its best epoch so far."""
+        pruning = self._prune_once(settings)
+        tuning = self._fine_tune(pruning.network, pruning.widths)
+        if self.stop.asked.is_set():
+            num = len(tuning.epochs) - 1
+            log.warning("fine-tuning was asked to stop in epoch %d of %d", num, self.options.num_epochs)
+        return pruning.tuned(tuning)
+
     def _prune_in_rounds(self, settings: PruneSettings) -> tuple[Pruning, list[RoundResult]]:
         """Prune in rounds, print a line for each, and return what was kept."""
-        options, task = self.options, self.model
-        lr = task.optimizer_settings.lr / 10 if options.tune_lr is None else options.tune_lr
-        task.optimizer_settings = replace(task.optimizer_settings, lr=lr)
+        options, network = self.options, self.whole
         kept_rounds = KeptRounds.of(self.run_dir)
-        self.rounds: list[Round] = kept_rounds.read(task.network)
+        self.rounds = kept_rounds.read(network)
         CONSOLE.print("round  threshold  neurons  multiply-adds   pruned  recalibrated  fine-tuned")
         for number, each in enumerate(self.rounds, 1):
             CONSOLE.print(f"{_line(number, each.result)}   finished before")
         for each in prune_in_rounds(
-            *(task.network, self.samples, self.datamodule.val_dataloader(), settings),
+            *(network, self.samples, self.datamodule.val_dataloader(), settings),
             rounds=options.rounds,
             tolerance=options.tolerance,
-            fine_tune=self._fine_tune if options.tune_epochs else None,
-            limit=limit_of(options.target, task.network),
+            fine_tune=self._fine_tune_unless_stopped if options.num_epochs else None,
+            limit=limit_of(options.target, network),
             done=tuple(self.rounds),
         ):
             self.rounds.append(each)
@@ -285,29 +338,48 @@ class PruneCLI(ExperimentCLI):
                 "pruned: raise --rounds, --tune_epochs or --tolerance"
             )
             raise InputError(msg)
-        return join_rounds(kept, settings), [each.result for each in self.rounds]
+        whole = recalibrated(network, self.samples) if settings.recalibrate else None
+        return join_rounds(kept, settings, whole), [each.result for each in self.rounds]
 
-    def _fine_tune(self, network: nn.Module, widths: Mapping[str, int]) -> nn.Module | None:
-        """Train a pruned network; None: training was asked to stop.
+    def _fine_tune_unless_stopped(self, network: nn.Module, widths: Mapping[str, int]) -> Tuning | None:
+        """Fine-tune a network; None: this was asked to stop."""
+        tuning = self._fine_tune(network, widths)
+        return None if self.stop.asked.is_set() else tuning
+
+    def _fine_tune(self, network: nn.Module, widths: Mapping[str, int]) -> Tuning:
+        """Fine-tune a pruned network in place.
 
         The random states begin anew in each round, so that a round depends on the one before it by the
         network alone.
         """
-        task, device = self.model, self.model.device
+        task, device, before = self.model, self.model.device, copy_network(network)
         if self.config.seed_everything is not False:
             seed_everything(int(self.config.seed_everything) + len(self.rounds) + 1, verbose=False)
         task.network, task.widths = network, dict(widths)
-        trainer = self._make_trainer(self.options.tune_epochs)
-        trainer.fit(task, datamodule=self.datamodule)
+        best = BestEpoch(network, self._evaluate)
+        whole = self.whole if self.options.distil else None
+        tuned = FineTuning(task, lr=self.options.tune_lr, whole=whole)
+        with warnings.catch_warnings():  # that Lightning does not validate: KeepBest does
+            warnings.filterwarnings("ignore", message="You passed in a `val_dataloader` but have no .*")
+            self._make_trainer(best).fit(tuned, datamodule=self.datamodule)
         task.float().eval().to(device)  # a trainer may have made it bfloat16
-        return None if is_stopped(trainer) else task.network
+        best.restore_(network)
+        return Tuning(network, before, best.epochs, best.best, is_distilled=self.options.distil)
 
-    def _make_trainer(self, num_epochs: int) -> Trainer:
-        device = self.trainer.strategy.root_device
+    def _evaluate(self, network: nn.Module) -> Epoch:
+        found = evaluate(network, self.datamodule.val_dataloader())
+        return Epoch(val_loss=found.loss, val_acc=found.report.accuracy)
+
+    def _make_trainer(self, best: BestEpoch) -> Trainer:
+        device, num_epochs = self.trainer.strategy.root_device, self.options.num_epochs
+
+        def report(number: int, found: Epoch) -> None:
+            CONSOLE.print(tuning_line(number, num_epochs, found))
+
         return Trainer(
             **{key: self.config_init.trainer[key] for key in OF_TRAINING},
             devices=1 if device.index is None else [device.index],  # the one that the network is on
-            callbacks=[self.stop],
+            callbacks=[FiniteCallback(self.config.on_nan), KeepBest(best, report), self.stop],
             max_epochs=num_epochs,
             default_root_dir=str(self.run_dir),
             logger=False,

@@ -1,4 +1,4 @@
-"""Prune networks: settings, one pruning, rounds, size targets, curves, any network, results."""
+"""Prune networks: settings, one pruning, rounds, fine-tuning, size targets, curves, any network, results."""
 
 from fer.neurons.recalibrate import recalibrate_
 from fer.pruning.any_network import Agreement, UnlabelledResults, prune_unlabelled
@@ -12,6 +12,7 @@ from fer.pruning.rounds import Round, RoundResult, prune_in_rounds
 from fer.pruning.save import save_pruning
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import Size, count_macs, measure_sizes
+from fer.pruning.tuning import Tuning, distillation_loss, fine_tune
 
 __all__ = [
     "METHODS",
@@ -29,10 +30,13 @@ __all__ = [
     "RoundResult",
     "Size",
     "Target",
+    "Tuning",
     "UnlabelledResults",
     "compare",
     "count_macs",
+    "distillation_loss",
     "evaluate",
+    "fine_tune",
     "load_pruned",
     "measure_sizes",
     "prune_in_rounds",

@@ -20,6 +20,7 @@ from fer.pruning.limits import Target
 from fer.pruning.once import Pruning
 from fer.pruning.rounds import Round, RoundResult
 from fer.pruning.settings import PruneSettings
+from fer.pruning.tuning import Tuning
 
 WAY_OUT: Final = "move this folder away, and prune again"
 
@@ -71,14 +72,18 @@ class KeptRounds:
     def write(self, number: int, each: Round) -> None:
         """Write a finished round; numbers count from 1."""
         pruning = each.pruning
+        tuning = pruning.tuning
         content = {
             "state_dict": pruning.network.state_dict(),
+            "untuned": None if tuning is None else tuning.before.state_dict(),
+            "bare": None if each.bare is None else each.bare.state_dict(),
             "widths": dict(pruning.widths),
             "plans": {name: plan.to_json() for name, plan in pruning.plans.items()},
             "refused": dict(pruning.refused),
             "settings": json.dumps(pruning.settings.to_dict()),
             "result": json.dumps(each.result.to_dict()),
             "target": json.dumps(pruning.target and asdict(pruning.target)),
+            "tuning": None if tuning is None else json.dumps(tuning.numbers),
         }
         with atomic_write(self._path(number)) as file:
             torch.save(content, file)
@@ -97,19 +102,23 @@ class KeptRounds:
     def _read(self, path: Path, network: nn.Module) -> Round:
         content = read_any_checkpoint(path)
         try:
-            small = resize(network, content["widths"])
-            # Assigned, so that the tensors keep their memory format, which convolutions round by.
-            small.load_state_dict(content["state_dict"], assign=True)
+            networks: dict[str, Any] = {
+                name: content[name] and _rebuild(network, content["widths"], content[name])
+                for name in ("state_dict", "untuned", "bare")
+            }
+            small, untuned, bare = networks.values()
             result = RoundResult(**json.loads(content["result"]))
             settings = PruneSettings(**json.loads(content["settings"]))
             plans = {name: PrunePlan.from_json(text) for name, text in content["plans"].items()}
             refused = dict(content["refused"])
             target = json.loads(content.get("target", "null"))
+            numbers = json.loads(content["tuning"] or "null")
+            tuning = None if untuned is None else Tuning.of(small, untuned, numbers)
         except (KeyError, TypeError, ValueError, RuntimeError) as e:
             msg = f"{path} is damaged: {e}; {WAY_OUT}"
             raise InputError(msg) from e
         pruning = Pruning(
-            network=small.eval(),
+            network=small,
             widths=content["widths"],
             plans=plans,
             measurement=Measurement(PrunableLayers((), {}), {}, settings.method.pattern_minmax),
@@ -118,8 +127,9 @@ class KeptRounds:
             refused=refused,
             settings=settings,
             target=target and Target.read(target),
+            tuning=tuning,
         )
-        return Round(pruning, result)
+        return Round(pruning, result, bare)
 
     def complete(self) -> None:
         """Remove what was kept."""
@@ -158,6 +168,13 @@ class KeptRounds:
 
     def _paths(self) -> Sequence[Path]:
         return sorted(self.folder.glob("round-*.ckpt"))
+
+
+def _rebuild(network: nn.Module, widths: Mapping[str, int], state: Mapping[str, Any]) -> nn.Module:
+    small = resize(network, widths)
+    # Assigned, so that the tensors keep their memory format, which convolutions round by.
+    small.load_state_dict(state, assign=True)
+    return small.eval()
 
 
 def find_cut_off(folder: Path, *, is_named: bool) -> KeptRounds | None:

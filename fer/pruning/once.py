@@ -1,7 +1,7 @@
 """Prune a network once: measure, plan, compensate, cut, recalibrate batch norm."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import nn
@@ -19,6 +19,7 @@ from fer.neurons.warn import joined_warnings
 from fer.pruning.limits import Limit, Meter, Target
 from fer.pruning.settings import PruneSettings
 from fer.pruning.targets import settings_at_size
+from fer.pruning.tuning import Tuning
 
 
 class Recalibration(NamedTuple):
@@ -38,7 +39,8 @@ class Pruning:
     """One pruning: the smaller network and the neurons that were removed.
 
     Attributes:
-        network: The smaller network, a copy; its batch norm is recalibrated unless the settings leave it out.
+        network: The smaller network, a copy; its batch norm is recalibrated unless the settings leave it out,
+            and then it is fine-tuned if that was asked for.
         widths: Sizes of its layers, for :func:`fer.neurons.resize`.
         plans: Plan of each group of neurons.
         measurement: The measurement that the plans are based on.
@@ -51,6 +53,7 @@ class Pruning:
             pruning: ``before``, the whole network recalibrated, and ``after``, the smaller one without it;
             None without batch norm, or without recalibration.
         target: The size that was aimed at, and the one that was reached; None without a limit.
+        tuning: The fine-tuning of the smaller network; None for none.
     """
 
     network: nn.Module
@@ -63,6 +66,16 @@ class Pruning:
     settings: PruneSettings
     recalibration: Recalibration | None = None
     target: Target | None = None
+    tuning: Tuning | None = None
+
+    @property
+    def untuned(self) -> nn.Module:
+        """The smaller network before fine-tuning."""
+        return self.network if self.tuning is None else self.tuning.before
+
+    def tuned(self, tuning: Tuning) -> "Pruning":
+        """Return the same pruning with the network that fine-tuning ended with."""
+        return replace(self, network=tuning.network, tuning=tuning)
 
     def __repr__(self) -> str:
         """Return the number of neurons in each layer before and after, and of removed blocks."""

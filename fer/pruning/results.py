@@ -1,5 +1,6 @@
 """Results of a pruning: compare both networks, and read and write ``prune.json``."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -53,32 +54,54 @@ class NetworkResult(Size):
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality of a classifier.
+    """Quality of a network. What is None is of classifiers only.
 
     Attributes:
         acc: Accuracy, 0 to 1.
         interval: Its Wilson 95 % interval.
         loss: Mean cross-entropy.
+        metrics: What a validation logs of the network, by name.
     """
 
-    acc: float
-    interval: Sequence[float]
-    loss: float
+    acc: float | None = None
+    interval: Sequence[float] | None = None
+    loss: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RecalibrationResult:
-    """Quality of both networks with the other batch norm, and a fair comparison.
+    """Quality of both networks with the other batch norm, and a fair comparison; nothing is fine-tuned.
 
     Attributes:
         before: The whole network with recalibrated batch norm.
         after: The pruned network without recalibration.
-        mcnemar: McNemar's test of the whole and the pruned network, both recalibrated.
+        mcnemar: McNemar's test of the whole and the pruned network, both recalibrated; None if they were not
+            evaluated as classifiers.
     """
 
     before: Quality
     after: Quality
+    mcnemar: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What fine-tuning brought on top of pruning.
+
+    Attributes:
+        before: Quality of the pruned network before it.
+        mcnemar: McNemar's test of the pruned network before and after it.
+        epochs: The numbers of each epoch; see :class:`fer.pruning.tuning.Epoch`.
+        best: Number of the epoch whose weights were taken; 0: none was better than before.
+        is_distilled: Whether it learnt from the outputs of the whole network.
+    """
+
+    before: Quality
     mcnemar: Comparison
+    epochs: Sequence[Mapping[str, float | None]]
+    best: int | None
+    is_distilled: bool
 
 
 @dataclass(frozen=True)
@@ -99,8 +122,9 @@ class PruneResults:
         rounds: The numbers of each round; empty if it was pruned once.
         metric: Name of the metric that is shown first, among ``metrics`` of both networks; None for none.
         recalibration: Both networks with the other batch norm: ``before`` is the network as it came,
-            ``after`` is recalibrated. None if batch norm was not recalibrated, or without classes.
+            ``after`` is recalibrated. None if batch norm was not recalibrated, or nothing was evaluated.
         target: The size that was aimed at, and the one that was reached; None without a limit.
+        tuning: What fine-tuning brought on top; None for none, or without classes.
     """
 
     protocol: str
@@ -117,6 +141,7 @@ class PruneResults:
     metric: str | None = None
     recalibration: RecalibrationResult | None = None
     target: Target | None = None
+    tuning: TuningResult | None = None
 
     def __repr__(self) -> str:
         """Return the sizes and the quality in one line; :meth:`table` shows all."""
@@ -138,7 +163,8 @@ class PruneResults:
             "after": _known(asdict(self.after)),
             "mcnemar": self.mcnemar and self.mcnemar._asdict(),
             "rounds": self.rounds or None,
-            "recalibration": self.recalibration and _recalibration_values(self.recalibration),
+            "recalibration": self.recalibration and _plain(self.recalibration),
+            "tuning": self.tuning and _plain(self.tuning),
             "target": self.target and asdict(self.target),
         }
         return _known(values)
@@ -161,7 +187,8 @@ class PruneResults:
         try:
             before, after = (_network_result(values.pop(when)) for when in ("before", "after"))
             paired = values.pop("mcnemar", None)
-            values["recalibration"] = _read_recalibration(values.get("recalibration"))
+            for name, kind in (("recalibration", RecalibrationResult), ("tuning", TuningResult)):
+                values[name] = values.get(name) and _read(kind, values[name])
             if "target" in values:
                 values["target"] = Target.read(values["target"])
             known = {"n": None, "class_names": None, **values}
@@ -182,9 +209,16 @@ class PruneResults:
         if self.metric is not None:
             for when, each in (("before", self.before), ("after", self.after)):
                 found[f"prune/{self.metric}_{when}"] = each.metrics[self.metric]
-        if self.recalibration is not None:
-            found["prune/acc_before_recalibrated"] = self.recalibration.before.acc
-            found["prune/acc_after_not_recalibrated"] = self.recalibration.after.acc
+        others: dict[str, Quality] = {}
+        if (other := self.recalibration) is not None:
+            others |= {"before_recalibrated": other.before, "after_not_recalibrated": other.after}
+        if self.tuning is not None:
+            others["after_not_tuned"] = self.tuning.before
+        for name, quality in others.items():
+            if quality.acc is not None:
+                found[f"prune/acc_{name}"] = quality.acc
+            if self.metric is not None and self.metric in quality.metrics:
+                found[f"prune/{self.metric}_{name}"] = quality.metrics[self.metric]
         return found
 
     def table(self) -> str:
@@ -200,6 +234,7 @@ class PruneResults:
                 "",
                 f"{title:<22} {'before':>14} {'after':>14}",
                 *metric_table(headline),
+                *self._metric_of_others(),
                 *self._class_table(),
                 *size_table(self.before, self.after),
                 *target_table(self.target),
@@ -212,12 +247,35 @@ class PruneResults:
         before, after, paired = self.before, self.after, self.mcnemar
         if before.acc is not None and after.acc is not None and paired is not None:
             yield _accuracy_line("accuracy", before.acc, after.acc, paired)
+            pruned = after if self.tuning is None else self.tuning.before
+            if self.tuning is not None:
+                yield _accuracy_line("  of it fine-tuning", pruned.acc, after.acc, self.tuning.mcnemar)
+                yield _accuracy_line("  of it pruning", before.acc, pruned.acc)
             if (other := self.recalibration) is not None:
-                yield "  with batch norm"
-                yield _accuracy_line("  recalibrated in both", other.before.acc, after.acc, other.mcnemar)
+                yield "  with batch norm" + (", not fine-tuned" if self.tuning else "")
+                yield _accuracy_line("  recalibrated in both", other.before.acc, pruned.acc, other.mcnemar)
                 yield _accuracy_line("  recalibrated in none", before.acc, other.after.acc)
         if before.loss is not None and after.loss is not None:
             yield f"{'loss':<22} {before.loss:14.4f} {after.loss:14.4f}"
+
+    def _metric_of_others(self) -> Iterable[str]:
+        """Yield lines on the metric that is shown first, with other batch norm."""
+        other, name = self.recalibration, self.metric
+        if (
+            name is None
+            or other is None
+            or not all(name in each.metrics for each in (other.before, other.after))
+        ):
+            return
+        yield "  with batch norm"
+        both, none = (
+            (other.before, self.after),
+            (self.before, other.after),
+        )
+        for label, (before, after) in (("both", both), ("none", none)):
+            yield from metric_table(
+                {f"  recalibrated in {label}": (before.metrics[name], after.metrics[name])}
+            )
 
     @property
     def metrics(self) -> list[str]:
@@ -225,24 +283,26 @@ class PruneResults:
         return [name for name in self.before.metrics if name in self.after.metrics]
 
 
-def _accuracy_line(name: str, before: float, after: float, paired: Comparison | None = None) -> str:
+def _accuracy_line(
+    name: str, before: float | None, after: float | None, paired: Comparison | None = None
+) -> str:
     """Return a line of the table, with McNemar's test if there is one."""
+    before, after = (math.nan if each is None else each for each in (before, after))
     line = f"{name:<22} {100 * before:12.2f} % {100 * after:12.2f} %"
     if paired is None:
         return line
     return f"{line}   {paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)"
 
 
-def _recalibration_values(found: RecalibrationResult) -> dict[str, Any]:
-    sides = {"before": asdict(found.before), "after": asdict(found.after)}
-    return {**sides, "mcnemar": found.mcnemar._asdict()}
+def _plain(found: RecalibrationResult | TuningResult) -> dict[str, Any]:
+    values = {**asdict(found), "mcnemar": found.mcnemar and found.mcnemar._asdict()}
+    return _known({k: _known(each) if isinstance(each, dict) else each for k, each in values.items()})
 
 
-def _read_recalibration(values: Mapping[str, Any] | None) -> RecalibrationResult | None:
-    if values is None:
-        return None
-    before, after = (Quality(**values[when]) for when in ("before", "after"))
-    return RecalibrationResult(before, after, Comparison(**values["mcnemar"]))
+def _read(kind: type[T], values: Mapping[str, Any]) -> T:
+    parts = {name: Quality(**values[name]) for name in ("before", "after") if name in values}
+    paired = values.get("mcnemar")
+    return kind(**{**values, **parts, "mcnemar": paired and Comparison(**paired)})
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,16 +343,15 @@ def compare(
         protocol: How the data was split, to be stored with the results.
         memory_format: Memory format of images and convolutions, for the latency.
         rounds: The numbers of each round.
-        metrics: Other metrics of the networks ``before`` and ``after``, by name.
+        metrics: Other metrics by name, of the networks ``before`` and ``after`` and perhaps, with other batch
+            norm, ``recalibrated`` and ``bare``; see :func:`networks_to_compare`.
         metric: Name of the one that is shown first.
         prefix: What the names of the layers begin with in the results.
     """
     networks = {"before": network, "after": pruning.network.to(memory_format=memory_format)}
     batches = iter(batches)
     first = inputs_of(next(batches), network)
-    other = pruning.recalibration
-    others = {} if other is None else {"recalibrated": other.before, "bare": other.after}
-    found = classify_both(networks | others, chain([first], batches), class_names)
+    found = classify_both(networks | _others(pruning), chain([first], batches), class_names)
     example = first.to(network).map(
         lambda tensor: tensor.contiguous(memory_format=memory_format) if tensor.ndim == 4 else tensor
     )
@@ -301,6 +360,7 @@ def compare(
         NetworkResult(
             **vars(sizes[when]),
             **(_quality(found[when]) if found else {}),
+            confusion=found[when].report.confusion.tolist() if found else None,
             metrics=dict((metrics or {}).get(when, {})),
         )
         for when in networks
@@ -318,17 +378,44 @@ def compare(
         class_names=list(found["before"].report.class_names) if found else None,
         rounds=rounds,
         metric=metric,
-        recalibration=_recalibration(found) if "bare" in found else None,
+        recalibration=_recalibration(found, metrics or {}),
+        tuning=_tuning(pruning, found),
         target=pruning.target,
     )
 
 
-def _recalibration(found: Mapping[str, Evaluation]) -> RecalibrationResult:
+def _others(pruning: Pruning) -> dict[str, nn.Module]:
+    """Return the networks to compare with besides those before and after pruning."""
+    networks: dict[str, nn.Module] = {}
+    if pruning.recalibration is not None:
+        networks |= {"recalibrated": pruning.recalibration.before, "bare": pruning.recalibration.after}
+    if pruning.tuning is not None:
+        networks["untuned"] = pruning.tuning.before
+    return networks
+
+
+def _recalibration(
+    found: Mapping[str, Evaluation], metrics: Mapping[str, Mapping[str, float]]
+) -> RecalibrationResult | None:
+    """Return the results of the networks with other batch norm; None if there are none."""
+    names = ("recalibrated", "bare")
+    if not all(name in found or name in metrics for name in names):
+        return None
     before, after = (
-        Quality(each.report.accuracy, list(each.report.interval), each.loss)
-        for each in (found["recalibrated"], found["bare"])
+        Quality(**(_quality(found[name]) if name in found else {}), metrics=dict(metrics.get(name, {})))
+        for name in names
     )
-    return RecalibrationResult(before, after, mcnemar(found["recalibrated"].right, found["after"].right))
+    if not found:
+        return RecalibrationResult(before, after)
+    pruned = found.get("untuned", found["after"])
+    return RecalibrationResult(before, after, mcnemar(found["recalibrated"].right, pruned.right))
+
+
+def _tuning(pruning: Pruning, found: Mapping[str, Evaluation]) -> TuningResult | None:
+    if pruning.tuning is None or not found:
+        return None
+    paired = mcnemar(found["untuned"].right, found["after"].right)
+    return TuningResult(Quality(**_quality(found["untuned"])), paired, **pruning.tuning.numbers)
 
 
 def _quality(found: Evaluation) -> dict[str, Any]:
@@ -336,7 +423,6 @@ def _quality(found: Evaluation) -> dict[str, Any]:
         "acc": found.report.accuracy,
         "interval": list(found.report.interval),
         "loss": found.loss,
-        "confusion": found.report.confusion.tolist(),
     }
 
 

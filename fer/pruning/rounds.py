@@ -10,15 +10,18 @@ from torch import nn
 from fer.errors import InputError
 from fer.neurons.batches import InputBatches
 from fer.neurons.inputs import Batches
+from fer.neurons.networks import copy_network
 from fer.neurons.verify import PruneError
 from fer.pruning.evaluate import evaluate
 from fer.pruning.limits import Limit
-from fer.pruning.once import Pruning, prune_to
+from fer.pruning.once import Pruning, Recalibration, prune_to
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import count_macs
+from fer.pruning.tuning import Tuning
 
-FineTune = Callable[[nn.Module, Mapping[str, int]], nn.Module | None]
-"""Trains a pruned network, given its widths, and returns it; None: training was asked to stop."""
+FineTune = Callable[[nn.Module, Mapping[str, int]], Tuning | nn.Module | None]
+"""Trains a pruned network, given its widths, and returns it, or a :class:`fer.pruning.Tuning`; None: training
+was asked to stop."""
 
 log = logging.getLogger("fer.pruning")
 
@@ -56,10 +59,17 @@ class RoundResult:
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One round: the pruning, whose network is fine-tuned, and the numbers."""
+    """One round.
+
+    Attributes:
+        pruning: The pruning, of the network of the round before.
+        result: The numbers.
+        bare: The pruned network without batch norm recalibration; None if there was none.
+    """
 
     pruning: Pruning
     result: RoundResult
+    bare: nn.Module | None = None
 
 
 def prune_in_rounds(
@@ -128,13 +138,15 @@ def prune_in_rounds(
         left |= {name: layer["after"] for name, layer in pruning.layers.items()}
         network = pruning.network
         recalibrated = evaluate(network, val).report.accuracy
-        bare = pruning.recalibration
-        pruned = recalibrated if bare is None else evaluate(bare.after, val).report.accuracy
+        bare = None if pruning.recalibration is None else pruning.recalibration.after
+        pruned = recalibrated if bare is None else evaluate(bare, val).report.accuracy
         if fine_tune is not None:
-            tuned_network = fine_tune(network, pruning.widths)
-            if tuned_network is None:
+            untuned = copy_network(network)
+            found = fine_tune(network, pruning.widths)
+            if found is None:
                 return
-            network = tuned_network
+            pruning = pruning.tuned(found if isinstance(found, Tuning) else Tuning(found, untuned))
+            network = pruning.network
         tuned = evaluate(network, val).report.accuracy
         by_threshold = pruning.settings.num_removed is None and pruning.settings.share_removed is None
         result = RoundResult(
@@ -148,23 +160,34 @@ def prune_in_rounds(
             layers=pruning.layers,
             blocks=pruning.blocks,
         )
-        yield Round(replace(pruning, network=network, recalibration=None), result)
+        yield Round(replace(pruning, recalibration=None), result, bare)
         if not result.is_kept:
             return
 
 
-def join_rounds(rounds: Sequence[Round], settings: PruneSettings) -> Pruning:
+def join_rounds(
+    rounds: Sequence[Round], settings: PruneSettings, recalibrated: nn.Module | None = None
+) -> Pruning:
     """Return rounds that were kept as one pruning of the first network.
 
     Args:
         rounds: One round or more, in order.
         settings: The settings of the whole.
+        recalibrated: The first network with recalibrated batch norm, to compare with; None for none.
     """
+    bare = rounds[-1].bare
     layers: dict[str, dict[str, int]] = {}
     for one in rounds:
         layers = add_layers(layers, one.result.layers)
     blocks = {name: share for one in rounds for name, share in one.result.blocks.items()}
-    return replace(rounds[-1].pruning, layers=layers, blocks=blocks, refused={}, settings=settings)
+    return replace(
+        rounds[-1].pruning,
+        layers=layers,
+        blocks=blocks,
+        refused={},
+        settings=settings,
+        recalibration=None if recalibrated is None or bare is None else Recalibration(recalibrated, bare),
+    )
 
 
 def add_layers(
