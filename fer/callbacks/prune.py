@@ -27,6 +27,7 @@ from fer.neurons import eval_state
 from fer.neurons.inputs import Inputs, InputsOf, call, inputs_of
 from fer.neurons.networks import FOREIGN_ERRORS, copy_network, one_line
 from fer.pruning import PruneResults, PruneSettings, Pruning, compare, prune_once, save_pruning
+from fer.pruning.compared import WHOLE, networks_to_compare
 from fer.pruning.load import load_state, rebuild, replace_network, uncompile
 from fer.pruning.save import draw_pruning
 
@@ -142,17 +143,22 @@ class PruneCallback(Callback):
         last = {} if best else _last_checkpoint(trainer)
         done: list[_Done] = []
 
-        def prune_here() -> tuple[dict[str, Any], str, dict[str, int], dict[str, Any]]:
+        def prune_here() -> tuple[dict[str, dict[str, Any]], str, dict[str, int]]:
             job = self._prune_copy(trainer, pl_module, _load_checkpoint(trainer, best) if best else last)
             done.append(job)
-            states = (_on_cpu(job.before.state_dict()), _on_cpu(job.after.state_dict()))
-            return states[0], job.found.attribute, dict(job.pruning.widths), states[1]
+            states = {name: _on_cpu(module.state_dict()) for name, module in job.modules.items()}
+            return states, job.found.attribute, dict(job.pruning.widths)
 
-        state, attribute, widths, small_state = from_first(trainer, prune_here)
-        before = _plain(_copy(pl_module), trainer)
-        load_state(before, state)
-        self.pruned = rebuild(before, attribute, widths, small_state)
-        metrics = self._validate(trainer, before, self.pruned)
+        states, attribute, widths = from_first(trainer, prune_here)
+        modules: dict[str, LightningModule] = {}
+        for name, state in states.items():
+            if name in WHOLE:
+                modules[name] = _plain(_copy(pl_module), trainer)
+                load_state(modules[name], state)
+            else:
+                modules[name] = rebuild(modules["before"], attribute, widths, state)
+        self.pruned = modules["after"]
+        metrics = self._validate(trainer, modules)
 
         def finish() -> PruneResults:
             return self._finish(trainer, pl_module, done[0], metrics)
@@ -188,18 +194,19 @@ class PruneCallback(Callback):
             )
             raise InputError(msg) from e
         pruning = prune_once(found.module, samples.batches, _within(self.settings, found.prefix))
-        after = _copy(before)
-        old = find_network(after, self.network).module
-        return _Done(
-            before, replace_network(after, old, pruning.network), found, pruning, samples, checkpoint
-        )
+        modules = {"before": before}
+        for name, network in networks_to_compare(found.module, pruning).items():
+            if name != "before":
+                copied = _copy(before)
+                modules[name] = replace_network(copied, find_network(copied, self.network).module, network)
+        return _Done(modules, found, pruning, samples, checkpoint)
 
     def _validate(
-        self, trainer: Trainer, before: LightningModule, after: LightningModule
+        self, trainer: Trainer, modules: Mapping[str, LightningModule]
     ) -> dict[str, dict[str, float]]:
-        """Return the metrics of both modules; empty, after a warning, if they cannot be validated."""
+        """Return the metrics of modules by name; empty, after a warning, if they cannot be validated."""
         try:
-            metrics = {"before": validate(trainer, before), "after": validate(trainer, after)}
+            metrics = {name: validate(trainer, module) for name, module in modules.items()}
         except InputError as e:
             if trainer.is_global_zero:
                 log.warning("prune: %s", e)
@@ -225,7 +232,7 @@ class PruneCallback(Callback):
             )
         path = save_pruning(
             *(done.pruning, results, run.folder),
-            state=done.after.state_dict(),
+            state=done.modules["after"].state_dict(),
             attribute=found.attribute,
             unpruned=done.checkpoint,
         )
@@ -262,16 +269,15 @@ class _Done(NamedTuple):
     """What the first process knows of a pruning.
 
     Attributes:
-        before: Copy of the module before pruning.
-        after: Copy of it with the pruned network.
-        found: The network in ``before``.
+        modules: Copies of the module, each with one of the networks that are compared; see
+            :func:`fer.pruning.compared.networks_to_compare`.
+        found: The network in the one ``before`` pruning.
         pruning: The pruning of it.
         samples: The samples that were measured on.
         checkpoint: Content of the unpruned checkpoint.
     """
 
-    before: LightningModule
-    after: LightningModule
+    modules: Mapping[str, LightningModule]
     found: FoundNetwork
     pruning: Pruning
     samples: Samples
@@ -306,7 +312,8 @@ def find_metric(name: str, metrics: Mapping[str, Mapping[str, float]]) -> str | 
 
     Args:
         name: Its name, perhaps without Lightning's ending.
-        metrics: Metrics ``before`` and ``after`` pruning; empty: there was no validation.
+        metrics: Metrics ``before`` and ``after`` pruning, and of other networks; empty: there was no
+            validation.
 
     >>> find_metric("loss", {when: {"loss/dataloader_idx_0": 0.5} for when in ("before", "after")})
     'loss/dataloader_idx_0'
@@ -323,8 +330,8 @@ def find_metric(name: str, metrics: Mapping[str, Mapping[str, float]]) -> str | 
             *(name, did_you_mean(name, logged), ", ".join(logged) or "nothing"),
         )
         return None
-    for when, each in metrics.items():
-        if math.isnan(each[found]):
+    for when in ("before", "after"):
+        if math.isnan(metrics[when][found]):
             log.warning("prune: %s is NaN %s pruning", found, when)
     return found
 
@@ -343,7 +350,7 @@ def _use_of(path: Path, done: _Done) -> str:
     """Return how to go on with a pruned checkpoint, for the terminal."""
     if "task" in done.checkpoint:
         return f"test it      fer test {path}"
-    return f'load it      fer.pruning.load_pruned({type(done.before).__name__}(…), "{path}")'
+    return f'load it      fer.pruning.load_pruned({type(done.modules["before"]).__name__}(…), "{path}")'
 
 
 def _load_checkpoint(trainer: Trainer, path: str) -> Mapping[str, Any]:

@@ -64,7 +64,8 @@ def prune_figure(results: Mapping[str, Any], title: str = "") -> Figure:
         results: The content of ``prune.json``: ``protocol``; ``n``; ``before`` and ``after``, each with
             ``parameters``, ``macs``, ``bytes`` and ``milliseconds``; ``layers``; ``refused``; ``blocks``; of
             classifiers ``acc``, ``interval``, ``loss`` and ``confusion`` of both, ``n``, ``mcnemar`` and
-            perhaps ``class_names``; of other networks perhaps ``metrics`` of both, and ``metric``.
+            perhaps ``class_names``, ``recalibration`` and ``tuning``; of other networks perhaps ``metrics``
+            of both, and ``metric``.
         title: Title of the figure.
 
     Returns:
@@ -82,13 +83,14 @@ def prune_figure(results: Mapping[str, Any], title: str = "") -> Figure:
     pitch = min(max(5.2 / num_bars, 0.1), 0.24)
     notes = _removed_blocks(results["blocks"]) + _refusals(results["refused"])
     above = 0.62 + pitch * num_bars + 0.13 * len(notes)
-    figure = new_figure(7.6, above + 3.7 + (0.3 if title else 0))
-    parts = figure.add_gridspec(2, 1, height_ratios=[above, 3.7])
+    more = 0.32 * max(0, len(compared_networks(results)) - 2)
+    figure = new_figure(7.6, above + 3.7 + more + (0.3 if title else 0))
+    parts = figure.add_gridspec(2, 1, height_ratios=[above, 3.7 + more])
     top, bottom = (figure.add_subfigure(parts[row]) for row in (0, 1))
     _draw_layers(top.subplots(), layers, min(SMALL, 0.8 * 72 * pitch))
     if notes:
         top.supxlabel("\n".join(notes), fontsize=TINY, color=GREY, x=0.01, ha="left")
-    grid = bottom.add_gridspec(2, 2, height_ratios=[1, 1.6])
+    grid = bottom.add_gridspec(2, 2, height_ratios=[1 + more, 1.6])
     if "confusion" in results["before"]:
         _draw_accuracies(bottom.add_subplot(grid[0, 0]), results)
         _draw_costs(bottom.add_subplot(grid[1, 0]), results["before"], results["after"])
@@ -180,17 +182,22 @@ def _removed_blocks(blocks: Mapping[str, float]) -> list[str]:
 
 
 def _draw_accuracies(axes: Axes, results: Mapping[str, Any]) -> None:
-    """Draw both accuracies with their intervals, and write the test of their difference."""
+    """Draw the accuracies with their intervals, and write the test of the difference by pruning.
+
+    Those of networks with other batch norm, or that are not fine-tuned, are pale.
+    """
     before, after, paired = results["before"], results["after"], results["mcnemar"]
     labels = []
-    for place, (name, found) in enumerate((("before", before), ("after", after))):
+    shown = compared_networks(results)
+    for place, (name, found) in enumerate(shown.items()):
         accuracy, (low, high) = found["acc"], found["interval"]
         errors = [[abs(accuracy - low)], [abs(high - accuracy)]]  # at 0 or 1 rounding may turn the sign
-        look: dict[str, Any] = {"markersize": 5, "linewidth": 1.4, "capsize": 3, **WHEN[name]}
+        look: dict[str, Any] = {"markersize": 5, "linewidth": 1.4, "capsize": 3, **WHEN[name.split(",")[0]]}
+        look["alpha"] = 1.0 if name in WHEN else 0.5
         axes.errorbar(accuracy, place, xerr=errors, linestyle="none", **look)
         labels.append(f"{name}: {100 * accuracy:.2f} %\n[{100 * low:.2f}, {100 * high:.2f}]")
-    axes.set_yticks([0, 1], labels)
-    axes.set_ylim(1.6, -0.6)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.margins(x=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
@@ -202,6 +209,24 @@ def _draw_accuracies(axes: Axes, results: Mapping[str, Any]) -> None:
     )
     _head(axes, f"accuracy on val, n = {results['n']:,}\n{results['protocol']}")
     axes.xaxis.label.set_fontsize(SMALL)
+
+
+def compared_networks(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the qualities of the networks that a pruning is compared by, with what tells them apart.
+
+    >>> other = {"before": {"acc": 0.7}, "after": {"acc": 0.5}}
+    >>> list(compared_networks({"before": {"acc": 0.7}, "after": {"acc": 0.6}, "recalibration": other}))
+    ['before', 'before, recalibrated', 'after, not recalibrated', 'after']
+    """
+    other, tuning = results.get("recalibration") or {}, results.get("tuning") or {}
+    networks = {
+        "before": results["before"],
+        "before, recalibrated": other.get("before"),
+        "after, not recalibrated": other.get("after"),
+        "after, not fine-tuned": tuning.get("before"),
+        "after": results["after"],
+    }
+    return {name: found for name, found in networks.items() if found is not None and "acc" in found}
 
 
 def _draw_costs(axes: Axes, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

@@ -14,7 +14,19 @@ from fer.errors import InputError
 from fer.metrics import Comparison, mcnemar
 from fer.neurons.inputs import inputs_of
 from fer.pruning.classes import classify_both
-from fer.pruning.evaluate import Evaluation
+from fer.pruning.compared import (
+    Quality,
+    RecalibrationResult,
+    TuningResult,
+    best_epoch,
+    known_values,
+    networks_to_compare,
+    plain_values,
+    quality_values,
+    read_values,
+    recalibration_result,
+    tuning_result,
+)
 from fer.pruning.limits import Target
 from fer.pruning.once import Pruning
 from fer.pruning.size import Size, measure_sizes
@@ -50,58 +62,6 @@ class NetworkResult(Size):
     loss: float | None = None
     confusion: Sequence[Sequence[int]] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Quality of a network. What is None is of classifiers only.
-
-    Attributes:
-        acc: Accuracy, 0 to 1.
-        interval: Its Wilson 95 % interval.
-        loss: Mean cross-entropy.
-        metrics: What a validation logs of the network, by name.
-    """
-
-    acc: float | None = None
-    interval: Sequence[float] | None = None
-    loss: float | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RecalibrationResult:
-    """Quality of both networks with the other batch norm, and a fair comparison; nothing is fine-tuned.
-
-    Attributes:
-        before: The whole network with recalibrated batch norm.
-        after: The pruned network without recalibration.
-        mcnemar: McNemar's test of the whole and the pruned network, both recalibrated; None if they were not
-            evaluated as classifiers.
-    """
-
-    before: Quality
-    after: Quality
-    mcnemar: Comparison | None = None
-
-
-@dataclass(frozen=True)
-class TuningResult:
-    """What fine-tuning brought on top of pruning.
-
-    Attributes:
-        before: Quality of the pruned network before it.
-        mcnemar: McNemar's test of the pruned network before and after it.
-        epochs: The numbers of each epoch; see :class:`fer.pruning.tuning.Epoch`.
-        best: Number of the epoch whose weights were taken; 0: none was better than before.
-        is_distilled: Whether it learnt from the outputs of the whole network.
-    """
-
-    before: Quality
-    mcnemar: Comparison
-    epochs: Sequence[Mapping[str, float | None]]
-    best: int | None
-    is_distilled: bool
 
 
 @dataclass(frozen=True)
@@ -159,15 +119,15 @@ class PruneResults:
         """Return plain values, as ``prune.json`` holds them: without what is not known."""
         values = {
             **vars(self),
-            "before": _known(asdict(self.before)),
-            "after": _known(asdict(self.after)),
+            "before": known_values(asdict(self.before)),
+            "after": known_values(asdict(self.after)),
             "mcnemar": self.mcnemar and self.mcnemar._asdict(),
             "rounds": self.rounds or None,
-            "recalibration": self.recalibration and _plain(self.recalibration),
-            "tuning": self.tuning and _plain(self.tuning),
+            "recalibration": self.recalibration and plain_values(self.recalibration),
+            "tuning": self.tuning and plain_values(self.tuning),
             "target": self.target and asdict(self.target),
         }
-        return _known(values)
+        return known_values(values)
 
     def write(self, folder: Path) -> None:
         """Write the results as ``prune.json`` into the folder of a run."""
@@ -188,7 +148,7 @@ class PruneResults:
             before, after = (_network_result(values.pop(when)) for when in ("before", "after"))
             paired = values.pop("mcnemar", None)
             for name, kind in (("recalibration", RecalibrationResult), ("tuning", TuningResult)):
-                values[name] = values.get(name) and _read(kind, values[name])
+                values[name] = values.get(name) and read_values(kind, values[name])
             if "target" in values:
                 values["target"] = Target.read(values["target"])
             known = {"n": None, "class_names": None, **values}
@@ -249,7 +209,8 @@ class PruneResults:
             yield _accuracy_line("accuracy", before.acc, after.acc, paired)
             pruned = after if self.tuning is None else self.tuning.before
             if self.tuning is not None:
-                yield _accuracy_line("  of it fine-tuning", pruned.acc, after.acc, self.tuning.mcnemar)
+                line = _accuracy_line("  of it fine-tuning", pruned.acc, after.acc, self.tuning.mcnemar)
+                yield f"{line}{best_epoch(self.tuning)}"
                 yield _accuracy_line("  of it pruning", before.acc, pruned.acc)
             if (other := self.recalibration) is not None:
                 yield "  with batch norm" + (", not fine-tuned" if self.tuning else "")
@@ -294,26 +255,6 @@ def _accuracy_line(
     return f"{line}   {paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)"
 
 
-def _plain(found: RecalibrationResult | TuningResult) -> dict[str, Any]:
-    values = {**asdict(found), "mcnemar": found.mcnemar and found.mcnemar._asdict()}
-    return _known({k: _known(each) if isinstance(each, dict) else each for k, each in values.items()})
-
-
-def _read(kind: type[T], values: Mapping[str, Any]) -> T:
-    parts = {name: Quality(**values[name]) for name in ("before", "after") if name in values}
-    paired = values.get("mcnemar")
-    return kind(**{**values, **parts, "mcnemar": paired and Comparison(**paired)})
-
-
-def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that are not None or, as ``metrics``, empty."""
-    return {
-        key: value
-        for key, value in values.items()
-        if value is not None and not (key == "metrics" and not value)
-    }
-
-
 def _network_result(values: dict[str, Any]) -> NetworkResult:
     milliseconds = {int(batch_size): time for batch_size, time in values.pop("milliseconds").items()}
     return NetworkResult(milliseconds=milliseconds, **values)
@@ -348,22 +289,23 @@ def compare(
         metric: Name of the one that is shown first.
         prefix: What the names of the layers begin with in the results.
     """
-    networks = {"before": network, "after": pruning.network.to(memory_format=memory_format)}
+    pruning.network.to(memory_format=memory_format)
+    networks = networks_to_compare(network, pruning)
     batches = iter(batches)
     first = inputs_of(next(batches), network)
-    found = classify_both(networks | _others(pruning), chain([first], batches), class_names)
+    found = classify_both(networks, chain([first], batches), class_names)
     example = first.to(network).map(
         lambda tensor: tensor.contiguous(memory_format=memory_format) if tensor.ndim == 4 else tensor
     )
-    sizes = measure_sizes(networks, example)
+    sizes = measure_sizes({when: networks[when] for when in ("before", "after")}, example)
     before, after = (
         NetworkResult(
             **vars(sizes[when]),
-            **(_quality(found[when]) if found else {}),
+            **(quality_values(found[when]) if found else {}),
             confusion=found[when].report.confusion.tolist() if found else None,
             metrics=dict((metrics or {}).get(when, {})),
         )
-        for when in networks
+        for when in sizes
     )
     return PruneResults(
         protocol=protocol,
@@ -378,52 +320,10 @@ def compare(
         class_names=list(found["before"].report.class_names) if found else None,
         rounds=rounds,
         metric=metric,
-        recalibration=_recalibration(found, metrics or {}),
-        tuning=_tuning(pruning, found),
+        recalibration=recalibration_result(found, metrics or {}),
+        tuning=tuning_result(pruning, found),
         target=pruning.target,
     )
-
-
-def _others(pruning: Pruning) -> dict[str, nn.Module]:
-    """Return the networks to compare with besides those before and after pruning."""
-    networks: dict[str, nn.Module] = {}
-    if pruning.recalibration is not None:
-        networks |= {"recalibrated": pruning.recalibration.before, "bare": pruning.recalibration.after}
-    if pruning.tuning is not None:
-        networks["untuned"] = pruning.tuning.before
-    return networks
-
-
-def _recalibration(
-    found: Mapping[str, Evaluation], metrics: Mapping[str, Mapping[str, float]]
-) -> RecalibrationResult | None:
-    """Return the results of the networks with other batch norm; None if there are none."""
-    names = ("recalibrated", "bare")
-    if not all(name in found or name in metrics for name in names):
-        return None
-    before, after = (
-        Quality(**(_quality(found[name]) if name in found else {}), metrics=dict(metrics.get(name, {})))
-        for name in names
-    )
-    if not found:
-        return RecalibrationResult(before, after)
-    pruned = found.get("untuned", found["after"])
-    return RecalibrationResult(before, after, mcnemar(found["recalibrated"].right, pruned.right))
-
-
-def _tuning(pruning: Pruning, found: Mapping[str, Evaluation]) -> TuningResult | None:
-    if pruning.tuning is None or not found:
-        return None
-    paired = mcnemar(found["untuned"].right, found["after"].right)
-    return TuningResult(Quality(**_quality(found["untuned"])), paired, **pruning.tuning.numbers)
-
-
-def _quality(found: Evaluation) -> dict[str, Any]:
-    return {
-        "acc": found.report.accuracy,
-        "interval": list(found.report.interval),
-        "loss": found.loss,
-    }
 
 
 def _prefixed(values: Mapping[str, T], prefix: str) -> dict[str, T]:

@@ -41,7 +41,13 @@ STAGE_NOTES: Final[Mapping[Stage, str]] = {
 """What the page says of each stage of training."""
 
 _SIDE: Final = {"acc?": object, "interval?": list, "loss?": object, "parameters": int, "macs": int}
-_PRUNE: Final = {"n?": int, "protocol": str, "mcnemar?": dict, "before": _SIDE, "after": _SIDE}
+_QUALITY: Final = {"acc?": object, "interval?": list}
+_PRUNE: Final = {
+    **{"n?": int, "protocol": str, "mcnemar?": dict, "before": _SIDE, "after": _SIDE},
+    "recalibration?": {"before": _QUALITY, "after": _QUALITY, "mcnemar?": dict},
+    "tuning?": {"before": _QUALITY, "mcnemar": dict, "epochs": list},
+    "rounds?": [dict],
+}
 """What the page needs of ``prune.json``, for :func:`fer.files.find_problem`."""
 
 
@@ -126,8 +132,8 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         found["repeat"] = {"folder": shlex.join(again), **_settings(config, settings_of)}
         if command == "prune" and pruned and not _is_of_config(pruned, config):
             found["repeat"]["note"] = (
-                "It was pruned with --target_macs, --target_params, --target_latency or --rounds, which the "
-                "saved settings do not hold: give them again."
+                "It was pruned with --target_macs, --target_params, --target_latency, --rounds or "
+                "--tune_epochs, which the saved settings do not hold: give them again."
             )
         if command == "fit" and not config.get("ckpt_path") and not _is_own(config):
             found["repeat"]["command"] = command_of(config, settings_of)
@@ -279,7 +285,7 @@ def plain(value: Any) -> Any:
 def _is_of_config(pruned: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Return whether the config holds all settings of a pruning."""
     settings = pruned.get("settings") or {}
-    return "rounds" not in pruned and all(
+    return not {"rounds", "tuning"} & pruned.keys() and all(
         config.get(f"prune.{name}") == value
         for name, value in settings.items()
         if name != "idle_below"  # 0 with a rule or layers, whatever the config says

@@ -617,3 +617,35 @@ def test_no_process_waits_for_one_that_failed(tmp_path):
 
     assert ran.returncode != 0
     assert "InputError" in ran.stderr
+
+
+class Autoencoder(Foreign):
+    """No classifier, with batch norm."""
+
+    def __init__(self, width=24):
+        super().__init__(width)
+        norm = nn.BatchNorm1d(width)
+        self.backbone = nn.Sequential(nn.Linear(5, width), norm, nn.ReLU(), nn.Linear(width, 5))
+
+    def training_step(self, batch, _):
+        return F.mse_loss(self(batch[0]), batch[0])
+
+    def validation_step(self, batch, _, dataloader_idx=0):
+        self.log("error", self.training_step(batch, 0))
+
+
+def test_no_gain_of_recalibration_is_credited_to_pruning_without_classes(fit):
+    data = DataLoader(TensorDataset(make_data()[:][0]), batch_size=10)
+    callback, _ = fit(Autoencoder(), data=data, val=data, prune={"metric": "error", "network": "backbone"})
+
+    results, other = callback.results, callback.results.recalibration
+    values = [results.before, other.before, other.after, results.after]
+    errors = [each.metrics["error"] for each in values]
+    assert len({*errors}) == 4
+    assert other.mcnemar is None
+    lines = [line.split() for line in results.table().splitlines() if "recalibrated in" in line]
+    assert lines == [
+        ["recalibrated", "in", "both", f"{errors[1]:.4f}", f"{errors[3]:.4f}"],
+        ["recalibrated", "in", "none", f"{errors[0]:.4f}", f"{errors[2]:.4f}"],
+    ]
+    assert results.scalars()["prune/error_before_recalibrated"] == errors[1]

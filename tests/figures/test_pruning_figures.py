@@ -153,6 +153,25 @@ def test_intervals_are_those_of_the_comparison():
     np.testing.assert_allclose(ends, [[0.675, 0.8625], [0.575, 0.7625]])
 
 
+def test_networks_with_other_batch_norm_and_before_fine_tuning_are_told_apart():
+    found = results({"fc": layer(10, similar=2)})
+    sides = {
+        name: {"acc": acc, "interval": [0.5, 0.9]} for name, acc in (("a", 0.75), ("b", 0.625), ("c", 0.65))
+    }
+    other = {"recalibration": {"before": sides["a"], "after": sides["b"]}, "tuning": {"before": sides["c"]}}
+
+    accuracies = prune_figure(found | other).axes[1]
+
+    labels = [tick.get_text().split(":")[0] for tick in accuracies.get_yticklabels()]
+    assert labels == [
+        *("before", "before, recalibrated"),
+        *("after, not recalibrated", "after, not fine-tuned", "after"),
+    ]
+    assert row(accuracies, "after, not fine-tuned: 65.00 %\n[50.00, 90.00]") == 3
+    middles = [container.lines[0].get_xdata()[0] for container in accuracies.containers]
+    assert middles == [0.8, 0.75, 0.625, 0.65, 0.7]
+
+
 def test_recalls_are_dumbbells_with_their_mean_and_their_change():
     found = results({"fc": layer(10, similar=2)})
     found["after"]["confusion"][3] = [0, 0, 0, 10, 0, 0, 0]

@@ -1,5 +1,7 @@
 """The page in a real browser: drawn without a complaint, and it does what is asked of it."""
 
+import json
+
 import pytest
 import yaml
 from browser import CHROMIUM, browser
@@ -196,3 +198,34 @@ def test_tables_fit_a_large_screen(tab, study_dir, sweep_dir, settings_of):
     write_old(sweep_dir, failed)
     tab.open(write_report(sweep_dir, None, settings_of))
     assert tab.run(cut) == 0
+
+
+def test_the_networks_that_a_pruning_is_compared_by(tab, run_dir, settings_of):
+    results = json.loads((run_dir / "prune.json").read_text())
+    side = {"acc": 0.7, "interval": [0.6, 0.8], "loss": 0.6}
+    test = {"lost": 2, "won": 5, "p": 0.45}
+    results["recalibration"] = {"before": side, "after": side, "mcnemar": test}
+    results["tuning"] = {
+        "before": side,
+        "mcnemar": test,
+        "epochs": [{}, {}, {}],
+        "best": 2,
+        "is_distilled": True,
+    }
+    accs = {"pruned": 0.5, "recalibrated": 0.6, "tuned": 0.7}
+    results["rounds"] = [{"neurons": 9, "macs": 10, **accs, "is_kept": False}]
+    (run_dir / "prune.json").write_text(json.dumps(results))
+
+    tab.open(write_report(run_dir, None, settings_of))
+
+    assert tab.complaints == []
+    shown = tab.run("document.querySelector('#pruning').innerText")
+    for words in (
+        "before, batch norm recalibrated",
+        "after, batch norm not recalibrated",
+        "after, not fine-tuned",
+        "2 became wrong and 5 became right by fine-tuning",
+        "Fine-tuned by the outputs of the whole network: epoch 2 of 2 epochs was the best on val.",
+        "beyond the tolerance: not kept",
+    ):
+        assert words in shown

@@ -8,7 +8,8 @@ function showPruning() {
   if (curve) made.append(pruneCurve(curve));
 }
 
-function pruned({ before, after, mcnemar, layers, refused, blocks, settings, n, protocol }) {
+function pruned(results) {
+  const { before, after, mcnemar, layers, refused, blocks, settings, n, protocol } = results;
   const row = (name, format, get, hasRatio = true) => {
     const [old, now] = [get(before), get(after)];
     const ratio = hasRatio && old ? percent1(now / old) : "";
@@ -37,6 +38,8 @@ function pruned({ before, after, mcnemar, layers, refused, blocks, settings, n, 
   return [
     table(columns, rows, { caption }),
     mcnemar && el("p", changes(n, mcnemar)),
+    ...compared(results),
+    ...rounds(results.rounds ?? []),
     note(
       given.map(([name, value]) => `${name.replaceAll("_", " ")} ${setting(value)}`).join(" · "),
     ),
@@ -61,9 +64,72 @@ function quality(row) {
   ];
 }
 
-function changes(n, { lost, won, p }) {
+// The networks that are compared: whole and pruned, with other batch norm, before fine-tuning.
+function compared({ before, after, recalibration, tuning, n }) {
+  const networks = {
+    before,
+    "before, batch norm recalibrated": recalibration?.before,
+    "after, batch norm not recalibrated": recalibration?.after,
+    "after, not fine-tuned": tuning?.before,
+    after,
+  };
+  const rows = Object.entries(networks)
+    .filter(([, found]) => isNumber(found?.acc))
+    .map(([name, { acc, interval: range, loss }]) => ({
+      name,
+      acc: percent(acc),
+      interval: Array.isArray(range) ? interval(...range) : NONE,
+      loss: short(loss),
+    }));
+  if (rows.length < 3) return [];
+  const columns = [
+    words("name", "network"),
+    numbers("acc", "accuracy on val", null),
+    numbers("interval", "95 % interval", null),
+    numbers("loss", "loss on val", null),
+  ];
+  const tests = [
+    [recalibration?.mcnemar, "with batch norm recalibrated in both, before fine-tuning"],
+    [tuning?.mcnemar, "by fine-tuning"],
+  ];
+  return [
+    table(columns, rows, { caption: "Networks compared" }),
+    ...tests.filter(([test]) => test).map(([test, how]) => note(changes(n, test, how))),
+    tuning && note(tuned(tuning)),
+  ].filter(Boolean);
+}
+
+function tuned({ epochs, best, is_distilled: isDistilled }) {
+  const from = isDistilled ? "the outputs of the whole network" : "the labels";
+  if (!isNumber(best) || !Array.isArray(epochs)) return "Fine-tuned.";
+  const last = plural(epochs.length - 1, "epoch");
+  return best === 0
+    ? `Fine-tuned by ${from}, but no epoch of ${last} was better on val: it was undone.`
+    : `Fine-tuned by ${from}: epoch ${best} of ${last} was the best on val.`;
+}
+
+function rounds(found) {
+  if (!found.length) return [];
+  const columns = [
+    words("name", "round"),
+    numbers("neurons", "neurons left"),
+    numbers("macs", "multiply-adds"),
+    numbers("pruned", "pruned", percent),
+    numbers("recalibrated", "recalibrated", percent),
+    numbers("tuned", "fine-tuned", percent),
+    words("kept", ""),
+  ];
+  const rows = found.map((each, place) => ({
+    ...each,
+    name: String(place + 1),
+    kept: each.is_kept ? "" : "beyond the tolerance: not kept",
+  }));
+  return [table(columns, rows, { caption: "Accuracy on val in each round" })];
+}
+
+function changes(n, { lost, won, p }, how = "after pruning") {
   const changed = `${count(lost)} became wrong and ${count(won)} became right`;
-  return `Of ${count(n)} samples, ${changed} after pruning (McNemar, p = ${short(p)}).`;
+  return `Of ${count(n)} samples, ${changed} ${how} (McNemar, p = ${short(p)}).`;
 }
 
 // How many neurons of each layer were removed, and for which reason.

@@ -1,0 +1,149 @@
+"""The networks that a pruning is compared by: whole and pruned, with other batch norm, before fine-tuning."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, TypeVar
+
+from torch import nn
+
+from fer.metrics import Comparison, mcnemar
+from fer.pruning.evaluate import Evaluation
+from fer.pruning.once import Pruning
+
+T = TypeVar("T")
+
+WHOLE: Final = ("before", "recalibrated")
+"""Names of those of the compared networks that are not pruned; see :func:`networks_to_compare`."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Quality of a network. What is None is of classifiers only.
+
+    Attributes:
+        acc: Accuracy, 0 to 1.
+        interval: Its Wilson 95 % interval.
+        loss: Mean cross-entropy.
+        metrics: What a validation logs of the network, by name.
+    """
+
+    acc: float | None = None
+    interval: Sequence[float] | None = None
+    loss: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecalibrationResult:
+    """Quality of both networks with the other batch norm, and a fair comparison; nothing is fine-tuned.
+
+    Attributes:
+        before: The whole network with recalibrated batch norm.
+        after: The pruned network without recalibration.
+        mcnemar: McNemar's test of the whole and the pruned network, both recalibrated; None if they were not
+            evaluated as classifiers.
+    """
+
+    before: Quality
+    after: Quality
+    mcnemar: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What fine-tuning brought on top of pruning.
+
+    Attributes:
+        before: Quality of the pruned network before it.
+        mcnemar: McNemar's test of the pruned network before and after it.
+        epochs: The numbers of each epoch; see :class:`fer.pruning.tuning.Epoch`.
+        best: Number of the epoch whose weights were taken; 0: none was better than before.
+        is_distilled: Whether it learnt from the outputs of the whole network.
+    """
+
+    before: Quality
+    mcnemar: Comparison
+    epochs: Sequence[Mapping[str, float | None]]
+    best: int | None
+    is_distilled: bool
+
+
+def networks_to_compare(network: nn.Module, pruning: Pruning) -> dict[str, nn.Module]:
+    """Return the networks that a pruning is compared by.
+
+    Returns:
+        ``before`` and ``after``; with batch norm recalibration ``recalibrated``, the whole network with it,
+        and ``bare``, the pruned one without it; with fine-tuning ``untuned``, the pruned one before it.
+    """
+    networks = {"before": network, "after": pruning.network}
+    if pruning.recalibration is not None:
+        networks |= {"recalibrated": pruning.recalibration.before, "bare": pruning.recalibration.after}
+    if pruning.tuning is not None:
+        networks["untuned"] = pruning.tuning.before
+    return networks
+
+
+def recalibration_result(
+    found: Mapping[str, Evaluation], metrics: Mapping[str, Mapping[str, float]]
+) -> RecalibrationResult | None:
+    """Return the results of the networks with other batch norm; None if there are none."""
+    names = ("recalibrated", "bare")
+    if not all(name in found or name in metrics for name in names):
+        return None
+    before, after = (
+        Quality(**(quality_values(found[name]) if name in found else {}), metrics=dict(metrics.get(name, {})))
+        for name in names
+    )
+    if not found:
+        return RecalibrationResult(before, after)
+    pruned = found.get("untuned", found["after"])
+    return RecalibrationResult(before, after, mcnemar(found["recalibrated"].right, pruned.right))
+
+
+def tuning_result(pruning: Pruning, found: Mapping[str, Evaluation]) -> TuningResult | None:
+    """Return what fine-tuning brought; None without it, or without classes."""
+    if pruning.tuning is None or not found:
+        return None
+    paired = mcnemar(found["untuned"].right, found["after"].right)
+    return TuningResult(Quality(**quality_values(found["untuned"])), paired, **pruning.tuning.numbers)
+
+
+def quality_values(found: Evaluation) -> dict[str, Any]:
+    """Return the values of a :class:`Quality`."""
+    return {
+        "acc": found.report.accuracy,
+        "interval": list(found.report.interval),
+        "loss": found.loss,
+    }
+
+
+def best_epoch(tuning: TuningResult) -> str:
+    """Return which epoch was taken, to end a line of the table."""
+    if tuning.best is None:
+        return ""
+    num = len(tuning.epochs) - 1
+    return f", epoch {tuning.best} of {num}" if tuning.best else f": none of {num} epochs was better"
+
+
+def plain_values(found: RecalibrationResult | TuningResult) -> dict[str, Any]:
+    """Return plain values for JSON, without what is not known."""
+    values = {**asdict(found), "mcnemar": found.mcnemar and found.mcnemar._asdict()}
+    return known_values(
+        {k: known_values(each) if isinstance(each, dict) else each for k, each in values.items()}
+    )
+
+
+def read_values(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Return a result from what :func:`plain_values` returned."""
+    parts = {name: Quality(**values[name]) for name in ("before", "after") if name in values}
+    paired = values.get("mcnemar")
+    return kind(**{**values, **parts, "mcnemar": paired and Comparison(**paired)})
+
+
+def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are not None or, as ``metrics``, empty."""
+    return {
+        key: value
+        for key, value in values.items()
+        if value is not None and not (key == "metrics" and not value)
+    }
