@@ -343,8 +343,8 @@ def _check_size(layer: str, entries: Entries, module: nn.Module, axis: int) -> N
     size, last = getattr(module, names[axis]), max(map(max, entries))
     if last >= size:
         msg = (
-            f"the operations that follow cannot be traced: they would lead to {last + 1} channels of {layer}, "
-            f"which has {size}"
+            f"the operations that follow cannot be traced: they would lead to {last + 1} channels of "
+            f"{layer}, which has {size}"
         )
         raise _RefusedError(msg)
 
