@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Integers = NDArray[np.int64]
 
-MAX_INDICES: Final = 2**22
+MAX_INDICES: Final = 2**24
 """Indices in one place: no layer has as many, so that reshapes were followed in circles."""
 
 
@@ -39,11 +39,6 @@ class Ranges:
         """What two equal objects have in common."""
         return self.length, self.starts.tobytes(), self.neurons.tobytes()
 
-    @property
-    def end(self) -> int:
-        """One more than the largest index."""
-        return int(self.starts.max()) + self.length
-
     def single(self) -> Self:
         """Return the same indices in ranges of length 1.
 
@@ -63,11 +58,15 @@ class Ranges:
         >>> Ranges(np.array([0, 2, 4]), np.array([0, 1, 2]), 2).within(2, 5).starts.tolist()
         [0, 1, 2]
         """
-        inside = (self.starts >= first) & (self.starts + self.length <= end)
-        outside = (self.starts + self.length <= first) | (self.starts >= end)
-        if not (inside | outside).all():
-            return self.single().within(first, end)
-        return type(self)(self.starts[inside] - first, self.neurons[inside], self.length)
+        starts = self.starts.clip(first, end)
+        ends = (self.starts + self.length).clip(first, end)
+        left = starts < ends
+        starts, ends, neurons = starts[left] - first, ends[left] - first, self.neurons[left]
+        lengths = ends - starts
+        if len(set(lengths.tolist())) <= 1:
+            return type(self)(starts, neurons, int(lengths.max(initial=1)))
+        parts = [np.arange(*span) for span in zip(starts, ends, strict=True)]
+        return type(self)(np.concatenate(parts), neurons.repeat(lengths))
 
     def flattened(self, size: int) -> Self:
         """Return the indices of the values of maps of a size, in a flat vector of them.
@@ -98,7 +97,7 @@ class Item(NamedTuple):
     Attributes:
         node: The node.
         as_outputs: Whether they are its outputs, if it has outputs other than its inputs.
-        ranges: Its indices, in the order in which they were found.
+        ranges: Its indices, for each time that they were reached.
     """
 
     node: "Node"
@@ -111,13 +110,12 @@ class Item(NamedTuple):
         return self.node.module
 
     def indices(self) -> Iterator[tuple[int, int]]:
-        """Yield each index with its neuron; the first one that was found, where it belongs to several."""
-        found: dict[int, int] = {}
-        for ranges in self.ranges:
-            one = ranges.single()
-            for index, neuron in zip(one.starts.tolist(), one.neurons.tolist(), strict=True):
-                found.setdefault(index, neuron)
-        yield from found.items()
+        """Yield each index with its neuron; with the first one only, where it was reached several times."""
+        parts = [each.single() for each in dict.fromkeys(self.ranges)]
+        indices = [index for one in parts for index in one.starts.tolist()]
+        neurons = [neuron for one in parts for neuron in one.neurons.tolist()]
+        pairs = list(zip(indices, neurons, strict=True))
+        yield from pairs if len(self.ranges) == 1 else dict(reversed(pairs)).items()
 
 
 def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
@@ -163,10 +161,8 @@ def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
                 continue
             target, triggered = dependency.target, dependency.handler
             earlier = found.setdefault((target, triggered), [])
-            is_known = any(new is one for one in earlier)
-            if not is_known:
+            if target not in visited or all(new is not one for one in earlier):
                 earlier.append(new)
-            if not (is_known and target in visited):
                 stack.append((target, triggered, new))
     return [
         Item(node, handler.__name__ == "prune_out_channels", ranges)

@@ -343,7 +343,8 @@ def _check_size(layer: str, entries: Entries, module: nn.Module, axis: int) -> N
     size, last = getattr(module, names[axis]), max(map(max, entries))
     if last >= size:
         msg = (
-            f"what leads to {layer} cannot be traced: it has {size} channels, and they would need {last + 1}"
+            f"the operations that follow cannot be traced: they would lead to {last + 1} channels of "
+            f"{layer}, which has {size}"
         )
         raise _RefusedError(msg)
 
