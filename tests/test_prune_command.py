@@ -122,6 +122,11 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
         pytest.param(["--rounds", "-1"], "neither can be below 0", id="rounds"),
         pytest.param(["--tolerance", "3"], "a share of val", id="tolerance"),
         pytest.param(["--tune_epochs", "-1"], "neither can be below 0", id="epochs"),
+        pytest.param(
+            ["--tune_epochs", "1", "--trainer.limit_train_batches", "0"],
+            "would train on nothing",
+            id="batches",
+        ),
         pytest.param(["--distil", "true"], "set --tune_epochs to 1 or more", id="nothing to distil"),
         pytest.param(["--tune_epochs", "1", "--tune_lr", "0"], "must be above 0", id="rate"),
         pytest.param(["--curves", "true"], "did you mean curve", id="unknown option"),

@@ -44,9 +44,11 @@ def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp
         tmp_path / "out",
     ]
     wide = ["--prune.similar_below", "50", "--prune.complementary_above", "130", "--prune.merge", "affine"]
-    called = call("prune", *words, *wide, "--target-params", "0.9")
+    called = call("prune", *words, *wide, "--target-params", "0.9", "--tune_epochs", "1")
     assert called.status == 0, called.err
     assert "top-1" in called.out
+    assert "fine-tuning 1/1      train loss" in called.out
+    assert "held out, before fine-tuning" in called.out
     content = torch.load(tmp_path / "out" / "pruned.pt", weights_only=True)
     network = resize(timm.create_model(content["model"], num_classes=7), content["widths"]).eval()
     network.load_state_dict(content["state_dict"])

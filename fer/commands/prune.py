@@ -201,6 +201,9 @@ class PruneCLI(ExperimentCLI):
         if sizes != [None, None] and (self.options.rounds or target):
             msg = "prune.num_removed and prune.share_removed set the size: leave out --rounds and --target_…"
             raise InputError(msg)
+        if self.options.num_epochs and self.config.trainer.limit_train_batches == 0:
+            msg = "trainer.limit_train_batches is 0: --tune_epochs would train on nothing"
+            raise InputError(msg)
         if self.config.ckpt_path is not None:
             run = run_of(Path(self.config.ckpt_path))
             if run.config_path.is_file():

@@ -12,14 +12,17 @@ from PIL import Image
 from rich.progress import track
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from fer.commands.parsing import CONSOLE, make_parser, parse
 from fer.commands.size_targets import add_size_targets, limit_of, take_size_target
+from fer.commands.tuning import tuning_line
 from fer.data.reading import BadImageError, find_images, read_image
 from fer.errors import InputError, did_you_mean
 from fer.models.transfer import read_state
-from fer.pruning import PruneSettings, prune_unlabelled
+from fer.pruning import PruneSettings, Tuning, fine_tune, prune_unlabelled
 from fer.pruning.any_network import write_any_network
+from fer.pruning.tuning import LR, Epoch
 
 HELD_OUT: Final = 5
 """Every fifth image is not measured on, but held out for the comparison."""
@@ -62,11 +65,27 @@ def prune_network(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--batch_size", type=int, default=64, help="images in a batch")
     add_size_targets(parser)
+    parser.add_argument(
+        "--tune_epochs",
+        type=int,
+        default=0,
+        help="epochs of fine-tuning by the outputs of the whole network, on the images that are measured on; "
+        "the last is taken, and the other images stay held out",
+    )
+    parser.add_argument(
+        "--tune_lr",
+        type=float,
+        default=LR,
+        help="highest learning rate of AdamW, which falls by a cosine to 0",
+    )
     parser.add_class_arguments(PruneSettings, "prune")
     given = parse(parser, arguments)
     target = take_size_target(given)
     if given.batch_size < 1:
         msg = f"--batch_size is {given.batch_size}: it must be 1 or more"
+        raise InputError(msg)
+    if given.tune_epochs < 0 or not given.tune_lr > 0:
+        msg = f"--tune_epochs is {given.tune_epochs} and --tune_lr {given.tune_lr}: 0 or more, and above 0"
         raise InputError(msg)
     if (given.timm is None) == (given.network is None):
         msg = "give one of --timm NAME and --network package.module.Class"
@@ -83,8 +102,21 @@ def prune_network(arguments: Sequence[str]) -> None:
         batch_size=given.batch_size,
         image_size=given.image_size,
     )
+    loader: DataLoader[Tensor] = DataLoader(batches, batch_size=None, shuffle=True)  # type: ignore[arg-type]
+
+    def report(number: int, found: Epoch) -> None:
+        if number:
+            CONSOLE.print(tuning_line(number, given.tune_epochs, found))
+
+    def tune(pruned: nn.Module) -> Tuning:
+        return fine_tune(
+            *(pruned, loader), whole=network, epochs=given.tune_epochs, lr=given.tune_lr, report=report
+        )
+
     with CONSOLE.status("pruning"):
-        pruning, results = prune_unlabelled(network, batches, held_out, settings, limit_of(target, network))
+        fine_tune_it = tune if given.tune_epochs else None
+        limit = limit_of(target, network)
+        pruning, results = prune_unlabelled(network, batches, held_out, settings, limit, fine_tune_it)
     short = name.rpartition(".")[2]
     out = given.out or Path("runs") / f"{short}-{time.strftime('%Y%m%d-%H%M%S')}-prune"
     about = {"model": name, "weights": None if given.weights is None else str(given.weights)}

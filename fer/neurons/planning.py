@@ -141,6 +141,13 @@ def _plan_group(
                 f"{group.num_blocks} blocks, so give a multiple of {group.num_blocks}"
             )
             raise InputError(msg)
+        most = group.num_neurons - group.num_blocks
+        if not 0 <= limits.num_removed <= most:
+            msg = (
+                f"num_removed of {group.name!r} is {limits.num_removed}: of its {group.num_neurons} neurons "
+                f"0 to {most} can go"
+            )
+            raise InputError(msg)
         limits = replace(limits, num_removed=limits.num_removed // group.num_blocks)
     by_block = []
     for block in group.blocks:

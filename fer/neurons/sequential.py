@@ -273,7 +273,7 @@ class _Fitting:
         module: Any = masked.get_submodule(layer.name)
         self.module = module
         self.groups = getattr(self.module, "groups", 1)
-        num = len(layer.columns) * module.weight[0, 0].numel() // self.groups
+        num = self.num_regressors = len(layer.columns) * module.weight[0, 0].numel() // self.groups
         self.is_narrow = num <= MAX_UNKNOWNS
         self.fewest = len(layer.columns) // self.groups + 1  # some position of a kernel sees each map
         self.most_rows = num_samples * layer.positions * (HELD_OUT - 1) // HELD_OUT
@@ -339,11 +339,14 @@ class _Fitting:
         if self.most_rows < self.fewest:
             num, unknowns = self.most_rows, self.fewest
         if num < unknowns or equations.held_out is None:
-            enough = math.ceil(self.num_samples * unknowns / max(1, num)) if num else HELD_OUT
+            fitted = self.layer.positions * (HELD_OUT - 1) / HELD_OUT  # windows of a sample, on average
+            most = self.num_regressors + 1  # more may vary on more samples
+            enough = max(HELD_OUT, math.ceil(most / fitted))
             warn(
-                "layer %s keeps the joint fit: %d windows are fewer than its %d unknowns; give %d samples",
-                *(name, num, unknowns, max(enough, HELD_OUT)),
-                severity=unknowns / max(1, num),
+                "layer %s keeps the joint fit: %d windows are fewer than its unknowns, up to %d; give %d "
+                "samples",
+                *(name, num, most, enough),
+                severity=enough,
             )
             return None
         fit = equations.solve()

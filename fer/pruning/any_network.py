@@ -1,6 +1,6 @@
 """Prune any network on inputs without labels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from fer.pruning.once import Pruning, prune_to
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import Size, measure_sizes
 from fer.pruning.tables import layer_table, size_table, target_table
+from fer.pruning.tuning import Tuning
 
 
 class Agreement(NamedTuple):
@@ -49,7 +50,8 @@ class UnlabelledResults:
         before: Size and speed before pruning.
         after: Size and speed after pruning.
         agreement: How often both predict the same class, on ``measured`` and on ``held out`` samples; where
-            batch norm was recalibrated, also with recalibration of both and of neither.
+            batch norm was recalibrated, also with recalibration of both and of neither, not fine-tuned; after
+            fine-tuning, also before it.
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
@@ -99,6 +101,7 @@ def prune_unlabelled(
     held_out: Batches,
     settings: PruneSettings | None = None,
     limit: Limit | None = None,
+    tune: Callable[[nn.Module], Tuning] | None = None,
 ) -> tuple[Pruning, UnlabelledResults]:
     """Prune any network and compare its predictions before and after.
 
@@ -108,6 +111,7 @@ def prune_unlabelled(
         held_out: Other samples, for the comparison.
         settings: The settings; None: the defaults.
         limit: The largest size that may be left, instead of the thresholds; None: none.
+        tune: Fine-tunes the pruned network; see :func:`fer.pruning.fine_tune`. None: it is not trained.
 
     Raises:
         InputError: The outputs are not logits, or as of :func:`fer.pruning.prune_once`.
@@ -117,6 +121,8 @@ def prune_unlabelled(
     with eval_state(network):
         logits = logits_of(network, call(network, example.take(1)))
     pruning = prune_to(network, batches, settings, limit)
+    if tune is not None:
+        pruning = pruning.tuned(tune(pruning.network))
     sizes = measure_sizes({"before": network, "after": pruning.network}, example)
     results = UnlabelledResults(
         num_classes=logits.shape[1],
@@ -138,9 +144,11 @@ def _agreements(
     pairs = {"": (network, pruning.network)}
     if (other := pruning.recalibration) is not None:
         pairs |= {
-            ", batch norm recalibrated in both": (other.before, pruning.network),
+            ", batch norm recalibrated in both": (other.before, pruning.untuned),
             ", batch norm recalibrated in none": (network, other.after),
         }
+    if pruning.tuning is not None:
+        pairs[", before fine-tuning"] = (network, pruning.untuned)
     return {
         f"{name}{which}": count_agreement(*pair, samples)
         for name, samples in (("measured", batches), ("held out", held_out))

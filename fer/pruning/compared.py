@@ -121,8 +121,8 @@ def best_epoch(tuning: TuningResult) -> str:
     """Return which epoch was taken, to end a line of the table."""
     if tuning.best is None:
         return ""
-    num = len(tuning.epochs) - 1
-    return f", epoch {tuning.best} of {num}" if tuning.best else f": none of {num} epochs was better"
+    taken = f", epoch {tuning.best} of {len(tuning.epochs) - 1}"
+    return taken if tuning.best else ": no epoch was better"
 
 
 def plain_values(found: RecalibrationResult | TuningResult) -> dict[str, Any]:

@@ -77,9 +77,12 @@ class Tuning:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """All but the networks, as plain values."""
+        """All but the networks, as plain values; what is not finite is None, as JSON has it."""
         return {
-            "epochs": [each._asdict() for each in self.epochs],
+            "epochs": [
+                {name: value if value is None or math.isfinite(value) else None for name, value in each}
+                for each in (found._asdict().items() for found in self.epochs)
+            ],
             "best": self.best,
             "is_distilled": self.is_distilled,
         }

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fer.errors import InputError
-from fer.pruning import PruneSettings, prune_unlabelled
+from fer.pruning import PruneSettings, fine_tune, prune_unlabelled
 from fer.pruning.any_network import Agreement, count_agreement
 
 
@@ -26,6 +26,22 @@ def test_a_network_and_its_smaller_one_agree_where_copies_were_removed():
     assert results.num_classes == 4
     assert results.to_dict()["layers"]["0"]["similar"] == 4
     assert "same class (top-1)" in results.table()
+
+
+def test_fine_tuning_needs_no_labels_and_is_told_apart():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 4))
+    batches, held_out = [torch.randn(50, 5) for _ in range(4)], [torch.randn(200, 5)]
+
+    pruning, results = prune_unlabelled(
+        *(network, batches, held_out, PruneSettings(criterion="l1", merge="drop", share_removed=0.8)),
+        tune=lambda small: fine_tune(small, batches, whole=network, epochs=20, lr=1e-2),
+    )
+
+    before, after = (results.agreement[f"held out{when}"] for when in (", before fine-tuning", ""))
+    assert before == count_agreement(network, pruning.tuning.before, held_out)
+    assert after == count_agreement(network, pruning.network, held_out)
+    assert after.same > before.same
 
 
 def test_outputs_that_are_no_logits_are_refused():
