@@ -56,10 +56,10 @@ class DistinctivenessCallback(HistoryCallback):
     ``cka/<layer>`` (similarity to the measurement before), ``neurons/<layer>/dormant``, and at the end of an
     epoch ``…/cloned`` and ``…/redundant`` (shares). Logs ``sample/train_loss`` and ``sample/val_loss``, the
     losses on fixed samples, if the LightningModule has a method ``plain_loss(logits, labels)``, as those of
-    fer have, or with ``loss``. With classes, logs ``collapse/nc1``, ``…/nc2_angle``
-    and ``…/nc4`` of the last layer at the end of an epoch. The angles at the end of each epoch are stored in
-    ``angles/epoch-….npz`` in the run's folder (:meth:`fer.runs.Run.read_angles`), the last ones are drawn.
-    With ``fast_dev_run`` no file is written.
+    fer have, or with ``loss``. With classes, logs ``collapse/nc1``, ``…/nc2_angle`` and ``…/nc4`` of the last
+    layer at the end of an epoch (``collapse/<network>/nc1``, … with ``network``). The angles at the
+    end of each epoch are stored in ``angles/epoch-….npz`` in the run's folder
+    (:meth:`fer.runs.Run.read_angles`), the last ones are drawn. With ``fast_dev_run`` no file is written.
 
     Args:
         budget: Share of the training time that measuring may take, more than 0, up to 1.

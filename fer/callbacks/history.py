@@ -92,11 +92,12 @@ class HistoryCallback(Callback):
     def append_collapse(self, values: Mapping[str, float], network: str | None) -> dict[str, float]:
         """Append the neural collapse at the time of the last measurement, and return what is logged of it.
 
-        The keys hold the network's name, if one was named: a callback for another one logs beside them.
+        Where ``network`` names one network of the module, the keys hold its name, so that callbacks for
+        several networks do not overwrite each other's values.
         """
         _append(self.collapse, {"epoch": self.time} | dict(values))
-        key = "collapse/{}" if network is None else f"collapse/{network}/{{}}"
-        return {key.format(name): value for name, value in values.items() if value == value}
+        prefix = "collapse" if network is None else f"collapse/{network}"
+        return {f"{prefix}/{name}": value for name, value in values.items() if value == value}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the histories and the last angles, so that a resumed run continues them."""

@@ -20,7 +20,8 @@ def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     Returns:
         ``ranks``: by layer the effective rank, ``y``, at each time, ``x``; ``layers``: for each layer its
         ``name`` and the last known ``effective``, ``participation``, ``dormant``, ``cloned`` and
-        ``redundant``, None if there is none; ``collapse``: by measure its values, ``y``, at each time, ``x``.
+        ``redundant``, None if there is none; ``collapse``: by measure its values, ``y``, at each time, ``x``;
+        left out if several networks were measured, since the page has room for one.
     """
     if "epoch" not in history:
         return {}
@@ -45,9 +46,11 @@ def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         }
         for name in names
     ]
+    networks = {match[1] or "" for key in history if (match := re.fullmatch(r"collapse/(.+/)?nc1", key))}
+    network = networks.pop() if len(networks) == 1 else ""
     found = {
         "ranks": {name: there for name in names if (there := curve(f"rank/{name}/effective"))},
         "layers": [row for row in rows if any(value is not None for value in list(row.values())[1:])],
-        "collapse": {name: there for name in MEASURES if (there := curve(f"collapse/{name}"))},
+        "collapse": {name: there for name in MEASURES if (there := curve(f"collapse/{network}{name}"))},
     }
     return {name: value for name, value in found.items() if value}

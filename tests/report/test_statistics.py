@@ -23,6 +23,11 @@ def test_the_last_known_value_of_each_statistic():
     }
 
 
+def test_the_collapse_of_a_network_that_was_named_is_shown():
+    found = statistics_of({"epoch": [1.0, 2.0], "collapse/encoder/nc1": [7.0, 3.0]})
+    assert found == {"collapse": {"nc1": {"x": [1.0, 2.0], "y": [7.0, 3.0]}}}
+
+
 def test_runs_of_older_versions_have_none():
     assert statistics_of({}) == {}
     assert statistics_of({"epoch": [0, 1], "angles/fc/mean": [80.0, 81.0], "train/loss": [2.0, 1.0]}) == {}
