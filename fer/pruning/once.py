@@ -51,7 +51,7 @@ class Pruning:
         settings: The settings, with ``num_removed`` or thresholds as a size target has set them.
         recalibration: The other two networks to compare with, so that no gain of recalibration is credited to
             pruning: ``before``, the whole network recalibrated, and ``after``, the smaller one without it;
-            None without batch norm, or without recalibration.
+            None without batch norm, without recalibration, or if nothing was removed.
         target: The size that was aimed at, and the one that was reached; None without a limit.
         tuning: The fine-tuning of the smaller network; None for none.
     """
@@ -129,8 +129,10 @@ def prune_to(
     if meter is not None:
         settings = settings_at_size(settings, smaller, measurement, batches, meter)
     pruned = prune_measured(smaller, batches, measurement, settings)
-    before = recalibrated(network, batches) if settings.recalibrate else None
-    after = recalibrated(pruned.network, batches) if settings.recalibrate else None
+    is_smaller = bool(blocks) or any(plan.removals for plan in pruned.plans.values())
+    recalibrates = settings.recalibrate and is_smaller  # a network that loses nothing stays as it is
+    before = recalibrated(network, batches) if recalibrates else None
+    after = recalibrated(pruned.network, batches) if recalibrates else None
     return Pruning(
         network=pruned.network if after is None else after,
         widths=dict(pruned.widths),

@@ -90,7 +90,9 @@ def test_the_last_weights_are_pruned_without_checkpoints(fit, tmp_path):
 
 def test_nothing_is_removed_from_what_is_distinct(fit):
     callback, module = (
-        PruneCallback(enabled=True, metric="val_acc", similar_below=0, complementary_above=180),
+        PruneCallback(
+            enabled=True, metric="val_acc", similar_below=0, complementary_above=180, recalibrate=False
+        ),
         LitDigits(dropout=0.0),
     )
     fit(module, DigitsDataModule(), [callback], enable_checkpointing=False)

@@ -202,3 +202,15 @@ def test_no_gain_of_recalibration_is_credited_to_pruning(tmp_path):
         bare.network.state_dict().values(), pruning.recalibration.after.state_dict().values(), strict=True
     )
     assert all(one.equal(two) for one, two in pairs)
+
+
+def test_a_network_that_loses_nothing_is_not_recalibrated():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Sigmoid(), nn.Linear(4, 3)).eval()
+    batches = [(3 * torch.randn(200, 5), torch.arange(200) % 3)]
+
+    pruning = prune_once(network, batches, PruneSettings(similar_below=0, complementary_above=180))
+
+    assert pruning.recalibration is None
+    state = network.state_dict()
+    assert all(tensor.equal(state[name]) for name, tensor in pruning.network.state_dict().items())
