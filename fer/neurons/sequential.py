@@ -58,6 +58,7 @@ class _Seen:
 
     calls: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     origin: tuple[int, int] = (0, 0)
+    num_additions: int = 0  # before its first call
     other: Tensor | None = None
 
 
@@ -158,7 +159,7 @@ def _find_layers(
             find_addition(whole, name, inputs, terms, 1 if is_map else -1) if len(calls.calls) == 1 else None,
         )
         passes.setdefault(calls.origin, []).append(found)
-    return _one_for_each_sum(list(passes.values()))
+    return _in_order(_one_for_each_sum(list(passes.values())), seen)
 
 
 def _one_for_each_sum(passes: list[list[_Layer]]) -> list[list[_Layer]]:
@@ -171,6 +172,21 @@ def _one_for_each_sum(passes: list[list[_Layer]]) -> list[list[_Layer]]:
         ]
         for layers in passes
     ]
+
+
+def _in_order(passes: list[list[_Layer]], seen: Mapping[str, _Seen]) -> list[list[_Layer]]:
+    """Fit what makes a sum right behind all layers called before the sum: they make the other term right."""
+    turns: dict[tuple[int, int], list[_Layer]] = defaultdict(list)
+    called = list(seen)
+    for layers in passes:
+        for each in layers:
+            if each.place is None:
+                turns[called.index(layers[0].name), -1].append(each)
+            else:
+                number = each.place.number
+                before = sum(one.num_additions <= number for one in seen.values())
+                turns[before - 1, number].append(each)
+    return [layers for _, layers in sorted(turns.items(), key=lambda turn: turn[0])]
 
 
 def _removed(
@@ -209,16 +225,19 @@ def _look_at_all(network: nn.Module, names: Sequence[str], inputs: Inputs) -> di
     """Return what layers of a network in float64 take and return, in the order of their first calls."""
     seen: dict[str, _Seen] = {}
     held: list[Tensor] = []  # so that no other tensor gets the same id
+    additions = Additions(lambda number, terms: None)
 
     def receive(name: str, taken: Tensor, output: Tensor) -> None:
         if name not in seen:
             held.append(taken)
-            seen[name] = _Seen(origin=(id(taken), 0 if taken.is_inference() else taken._version))
+            origin = id(taken), 0 if taken.is_inference() else taken._version
+            seen[name] = _Seen(origin=origin, num_additions=additions.count)
         seen[name].calls.append((taken.clone(), output.clone()))
 
     with ExitStack() as hooks:
         _hook(hooks, network, names, receive)
         hooks.enter_context(Float64())
+        hooks.enter_context(additions)
         call(network, inputs)
     return seen
 

@@ -111,6 +111,33 @@ def test_the_last_convolution_of_a_block_makes_the_sum_right():
     assert sequential < 0.9 * joint
 
 
+class Parallel(nn.Module):
+    """Two convolutions of the same maps, whose outputs are added, perhaps behind a gate of one of them."""
+
+    def __init__(self, gated):
+        super().__init__()
+        self.stem, self.mid = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.one, self.two = nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(8, 6, 3, padding=1)
+        self.gated = gated
+
+    def forward(self, inputs):
+        maps = self.mid(self.stem(inputs).relu()).relu()
+        shortcut = self.two(maps)
+        gate = maps.mean((1, 2, 3), keepdim=True).sigmoid() if self.gated else 1
+        return self.one(maps) * gate + shortcut
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_sum_is_made_right_only_once(gated):
+    """What one term is fitted to correct, the other does not correct again."""
+    torch.manual_seed(1)
+    network, inputs = Parallel(gated).double().eval(), normal(300, 1, 8, 8)
+
+    joint, sequential = errors(network, inputs, half_of("stem", 8))
+
+    assert sequential < 0.825 * joint
+
+
 @pytest.mark.parametrize("has_constant", [True, False])
 def test_normal_equations_agree_with_least_squares(has_constant):
     z, weight = normal(2, 400, 5), normal(2, 3, 5, seed=1)
