@@ -340,10 +340,12 @@ class _Fitting:
         return torch.zeros_like(taken).index_copy(axis, columns, taken.index_select(axis, columns))
 
     def _of_groups(self, values: Tensor) -> Tensor:
-        """Return outputs of shape ``(n, out)`` as ``(G, n, o)``, without removed ones where G is 1."""
-        if self.groups == 1:
-            values = values[:, torch.tensor(self.layer.rows, device=values.device)]
-        return values.reshape(len(values), self.groups, -1).transpose(0, 1)
+        """Return outputs of shape ``(n, out)`` as ``(G, n, o)``; removed ones are left out, or 0 if G > 1."""
+        rows = torch.tensor(self.layer.rows, device=values.device)
+        kept = values.index_select(1, rows)
+        if self.groups > 1:
+            kept = torch.zeros_like(values).index_copy(1, rows, kept)
+        return kept.reshape(len(values), self.groups, -1).transpose(0, 1)
 
     def finish_(self) -> Fit | None:
         """Change the layer's weights by the fit; None: it keeps the joint one."""

@@ -7,11 +7,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from fer.errors import InputError
-from fer.neurons import PrunePlan, Removal, prune
+from fer.neurons import PrunePlan, Removal, measure_groups, prune
 from fer.neurons.additions import find_addition, terms_of
+from fer.neurons.compensation import compensate
 from fer.neurons.im2col import as_map, padding_of, windows_of
 from fer.neurons.inputs import Inputs
 from fer.neurons.normal_equations import NormalEquations
+from fer.neurons.rules import Rule
+from fer.neurons.sequential import refit_in_order_
+from fer.neurons.surgery import planned
 
 
 def normal(*shape, seed=0):
@@ -220,6 +224,19 @@ def test_depthwise_convolutions_keep_removed_neurons_out():
     assert pruned.network.depth.weight.shape == (4, 1, 3, 3)
     joint, sequential = errors(network, inputs, half_of("conv", 8))
     assert sequential <= joint
+
+
+def test_the_fit_of_a_depthwise_convolution_is_judged_by_what_is_kept():
+    """Its kept maps are right already: removed ones are no reason to fit it."""
+    torch.manual_seed(0)
+    network, inputs = Depthwise().double().eval(), [normal(200, 1, 9, 9)]
+    measurement, plans = measure_groups(network, inputs), half_of("conv", 8)
+    masked = compensate(network, inputs, measurement, plans, Rule())
+
+    fits = refit_in_order_(masked, network, inputs, planned(measurement.groups, plans))
+
+    assert "fc" in fits
+    assert "depth" not in fits
 
 
 def mlp():
