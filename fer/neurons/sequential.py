@@ -47,6 +47,8 @@ TRIED: Final = 4
 CHUNK: Final = 2**24
 """Values of windows at a time: 128 MB in float64."""
 
+OTHER_CALLS: Final = "layer %s keeps the joint fit: the pruned network does not call it as the whole one does"
+
 
 class _Reached(Exception):  # noqa: N818  # not an error: it ends a run
     """All that was asked for was seen."""
@@ -137,6 +139,9 @@ def _find_layers(
     terms = terms_of(whole, inputs)
     passes: dict[tuple[int, int], list[_Layer]] = {}
     for name, calls in seen.items():
+        if not _are_alike(now.get(name, _Seen()), calls):
+            warn(OTHER_CALLS, name)
+            continue
         if name not in shifts and all(
             torch.equal(one[0], two[0]) for one, two in zip(calls.calls, now[name].calls, strict=True)
         ):
@@ -160,6 +165,12 @@ def _find_layers(
         )
         passes.setdefault(calls.origin, []).append(found)
     return _in_order(_one_for_each_sum(list(passes.values())), seen)
+
+
+def _are_alike(one: _Seen, two: _Seen) -> bool:
+    """Return whether a layer is called as often, for as much, which may depend on the data."""
+    shapes, others = ([output.shape for _, output in each.calls] for each in (one, two))
+    return shapes == others
 
 
 def _one_for_each_sum(passes: list[list[_Layer]]) -> list[list[_Layer]]:
@@ -298,6 +309,7 @@ class _Fitting:
         self.most_rows = num_samples * layer.positions * (HELD_OUT - 1) // HELD_OUT
         self.share = min(1.0, MOST_WINDOWS * num / (num_samples * layer.positions))
         self.generator = torch.Generator().manual_seed(0)
+        self.is_alike = True  # in the whole network and the pruned one
         self.equations = NormalEquations(has_constant=layer.shift is not None)
         self.constant: Tensor | float = 0.0  # what a batch norm behind the layer has taken already
         if layer.shift is not None and layer.shift != layer.name:
@@ -306,7 +318,8 @@ class _Fitting:
 
     def add(self, first: int, now: _Seen, whole: _Seen) -> None:
         """Add some windows of a batch, whose first sample has a number."""
-        if not self.is_narrow or self.most_rows < self.fewest:
+        self.is_alike &= _are_alike(now, whole)
+        if not self.is_narrow or self.most_rows < self.fewest or not self.is_alike:
             return
         for (taken, output), (_, target) in zip(now.calls, whole.calls, strict=True):
             residual = target - output - self.constant
@@ -352,6 +365,9 @@ class _Fitting:
         name, equations = self.layer.name, self.equations
         if not self.is_narrow:
             warn("layer %s keeps the joint fit: it has more than %d regressors", name, MAX_UNKNOWNS)
+            return None
+        if not self.is_alike:
+            warn(OTHER_CALLS, name)
             return None
         if not equations.is_finite:
             warn("layer %s keeps the joint fit: some of its inputs or targets are not finite", name)

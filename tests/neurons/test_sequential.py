@@ -261,6 +261,32 @@ def test_with_few_samples_the_joint_refit_stays_and_the_number_needed_is_named(c
     assert int(message.partition("give ")[2].split()[0]) > 10
 
 
+class Branch(nn.Module):
+    """A network that calls one of two layers, by the mean of a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 16), nn.Linear(16, 12)
+        self.low, self.high, self.limit = nn.Linear(12, 3), nn.Linear(12, 3), 0.0
+
+    def forward(self, inputs):
+        hidden = self.two(self.one(inputs).tanh())
+        mean = hidden.mean()
+        return (self.high if mean > self.limit else self.low)(hidden.tanh())
+
+
+def test_layers_that_the_pruned_network_does_not_call_keep_the_joint_refit(caplog):
+    torch.manual_seed(0)
+    network, inputs = Branch(), torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():  # every other batch takes the other layer
+        network.limit = float(network.two(network.one(inputs).tanh()).mean())
+
+    pruned = prune(network, inputs.split(20), layers=["one"], share_removed=0.7)
+
+    assert pruned.plans["one"].removals
+    assert "keeps the joint fit: the pruned network does not call it as the whole one does" in caplog.text
+
+
 def test_inputs_that_are_not_finite_keep_the_joint_refit(caplog):
     network = mlp()
     inputs = torch.randn(400, 8, generator=torch.Generator().manual_seed(1))
