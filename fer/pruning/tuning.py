@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
@@ -280,7 +281,10 @@ def _count(batches: InputBatches) -> int:
         InputError: There is none.
     """
     batches.first()  # refuses what comes only once, and what is empty
-    return len(batches.batches) if isinstance(batches.batches, Sized) else sum(1 for _ in batches.batches)
+    if isinstance(batches.batches, Sized):
+        with suppress(TypeError):  # a loader has no length if its data set has none
+            return len(batches.batches)
+    return sum(1 for _ in batches.batches)
 
 
 def _evaluate(network: nn.Module, val: InputBatches, loss_of: Callable[[Inputs], Tensor]) -> Epoch:

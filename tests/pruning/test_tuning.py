@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
 
 from fer.errors import InputError
 from fer.metrics import mcnemar
@@ -152,6 +153,22 @@ def test_types_and_modes_are_kept(network, train, dtype):
     modes = {name: module.training for name, module in network.named_modules()}
     assert {name: module.training for name, module in tuning.network.named_modules()} == modes
     assert (modes[""], modes["bn1"]) == (True, False)
+
+
+class Stream(IterableDataset):
+    """Samples whose number is not known."""
+
+    def __iter__(self):
+        yield from torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_batches_may_have_no_length():
+    torch.manual_seed(0)
+    network, loader = nn.Linear(3, 4), DataLoader(Stream(), batch_size=3)
+
+    tuning = fine_tune(network, loader, whole=nn.Linear(3, 4), epochs=2, lr=1e-2)
+
+    assert tuning.epochs[2].loss < tuning.epochs[1].loss
 
 
 def test_a_batch_of_one_sample_is_trained_on():
