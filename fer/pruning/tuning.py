@@ -251,10 +251,11 @@ def fine_tune(
 
 
 def train_mode(network: nn.Module, num_samples: int) -> None:
-    """Put a network into train mode for a batch; of one sample, batch norm stays in eval mode."""
+    """Put a network into train mode for a batch; frozen batch norm, or all for one sample, into eval mode."""
     network.train()
-    if num_samples < 2:
-        for norm in batch_norms(network).values():
+    for norm in batch_norms(network).values():
+        is_frozen = norm.affine and not norm.weight.requires_grad
+        if num_samples < 2 or is_frozen:
             norm.eval()
 
 

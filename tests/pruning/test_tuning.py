@@ -155,6 +155,17 @@ def test_types_and_modes_are_kept(network, train, dtype):
     assert (modes[""], modes["bn1"]) == (True, False)
 
 
+def test_statistics_of_frozen_batch_norm_do_not_drift():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 8), nn.BatchNorm1d(8))
+    network[:2].requires_grad_(requires_grad=False)
+
+    tuning = fine_tune(network, [torch.randn(9, 3) + 1], whole=network)
+
+    means = [tuning.network[k].running_mean for k in (1, 3)]
+    assert [bool(mean.any()) for mean in means] == [False, True]
+
+
 class Stream(IterableDataset):
     """Samples whose number is not known."""
 
