@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from fer.neurons.inputs import Batches, call
 from fer.neurons.networks import copy_network, eval_state
 from fer.neurons.text import listed
 from fer.neurons.warn import warn
+
+FLAT: Final = 1e-7
+"""Spread of a channel, relative to its mean, up to which it counts as constant: the digits of float32."""
 
 
 def batch_norms(network: nn.Module) -> dict[str, Any]:
@@ -30,7 +33,8 @@ def recalibrate_(network: nn.Module, batches: Batches) -> None:
     Each is the mean, or the variance, over all samples, whatever the size of a batch. During the pass a layer
     normalises by the statistics of the samples so far. All other layers stay in eval mode. A layer that is
     not called, sees one value alone, or values that are not finite keeps its statistics; the last two are
-    warned of.
+    warned of. A channel that does not vary keeps its variance: by a variance of 0, another sample for which
+    it does would be divided by nearly nothing.
 
     Args:
         network: Any network; one without batch norm does not change.
@@ -86,9 +90,12 @@ class _Moments:
 
     def finish(self) -> bool:
         """Return whether the layer was called, but keeps its statistics, which are restored."""
+        mean, variance = self.before
         is_good = self.count > 1 and bool((self.mean.isfinite() & self.squares.isfinite()).all())
-        if not is_good:
-            self._write(*self.before)
+        if is_good:
+            mean, found = self.mean, self.squares / (self.count - 1)
+            variance = torch.where(found > FLAT**2 * mean.square(), found, variance)
+        self._write(mean, variance)
         return self.count > 0 and not is_good
 
     def _write(self, mean: Tensor, variance: Tensor) -> None:

@@ -81,6 +81,19 @@ def test_norms_without_a_variance_are_kept_in_words(inputs, caplog):
     assert "batch norm of 1 saw fewer than two values or some that are not finite: it was kept" in caplog.text
 
 
+def test_channels_that_do_not_vary_keep_their_variance():
+    """By a variance of 0, what one of them returns for another sample would be divided by 0.003."""
+    network = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3)).eval()
+    inputs = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    inputs[:, 1], inputs[:, 2] = -1, 0.1
+
+    recalibrate_(network, inputs.split(7))
+
+    torch.testing.assert_close(network[1].running_mean[1:], torch.tensor([0, 0.1]))
+    assert network[1].running_var[1:].equal(torch.ones(2))
+    assert network[1].running_var[0] < 0.5
+
+
 def test_half_precision_sums_do_not_overflow():
     network = nn.Sequential(nn.BatchNorm1d(2)).half()
 
