@@ -144,9 +144,12 @@ def _picked(batches: InputBatches, choose: Callable[[Tensor], Tensor]) -> Iterat
 
 
 def _outputs(network: nn.Module, batches: Batches) -> list[list[Tensor]]:
-    """Return all tensors that a network returns, batch by batch, in float64."""
+    """Return all tensors of a floating-point type that a network returns, batch by batch, in float64."""
     with eval_state(network):
-        return [[each.double() for each in tensors_in(call(network, inputs))] for inputs in batches]
+        return [
+            [each.double() for each in tensors_in(call(network, inputs)) if each.is_floating_point()]
+            for inputs in batches
+        ]
 
 
 def _distance(whole: list[list[Tensor]], other: list[list[Tensor]]) -> float:

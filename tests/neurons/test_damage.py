@@ -120,6 +120,14 @@ def test_networks_may_return_anything(outputs, samples):
     assert pruning.settings.num_removed["copies"] >= 7
 
 
+def test_numbers_of_classes_are_no_damage(samples):
+    networks = [TwoLayers(outputs).double() for outputs in (None, lambda one, two: (one + two, two.long()))]
+
+    found = [measure_damage(each, samples, measure_groups(each, samples), SPAN) for each in networks]
+
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("num", [2, 4, 9, 23])
 def test_few_samples_are_enough(num):
     network = TwoLayers()
