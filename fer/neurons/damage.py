@@ -19,6 +19,7 @@ from fer.neurons.compensation import corrected, fit_jointly
 from fer.neurons.criteria import Criterion
 from fer.neurons.inputs import Batches, Inputs, call
 from fer.neurons.measure import Measurement, measure_inputs
+from fer.neurons.merge import MergeRule
 from fer.neurons.nested import tensors_in
 from fer.neurons.networks import eval_state
 from fer.neurons.planning import plan_groups, removal_costs
@@ -39,7 +40,11 @@ LARGEST: Final = 1e6
 
 @warnings_of_trials_dropped()
 def measure_damage(
-    network: nn.Module, batches: Batches, measurement: Measurement, criterion: Criterion
+    network: nn.Module,
+    batches: Batches,
+    measurement: Measurement,
+    criterion: Criterion,
+    merge: MergeRule = "refit",
 ) -> dict[str, dict[int, float]]:
     """Return how much the outputs change when one group alone loses neurons.
 
@@ -51,6 +56,7 @@ def measure_damage(
         batches: The batches that it was measured on.
         measurement: Measurement of it, of samples that were not rescaled.
         criterion: Selects the neurons; it has the measurement's gradients if it needs them.
+        merge: How the next layers are corrected.
 
     Returns:
         By the name of a group and the number of its neurons that are removed: the mean square of the change
@@ -58,10 +64,10 @@ def measure_damage(
     """
     fitted, held_out = split(InputBatches.of(batches, network))
     found = replace(measurement, statistics=measure_inputs(network, measurement.groups, fitted))
-    whole, rule = _outputs(network, held_out), Rule(criterion)
+    whole, rule = _outputs(network, held_out), Rule(criterion, merge)
     damage: dict[str, dict[int, float]] = {group.name: {} for group in found.groups}
     for share in SHARES:
-        plans = plan_groups(network, found, criterion=criterion, share_removed=share)
+        plans = plan_groups(network, found, criterion=criterion, merge=merge, share_removed=share)
         fits = fit_jointly(network, fitted, planned(found.groups, plans), found.statistics, rule)
         for group, plan in planned(found.groups, plans):
             masked = corrected(network, [(group, plan)], fits, found.statistics, rule)
@@ -70,7 +76,11 @@ def measure_damage(
 
 
 def damage_costs(
-    network: nn.Module, batches: Batches, measurement: Measurement, criterion: Criterion
+    network: nn.Module,
+    batches: Batches,
+    measurement: Measurement,
+    criterion: Criterion,
+    merge: MergeRule = "refit",
 ) -> dict[str, list[float]]:
     """Return what it costs the outputs to remove the neurons of each group one after the other.
 
@@ -82,11 +92,12 @@ def damage_costs(
         batches: As for :func:`measure_damage`.
         measurement: As for :func:`measure_damage`.
         criterion: As for :func:`measure_damage`.
+        merge: As for :func:`measure_damage`.
 
     Returns:
         By the name of a group, in the order of the removals, for all neurons but one of each block.
     """
-    damage = measure_damage(network, batches, measurement, criterion)
+    damage = measure_damage(network, batches, measurement, criterion, merge)
     if criterion.has_costs:
         costs = removal_costs(network, measurement, criterion)
     else:

@@ -54,7 +54,7 @@ def settings_at_size(
         InputError: The network cannot be made that small.
     """
     if settings.rule is None:
-        costs = damage_costs(network, batches, measurement, settings.method.criterion)
+        costs = damage_costs(network, batches, measurement, settings.method.criterion, settings.merge)
         return replace(settings, num_removed=counts_at_size(network, measurement, costs, meter))
     if not isinstance(settings.method.criterion, Pairs):
         return replace(settings, share_removed=share_at_size(settings, network, measurement, meter))

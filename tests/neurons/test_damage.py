@@ -49,6 +49,15 @@ def test_neurons_go_where_they_are_redundant(samples):
         torch.testing.assert_close(pruning.network(samples[0]), network(samples[0]))
 
 
+def test_neurons_are_priced_by_the_merge_that_is_used(samples):
+    """Where nothing takes over their weights, copies are not free."""
+    network = TwoLayers().double()
+
+    pruning = prune_once(network, samples, PruneSettings(criterion="span", merge="drop"), max_params=486)
+
+    assert pruning.settings.num_removed["own"] > 0
+
+
 def test_the_damage_is_what_the_outputs_of_a_pruned_network_lose(samples):
     network = TwoLayers().double()
     measurement = measure_groups(network, samples)
