@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from fer.errors import InputError
 from fer.neurons import Measurement, Pruned, PrunePlan, measure_groups
 from fer.neurons import prune as prune_neurons
 from fer.neurons.batches import InputBatches
@@ -108,8 +109,8 @@ def prune_once(
         max_latency: Longest time for a batch of one sample, in milliseconds, on the network's device.
 
     Raises:
-        InputError: Nothing can be pruned, a layer is unknown, there are several limits, or the limit is out
-            of reach.
+        InputError: Nothing can be pruned, a layer is unknown, there are several limits, the limit is out of
+            reach, or the settings have numbers of neurons besides a limit.
     """
     limit = Limit.one_of(max_macs=max_macs, max_params=max_params, max_latency=max_latency)
     return prune_to(network, batches, settings, limit)
@@ -121,6 +122,9 @@ def prune_to(
 ) -> Pruning:
     """Do what :func:`prune_once` does; the limit may be a share of another network's size."""
     settings = settings or PruneSettings()
+    if limit is not None and (settings.num_removed is not None or settings.share_removed is not None):
+        msg = "num_removed and share_removed set the size: leave them out, or the limit (max_…, --target_…)"
+        raise InputError(msg)
     batches = InputBatches.of(batches, network)
     example = batches.first()
     meter = None if limit is None else Meter(limit, network, example)

@@ -70,6 +70,12 @@ def test_the_other_rules_remove_the_same_share_of_each_layer(network, train):
     assert removed == {name: int(share * layer["before"]) for name, layer in pruning.layers.items()}
 
 
+@pytest.mark.parametrize("numbers", [{"num_removed": {"conv2": 1}}, {"share_removed": 0.1}])
+def test_a_limit_and_numbers_of_neurons_exclude_each_other(network, train, numbers):
+    with pytest.raises(InputError, match="set the size: leave them out, or the limit"):
+        prune_once(network, train, PruneSettings(criterion="span", **numbers), max_params=1000)
+
+
 def test_the_settings_are_left_as_they_are(network, train):
     settings = PruneSettings(criterion="span")
     measurement = measure_for(network, train, settings)
