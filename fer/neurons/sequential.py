@@ -117,7 +117,7 @@ def refit_in_order_(
             for inputs in batches:
                 whole, now = _look(network, layers, inputs), _look(masked, layers, inputs)
                 for each in fittings:
-                    each.add(first, now[each.layer.name], whole[each.layer.name])
+                    each.add(first, len(inputs), now[each.layer.name], whole[each.layer.name])
                 first += len(inputs)
             for each in fittings:
                 if (fit := each.finish_()) is not None:
@@ -316,8 +316,8 @@ class _Fitting:
             whole, now = (each.get_buffer(f"{layer.shift}.running_mean") for each in (network, masked))
             self.constant = as_map(whole - now, self.module, vector=True)
 
-    def add(self, first: int, now: _Seen, whole: _Seen) -> None:
-        """Add some windows of a batch, whose first sample has a number."""
+    def add(self, first: int, num: int, now: _Seen, whole: _Seen) -> None:
+        """Add some windows of a batch of some samples, whose first has a number."""
         self.is_alike &= _are_alike(now, whole)
         if not self.is_narrow or self.most_rows < self.fewest or not self.is_alike:
             return
@@ -327,10 +327,11 @@ class _Fitting:
                 factors = as_map(self.layer.place.factors.to(output), self.module, vector=True)
                 missing = (whole.other - now.other) / factors
                 residual = residual + torch.where(factors.abs() > 1e-6 * factors.abs().max(), missing, 0)
-            self._add(first, taken, as_map(residual, self.module), as_map(target, self.module))
+            self._add(first, num, taken, as_map(residual, self.module), as_map(target, self.module))
 
-    def _add(self, first: int, taken: Tensor, residual: Tensor, target: Tensor) -> None:
+    def _add(self, first: int, num_samples: int, taken: Tensor, residual: Tensor, target: Tensor) -> None:
         """Add some windows of a call; residuals and targets are maps ``(N, out, H, W)``."""
+        parts = max(1, len(residual) // num_samples)  # of a sample, as windows of attention
         windows = windows_of(self.module, self._kept(taken), pads=self.layer.pads)
         num = residual[:, 0].numel()
         places = torch.arange(num)
@@ -341,7 +342,7 @@ class _Fitting:
             n, y, x = torch.unravel_index(part, residual[:, 0].shape)
             rows = windows[n, :, y, x].reshape(len(part), self.groups, -1)
             left, wanted = (self._of_groups(each[n, :, y, x]) for each in (residual, target))
-            is_held_out = (first + n) % HELD_OUT == HELD_OUT - 1
+            is_held_out = (first + n // parts) % HELD_OUT == HELD_OUT - 1
             self.equations.add(rows.transpose(0, 1), left, wanted, is_held_out)
 
     def _kept(self, taken: Tensor) -> Tensor:

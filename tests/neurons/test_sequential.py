@@ -261,6 +261,36 @@ def test_with_few_samples_the_joint_refit_stays_and_the_number_needed_is_named(c
     assert int(message.partition("give ")[2].split()[0]) > 10
 
 
+class Windows(nn.Module):
+    """A network that splits each sample into four windows of two tokens, as attention in windows does."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.out = nn.Linear(4, 6), nn.Linear(6, 4), nn.Linear(4, 2)
+
+    def forward(self, inputs):
+        windows = self.two(self.one(inputs.reshape(-1, 2, 4)).relu())
+        return self.out(windows.reshape(len(inputs), -1, 4).mean(1))
+
+
+def test_all_windows_of_a_sample_are_held_out_together(monkeypatch):
+    network, held_out, fitted = Windows(), set(), set()
+    nn.init.ones_(network.one.weight)
+    nn.init.zeros_(network.one.bias)
+    inputs = torch.arange(40.0)[:, None, None].expand(40, 8, 4)  # the number of the sample
+
+    def add(self, z, r, targets, is_held_out):
+        if z.shape[2] == 3:  # the layer two, which takes three neurons
+            held_out.update(z[0, is_held_out, 0].div(4).tolist())
+            fitted.update(z[0, ~is_held_out, 0].div(4).tolist())
+
+    monkeypatch.setattr(NormalEquations, "add", add)
+    prune(network, inputs.split(8), num_removed={"one": 3}, layers=["one"])
+
+    assert held_out == set(range(4, 40, 5))
+    assert not held_out & fitted
+
+
 class Branch(nn.Module):
     """A network that calls one of two layers, by the mean of a batch."""
 
