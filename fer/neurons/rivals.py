@@ -6,6 +6,7 @@ Each needs a number of neurons, or a size target; :data:`fer.neurons.rules.RIVAL
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,7 +23,10 @@ PENALTIES: Final = 60
 """Penalties of the path of the LASSO, over five decades."""
 
 SWEEPS: Final = 20
-"""Passes of coordinate descent for each penalty, and rounds of k-means."""
+"""Passes of coordinate descent for each penalty at most, and rounds of k-means."""
+
+CONVERGED: Final = 1e-6
+"""Change of all factors of the LASSO, which begin at 1, below which its descent has ended."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +107,21 @@ class Lasso(Criterion):
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
         """Return the neurons in the order in which their factors become zero."""
         sent = neurons.outgoing.double()
-        products = (neurons.statistics.scatter * (sent @ sent.T)).nan_to_num(0)
-        wanted, size = products.sum(1), products.diagonal().clamp(min=torch.finfo(torch.float64).tiny)
-        factors, left = torch.ones_like(wanted), torch.full_like(wanted, torch.inf)
-        top = float(wanted.abs().max())
-        for penalty in (top * torch.logspace(-5, 0, PENALTIES, dtype=torch.float64)).tolist():
+        products = (neurons.statistics.scatter * (sent @ sent.T)).nan_to_num(0).cpu().numpy()
+        wanted, size = products.sum(1), products.diagonal().clip(min=np.finfo(np.float64).tiny)
+        factors, left = np.ones(len(wanted)), np.full(len(wanted), np.inf)
+        top = np.abs(wanted).max()
+        for penalty in top * np.logspace(-5, 0, PENALTIES):
             for _ in range(SWEEPS):
+                before = factors.copy()
                 for k in range(len(factors)):
                     rest = wanted[k] - products[k] @ factors + products[k, k] * factors[k]
-                    factors[k] = rest.sign() * (rest.abs() - penalty).clamp(min=0) / size[k]
-            left[(factors == 0) & left.isinf()] = penalty
-        return rank("he2017", left.nan_to_num(posinf=2 * top), neurons, limits)
+                    factors[k] = np.sign(rest) * max(abs(rest) - penalty, 0) / size[k]
+                if np.abs(factors - before).max() < CONVERGED:
+                    break
+            left[(factors == 0) & np.isinf(left)] = penalty
+        left = np.minimum(left, 2 * top)
+        return rank("he2017", torch.from_numpy(left), neurons, limits)
 
 
 def _incoming(neurons: Neurons) -> Tensor:
