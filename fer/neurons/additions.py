@@ -51,7 +51,8 @@ class Additions(TorchFunctionMode):
         """Call a function of torch."""
         del types
         terms = args[:2]
-        is_addition = getattr(func, "__name__", "") in NAMES and len(terms) == 2
+        # With a keyword, alpha, the sum is another one.
+        is_addition = getattr(func, "__name__", "") in NAMES and len(terms) == 2 and not kwargs
         if is_addition and all(isinstance(one, Tensor) for one in terms) and terms[0].shape == terms[1].shape:
             self.receive(self.count, terms)
             self.count += 1

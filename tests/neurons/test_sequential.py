@@ -78,6 +78,23 @@ def test_the_sum_that_a_layer_is_added_to_is_found(layer, number, factors):
     assert not any(module._forward_hooks for module in network.modules())
 
 
+class Weighted(nn.Module):
+    """Two layers whose outputs are added with different weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, inputs):
+        return torch.add(self.one(inputs), self.two(inputs), alpha=3)
+
+
+def test_a_sum_with_weights_is_no_sum():
+    network, inputs = Weighted().double().eval(), Inputs.of(normal(5, 4))
+    terms = terms_of(network, inputs)
+    assert [find_addition(network, name, inputs, terms, -1) for name in ("one", "two")] == [None, None]
+
+
 def half_of(group, num):
     return {group: PrunePlan(num, tuple(Removal(k, "criterion") for k in range(num // 2)))}
 
