@@ -74,7 +74,7 @@ class _Layer:
         columns: Its inputs that are kept.
         shift: Name of the layer that takes its constant; None for none.
         num_calls: How often it is called for a batch.
-        positions: Number of its windows for a sample, of all calls.
+        positions: Number of its windows for a sample, of all calls; at least 1.
         pads: Whether it pads as much as each input needs, as ``Conv2dSame`` of timm.
         place: Where its output is added to another term; None for nowhere.
     """
@@ -159,7 +159,7 @@ def _find_layers(
             [column for column in range(num_columns) if column not in columns[name]],
             shifts.get(name, name if layer.bias is not None else None),
             len(calls.calls),
-            sum(each.numel() for _, each in calls.calls) // (num_rows * len(inputs)),
+            math.ceil(sum(each.numel() for _, each in calls.calls) / (num_rows * len(inputs))),
             pads,
             find_addition(whole, name, inputs, terms, 1 if is_map else -1) if len(calls.calls) == 1 else None,
         )

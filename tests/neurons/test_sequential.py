@@ -308,6 +308,28 @@ def test_all_windows_of_a_sample_are_held_out_together(monkeypatch):
     assert not held_out & fitted
 
 
+class Token(nn.Module):
+    """A network that weights its neurons by numbers which it computes from a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 5))
+        self.one, self.two = nn.Linear(5, 8), nn.Linear(8, 6)
+        self.hidden, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, inputs):
+        return self.last((self.hidden(inputs) * self.two(self.one(self.token).relu())).relu())
+
+
+def test_layers_that_do_not_take_the_samples_may_lose_neurons():
+    torch.manual_seed(0)
+    network, inputs = Token(), torch.randn(80, 4)
+
+    small = prune(network, inputs, layers=["one"], share_removed=0.5).network
+
+    torch.testing.assert_close(small(inputs), network(inputs))  # one sample: a constant is exact
+
+
 class Branch(nn.Module):
     """A network that calls one of two layers, by the mean of a batch."""
 
