@@ -217,6 +217,8 @@ def fine_tune(
         return match(output, target)
 
     held_out = None if val is None else InputBatches.of(val, network, inputs)
+    if held_out is not None:
+        held_out.first()  # refuses what comes only once, and what is empty
 
     def evaluate(each: nn.Module) -> Epoch:
         return Epoch() if held_out is None else _evaluate(each, held_out, loss_of)

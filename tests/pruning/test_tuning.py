@@ -166,6 +166,19 @@ def test_statistics_of_frozen_batch_norm_do_not_drift():
     assert [bool(mean.any()) for mean in means] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("val", "message"),
+    [
+        pytest.param([], "there are no samples", id="empty"),
+        pytest.param(iter([torch.randn(9, 3)]), "come only once", id="an iterator"),
+    ],
+)
+def test_a_validation_split_that_cannot_be_evaluated_is_refused(val, message):
+    network = nn.Linear(3, 4)
+    with pytest.raises(InputError, match=message):
+        fine_tune(network, [torch.randn(9, 3)], whole=network, val=val)
+
+
 class Stream(IterableDataset):
     """Samples whose number is not known."""
 
