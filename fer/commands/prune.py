@@ -123,6 +123,11 @@ class Options:
         if not self.num_epochs and (self.distil or self.tune_lr is not None):
             msg = "--distil and --tune_lr are of fine-tuning: set --tune_epochs to 1 or more"
             raise InputError(msg)
+        if self.curve and (self.target or self.rounds or self.num_epochs):
+            msg = (
+                "--curve has its own thresholds and trains nothing: leave out --target_…, --rounds, --tune_…"
+            )
+            raise InputError(msg)
         if not 0 <= self.tolerance <= 1:
             msg = f"--tolerance is {self.tolerance}: it is a share of val, 0 to 1"
             raise InputError(msg)
