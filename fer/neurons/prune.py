@@ -97,7 +97,8 @@ def prune(
             path of a class, or an instance.
         merge: How the next layers are corrected; see :data:`fer.neurons.merge.MergeRule`.
         refit: What the merge ``refit`` fits; see :data:`fer.neurons.rules.RefitMode`.
-        rule: Name of a paper's rule in :data:`fer.neurons.RULES`, instead of ``criterion`` and ``merge``.
+        rule: Name of a paper's rule in :data:`fer.neurons.RULES`, or of a rival in
+            :data:`fer.neurons.rules.RIVALS`, instead of ``criterion``, ``merge`` and ``refit``.
         layers: Names of layers whose neurons may be removed; all if left out. A layer whose outputs are added
             to those of others, as in a residual stage, stands for all of them.
         num_removed: Number of neurons to remove, by the name of a group, whatever the thresholds; the same
