@@ -1,7 +1,6 @@
 """What each output of a linear layer or a convolution is computed from: its windows (im2col), as a view."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,24 +47,18 @@ def _same(size: int, kernel: int, stride: int, dilation: int) -> int:
     return max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
 
 
-def padding_of(module: Any, calls: Sequence[tuple[Tensor, Tensor]]) -> bool | None:
+def padding_of(module: Any, inputs: Tensor, output: Tensor) -> bool | None:
     """Return whether a layer pads as much as it needs; None if its weights do not make its output."""
     groups = getattr(module, "groups", 1)
     weight = module.weight.detach().reshape(groups, len(module.weight) // groups, -1)
+    bias = 0 if module.bias is None else module.bias.detach()[:, None, None]
+    wanted = as_map(output, module)
     for pads in (False, True) if isinstance(module, nn.Conv2d) else (False,):
-        windows = [windows_of(module, taken, pads=pads) for taken, _ in calls]
-        wanted = [as_map(output, module) for _, output in calls]
-        if any(one.shape[2:4] != two.shape[2:] for one, two in zip(windows, wanted, strict=True)):
+        windows = windows_of(module, inputs, pads=pads)
+        if windows.shape[2:4] != wanted.shape[2:]:
             continue
-        found = [
-            torch.einsum(
-                "nghwk,gok->ngohw",
-                each.reshape(len(each), groups, -1, *each.shape[2:]).permute(0, 1, 3, 4, 2, 5, 6).flatten(4),
-                weight,
-            ).flatten(1, 2)
-            for each in windows
-        ]
-        bias = 0 if module.bias is None else module.bias.detach()[:, None, None]
-        if all(torch.allclose(one + bias, two) for one, two in zip(found, wanted, strict=True)):
+        parts = windows.reshape(len(windows), groups, -1, *windows.shape[2:]).permute(0, 1, 3, 4, 2, 5, 6)
+        found = torch.einsum("nghwk,gok->ngohw", parts.flatten(4), weight).flatten(1, 2)
+        if torch.allclose(found + bias, wanted):
             return pads
     return None

@@ -63,6 +63,20 @@ class _Seen:
     num_additions: int = 0  # before its first call
     other: Tensor | None = None
 
+    @property
+    def shapes(self) -> list[torch.Size]:
+        """The shapes of its outputs: how often it was called, for how much."""
+        return [output.shape for _, output in self.calls]
+
+
+@dataclass
+class _Compared:
+    """A layer in the pruned network, beside the one in the whole network."""
+
+    shapes: list[torch.Size] = field(default_factory=list)
+    is_same: bool = True  # whether it takes the same
+    pads: list[bool | None] = field(default_factory=list)
+
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
@@ -134,43 +148,35 @@ def _find_layers(
     """Return the layers to fit, in forward order; those that take the same input are fitted in one pass."""
     rows, columns, shifts = _removed(pruned)
     whole, small = (copy_network(each).double().eval() for each in (network, masked))
-    names = _candidates(network)
-    seen, now = (_look_at_all(each, names, inputs) for each in (whole, small))
+    seen = _look_at_all(whole, _candidates(network), inputs)
+    now = _compare(small, seen, inputs)
     terms = terms_of(whole, inputs)
     passes: dict[tuple[int, int], list[_Layer]] = {}
     for name, calls in seen.items():
-        if not _are_alike(now.get(name, _Seen()), calls):
+        found = now[name]
+        if found.shapes != calls.shapes:
             warn(OTHER_CALLS, name)
             continue
-        if name not in shifts and all(
-            torch.equal(one[0], two[0]) for one, two in zip(calls.calls, now[name].calls, strict=True)
-        ):
+        if name not in shifts and found.is_same:
             continue
-        layer: Any = small.get_submodule(name)
-        pads = padding_of(layer, now[name].calls)
-        if pads is None:
+        if None in found.pads:
             warn("layer %s keeps the joint fit: its output is not that of its weights alone", name)
             continue
+        layer: Any = small.get_submodule(name)
         is_map = isinstance(layer, nn.Conv2d)
         num_rows, num_columns = len(layer.weight), layer.weight.shape[1] * getattr(layer, "groups", 1)
-        found = _Layer(
+        fitted = _Layer(
             name,
             [row for row in range(num_rows) if row not in rows[name]],
             [column for column in range(num_columns) if column not in columns[name]],
             shifts.get(name, name if layer.bias is not None else None),
             len(calls.calls),
             math.ceil(sum(each.numel() for _, each in calls.calls) / (num_rows * len(inputs))),
-            pads,
+            any(found.pads),
             find_addition(whole, name, inputs, terms, 1 if is_map else -1) if len(calls.calls) == 1 else None,
         )
-        passes.setdefault(calls.origin, []).append(found)
+        passes.setdefault(calls.origin, []).append(fitted)
     return _in_order(_one_for_each_sum(list(passes.values())), seen)
-
-
-def _are_alike(one: _Seen, two: _Seen) -> bool:
-    """Return whether a layer is called as often, for as much, which may depend on the data."""
-    shapes, others = ([output.shape for _, output in each.calls] for each in (one, two))
-    return shapes == others
 
 
 def _one_for_each_sum(passes: list[list[_Layer]]) -> list[list[_Layer]]:
@@ -233,7 +239,7 @@ def _candidates(network: nn.Module) -> list[str]:
 
 
 def _look_at_all(network: nn.Module, names: Sequence[str], inputs: Inputs) -> dict[str, _Seen]:
-    """Return what layers of a network in float64 take and return, in the order of their first calls."""
+    """Return what layers of a network in float64 take, in the order of first calls, and shapes of outputs."""
     seen: dict[str, _Seen] = {}
     held: list[Tensor] = []  # so that no other tensor gets the same id
     additions = Additions(lambda number, terms: None)
@@ -243,7 +249,7 @@ def _look_at_all(network: nn.Module, names: Sequence[str], inputs: Inputs) -> di
             held.append(taken)
             origin = id(taken), 0 if taken.is_inference() else taken._version
             seen[name] = _Seen(origin=origin, num_additions=additions.count)
-        seen[name].calls.append((taken.clone(), output.clone()))
+        seen[name].calls.append((taken.clone(), output.new_zeros(()).expand(output.shape)))
 
     with ExitStack() as hooks:
         _hook(hooks, network, names, receive)
@@ -251,6 +257,24 @@ def _look_at_all(network: nn.Module, names: Sequence[str], inputs: Inputs) -> di
         hooks.enter_context(additions)
         call(network, inputs)
     return seen
+
+
+def _compare(network: nn.Module, seen: Mapping[str, _Seen], inputs: Inputs) -> dict[str, _Compared]:
+    """Compare what layers of a network in float64 take with what was seen in another one."""
+    compared = {name: _Compared() for name in seen}
+
+    def receive(name: str, taken: Tensor, output: Tensor) -> None:
+        found, calls = compared[name], seen[name].calls
+        number = len(found.shapes)
+        found.is_same &= number < len(calls) and torch.equal(taken, calls[number][0])
+        found.shapes.append(output.shape)
+        found.pads.append(padding_of(network.get_submodule(name), taken[:1], output[:1]))
+
+    with ExitStack() as hooks:
+        _hook(hooks, network, seen, receive)
+        hooks.enter_context(Float64())
+        call(network, inputs)
+    return compared
 
 
 def _look(network: nn.Module, layers: Sequence[_Layer], inputs: Inputs) -> dict[str, _Seen]:
@@ -318,7 +342,7 @@ class _Fitting:
 
     def add(self, first: int, num: int, now: _Seen, whole: _Seen) -> None:
         """Add some windows of a batch of some samples, whose first has a number."""
-        self.is_alike &= _are_alike(now, whole)
+        self.is_alike &= now.shapes == whole.shapes
         if not self.is_narrow or self.most_rows < self.fewest or not self.is_alike:
             return
         for (taken, output), (_, target) in zip(now.calls, whole.calls, strict=True):

@@ -210,13 +210,13 @@ def test_windows_times_weights_are_the_output(layer, shape):
     layer, inputs = layer.double(), normal(*shape)
     with torch.no_grad():
         output = layer(inputs)
-    pads = padding_of(layer, [(inputs, output)])
+    pads = padding_of(layer, inputs, output)
     assert pads == isinstance(layer, Conv2dSame)
     if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros" and not pads:
         windows = windows_of(layer, inputs, pads=pads)
         found = torch.einsum("nchwij,ocij->nohw", windows, layer.weight) + layer.bias[:, None, None]
         torch.testing.assert_close(found, as_map(output, layer))
-    assert padding_of(layer, [(inputs, output + 1)]) is None
+    assert padding_of(layer, inputs, output + 1) is None
 
 
 class Depthwise(nn.Module):
