@@ -128,7 +128,7 @@ def refit_in_order_(
         for layers in _find_layers(masked, network, batches.first().take(TRIED), pruned):
             fittings = [_Fitting(layer, masked, network, num_samples) for layer in layers]
             first = 0
-            for inputs in batches:
+            for inputs in batches if any(each.takes_samples for each in fittings) else ():
                 whole, now = _look(network, layers, inputs), _look(masked, layers, inputs)
                 for each in fittings:
                     each.add(first, len(inputs), now[each.layer.name], whole[each.layer.name])
@@ -331,6 +331,7 @@ class _Fitting:
         self.is_narrow = num <= MAX_UNKNOWNS
         self.fewest = len(layer.columns) // self.groups + 1  # some position of a kernel sees each map
         self.most_rows = num_samples * layer.positions * (HELD_OUT - 1) // HELD_OUT
+        self.takes_samples = self.is_narrow and self.most_rows >= self.fewest
         self.share = min(1.0, MOST_WINDOWS * num / (num_samples * layer.positions))
         self.generator = torch.Generator().manual_seed(0)
         self.is_alike = True  # in the whole network and the pruned one
@@ -343,7 +344,7 @@ class _Fitting:
     def add(self, first: int, num: int, now: _Seen, whole: _Seen) -> None:
         """Add some windows of a batch of some samples, whose first has a number."""
         self.is_alike &= now.shapes == whole.shapes
-        if not self.is_narrow or self.most_rows < self.fewest or not self.is_alike:
+        if not (self.takes_samples and self.is_alike):
             return
         for (taken, output), (_, target) in zip(now.calls, whole.calls, strict=True):
             residual = target - output - self.constant

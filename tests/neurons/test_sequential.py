@@ -356,6 +356,19 @@ def test_layers_that_the_pruned_network_does_not_call_keep_the_joint_refit(caplo
     assert "keeps the joint fit: the pruned network does not call it as the whole one does" in caplog.text
 
 
+def test_samples_are_not_run_for_layers_that_are_too_wide(monkeypatch, caplog):
+    network, inputs, called = mlp(), torch.randn(400, 8, generator=torch.Generator().manual_seed(1)), []
+    network.register_forward_pre_hook(lambda *_: called.append(1))
+    plans, counts = half_of("0", 20), []
+    for most in (5000, 5):
+        monkeypatch.setattr("fer.neurons.sequential.MAX_UNKNOWNS", most)
+        prune(network, inputs, plans=plans)
+        counts.append(len(called) - sum(counts))
+
+    assert "it has more than 5 regressors" in caplog.text
+    assert counts[0] - counts[1] == 2 * 2 * 7  # two networks, two layers, seven batches
+
+
 def test_inputs_that_are_not_finite_keep_the_joint_refit(caplog):
     network = mlp()
     inputs = torch.randn(400, 8, generator=torch.Generator().manual_seed(1))
