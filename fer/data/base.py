@@ -323,7 +323,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         dataset = self.dataset(name, augmented=augmented)
         if self.frozen is None or (augmented and self.frozen.versions == 0):
             return dataset
-        self.features.loading = {"batch_size": self.batch_size, **self._loading, "persistent_workers": False}
+        self.features.loading |= self._loading | {"persistent_workers": False}
         versions = self.frozen.versions if augmented and self.augments else None
         return self.features.of(dataset, self.frozen, title=name, versions=versions)
 

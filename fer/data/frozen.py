@@ -25,6 +25,9 @@ from fer.files import atomic_write, describe_size
 MOST_BYTES: Final = 4 * 2**30
 """Size of the largest features of a split that are kept."""
 
+BATCH_SIZE: Final = 64
+"""Samples that are computed at once, whatever a training takes: the last digits depend on it."""
+
 log = logging.getLogger("fer.data")
 
 
@@ -68,11 +71,11 @@ class KeptFeatures:
     """The features of data sets, in memory and in the cache.
 
     Args:
-        **loading: How a ``DataLoader`` gets batches of inputs, such as ``batch_size`` and ``num_workers``.
+        **loading: How a ``DataLoader`` gets batches of inputs, such as ``num_workers``.
     """
 
     def __init__(self, **loading: Any) -> None:
-        self.loading = loading
+        self.loading = {"batch_size": BATCH_SIZE, **loading}
         self.in_memory: dict[str, Tensor] = {}
         """By the name in the cache features of shape ``(V * N, …)``."""
         self.is_writable = True

@@ -1,9 +1,12 @@
 """A network with a frozen part: features instead of inputs, and everything else as it is without."""
 
+import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
+from command import call
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
@@ -331,3 +334,38 @@ def test_a_frozen_backbone_can_be_pruned_at_the_end_of_a_training_on_features(fi
     fit(trainer=settings)
     assert prune.pruned.network.backbone[0].out_channels < 5
     assert prune.results is not None
+
+
+@pytest.mark.slow
+def test_the_commands_take_a_run_that_was_trained_on_features():
+    words = [
+        "--network",
+        "transfer",
+        "--model.hidden",
+        "12",
+        "--data.image_size",
+        "32",
+        "--data.channels",
+        "3",
+    ]
+    words += ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35"]
+    words += ["--data.batch_size", "16", "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
+    words += ["--gradients.every_n_epochs", "0", "--distinctiveness.every_n_epochs", "0"]
+    words += ["--stages.enabled", "false", "--wandb.mode", "disabled"]
+    splits = {}
+    for name, kept in (("once", "null"), ("anew", "0")):
+        called = call("fit", *words, "--model.train_features", kept, "--run_name", name)
+        assert called.status == 0, called.err
+        assert ("computes each sample once" in called.err) == (name == "once")
+        splits[name] = json.loads(Path("runs", name, "results.json").read_text())["splits"]
+    assert splits["once"] == splits["anew"]
+    for command in (
+        ["test", "runs/once"],
+        ["validate", "runs/once"],
+        ["predict", "runs/once"],
+        ["export", "runs/once/checkpoints/best.ckpt"],
+        ["prune", "runs/once", "--prune.share_removed", "0.2", "--tune_epochs", "1"],
+        ["test", "runs/once-prune/checkpoints/pruned.ckpt"],
+    ):
+        called = call(*command)
+        assert called.status == 0, called.err
