@@ -58,7 +58,10 @@ ROOMS = {
     ),
     # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
     "tasks": Room(
-        {"fer.models", "fer.metrics", "fer.neurons.declared", "fer.neurons.surgery"},
+        {
+            *("fer.models", "fer.metrics", "fer.neurons.declared", "fer.neurons.frozen"),
+            *("fer.neurons.networks", "fer.neurons.surgery"),
+        },
         {"torch", "torchvision", "timm", "lightning"},
     ),
     # confusion_figure writes the accuracy of its matrix, which metrics computes; SciPy clusters.

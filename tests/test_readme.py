@@ -27,6 +27,7 @@ def words(line: str) -> list[str]:
 
 
 FER = [words(line)[1:] for line in LINES if line.startswith("fer ")]
+LAUNCHED = [words(line) for line in LINES if line.startswith(("torchrun ", "srun "))]
 MAKE = [words(line)[1] for line in LINES if line.startswith("make ")]
 
 
@@ -51,9 +52,12 @@ def _with_value(words: list[str], flag: str) -> list[str]:
 
 ONE_RUN = [
     words
-    for words in FER
+    for words in [*FER, *(line[line.index("fer") + 1 :] for line in LAUNCHED)]
     if words[0] in ("fit", "validate", "test", "predict", "prune") and "--images" not in words
 ]
+MACHINES = re.findall(
+    r"^\| `(\w+)` \| ([\d.]+) MB \| ([\d.]+) ms \| ([\d.]+) ms \|$", README, flags=re.MULTILINE
+)
 OWN_NETWORK = """
 from torch import nn
 
@@ -100,6 +104,29 @@ def test_fer_understands_the_command(
 
     assert ended.value.code == 0
     assert ("usage:" if asks_for_help else "network:") in capsys.readouterr().out
+
+
+def test_torchrun_understands_how_it_is_called() -> None:
+    from torch.distributed.run import get_args_parser
+
+    (called,) = [line[1:] for line in LAUNCHED if line[0] == "torchrun"]
+    given = get_args_parser().parse_args(called)
+    assert (given.module, given.training_script, given.training_script_args[0]) == (True, "fer", "fit")
+    for command in LAUNCHED:  # Lightning is told what the launcher was
+        option = command.index("--trainer.devices")
+        assert command[option + 1] == given.nproc_per_node
+        assert command[command.index("--trainer.num_nodes") + 1] == given.nnodes
+
+
+def test_the_arithmetic_of_several_gpus() -> None:
+    from fer.models import NETWORKS
+
+    assert {name for name, *_ in MACHINES} == NETWORKS.keys()
+    for name, *shown in MACHINES:
+        trained = [each.numel() for each in NETWORKS[name]().parameters() if each.requires_grad]
+        size = 4e-6 * sum(trained)
+        for value, expected in zip(map(float, shown), (size, 2 * size / 25, 2 * size / 1.25), strict=True):
+            assert value == pytest.approx(expected, rel=0.05), name
 
 
 @pytest.mark.parametrize("example", [block for language, block in BLOCKS if language == "python"])

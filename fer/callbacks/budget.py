@@ -32,6 +32,13 @@ class KeepsSchedule(Protocol):
         """Note settings of :class:`fer.callbacks.DistinctivenessCallback` for a network, by name."""
 
 
+def note_schedule(trainer: Trainer, network: str | None, decided: Mapping[str, int | None]) -> None:
+    """Let other callbacks note the settings that were decided."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, KeepsSchedule):
+            callback.keep_schedule(trainer, network, decided)
+
+
 class StepTimer:
     """The seconds of a training step, from the end of one batch to the end of the next.
 

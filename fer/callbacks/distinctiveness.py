@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from fer.callbacks.angle_figures import draw_angles, draw_collapse, draw_feature_maps
-from fer.callbacks.budget import LEFT_OUT, TIMED, KeepsSchedule
+from fer.callbacks.budget import LEFT_OUT, TIMED, note_schedule
 from fer.callbacks.history import HistoryCallback
 from fer.callbacks.layer_values import (
     LayerValues,
@@ -197,7 +197,7 @@ class DistinctivenessCallback(HistoryCallback):
             return
         self._find_layers(trainer, pl_module, self.found)
         if self.places and self.when.decided:
-            self._note(trainer)
+            note_schedule(trainer, self.network, self.when.decided)
 
     @raised_in_all()
     def _collect(self, trainer: Trainer, pl_module: LightningModule, found: FoundNetwork) -> None:
@@ -240,10 +240,16 @@ class DistinctivenessCallback(HistoryCallback):
         with aside(trainer, pl_module), trainer.precision_plugin.forward_context():
             places = find_places(found, self.samples.example, self.layers)
         self.places = places
+        self._skip_frozen(trainer, pl_module)
         if places and trainer.is_global_zero:
             layers = describe_layers(HiddenLayers(places, {}), found.module)
             often = self.when.describe_number(trainer, len(places))
             self.console.print(f"angles       {self.samples.origin}; layers {layers}; {often}", markup=False)
+
+    def _skip_frozen(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a frozen part of the network compute the samples once."""
+        if self.found is not None and self.sets is not None:
+            self.sets = Pass(trainer, pl_module, self.found.module, self.places).skip_frozen(self.sets)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -306,19 +312,14 @@ class DistinctivenessCallback(HistoryCallback):
             least = most if is_taken_whole(self.given) else max([LEAST_SAMPLES, *flat])
             self.when.decide(trainer, measure, most=most, least=least)
             self._collect(trainer, pl_module, self.found)
+            self._skip_frozen(trainer, pl_module)
         except InputError as error:
             self._give_up(trainer, error)
             return
-        self._note(trainer)
+        note_schedule(trainer, self.network, self.when.decided)
         if trainer.is_global_zero:
             often = f"{self.when.describe(trainer)}; {self.when.describe_number(trainer, len(self.places))}"
             self.console.print(f"angles       {often}", markup=False)
-
-    def _note(self, trainer: Trainer) -> None:
-        """Let other callbacks note the settings that were decided."""
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, KeepsSchedule):
-                callback.keep_schedule(trainer, self.network, self.when.decided)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, *, is_last: bool) -> bool:
         """Measure, log and keep what was measured; return whether that was possible."""

@@ -14,7 +14,14 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from fer.callbacks.samples import OffersSamples, Samples, aside, collect_samples, first_loader
+from fer.callbacks.samples import (
+    OffersSamples,
+    Samples,
+    aside,
+    collect_samples,
+    first_loader,
+    skip_frozen,
+)
 from fer.callbacks.training_samples import can_choose, training_samples
 from fer.errors import InputError
 from fer.neurons import ActivationStatistics, measure
@@ -146,6 +153,14 @@ class Pass:
     places: Mapping[str, str]
     loss: LossOf | None = None
     problem: str = ""
+
+    def skip_frozen(self, sets: SampleSets) -> SampleSets:
+        """Return the samples as the outputs of a frozen part, if no layer in it is measured."""
+
+        def skip(samples: Samples) -> Samples:
+            return skip_frozen(self.trainer, self.pl_module, self.network, samples, self.places.values())
+
+        return SampleSets(skip(sets.measured), sets.split, None if sets.other is None else skip(sets.other))
 
     def over(self, sets: SampleSets) -> Measured:
         """Measure.

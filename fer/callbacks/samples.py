@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from fer.errors import InputError
 from fer.neurons import eval_state
-from fer.neurons.inputs import Inputs, InputsOf, inputs_of
+from fer.neurons.frozen import DeclaresFrozenPart, check_declared, is_within, why_not_frozen
+from fer.neurons.inputs import Inputs, InputsOf, call, inputs_of
 
 BATCH_SIZE: Final = 64
 """Samples in a batch, where they are given as one tensor."""
@@ -254,3 +255,27 @@ def _same_generators(loader: Any) -> Iterator[None]:
     finally:
         for generator, state in states:
             generator.set_state(state)
+
+
+def skip_frozen(
+    trainer: Trainer, pl_module: LightningModule, network: nn.Module, samples: Samples, places: Iterable[str]
+) -> Samples:
+    """Return samples as the outputs of a network's frozen part, which then need not be computed each time.
+
+    Args:
+        trainer: The trainer, in whose precision they are computed.
+        pl_module: The LightningModule.
+        network: The network, which may declare a part: see :class:`fer.neurons.frozen.DeclaresFrozenPart`.
+        samples: What it takes.
+        places: Names of the layers that are measured; if one is in the frozen part, the samples stay.
+    """
+    name = network.frozen_part if isinstance(network, DeclaresFrozenPart) else None
+    if name is None or any(is_within(place, name) for place in places) or why_not_frozen(network, name):
+        return samples
+    with aside(trainer, pl_module), trainer.precision_plugin.forward_context():
+        batches = [
+            replace(batch, args=(call(network.get_submodule(name), batch).cpu(),), kwargs={})
+            for batch in samples.batches
+        ]
+        check_declared(network, name, samples.batches[0], batches[0])
+    return replace(samples, batches=batches)

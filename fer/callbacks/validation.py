@@ -3,8 +3,8 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,6 +15,15 @@ from fer.errors import InputError
 from fer.neurons.networks import FOREIGN_ERRORS, copy_network, one_line
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class GivesFeatures(Protocol):
+    """A data module whose loaders may give the features of a frozen part of the network that is trained."""
+
+    def giving_inputs(self) -> AbstractContextManager[None]:
+        """Let loaders that are made in the context give inputs."""
+
 
 DONE_ALREADY: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("prepare_data", "configure_model", "setup", "teardown"), lambda *_, **__: None),
@@ -73,9 +82,12 @@ def validate(trainer: Trainer, module: LightningModule) -> dict[str, float]:
 def fresh_val_loaders(trainer: Trainer) -> Any:
     """Return new validation loaders from where the fit got its own.
 
-    They are not those that the fit uses: under DDP these give each process a part of the samples.
+    They are not those that the fit uses: under DDP these give each process a part of the samples. They give
+    inputs where those of the fit give the features of a frozen part, which another network may not have.
     """
-    return _val_source(trainer).dataloader()
+    data: Any = getattr(trainer, "datamodule", None)
+    with data.giving_inputs() if isinstance(data, GivesFeatures) else nullcontext():
+        return _val_source(trainer).dataloader()
 
 
 def has_val_loaders(trainer: Trainer) -> bool:

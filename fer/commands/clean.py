@@ -26,6 +26,13 @@ examples:
   fer clean runs/SWEEP --unfinished                  also of trials that could still be resumed
 """
 
+CACHED: Final = {
+    "cropped faces": "crops/**/*",
+    "parsed data": "fer2013-v*.npz",
+    "features of frozen networks": "features/*.pt",
+}
+"""What the cache keeps, and the names of its files."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -157,11 +164,11 @@ def old_checkpoints(folder: Path, before: float, *, best: bool, unfinished: bool
 def old_cache(before: float) -> Iterator[Item]:
     """Yield the files of the cache that were written before a time."""
     folder = cache_dir()
-    for name, pattern in (("cropped faces", "crops/**/*"), ("parsed data", "fer2013-v*.npz")):
+    for name, pattern in CACHED.items():
         times = {
             path: path.lstat().st_mtime
             for path in folder.glob(pattern)
-            if path.suffix in (".npz", ".json") and path.is_file()
+            if path.suffix in (".npz", ".json", ".pt") and path.is_file()
         }
         if files := tuple(path for path, changed in times.items() if changed < before):
             yield Item(str(folder), f"{name}, {_count(files)}", files, max(times[path] for path in files))

@@ -28,7 +28,8 @@ from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars
 from fer.studies.sweepyaml import located
 from fer.studies.trial import fer_command, program_place
-from fer.tasks.base import ClassificationTask, logged_on_val
+from fer.tasks.base import ClassificationTask
+from fer.tasks.names import logged_on_val
 from fer.tasks.optim import make_optimizer
 
 COMMANDS: Final = ("fit", "crossval", "prune")

@@ -3,7 +3,8 @@
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, get_args
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from fer.data.draws import Draws, EpochLoader
+from fer.data.frozen import ComputesFeatures, FeatureDataset, KeptFeatures
 from fer.data.matching import UNKNOWN, ClassMatch, match_classes
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS
@@ -113,6 +115,9 @@ class ExpressionDataModule(LightningDataModule, ABC):
         self.sampler = sampler
         self.splits = {}
         self.match: ClassMatch | None = None
+        self.frozen: ComputesFeatures | None = None
+        """Computes the features that loaders give in the place of inputs; None: they give inputs."""
+        self.features = KeptFeatures()
         self.save_hyperparameters(logger=False)
 
     @abstractmethod
@@ -127,6 +132,11 @@ class ExpressionDataModule(LightningDataModule, ABC):
     @abstractmethod
     def num_features(self) -> int:
         """Numbers in one network input; known before the splits are."""
+
+    @property
+    def augments(self) -> bool:
+        """Whether :meth:`dataset` draws a training sample anew each time that it is asked for."""
+        return True
 
     def prepare_splits(self, splits: dict[str, Any]) -> dict[str, Any]:
         """Return the loaded splits as they are used."""
@@ -257,7 +267,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
 
         What is drawn follows from the run's seed and the number of the epoch, whatever the number of workers.
         """
-        dataset, labels = self.dataset("train", augmented=True), self.splits["train"].labels
+        dataset, labels = self._given("train", augmented=True), self.splits["train"].labels
         weights = 1 / np.maximum(self.class_counts, 1)[labels] if self.sampler == "balanced" else None
         draws = Draws(
             dataset,
@@ -267,20 +277,55 @@ class ExpressionDataModule(LightningDataModule, ABC):
             rank=getattr(self.trainer, "global_rank", 0),
         )
         return EpochLoader(
-            dataset, sampler=draws, batch_size=self.batch_size, drop_last=True, **self._loading
+            dataset, sampler=draws, batch_size=self.batch_size, drop_last=True, **self._loading_of(dataset)
         )
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Batches of the validation split, in order."""
-        return self._loader(self.dataset("val"))
+        return self._loader(self._given("val"))
 
     def test_dataloader(self) -> list[DataLoader[Item]]:
         """Batches of each split that testing reports, in the order of :attr:`evaluated_names`."""
-        return [self._loader(self.dataset(name)) for name in self.evaluated_names]
+        return [self._loader(self._given(name)) for name in self.evaluated_names]
 
     def predict_dataloader(self) -> list[DataLoader[Item]]:
         """Batches of each test split, in the order of :attr:`test_names`."""
-        return [self._loader(self.dataset(name)) for name in self.test_names]
+        return [self._loader(self._given(name)) for name in self.test_names]
+
+    def give_features(self, part: ComputesFeatures | None) -> None:
+        """Let loaders give the features of a network's frozen part from now on; None: inputs, as before.
+
+        It ends with the trainer's run.
+        """
+        self.frozen = part
+
+    @contextmanager
+    def giving_inputs(self) -> Iterator[None]:
+        """Let loaders that are made in the context give inputs."""
+        part, self.frozen = self.frozen, None
+        try:
+            yield
+        finally:
+            self.frozen = part
+
+    def teardown(self, stage: str) -> None:
+        """Give inputs again."""
+        del stage
+        self.give_features(None)
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Give inputs again."""
+        del exception
+        self.give_features(None)
+
+    def _given(self, name: str, *, augmented: bool = False) -> Dataset[Item]:
+        """Return what a loader gives of a split: inputs, or features in their place."""
+        dataset = self.dataset(name, augmented=augmented)
+        if self.frozen is None or (augmented and self.frozen.versions == 0):
+            return dataset
+        self.features.loading |= self._loading | {"persistent_workers": False}
+        versions = self.frozen.versions if augmented and self.augments else None
+        return self.features.of(dataset, self.frozen, title=name, versions=versions)
 
     @property
     def _loading(self) -> dict[str, Any]:
@@ -294,8 +339,15 @@ class ExpressionDataModule(LightningDataModule, ABC):
             "pin_memory": on_gpu,
         }
 
+    def _loading_of(self, dataset: Dataset[Item]) -> dict[str, Any]:
+        """Return how a loader gets its batches of a dataset; features are in memory."""
+        in_memory = isinstance(dataset, FeatureDataset)
+        return self._loading | ({"num_workers": 0, "persistent_workers": False} if in_memory else {})
+
     def _loader(self, dataset: Dataset[Item]) -> DataLoader[Item]:
         # With a generator of its own it draws nothing from the random state of the training, whose numbers
         # would depend on the number of workers.
         generator = torch.Generator().manual_seed(0)
-        return DataLoader(dataset, batch_size=self.batch_size, generator=generator, **self._loading)
+        return DataLoader(
+            dataset, batch_size=self.batch_size, generator=generator, **self._loading_of(dataset)
+        )

@@ -151,6 +151,11 @@ class FeatureDataModule(ExpressionDataModule):
         """For each column the descriptor that it is of, shape (F,); None: all are of one."""
         return None
 
+    @property
+    def augments(self) -> bool:
+        """Never."""
+        return False
+
     def fit(self, train: FeatureSplit) -> None:
         """Fit clipping, filling and scaling on train."""
         self.scaling = FeatureScaling.fit(

@@ -211,6 +211,11 @@ class ImageDataModule(ExpressionDataModule):
         """Splits that testing reports, all from one checkpoint: train as it is, val, tests, clean rests."""
         return (*super().evaluated_names, *self.clean_names)
 
+    @property
+    def augments(self) -> bool:
+        """Whether training images are augmented."""
+        return self.transform is not None and not self.descriptors
+
     def prepare_splits(self, splits: dict[str, ImageSplit]) -> dict[str, ImageSplit]:
         """Return the splits with the clean rests of the tests, train cleaned where that was asked for."""
         train, val = splits["train"], splits["val"]

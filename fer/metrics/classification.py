@@ -13,7 +13,6 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 
@@ -294,6 +293,7 @@ class ClassificationMetrics(Metric):
 
     confusion: Tensor
     non_finite: Tensor
+    outside: Tensor
 
     def __init__(self, num_classes: int = NUM_EXPRESSIONS, class_names: Sequence[str] | None = None) -> None:
         """Start with no sample seen."""
@@ -303,9 +303,10 @@ class ClassificationMetrics(Metric):
         zeros = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self.add_state("confusion", default=zeros, dist_reduce_fx="sum")
         self.add_state("non_finite", default=zeros[0].clone(), dist_reduce_fx="sum")
+        self.add_state("outside", default=zeros[0, 0].clone(), dist_reduce_fx="sum")
 
     def update(self, logits_or_predictions: Tensor, labels: Tensor) -> None:
-        """Add a batch.
+        """Add a batch, without waiting for the device.
 
         Args:
             logits_or_predictions: Logits or probabilities, shape ``(N, K)``; or what
@@ -314,7 +315,7 @@ class ClassificationMetrics(Metric):
 
         Raises:
             ValueError: The shapes do not fit each other or the number of classes, or a label is not
-                within 0 and K - 1.
+                within 0 and K - 1; of labels that are not on the CPU, :meth:`compute` says so.
         """
         predictions = self._predictions(logits_or_predictions)
         if labels.ndim != 1 or predictions.shape != labels.shape:
@@ -326,21 +327,32 @@ class ClassificationMetrics(Metric):
         # Out of range, a label would not fail below: it would be counted in another cell.
         is_outside = (labels < 0) | (labels >= self.num_classes)
         is_outside |= (predictions < NO_CLASS) | (predictions >= self.num_classes)
-        if bool(is_outside.any()):
-            msg = f"a label is outside 0 to {self.num_classes - 1}"
-            raise ValueError(msg)
-        is_answered = predictions != NO_CLASS
-        counts = multiclass_confusion_matrix(
-            predictions[is_answered].long(), labels[is_answered].long(), self.num_classes, validate_args=False
-        )
+        if labels.device.type == "cpu" and bool(is_outside.any()):
+            raise ValueError(self._outside)
+        # A row for each label, a column for each answer, the first for none; a last cell for what is outside.
+        num_cells = self.num_classes * (self.num_classes + 1)
+        cells = labels.long() * (self.num_classes + 1) + predictions.long() - NO_CLASS
+        cells = torch.where(is_outside, num_cells, cells)
+        counts = cells.new_zeros(num_cells + 1).index_add_(0, cells, torch.ones_like(cells))
+        table = counts[:-1].view(self.num_classes, -1)
         # Not in place: a validation outside of a fit leaves a tensor of inference mode, which refuses that.
-        self.confusion = self.confusion + counts
-        unanswered = torch.bincount(labels[~is_answered], minlength=self.num_classes)
-        self.non_finite = self.non_finite + unanswered
+        self.confusion = self.confusion + table[:, 1:]
+        self.non_finite = self.non_finite + table[:, 0]
+        self.outside = self.outside + counts[-1]
 
     def compute(self) -> ClassificationReport:
-        """Return the report on all samples seen since the last reset, by all processes together."""
+        """Return the report on all samples seen since the last reset, by all processes together.
+
+        Raises:
+            ValueError: A label was not within 0 and K - 1.
+        """
+        if self.outside:
+            raise ValueError(self._outside)
         return report(self.confusion, self.class_names, self.non_finite)
+
+    @property
+    def _outside(self) -> str:
+        return f"a label is outside 0 to {self.num_classes - 1}"
 
     def _predictions(self, logits_or_predictions: Tensor) -> Tensor:
         """Return predicted labels, shape ``(N,)``, from themselves or from logits."""

@@ -153,6 +153,11 @@ class TransferNet(nn.Module):
         self.train()
 
     @property
+    def frozen_part(self) -> str | None:
+        """The backbone, whose features can be given in the place of images; None if some of it trains."""
+        return "backbone" if self.frozen else None
+
+    @property
     def neuron_layers(self) -> dict[str, str]:
         """Where the neurons that learn are seen: a trained backbone's features, the hidden layer."""
         places = {} if self.frozen else {"backbone": "backbone"}
@@ -179,12 +184,15 @@ class TransferNet(nn.Module):
         """Return the logits of a batch.
 
         Args:
-            inputs: Images, shape ``(N, channels, image_size, image_size)``.
+            inputs: Images, shape ``(N, channels, image_size, image_size)``, or the backbone's features of
+                them, shape ``(N, num_features)``.
 
         Returns:
             Logits, shape ``(N, num_classes)``.
         """
-        if self.frozen:
+        if inputs.ndim == 2:
+            features = inputs
+        elif self.frozen:
             with torch.no_grad():
                 features = self.backbone(inputs)
         else:

@@ -1,5 +1,6 @@
 """Angles between the activation vectors of neurons, and the neurons and pairs that are redundant."""
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never, get_args
 
@@ -72,9 +73,7 @@ def angles(statistics: ActivationStatistics, normalise: Origin = "auto") -> Tens
         degrees[rows, start:] = block
         degrees[start:, rows] = block.T
     silent = statistics.dead | statistics.constant | statistics.non_finite | (squares == 0)
-    degrees[silent] = torch.nan
-    degrees[:, silent] = torch.nan
-    return degrees
+    return degrees.masked_fill_(silent[:, None] | silent, torch.nan)
 
 
 def root_mean_squares(statistics: ActivationStatistics, normalise: Origin) -> Tensor:
@@ -105,9 +104,9 @@ def _origin(statistics: ActivationStatistics, normalise: Origin) -> Tensor:
         case "centre":
             return statistics.mean
         case "layer_minmax":
-            finite = ~statistics.non_finite
-            middle = (low[finite].min() + high[finite].max()) / 2 if finite.any() else torch.nan
-            return torch.full_like(low, float(middle))
+            lowest = low.masked_fill(statistics.non_finite, math.inf).min()
+            highest = high.masked_fill(statistics.non_finite, -math.inf).max()
+            return ((lowest + highest) / 2).expand_as(low)
         case "unit_minmax":
             return (low + high) / 2
         case "none":

@@ -263,8 +263,9 @@ class ActivationStatistics:
         Their standard deviation is at most :data:`FLAT` times their layer's (root mean square over the
         neurons) or their own mean. After :func:`pattern_minmax` dead neurons count as constant.
         """
-        std = self.std
-        layer = std[~self.non_finite].square().mean().sqrt() if self.count else std.new_zeros(())
+        std, is_finite = self.std, ~self.non_finite
+        total = std.masked_fill(~is_finite, 0).square().sum()
+        layer = (total / is_finite.sum()).sqrt() if self.count else std.new_zeros(())
         # A layer that is NaN throughout has no spread, and no neuron of it is constant.
         return (std <= FLAT * torch.maximum(layer, self.mean.abs())) & ~self.dead
 

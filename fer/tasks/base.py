@@ -19,7 +19,9 @@ from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
 from fer.neurons.declared import DeclaresNeurons
 from fer.neurons.surgery import resize
+from fer.tasks.frozen import FrozenPart, keep_features
 from fer.tasks.going_on import check_data, check_schedules, describe_data
+from fer.tasks.names import class_path, final_prefix, logged_on_val
 from fer.tasks.optim import (
     OptimizerName,
     OptimizerSettings,
@@ -35,14 +37,6 @@ LossName = Literal["cross_entropy", "mse"]
 
 WITH_PATHS: Final = frozenset({"hyper_parameters", "datamodule_hyper_parameters", "callbacks"})
 """Parts of a checkpoint that hold paths."""
-
-LOGGED_ON_VAL = ("acc", "balanced_acc", "ovr_acc", "precision", "recall", "specificity", "f1")
-"""Metrics logged on the validation split each epoch, beside the recall of each class."""
-
-
-def logged_on_val(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the metrics that are logged on the validation split, without ``val/``."""
-    return (*LOGGED_ON_VAL, *(f"recall/{name}" for name in class_names))
 
 
 class ClassificationTask(LightningModule):
@@ -77,6 +71,9 @@ class ClassificationTask(LightningModule):
         warmup: Share of all steps during which ``onecycle`` and ``cosine`` increase the learning rate.
         compile: Compile the network with ``torch.compile``.
         channels_last: Use the channels-last memory format, which is faster for convolutions.
+        train_features: Augmented versions of each training sample that are drawn from, where the network
+            has a frozen part, whose features of them are computed once; null: each epoch augments anew, and
+            features are kept of samples that are not augmented; 0: no features are kept.
     """
 
     network_name: ClassVar[str] = "network"
@@ -109,12 +106,15 @@ class ClassificationTask(LightningModule):
         warmup: float = 0.3,
         compile: bool = False,
         channels_last: bool = True,
+        train_features: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["network"], logger=False)
         check_setting("label_smoothing", label_smoothing, is_right=0 <= label_smoothing <= 1, wanted="0 to 1")
         check_setting("mixup", mixup, is_right=mixup >= 0, wanted="0 or more")
         check_setting("num_classes", num_classes, is_right=num_classes >= 2, wanted="2 or more")
+        kept = train_features or 0
+        check_setting("train_features", kept, is_right=kept >= 0, wanted="0 or more, or null")
         self.network = network
         self.num_classes = num_classes
         self.class_names = default_class_names(num_classes)
@@ -139,6 +139,8 @@ class ClassificationTask(LightningModule):
         """The sizes of a pruned network's layers, which its settings do not say; None of a full one."""
         self.input_shape: tuple[int, ...] | None = None
         """The shape of one training sample, without the batch; None before training."""
+        self.kept_part: FrozenPart | None = None
+        """The part of the network that computes once for each sample; None: there is none."""
         self.found_layers: dict[str, str] = {}
         """The hidden layers that were found in a network which does not declare its own."""
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -204,13 +206,14 @@ class ClassificationTask(LightningModule):
         return F.cross_entropy(logits, labels)
 
     def setup(self, stage: str) -> None:
-        """Take the class names and the class weights from the data module.
+        """Take the class names and weights from the data module, and let it keep a frozen part's features.
 
         Raises:
             InputError: The data has another number of classes than the network, or both its sampler and
                 the class weights are balanced.
         """
         data = getattr(self.trainer, "datamodule", None)
+        keep_features(self, stage)
         if stage == "fit" and data is not None:
             names = getattr(data, "label_names", getattr(data, "class_names", self.class_names))
             self._name_classes(tuple(names))
@@ -256,7 +259,8 @@ class ClassificationTask(LightningModule):
         """
         del batch_idx
         inputs, targets = batch
-        self.input_shape = tuple(inputs.shape[1:])
+        kept = self.kept_part
+        self.input_shape = tuple(inputs.shape[1:]) if kept is None else kept.shape_of_input(inputs)
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)  # soft targets are (N, K)
         mixed, targets = self.mix(inputs, targets) if self.mix is not None else (inputs, targets)
         logits = self(mixed)
@@ -273,7 +277,9 @@ class ClassificationTask(LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Log the learning rate that the epoch starts with."""
+        """Log the learning rate that the epoch starts with, and check that a frozen part is as it was."""
+        if self.kept_part is not None:
+            self.kept_part.check()
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -325,12 +331,12 @@ class ClassificationTask(LightningModule):
         Where processes share a split, the sampler deals samples out in turn and repeats the first ones
         until each process has as many: those repetitions, at the end, would falsify n.
         """
-        if self.trainer.world_size == 1:
-            metrics.update(logits, labels)
-            return
-        place = batch_idx * (loader.batch_size or 1) + torch.arange(len(labels), device=labels.device)
-        is_new = place * self.trainer.world_size + self.global_rank < len(cast(Sized, loader.dataset))
-        metrics.update(logits[is_new], labels[is_new])
+        world_size = self.trainer.world_size
+        if world_size > 1:
+            of_this_process = -(-(len(cast(Sized, loader.dataset)) - self.global_rank) // world_size)
+            num_new = max(0, of_this_process - batch_idx * (loader.batch_size or 1))
+            logits, labels = logits[:num_new], labels[:num_new]
+        metrics.update(logits, labels)
 
     def on_test_epoch_end(self) -> None:
         """Log every metric of every split, all from the weights that are loaded."""
@@ -427,23 +433,3 @@ class ClassificationTask(LightningModule):
 def _only_finite(loss: Tensor, logits: Tensor) -> Tensor:
     """Return the loss as it is, or NaN if any logit is not finite; without waiting for the device."""
     return torch.where(logits.detach().isfinite().all(), loss, math.nan)
-
-
-def class_path(network_class: type[nn.Module]) -> str:
-    """Return the path under which a class is imported.
-
-    >>> class_path(nn.Linear)
-    'torch.nn.modules.linear.Linear'
-    """
-    return f"{network_class.__module__}.{network_class.__qualname__}"
-
-
-def final_prefix(name: str) -> str:
-    """Return the key under which a split's final metrics are logged.
-
-    >>> final_prefix("val"), final_prefix("test"), final_prefix("private")
-    ('final/val', 'test', 'test/private')
-    """
-    if name in ("train", "val"):
-        return f"final/{name}"
-    return "test" if name == "test" else f"test/{name}"

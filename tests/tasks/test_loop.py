@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fer.tasks import AnnTask, ClassificationTask, TransferTask, load
-from fer.tasks.base import final_prefix
+from fer.tasks.names import final_prefix
 
 UNIFORM = torch.zeros(1, 7)
 SURE_OF_0 = 100 * F.one_hot(torch.tensor([0]), 7).float()
