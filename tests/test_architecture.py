@@ -56,10 +56,10 @@ ROOMS = {
             *("pandas", "PIL", "rich", "scipy", "sklearn", "torch"),
         },
     ),
-    # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
+    # torchvision mixes up. No figures, no callbacks.
     "tasks": Room(
         {"fer.models", "fer.metrics", "fer.neurons.declared", "fer.neurons.surgery"},
-        {"torch", "torchvision", "timm", "lightning"},
+        {"torch", "torchvision", "lightning"},
     ),
     # confusion_figure writes the accuracy of its matrix, which metrics computes; SciPy clusters.
     "figures": Room({"fer.metrics", "fer.neurons"}, {"matplotlib", "numpy", "scipy", "torch"}),
