@@ -37,9 +37,10 @@ HELP: Final = "search settings as a W&B sweep does, on this machine, without an 
 SECTION: Final = "train"
 
 IMPORTED: Final = (
+    *("wandb.sdk.launch.inputs.internal", "wandb.sdk.mailbox"),  # first: they look at each module so far
     *("fer.commands.fit", "fer.commands.crossval", "fer.commands.prune", "torch._dynamo", "torch_pruning"),
     *("scipy.stats", "sklearn.model_selection", "albumentations", "cv2", "matplotlib.backends.backend_agg"),
-    *("wandb", "wandb.sdk.mailbox"),
+    *("timm", "attrs", "requests"),
 )
 """Modules that a trial imports before its first batch, and that are imported once for all trials."""
 
