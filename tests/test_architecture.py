@@ -56,13 +56,13 @@ ROOMS = {
             *("pandas", "PIL", "rich", "scipy", "sklearn", "torch"),
         },
     ),
-    # timm groups parameters for weight decay, torchvision mixes up. No figures, no callbacks.
+    # torchvision mixes up. No figures, no callbacks.
     "tasks": Room(
         {
             *("fer.models", "fer.metrics", "fer.neurons.declared", "fer.neurons.frozen"),
             *("fer.neurons.networks", "fer.neurons.surgery"),
         },
-        {"torch", "torchvision", "timm", "lightning"},
+        {"torch", "torchvision", "lightning"},
     ),
     # confusion_figure writes the accuracy of its matrix, which metrics computes; SciPy clusters.
     "figures": Room({"fer.metrics", "fer.neurons"}, {"matplotlib", "numpy", "scipy", "torch"}),

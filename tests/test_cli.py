@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from subprocess import PIPE
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -17,6 +16,7 @@ import torch
 import wandb
 import yaml
 from command import assert_warns_of_few_at_most, call, done, done_on_few
+from forked import Forked, run_python
 
 import fer.commands.experiment
 import fer.commands.own_callbacks
@@ -465,13 +465,7 @@ def test_two_processes_count_each_image_once(tmp_path):
     words = [word for name, size in sizes.items() for word in (f"--data.num_{name}", str(size))]
     words += ["--data.batch_size", "8", "--trainer.max_epochs", "1"]
     two = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "fer", "fit", *words, *two],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=300,
-    )
+    ended = run_python("-m", "fer", "fit", *words, *two, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert_warns_of_few_at_most(ended.stderr)
     run = (tmp_path / "runs" / "latest").resolve()
@@ -491,13 +485,7 @@ def test_two_processes_measure_the_angles_of_one(tmp_path):
     histories = []
     for num in (1, 2):
         processes = ["--trainer.devices", str(num), "--trainer.strategy", "ddp", "--run_name", str(num)]
-        ended = subprocess.run(
-            [sys.executable, "-m", "fer", "fit", *words, *processes],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            timeout=300,
-        )
+        ended = run_python("-m", "fer", "fit", *words, *processes, cwd=tmp_path)
         assert ended.returncode == 0, ended.stderr
         assert_warns_of_few_at_most(ended.stderr)
         last = torch.load(tmp_path / "runs" / str(num) / "checkpoints" / "last.ckpt", weights_only=True)
@@ -514,14 +502,12 @@ def test_two_processes_end_after_the_same_batch_when_one_is_asked_to(tmp_path):
     words = [*TINY, "--network", "conv1", "--test", "false", "--trainer.max_epochs", "100000", *UNWATCHED]
     words += ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--run_name", "two"]
     run = tmp_path / "runs" / "two"
-    with subprocess.Popen(
-        [sys.executable, "-m", "fer", "fit", *words], cwd=tmp_path, stdout=PIPE, stderr=PIPE, text=True
-    ) as process:
-        until = time.monotonic() + 240
-        while not (run / "metrics.csv").is_file() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.2)
-        process.terminate()
-        _, err = process.communicate(timeout=240)
+    process = Forked(["-m", "fer", "fit", *words], cwd=tmp_path)
+    until = time.monotonic() + 240
+    while not (run / "metrics.csv").is_file() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.2)
+    process.terminate()
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 0
     assert err == "fer: SIGTERM: stopping after this batch; press Ctrl-C to stop at once\n"
     assert (run / "checkpoints" / "last.ckpt").is_file()

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import fer.commands.sweep
 from fer.studies.study import open_study
 from fer.studies.sweepfile import read_sweep
 from fer.studies.trials import Trial, read_trials
+from fer.studies.warm import WarmServer
 
 PROGRAM = """\
 import json, os, sys
@@ -323,8 +326,22 @@ QUICK = {
 }
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """The process of each trial that was forked, None for another, in order."""
+    started = []
+    start = WarmServer.start
+
+    def remember(*args, **kwargs):
+        started.append(start(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(WarmServer, "start", remember)
+    return started
+
+
 @pytest.mark.slow
-def test_trials_of_ours_are_runs_of_one_group():
+def test_trials_of_ours_are_runs_of_one_group(forked):
     parameters = {
         "model.lr": {"values": [0.01, 0.001]},
         "model.hidden": {"value": 8},
@@ -353,3 +370,19 @@ def test_trials_of_ours_are_runs_of_one_group():
         assert config["wandb"]["project"] == "faces"
         assert next(run_dir.glob("wandb/offline-run-*")).name.endswith(f"-{trial.number}")
     assert "wandb sync runs/s/trial-*/*/wandb/offline-run-*" in out
+
+    # They were forked, and are what a new process makes of the same command.
+    assert [process is not None for process in forked] == [True, True]
+    (again,) = re.findall("^again        (.*)$", out, re.MULTILINE)
+    subprocess.run([*shlex.split(again), "--run_name", "again"], check=True, capture_output=True)
+    best = json.loads(Path("runs/s/best.json").read_text())["trial"]
+    assert losses(Path("runs/again")) == losses(Path("runs/s") / best / f"s-{best}")
+
+
+def losses(run_dir):
+    with (run_dir / "metrics.csv").open() as file:
+        rows = [
+            {key: value for key, value in row.items() if "time" not in key} for row in csv.DictReader(file)
+        ]
+    assert len(rows) >= 3
+    return rows

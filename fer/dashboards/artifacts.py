@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import wandb
 from lightning.pytorch.loggers import WandbLogger
-from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 import fer
 from fer.runs import Run, run_of
@@ -79,6 +77,9 @@ def use_checkpoint(logger: WandbLogger, checkpoint: Path) -> str | None:
     name = None if logger.experiment.offline else run_of(checkpoint).read_artifacts().get(checkpoint.stem)
     if name is None:
         return None
+    import wandb  # not above: it is slow to import, and --wandb.mode disabled needs none
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
     try:
         logger.experiment.use_artifact(name, type="model")
     except (wandb.Error, WandbApiFailedError, ValueError) as e:  # the other run was never synced, say
@@ -129,6 +130,9 @@ def _log(
     logger: WandbLogger, name: str, kind: str, paths: Sequence[Path], alias: str, metadata: dict[str, Any]
 ) -> list[str]:
     """Log an artifact and return its name with its alias; return nothing if W&B cannot be reached."""
+    import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
     artifact = wandb.Artifact(name, type=kind, metadata=metadata)
     for path in paths:
         artifact.add_file(str(path.resolve()), name=path.name, policy="immutable", skip_cache=True)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -99,6 +100,8 @@ def finish(*, failed: bool = False, is_preempted: bool = False) -> None:
         failed: Whether W&B shows the run as failed.
         is_preempted: Whether it is shown as preempted instead, to go on later.
     """
+    if "wandb" not in sys.modules:  # so there is no run, and wandb takes a second to import
+        return
     import wandb
     from wandb.sdk.mailbox import HandleAbandonedError
 

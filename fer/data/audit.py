@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from fer.data.features import FeatureSplit, far_outliers
 from fer.data.near import near_pairs
@@ -288,6 +286,9 @@ def _number(keys: Sequence[bytes] | Sequence[str]) -> NDArray[np.intp]:
 
 def _components(pairs: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     """Return for each of ``count`` nodes the lowest node that it is linked to, directly or through others."""
+    from scipy.sparse import coo_array  # not above: it is slow to import
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(pairs.shape[1], np.bool_), (pairs[0], pairs[1])), shape=(count, count))
     _, components = connected_components(links, directed=False)
     _, firsts, numbers = np.unique(components, return_index=True, return_inverse=True)

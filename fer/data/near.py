@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -55,6 +54,8 @@ def _hashes_and_thumbnails(
     images: Sequence[NDArray[np.uint8]],
 ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
     """Return perceptual hashes, shape (N,), and thumbnails of mean 0 and norm 1, shape (N, T)."""
+    import imagehash  # not above: it is slow to import, and training does not need it
+
     hashes = np.zeros(len(images), np.uint64)
     thumbnails = np.zeros((len(images), THUMBNAIL_SIDE**2), np.float32)
     for index, image in enumerate(images):

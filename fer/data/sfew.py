@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fer.data.classes import FOLDERS
@@ -194,6 +193,8 @@ def read_features(path: Path) -> FeatureSplit:
 
 def _read_cells(path: Path) -> NDArray[np.object_]:
     """Return a table's cells, the header's as well."""
+    import pandas as pd  # not above: it is slow to import, and one data set needs it
+
     try:
         _check_bytes(path)
         if path.suffix.lower() == ".csv":
@@ -258,7 +259,7 @@ def _is_number(cell: object) -> bool:
 
 def _number(cell: object, name: str, path: Path, line: int) -> float:
     """Return a cell's number; NaN where it is empty."""
-    if pd.isna(cell):  # type: ignore[call-overload]
+    if cell is None or cell != cell:  # NaN is not equal to itself
         return math.nan
     if not _is_number(cell) or math.isinf(float(str(cell))):
         short = str(cell)[:20]

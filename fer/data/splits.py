@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from fer.errors import InputError
 from fer.labels import EXPRESSIONS
@@ -192,6 +191,8 @@ def _stratified(
     labels: NDArray[np.int64], size: int, *, seed: int, name: str, class_names: Sequence[str]
 ) -> Indices:
     """Return ``size`` rows, the classes' shares kept, sorted."""
+    from sklearn.model_selection import train_test_split  # not above: few data sets need it, and it is slow
+
     _check_classes(labels, 2, f"{name} cannot be drawn by class", class_names)
     num_classes = len(np.unique(labels))
     if min(size, len(labels) - size) < num_classes:
@@ -213,6 +214,8 @@ def _folds(
     class_names: Sequence[str],
 ) -> list[Indices]:
     """Return the rows of each fold."""
+    from sklearn.model_selection import StratifiedKFold
+
     _check_classes(labels, num_folds, f"data.protocol={num_folds}-fold", class_names)
     if groups is None:
         splitter = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
@@ -237,6 +240,8 @@ def _grouped_folds(
     labels: NDArray[np.int64], num_folds: int, groups: NDArray[np.str_], *, seed: int
 ) -> list[Indices]:
     """Return the rows of each fold of whole groups; one may be empty."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class rarer than the folds is missing in some, which joined folds make up for.

@@ -12,8 +12,6 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
-from scipy.spatial.distance import squareform
 
 from fer.figures.style import (
     BLUE,
@@ -119,6 +117,9 @@ def cluster_order(degrees: NDArray[np.floating]) -> NDArray[np.intp]:
     """
     if len(degrees) < 3:
         return np.arange(len(degrees))
+    from scipy.cluster.hierarchy import fcluster, leaves_list, linkage  # not above: it is slow to import
+    from scipy.spatial.distance import squareform
+
     sines = np.sin(np.deg2rad(degrees))
     tree = linkage(squareform(sines, checks=False), method="average")
     clusters = fcluster(tree, LOOSEST, criterion="distance")

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -266,6 +265,8 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
         raise ValueError(msg)
     if n == 0:
         return 0.0, 1.0
+    from scipy.stats import binomtest  # not above: it is slow to import
+
     low, high = binomtest(correct, n).proportion_ci(CONFIDENCE, method="wilson")
     # Exactly, where SciPy is off by rounding.
     return (0.0 if correct == 0 else float(low)), (1.0 if correct == n else float(high))

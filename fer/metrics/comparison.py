@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from scipy.stats import binomtest
 from torch import Tensor
 
 
@@ -40,6 +39,8 @@ def mcnemar(before: Tensor, after: Tensor) -> Comparison:
     if before.shape != after.shape:
         msg = f"answers of shape {tuple(before.shape)} and {tuple(after.shape)} are not of the same samples"
         raise ValueError(msg)
+    from scipy.stats import binomtest  # not above: it is slow to import
+
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     p = float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0
     return Comparison(lost, won, p)

@@ -9,12 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
-import timm
 import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.models import adapt_input_conv, get_pretrained_cfg, group_parameters
 from torch import Tensor, nn
 
 from fer.errors import InputError
@@ -55,6 +53,8 @@ class AlexNetFeatures(nn.Sequential):
             first = published.features[0]
             published.features[0] = nn.Conv2d(channels, 64, kernel_size=11, stride=4, padding=2)
             if pretrained:
+                from timm.models import adapt_input_conv
+
                 state = {"weight": adapt_input_conv(channels, first.weight.detach()), "bias": first.bias}
                 published.features[0].load_state_dict(state)
 
@@ -203,6 +203,8 @@ class TransferNet(nn.Module):
 
 def _build(backbone: str, *, pretrained: bool, channels: int, image_size: int) -> nn.Module:
     """Return the backbone without its classifier, randomly initialised or downloaded."""
+    import timm  # not above: it is slow to import, and the other networks need none of it
+
     _check_name(backbone)
     way_out = "give a file with the weights instead: weights=FILE"
     try:
@@ -227,6 +229,8 @@ def _build(backbone: str, *, pretrained: bool, channels: int, image_size: int) -
 
 def _check_name(backbone: str) -> None:
     """Refuse a name, or a tag after the dot, that timm does not have."""
+    import timm
+
     tagged = "." in backbone
     known = timm.list_pretrained() if tagged else ["alexnet", *timm.list_models()]
     if backbone in known:
@@ -241,6 +245,8 @@ def _check_name(backbone: str) -> None:
 
 def _published_size(backbone: str) -> tuple[int, bool]:
     """Return the size of the images that a backbone was published for, and whether it is fixed."""
+    from timm.models import get_pretrained_cfg
+
     published = None if backbone == "alexnet" else get_pretrained_cfg(backbone)
     return (224, False) if published is None else (published.input_size[-1], published.fixed_input_size)
 
@@ -285,6 +291,8 @@ def _next_size(run: Callable[[int], int], *, above: int, below: int) -> int:
 
 def _stages(network: nn.Module) -> list[tuple[str, list[str]]]:
     """Return each stage's name and the names of its parameters, from input to output."""
+    from timm.models import group_parameters
+
     matcher = getattr(network, "group_matcher", None)
     if matcher is None:
         children = [
@@ -321,6 +329,8 @@ def _stage_names(stages: list[list[str]]) -> list[str]:
 
 def _load(network: nn.Module, path: Path, *, backbone: str, channels: int) -> None:
     """Load a file's weights into the backbone; only its classifier may be left over."""
+    from timm.models import adapt_input_conv
+
     state = read_state(path)
     published: Mapping[str, Any] = getattr(network, "pretrained_cfg", {})
     for classifier in _names(published.get("classifier")):

@@ -28,20 +28,8 @@ def main(path: str, parent: str, patience: str, *command: str) -> None:
         patience: Seconds from SIGTERM to SIGKILL.
         command: The program and its arguments.
     """
-    end: dict[str, object] = {"orphaned": False}
-
-    def end_orphan(number: int, frame: FrameType | None) -> None:
-        if os.getppid() == int(parent):  # the sweep sent the signal to the whole group
-            return
-        end["orphaned"] = True
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        os.killpg(0, signal.SIGTERM)
-        signal.signal(signal.SIGALRM, lambda number, frame: os.killpg(0, signal.SIGKILL))
-        signal.alarm(int(patience))
-
-    signal.signal(signal.SIGTERM, end_orphan)
-    end_with_parent()
-    if os.getppid() != int(parent) or end["orphaned"]:
+    end = watch(int(parent), int(patience))
+    if end is None:
         return
     try:
         process = subprocess.Popen(command, preexec_fn=end_with_parent)
@@ -51,6 +39,38 @@ def main(path: str, parent: str, patience: str, *command: str) -> None:
         if end["orphaned"]:  # while it was being started
             process.kill()
         end["status"] = process.wait()
+    write_end(path, end)
+
+
+def watch(parent: int, patience: int) -> dict[str, object] | None:
+    """End this process's group, as a trial that became an orphan, when the parent dies.
+
+    Args:
+        parent: Process id of the parent.
+        patience: Seconds from SIGTERM to SIGKILL.
+
+    Returns:
+        What :func:`write_end` is to write, of which ``orphaned`` is kept up to date; None if the parent is
+        dead already.
+    """
+    end: dict[str, object] = {"orphaned": False}
+
+    def end_orphan(number: int, frame: FrameType | None) -> None:
+        if os.getppid() == parent:  # the sweep sent the signal to the whole group
+            return
+        end["orphaned"] = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+        signal.signal(signal.SIGALRM, lambda number, frame: os.killpg(0, signal.SIGKILL))
+        signal.alarm(patience)
+
+    signal.signal(signal.SIGTERM, end_orphan)
+    end_with_parent()
+    return None if os.getppid() != parent or end["orphaned"] else end
+
+
+def write_end(path: str, end: dict[str, object]) -> None:
+    """Write how a program ended, on which no signal of its group has an effect any more."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with open(f"{path}.tmp", "w") as file:  # noqa: PTH123 (pathlib takes longer to import than the rest)
         json.dump(end, file)

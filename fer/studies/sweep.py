@@ -28,6 +28,7 @@ from fer.studies.trial import (
     write_inputs,
 )
 from fer.studies.trials import Trial
+from fer.studies.warm import WarmServer
 
 POLL: Final = 0.5
 """Seconds between two polls of the running trials."""
@@ -59,6 +60,7 @@ def run_sweep(
     watch: Callable[[Sequence[Trial], Sequence[Trial]], None],
     *,
     devices: Sequence[str] = (),
+    modules: Sequence[str] = (),
 ) -> list[Trial]:
     """Run trials until none is left to start, and return all trials of the study.
 
@@ -69,13 +71,15 @@ def run_sweep(
         limits: When to start no more trials.
         watch: Called at every poll with all trials and with those that have changed since the last call.
         devices: Values of ``CUDA_VISIBLE_DEVICES`` for the agents in turn; empty: it is not changed.
+        modules: Names of the modules that a trial imports, if it runs ``fer``: it is forked from a process
+            that has them. Empty: each trial is a new process.
 
     Raises:
         InputError: Too many trials failed in a row, the user ended the sweep, or the storage cannot be used.
     """
     failures: list[Trial] = []
-    with study.trials.running() as lock:
-        agents = _Agents(study, limits, lock, devices)
+    with study.trials.running() as lock, WarmServer(modules) as server:
+        agents = _Agents(study, limits, lock, devices, server)
         try:
             with _as_interrupt(signal.SIGTERM):
                 while True:
@@ -122,6 +126,7 @@ class _Agents:
         limits: When to start no more trials.
         lock: Shows that this process is alive; its trials hold it, too.
         devices: Values of ``CUDA_VISIBLE_DEVICES`` for the agents in turn.
+        server: Forks the trials that it can.
         running: Their trials, by number.
         last_to_retry: Number of the last trial whose point is run again if it failed; 0: none is.
     """
@@ -130,6 +135,7 @@ class _Agents:
     limits: Limits
     lock: BinaryIO
     devices: Sequence[str]
+    server: WarmServer
     running: dict[int, Process] = field(default_factory=dict)
     last_to_retry: int = 0
 
@@ -154,7 +160,7 @@ class _Agents:
                 write_inputs(folder, trial.point, args_json(trial.point))
                 environment = _environment(study, trial, self.devices)
                 self.running[trial.number] = start(
-                    trial, folder, study.run_dir(trial), self.lock, environment
+                    trial, folder, study.run_dir(trial), self.lock, environment, self.server
                 )
         return changed
 

@@ -20,6 +20,7 @@ import yaml
 from fer.files import atomic_write, read_json
 from fer.studies import child
 from fer.studies.trials import State, Trial
+from fer.studies.warm import Forked, WarmServer
 
 LOG: Final = "log.txt"
 METRICS: Final = "metrics.jsonl"
@@ -105,7 +106,7 @@ class Process:
     trial: Trial
     folder: Path
     run_dir: Path
-    process: "subprocess.Popen[bytes]"
+    process: "subprocess.Popen[bytes] | Forked"
     stopped_for: str = ""
     asked_at: float = 0.0
     started_at: float = field(default_factory=time.monotonic)
@@ -138,7 +139,12 @@ class Process:
 
 
 def start(
-    trial: Trial, folder: Path, run_dir: Path, lock: BinaryIO, environment: Mapping[str, str]
+    trial: Trial,
+    folder: Path,
+    run_dir: Path,
+    lock: BinaryIO,
+    environment: Mapping[str, str],
+    server: WarmServer,
 ) -> Process:
     """Start a trial's command in its own session, with its output in a log file.
 
@@ -150,13 +156,15 @@ def start(
         run_dir: Folder of its run.
         lock: Lock of this process, which the trial holds, too.
         environment: All environment variables of the process.
+        server: Forks the process if it can.
 
     Raises:
         OSError: The log cannot be written.
     """
     words = (folder / STATUS, os.getpid(), int(PATIENCE), *trial.command)
     with (folder / LOG).open("wb") as log:
-        process = subprocess.Popen(
+        forked = server.start(trial.command, (log, log, lock), environment, folder / STATUS, int(PATIENCE))
+        process = forked or subprocess.Popen(
             [sys.executable, "-I", "-S", child.__file__, *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=log,

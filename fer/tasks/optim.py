@@ -87,11 +87,7 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer
     Raises:
         InputError: No parameter is trainable, or their type cannot hold the learning rate.
     """
-    from timm.optim import param_groups_weight_decay
-
-    groups: list[dict[str, Any]] = [
-        group for group in param_groups_weight_decay(network, settings.weight_decay) if group["params"]
-    ]
+    groups = _groups(network, settings.weight_decay)
     if not groups:
         msg = "the network has no trainable parameter: unfreeze a part of it"
         raise InputError(msg)
@@ -104,6 +100,19 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer
     if settings.name == "adam":
         return torch.optim.Adam(groups, lr=settings.lr)
     return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the trainable parameters without weight decay, biases and vectors, and those with it.
+
+    They are those of ``timm.optim.param_groups_weight_decay``, which takes a second to import.
+    """
+    parts: dict[float, list[nn.Parameter]] = {0.0: [], weight_decay: []}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            is_decayed = parameter.ndim > 1 and not name.endswith(".bias")
+            parts[weight_decay if is_decayed else 0.0].append(parameter)
+    return [{"params": part, "weight_decay": decay} for decay, part in parts.items() if part]
 
 
 def make_schedule(

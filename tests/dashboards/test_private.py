@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import run_python
 from loopback import Loopback
 
 pytestmark = pytest.mark.slow
@@ -52,14 +52,7 @@ def test_no_key_token_or_home_folder_is_kept(mode, tmp_path, make_images):
             ["fit", *SETTINGS, "--data.root", str(home / "faces"), "--wandb.mode", mode, "--run_name", "a"],
             ["report", "runs/a"],
         ):
-            ended = subprocess.run(
-                [sys.executable, "-m", "fer", *command],
-                cwd=work,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=300,
-            )
+            ended = run_python("-m", "fer", *command, cwd=work, env=environment)
             assert ended.returncode == 0, ended.stderr
             said += ended.stdout + ended.stderr
     found = {
@@ -87,13 +80,6 @@ def test_the_config_of_a_run_still_finds_the_data(tmp_path, make_images):
     first = ["fit", *SETTINGS, "--data.root", str(home / "faces"), "--run_name", "a"]
     second = ["fit", "--config", "runs/a/config.yaml", "--run_name", "b"]
     for words in (first, second):
-        ended = subprocess.run(
-            [sys.executable, "-m", "fer", *words],
-            cwd=home,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        ended = run_python("-m", "fer", *words, cwd=home, env=environment)
         assert ended.returncode == 0, ended.stderr
     assert "root: ~/faces" in (home / "runs" / "b" / "config.yaml").read_text()

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
+from forked import run_python
 from loopback import Loopback
 
 from fer.dashboards import finish, log_again, wandb_logger
@@ -106,10 +105,7 @@ def test_online_the_server_has_one_run_with_all_epochs(tmp_path):
         environment.pop("WANDB_MODE")
 
         def run(*words):
-            ended = subprocess.run(
-                [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-            )
-            return ended.returncode
+            return run_python(*words, cwd=tmp_path, env=environment).returncode
 
         assert run("-c", KILL, *FIT) == -signal.SIGKILL
         assert run("-m", "fer", "fit", "--resume", "runs/a") == 0

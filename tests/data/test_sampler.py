@@ -1,14 +1,13 @@
 """The balanced sampler: each class equally often, alike in every process, not together with weights."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from command import assert_warns_of_few_at_most
+from forked import run_python
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 
 import fer
@@ -88,13 +87,7 @@ def test_two_processes_train_on_balanced_batches(tmp_path):
     words = ["--data.sampler", "balanced", "--data.num_train", "71", "--data.batch_size", "8"]
     words += ["--trainer.max_epochs", "1", "--test", "false", "--trainer.accelerator", "cpu"]
     words += ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "fer", "fit", *words],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(Path(fer.__file__).parent.parent)},
-    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(fer.__file__).parent.parent)}
+    ended = run_python("-m", "fer", "fit", *words, cwd=tmp_path, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert_warns_of_few_at_most(ended.stderr)
