@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, cast
 
@@ -17,6 +18,7 @@ from fer.errors import InputError
 from fer.home import hide_home, show_home
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
+from fer.metrics.keys import final_prefix
 from fer.neurons.declared import DeclaresNeurons
 from fer.neurons.surgery import resize
 from fer.tasks.going_on import check_data, check_schedules, describe_data
@@ -26,9 +28,11 @@ from fer.tasks.optim import (
     ScheduleName,
     ScheduleSettings,
     check_setting,
+    is_fused,
     make_optimizer,
     make_schedule,
 )
+from fer.tasks.small_maps import SmallMaps
 
 Batch = tuple[Tensor, Tensor]
 LossName = Literal["cross_entropy", "mse"]
@@ -180,7 +184,8 @@ class ClassificationTask(LightningModule):
         """Return logits (N, K)."""
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=self.memory_format)
-        logits: Tensor = self.network(inputs)
+        with nullcontext() if self.hparams["compile"] else SmallMaps():
+            logits: Tensor = self.network(inputs)
         return logits
 
     def loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -350,7 +355,7 @@ class ClassificationTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser and the schedule that the settings name."""
-        optimizer = make_optimizer(self.network, self.optimizer_settings)
+        optimizer = make_optimizer(self.network, self.optimizer_settings, fused=is_fused(self.trainer))
         num_steps = self.trainer.estimated_stepping_batches
         num_epochs = self.trainer.max_epochs
         if self.schedule_settings.name == "none":
@@ -436,14 +441,3 @@ def class_path(network_class: type[nn.Module]) -> str:
     'torch.nn.modules.linear.Linear'
     """
     return f"{network_class.__module__}.{network_class.__qualname__}"
-
-
-def final_prefix(name: str) -> str:
-    """Return the key under which a split's final metrics are logged.
-
-    >>> final_prefix("val"), final_prefix("test"), final_prefix("private")
-    ('final/val', 'test', 'test/private')
-    """
-    if name in ("train", "val"):
-        return f"final/{name}"
-    return "test" if name == "test" else f"test/{name}"

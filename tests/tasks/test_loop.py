@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn import functional as F
 
+from fer.metrics.keys import final_prefix
 from fer.tasks import AnnTask, ClassificationTask, TransferTask, load
-from fer.tasks.base import final_prefix
 
 UNIFORM = torch.zeros(1, 7)
 SURE_OF_0 = 100 * F.one_hot(torch.tensor([0]), 7).float()

@@ -1,5 +1,6 @@
 """Optimisers and schedules: learning rates by hand."""
 
+import copy
 import math
 
 import pytest
@@ -7,12 +8,13 @@ import torch
 from torch import nn
 
 from fer.errors import InputError
+from fer.tasks import Conv6Task
 from fer.tasks.optim import OptimizerSettings, ScheduleSettings, make_optimizer, make_schedule
 
 
-def _optimizer(name="sgd", *, lr=0.1, weight_decay=0.05, network=None, nesterov=False):
+def _optimizer(name="sgd", *, lr=0.1, weight_decay=0.05, network=None, nesterov=False, fused=False):
     network = network or nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 7))
-    return make_optimizer(network, OptimizerSettings(name, lr, weight_decay, 0.9, nesterov))
+    return make_optimizer(network, OptimizerSettings(name, lr, weight_decay, 0.9, nesterov), fused=fused)
 
 
 def _settings(name, **changes):
@@ -62,6 +64,64 @@ def test_only_what_is_trainable_is_optimised():
     network.requires_grad_(requires_grad=False)
     with pytest.raises(InputError, match="no trainable parameter"):
         _optimizer(network=network)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_one_pass_over_the_weights_computes_the_same(name):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 7))
+    networks = [network, copy.deepcopy(network)]
+    settings = OptimizerSettings(name, 0.01, 0.05, 0.9, nesterov=False)
+    optimizers = [make_optimizer(each, settings, fused=each is network) for each in networks]
+    assert [optimizer.defaults["fused"] for optimizer in optimizers] == [True, None]
+    for _ in range(5):
+        inputs, labels = torch.randn(14, 1, 8, 8), torch.arange(14) % 7
+        for each, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(each(inputs), labels).backward()
+            optimizer.step()
+    for one, other in zip(network.parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_state_of_another_memory_format_goes_on_the_same(fused, name):
+    weight, gradients = torch.randn(4, 3, 3, 3), torch.randn(2, 4, 3, 3, 3)
+    found = []
+    for later in (torch.contiguous_format, torch.channels_last):
+        network = nn.Conv2d(3, 4, 3, bias=False)
+        network.weight.data = weight.clone()
+        optimizer = _optimizer(name, network=network, fused=fused)
+        network.weight.grad = gradients[0].clone()
+        optimizer.step()
+        network.to(memory_format=later)
+        resumed = _optimizer(name, network=network, fused=fused)
+        resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        network.weight.grad = gradients[1].to(memory_format=later)
+        resumed.step()
+        found.append(network.weight.detach())
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param({}, True, id="float32"),
+        pytest.param({"precision": "bf16-mixed"}, True, id="bf16-mixed"),
+        pytest.param({"precision": "bf16-true", "gradient_clip_val": 1.0}, True, id="bf16-true, clipped"),
+        pytest.param({"gradient_clip_val": 1.0}, True, id="float32, clipped"),
+        pytest.param({"precision": "bf16-mixed", "gradient_clip_val": 1.0}, False, id="bf16-mixed, clipped"),
+        pytest.param({"precision": "16-mixed"}, False, id="a gradient scaler"),
+    ],
+)
+def test_the_weights_are_updated_in_one_pass_where_lightning_lets_them(
+    settings, expected, tiny_trainer, tiny_data
+):
+    trainer, task = tiny_trainer(limit_train_batches=1, **settings), Conv6Task(optimizer="sgd")
+    trainer.fit(task, datamodule=tiny_data(size=32))
+    (optimizer,) = trainer.optimizers
+    assert bool(optimizer.defaults["fused"]) == expected
 
 
 # Schedules
