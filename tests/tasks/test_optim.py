@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from fer.errors import InputError
 from fer.tasks import Conv6Task
-from fer.tasks.optim import OptimizerSettings, ScheduleSettings, make_optimizer, make_schedule
+from fer.tasks.optim import OptimizerSettings, ScheduleSettings, is_fused, make_optimizer, make_schedule
 
 
 def _optimizer(name="sgd", *, lr=0.1, weight_decay=0.05, network=None, nesterov=False, fused=False):
@@ -69,7 +70,10 @@ def test_only_what_is_trainable_is_optimised():
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_one_pass_over_the_weights_computes_the_same(name):
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 7))
+    # Without a bias before batch norm, whose gradient is nothing but rounding.
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 7)
+    )
     networks = [network, copy.deepcopy(network)]
     settings = OptimizerSettings(name, 0.01, 0.05, 0.9, nesterov=False)
     optimizers = [make_optimizer(each, settings, fused=each is network) for each in networks]
@@ -105,23 +109,32 @@ def test_a_state_of_another_memory_format_goes_on_the_same(fused, name):
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("precision", "clip", "device", "expected"),
     [
-        pytest.param({}, True, id="float32"),
-        pytest.param({"precision": "bf16-mixed"}, True, id="bf16-mixed"),
-        pytest.param({"precision": "bf16-true", "gradient_clip_val": 1.0}, True, id="bf16-true, clipped"),
-        pytest.param({"gradient_clip_val": 1.0}, True, id="float32, clipped"),
-        pytest.param({"precision": "bf16-mixed", "gradient_clip_val": 1.0}, False, id="bf16-mixed, clipped"),
-        pytest.param({"precision": "16-mixed"}, False, id="a gradient scaler"),
+        pytest.param("32-true", None, "cpu", True, id="float32"),
+        pytest.param("32-true", 1.0, "cpu", True, id="float32, clipped"),
+        pytest.param("bf16-mixed", None, "cpu", True, id="bf16-mixed"),
+        pytest.param("bf16-mixed", 0.0, "cuda", True, id="bf16-mixed, a GPU"),
+        pytest.param("bf16-mixed", 1.0, "cuda", False, id="bf16-mixed, clipped"),
+        pytest.param("bf16-true", 1.0, "cuda", True, id="bf16-true, clipped"),
+        pytest.param("16-mixed", None, "cuda", False, id="a gradient scaler"),
+        pytest.param("32-true", None, "xla", False, id="a device without the kernels"),
     ],
 )
-def test_the_weights_are_updated_in_one_pass_where_lightning_lets_them(
-    settings, expected, tiny_trainer, tiny_data
+def test_weights_are_updated_in_one_pass_where_lightning_and_the_device_can(
+    precision, clip, device, expected
 ):
-    trainer, task = tiny_trainer(limit_train_batches=1, **settings), Conv6Task(optimizer="sgd")
-    trainer.fit(task, datamodule=tiny_data(size=32))
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    trainer = SimpleNamespace(precision=precision, gradient_clip_val=clip, strategy=strategy)
+    assert is_fused(trainer) == expected
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_training_in_bfloat16_is_clipped_as_before(clip, tiny_trainer, tiny_data):
+    trainer = tiny_trainer(limit_train_batches=1, precision="bf16-mixed", gradient_clip_val=clip)
+    trainer.fit(Conv6Task(), datamodule=tiny_data(size=32))
     (optimizer,) = trainer.optimizers
-    assert bool(optimizer.defaults["fused"]) == expected
+    assert optimizer.defaults["fused"] == (True if clip is None else None)
 
 
 # Schedules
