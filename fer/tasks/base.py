@@ -181,12 +181,13 @@ class ClassificationTask(LightningModule):
             self.network.compile()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits (N, K)."""
+        """Return logits (N, K), in float32 at least, so that losses and probabilities are not rounded."""
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=self.memory_format)
         with nullcontext() if self.hparams["compile"] else SmallMaps():
             logits: Tensor = self.network(inputs)
-        return logits
+        is_half = isinstance(logits, Tensor) and logits.dtype in (torch.bfloat16, torch.float16)
+        return logits.float() if is_half else logits
 
     def loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch.
@@ -195,7 +196,7 @@ class ClassificationTask(LightningModule):
             logits: Shape (N, K).
             targets: Labels (N,), or class probabilities (N, K) where images are mixed.
         """
-        weights = self.get_buffer("weights")
+        weights = self.get_buffer("weights").to(logits.dtype)
         if self.loss == "cross_entropy":
             return F.cross_entropy(logits, targets, weight=weights, label_smoothing=self.label_smoothing)
         if targets.ndim == 1:

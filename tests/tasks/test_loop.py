@@ -39,6 +39,14 @@ class Keep(Callback):
         )
 
 
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64, torch.float64)],
+)
+def test_logits_of_half_precision_are_float32(dtype, expected):
+    assert _task().to(dtype)(torch.zeros(2, 64, dtype=dtype)).dtype == expected
+
+
 # Losses
 
 
