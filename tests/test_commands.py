@@ -260,7 +260,7 @@ def test_a_missing_checkpoint_is_named(words, named):
         ("--trainer.limit_train_batches 1.5", "limit_train_batches"),
         ("--trainer.strategy nope", "strategy='nope'"),
         ("--trainer.accelerator nope", "accelerator='nope'"),
-        ("--trainer.precision 7", "trainer.precision is 7: it must be 64, 32"),
+        ("--trainer.precision 7", "trainer.precision is 7: it must be auto, 64, 32"),
         ("--early_stopping none", "early_stopping is none: it must be int or null"),
         (
             "--early_stopping=None",

@@ -104,7 +104,8 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     gone = sum(layer["before"] - layer["after"] for layer in results["layers"].values())
     assert gone == sum(layer[reason] for layer in results["layers"].values() for reason in REMOVAL_REASONS)
     # A config that a pruned network's other commands take.
-    done("test", "--ckpt_path", tmp_path / "runs" / "b" / "checkpoints" / "pruned.ckpt", "--run_name", "c")
+    path = tmp_path / "runs" / "b" / "checkpoints" / "pruned.ckpt"
+    done("test", "--ckpt_path", path, "--run_name", "c", "--trainer.precision", "32-true")
     tested = json.loads((tmp_path / "runs" / "c" / "results.json").read_text())
     assert tested["splits"]["val"]["acc"] == results["after"]["acc"]
 

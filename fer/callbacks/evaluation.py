@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from fer.callbacks.limits import limit_protocol
-from fer.callbacks.media import missing_figures, run_of_trainer, save_figure
+from fer.callbacks.media import draw_now, missing_figures, run_of_trainer, save_figure
 from fer.callbacks.network import find_network
 from fer.callbacks.samples import first_loader
 from fer.figures import confusion_figure, curves_figure, predictions_figure
@@ -172,6 +172,7 @@ class EvaluationCallback(Callback):
                 "best_val_acc": getattr(pl_module, "best_val_acc", None),
                 "splits": {name: _numbers(report) for name, report in reports.items()},
             }
+        draw_now(trainer)  # before the results, with which a run is complete
         run_of_trainer(trainer).write_results(results)
 
     def _results(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
@@ -195,14 +196,14 @@ class EvaluationCallback(Callback):
     def _show_reports(
         self, trainer: Trainer, reports: Mapping[str, ClassificationReport], *, protocol: str
     ) -> None:
-        """Draw the confusion matrix of each split, and print the accuracies and the last report."""
+        """Print the accuracies and the last report, and draw the confusion matrix of each split."""
+        self.console.print(accuracy_table(reports))
+        self.console.print()
+        self.console.print(list(reports.values())[-1].table())
         for name, report in reports.items():
             title = f"{name} ({protocol})"
             draw = partial(confusion_figure, report.confusion, report.class_names, title=title)
             save_figure(trainer, f"confusion-{name}", draw)
-        self.console.print(accuracy_table(reports))
-        self.console.print()
-        self.console.print(list(reports.values())[-1].table())
 
     @staticmethod
     def _draw_samples(trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,6 +1,8 @@
 """Save figures to the run's folder and show them in every logger that takes images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -50,6 +52,31 @@ def missing_figures(trainer: Trainer) -> dict[str, str]:
     return _MISSING.setdefault(trainer, {})
 
 
+_LATER: Final[WeakKeyDictionary[Trainer, list[Callable[[], None]]]] = WeakKeyDictionary()
+"""By trainer what is to be drawn at the end of :func:`draw_later`."""
+
+
+@contextmanager
+def draw_later(trainer: Trainer) -> Iterator[None]:
+    """Put off what :func:`save_figure` is given meanwhile until the results are printed, or to the end.
+
+    After an error or a signal nothing is drawn: a training that is resumed draws everything.
+    """
+    _LATER[trainer] = []
+    try:
+        yield
+        draw_now(trainer)
+    finally:
+        del _LATER[trainer]
+
+
+def draw_now(trainer: Trainer) -> None:
+    """Draw the figures that were put off."""
+    figures = _LATER.get(trainer, [])
+    while figures:
+        figures.pop(0)()
+
+
 @rank_zero_only
 def save_figure(
     trainer: Trainer,
@@ -73,7 +100,17 @@ def save_figure(
     """
     if is_dry_run(trainer):
         return
-    run = run_of_trainer(trainer, network)
+    draw = partial(_save, trainer, name, figure, formats, run_of_trainer(trainer, network))
+    if trainer in _LATER:
+        _LATER[trainer].append(draw)
+    else:
+        draw()
+
+
+def _save(
+    trainer: Trainer, name: str, figure: Figure | Callable[[], Figure], formats: Sequence[str], run: Run
+) -> None:
+    """Draw, write and log a figure."""
     name += run.suffix
     with drawing(name, missing_figures(trainer)):
         drawn = figure if isinstance(figure, Figure) else figure()

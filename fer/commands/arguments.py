@@ -1,7 +1,7 @@
 """The options of commands on one run that are neither the network's, nor the data's, nor the trainer's."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from jsonargparse._typehints import ActionTypeHint
 from lightning.pytorch import Callback
@@ -14,6 +14,7 @@ from fer.callbacks.stop import TRY_AGAIN, OnSigterm
 from fer.commands.checks import count_classes
 from fer.commands.help import arrange
 from fer.commands.parsing import takes
+from fer.commands.precision import PRECISION
 from fer.commands.space import Checkpoints
 from fer.dashboards import wandb_logger
 from fer.dashboards.artifacts import Artifacts
@@ -185,6 +186,8 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
             # "1" is one batch and "1.0" are all of them. typing gives Lightning's Union[int, float] the order
             # of the Union[float, int] that another library has made before, which reads "1" as 1.0.
             action._typehint = int | float | None
+        if isinstance(action, ActionTypeHint) and action.dest == PRECISION:
+            action._typehint = Literal["auto"] | action._typehint
     parser.usage = f"fer {command} {'[settings]' if command == 'fit' else 'CHECKPOINT|RUN [settings]'}"
     parser.epilog = EXAMPLES.get(command)
     arrange(parser)

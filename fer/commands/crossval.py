@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from fer.commands.choices import choose, find_data_module
 from fer.commands.experiment import run_experiment
 from fer.commands.parsing import CONSOLE, parse_config
+from fer.commands.precision import PRECISION
 from fer.configs import flatten
 from fer.dashboards import apart_from_sweep, finish, log_config, wandb_logger
 from fer.data import DATA_MODULES, PooledDataModule
@@ -71,6 +72,7 @@ def crossval(arguments: Sequence[str]) -> None:
             "wandb.name": f"{name}-{run_dir.name}",
             "wandb.job_type": "fold",
             **({"wandb.project": project} if project else {}),
+            **_precision_of_first(folder),
         }
         # Last, so that no config overrides them.
         own_words = [f"--{key}={value}" for key, value in of_fold.items()]
@@ -102,6 +104,12 @@ def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         )
         raise InputError(msg)
     return chosen_words, chosen
+
+
+def _precision_of_first(folder: Path) -> dict[str, Any]:
+    """Return the precision of the first fold, which the others share on any machine; empty before it."""
+    settings = flatten(Run(folder / "fold-0").read_config())
+    return {PRECISION: settings[PRECISION] or "null"} if PRECISION in settings else {}
 
 
 SET_BY_CROSSVAL: Final = (

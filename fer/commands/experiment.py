@@ -25,7 +25,7 @@ from fer.callbacks import StopCallback
 from fer.callbacks.checkpoint_io import write_whole_checkpoints
 from fer.callbacks.history import measured_until
 from fer.callbacks.limits import limit_protocol
-from fer.callbacks.media import missing_figures
+from fer.callbacks.media import draw_later, missing_figures
 from fer.callbacks.stop import TRY_AGAIN, OnSigterm, exit_on_sigterm
 from fer.checkpoints import normalisation_in, read_any_checkpoint, read_checkpoint
 from fer.commands.arguments import add_run_arguments
@@ -39,6 +39,7 @@ from fer.commands.naming import following, standard
 from fer.commands.outputs import ConfigCallback, list_files
 from fer.commands.own_callbacks import callbacks_of
 from fer.commands.parsing import CONSOLE, parse
+from fer.commands.precision import AUTO, PRECISION, precision_of
 from fer.commands.resume import (
     SWEEP_VARIABLES,
     begun_before,
@@ -167,6 +168,8 @@ class ExperimentCLI(LightningCLI):
         if self.resumed is not None:
             check_resumed(self._flat(self.config), self.resumed)
             self.resumes_from = newest_whole_checkpoint(self.resumed)
+        self.precision = precision_of(self.config.trainer, self.resumed)
+        self.config.trainer.precision = self.precision.name
         self.stop = StopCallback(self.on_sigterm)
         check_settings(self.config, self.command)
 
@@ -257,6 +260,8 @@ class ExperimentCLI(LightningCLI):
     def _wandb_settings(self) -> dict[str, Any]:
         """Return the settings of the run on W&B; those that are not set follow from the others."""
         settings, usual = map(self._flat, (self.config, self.parser.get_defaults()))
+        if self.precision.reason:
+            settings[PRECISION] = AUTO  # what it stands for names no run
         of_config = standard(settings, usual_settings(self.config.config or [], self.names["network"]))
         usual |= {key: value for key, value in of_config.items() if key in usual}
         given = self.config.wandb.as_dict()
@@ -347,7 +352,7 @@ class ExperimentCLI(LightningCLI):
     def _fit(self) -> None:
         if self.resumed is not None:
             self._forget_results()  # of fewer epochs
-        with FullDisk(self.run_dir) as full_disk:
+        with FullDisk(self.run_dir) as full_disk, draw_later(self.trainer):
             self._train_and_test(full_disk)
 
     def _train_and_test(self, full_disk: FullDisk) -> None:
@@ -415,7 +420,7 @@ class ExperimentCLI(LightningCLI):
     def _print_header(self) -> None:
         """Print network, data, device and the run's folder."""
         num_parameters = sum(p.numel() for p in self.model.parameters())
-        layers = describe_layers(self.hidden, self.model.network)
+        layers, note = describe_layers(self.hidden, self.model.network), self.precision.note
         origin = (
             facts_of_start(self._ckpt_path, self._position[0], is_resumed=self.resumed is not None)
             if self.command == "fit"
@@ -426,7 +431,7 @@ class ExperimentCLI(LightningCLI):
             ("data", f"{self.names['dataset']}: {self._protocol}"),
             *origin,
             *([("neurons", layers)] if self.command in ("fit", "prune") else []),
-            ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}"),
+            ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}{note}"),
             ("run", str(self.run_dir)),
         ]
         if self.command == "fit":

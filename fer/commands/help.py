@@ -26,6 +26,8 @@ HELPS: Final = {
     "config": "settings as YAML or JSON: a file, or the name of a shipped config; the last one wins",
     "print_config": "print all settings as YAML, as --config takes them, and exit",
     "seed_everything": "seed of all random numbers, 0 or more",
+    "trainer.precision": "what the network computes in; auto: bf16-mixed where the device has matrix units "
+    "for bfloat16 (AMX; NVIDIA from Ampere), else 32-true; null: 32-true",
 }
 """Texts in place of Lightning's and jsonargparse's."""
 

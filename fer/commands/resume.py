@@ -14,6 +14,7 @@ from typing import Any, Final
 from fer.callbacks.stop import OnSigterm
 from fer.callbacks.timetable import DECIDED
 from fer.checkpoints import read_any_checkpoint
+from fer.commands.precision import AUTO, PRECISION
 from fer.configs import flatten
 from fer.errors import InputError
 from fer.processes import process_rank
@@ -149,6 +150,8 @@ def _differing(settings: Mapping[str, Any], run: Run) -> dict[str, tuple[Any, An
     before = flatten(run.read_config())
     is_decided = before.get(FIRST_MEASURED) and not any(settings.get(name) for name in BY_BUDGET)
     same = {*MAY_DIFFER, *(BY_BUDGET if is_decided else ())}
+    if settings.get(PRECISION) == AUTO:
+        same.add(PRECISION)
     if is_decided and before["distinctiveness.num_samples"] <= settings.get("distinctiveness.num_samples", 0):
         same.add("distinctiveness.num_samples")
     return {

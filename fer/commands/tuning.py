@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fer.neurons.networks import copy_network
 from fer.pruning.tuning import BestEpoch, Epoch, distillation_loss, train_mode
 from fer.tasks import ClassificationTask
-from fer.tasks.optim import make_optimizer
+from fer.tasks.optim import is_fused, make_optimizer
 
 SHARE_OF_LR: Final = 0.1
 """Highest learning rate of a fine-tuning, as a share of the training's."""
@@ -59,7 +59,7 @@ class FineTuning(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the schedule."""
-        optimizer = make_optimizer(self.task.network, self.settings)
+        optimizer = make_optimizer(self.task.network, self.settings, fused=is_fused(self.trainer))
         num_steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, num_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -116,3 +116,14 @@ def is_lower_better(key: str) -> bool:
     """
     words = _SEPARATORS.split(key.casefold())
     return "loss" in key.rpartition("/")[2] or not LOWER_IS_BETTER.isdisjoint(words)
+
+
+def final_prefix(name: str) -> str:
+    """Return the key under which a split's final metrics are logged.
+
+    >>> final_prefix("val"), final_prefix("test"), final_prefix("private")
+    ('final/val', 'test', 'test/private')
+    """
+    if name in ("train", "val"):
+        return f"final/{name}"
+    return "test" if name == "test" else f"test/{name}"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, cast
 
@@ -17,20 +18,23 @@ from fer.errors import InputError
 from fer.home import hide_home, show_home
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
+from fer.metrics.keys import final_prefix
 from fer.neurons.declared import DeclaresNeurons
 from fer.neurons.surgery import resize
 from fer.tasks.frozen import FrozenPart, keep_features
 from fer.tasks.going_on import check_data, check_schedules, describe_data
-from fer.tasks.names import class_path, final_prefix, logged_on_val
+from fer.tasks.names import class_path, logged_on_val
 from fer.tasks.optim import (
     OptimizerName,
     OptimizerSettings,
     ScheduleName,
     ScheduleSettings,
     check_setting,
+    is_fused,
     make_optimizer,
     make_schedule,
 )
+from fer.tasks.small_maps import SmallMaps
 
 Batch = tuple[Tensor, Tensor]
 LossName = Literal["cross_entropy", "mse"]
@@ -179,11 +183,13 @@ class ClassificationTask(LightningModule):
             self.network.compile()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits (N, K)."""
+        """Return logits (N, K), in float32 at least, so that losses and probabilities are not rounded."""
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=self.memory_format)
-        logits: Tensor = self.network(inputs)
-        return logits
+        with nullcontext() if self.hparams["compile"] else SmallMaps():
+            logits: Tensor = self.network(inputs)
+        is_half = isinstance(logits, Tensor) and logits.dtype in (torch.bfloat16, torch.float16)
+        return logits.float() if is_half else logits
 
     def loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch.
@@ -192,7 +198,7 @@ class ClassificationTask(LightningModule):
             logits: Shape (N, K).
             targets: Labels (N,), or class probabilities (N, K) where images are mixed.
         """
-        weights = self.get_buffer("weights")
+        weights = self.get_buffer("weights").to(logits.dtype)
         if self.loss == "cross_entropy":
             return F.cross_entropy(logits, targets, weight=weights, label_smoothing=self.label_smoothing)
         if targets.ndim == 1:
@@ -356,7 +362,7 @@ class ClassificationTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser and the schedule that the settings name."""
-        optimizer = make_optimizer(self.network, self.optimizer_settings)
+        optimizer = make_optimizer(self.network, self.optimizer_settings, fused=is_fused(self.trainer))
         num_steps = self.trainer.estimated_stepping_batches
         num_epochs = self.trainer.max_epochs
         if self.schedule_settings.name == "none":

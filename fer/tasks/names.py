@@ -20,14 +20,3 @@ def class_path(network_class: type[nn.Module]) -> str:
     'torch.nn.modules.linear.Linear'
     """
     return f"{network_class.__module__}.{network_class.__qualname__}"
-
-
-def final_prefix(name: str) -> str:
-    """Return the key under which a split's final metrics are logged.
-
-    >>> final_prefix("val"), final_prefix("test"), final_prefix("private")
-    ('final/val', 'test', 'test/private')
-    """
-    if name in ("train", "val"):
-        return f"final/{name}"
-    return "test" if name == "test" else f"test/{name}"

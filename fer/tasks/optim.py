@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as schedules
 
 from fer.errors import InputError
+
+FUSED: Final = ("cpu", "cuda")
+"""Devices for which torch has fused kernels of all three optimizers."""
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["none", "multistep", "cyclic", "plateau", "onecycle", "cosine"]
@@ -81,8 +85,25 @@ def check_setting(setting: str, value: float, *, is_right: bool, wanted: str) ->
         raise InputError(msg)
 
 
-def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    """Return the optimiser of a network's trainable parameters.
+def is_fused(trainer: Trainer) -> bool:
+    """Return whether the optimizer of a training can update all weights in one pass over them.
+
+    It can on the devices that torch has such kernels for, but for two cases: a gradient scaler (``16-mixed``)
+    would leave the gradients scaled for it, and so for the callbacks that read them, and Lightning refuses to
+    clip its gradients in mixed precision.
+    """
+    is_clipped = bool(trainer.gradient_clip_val) and str(trainer.precision).endswith("-mixed")
+    is_scaled = trainer.precision == "16-mixed"
+    return trainer.strategy.root_device.type in FUSED and not (is_clipped or is_scaled)
+
+
+def make_optimizer(network: nn.Module, settings: OptimizerSettings, *, fused: bool = False) -> Optimizer:
+    """Return the optimizer of a network's trainable parameters.
+
+    Args:
+        network: Holds the parameters, on the device where it is trained.
+        settings: Which optimizer.
+        fused: Update all weights in one pass over them, which computes the same but for rounding.
 
     Raises:
         InputError: No parameter is trainable, or their type cannot hold the learning rate.
@@ -95,11 +116,31 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer
     largest = torch.finfo(dtype).max
     wanted = f"at most {largest:g}, which is what {str(dtype).removeprefix('torch.')} can hold"
     check_setting("lr", settings.lr, is_right=settings.lr <= largest, wanted=wanted)
+    optimizer = _build(
+        settings, groups, fused=fused or None
+    )  # False turns off torch's other fast kernels, too
+    optimizer.register_load_state_dict_post_hook(_match_formats)
+    return optimizer
+
+
+def _build(settings: OptimizerSettings, groups: list[dict[str, Any]], *, fused: bool | None) -> Optimizer:
+    """Return the optimizer that the settings name."""
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
-    if settings.name == "adam":
-        return torch.optim.Adam(groups, lr=settings.lr)
-    return torch.optim.AdamW(groups, lr=settings.lr)
+        momentum: dict[str, Any] = {"momentum": settings.momentum, "nesterov": settings.nesterov}
+        return torch.optim.SGD(groups, lr=settings.lr, fused=fused, **momentum)
+    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=settings.lr, fused=fused)
+
+
+def _match_formats(optimizer: Optimizer) -> None:
+    """Give a state that was loaded the memory formats of the parameters.
+
+    Fused kernels go through parameter and state in the order of memory, and would silently mix up entries.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value is not None and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

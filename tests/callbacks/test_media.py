@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fer.callbacks import DistinctivenessCallback
-from fer.callbacks.media import missing_figures, run_of_trainer, save_figure
+from fer.callbacks.media import draw_later, draw_now, missing_figures, run_of_trainer, save_figure
 
 
 class FakeTrainer(SimpleNamespace):
@@ -38,6 +38,39 @@ def test_a_figure_is_written_and_shown_by_wandb(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.with_suffix(".svg").is_file()
     logger.log_image.assert_called_once_with(key="figures/one-body", images=[str(path)])
+
+
+def test_figures_that_are_put_off_are_drawn_when_the_results_are_there(tmp_path):
+    trainer, drawn = _trainer(tmp_path), []
+
+    def draw(name):
+        save_figure(trainer, name, lambda: drawn.append(name) or Figure())
+
+    with draw_later(trainer):
+        draw("curves")
+        draw("confusion")
+        assert drawn == []
+        draw_now(trainer)
+        assert drawn == ["curves", "confusion"]
+        draw("late")
+        assert len(drawn) == 2
+    assert drawn[2:] == ["late"]
+    draw("at once")
+    assert drawn[3:] == ["at once"]
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(drawn)
+
+
+def test_figures_that_are_put_off_are_not_drawn_after_a_signal(tmp_path):
+    trainer = _trainer(tmp_path)
+
+    def stop_after_a_figure():
+        with draw_later(trainer):
+            save_figure(trainer, "curves", Figure())
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        stop_after_a_figure()
+    assert not (tmp_path / "figures").exists()
 
 
 def test_a_dry_run_leaves_no_figure(tmp_path):

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn import functional as F
 
+from fer.metrics.keys import final_prefix
 from fer.tasks import AnnTask, ClassificationTask, TransferTask, load
-from fer.tasks.names import final_prefix
 
 UNIFORM = torch.zeros(1, 7)
 SURE_OF_0 = 100 * F.one_hot(torch.tensor([0]), 7).float()
@@ -37,6 +37,14 @@ class Keep(Callback):
         self.epochs.append(
             {"epoch": trainer.current_epoch} | {k: float(v) for k, v in trainer.callback_metrics.items()}
         )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64, torch.float64)],
+)
+def test_logits_of_half_precision_are_float32(dtype, expected):
+    assert _task().to(dtype)(torch.zeros(2, 64, dtype=dtype)).dtype == expected
 
 
 # Losses

@@ -1,18 +1,21 @@
 """Optimisers and schedules: learning rates by hand."""
 
+import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from fer.errors import InputError
-from fer.tasks.optim import OptimizerSettings, ScheduleSettings, make_optimizer, make_schedule
+from fer.tasks import Conv6Task
+from fer.tasks.optim import OptimizerSettings, ScheduleSettings, is_fused, make_optimizer, make_schedule
 
 
-def _optimizer(name="sgd", *, lr=0.1, weight_decay=0.05, network=None, nesterov=False):
+def _optimizer(name="sgd", *, lr=0.1, weight_decay=0.05, network=None, nesterov=False, fused=False):
     network = network or nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 7))
-    return make_optimizer(network, OptimizerSettings(name, lr, weight_decay, 0.9, nesterov))
+    return make_optimizer(network, OptimizerSettings(name, lr, weight_decay, 0.9, nesterov), fused=fused)
 
 
 def _settings(name, **changes):
@@ -62,6 +65,76 @@ def test_only_what_is_trainable_is_optimised():
     network.requires_grad_(requires_grad=False)
     with pytest.raises(InputError, match="no trainable parameter"):
         _optimizer(network=network)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_one_pass_over_the_weights_computes_the_same(name):
+    torch.manual_seed(0)
+    # Without a bias before batch norm, whose gradient is nothing but rounding.
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 7)
+    )
+    networks = [network, copy.deepcopy(network)]
+    settings = OptimizerSettings(name, 0.01, 0.05, 0.9, nesterov=False)
+    optimizers = [make_optimizer(each, settings, fused=each is network) for each in networks]
+    assert [optimizer.defaults["fused"] for optimizer in optimizers] == [True, None]
+    for _ in range(5):
+        inputs, labels = torch.randn(14, 1, 8, 8), torch.arange(14) % 7
+        for each, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(each(inputs), labels).backward()
+            optimizer.step()
+    for one, other in zip(network.parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_state_of_another_memory_format_goes_on_the_same(fused, name):
+    weight, gradients = torch.randn(4, 3, 3, 3), torch.randn(2, 4, 3, 3, 3)
+    found = []
+    for later in (torch.contiguous_format, torch.channels_last):
+        network = nn.Conv2d(3, 4, 3, bias=False)
+        network.weight.data = weight.clone()
+        optimizer = _optimizer(name, network=network, fused=fused)
+        network.weight.grad = gradients[0].clone()
+        optimizer.step()
+        network.to(memory_format=later)
+        resumed = _optimizer(name, network=network, fused=fused)
+        resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        network.weight.grad = gradients[1].to(memory_format=later)
+        resumed.step()
+        found.append(network.weight.detach())
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize(
+    ("precision", "clip", "device", "expected"),
+    [
+        pytest.param("32-true", None, "cpu", True, id="float32"),
+        pytest.param("32-true", 1.0, "cpu", True, id="float32, clipped"),
+        pytest.param("bf16-mixed", None, "cpu", True, id="bf16-mixed"),
+        pytest.param("bf16-mixed", 0.0, "cuda", True, id="bf16-mixed, a GPU"),
+        pytest.param("bf16-mixed", 1.0, "cuda", False, id="bf16-mixed, clipped"),
+        pytest.param("bf16-true", 1.0, "cuda", True, id="bf16-true, clipped"),
+        pytest.param("16-mixed", None, "cuda", False, id="a gradient scaler"),
+        pytest.param("32-true", None, "xla", False, id="a device without the kernels"),
+    ],
+)
+def test_weights_are_updated_in_one_pass_where_lightning_and_the_device_can(
+    precision, clip, device, expected
+):
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    trainer = SimpleNamespace(precision=precision, gradient_clip_val=clip, strategy=strategy)
+    assert is_fused(trainer) == expected
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_training_in_bfloat16_is_clipped_as_before(clip, tiny_trainer, tiny_data):
+    trainer = tiny_trainer(limit_train_batches=1, precision="bf16-mixed", gradient_clip_val=clip)
+    trainer.fit(Conv6Task(), datamodule=tiny_data(size=32))
+    (optimizer,) = trainer.optimizers
+    assert optimizer.defaults["fused"] == (True if clip is None else None)
 
 
 # Schedules
