@@ -45,7 +45,7 @@ def uniform_numbers(seeds: NDArray[np.uint64], num: int) -> NDArray[np.float64]:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     state = (state ^ (state >> np.uint64(31))) >> np.uint64(11)
-    return np.multiply(state, 2.0**-53, dtype=np.float64)
+    return np.asarray(state * 2.0**-53, np.float64)
 
 
 class Warp(NamedTuple):
@@ -146,7 +146,7 @@ def _jitter(factors: tuple[float, float], u: NDArray[np.float64]) -> NDArray[np.
     )
     order = np.array(ORDERS)[(len(ORDERS) * u[3]).astype(np.int64)]
     in_order = steps.transpose(2, 0, 1)[np.arange(len(order))[:, None], order]
-    return in_order.reshape(-1, 9)
+    return np.asarray(in_order.reshape(-1, 9), np.float64)
 
 
 class Batch(Sequence[tuple[Tensor, Tensor]]):
