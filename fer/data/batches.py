@@ -4,9 +4,8 @@ The random numbers of an image follow from the seed of its draw alone. So neithe
 number of workers or processes changes them.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, overload
+from typing import Any, Final, overload
 
 import numpy as np
 import torch
@@ -17,9 +16,6 @@ from torch.utils.data import Dataset, default_collate
 
 from fer.data.augment import Policy
 from fer.data.draws import Draw
-
-PART_BYTES: Final = 2**20
-"""Size of the float images that a CPU augments at once: what its cache holds."""
 
 NUM_RANDOM: Final = 19
 """Random numbers that are drawn for an image."""
@@ -48,24 +44,15 @@ def uniform_numbers(seeds: NDArray[np.uint64], num: int) -> NDArray[np.float64]:
     return np.asarray(state * 2.0**-53, np.float64)
 
 
-class Warp(NamedTuple):
-    """What is done to each of N images; their columns in one table.
+THETA, LIGHT, BOX, JITTER = slice(0, 6), slice(6, 8), slice(8, 12), slice(12, 21)
+"""Columns of the table of what is done to images.
 
-    Attributes:
-        theta: Columns of the affine maps from places in the result to places in the image, each from -1 to
-            1: three for x, three for y.
-        light: Columns of a factor and of what is added, of pixels from 0 to 255.
-        box: Columns of the erased rectangle: top, bottom, left, right, in pixels.
-        jitter: Columns of three steps, each a share of the pixel, of its grey and of the mean grey.
-    """
-
-    theta: slice = slice(0, 6)
-    light: slice = slice(6, 8)
-    box: slice = slice(8, 12)
-    jitter: slice = slice(12, 21)
-
-
-WARP: Final = Warp()
+- ``THETA``: an affine map from places in the result to places in the image, each from -1 to 1: three numbers
+  for x, three for y.
+- ``LIGHT``: a factor, and what is added, of pixels from 0 to 255.
+- ``BOX``: the erased rectangle: top, bottom, left, right, in pixels.
+- ``JITTER``: three steps, each a share of the pixel, of its grey and of the mean grey.
+"""
 
 
 def draw_numbers(policy: Policy, seeds: NDArray[np.uint64], height: int, width: int) -> NDArray[np.float32]:
@@ -78,17 +65,17 @@ def draw_numbers(policy: Policy, seeds: NDArray[np.uint64], height: int, width: 
         width: Of an image, in pixels.
 
     Returns:
-        The table, shape (N, 21); see :class:`Warp` for its columns.
+        The table, shape (N, 21); see :data:`THETA` for its columns.
     """
     u = uniform_numbers(seeds, NUM_RANDOM)
     table = np.zeros((len(seeds), 21), np.float32)
-    table[:, WARP.theta] = _theta(policy, u[:7], height, width).T
+    table[:, THETA] = _theta(policy, u[:7], height, width).T
     is_lit = u[7] < policy.light
-    table[:, 6] = np.where(is_lit, 1 + policy.contrast * (2 * u[8] - 1), 1)
-    table[:, 7] = np.where(is_lit, 255 * policy.brightness * (2 * u[9] - 1), 0)
-    table[:, WARP.box] = _boxes(policy, u[10:15], height, width).T
+    factor, summand = 1 + policy.contrast * (2 * u[8] - 1), 255 * policy.brightness * (2 * u[9] - 1)
+    table[:, LIGHT] = np.where(is_lit, [factor, summand], [[1], [0]]).T
+    table[:, BOX] = _boxes(policy, u[10:15], height, width).T
     if policy.jitter is not None:
-        table[:, WARP.jitter] = _jitter(policy.jitter, u[15:19])
+        table[:, JITTER] = _jitter(policy.jitter, u[15:19])
     return table
 
 
@@ -206,15 +193,12 @@ class Augmenter:
     ) -> None:
         self.images, self.channels, self.policy = images, channels, policy
         device, (height, width) = images.device, images.shape[1:3]
-        self.shift = torch.tensor(255 * mean, device=device).view(-1, 1, 1)
-        self.divisor = torch.tensor(255 * std, device=device).view(-1, 1, 1)
-        self.black, self.white = -self.shift / self.divisor, (255 - self.shift) / self.divisor
-        self.grey = torch.tensor([0.299, 0.587, 0.114], device=device).view(3, 1, 1)
-        self.x = ((2 * torch.arange(width, device=device) + 1) / width - 1).view(1, 1, width, 1)
-        self.y = ((2 * torch.arange(height, device=device) + 1) / height - 1).view(1, height, 1, 1)
-        self.rows, self.columns = (
-            torch.arange(num, device=device, dtype=torch.float32) for num in (height, width)
+        self.shift, self.divisor = (
+            torch.tensor(255 * each, device=device).view(-1, 1, 1) for each in (mean, std)
         )
+        self.grey = torch.tensor([0.299, 0.587, 0.114], device=device).view(3, 1, 1)
+        self.columns, self.rows = (torch.arange(num, device=device) for num in (width, height))
+        self.x, self.y = (2 * self.columns + 1) / width - 1, (2 * self.rows + 1) / height - 1
         self.weights: tuple[Tensor, Tensor] | None = None
         if image_size is not None and (height, width) != (image_size, image_size):
             down, right = (torch.from_numpy(_weights(num, image_size, height)) for num in (height, width))
@@ -227,63 +211,49 @@ class Augmenter:
             rows: Of the images, int64, on their device.
             table: Of :func:`draw_numbers`, on their device; None: the images as they are.
         """
-        if rows.device.type == "cpu":
-            each = 4 * math.prod(self.images.shape[1:])
-            size = max(1, PART_BYTES // each)
-            if size < len(rows):
-                parts = torch.split(rows, size)
-                tables = [None] * len(parts) if table is None else torch.split(table, size)
-                return torch.cat([self._inputs(*part) for part in zip(parts, tables, strict=True)])
-        return self._inputs(rows, table)
-
-    def _inputs(self, rows: Tensor, table: Tensor | None) -> Tensor:
-        pixels = self.images.index_select(0, rows).permute(0, 3, 1, 2).float()
+        pixels = self.images.index_select(0, rows).permute(0, 3, 1, 2)
         if table is None or self.policy is None:
-            # As for a single image, and not by a factor, so that the numbers are the same.
-            values = pixels.sub_(self.shift) if pixels.shape[1] >= len(self.shift) else pixels - self.shift
-            values = values.div_(self.divisor)
+            values = pixels.contiguous().float()
         else:
-            values = self._augment(pixels, table, self.policy)
+            values = self._augment(pixels.float(), table, self.policy)
+        values = values.sub_(self.shift) if len(self.shift) <= values.shape[1] else values - self.shift
+        # By the deviation and not by its inverse, so that the numbers are those of a single image.
+        values.div_(self.divisor)
         if self.weights is not None:
             down, right = self.weights
             values = down @ values @ right
         return values.expand(-1, self.channels, -1, -1).contiguous()
 
-    def _augment(self, pixels: Tensor, table: Tensor, policy: Policy) -> Tensor:
-        """Return pixels (N, C, H, W) mirrored, warped, lit, normalised and erased."""
-        per_image = table[:, :, None, None, None]
+    def _augment(self, values: Tensor, table: Tensor, policy: Policy) -> Tensor:
+        """Return images (N, C, H, W) of pixels from 0 to 255 mirrored, warped, lit and erased."""
+        of_images = table.T[:, :, None, None, None]
         if policy.warp:
-            pixels = self._warp(pixels, table[:, WARP.theta], policy)
+            values = self._warp(values, table[:, THETA].view(-1, 2, 3, 1), replicate=policy.replicate)
         elif policy.flip:
-            pixels = torch.where(per_image[:, 0] < 0, pixels.flip(-1), pixels)
+            values = torch.where(of_images[0] < 0, values.flip(-1), values)
         if policy.jitter is not None:
-            for step in range(3):
-                own, grey, mean = (per_image[:, WARP.jitter.start + 3 * step + i] for i in range(3))
-                luminance = pixels if pixels.shape[1] == 1 else (pixels * self.grey).sum(1, keepdim=True)
-                pixels = own * pixels + grey * luminance + mean * luminance.mean((2, 3), keepdim=True)
-                pixels = pixels.clamp(0, 255)
+            for own, grey, mean in torch.split(of_images[JITTER], 3):
+                luminance = values if values.shape[1] == 1 else (values * self.grey).sum(1, keepdim=True)
+                values = own * values + grey * luminance + mean * luminance.mean((2, 3), keepdim=True)
+                values.clamp_(0, 255)
         if policy.light:
-            # Light and normalisation are one factor and one summand.
-            gain = per_image[:, 6] / self.divisor
-            bias = (per_image[:, 7] - self.shift) / self.divisor
-            values = torch.addcmul(bias, pixels, gain)
-            values = values.clamp_(self.black, self.white)
-        else:
-            values = (pixels - self.shift).div_(self.divisor)
+            factor, summand = of_images[LIGHT]
+            values = values.mul_(factor).add_(summand).clamp_(0, 255)
         if policy.erase:
-            top, bottom, left, right = table[:, WARP.box].unbind(1)
-            is_row = (self.rows >= top[:, None]) & (self.rows < bottom[:, None])
-            is_column = (self.columns >= left[:, None]) & (self.columns < right[:, None])
-            mask = is_row[:, None, :, None] & is_column[:, None, None, :]
-            values = torch.where(mask, self.black, values)
+            top, bottom, left, right = table[:, BOX, None].unbind(1)
+            of_rows = ((self.rows >= top) & (self.rows < bottom)).float()
+            of_columns = ((self.columns >= left) & (self.columns < right)).float()
+            box = of_rows[:, None, :, None] * of_columns[:, None, None, :]
+            values.addcmul_(values, box, value=-1)
         return values
 
-    def _warp(self, pixels: Tensor, theta: Tensor, policy: Policy) -> Tensor:
-        """Return pixels (N, C, H, W) mapped by one affine map each."""
-        of_x, of_y, of_one = (theta[:, i::3][:, None, None] for i in range(3))
-        grid = torch.addcmul(torch.addcmul(of_one, of_y, self.y), of_x, self.x)
-        border = "border" if policy.replicate else "zeros"
-        return F.grid_sample(pixels, grid, mode="bilinear", padding_mode=border, align_corners=False)
+    def _warp(self, values: Tensor, theta: Tensor, *, replicate: bool) -> Tensor:
+        """Return images (N, C, H, W) mapped by affine maps (N, 2, 3, 1)."""
+        # All x, and after them all y: five times as fast as pairs, for which the result is as fast to sample.
+        of_x, of_y, of_one = theta.unbind(2)
+        grid = (of_x * self.x)[:, :, None, :] + (of_y * self.y + of_one)[:, :, :, None]
+        border = "border" if replicate else "zeros"
+        return F.grid_sample(values, grid.permute(0, 2, 3, 1), padding_mode=border, align_corners=False)
 
 
 def _weights(size: int, new_size: int, height: int) -> NDArray[np.float32]:

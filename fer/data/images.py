@@ -37,14 +37,14 @@ Pipeline = Literal["auto", "device", "loader"]
 - ``device``: by the batch, on the device that trains; all images lie there as bytes.
 - ``loader``: one by one by albumentations, in the processes that load batches.
 - ``auto``: ``device`` on a GPU where all splits have at most 2 GiB, and on a CPU where an image has at most
-  96 x 96 bytes; larger ones are faster by albumentations there. ``loader`` where a subclass has set a
+  3 x 96 x 96 bytes; larger ones are faster by albumentations there. ``loader`` where a subclass has set a
   ``transform`` of its own.
 """
 
 MAX_GPU_BYTES: Final = 2 * 2**30
 """Most bytes of all splits that ``auto`` puts on a GPU."""
 
-MAX_CPU_BYTES: Final = 96 * 96
+MAX_CPU_BYTES: Final = 3 * 96 * 96
 """Most bytes of an image that ``auto`` augments by the batch on a CPU."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

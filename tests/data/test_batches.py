@@ -250,9 +250,9 @@ def test_a_batch_waits_for_no_gpu_and_mixes_no_devices(name, image_size, channel
     ("settings", "device", "expected"),
     [
         pytest.param({"size": 48}, "cpu", "device", id="small images on a CPU"),
-        pytest.param({"size": 112}, "cpu", "loader", id="large images on a CPU"),
-        pytest.param({"size": 64, "depth": 3}, "cpu", "loader", id="large images in colour on a CPU"),
-        pytest.param({"size": 112}, "cuda", "device", id="large images on a GPU"),
+        pytest.param({"size": 224}, "cpu", "loader", id="large images on a CPU"),
+        pytest.param({"size": 97, "depth": 3}, "cpu", "loader", id="large images in colour on a CPU"),
+        pytest.param({"size": 224}, "cuda", "device", id="large images on a GPU"),
         pytest.param({"pipeline": "loader"}, "cuda", "loader", id="as set"),
     ],
 )
