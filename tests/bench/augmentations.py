@@ -1,7 +1,7 @@
 """A contact sheet of each augmentation: one image, augmented by the batch and by albumentations.
 
-``python tests/bench/augmentations.py --out augmentations.png``. Each policy has two rows, the upper one by the
-batch, of the same synthetic face.
+``python tests/bench/augmentations.py --out augmentations.png``. Each policy has two rows of one synthetic face,
+the upper one by the batch.
 """
 
 import argparse
@@ -38,9 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             for ax, each in zip(axes[2 * number + way], images, strict=True):
                 ax.imshow(each, cmap="gray", vmin=0, vmax=255)
                 ax.set_axis_off()
-            axes[2 * number + way, 0].set_title(
-                f"{name} {('by the batch', 'albumentations')[way]}", loc="left", size=7
-            )
+            title = f"{name}: {('by the batch', 'albumentations')[way]}"
+            axes[2 * number + way, 0].set_title(title, loc="left", size=7)
     figure.savefig(given.out, dpi=100)
     sys.stdout.write(f"{given.out}\n")
 
