@@ -41,6 +41,7 @@ from fer.commands.own_callbacks import callbacks_of
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.precision import AUTO, PRECISION, precision_of
 from fer.commands.resume import (
+    PIPELINE,
     SWEEP_VARIABLES,
     begun_before,
     check_resumed,
@@ -59,6 +60,7 @@ from fer.data import ExpressionDataModule
 from fer.data.cache import cache_dir
 from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
+from fer.data.images import ImageDataModule
 from fer.errors import InputError
 from fer.files import in_use, remove_drafts
 from fer.home import hide_home
@@ -168,8 +170,13 @@ class ExperimentCLI(LightningCLI):
         if self.resumed is not None:
             check_resumed(self._flat(self.config), self.resumed)
             self.resumes_from = newest_whole_checkpoint(self.resumed)
+<<<<<<< ours
         self.precision = precision_of(self.config.trainer, self.resumed)
         self.config.trainer.precision = self.precision.name
+=======
+            if self.config.data.get("pipeline") == "auto":
+                self.config.data.pipeline = flatten(self.resumed.read_config()).get(PIPELINE, "auto")
+>>>>>>> theirs
         self.stop = StopCallback(self.on_sigterm)
         check_settings(self.config, self.command)
 
@@ -213,6 +220,8 @@ class ExperimentCLI(LightningCLI):
                 raise InputError(msg) from e
             on_error.pop_all()
         write_whole_checkpoints(trainer)
+        if isinstance(self.datamodule, ImageDataModule) and process_rank() == 0:
+            self.config.data.pipeline = self.datamodule.choose_pipeline(trainer.strategy.root_device)
         return trainer
 
     @property
@@ -430,6 +439,7 @@ class ExperimentCLI(LightningCLI):
             ("network", f"{self.names['network']}: {num_parameters:,} parameters"),
             ("data", f"{self.names['dataset']}: {self._protocol}"),
             *origin,
+            *([("pipeline", self.config.data.pipeline)] if "pipeline" in self.config.data else []),
             *([("neurons", layers)] if self.command in ("fit", "prune") else []),
             ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}{note}"),
             ("run", str(self.run_dir)),

@@ -18,7 +18,7 @@ OTHERS: Final = {
 
 SILENT: Final = {
     *("data.root", "data.num_workers", "model.compile", "model.channels_last", "model.weights"),
-    *("prune.enabled", "prune.num_samples"),
+    *("data.pipeline", "prune.enabled", "prune.num_samples"),
 }
 """Settings of those groups that do not appear: paths, and those that change no result."""
 

@@ -32,6 +32,9 @@ FIRST_MEASURED: Final = "distinctiveness.first_step"
 BY_BUDGET: Final = tuple(f"distinctiveness.{name}" for name in DECIDED if name != "num_samples")
 """Settings that such a run writes into its config, beside the number of samples."""
 
+PIPELINE: Final = "data.pipeline"
+"""A setting that a run decides where it is ``auto``."""
+
 SLURM_JOB: Final = "SLURM_JOB_ID"
 """The environment variable that SLURM sets, to the same value when it starts a job again."""
 
@@ -154,6 +157,8 @@ def _differing(settings: Mapping[str, Any], run: Run) -> dict[str, tuple[Any, An
         same.add(PRECISION)
     if is_decided and before["distinctiveness.num_samples"] <= settings.get("distinctiveness.num_samples", 0):
         same.add("distinctiveness.num_samples")
+    if settings.get(PIPELINE) == "auto":
+        same.add(PIPELINE)
     return {
         name: (settings.get(name), before.get(name))
         for name in sorted(settings.keys() | before.keys())

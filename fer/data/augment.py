@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
@@ -27,71 +28,98 @@ Augment = Literal["none", "fer", "markou", "onghena", "narayan", "jain"]
 """
 
 
-def _fer(strength: float) -> "list[A.BasicTransform]":
-    import albumentations as A
-    import cv2
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What an augmentation draws for an image; all ranges are uniform.
 
-    return [
-        A.HorizontalFlip(p=0.5),
-        A.Affine(
-            scale=(1 - 0.15 * strength, 1 + 0.15 * strength),
-            translate_percent=(-0.1 * strength, 0.1 * strength),
-            rotate=(-15 * strength, 15 * strength),
-            border_mode=cv2.BORDER_REPLICATE,
-            p=0.9,
-        ),
-        A.RandomBrightnessContrast(0.2 * strength, 0.2 * strength, p=0.5),
-        A.Erasing(scale=(0.02, 0.02 + 0.13 * strength), p=0.5 * min(strength, 1.0)),
-    ]
+    The image is mirrored, warped by one affine map, lit and erased, in this order.
+
+    Attributes:
+        flip: Probability of a mirrored image.
+        flip_last: Whether the mirror comes after the rest, which changes no distribution.
+        warp: Probability of the affine map.
+        degrees: Largest rotation to either side.
+        scale: Largest change of width and of height, each drawn by itself, as a share of 1.
+        shift: Largest shift in x and in y, as a share of the image's size; whole pixels.
+        replicate: Whether the image's border is repeated outside of it; else it is black there.
+        light: Probability of another brightness and contrast.
+        contrast: Largest change of contrast around black, as a share of 1.
+        brightness: Largest brightness that is added, as a share of white.
+        jitter: Factors, from and to, of brightness, contrast around the mean and saturation, in random order.
+        erase: Probability of a black rectangle.
+        area: Smallest and largest area of the rectangle, as a share of the image.
+        ratio: Smallest and largest width of the rectangle, as a share of its height.
+    """
+
+    flip: float = 0.5
+    flip_last: bool = False
+    warp: float = 0.0
+    degrees: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    replicate: bool = False
+    light: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    jitter: tuple[float, float] | None = None
+    erase: float = 0.0
+    area: tuple[float, float] = (0.0, 0.0)
+    ratio: tuple[float, float] = (0.3, 3.3)
 
 
-def _markou(strength: float) -> "list[A.BasicTransform]":
-    import albumentations as A
-
-    return [A.HorizontalFlip(p=0.5), A.Rotate(limit=(-25 * strength, 25 * strength), p=1.0)]
-
-
-def _onghena(strength: float) -> "list[A.BasicTransform]":
-    import albumentations as A
-
-    return [A.HorizontalFlip(p=0.5 * min(strength, 1.0))]
-
-
-def _narayan(strength: float) -> "list[A.BasicTransform]":
-    import albumentations as A
-
+_POLICIES: Final[dict[str, Callable[[float], Policy | None]]] = {
+    "none": lambda strength: None,
+    "fer": lambda strength: Policy(
+        warp=0.9,
+        degrees=15 * strength,
+        scale=0.15 * strength,
+        shift=0.1 * strength,
+        replicate=True,
+        light=0.5,
+        contrast=0.2 * strength,
+        brightness=0.2 * strength,
+        erase=0.5 * min(strength, 1.0),
+        area=(0.02, 0.02 + 0.13 * strength),
+    ),
+    "markou": lambda strength: Policy(warp=1.0, degrees=25 * strength),
+    "onghena": lambda strength: Policy(flip=0.5 * min(strength, 1.0)),
     # The paper gives no sizes: rotation as Jain's and jitter as torchvision's examples have them.
-    jitter = (max(0.0, 1 - 0.2 * strength), 1 + 0.2 * strength)
-    return [
-        A.Rotate(limit=(-10 * strength, 10 * strength), p=1.0),
-        A.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter, hue=(0, 0), p=1.0),
-        A.HorizontalFlip(p=0.5),
-    ]
-
-
-def _jain(strength: float) -> "list[A.BasicTransform]":
-    import albumentations as A
-
-    return [A.Rotate(limit=(-10 * strength, 10 * strength), p=1.0), A.HorizontalFlip(p=0.5)]
-
-
-_POLICIES: "Final[dict[str, Callable[[float], list[A.BasicTransform]]]]" = {
-    "none": lambda strength: [],
-    "fer": _fer,
-    "markou": _markou,
-    "onghena": _onghena,
-    "narayan": _narayan,
-    "jain": _jain,
+    "narayan": lambda strength: Policy(
+        warp=1.0,
+        degrees=10 * strength,
+        jitter=(max(0.0, 1 - 0.2 * strength), 1 + 0.2 * strength),
+        flip_last=True,
+    ),
+    "jain": lambda strength: Policy(warp=1.0, degrees=10 * strength, flip_last=True),
 }
 
 
-def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
-    """Build an augmentation of uint8 images (H, W) or (H, W, C), as albumentations has them.
+def policy_of(name: Augment, *, strength: float = 1.0) -> Policy | None:
+    """Return the distributions of an augmentation; None where there is nothing to do.
 
     Args:
         name: Which one; see :data:`Augment`.
         strength: Scales ranges of angles, shifts and contrasts; 1 is as published, 0 next to
             nothing but the mirror; 3 at most.
+
+    Raises:
+        InputError: The name is unknown or the strength out of its range.
+    """
+    if name not in _POLICIES:
+        msg = f"data.augment is {name!r}: it must be one of {', '.join(get_args(Augment))}"
+        raise InputError(msg)
+    if not 0 <= strength <= 3:
+        msg = f"data.augment_strength is {strength}: it must be 0 to 3"
+        raise InputError(msg)
+    return _POLICIES[name](strength)
+
+
+def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
+    """Build an augmentation of uint8 images (H, W) or (H, W, C), one at a time, by albumentations.
+
+    Args:
+        name: Which one; see :data:`Augment`.
+        strength: See :func:`policy_of`.
 
     Returns:
         The composed transform, or None where there is nothing to do. albumentations heeds no global seed:
@@ -100,16 +128,34 @@ def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
     Raises:
         InputError: The name is unknown or the strength out of its range.
     """
+    policy = policy_of(name, strength=strength)
+    if policy is None:
+        return None
     import albumentations as A
+    import cv2
 
-    if name not in _POLICIES:
-        msg = f"data.augment is {name!r}: it must be one of {', '.join(get_args(Augment))}"
-        raise InputError(msg)
-    if not 0 <= strength <= 3:
-        msg = f"data.augment_strength is {strength}: it must be 0 to 3"
-        raise InputError(msg)
-    transforms = _POLICIES[name](strength)
-    return A.Compose(transforms) if transforms else None
+    degrees = (-policy.degrees, policy.degrees)
+    flip = [A.HorizontalFlip(p=policy.flip)]
+    others: list[A.BasicTransform] = []
+    if policy.replicate:
+        warp = A.Affine(
+            scale=(1 - policy.scale, 1 + policy.scale),
+            translate_percent=(-policy.shift, policy.shift),
+            rotate=degrees,
+            border_mode=cv2.BORDER_REPLICATE,
+            p=policy.warp,
+        )
+        others.append(warp)
+    elif policy.warp:
+        others.append(A.Rotate(limit=degrees, p=policy.warp))
+    if policy.light:
+        others.append(A.RandomBrightnessContrast(policy.brightness, policy.contrast, p=policy.light))
+    if policy.jitter is not None:
+        factors = {name: policy.jitter for name in ("brightness", "contrast", "saturation")}
+        others.append(A.ColorJitter(**factors, hue=(0, 0), p=1.0))
+    if policy.area[1]:
+        others.append(A.Erasing(scale=policy.area, ratio=policy.ratio, p=policy.erase))
+    return A.Compose([*others, *flip] if policy.flip_last else [*flip, *others])
 
 
 def seed_augmentation(transform: "A.Compose", seed: int) -> None:

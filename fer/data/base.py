@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from fer.data.batches import BatchedImages, collate
 from fer.data.draws import Draws, EpochLoader
 from fer.data.frozen import ComputesFeatures, FeatureDataset, KeptFeatures
 from fer.data.matching import UNKNOWN, ClassMatch, match_classes
@@ -221,7 +222,8 @@ class ExpressionDataModule(LightningDataModule, ABC):
     def sample_dataloader(self, name: str, num_samples: int) -> DataLoader[Item]:
         """Batches of the rows of :meth:`sample`, in order, without augmentation: to measure neurons on."""
         rows = self.sample(name, num_samples)
-        return DataLoader(Subset(self.dataset(name), rows.tolist()), batch_size=self.batch_size)
+        samples = Subset(self.dataset(name), rows.tolist())
+        return DataLoader(samples, batch_size=self.batch_size, collate_fn=collate)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the splits, once, and fit on train what is fitted."""
@@ -277,7 +279,11 @@ class ExpressionDataModule(LightningDataModule, ABC):
             rank=getattr(self.trainer, "global_rank", 0),
         )
         return EpochLoader(
+<<<<<<< ours
             dataset, sampler=draws, batch_size=self.batch_size, drop_last=True, **self._loading_of(dataset)
+=======
+            dataset, sampler=draws, batch_size=self.batch_size, drop_last=True, **self._loading(dataset)
+>>>>>>> theirs
         )
 
     def val_dataloader(self) -> DataLoader[Item]:
@@ -328,12 +334,23 @@ class ExpressionDataModule(LightningDataModule, ABC):
         return self.features.of(dataset, self.frozen, title=name, versions=versions)
 
     @property
-    def _loading(self) -> dict[str, Any]:
-        """How loaders get their batches."""
+    def device(self) -> torch.device:
+        """The device that trains; the CPU without a trainer."""
+        strategy = getattr(self.trainer, "strategy", None)
+        return torch.device("cpu") if strategy is None else strategy.root_device
+
+    def _loading(self, dataset: Dataset[Item]) -> dict[str, Any]:
+        """How loaders get their batches of a data set."""
         on_gpu = torch.cuda.is_available()
         automatic = min(os.cpu_count() or 1, 8) if on_gpu else 0
+        if isinstance(dataset, BatchedImages):
+            # What lies on a GPU needs neither workers, which could not use it, nor a way there.
+            on_gpu, automatic = on_gpu and not dataset.on_gpu, 0
         num_workers = automatic if self.num_workers is None else self.num_workers
+        if isinstance(dataset, BatchedImages) and dataset.on_gpu:
+            num_workers = 0
         return {
+            "collate_fn": collate,
             "num_workers": num_workers,
             "persistent_workers": num_workers > 0,
             "pin_memory": on_gpu,
@@ -348,6 +365,10 @@ class ExpressionDataModule(LightningDataModule, ABC):
         # With a generator of its own it draws nothing from the random state of the training, whose numbers
         # would depend on the number of workers.
         generator = torch.Generator().manual_seed(0)
+<<<<<<< ours
         return DataLoader(
             dataset, batch_size=self.batch_size, generator=generator, **self._loading_of(dataset)
         )
+=======
+        return DataLoader(dataset, batch_size=self.batch_size, generator=generator, **self._loading(dataset))
+>>>>>>> theirs

@@ -5,7 +5,7 @@ of workers changes nothing, and an epoch can go on in the middle.
 """
 
 from collections.abc import Iterator, Sized
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 import torch
 from numpy.typing import NDArray
@@ -84,6 +84,14 @@ class Draws(DistributedSampler[Draw]):
         yield from map(Draw, rows[mine].tolist(), seeds[mine].tolist())
 
 
+@runtime_checkable
+class GivesBatches(Protocol):
+    """A data set that makes batches of many draws at once."""
+
+    def batches(self, draws: list[Draw], size: int, *, drop_last: bool) -> Iterator[Any]:
+        """Yield the batches of draws, in their order."""
+
+
 class EpochLoader(DataLoader[Any]):
     """A loader whose epochs follow from their number, and which can begin in the middle of one.
 
@@ -122,9 +130,15 @@ class EpochLoader(DataLoader[Any]):
         self.num_done = num_done if epoch == self.begun else 0
         self.resumed = None
         self.sampler.skipped = self.num_done * (self.batch_size or 1)
-        for batch in super().__iter__():
+        for batch in self._batches():
             self.num_done += 1
             yield batch
+
+    def _batches(self) -> Iterator[Any]:
+        if self.num_workers == 0 and isinstance(self.dataset, GivesBatches):
+            size = self.batch_size or 1
+            return self.dataset.batches(list(self.sampler), size, drop_last=self.drop_last)
+        return super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
         """Return where the next batch is: the number of its epoch, and of the batches before it."""

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from fer.data.audit import seen_in
-from fer.data.augment import Augment, augmentation, seed_augmentation
+from fer.data.augment import Augment, augmentation, policy_of, seed_augmentation
 from fer.data.base import ExpressionDataModule, Item, Split
+from fer.data.batches import Augmenter, BatchedImages
 from fer.data.descriptors import NUM_FEATURES, Descriptors
 from fer.data.draws import Draw
 from fer.errors import InputError
@@ -29,6 +30,22 @@ Normalise = Literal["train", "half", "imagenet"]
 - ``half``: to -1..1.
 - ``imagenet``: by ImageNet's mean and deviation, for networks pretrained there (three channels).
 """
+
+Pipeline = Literal["auto", "device", "loader"]
+"""Where training images are augmented and normalised.
+
+- ``device``: by the batch, on the device that trains; all images lie there as bytes.
+- ``loader``: one by one by albumentations, in the processes that load batches.
+- ``auto``: ``device`` on a GPU where all splits have at most 2 GiB, and on a CPU where an image has at most
+  3 x 96 x 96 bytes; larger ones are faster by albumentations there. ``loader`` where a subclass has set a
+  ``transform`` of its own.
+"""
+
+MAX_GPU_BYTES: Final = 2 * 2**30
+"""Most bytes of all splits that ``auto`` puts on a GPU."""
+
+MAX_CPU_BYTES: Final = 3 * 96 * 96
+"""Most bytes of an image that ``auto`` augments by the batch on a CPU."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -154,6 +171,7 @@ class ImageDataModule(ExpressionDataModule):
         augment: Augmentation of the training images; see :data:`fer.data.augment.Augment`. Ignored
             with ``descriptors``.
         augment_strength: Strength of the augmentation: 1 as defined, 0 almost none, 2 twice as strong.
+        pipeline: Where images are augmented; see :data:`Pipeline`. A run's config has what ``auto`` chose.
         clean: Remove training images that also occur, pixel by pixel, in val or test.
         descriptors: Use ten features as inputs instead of pixels: the first principal components of LPQ
             and PHOG, fitted on train; see :class:`fer.data.descriptors.Descriptors`.
@@ -173,6 +191,7 @@ class ImageDataModule(ExpressionDataModule):
         normalise: Normalise = "train",
         augment: Augment = "none",
         augment_strength: float = 1.0,
+        pipeline: Pipeline = "auto",
         clean: bool = False,
         descriptors: bool = False,
         **kwargs: Any,
@@ -187,6 +206,9 @@ class ImageDataModule(ExpressionDataModule):
         if normalise not in get_args(Normalise):
             msg = f"data.normalise is {normalise!r}: it must be one of {', '.join(get_args(Normalise))}"
             raise InputError(msg)
+        if pipeline not in get_args(Pipeline):
+            msg = f"data.pipeline is {pipeline!r}: it must be one of {', '.join(get_args(Pipeline))}"
+            raise InputError(msg)
         if normalise == "imagenet" and channels != 3:
             msg = "data.normalise=imagenet needs three channels: set data.channels=3"
             raise InputError(msg)
@@ -195,11 +217,14 @@ class ImageDataModule(ExpressionDataModule):
         self.normalise = normalise
         self.clean = clean
         self.descriptors = descriptors
-        self.transform = augmentation(augment, strength=augment_strength)
+        self.policy = policy_of(augment, strength=augment_strength)
+        self.transform = self._named = augmentation(augment, strength=augment_strength)
+        self.pipeline: Pipeline = pipeline
         self.clean_names: tuple[str, ...] = ()
         self.is_normalised = False
         """Whether mean and std come from a checkpoint instead of the train split."""
         self._features: dict[str, Tensor] = {}
+        self._pixels: dict[tuple[str, bool], Tensor] = {}
 
     @property
     def num_features(self) -> int:
@@ -276,6 +301,8 @@ class ImageDataModule(ExpressionDataModule):
                 self._features[name] = torch.from_numpy(self.described.transform(self._grey(split)))
             targets = torch.from_numpy(split.targets_of(training=augmented))
             return TensorDataset(self._features[name], targets)
+        if self.choose_pipeline(self.device) == "device":
+            return self._batched(name, augmented=augmented)
         return ImageDataset(
             split,
             image_size=self.image_size,
@@ -285,6 +312,56 @@ class ImageDataModule(ExpressionDataModule):
             transform=self.transform if augmented else None,
             training=augmented,
         )
+
+    def choose_pipeline(self, device: torch.device) -> Pipeline:
+        """Return where images are augmented; see :data:`Pipeline`.
+
+        Args:
+            device: That trains.
+
+        Raises:
+            InputError: The pipeline is ``device``, and there is a transform that only ``loader`` has.
+        """
+        is_own = self.transform is not self._named
+        if self.pipeline == "device" and is_own:
+            msg = "data.pipeline is 'device', which has no transforms of your own: set data.pipeline=loader"
+            raise InputError(msg)
+        if self.pipeline != "auto":
+            return self.pipeline
+        images = [split.images for split in self.splits.values()]
+        if device.type == "cuda":
+            fits = sum(each.nbytes for each in images) <= MAX_GPU_BYTES
+        else:
+            fits = all(each[0].nbytes <= MAX_CPU_BYTES for each in images)
+        return "device" if fits and not is_own else "loader"
+
+    def _batched(self, name: str, *, augmented: bool) -> BatchedImages:
+        """Return a split as a dataset that makes whole batches."""
+        split, policy = self.splits[name], self.policy if augmented else None
+        # Only CUDA keeps images; of any other device, the batches are made on the CPU and moved there.
+        device = self.device if self.device.type == "cuda" else torch.device("cpu")
+        augmenter = Augmenter(
+            self._pixels_of(name, device, resized=policy is None),
+            mean=self.mean,
+            std=self.std,
+            channels=self.channels,
+            image_size=self.image_size,
+            policy=policy,
+        )
+        return BatchedImages(augmenter, torch.from_numpy(split.targets_of(training=augmented)).to(device))
+
+    def _pixels_of(self, name: str, device: torch.device, *, resized: bool) -> Tensor:
+        """Return the images of a split on a device, uint8 of shape (N, H, W, C)."""
+        images, size = self.splits[name].images, self.image_size
+        resized &= images.shape[1:3] != (size, size)
+        pixels = self._pixels.get((name, resized))
+        if pixels is None or pixels.device != device:
+            images = to_grey(images) if self.channels == 1 else images
+            if resized:  # once for all epochs, and to whole numbers, as one by one
+                images = np.stack([resize(each, size) for each in images])
+            pixels = torch.from_numpy(images.reshape(*images.shape[:3], -1)).to(device)
+            self._pixels[name, resized] = pixels
+        return pixels
 
     def _grey(self, split: ImageSplit) -> NDArray[np.uint8]:
         """Return a split's images in grey and at the input's size, shape (N, image_size, image_size)."""
