@@ -128,8 +128,8 @@ class KeptFeatures:
         targets = []
         for inputs, of_batch in self._batches(dataset, rows):
             digest.update(f"{inputs.dtype} {tuple(inputs.shape)}".encode())
-            digest.update(inputs.contiguous().numpy().data)
-            targets.append(of_batch)
+            digest.update(inputs.cpu().contiguous().numpy().data)
+            targets.append(of_batch.cpu())
         return digest.hexdigest(), torch.cat(targets)
 
     def _compute(
