@@ -100,8 +100,6 @@ def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
     Raises:
         InputError: The name is unknown or the strength out of its range.
     """
-    import albumentations as A
-
     if name not in _POLICIES:
         msg = f"data.augment is {name!r}: it must be one of {', '.join(get_args(Augment))}"
         raise InputError(msg)
@@ -109,7 +107,11 @@ def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
         msg = f"data.augment_strength is {strength}: it must be 0 to 3"
         raise InputError(msg)
     transforms = _POLICIES[name](strength)
-    return A.Compose(transforms) if transforms else None
+    if not transforms:
+        return None
+    import albumentations as A  # not above: it is slow to import, and no augmentation needs none
+
+    return A.Compose(transforms)
 
 
 def seed_augmentation(transform: "A.Compose", seed: int) -> None:
