@@ -3,15 +3,14 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 from typing import Any, Literal, NamedTuple, get_args
 
+from forked import Forked
 from loopback import Loopback, _Handler
 
 Fault = Literal["unreachable", "slow", "401", "429", "500"]
@@ -145,14 +144,11 @@ def run_with(fault: Fault | None, moment: Moment, folder: Path, mode: str = "aut
     (folder / "runs" / "a").mkdir(parents=True)
     with FaultyServer(fault, moment) as server:
         environment = environment_of(server, folder)
-        words = [sys.executable, "-c", PROGRAM, mode]
-        process = subprocess.Popen(
-            words, cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True
-        )
+        process = Forked(["-c", PROGRAM, mode], cwd=folder, env=environment, merged=True)
         try:
             said, status = process.communicate(timeout=120)[0], process.returncode
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             said, status = process.communicate()[0], None
     times = dict(re.findall(r"^(STARTED|ENDED) \w+ ([\d.]+)$", said, flags=re.MULTILINE))
     modes = re.findall(r"^STARTED (\w+)", said, flags=re.MULTILINE)

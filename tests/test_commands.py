@@ -71,6 +71,33 @@ def test_the_list_of_commands_is_fast_since_it_imports_none():
     assert ended.stderr.strip() == ""
 
 
+HEAVY = {
+    *("albumentations", "facenet_pytorch", "imagehash", "kagglehub", "onnx", "onnxscript", "openpyxl"),
+    *("optuna", "pandas", "sklearn", "sqlalchemy", "tensorboard", "timm", "wandb"),
+}
+"""What a training that does not use it does not import."""
+
+
+@pytest.mark.slow
+def test_the_help_of_fit_and_a_training_import_only_what_they_use(tmp_path):
+    code = (
+        "import sys\nfrom fer.__main__ import main\nheavy = {*sys.argv[1].split()}\n"
+        "try:\n    main(['fit', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print('after help:', *sorted(heavy & {*sys.modules}))\n"
+        "main(['fit', *sys.argv[2:]])\n"
+        "print('after fit:', *sorted(heavy & {*sys.modules}))\n"
+    )
+    words = ["--network", "ann", "--data.image_size", "8", "--data.num_train", "70", "--data.num_val", "35"]
+    words += ["--data.num_test", "35", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+    words += ["--wandb.mode", "disabled"]
+    ended = subprocess.run(
+        [sys.executable, "-c", code, " ".join(HEAVY), *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert ended.returncode == 0, ended.stderr
+    said = [line for line in ended.stdout.splitlines() if line.startswith("after ")]
+    assert said == ["after help:", "after fit:"]
+
+
 # Suggestions
 
 

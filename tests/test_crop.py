@@ -3,13 +3,12 @@
 import csv
 import logging
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Forked
 from jsonargparse import ArgumentParser
 from PIL import Image
 from skimage import data
@@ -205,25 +204,20 @@ def undisturbed(many: Path, tmp_path_factory) -> Path:
     return folder
 
 
-def start(src: Path, dst: Path, cache: Path) -> subprocess.Popen[bytes]:
+def start(src: Path, dst: Path, cache: Path) -> Forked:
     words = ["crop", src, dst, "--detector", "viola_jones", "--size", "64", "--batch_size", "2"]
     # One thread of OpenCV, so that it is slow enough to be met in the middle.
     environment = os.environ | {"FER_CACHE_DIR": str(cache), "OPENCV_FOR_THREADS_NUM": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "fer", *map(str, words)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    return Forked(["-m", "fer", *words], env=environment)
 
 
-def finish(*processes: subprocess.Popen[bytes]) -> None:
+def finish(*processes: Forked) -> None:
     for process in processes:
         said = process.communicate(timeout=300)[1]
-        assert (process.returncode, b"made again" in said) == (0, False), said.decode()
+        assert (process.returncode, "made again" in said) == (0, False), said
 
 
-def kill_when_there_are(files: int, folder: Path, process: subprocess.Popen[bytes]) -> None:
+def kill_when_there_are(files: int, folder: Path, process: Forked) -> None:
     """Kill a process, as no handler can stop it, when a folder holds so many files."""
     limit = time.monotonic() + 300
     while sum(path.suffix in (".npz", ".png") for path in folder.rglob("*")) < files:

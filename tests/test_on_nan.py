@@ -1,13 +1,12 @@
 """Trainings that break down, and settings of the trainer that leave no checkpoint: one line each."""
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from command import call, done
+from forked import run_python
 
 from fer.studies.trials import read_trials
 
@@ -143,7 +142,7 @@ else:
 """
     path = tmp_path / "two.py"
     path.write_text(program)
-    ended = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120)
+    ended = run_python(path, timeout=120)
     lines = sorted(
         line.split(maxsplit=3) for line in ended.stdout.splitlines() if line[:4] in ("STOP", "DONE")
     )

@@ -197,15 +197,16 @@ def can_fork() -> bool:
     """Return whether a fork of this process is as good as a new process.
 
     It is not where a thread runs, which a fork would lose with all the locks that it holds, or where CUDA has
-    been initialised. The threads of OpenBLAS do not count: it ends them before any fork, and starts new ones.
+    been used, which does not work in a fork. The threads of OpenBLAS do not count: it ends them before any
+    fork, and starts new ones.
     """
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
     torch: Any = sys.modules.get("torch")
-    has_cuda = torch is not None and torch.cuda.is_initialized()
-    return len(list(Path("/proc/self/task").iterdir())) == 1 and not has_cuda
+    pid = os.fork()
+    if pid == 0:  # only a fork knows whether it has lost CUDA, and only torch's own flag tells
+        is_lost = torch is not None and getattr(torch.cuda, "_is_in_bad_fork", lambda: False)()
+        os._exit(int(is_lost))
+    keeps_cuda = os.waitpid(pid, 0)[1] == 0
+    return keeps_cuda and len(list(Path("/proc/self/task").iterdir())) == 1
 
 
 def serve(requests: socket.socket) -> list[str] | None:

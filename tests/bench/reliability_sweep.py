@@ -12,7 +12,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -23,6 +22,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import yaml
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from forked import Forked
 
 from fer.labels import EXPRESSIONS
 from fer.studies.trials import read_trials
@@ -56,7 +59,7 @@ if study.storage is not None:
     write_trials(study.folder, trials, study.sweep.space, maximize=True)
 """
 CROSSVAL = [
-    *(sys.executable, "-m", "fer", "crossval", "--network=ann", "--dataset=folder", "--folds=3"),
+    *("-m", "fer", "crossval", "--network=ann", "--dataset=folder", "--folds=3"),
     *("--data.root=images", "--data.image_size=4", "--data.batch_size=8", "--data.val_share=0.3"),
     *("--trainer.max_epochs=4", "--trainer.accelerator=cpu", "--wandb.mode=disabled"),
     *("--distinctiveness.every_n_epochs=0", "--stages.enabled=false", "--gradients.every_n_epochs=0"),
@@ -90,7 +93,7 @@ def kill_sweep(folder: Path, seed: int, *storage: str, kills: int = 4) -> list[s
     """
     (folder / "trial.py").write_text(PROGRAM)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
-    command = [sys.executable, "-c", WORKER]
+    command = ["-c", WORKER]
     chance = random.Random(seed)
     run([*command, "whole"], folder)
     for number in range(kills):
@@ -158,7 +161,7 @@ def run(
 ) -> None:
     """Run a command, and kill it some time after it has begun to work."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    process = Forked(command, cwd=folder, env=environment)
     if begins is None:
         if process.wait():
             raise SystemExit(f"{command} ended with status {process.returncode}")
@@ -166,11 +169,10 @@ def run(
     while process.poll() is None and not begins():
         time.sleep(0.01)
     time.sleep(seconds)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    trials = children.read_text().split() if with_trials and process.poll() is None else []
-    process.send_signal(signal.SIGKILL)
+    trials = process.children() if with_trials and process.poll() is None else []
+    process.kill()
     for trial in trials:
-        os.killpg(int(trial), signal.SIGKILL)
+        os.killpg(trial, signal.SIGKILL)
     process.wait()
 
 

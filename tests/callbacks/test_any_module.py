@@ -3,8 +3,6 @@
 import logging
 import math
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import lightning as L
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from any_module import FEATURES, AnyModule, any_data, any_fit, any_loader
+from forked import run_python
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -439,8 +438,7 @@ def test_two_processes_measure_what_one_does(kind, is_part, tmp_path):
     (tmp_path / "train.py").write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parents[1])))
     found = []
     for num in (1, 2):
-        words = [sys.executable, "train.py", str(num), kind, f"{num}.pt"]
-        ended = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+        ended = run_python("train.py", num, kind, f"{num}.pt", cwd=tmp_path)
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("angles  ") == ended.stdout.count("stages  ") == 1
         found.append(torch.load(tmp_path / f"{num}.pt", weights_only=True))

@@ -3,12 +3,12 @@
 import json
 import logging
 import os
-import subprocess
 import sys
 from copy import deepcopy
 
 import pytest
 import torch
+from forked import run_python
 from lightning.pytorch import LightningDataModule, LightningModule, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -590,8 +590,7 @@ def run_script(folder, strategy="ddp", layers=None):
         "PYTHONPATH": os.pathsep.join([here, *filter(None, sys.path)]),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, str(folder / "script.py"), strategy, json.dumps(layers)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return run_python(folder / "script.py", strategy, json.dumps(layers), cwd=folder, env=environment)
 
 
 @pytest.mark.slow

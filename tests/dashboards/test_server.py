@@ -3,14 +3,13 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import wandb
 from fake_wandb import FaultyServer, environment_of, run_with
+from forked import run_python
 
 from fer.dashboards import finish, server, wandb_logger
 from fer.errors import InputError
@@ -144,14 +143,8 @@ def test_a_training_without_its_server_is_whole(tmp_path):
     words += ["--data.num_test", "35", "--data.batch_size", "14", "--distinctiveness.every_n_epochs", "0"]
     words += ["--stages.enabled", "false", "--gradients.every_n_epochs", "0", "--trainer.max_epochs", "12"]
     with FaultyServer("unreachable", "middle") as faulty:
-        ended = subprocess.run(
-            [sys.executable, "-m", "fer", "fit", *words, "--run_name", "a"],
-            cwd=tmp_path,
-            env=environment_of(faulty, tmp_path),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        environment = environment_of(faulty, tmp_path)
+        ended = run_python("-m", "fer", "fit", *words, "--run_name", "a", cwd=tmp_path, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "runs" / "a" / "results.json").is_file()
     assert ended.stderr.count("wandb sync --include-online runs/a/wandb/run-") == 1

@@ -2,14 +2,13 @@
 
 import json
 import os
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from foreign.digits import DigitsDataModule, LitDigits
+from forked import Forked
 
 import fer
 from fer.neurons import angles, measure
@@ -24,18 +23,15 @@ def run(folder, case):
     """Run the script, and return what it wrote to the terminal and what each of the processes had."""
     here = Path(__file__).parent
     paths = os.pathsep.join([str(Path(fer.__file__).parents[1]), str(here.parent)])
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(here / "ddp_run.py"), str(folder), case],
+    process = Forked(
+        [here / "ddp_run.py", folder, case],
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+        merged=True,
     )
     try:
         out, _ = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         out, _ = process.communicate()
         pytest.fail(f"a process hangs: {out[-2000:]}")
     assert process.returncode == 0, out

@@ -232,6 +232,13 @@ def wait_for(condition, seconds=60):
         time.sleep(0.05)
 
 
+def is_free(path):
+    lock = take_lock(path)
+    if lock is not None:
+        lock.close()
+    return lock is not None
+
+
 @pytest.mark.slow
 def test_what_was_killed_with_its_sweep_is_run_again(sweep_of):
     sweep = sweep_of("once", 2)
@@ -240,6 +247,7 @@ def test_what_was_killed_with_its_sweep_is_run_again(sweep_of):
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_for(lambda: Path("study/trial-0001/status.json").exists())  # its trial ends with it
+    wait_for(lambda: is_free(next(Path("study/agents").iterdir())))
     trials = run(sweep)
     assert ends(trials) == [("once", "cut off", None), ("once", "finished", 0.5), (2, "finished", 0.2)]
     assert [trial.point_number for trial in trials] == [1, 1, 2]

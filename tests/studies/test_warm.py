@@ -220,12 +220,17 @@ def test_where_the_server_was_killed_its_programs_end_and_the_next_one_is_not_fo
     [
         pytest.param(["no_such_module"], "has ended", id="what it should import is missing"),
         pytest.param(["threaded"], "has ended", id="what it imports starts a thread"),
+        pytest.param(["torch"], "has ended", id="what it imports uses CUDA"),
         pytest.param([], "", id="it should import nothing"),
     ],
 )
 def test_where_nothing_can_be_forked_that_is_a_debug_message(modules, reason, program, caplog):
     Path("threaded.py").write_text(
         "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+    )
+    Path("torch.py").write_text(  # with the flag that torch sets in a fork, if CUDA was used before
+        "import os\nclass cuda:\n    parent = os.getpid()\n    @staticmethod\n"
+        "    def _is_in_bad_fork():\n        return os.getpid() != cuda.parent\n"
     )
     with caplog.at_level(logging.DEBUG, "fer.studies"), WarmServer(modules, program) as server:
         assert Trials(server, program).start("show")[1] is None
