@@ -41,10 +41,10 @@ from fer.commands.own_callbacks import callbacks_of
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.precision import AUTO, PRECISION, precision_of
 from fer.commands.resume import (
-    PIPELINE,
     SWEEP_VARIABLES,
     begun_before,
     check_resumed,
+    keep_pipeline,
     newest_whole_checkpoint,
     requeue,
     started_as,
@@ -170,13 +170,9 @@ class ExperimentCLI(LightningCLI):
         if self.resumed is not None:
             check_resumed(self._flat(self.config), self.resumed)
             self.resumes_from = newest_whole_checkpoint(self.resumed)
-<<<<<<< ours
+            keep_pipeline(self.config, self.resumed)
         self.precision = precision_of(self.config.trainer, self.resumed)
         self.config.trainer.precision = self.precision.name
-=======
-            if self.config.data.get("pipeline") == "auto":
-                self.config.data.pipeline = flatten(self.resumed.read_config()).get(PIPELINE, "auto")
->>>>>>> theirs
         self.stop = StopCallback(self.on_sigterm)
         check_settings(self.config, self.command)
 

@@ -167,6 +167,13 @@ def _differing(settings: Mapping[str, Any], run: Run) -> dict[str, tuple[Any, An
     }
 
 
+def keep_pipeline(config: Any, resumed: Run) -> None:
+    """Let a run that goes on get its batches as it did before, unless its pipeline is set."""
+    if config.data.get("pipeline") == "auto":
+        # Runs that name none are older than the setting.
+        config.data.pipeline = flatten(resumed.read_config()).get(PIPELINE, "loader")
+
+
 def check_resumed(settings: Mapping[str, Any], run: Run) -> None:
     """Refuse to resume a run with other settings.
 

@@ -279,11 +279,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
             rank=getattr(self.trainer, "global_rank", 0),
         )
         return EpochLoader(
-<<<<<<< ours
-            dataset, sampler=draws, batch_size=self.batch_size, drop_last=True, **self._loading_of(dataset)
-=======
             dataset, sampler=draws, batch_size=self.batch_size, drop_last=True, **self._loading(dataset)
->>>>>>> theirs
         )
 
     def val_dataloader(self) -> DataLoader[Item]:
@@ -329,7 +325,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         dataset = self.dataset(name, augmented=augmented)
         if self.frozen is None or (augmented and self.frozen.versions == 0):
             return dataset
-        self.features.loading |= self._loading | {"persistent_workers": False}
+        self.features.loading |= self._loading(dataset) | {"persistent_workers": False}
         versions = self.frozen.versions if augmented and self.augments else None
         return self.features.of(dataset, self.frozen, title=name, versions=versions)
 
@@ -347,7 +343,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
             # What lies on a GPU needs neither workers, which could not use it, nor a way there.
             on_gpu, automatic = on_gpu and not dataset.on_gpu, 0
         num_workers = automatic if self.num_workers is None else self.num_workers
-        if isinstance(dataset, BatchedImages) and dataset.on_gpu:
+        if isinstance(dataset, FeatureDataset) or (isinstance(dataset, BatchedImages) and dataset.on_gpu):
             num_workers = 0
         return {
             "collate_fn": collate,
@@ -356,19 +352,8 @@ class ExpressionDataModule(LightningDataModule, ABC):
             "pin_memory": on_gpu,
         }
 
-    def _loading_of(self, dataset: Dataset[Item]) -> dict[str, Any]:
-        """Return how a loader gets its batches of a dataset; features are in memory."""
-        in_memory = isinstance(dataset, FeatureDataset)
-        return self._loading | ({"num_workers": 0, "persistent_workers": False} if in_memory else {})
-
     def _loader(self, dataset: Dataset[Item]) -> DataLoader[Item]:
         # With a generator of its own it draws nothing from the random state of the training, whose numbers
         # would depend on the number of workers.
         generator = torch.Generator().manual_seed(0)
-<<<<<<< ours
-        return DataLoader(
-            dataset, batch_size=self.batch_size, generator=generator, **self._loading_of(dataset)
-        )
-=======
         return DataLoader(dataset, batch_size=self.batch_size, generator=generator, **self._loading(dataset))
->>>>>>> theirs
