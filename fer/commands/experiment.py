@@ -40,10 +40,10 @@ from fer.commands.outputs import ConfigCallback, list_files
 from fer.commands.own_callbacks import callbacks_of
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.resume import (
-    PIPELINE,
     SWEEP_VARIABLES,
     begun_before,
     check_resumed,
+    keep_pipeline,
     newest_whole_checkpoint,
     requeue,
     started_as,
@@ -55,11 +55,10 @@ from fer.configs import flatten
 from fer.dashboards import finish, log_again, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
 from fer.dashboards.metrics import MetricsLogger
-from fer.data import ExpressionDataModule
+from fer.data import ExpressionDataModule, ImageDataModule
 from fer.data.cache import cache_dir
 from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
-from fer.data.images import ImageDataModule
 from fer.errors import InputError
 from fer.files import in_use, remove_drafts
 from fer.home import hide_home
@@ -169,8 +168,7 @@ class ExperimentCLI(LightningCLI):
         if self.resumed is not None:
             check_resumed(self._flat(self.config), self.resumed)
             self.resumes_from = newest_whole_checkpoint(self.resumed)
-            if self.config.data.get("pipeline") == "auto":
-                self.config.data.pipeline = flatten(self.resumed.read_config()).get(PIPELINE, "auto")
+            keep_pipeline(self.config, self.resumed)
         self.stop = StopCallback(self.on_sigterm)
         check_settings(self.config, self.command)
 

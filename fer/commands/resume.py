@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from jsonargparse import Namespace
+
 from fer.callbacks.stop import OnSigterm
 from fer.callbacks.timetable import DECIDED
 from fer.checkpoints import read_any_checkpoint
@@ -201,6 +203,12 @@ def check_resumed(settings: Mapping[str, Any], run: Run) -> None:
             f"weights: fer fit --config {run.config_path} --start_from {run.folder}"
         )
         raise InputError(msg)
+
+
+def keep_pipeline(config: Namespace, run: Run) -> None:
+    """Take the pipeline that a run has chosen where the settings leave it open."""
+    if config.data.get("pipeline") == "auto":
+        config.data.pipeline = flatten(run.read_config()).get(PIPELINE, "auto")
 
 
 def usual_on_sigterm() -> OnSigterm:
