@@ -257,5 +257,5 @@ def test_a_run_keeps_the_pipeline_that_auto_chose(monkeypatch):
     called = call(*FIT, *words)
     assert (called.status, "pipeline     device" in called.out) == (0, True)
     assert Run(Path("runs/kept")).read_config()["data"]["pipeline"] == "device"
-    assert "pipeline     loader" in done(*FIT, "--run_name", "other").out
+    assert "pipeline     loader" in done(*FIT, "--run_name", "other")
     assert Run(Path("runs/other")).read_config()["data"]["pipeline"] == "loader"
