@@ -247,3 +247,15 @@ def test_no_schedule_is_gone_on_with_beyond_its_end(schedule):
     assert called.status == 2
     assert called.err.count("\n") == 1
     assert "has 0 steps left, and 12 are to be trained" in called.err
+
+
+def test_a_run_keeps_the_pipeline_that_auto_chose(monkeypatch):
+    """Of --resume and of the same command again, on a machine where another one would be chosen."""
+    words = ["--run_name", "kept", "--on_sigterm", "requeue"]
+    assert fit_until("on_train_batch_end", 5, *words, action=preempt).status == TRY_AGAIN
+    monkeypatch.setattr("fer.data.images.MAX_CPU_BYTES", 0)
+    called = call(*FIT, *words)
+    assert (called.status, "pipeline     device" in called.out) == (0, True)
+    assert Run(Path("runs/kept")).read_config()["data"]["pipeline"] == "device"
+    assert "pipeline     loader" in done(*FIT, "--run_name", "other")
+    assert Run(Path("runs/other")).read_config()["data"]["pipeline"] == "loader"

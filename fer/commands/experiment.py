@@ -56,11 +56,10 @@ from fer.configs import flatten
 from fer.dashboards import finish, log_again, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
 from fer.dashboards.metrics import MetricsLogger
-from fer.data import ExpressionDataModule
+from fer.data import ExpressionDataModule, ImageDataModule
 from fer.data.cache import cache_dir
 from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
-from fer.data.images import ImageDataModule
 from fer.errors import InputError
 from fer.files import in_use, remove_drafts
 from fer.home import hide_home

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from jsonargparse import Namespace
+
 from fer.callbacks.stop import OnSigterm
 from fer.callbacks.timetable import DECIDED
 from fer.checkpoints import read_any_checkpoint
@@ -167,13 +169,6 @@ def _differing(settings: Mapping[str, Any], run: Run) -> dict[str, tuple[Any, An
     }
 
 
-def keep_pipeline(config: Any, resumed: Run) -> None:
-    """Let a run that goes on get its batches as it did before, unless its pipeline is set."""
-    if config.data.get("pipeline") == "auto":
-        # Runs that name none are older than the setting.
-        config.data.pipeline = flatten(resumed.read_config()).get(PIPELINE, "loader")
-
-
 def check_resumed(settings: Mapping[str, Any], run: Run) -> None:
     """Refuse to resume a run with other settings.
 
@@ -211,6 +206,13 @@ def check_resumed(settings: Mapping[str, Any], run: Run) -> None:
             f"weights: fer fit --config {run.config_path} --start_from {run.folder}"
         )
         raise InputError(msg)
+
+
+def keep_pipeline(config: Namespace, run: Run) -> None:
+    """Take the pipeline that a run has chosen where the settings leave it open."""
+    if config.data.get("pipeline") == "auto":
+        # Runs that name none are older than the setting.
+        config.data.pipeline = flatten(run.read_config()).get(PIPELINE, "loader")
 
 
 def usual_on_sigterm() -> OnSigterm:

@@ -37,12 +37,15 @@ Pipeline = Literal["auto", "device", "loader"]
 - ``device``: by the batch, on the device that trains; all images lie there as bytes.
 - ``loader``: one by one by albumentations, in the processes that load batches.
 - ``auto``: ``device`` on a GPU where all splits have at most 2 GiB, and on a CPU where an image has at most
-  3 x 96 x 96 bytes; larger ones are faster by albumentations there. ``loader`` where a subclass has set a
-  ``transform`` of its own.
+  3 x 96 x 96 bytes, and all of them at most 512 MiB at the input's size if that is another. ``loader`` where
+  a subclass has set a ``transform`` of its own.
 """
 
 MAX_GPU_BYTES: Final = 2 * 2**30
 """Most bytes of all splits that ``auto`` puts on a GPU."""
+
+MAX_RESIZED_BYTES: Final = 2**29
+"""Most bytes of all splits at the input's size that ``auto`` keeps on a CPU beside the images."""
 
 MAX_CPU_BYTES: Final = 3 * 96 * 96
 """Most bytes of an image that ``auto`` augments by the batch on a CPU."""
@@ -329,10 +332,13 @@ class ImageDataModule(ExpressionDataModule):
         if self.pipeline != "auto":
             return self.pipeline
         images = [split.images for split in self.splits.values()]
+        # Splits that are evaluated are kept at the input's size, too, unless it is their own.
+        new_bytes = self.image_size**2 * min(self.channels, 3 if images and images[0].ndim == 4 else 1)
+        resized = sum(len(each) * new_bytes for each in images if each[0].nbytes != new_bytes)
         if device.type == "cuda":
-            fits = sum(each.nbytes for each in images) <= MAX_GPU_BYTES
+            fits = sum(each.nbytes for each in images) + resized <= MAX_GPU_BYTES
         else:
-            fits = all(each[0].nbytes <= MAX_CPU_BYTES for each in images)
+            fits = all(each[0].nbytes <= MAX_CPU_BYTES for each in images) and resized <= MAX_RESIZED_BYTES
         return "device" if fits and not is_own else "loader"
 
     def _batched(self, name: str, *, augmented: bool) -> BatchedImages:

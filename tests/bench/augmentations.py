@@ -1,7 +1,7 @@
 """A contact sheet of each augmentation: one image, augmented by the batch and by albumentations.
 
-``python tests/bench/augmentations.py --out augmentations.png``. Each policy has two rows of one synthetic face,
-the upper one by the batch.
+``python tests/bench/augmentations.py --out augmentations.png``. Each policy has two rows of one synthetic
+face, the upper one by the batch.
 """
 
 import argparse

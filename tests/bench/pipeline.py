@@ -1,8 +1,14 @@
 """Images a second of the data pipeline: augmented by the batch, and one by one by albumentations.
 
-``python tests/bench/pipeline.py``. Both load the same noise through the training loader without workers, in turn,
-on one thread, and CPU seconds count. Then ``conv6`` trains some steps with either, in float32 and in bfloat16, and
-the share of the time that its steps wait for data is reported. Medians, and the least and the most.
+``python tests/bench/pipeline.py``. Both load the same noise through the training loader without workers, in
+turn, on one thread, and CPU seconds count. Then ``conv6`` trains some steps with either, in float32 and in
+bfloat16, and the share of the time that its steps wait for data is reported. Medians, least and most.
+
+What did not help at 48x48 on a Xeon with AMX, in microseconds an image: ``affine_grid`` and grids of pairs
+(13 to 22 instead of 1.5), ``grid_sample`` in bfloat16 (48 instead of 7), ``torch.where`` and
+``masked_fill_`` with a mask of bools to erase (8 instead of 2), ``clamp_`` by tensors to fold light and
+normalisation into one factor (5 instead of 0.3), ``images[rows]`` instead of ``index_select`` (1.8 and
+0.1), parts of a batch that fit the cache.
 """
 
 import argparse
@@ -65,9 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=20, help="of conv6")
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False)
     sys.stdout.write(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, "
         f"albumentations {version('albumentations')}, commit {commit.stdout.strip() or 'none'}\n"

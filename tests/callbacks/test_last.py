@@ -38,7 +38,7 @@ def _network():
     return nn.Sequential(*layers, nn.Linear(144, 7))
 
 
-def _fit(folder, tiny_data, tiny_trainer, *more, resume=False, num_workers=0):
+def _fit(folder, tiny_data, tiny_trainer, *more, resume=False, **settings):
     seed_everything(3, verbose=False)
     torch.manual_seed(3)
     task = ClassificationTask(_network(), lr=0.05, optimizer="adam", schedule="cosine", mixup=0.2)
@@ -50,7 +50,7 @@ def _fit(folder, tiny_data, tiny_trainer, *more, resume=False, num_workers=0):
     trainer = tiny_trainer(
         callbacks=[*callbacks, last], logger=logger, max_epochs=4, enable_checkpointing=True
     )
-    data = tiny_data(augment="fer", num_workers=num_workers)
+    data = tiny_data(augment="fer", **settings)
     trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
     return (
         *(task.state_dict(), (folder / "metrics.csv").read_text()),
@@ -101,15 +101,23 @@ class Preempt(Callback):
             raise Killed
 
 
-@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, id="by the batch"),
+        pytest.param({"pipeline": "loader"}, id="one by one"),
+        pytest.param({"num_workers": 2}, id="two workers", marks=pytest.mark.slow),
+        pytest.param({"num_workers": 2, "pipeline": "loader"}, id="one by one, two", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("step", [1, 6, 9])
 def test_a_training_that_was_preempted_within_an_epoch_goes_on_there(
-    step, num_workers, tmp_path, tiny_data, tiny_trainer
+    step, settings, tmp_path, tiny_data, tiny_trainer
 ):
-    whole = _fit(tmp_path / "whole", tiny_data, tiny_trainer)
+    whole = _fit(tmp_path / "whole", tiny_data, tiny_trainer, **settings | {"num_workers": 0})
     with pytest.raises(Killed):
-        _fit(tmp_path / "cut", tiny_data, tiny_trainer, Preempt(step), num_workers=num_workers)
-    resumed = _fit(tmp_path / "cut", tiny_data, tiny_trainer, resume=True, num_workers=num_workers)
+        _fit(tmp_path / "cut", tiny_data, tiny_trainer, Preempt(step), **settings)
+    resumed = _fit(tmp_path / "cut", tiny_data, tiny_trainer, resume=True, **settings)
     for index, (left, right) in enumerate(zip(whole, resumed, strict=True)):
         assert _equal(left, right), index
 

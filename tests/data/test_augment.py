@@ -137,16 +137,19 @@ def _epochs(data, *, num_epochs=2, seed=0):
     return torch.stack([torch.cat([inputs for inputs, _ in loader]) for _ in range(num_epochs)])
 
 
+@pytest.mark.parametrize("pipeline", ["device", "loader"])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_no_augmentation_comes_twice_among_workers_and_epochs(num_workers, one_image):
-    images = _epochs(one_image(num_workers=num_workers)).flatten(0, 1)
+def test_no_augmentation_comes_twice_among_workers_and_epochs(num_workers, pipeline, one_image):
+    images = _epochs(one_image(num_workers=num_workers, pipeline=pipeline)).flatten(0, 1)
     assert len(images) == 2 * 28
     assert len(images.flatten(1).unique(dim=0)) == len(images)
 
 
+@pytest.mark.parametrize("pipeline", ["device", "loader"])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_the_same_run_draws_the_same_batches_and_another_seed_others(num_workers, one_image):
-    first = _epochs(one_image(num_workers=num_workers))
-    assert torch.equal(_epochs(one_image(num_workers=num_workers)), first)
+def test_the_same_run_draws_the_same_batches_and_another_seed_others(num_workers, pipeline, one_image):
+    settings = {"num_workers": num_workers, "pipeline": pipeline}
+    first = _epochs(one_image(**settings))
+    assert torch.equal(_epochs(one_image(**settings)), first)
     if num_workers == 0:
-        assert not torch.equal(_epochs(one_image(num_workers=num_workers), seed=1), first)
+        assert not torch.equal(_epochs(one_image(**settings), seed=1), first)

@@ -271,6 +271,17 @@ def test_images_that_do_not_fit_a_gpu_stay_off_it(tiny_data, monkeypatch):
         assert data.choose_pipeline(torch.device("cuda")) == expected
 
 
+def test_images_that_would_fill_the_memory_when_they_are_resized_are_resized_one_by_one(
+    tiny_data, monkeypatch
+):
+    data = tiny_data(image_size=12)
+    data.setup()
+    total = sum(len(split) for split in data.splits.values()) * 12 * 12
+    for limit, expected in ((total, "device"), (total - 1, "loader")):
+        monkeypatch.setattr("fer.data.images.MAX_RESIZED_BYTES", limit)
+        assert data.choose_pipeline(torch.device("cpu")) == expected
+
+
 def test_a_transform_of_ones_own_is_for_the_loader(tiny_data):
     for pipeline in ("auto", "loader", "device"):
         data = tiny_data(pipeline=pipeline)

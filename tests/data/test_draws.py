@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from fer.data.batches import collate
 from fer.data.draws import Draw, Draws, EpochLoader
 from fer.tasks import Conv2Task
+
+PIPELINES = ("device", "loader")
 
 
 def _epochs(loader, num=2):
@@ -20,12 +23,13 @@ def _equal(left, right):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("pipeline", PIPELINES)
 @pytest.mark.parametrize("workers", [1, 2, pytest.param(8, marks=pytest.mark.slow)])
-def test_the_number_of_workers_changes_nothing(workers, tiny_data):
+def test_the_number_of_workers_changes_nothing(workers, pipeline, tiny_data):
     found = []
     for num in (0, workers):
         torch.manual_seed(3)
-        data = tiny_data(augment="fer", num_workers=num)
+        data = tiny_data(augment="fer", num_workers=num, pipeline=pipeline)
         data.setup()
         loader = data.train_dataloader()
         torch.rand(num)  # what else draws random numbers does not matter
@@ -44,13 +48,46 @@ def test_batches_to_overfit_are_the_same_ones_in_each_epoch(tiny_data, tiny_trai
     assert _equal(seen[:2], seen[2:])
 
 
-def test_loading_leaves_the_random_state_of_the_training_alone(tiny_data):
-    data = tiny_data(augment="fer")
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_loading_leaves_the_random_state_of_the_training_alone(pipeline, tiny_data):
+    data = tiny_data(augment="fer", pipeline=pipeline)
     data.setup()
     loader = data.train_dataloader()
     before = torch.get_rng_state()
     _epochs(loader)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("sampler", ["none", "balanced"])
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_images_follow_from_their_draws_in_any_batch_and_process(pipeline, sampler, tiny_data):
+    """Two processes that share a list, or another batch size, give the images of one process."""
+    data = tiny_data(augment="fer", pipeline=pipeline, sampler=sampler)
+    data.setup()
+    dataset, weights = data.dataset("train", augmented=True), data.train_dataloader().sampler.weights
+
+    def images(batch_size=7, **process):
+        draws = Draws(dataset, seed=2, weights=weights, **process)
+        loader = EpochLoader(dataset, sampler=draws, batch_size=batch_size, collate_fn=collate)
+        return torch.cat([torch.cat(epoch) for epoch in _epochs(loader)])
+
+    whole = images()
+    assert len(whole) == 56
+    assert torch.equal(images(batch_size=5), whole)
+    parts = [images(num_processes=2, rank=rank) for rank in (0, 1)]
+    assert torch.equal(torch.stack(parts, dim=1).flatten(0, 1), whole)
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_augmented_epochs_go_on_in_the_middle(pipeline, tiny_data):
+    data = tiny_data(augment="fer", pipeline=pipeline)
+    data.setup()
+    torch.manual_seed(4)
+    first, second = _epochs(data.train_dataloader())
+    resumed = data.train_dataloader()
+    resumed.load_state_dict({"epoch": 1, "num_done": 3})
+    assert _equal(_epochs(resumed, 1)[0], second[3:])
+    assert not _equal(first, second)
 
 
 def _loader(num=23, **settings):
