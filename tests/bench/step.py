@@ -115,10 +115,10 @@ def measure(name: str, given: argparse.Namespace) -> Iterator[str]:
     task, batch = build(name, given.batch, given.device)
     num, flops = len(batch[0]), count_flops(name, given.device)
     steps, first = {}, {}
+    torch.compiler.reset()
     for way in WAYS:
         if way.is_compiled and not given.compile:
             continue
-        torch.compiler.reset()
         step = make_step(copy.deepcopy(task), batch, way)
         first[way] = timed(step, 1, given.device)
         steps[way] = step
