@@ -44,7 +44,8 @@ def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp
         tmp_path / "out",
     ]
     wide = ["--prune.similar_below", "50", "--prune.complementary_above", "130", "--prune.merge", "affine"]
-    called = call("prune", *words, *wide, "--target-params", "0.9", "--tune_epochs", "1")
+    small = ["--image_size", "64", "--target-params", "0.9"]
+    called = call("prune", *words, *wide, *small, "--tune_epochs", "1")
     assert called.status == 0, called.err
     assert "top-1" in called.out
     assert "fine-tuning 1/1      train loss" in called.out
@@ -123,7 +124,7 @@ def test_images_are_cut_off_where_they_cannot_be_read(weights, make_images, tmp_
     make_images(tmp_path / "images", num=1)
     (tmp_path / "images" / "angry" / "broken.png").write_bytes(b"no image")
     words = ["--timm", NAME, "--weights", weights, "--images", tmp_path / "images", "--out", tmp_path / "o"]
-    called = call("prune", *words)
+    called = call("prune", *words, "--image_size", 64)
     assert called.status == 0
     assert "broken.png" in called.err
     agreement = json.loads((tmp_path / "o" / "prune.json").read_text())["agreement"]

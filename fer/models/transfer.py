@@ -184,13 +184,14 @@ class TransferNet(nn.Module):
         """Return the logits of a batch.
 
         Args:
-            inputs: Images, shape ``(N, channels, image_size, image_size)``, or the backbone's features of
-                them, shape ``(N, num_features)``.
+            inputs: Images, shape ``(N, channels, image_size, image_size)``, or, if all of the
+                backbone is frozen, its features of them, shape ``(N, num_features)``.
 
         Returns:
             Logits, shape ``(N, num_classes)``.
         """
-        if inputs.ndim == 2:
+        # What torch.fx traces is no tensor: its graph takes images.
+        if self.frozen and isinstance(inputs, Tensor) and inputs.ndim == 2:
             features = inputs
         elif self.frozen:
             with torch.no_grad():

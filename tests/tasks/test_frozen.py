@@ -361,7 +361,6 @@ def test_the_commands_take_a_run_that_was_trained_on_features():
     assert splits["once"] == splits["anew"]
     for command in (
         ["test", "runs/once"],
-        ["validate", "runs/once"],
         ["predict", "runs/once"],
         ["export", "runs/once/checkpoints/best.ckpt"],
         ["prune", "runs/once", "--prune.share_removed", "0.2", "--tune_epochs", "1"],
