@@ -341,6 +341,8 @@ def test_the_commands_take_a_run_that_was_trained_on_features():
     words = [
         "--network",
         "transfer",
+        "--model.backbone",
+        "mobilenetv3_small_050",
         "--model.hidden",
         "12",
         "--data.image_size",
