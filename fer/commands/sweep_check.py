@@ -29,11 +29,10 @@ from fer.studies.sweepfile import SweepFile, args_json, envvars
 from fer.studies.sweepyaml import located
 from fer.studies.trial import fer_command, program_place
 from fer.tasks.base import ClassificationTask
-from fer.tasks.names import logged_on_val
 from fer.tasks.optim import make_optimizer
 
 COMMANDS: Final = ("fit", "crossval", "prune")
-_LOGGED: Final = ("train/loss", "train/acc", "lr", "val/loss", "val/acc_best")
+_LOGGED: Final = ("train/loss", "train/acc", "lr")
 _OF_SAMPLES: Final = (
     *(f"collapse/{name}" for name in MEASURES),
     *(SAMPLE_LOSS.format(split) for split in LOSSES.values()),
@@ -134,7 +133,7 @@ def _metric_problem(name: str, command: str, config: Any, task: ClassificationTa
         return f"it is logged only with {off[0]}, which is off"
     logged: list[str] = [each for _, names in of_settings.values() for each in names]
     if command == "fit":
-        logged += [*_LOGGED, *(f"val/{each}" for each in logged_on_val(task.class_names))]
+        logged += [*_LOGGED, *task.val_keys]
     else:
         logged += SCALARS if command == "prune" else _of_crossval(task.class_names)
     usual = "prune/acc_after" if command == "prune" else "val/acc_best"

@@ -1,6 +1,7 @@
 """Keys under which values are logged during a training: the split and the quantity that each names."""
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 SPLITS: Final = {
@@ -116,6 +117,15 @@ def is_lower_better(key: str) -> bool:
     """
     words = _SEPARATORS.split(key.casefold())
     return "loss" in key.rpartition("/")[2] or not LOWER_IS_BETTER.isdisjoint(words)
+
+
+LOGGED_ON_VAL: Final = ("acc", "balanced_acc", "ovr_acc", "precision", "recall", "specificity", "f1")
+"""Metrics logged on the validation split each epoch, beside the recall of each class."""
+
+
+def logged_on_val(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the metrics that are logged on the validation split, without ``val/``."""
+    return (*LOGGED_ON_VAL, *(f"recall/{name}" for name in class_names))
 
 
 def final_prefix(name: str) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fer.errors import InputError
 from fer.neurons.inputs import Inputs, call
-from fer.neurons.networks import FOREIGN_ERRORS, eval_state, one_line
+from fer.neurons.networks import FOREIGN_ERRORS, class_path, eval_state, one_line
 from fer.neurons.record import INPUT
 
 
@@ -81,7 +81,7 @@ def identify(part: nn.Module, more: Iterable[str] = ()) -> str:
         torch.__version__,
         repr(part),
         *more,
-        *(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds),
+        *map(class_path, kinds),
     ]
     for kind in kinds:
         with suppress(OSError, TypeError):  # the class was made in a session without a file

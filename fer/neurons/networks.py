@@ -25,6 +25,15 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def class_path(network_class: type[nn.Module]) -> str:
+    """Return the path under which a class is imported.
+
+    >>> class_path(nn.Linear)
+    'torch.nn.modules.linear.Linear'
+    """
+    return f"{network_class.__module__}.{network_class.__qualname__}"
+
+
 def check_network(network: nn.Module) -> None:
     """Check that a network can be hooked, traced and copied.
 

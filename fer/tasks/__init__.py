@@ -8,9 +8,9 @@ from torch import nn
 from fer.checkpoints import read_checkpoint
 from fer.errors import InputError
 from fer.models import NETWORKS
+from fer.neurons.networks import class_path
 from fer.tasks.base import ClassificationTask
 from fer.tasks.factory import constructor_parameters, task_of
-from fer.tasks.names import class_path
 
 TASKS: Final[dict[str, type[ClassificationTask]]] = {
     name: task_of(network) for name, network in NETWORKS.items()

@@ -18,12 +18,12 @@ from fer.errors import InputError
 from fer.home import hide_home, show_home
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
-from fer.metrics.keys import final_prefix
+from fer.metrics.keys import final_prefix, logged_on_val
 from fer.neurons.declared import DeclaresNeurons
+from fer.neurons.networks import class_path
 from fer.neurons.surgery import resize
 from fer.tasks.frozen import FrozenPart, keep_features
 from fer.tasks.going_on import check_data, check_schedules, describe_data
-from fer.tasks.names import class_path, logged_on_val
 from fer.tasks.optim import (
     OptimizerName,
     OptimizerSettings,
