@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blank_figures import leave_blank
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes share the cores; torch reads it once
@@ -21,8 +22,13 @@ LOGGERS = ("fer", "lightning.pytorch", "lightning.fabric")
 
 
 @contextmanager
-def sandbox(folder: Path) -> Iterator[None]:
-    """Keep caches, runs and W&B inside a folder, and put back what a command sets for its whole process."""
+def sandbox(folder: Path, *, drawn: bool = False) -> Iterator[None]:
+    """Keep caches, runs and W&B inside a folder, and put back what a command sets for its whole process.
+
+    Args:
+        folder: The folder.
+        drawn: Whether figures are drawn, not left blank.
+    """
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
@@ -39,6 +45,8 @@ def sandbox(folder: Path) -> Iterator[None]:
         # Lightning 2.6 calls what jsonargparse 5 removes: hence the upper bound in pyproject.toml.
         patch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        if not drawn:
+            leave_blank(patch)
         yield
     for name, module in [*sys.modules.items()]:  # a test's own modules are not the next one's
         if (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):
@@ -62,9 +70,9 @@ def sandboxed():
 
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path) -> Iterator[None]:
+def isolated(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
     """Run each test in a folder of its own."""
-    with sandbox(tmp_path):
+    with sandbox(tmp_path, drawn=request.node.get_closest_marker("drawn") is not None):
         yield
 
 

@@ -65,6 +65,7 @@ def test_json_and_nothing_else_is_printed(repeated_data, capsys):
     assert content["identical"][1][1]["name"] == "[bold]$x$ 日本 5"
 
 
+@pytest.mark.drawn
 def test_the_page_is_drawn(repeated_data, tmp_path, capsys):
     page = tmp_path / "new" / "audit.png"
     audit_data(repeated_data(), page=page)

@@ -6,7 +6,6 @@ import pytest
 import torch
 import yaml
 from command import call, done
-from matplotlib.figure import Figure
 from test_resume import At, preempt
 
 from fer.callbacks import DistinctivenessCallback
@@ -19,12 +18,6 @@ FIT = [
     *("--trainer.accelerator", "cpu", "--trainer.max_epochs", "18", "--stages.enabled", "false"),
     *("--gradients.every_n_epochs", "0", "--test", "false", "--distinctiveness.budget", "0.5"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Leave out what takes most of the time: drawing."""
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 def settings(name):

@@ -42,6 +42,7 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.drawn
 def test_crops_table_and_sheet_are_written(src: Path, tmp_path: Path, capsys) -> None:
     crop(src, tmp_path / "dst", size=32, detector="viola_jones")
     greys = {f"sad/{number:02}.png" for number in range(20)}

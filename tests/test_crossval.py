@@ -25,6 +25,7 @@ def root(tmp_path, make_images):
     return ["--data.root", make_images(tmp_path / "images", num=10)]
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeypatch):
     # As a sweep's agent has it: the folds are runs of their own, the summary is the agent's run.

@@ -41,6 +41,7 @@ def prune(*words):
     return called.out
 
 
+@pytest.mark.drawn
 def test_a_curve_is_drawn_for_each_rule(checkpoint, tmp_path):
     out = prune("--curve", "true", checkpoint, "--run_name", "b")
     curve = json.loads((tmp_path / "runs" / "b" / "curve.json").read_text())

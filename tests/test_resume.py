@@ -10,7 +10,6 @@ import pytest
 import torch
 from command import call, done
 from lightning.pytorch.callbacks import EarlyStopping
-from matplotlib.figure import Figure
 
 from fer.callbacks import BestCallback
 from fer.callbacks.stop import TRY_AGAIN
@@ -40,12 +39,6 @@ FIT = [
     ),
     *("--trainer.max_epochs", "3", "--distinctiveness.every_n_epochs", "0", "--stages.enabled", "false"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Leave out what takes most of the time: drawing."""
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 class At:

@@ -64,6 +64,7 @@ def toy():
     return write(TOY)
 
 
+@pytest.mark.drawn
 def test_a_sweep_says_what_it_does_and_what_was_best(toy):
     out = done("sweep", toy, "--count", "9", "--agents", "3", "--run_name", "s")
     assert "sweep        sweep.yaml: random, 9 points, 3 in parallel" in out
@@ -114,6 +115,7 @@ def test_a_sweep_that_fails_ends_with_a_status(toy):
     assert "no trial has a value of loss" in called.out
 
 
+@pytest.mark.drawn
 def test_searches_are_compared(toy):
     for method in ("random", "bayes"):
         for seed in (0, 1):

@@ -14,6 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fer.callbacks import DistinctivenessCallback
 from fer.callbacks.media import draw_later, draw_now, missing_figures, run_of_trainer, save_figure
 
+pytestmark = pytest.mark.drawn
+
 
 class FakeTrainer(SimpleNamespace):
     __hash__ = object.__hash__

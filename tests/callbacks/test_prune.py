@@ -71,6 +71,7 @@ def test_a_pruned_checkpoint_is_tested_and_trained_on(pruned_run, tmp_path):
     torch.testing.assert_close(last.network.conv3.weight, before.network.conv3.weight)
 
 
+@pytest.mark.drawn
 def test_a_checkpoint_is_pruned_by_a_command(pruned_run, tmp_path):
     run, _ = pruned_run
     words = ["--prune.layers", "[conv5]", "--prune.similar_below", "60", "--run_name", "b"]

@@ -29,6 +29,8 @@ from fer.figures.bands import STAGE_LOOKS
 from fer.neurons import Stage
 from fer.neurons.stages import StageLabel
 
+pytestmark = pytest.mark.drawn
+
 NAN = float("nan")
 INITIAL = StageLabel(Stage.INITIAL, "warm_up")
 MOVING = StageLabel(Stage.INTERMEDIATE, "moving")

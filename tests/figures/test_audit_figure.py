@@ -10,6 +10,8 @@ from matplotlib.text import Text
 from fer.figures.audit import PAGE_WIDTH, ImageGroup, Section, audit_figure
 from fer.labels import EXPRESSIONS
 
+pytestmark = pytest.mark.drawn
+
 COUNTS = {"train": (3995, 436, 4097, 7215, 4965, 4830, 3171), "test": (0, 0, 0, 0, 0, 0, 0)}
 
 

@@ -9,6 +9,8 @@ from matplotlib.text import Text
 
 from fer.figures import collapse_figure
 
+pytestmark = pytest.mark.drawn
+
 COLUMNS = {"epoch": [1.0, 2.0, 3.0], "nc1": [20.0, 2.0, 0.1], "nc2_angle": [60, 80, 98], "nc4": [0.3, 0.6, 1]}
 
 

@@ -8,6 +8,8 @@ from matplotlib.patches import Rectangle
 from fer.figures.crops import ROW_HEIGHT, CropPanel, crops_figure
 from fer.figures.style import GREEN, VERMILLION
 
+pytestmark = pytest.mark.drawn
+
 IMAGE = np.zeros((100, 120, 3), np.uint8)
 CROP = np.full((20, 20, 3), 99, np.uint8)
 FOUND = CropPanel(

@@ -26,6 +26,8 @@ from fer.figures.curves import measured_times, read_curves
 from fer.figures.style import GREEN, VERMILLION
 from fer.labels import EXPRESSIONS
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture(autouse=True)
 def _leaves_matplotlib_alone() -> Iterator[None]:

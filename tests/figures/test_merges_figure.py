@@ -15,6 +15,8 @@ from fer.figures import dendrogram_figure
 from fer.figures.merges import MOST_NEURONS
 from fer.neurons import PrunePlan, Removal
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture(autouse=True)
 def _leaves_matplotlib_alone() -> Iterator[None]:

@@ -11,6 +11,8 @@ from matplotlib.text import Text
 from fer.figures import protocols_figure
 from fer.metrics import report, wilson_interval
 
+pytestmark = pytest.mark.drawn
+
 
 def folds(*rights: int, n: int = 10):
     """Reports of folds in each of which ``right`` of ``n`` samples are right."""

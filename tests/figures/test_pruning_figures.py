@@ -18,6 +18,8 @@ from fer.figures.style import OTHER_REASON, REASON_LOOKS, reason_looks
 from fer.labels import EXPRESSIONS
 from fer.neurons import REMOVAL_REASONS
 
+pytestmark = pytest.mark.drawn
+
 NAN = float("nan")
 MINUS = "\N{MINUS SIGN}"
 

@@ -13,6 +13,8 @@ from fer.figures.sweep import (
     slices_figure,
 )
 
+pytestmark = pytest.mark.drawn
+
 POINTS = [
     {"lr": 10.0**-i, "depth": i, "optimizer": name, "widths": [i, 2 * i], "on": i % 2 == 0, "drop": None}
     for i, name in enumerate(["sgd", "adamw", "sgd", "adam"], start=1)

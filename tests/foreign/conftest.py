@@ -5,7 +5,6 @@ import logging
 import lightning as L
 import pytest
 from lightning.pytorch import seed_everything
-from matplotlib.figure import Figure
 from torch import nn
 
 QUIET = [
@@ -27,10 +26,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def quick(request, monkeypatch):
-    """Leave out what takes most of the time, figures and the timing of networks, except in slow tests."""
+    """Leave out the timing of networks, except in slow tests."""
     if "slow" not in request.keywords:
         monkeypatch.setattr("fer.pruning.size.LATENCY_SECONDS", 0.0)
-        monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 @pytest.fixture

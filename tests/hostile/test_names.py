@@ -30,6 +30,8 @@ from fer.report import write_report
 from fer.studies.sweepfile import read_sweep
 from fer.studies.trials import Trial, write_trials
 
+pytestmark = pytest.mark.drawn
+
 TAG = "<script>alert(1)</script>"
 NAME = rf"$\frac{{{TAG}$ $x_$ & 'q' \""
 FORMULA = "=cmd|'-C calc'!A0"
