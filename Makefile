@@ -10,7 +10,7 @@ ARGS ?=
 export FER_DATA_DIR ?= data
 
 NETWORKS := $(patsubst fer/configs/%.yaml,%,$(wildcard fer/configs/*.yaml))
-BENCHES := $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))
+BENCHES := $(filter-out speed,$(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py)))
 SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
 # The tests of a file share what they trained, so they stay in one process. Three processes also on
@@ -18,7 +18,7 @@ SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 IN_PARALLEL := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow coverage lint format data-fer2013 dashboard clean
+.PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 dashboard clean
 
 help: ## List all targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-32s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ train-%: setup
 
 sweep-%: setup
 	$(BIN)/fer agent sweeps/$*.yaml $(ARGS)
+
+bench: setup ## Print one table of all speeds beside their aims (ARGS="--quick": some minutes)
+	$(BIN)/python tests/bench/speed.py $(ARGS)
 
 bench-%: setup
 	$(BIN)/python tests/bench/$*.py $(ARGS)

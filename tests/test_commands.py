@@ -89,7 +89,7 @@ def test_the_help_of_fit_and_a_training_import_only_what_they_use(tmp_path):
     )
     words = ["--network", "ann", "--data.image_size", "8", "--data.num_train", "70", "--data.num_val", "35"]
     words += ["--data.num_test", "35", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
-    words += ["--wandb.mode", "disabled"]
+    words += ["--wandb.mode", "disabled", "--data.augment", "fer"]
     ended = subprocess.run(
         [sys.executable, "-c", code, " ".join(HEAVY), *words], capture_output=True, text=True, cwd=tmp_path
     )

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
@@ -221,7 +222,7 @@ class ImageDataModule(ExpressionDataModule):
         self.clean = clean
         self.descriptors = descriptors
         self.policy = policy_of(augment, strength=augment_strength)
-        self.transform = self._named = augmentation(augment, strength=augment_strength)
+        self._augment, self._strength = augment, augment_strength
         self.pipeline: Pipeline = pipeline
         self.clean_names: tuple[str, ...] = ()
         self.is_normalised = False
@@ -239,10 +240,25 @@ class ImageDataModule(ExpressionDataModule):
         """Splits that testing reports, all from one checkpoint: train as it is, val, tests, clean rests."""
         return (*super().evaluated_names, *self.clean_names)
 
+    @cached_property
+    def transform(self) -> "A.Compose | None":
+        """Augmentation of one image, which a subclass may replace by its own; None: there is none."""
+        return self._named
+
+    @cached_property
+    def _named(self) -> "A.Compose | None":
+        """The augmentation of one image that has a name, for which albumentations is imported."""
+        return augmentation(self._augment, strength=self._strength)
+
+    @property
+    def _has_own_transform(self) -> bool:
+        return "transform" in vars(self) and self.transform is not self._named
+
     @property
     def augments(self) -> bool:
         """Whether training images are augmented."""
-        return self.transform is not None and not self.descriptors
+        chosen = self.transform if self._has_own_transform else self.policy
+        return chosen is not None and not self.descriptors
 
     def prepare_splits(self, splits: dict[str, ImageSplit]) -> dict[str, ImageSplit]:
         """Return the splits with the clean rests of the tests, train cleaned where that was asked for."""
@@ -325,7 +341,7 @@ class ImageDataModule(ExpressionDataModule):
         Raises:
             InputError: The pipeline is ``device``, and there is a transform that only ``loader`` has.
         """
-        is_own = self.transform is not self._named
+        is_own = self._has_own_transform
         if self.pipeline == "device" and is_own:
             msg = "data.pipeline is 'device', which has no transforms of your own: set data.pipeline=loader"
             raise InputError(msg)

@@ -9,14 +9,10 @@ their configs have it; ``tests/foreign`` has the other two, as people write them
 
 import argparse
 import io
-import logging
-import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -27,32 +23,16 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 
 from fer.callbacks import DistinctivenessCallback, StageCallback
-from fer.data.base import numbered
-from fer.data.images import ImageDataModule, ImageSplit
 from fer.tasks import TASKS
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from foreign.digits import DigitsDataModule, LitDigits
 from foreign.images import CornersDataModule, LitResnet
+from measured import SIZES, machine, quieten
+from noise import Noise
 
-FER2013_TRAIN, CIFAR10_TRAIN, BATCH_SIZE = 28_709, 50_000, 128
-
-
-class Noise(ImageDataModule):
-    """Images of FER2013's size and number."""
-
-    def load_splits(self) -> dict[str, ImageSplit]:
-        """Return as many training images as FER2013 has, and a few others."""
-        rng = np.random.default_rng(0)
-        return {
-            name: ImageSplit(
-                images=rng.integers(256, size=(num, 48, 48), dtype=np.uint8),
-                labels=np.arange(num) % 7,
-                names=numbered(num),
-            )
-            for name, num in (("train", FER2013_TRAIN), ("val", 7), ("test", 7))
-        }
+CIFAR10_TRAIN, BATCH_SIZE = 50_000, 128
 
 
 class Case(NamedTuple):
@@ -70,7 +50,7 @@ class Case(NamedTuple):
 
 
 def _noise() -> Noise:
-    return Noise(image_size=48, channels=1, batch_size=BATCH_SIZE, augment="fer")
+    return Noise(num_val=7, batch_size=BATCH_SIZE, augment="fer")
 
 
 def _corners(num_steps: int) -> CornersDataModule:
@@ -80,7 +60,7 @@ def _corners(num_steps: int) -> CornersDataModule:
 
 def cases(num_steps: int) -> dict[str, Case]:
     """Return what is trained, by name."""
-    ours, steps = ("train/loss", "val/loss"), FER2013_TRAIN // BATCH_SIZE
+    ours, steps = ("train/loss", "val/loss"), SIZES["train"] // BATCH_SIZE
     return {
         "conv6": Case(lambda: (TASKS["conv6"](), _noise()), ours, steps),
         "resnet": Case(lambda: (TASKS["resnet"](), _noise()), ours, steps),
@@ -171,24 +151,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=5, help="pairs of trainings")
     parser.add_argument("--only", nargs="+", choices=list(cases(1)), default=list(cases(1)))
     given = parser.parse_args(argv)
-    warnings.simplefilter("ignore")
-    for logger in ("lightning.pytorch", "fer"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    cores = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
-    machine = f"{platform.machine()} {_processor()}, {cores}, torch {torch.__version__}"
-    sys.stdout.write(f"{machine}; {given.repetitions} pairs: median [lowest, highest]\n")
+    quieten()
+    threads = f"{torch.get_num_threads()} threads"
+    sys.stdout.write(f"{machine()}; {threads}; {given.repetitions} pairs: median [lowest, highest]\n")
     for name in given.only:
         line = measure(name, cases(given.steps)[name], given.steps, given.epochs, given.repetitions)
         sys.stdout.write(line)
         sys.stdout.flush()
-
-
-def _processor() -> str:
-    """Return the name of the processor where the system tells it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -12,58 +12,69 @@ normalisation into one factor (5 instead of 0.3), ``images[rows]`` instead of ``
 """
 
 import argparse
-import os
-import platform
-import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Final, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fer.data.base import numbered
-from fer.data.images import ImageDataModule, ImageSplit
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from measured import HEAD, Figure, machine, ratios, say
+from noise import Noise
+
 from fer.tasks import TASKS
 
-PIPELINES: tuple[Literal["device", "loader"], ...] = ("device", "loader")
+PIPELINES: Final[tuple[Literal["device", "loader"], ...]] = ("device", "loader")
+PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16}
 
 
-class Noise(ImageDataModule):
-    """Images of noise.
+def compare_rates(size: int, depth: int, num: int, batch_size: int, given: Any) -> Iterator[Figure]:
+    """Compare the images a second of a core."""
+    title = f"{size}x{size}x{depth}, batch {batch_size}"
+    loaders = {name: _loader(num, size, depth, name, batch_size, given.augment) for name in PIPELINES}
+    rates: dict[str, list[float]] = defaultdict(list)
+    for loader in loaders.values():
+        next(iter(loader))  # imports, and first allocations
+    for _ in range(given.repeats):
+        for name, loader in loaders.items():
+            start = time.process_time()
+            count = sum(len(labels) for _, labels in loader)
+            rates[name].append(count / (time.process_time() - start))
+    for name in PIPELINES:
+        yield Figure(f"{title}: {name}", rates[name], "/s", note="images of a core")
+    yield Figure(f"{title}: device / loader", ratios(*(rates[name] for name in PIPELINES)), least=3)
 
-    Args:
-        num: Of the train split.
-        size: Height and width, in pixels.
-        depth: Colour channels.
-        **kwargs: See :class:`fer.data.images.ImageDataModule`.
-    """
 
-    def __init__(self, num: int, size: int, depth: int, **kwargs: Any) -> None:
-        super().__init__(image_size=size, channels=depth, num_workers=0, **kwargs)
-        self.nums = {"train": num, "val": 7, "test": 7}
-        self.shape = (size, size) if depth == 1 else (size, size, 3)
+def compare_waiting(given: Any) -> Iterator[Figure]:
+    """Compare the shares of a step of conv6 in which it waits for data."""
+    loaders = {name: _loader(128 * given.steps, 48, 1, name, 128, given.augment) for name in PIPELINES}
+    for title, precision in PRECISIONS.items():
+        shares: dict[str, list[float]] = defaultdict(list)
+        for _ in range(given.repeats):
+            for name, loader in loaders.items():
+                shares[name].append(100 * _share_of_waiting(loader, given.steps, precision))
+        for name in PIPELINES:
+            most = 3.0 if name == "device" else None
+            yield Figure(f"conv6 in {title} waits for data: {name}", shares[name], "%", most=most)
 
-    def load_splits(self) -> dict[str, ImageSplit]:
-        """Return the splits."""
-        rng = np.random.default_rng(0)
-        return {
-            name: ImageSplit(
-                images=rng.integers(256, size=(num, *self.shape), dtype=np.uint8),
-                labels=np.arange(num) % 7,
-                names=numbered(num),
-            )
-            for name, num in self.nums.items()
-        }
+
+def figures(given: argparse.Namespace) -> Iterator[Figure]:
+    """Return the figures of 48x48 images."""
+    torch.set_num_threads(1)
+    repeats, images = (3, 1024) if given.quick else (5, 3072)
+    settings = argparse.Namespace(augment="fer", repeats=repeats, steps=8 if given.quick else 20)
+    yield from compare_rates(48, 1, images, 128, settings)
+    yield from compare_waiting(settings)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, and write one line for each case."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--augment", default="fer")
     parser.add_argument("--repeats", type=int, default=5)
@@ -71,41 +82,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=20, help="of conv6")
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False)
-    sys.stdout.write(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, "
-        f"albumentations {version('albumentations')}, commit {commit.stdout.strip() or 'none'}\n"
-        f"augment {given.augment}, {given.repeats} repeats in turn, one thread\n\n"
-        "images a second of a core       device                    loader                    ratio\n"
-    )
+    say(machine())
+    say(HEAD)
     for size, depth, num in ((48, 1, given.images), (224, 3, given.images // 12)):
         for batch_size in (64, 128, 256):
-            rates: dict[str, list[float]] = {name: [] for name in PIPELINES}
-            loaders = {name: _loader(num, size, depth, name, batch_size, given.augment) for name in PIPELINES}
-            for loader in loaders.values():
-                next(iter(loader))  # imports, and first allocations
-            for _ in range(given.repeats):
-                for name, loader in loaders.items():
-                    start = time.process_time()
-                    count = sum(len(labels) for _, labels in loader)
-                    rates[name].append(count / (time.process_time() - start))
-            ratio = statistics.median(rates["device"]) / statistics.median(rates["loader"])
-            cells = "".join(f"{_spread(rates[name], '8,.0f'):<26}" for name in PIPELINES)
-            sys.stdout.write(f"{size}x{size}x{depth}, batch {batch_size:<10} {cells}{ratio:5.2f}\n")
-    sys.stdout.write("\nshare of a step of conv6 that waits for data, batch 128 of 48x48\n")
-    for precision in (None, torch.bfloat16):
-        loaders = {name: _loader(128 * given.steps, 48, 1, name, 128, given.augment) for name in PIPELINES}
-        shares: dict[str, list[float]] = {name: [] for name in PIPELINES}
-        for _ in range(given.repeats):
-            for name, loader in loaders.items():
-                shares[name].append(_share_of_waiting(loader, given.steps, precision))
-        cells = "".join(f"{_spread([100 * x for x in shares[name]], '5.1f'):<26}" for name in PIPELINES)
-        sys.stdout.write(f"{'float32' if precision is None else 'bfloat16':<26} {cells}%\n")
+            for figure in compare_rates(size, depth, num, batch_size, given):
+                say(str(figure))
+    for figure in compare_waiting(given):
+        say(str(figure))
 
 
 def _loader(num: int, size: int, depth: int, pipeline: Any, batch_size: int, augment: Any) -> Any:
-    data = Noise(num, size, depth, pipeline=pipeline, batch_size=batch_size, augment=augment)
+    settings = {"image_size": size, "channels": depth, "num_workers": 0, "batch_size": batch_size}
+    data = Noise(num, 7, size, pipeline=pipeline, augment=augment, **settings)
     data.setup()
     return data.train_dataloader()
 
@@ -129,12 +118,6 @@ def _share_of_waiting(loader: Any, steps: int, precision: torch.dtype | None) ->
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-
-
-def _spread(values: Sequence[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})".replace(
-        "( ", "("
-    )
 
 
 if __name__ == "__main__":

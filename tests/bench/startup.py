@@ -2,22 +2,24 @@
 
 ``python tests/bench/startup.py [--repeats 5]``. Each figure is the median of repeats that are run in turn,
 with the lowest and the highest. The first batch is when the network is first called in training mode; the
-processor's seconds are those of the training's own process.
+processor's seconds are those of the training's own process. What a training costs that takes none of this
+package is beside it: torch with an optimizer, which imports ``torch._dynamo``, and a bare LightningModule.
 """
 
 import argparse
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from measured import HEAD, Figure, machine, say
 
 from fer.commands.sweep import IMPORTED
 from fer.studies.trial import STATUS
@@ -56,6 +58,24 @@ FIT = [
 ]
 
 
+OPTIMIZER: Final = "import torch; torch.optim.AdamW(torch.nn.Linear(4, 4).parameters())"
+LIGHTNING: Final = """\
+import sys, torch, lightning.pytorch as L
+class Bare(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 2)
+    def training_step(self, batch, number):
+        sys.exit()
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters())
+quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+trainer = L.Trainer(accelerator="cpu", **dict.fromkeys(quiet, False))
+trainer.fit(Bare(), torch.utils.data.DataLoader(torch.zeros(8, 4)))
+"""
+COLD, WARM = "first batch, cold", "first batch, warm"
+
+
 class Seconds(NamedTuple):
     """What a start took: seconds of the clock, and of the processor."""
 
@@ -63,18 +83,14 @@ class Seconds(NamedTuple):
     cpu: float
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="repeats of each start (5)")
-    repeats = parser.parse_args().repeats
-    root = Path(__file__).parents[2]
-    words = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(words, capture_output=True, text=True, cwd=root).stdout.strip()
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "torchmetrics"))
-    say(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    say(f"{versions}, commit {commit}")
-    os.environ["PYTHONPATH"] = str(root)
+def measure(repeats: int, only: Sequence[str] = ()) -> Mapping[str, list[Seconds]]:
+    """Time the starts in turn.
+
+    Args:
+        repeats: Of each start.
+        only: Names of starts; empty: all.
+    """
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     python = [sys.executable, "-c"]
     with TemporaryDirectory() as folder, WarmServer(IMPORTED) as server:
         os.chdir(folder)
@@ -84,26 +100,39 @@ def main() -> None:
             "import fer": lambda: to_the_end([*python, "import fer"]),
             "fer --help": lambda: to_the_end([sys.executable, "-m", "fer", "--help"]),
             "import torch": lambda: to_the_end([*python, "import torch"]),
-            "import lightning.pytorch": lambda: to_the_end([*python, "import lightning.pytorch"]),
+            "torch and an optimizer": lambda: to_the_end([*python, OPTIMIZER]),
+            "bare Lightning, first batch": lambda: to_the_end([*python, LIGHTNING]),
             "import fer.commands.fit": lambda: to_the_end([*python, "import fer.commands.fit"]),
             "fer fit --help": lambda: to_the_end([*FIT, "--help"]),
-            "first batch, cold": lambda: to_the_first_batch(WarmServer([])),
-            "first batch, warm": lambda: to_the_first_batch(server),
+            COLD: lambda: to_the_first_batch(WarmServer([])),
+            WARM: lambda: to_the_first_batch(server),
         }
         to_the_first_batch(server)  # which starts it
-        found: dict[str, list[Seconds]] = {name: [] for name in starts}
+        found: dict[str, list[Seconds]] = {name: [] for name in only or starts}
         for _ in range(repeats):
-            for name, start in starts.items():
-                found[name].append(start())
-    say(f"{'':26} {'cpu seconds':>22} {'wall seconds':>22} {'n':>3}")
-    for name, all_seconds in found.items():
-        columns = [spread([getattr(each, kind) for each in all_seconds]) for kind in ("cpu", "wall")]
-        say(f"{name:26} {columns[0]:>22} {columns[1]:>22} {repeats:3}")
+            for name, of_start in found.items():
+                of_start.append(starts[name]())
+    return found
 
 
-def spread(values: list[float]) -> str:
-    """Return the median with the lowest and the highest value."""
-    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+def figures(given: argparse.Namespace) -> Iterator[Figure]:
+    """Return the starts of a training, cold and warm, and of a bare one."""
+    names = ("fer --help", "torch and an optimizer", "bare Lightning, first batch", COLD, WARM)
+    aims = {"fer --help": 0.3, COLD: 5.0, WARM: 1.0}
+    for name, found in measure(2 if given.quick else 5, names).items():
+        yield Figure(name, [each.cpu for each in found], "CPU s", most=aims.get(name))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of each start (5)")
+    given = parser.parse_args()
+    say(machine())
+    say(HEAD)
+    for name, found in measure(given.repeats).items():
+        for kind in ("cpu", "wall"):
+            say(str(Figure(name, [getattr(each, kind) for each in found], f"{kind} s")))
 
 
 def to_the_end(command: list[str]) -> Seconds:
@@ -127,12 +156,6 @@ def to_the_first_batch(server: WarmServer) -> Seconds:
         raise SystemExit(Path("log").read_text())
     reached, cpu = map(float, Path("first").read_text().split())
     return Seconds(reached - started, cpu)
-
-
-def say(line: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -7,24 +7,31 @@ down slows all of them. Printed are the medians of the repeats with the lowest a
 second, the ratio to float32 in the same turn, the arithmetic that the network needs (GFLOP/s, by torch's own
 count), and the seconds of the first step, which compiles. Seconds are processor time with one thread on a
 CPU, and wall-clock time otherwise.
+
+``by kernels`` leaves out the matrix products that take the place of convolutions to small maps on a CPU
+(``fer.tasks.small_maps``): of resnet, the ratio between these lines is what the products bring.
 """
 
 import argparse
 import copy
-import platform
 import statistics
-import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+from unittest.mock import patch
 
 import torch
 import yaml
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from measured import Figure, machine, processor, ratios, say
 
 from fer.configs import config_path
 from fer.models import NETWORKS
@@ -40,10 +47,15 @@ class Way(NamedTuple):
 
     precision: str
     is_compiled: bool
+    has_products: bool = True
 
     def __str__(self) -> str:
-        return f"{self.precision}{' compiled' if self.is_compiled else ''}"
+        kernels = "" if self.has_products else " by kernels"
+        return f"{self.precision}{' compiled' if self.is_compiled else ''}{kernels}"
 
+
+BY_KERNELS: Final = Way("bf16", is_compiled=False, has_products=False)
+"""Without the products of :mod:`fer.tasks.small_maps`; of resnet on a CPU."""
 
 WAYS = [Way(precision, compiled) for compiled in (False, True) for precision in ("float32", "bf16")]
 
@@ -77,7 +89,10 @@ def make_step(task: ClassificationTask, batch: tuple[Tensor, Tensor], way: Way) 
 
     def step() -> None:
         # As Lightning does: no cache, and the gradients of the last step are given back first.
-        with torch.autocast(kind, torch.bfloat16, enabled=way.precision == "bf16", cache_enabled=False):
+        # A module's global is replaced, as no option leaves the products out.
+        products = nullcontext() if way.has_products else patch("fer.tasks.base.SmallMaps", nullcontext)
+        is_half = way.precision == "bf16"
+        with products, torch.autocast(kind, torch.bfloat16, enabled=is_half, cache_enabled=False):
             loss = task.loss_of(task(inputs), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -110,15 +125,22 @@ def timed(call: Callable[[], None], num: int, device: str) -> float:
     return (clock(device) - began) / num
 
 
-def measure(name: str, given: argparse.Namespace) -> Iterator[str]:
-    """Time the ways to compute a step in turn, and return a line for each."""
+def ways_of(name: str, given: argparse.Namespace) -> list[Way]:
+    """Return how the steps of a network are computed."""
+    ways = [way for way in WAYS if given.compile or not way.is_compiled]
+    return [*ways, BY_KERNELS] if name == "resnet" and given.device == "cpu" else ways
+
+
+def time_steps(name: str, given: argparse.Namespace) -> tuple[int, dict[Way, list[float]], dict[Way, float]]:
+    """Time the ways to compute a step in turn.
+
+    Returns:
+        Images of a step; by way the seconds of a step in each turn, and those of the first step.
+    """
     task, batch = build(name, given.batch, given.device)
-    num, flops = len(batch[0]), count_flops(name, given.device)
     steps, first = {}, {}
     torch.compiler.reset()
-    for way in WAYS:
-        if way.is_compiled and not given.compile:
-            continue
+    for way in ways_of(name, given):
         step = make_step(copy.deepcopy(task), batch, way)
         first[way] = timed(step, 1, given.device)
         steps[way] = step
@@ -126,16 +148,40 @@ def measure(name: str, given: argparse.Namespace) -> Iterator[str]:
     for _ in range(given.repeats):
         for way, step in steps.items():
             seconds[way].append(timed(step, given.steps, given.device))
+    return len(batch[0]), seconds, first
+
+
+def measure(name: str, given: argparse.Namespace) -> Iterator[str]:
+    """Time the ways to compute a step in turn, and return a line for each."""
+    flops = count_flops(name, given.device)
+    num, seconds, first = time_steps(name, given)
     plain = seconds[WAYS[0]]
     for way, found in seconds.items():
         rates = [num / each for each in found]
-        ratios = [one / other for one, other in zip(plain, found, strict=True)]
+        to_float32 = ratios(plain, found)
         middle = statistics.median(rates)
         yield (
             f"{name:<9} {way!s:<17} {num:5}  {middle:9,.0f} [{min(rates):9,.0f}, {max(rates):9,.0f}]  "
-            f"{statistics.median(ratios):5.2f} [{min(ratios):5.2f}, {max(ratios):5.2f}]  "
-            f"{middle * flops / 1e9:8,.1f}  {first[way]:6.1f}\n"
+            f"{statistics.median(to_float32):5.2f} [{min(to_float32):5.2f}, {max(to_float32):5.2f}]  "
+            f"{middle * flops / 1e9:8,.1f}  {first[way]:6.1f}"
         )
+
+
+def figures(given: argparse.Namespace) -> Iterator[Figure]:
+    """Return what bfloat16 brings each network, and what products of matrices bring resnet."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    turns, steps = (3, 1) if given.quick else (5, 3)
+    settings = argparse.Namespace(batch=None, device=device, repeats=turns, steps=steps, compile=False)
+    for name in NETWORKS:
+        num, seconds, _ = time_steps(name, settings)
+        of_float32, of_bf16 = (seconds[way] for way in WAYS[:2])
+        note = f"{num / statistics.median(of_bf16):,.0f} images/s in bf16, batch {num}"
+        yield Figure(f"{name}: bf16 / float32", ratios(of_float32, of_bf16), "x", note=note)
+        if BY_KERNELS in seconds:
+            gained = ratios(seconds[BY_KERNELS], of_bf16)
+            yield Figure(f"{name}: products of small maps / kernels", gained, "x", least=2)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -155,32 +201,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"{unknown[0]} is no network: there are {', '.join(NETWORKS)}")
     warnings.simplefilter("ignore")
     torch.set_num_threads(given.threads)
-    name = (
-        torch.cuda.get_device_name() if given.device == "cuda" else f"{processor()}, {given.threads} threads"
-    )
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    name = torch.cuda.get_device_name() if given.device == "cuda" else processor()
+    say(machine())
     say(
-        f"{platform.machine()} {name}; torch {torch.__version__}, {commit.stdout.strip()}; "
-        f"{given.repeats} turns of {given.steps} steps: median [lowest, highest]\n"
+        f"{name}, {given.threads} threads; {given.repeats} turns of {given.steps} steps: "
+        "median [lowest, highest]"
     )
-    say(f"{'network':<9} {'computed in':<17} {'batch':>5}  {'images/s':>32}  {'x float32':>20}  ")
-    say(f"{'GFLOP/s':>8}  {'first s':>6}\n")
+    say(
+        f"{'network':<9} {'computed in':<17} {'batch':>5}  {'images/s':>32}  {'x float32':>20}  "
+        f"{'GFLOP/s':>8}  {'first s':>6}"
+    )
     for each in given.networks:
         for line in measure(each, given):
             say(line)
-
-
-def processor() -> str:
-    """Return the name of the processor where the system tells it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def say(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ What cannot be run on tensors without values, and why:
 - ``eval_state``'s ``fork_rng``, which copies the random state of a real GPU once for each measurement.
 - The end of an epoch (metrics, losses) and of a measurement (quantiles of angles, ranks, CKA, shares of
   neurons): they are logged as numbers, for which the process has to wait, once.
+- ``FiniteCallback`` reads in each step whether the loss is finite, before the optimizer changes the weights.
+  It waits for the forward pass alone: the backward pass is asked for by then, and a GPU goes on with it.
+- ``GradientCallback`` waits for the norms and counts of each layer in the first step of an epoch.
 - Measuring gradients and pruning: they decide by values which neurons go.
 """
 

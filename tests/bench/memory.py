@@ -1,0 +1,98 @@
+"""Peak memory of a training on FER2013: resident memory of the process and its children, added up.
+
+``python tests/bench/memory.py``. ``fer fit`` reads the whole data set, trains some steps, validates, tests
+and draws, as a training of any length does. The data is that of ``FER_DATA_DIR`` or, without one, a CSV of
+noise of the same size. Memory is read from /proc every 50 ms; pages that processes share count for each of
+them.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from measured import HEAD, SIZES, Figure, machine, say
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+USAGES: Final = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
+
+
+def resident(pid: int) -> int:
+    """Return the bytes of a process and its children; 0 once they are gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(each) for task in tasks for each in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return pages * PAGE + sum(map(resident, children))
+
+
+def peak(network: str, root: Path, steps: int) -> float:
+    """Train, and return the peak in GiB."""
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log.txt").open("w+") as log:
+        words = ["--config", network, "--data.root", str(root), "--trainer.max_epochs", "1"]
+        words += ["--trainer.limit_train_batches", str(steps), "--trainer.accelerator", "cpu"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "fer", "fit", *words]
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
+        most = 0
+        while process.poll() is None:
+            most = max(most, resident(process.pid))
+            time.sleep(0.05)
+        if process.returncode:
+            log.seek(0)
+            raise SystemExit(log.read())
+    return most / 2**30
+
+
+def write_noise(folder: Path) -> None:
+    """Write images of noise as FER2013's table."""
+    rng = np.random.default_rng(0)
+    words = np.arange(256).astype(str)
+    with (folder / "fer2013.csv").open("w") as file:
+        file.write("emotion,pixels,Usage\n")
+        for split, num in SIZES.items():
+            for number in range(num):
+                pixels = " ".join(words[rng.integers(256, size=48 * 48)])
+                file.write(f"{number % 7},{pixels},{USAGES[split]}\n")
+
+
+def figures(given: argparse.Namespace) -> Iterator[Figure]:
+    """Return the peaks of trainings."""
+    networks = ("conv6",) if given.quick else ("conv6", "alexnet", "resnet")
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(os.environ.get("FER_DATA_DIR", "data")).absolute()
+        is_noise = not root.is_dir()
+        if is_noise:
+            root = Path(name)
+            write_noise(root)
+        for network in networks:
+            note = "noise" if is_noise else ""
+            peaks = [peak(network, root, 20) for _ in range(1 if given.quick else 3)]
+            yield Figure(f"{network}: peak memory of a training", peaks, "GiB", most=2.0, note=note)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one training of conv6")
+    given = parser.parse_args(argv)
+    say(machine())
+    say(HEAD)
+    for figure in figures(given):
+        say(str(figure))
+
+
+if __name__ == "__main__":
+    main()
