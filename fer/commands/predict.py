@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 from fer.commands.choices import choose
 from fer.commands.experiment import ExperimentCLI, run_experiment
 from fer.commands.parsing import CONSOLE, name_checkpoint
-from fer.predict import write_predictions
+from fer.predict.test_split import write_predictions
 from fer.runs import Run
 
 HELP: Final = "write a checkpoint's class probabilities for the test split as CSV"

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from fer.data.images import resize
+from fer.data.pixels import resize
 from fer.errors import InputError
 
 Detector = Literal["mtcnn", "viola_jones", "narayan", "none"]
@@ -214,6 +213,7 @@ class Mtcnn:
     """
 
     def __init__(self) -> None:
+        import torch  # not above: Viola-Jones needs none
         from facenet_pytorch import MTCNN
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
