@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from blank_figures import VARIABLE, leave_blank
+from shortened import VARIABLE, shorten
 
 
 def main(words: list[str]) -> None:
@@ -15,7 +15,7 @@ def main(words: list[str]) -> None:
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     others = [path for path in sys.path[1:] if path not in (*paths, str(Path(__file__).parent))]
     if VARIABLE in os.environ:
-        leave_blank(pytest.MonkeyPatch())
+        shorten(pytest.MonkeyPatch())
     sys.path[:] = [str(Path.cwd()), *paths, *others]
     match words:
         case ["-m", module, *arguments]:

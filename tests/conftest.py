@@ -1,5 +1,6 @@
 """What every test shares: nothing leaks out of it, and nothing real is needed."""
 
+import gc
 import logging
 import os
 import random
@@ -11,14 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blank_figures import leave_blank
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes share the cores; torch reads it once
 
-import torch
+gc.disable()  # until all is imported: nothing of it is garbage
 
 LOGGERS = ("fer", "lightning.pytorch", "lightning.fabric")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what was imported: its full rounds take half a second otherwise."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @contextmanager
@@ -29,6 +36,10 @@ def sandbox(folder: Path, *, drawn: bool = False) -> Iterator[None]:
         folder: The folder.
         drawn: Whether figures are drawn, not left blank.
     """
+    # Imported here: xdist's first process runs no test.
+    import torch
+    from shortened import shorten
+
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
@@ -45,8 +56,7 @@ def sandbox(folder: Path, *, drawn: bool = False) -> Iterator[None]:
         # Lightning 2.6 calls what jsonargparse 5 removes: hence the upper bound in pyproject.toml.
         patch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        if not drawn:
-            leave_blank(patch)
+        shorten(patch, drawn=drawn)
         yield
     for name, module in [*sys.modules.items()]:  # a test's own modules are not the next one's
         if (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):

@@ -189,9 +189,17 @@ def without_times(path):
     return results
 
 
+@pytest.fixture(scope="module")
+def whole(checkpoint, tmp_path_factory, sandboxed):
+    """Pruned in rounds that nothing cut off."""
+    folder = tmp_path_factory.mktemp("whole")
+    with sandboxed(folder):
+        prune(checkpoint, *ROUNDS, "whole")
+    return folder / "runs" / "whole"
+
+
 @pytest.mark.parametrize("cut_off", ["after a round", "within a round", "before the results"])
-def test_rounds_that_were_cut_off_are_completed(cut_off, checkpoint, tmp_path, monkeypatch):
-    prune(checkpoint, *ROUNDS, "whole")
+def test_rounds_that_were_cut_off_are_completed(cut_off, checkpoint, whole, tmp_path, monkeypatch):
     trained = []
     fine_tune = PruneCLI._fine_tune
 
@@ -224,7 +232,7 @@ def test_rounds_that_were_cut_off_are_completed(cut_off, checkpoint, tmp_path, m
     out = prune(checkpoint, *ROUNDS, "cut")
     assert "finished before" in out
     assert trained == [1, 2, *([2] if again else []), 3]
-    whole, cut = tmp_path / "runs" / "whole", tmp_path / "runs" / "cut"
+    cut = tmp_path / "runs" / "cut"
     assert without_times(whole) == without_times(cut)
     states = [torch.load(each / "checkpoints" / "pruned.ckpt")["state_dict"] for each in (whole, cut)]
     assert all(value.equal(states[1][name]) for name, value in states[0].items())

@@ -67,6 +67,24 @@ def _equal(left, right):
     return np.array_equal(np.asarray(left), np.asarray(right), equal_nan=True)
 
 
+@pytest.fixture(scope="module")
+def fitted():
+    return {}
+
+
+@pytest.fixture
+def whole(fitted, tmp_path, tiny_data, tiny_trainer):
+    """Fit without a stop, once for all tests with the same settings."""
+
+    def fit(**settings):
+        key = tuple(settings.items())
+        if key not in fitted:
+            fitted[key] = _fit(tmp_path / "whole", tiny_data, tiny_trainer, **settings)
+        return fitted[key]
+
+    return fit
+
+
 CUTS = [
     pytest.param("on_train_batch_end", 2, id="first epoch"),
     pytest.param("on_train_batch_end", 7, id="in an epoch"),
@@ -78,12 +96,13 @@ CUTS = [
 
 
 @pytest.mark.parametrize(("hook", "number"), CUTS)
-def test_a_training_that_was_killed_is_completed_bit_for_bit(hook, number, tmp_path, tiny_data, tiny_trainer):
-    whole = _fit(tmp_path / "whole", tiny_data, tiny_trainer)
+def test_a_training_that_was_killed_is_completed_bit_for_bit(
+    hook, number, whole, tmp_path, tiny_data, tiny_trainer
+):
     with pytest.raises(Killed):
         _fit(tmp_path / "cut", tiny_data, tiny_trainer, Kill(hook, number))
     resumed = _fit(tmp_path / "cut", tiny_data, tiny_trainer, resume=True)
-    for index, (left, right) in enumerate(zip(whole, resumed, strict=True)):
+    for index, (left, right) in enumerate(zip(whole(), resumed, strict=True)):
         assert _equal(left, right), index
 
 
@@ -112,13 +131,12 @@ class Preempt(Callback):
 )
 @pytest.mark.parametrize("step", [1, 6, 9])
 def test_a_training_that_was_preempted_within_an_epoch_goes_on_there(
-    step, settings, tmp_path, tiny_data, tiny_trainer
+    step, settings, whole, tmp_path, tiny_data, tiny_trainer
 ):
-    whole = _fit(tmp_path / "whole", tiny_data, tiny_trainer, **settings | {"num_workers": 0})
     with pytest.raises(Killed):
         _fit(tmp_path / "cut", tiny_data, tiny_trainer, Preempt(step), **settings)
     resumed = _fit(tmp_path / "cut", tiny_data, tiny_trainer, resume=True, **settings)
-    for index, (left, right) in enumerate(zip(whole, resumed, strict=True)):
+    for index, (left, right) in enumerate(zip(whole(**settings | {"num_workers": 0}), resumed, strict=True)):
         assert _equal(left, right), index
 
 

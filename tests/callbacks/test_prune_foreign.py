@@ -25,12 +25,6 @@ from fer.pruning import PruneResults, load_pruned
 WIDE = {"similar_below": 60, "complementary_above": 120}
 
 
-@pytest.fixture(autouse=True)
-def untimed(monkeypatch):
-    """Time nothing for long."""
-    monkeypatch.setattr("fer.pruning.size.LATENCY_SECONDS", 0)
-
-
 def make_data(num=40):
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(num, 5, generator=generator)
@@ -555,11 +549,9 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.callbacks import ModelCheckpoint
-import fer.pruning.size
 from fer.callbacks import PruneCallback
 from test_prune_foreign import Foreign, loader
 
-fer.pruning.size.LATENCY_SECONDS = 0
 strategy = sys.argv[1]
 seed_everything(0, verbose=False)
 prune = PruneCallback(

@@ -24,13 +24,6 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.filterwarnings(each))
 
 
-@pytest.fixture(autouse=True)
-def quick(request, monkeypatch):
-    """Leave out the timing of networks, except in slow tests."""
-    if "slow" not in request.keywords:
-        monkeypatch.setattr("fer.pruning.size.LATENCY_SECONDS", 0.0)
-
-
 @pytest.fixture
 def fit(tmp_path):
     """Fit a module, or one of a class that is made after seeding, with callbacks; return the trainer."""

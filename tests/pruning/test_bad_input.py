@@ -20,11 +20,6 @@ METHODS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def untimed(monkeypatch):
-    monkeypatch.setattr("fer.pruning.size.LATENCY_SECONDS", 0)
-
-
 def prune_and_check(network, batches, settings=HALF):
     """Prune, check what must not change, and return the results."""
     state = copy.deepcopy(network.state_dict())

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fer.pruning import evaluate, measure_sizes
-from fer.pruning.size import MIN_RUNS, NUM_WARM_UPS
+from fer.pruning.size import BATCH_SIZES, MIN_RUNS, NUM_WARM_UPS
 
 
 def test_evaluating_by_hand():
@@ -52,7 +52,8 @@ def test_a_network_without_a_finite_logit_has_no_accuracy():
     assert math.isnan(found.report.accuracy)
 
 
-def test_size_by_hand():
+def test_size_by_hand(monkeypatch):
+    monkeypatch.setattr("fer.pruning.size.BATCH_SIZES", BATCH_SIZES)  # not those of a shortened test
     network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 16, 7))
 
     size = measure_sizes({"whole": network}, torch.randn(3, 1, 4, 4))["whole"]
