@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from measured import HEAD, SIZES, Figure, machine, quieten, ratios, say
 from noise import Noise
 
+from fer.callbacks.media import draw_later
 from fer.commands.choices import choose
 from fer.commands.experiment import ExperimentCLI, run_experiment
 from fer.commands.precision import choose_precision, find_device
@@ -68,9 +69,9 @@ class Size:
 
 
 QUICK: Final = {
-    "conv6": Size(steps=16, batches=4, turns=2),
-    "alexnet": Size(steps=16, batches=4, turns=2),
-    "resnet": Size(steps=8, batches=2, turns=2),
+    "conv6": Size(steps=16, batches=4, epochs=2, turns=2),
+    "alexnet": Size(steps=8, batches=2, epochs=2, turns=2),
+    "resnet": Size(steps=4, batches=1, epochs=2, turns=2),
 }
 
 
@@ -152,8 +153,19 @@ class Clock(Profiler):
             self.epoch += 1
 
 
-def fit(name: str, size: Size, *extra: str) -> Fit:
-    """Train by ``fer fit``, and return its times."""
+class _EndedError(Exception):
+    """The training has ended."""
+
+
+def fit(name: str, size: Size, *extra: str, draws: bool = True) -> Fit:
+    """Train by ``fer fit``, and return its times.
+
+    Args:
+        name: Of the network.
+        size: How much is run.
+        *extra: Words of the command line.
+        draws: Whether figures are drawn at the end.
+    """
     began = time.process_time()
     watch, clock = Watch(began), Clock()
 
@@ -162,6 +174,14 @@ def fit(name: str, size: Size, *extra: str) -> Fit:
             trainer = super().instantiate_trainer(profiler=clock, **kwargs)
             trainer.callbacks.insert(0, watch)
             return trainer
+
+        def _fit(self) -> None:
+            if draws:
+                super()._fit()
+                return
+            with suppress(_EndedError), draw_later(self.trainer):  # which after an error draws nothing
+                self.trainer.fit(self.model, datamodule=self.datamodule)
+                raise _EndedError
 
     with tempfile.TemporaryDirectory() as folder:
         config = yaml.safe_load(config_path(name).read_text())
@@ -223,7 +243,7 @@ def compare(name: str, size: Size) -> Iterator[Figure]:
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(size.turns):
         loop = bare(name, size)
-        plain, whole = fit(name, size, *WITHOUT_ANGLES), fit(name, size)
+        plain, whole = fit(name, size, *WITHOUT_ANGLES, draws=False), fit(name, size)
         found["loop"].append(loop)
         found["plain"].append(plain.epoch(size))
         found["whole"].append(whole.epoch(size))

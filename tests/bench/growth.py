@@ -138,6 +138,7 @@ def draw(found: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> Drawing:
         linear = [seconds[-1] * num / numbers[-1] for num in numbers]
         ax.loglog(numbers, linear, "--", color="0.6", label="linear")
         ax.set_xlabel(kind)
+        ax.set_yticks(seconds, [f"{each:.2g}" for each in seconds])
         ax.set_xticks(numbers, list(map(str, numbers)), minor=False)
         ax.minorticks_off()
         ax.set_ylabel("CPU seconds")

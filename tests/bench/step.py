@@ -131,7 +131,9 @@ def ways_of(name: str, given: argparse.Namespace) -> list[Way]:
     return [*ways, BY_KERNELS] if name == "resnet" and given.device == "cpu" else ways
 
 
-def time_steps(name: str, given: argparse.Namespace) -> tuple[int, dict[Way, list[float]], dict[Way, float]]:
+def time_steps(
+    name: str, given: argparse.Namespace, ways: Sequence[Way]
+) -> tuple[int, dict[Way, list[float]], dict[Way, float]]:
     """Time the ways to compute a step in turn.
 
     Returns:
@@ -140,7 +142,7 @@ def time_steps(name: str, given: argparse.Namespace) -> tuple[int, dict[Way, lis
     task, batch = build(name, given.batch, given.device)
     steps, first = {}, {}
     torch.compiler.reset()
-    for way in ways_of(name, given):
+    for way in ways:
         step = make_step(copy.deepcopy(task), batch, way)
         first[way] = timed(step, 1, given.device)
         steps[way] = step
@@ -154,7 +156,7 @@ def time_steps(name: str, given: argparse.Namespace) -> tuple[int, dict[Way, lis
 def measure(name: str, given: argparse.Namespace) -> Iterator[str]:
     """Time the ways to compute a step in turn, and return a line for each."""
     flops = count_flops(name, given.device)
-    num, seconds, first = time_steps(name, given)
+    num, seconds, first = time_steps(name, given, ways_of(name, given))
     plain = seconds[WAYS[0]]
     for way, found in seconds.items():
         rates = [num / each for each in found]
@@ -174,11 +176,17 @@ def figures(given: argparse.Namespace) -> Iterator[Figure]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     turns, steps = (3, 1) if given.quick else (5, 3)
     settings = argparse.Namespace(batch=None, device=device, repeats=turns, steps=steps, compile=False)
+    compiled = Way("bf16", is_compiled=True)
     for name in NETWORKS:
-        num, seconds, _ = time_steps(name, settings)
+        ways = ways_of(name, settings) + ([] if given.quick else [compiled])
+        num, seconds, first = time_steps(name, settings, ways)
         of_float32, of_bf16 = (seconds[way] for way in WAYS[:2])
         note = f"{num / statistics.median(of_bf16):,.0f} images/s in bf16, batch {num}"
         yield Figure(f"{name}: bf16 / float32", ratios(of_float32, of_bf16), "x", note=note)
+        if compiled in seconds:
+            gained = ratios(of_bf16, seconds[compiled])
+            note = f"{first[compiled]:.0f} s to compile"
+            yield Figure(f"{name}: torch.compile, bf16", gained, "x", note=note)
         if BY_KERNELS in seconds:
             gained = ratios(seconds[BY_KERNELS], of_bf16)
             yield Figure(f"{name}: products of small maps / kernels", gained, "x", least=2)
