@@ -20,6 +20,7 @@ from fer.dashboards import wandb_logger
 from fer.dashboards.artifacts import Artifacts
 from fer.data import DATA_MODULES
 from fer.tasks import TASKS
+from fer.views import Tta
 
 EXAMPLES: Final = {
     "fit": """\
@@ -124,6 +125,13 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         default=True,
         help="test the best checkpoint once after training; sweeps set it to false, since nothing may be "
         "selected on the test split",
+    )
+    parser.add_argument(
+        "--tta",
+        type=Tta,
+        default="flip",
+        help="test-time augmentation, reported beside the accuracy of plain images: mean probabilities of "
+        "each image and its mirror image (flip), of both and their shifts (ten_crop), or of the image (none)",
     )
     parser.add_argument(
         "--monitor",
