@@ -25,7 +25,7 @@ class Room(NamedTuple):
 
 EVERYWHERE = {
     *("fer", "fer.arrays", "fer.cells", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files"),
-    *("fer.home", "fer.processes", "fer.yamltext"),
+    *("fer.home", "fer.processes", "fer.views", "fer.yamltext"),
 }
 """The ground that all stand on: it imports nothing of fer but itself."""
 
@@ -39,6 +39,7 @@ ROOMS = {
     "checkpoints": Room(others={"torch"}),
     "arrays": Room(others={"numpy"}),
     "cells": Room(),
+    "views": Room(others={"numpy", "torch"}),
     "yamltext": Room(others={"yaml"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
@@ -87,7 +88,11 @@ ROOMS = {
     "audit": Room({"fer.data", "fer.figures"}, {"numpy", "rich"}),
     # Pruning for any network: it knows no Lightning, no data module and no task.
     "pruning": Room({"fer.figures", "fer.metrics", "fer.neurons", "fer.runs"}, {"matplotlib", "torch"}),
-    "predict": Room({"fer.data.base", "fer.metrics"}, {"numpy", "pandas", "torch"}),
+    # It finds and crops faces as the data modules do.
+    "predict": Room(
+        {"fer.data", "fer.metrics", "fer.runs", "fer.tasks"},
+        {"cv2", "numpy", "onnxruntime", "pandas", "PIL", "rich", "torch"},
+    ),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
         {"fer.configs", "fer.figures", "fer.metrics", "fer.neurons", "fer.runs", "fer.studies"},
@@ -136,7 +141,7 @@ ROOMS = {
     ),
     "__main__": Room({"fer.commands", "fer.configs"}),
     # The names that are public in the package itself, imported when they are first used.
-    "__init__": Room({"fer.neurons", "fer.tasks"}),
+    "__init__": Room({"fer.neurons", "fer.predict", "fer.tasks"}),
 }
 
 

@@ -1,6 +1,7 @@
 """Images of faces as network inputs: sizes, channels, normalisation, augmentation."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -16,6 +17,8 @@ from fer.data.base import ExpressionDataModule, Item, Split
 from fer.data.batches import Augmenter, BatchedImages
 from fer.data.descriptors import NUM_FEATURES, Descriptors
 from fer.data.draws import Draw
+from fer.data.faces import CropSettings
+from fer.data.pixels import resize, to_channels, to_grey
 from fer.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,37 +113,6 @@ class ImageDataset(Dataset[Item]):
         return torch.from_numpy(values).permute(2, 0, 1), self.targets[index]
 
 
-def resize(image: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
-    """Return the image (H, W) or (H, W, C) as a square of ``image_size`` pixels."""
-    if image.shape[:2] == (image_size, image_size):
-        return image
-    import cv2
-
-    shrinks = image.shape[0] > image_size
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (image_size, image_size), interpolation=interpolation), np.uint8)
-
-
-def to_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """Return the image (H, W) or (H, W, C) as (H, W, channels), grey by luminance, RGB by repetition."""
-    if image.ndim == 2:
-        image = image[:, :, np.newaxis]
-    if image.shape[2] == channels:
-        return image
-    if channels == 3:
-        return image.repeat(3, axis=2)
-    import cv2
-
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, np.newaxis]
-
-
-def to_grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return images (N, H, W) or (N, H, W, 3) in grey, by luminance, shape (N, H, W)."""
-    if images.ndim == 3:
-        return images
-    return np.stack([to_channels(image, 1)[:, :, 0] for image in images])
-
-
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the mean and the standard deviation of pixels in 0..1, per channel.
 
@@ -228,6 +200,15 @@ class ImageDataModule(ExpressionDataModule):
         """Whether mean and std come from a checkpoint instead of the train split."""
         self._features: dict[str, Tensor] = {}
         self._pixels: dict[tuple[str, bool], Tensor] = {}
+
+    @classmethod
+    def photo_crop(cls, settings: Mapping[str, Any]) -> CropSettings:
+        """Return how the faces of a photo have to be cropped to look like the images of this data set.
+
+        Args:
+            settings: Of the data module, as a checkpoint keeps them.
+        """
+        return CropSettings(size=settings.get("image_size", 48))
 
     @property
     def num_features(self) -> int:
