@@ -98,6 +98,21 @@ ROOMS = {
         {"fer.configs", "fer.figures", "fer.metrics", "fer.neurons", "fer.runs", "fer.studies"},
         {"matplotlib", "numpy", "torch", "yaml"},
     ),
+    # Runs side by side: their files, and the networks and data that checkpoints and configs rebuild.
+    "compare": Room(
+        {
+            *(
+                "fer.configs",
+                "fer.data.base",
+                "fer.figures",
+                "fer.metrics",
+                "fer.neurons",
+                "fer.pruning.size",
+            ),
+            *("fer.report", "fer.runs", "fer.studies", "fer.tasks"),
+        },
+        {"lightning", "numpy", "torch"},
+    ),
     # Any network as ONNX: it knows none of ours.
     "export": Room(others={"torch"}),
     "configs": Room(),
@@ -105,6 +120,7 @@ ROOMS = {
         {
             "fer.audit",
             "fer.callbacks",
+            "fer.compare",
             "fer.configs",
             "fer.crop",
             "fer.dashboards",

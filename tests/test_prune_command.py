@@ -66,7 +66,7 @@ def test_a_share_of_the_multiply_adds_is_left(checkpoint, tmp_path):
 def test_a_share_of_another_size_is_left(kind, checkpoint, tmp_path, monkeypatch):
     """A nanosecond a weight, so that the load of the machine does not count."""
 
-    def time_in_turn(networks, example, batch_size):
+    def time_in_turn(networks, examples, batch_size):
         return {name: [1e-9 * count_parameters(network)] * 5 for name, network in networks.items()}
 
     monkeypatch.setattr("fer.pruning.limits.time_in_turn", time_in_turn)

@@ -203,6 +203,24 @@ class NeuronClasses:
         )
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Number of neurons of each class, each neuron once: in the first class that it belongs to.
+
+        A neuron is ``similar`` or ``complementary`` if it is in such a pair, and ``distinct`` if it is in
+        none of the other classes.
+        """
+        members = {
+            name: {*getattr(self, name).flatten().tolist()}
+            for name in ("dead", "constant", "non_finite", "similar", "complementary")
+        }
+        left = {*range(self.num_neurons)}
+        counts = {}
+        for name, neurons in members.items():
+            counts[name] = len(left & neurons)
+            left -= neurons
+        return {**counts, "distinct": len(left)}
+
+    @property
     def shares(self) -> dict[str, float]:
         """Shares of neurons (dead, constant, non_finite) and of pairs (similar, complementary), 0 to 1.
 

@@ -159,7 +159,7 @@ class Meter:
         self.name, self.kind, self.example = limit.kind, SIZE_KINDS[limit.kind], example
         self.reference = network if limit.of is None else limit.of
         if self.kind.count is None:
-            (seconds,) = time_in_turn({"": self.reference}, example, LATENCY_BATCH).values()
+            (seconds,) = time_in_turn({"": self.reference}, {"": example}, LATENCY_BATCH).values()
             self.whole = Reading.of([1000 * each for each in seconds])
         else:
             self.whole = Reading.of([self.kind.count(self.reference, example)])
@@ -170,7 +170,7 @@ class Meter:
         if self.kind.count is not None:
             return Reading.of([self.kind.count(network, self.example)])
         pair = {"whole": self.reference, "small": network}
-        seconds = time_in_turn(pair, self.example, LATENCY_BATCH)
+        seconds = time_in_turn(pair, dict.fromkeys(pair, self.example), LATENCY_BATCH)
         ratios = [small / whole for whole, small in zip(*seconds.values(), strict=True)]
         return Reading.of([ratio * self.whole.value for ratio in ratios])
 

@@ -57,7 +57,7 @@ def measure_sizes(networks: Mapping[str, nn.Module], example: Any) -> dict[str, 
     """
     milliseconds: dict[str, dict[int, float]] = {name: {} for name in networks}
     for batch_size in BATCH_SIZES:
-        for name, seconds in time_in_turn(networks, example, batch_size).items():
+        for name, seconds in time_in_turn(networks, dict.fromkeys(networks, example), batch_size).items():
             milliseconds[name][batch_size] = 1000 * median(seconds)
     return {
         name: Size(
@@ -88,12 +88,14 @@ def _file_size(network: nn.Module) -> int:
     return file.tell()
 
 
-def time_in_turn(networks: Mapping[str, nn.Module], example: Any, batch_size: int) -> dict[str, list[float]]:
+def time_in_turn(
+    networks: Mapping[str, nn.Module], examples: Mapping[str, Any], batch_size: int
+) -> dict[str, list[float]]:
     """Return the seconds of each run on a batch of copies of one sample, by network, all equally often.
 
     Args:
         networks: By name, all on one device.
-        example: A batch that they take, of one sample or more.
+        examples: By name a batch that the network takes, of one sample or more.
         batch_size: Number of copies.
     """
     inputs: dict[str, Inputs] = {}
@@ -103,7 +105,7 @@ def time_in_turn(networks: Mapping[str, nn.Module], example: Any, batch_size: in
         # The pruned network is a copy, which has lost the compiled code.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         for name, network in networks.items():
-            inputs[name] = inputs_of(example, network).repeat(batch_size).to(network)
+            inputs[name] = inputs_of(examples[name], network).repeat(batch_size).to(network)
             stack.enter_context(eval_state(network))
             for _ in range(NUM_WARM_UPS):
                 call(network, inputs[name])

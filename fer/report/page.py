@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from fer.errors import InputError
-from fer.figures import style
+from fer.figures import style as looks
 from fer.figures.angles import DIVERGING
 from fer.figures.bands import STAGE_LOOKS
 from fer.files import atomic_write
@@ -59,10 +59,15 @@ def page(content: dict[str, Any]) -> str:
     """
     return Template((WEB / "template.html").read_text()).substitute(
         title=escape(f"{content['name']}: {content['kind'].lower()}"),
-        style=f":root {{ {_colours()} }}\n{(WEB / 'report.css').read_text()}",
+        style=style(),
         script=f'"use strict";\n{script()}',
         content=as_json(content | {"look": _look()}),
     )
+
+
+def style() -> str:
+    """Return the style sheet, with the colours of the figures."""
+    return f":root {{ {_colours()} }}\n{(WEB / 'report.css').read_text()}"
 
 
 def script() -> str:
@@ -84,7 +89,7 @@ def as_json(content: Any) -> str:
 def _colours() -> str:
     """Return the colours of the figures as CSS variables."""
     names = ("BLUE", "SKY", "GREEN", "VERMILLION", "ORANGE", "PURPLE", "INK", "GREY", "PALE")
-    return " ".join(f"--{name.lower()}: {getattr(style, name)};" for name in names)
+    return " ".join(f"--{name.lower()}: {getattr(looks, name)};" for name in names)
 
 
 def _look() -> dict[str, Any]:
@@ -92,9 +97,9 @@ def _look() -> dict[str, Any]:
     steps = np.arange(0, 180 + STEP, STEP)
     return {
         "angles": [to_hex(colour) for colour in DIVERGING(steps / 180)],
-        "shades": [to_hex(colour) for colour in style.SHADES(np.linspace(0, 1, 101))],
+        "shades": [to_hex(colour) for colour in looks.SHADES(np.linspace(0, 1, 101))],
         "stages": {stage.value: colour for stage, (colour, _) in STAGE_LOOKS.items()},
-        "reasons": style.reason_looks(),
+        "reasons": looks.reason_looks(),
         "similar": SIMILAR_BELOW,
         "complementary": COMPLEMENTARY_ABOVE,
         "none": NO_ANGLE,

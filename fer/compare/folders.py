@@ -1,0 +1,113 @@
+"""The folders that are compared: which of them are runs, and what their files say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fer.compare.answers import Answers, read_answers
+from fer.configs import flatten
+from fer.errors import InputError, did_you_mean
+from fer.runs import Run, find_checkpoint
+from fer.studies.crossval import SETTINGS
+from fer.studies.study import STUDY
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRun:
+    """What the folder of a run says.
+
+    Attributes:
+        name: Of the folder, different from the other runs'.
+        run: The folder.
+        settings: By dotted name; empty without a config.
+        results: Content of ``results.json``; empty without it.
+        pruned: Content of ``prune.json``; empty without it.
+        history: Columns of ``metrics.csv``.
+        checkpoint: Holds its network; None if there is none yet.
+        answers: By split what ``predictions.csv`` holds; empty without it.
+        untested: Why the test split is not looked at; empty if it is.
+    """
+
+    name: str
+    run: Run
+    settings: dict[str, Any]
+    results: dict[str, Any]
+    pruned: dict[str, Any]
+    history: dict[str, list[float]] = field(repr=False)
+    checkpoint: Path | None
+    answers: dict[str, Answers]
+    untested: str
+
+
+def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
+    """Return what the folders of two runs or more say.
+
+    Raises:
+        InputError: A folder is missing or no single run's, two are of the same run, or a file is damaged.
+    """
+    if len(folders) < 2:
+        msg = "give two runs or more: fer compare runs/ONE runs/OTHER"
+        raise InputError(msg)
+    paths: dict[Path, Path] = {}
+    for folder in folders:
+        _check(folder)
+        real = folder.resolve()
+        if real in paths:
+            msg = f"{paths[real]} and {folder} are the same run: give another one"
+            raise InputError(msg)
+        paths[real] = folder
+    names = _names(list(paths))
+    return [_read(Run(real), name) for real, name in zip(paths, names, strict=True)]
+
+
+def _check(folder: Path) -> None:
+    """Refuse a folder that is not that of one run."""
+    if folder.is_file():
+        msg = f"{folder} is a file: give the folder of its run, runs/NAME"
+        raise InputError(msg)
+    if not folder.is_dir():
+        siblings = folder.parent.iterdir() if folder.parent.is_dir() else ()
+        near = did_you_mean(folder.name, (path.name for path in siblings if Run(path).is_run))
+        msg = f"{folder}: no such folder; {near}give the folders of runs, runs/NAME"
+        raise InputError(msg)
+    if (folder / STUDY).is_file():
+        msg = f"{folder} is a sweep: give the folders of its trials, or two sweeps to fer sweep --compare"
+        raise InputError(msg)
+    if (folder / SETTINGS).is_file():
+        msg = f"{folder} is a cross-validation, whose folds test other samples: give a fold, {folder}/fold-0"
+        raise InputError(msg)
+    if not Run(folder).is_run:
+        inside = sorted(path.name for path in folder.iterdir() if Run(path).is_run)
+        hint = f"; did you mean {folder / inside[0]}?" if inside else ": give the folder of a run, runs/NAME"
+        msg = f"{folder} holds no run{hint}"
+        raise InputError(msg)
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of paths that tell them apart.
+
+    >>> _names([Path("/runs/a"), Path("/runs/b")]), _names([Path("/runs/a"), Path("/old/a")])
+    (['a', 'b'], ['runs/a', 'old/a'])
+    """
+    depth = 1
+    while len({path.parts[-depth:] for path in folders}) < len(folders):
+        depth += 1
+    return ["/".join(path.parts[-depth:]) for path in folders]
+
+
+def _read(run: Run, name: str) -> ComparedRun:
+    settings, results, pruned = flatten(run.read_config()), run.read_results(), run.read_prune()
+    answers = read_answers(run.predictions_path)
+    try:
+        checkpoint = find_checkpoint(run.folder)
+    except InputError:  # none is there yet, or it was removed
+        checkpoint = None
+    untested = ""
+    if not (results or pruned or answers):
+        untested = "it has no results.json: it is still running, or was interrupted"
+        if settings.get("test") is False:
+            untested = "it was trained with --test false: run fer test on it first"
+    return ComparedRun(
+        *(name, run, settings, results, pruned, run.read_metrics(), checkpoint, answers, untested)
+    )

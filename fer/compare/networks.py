@@ -1,0 +1,160 @@
+"""The networks of the runs, rebuilt from their checkpoints: answers, size, speed and redundant neurons."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import quantiles
+from typing import Any, Final
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+
+from fer.checkpoints import normalisation_in, read_checkpoint
+from fer.compare.answers import Answers, compute_answers
+from fer.compare.folders import ComparedRun
+from fer.data.base import ExpressionDataModule
+from fer.errors import InputError
+from fer.neurons import angles, classify, measure
+from fer.neurons.declared import hidden_layers
+from fer.neurons.redundancy import redundant_share
+from fer.pruning.size import BATCH_SIZES, count_macs, count_parameters, time_in_turn
+from fer.tasks import ClassificationTask, load
+
+NUM_SAMPLES: Final = 1024
+"""Training samples that neurons are measured on, stratified and not augmented."""
+
+DataOf = Callable[[Mapping[str, Any]], LightningDataModule]
+"""Builds the data module that the settings of a run name."""
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedNetwork:
+    """A network on the samples of its run.
+
+    Attributes:
+        task: In eval mode.
+        example: One input, shape ``(1, …)``; None if its shape is not known.
+        answers: By test split; empty if they are not known.
+        neurons: By layer the number of neurons of each class, and of all (``neurons``); ``reproducible`` are
+            those that the linear span of the others nearly holds, counted besides.
+        notes: What is missing, and why.
+    """
+
+    task: ClassificationTask
+    example: Tensor | None
+    answers: dict[str, Answers]
+    neurons: dict[str, dict[str, int]]
+    notes: list[str] = field(default_factory=list)
+
+
+def open_network(
+    compared: ComparedRun, data_of: DataOf, own_networks: Mapping[str, type[nn.Module]]
+) -> ComparedNetwork | None:
+    """Return the network of a run with what it answers and what its neurons do; None without a checkpoint.
+
+    What its data is needed for is left out, with a note, where that cannot be read.
+
+    Args:
+        compared: The run.
+        data_of: Builds its data module.
+        own_networks: Classes outside of fer by their class path.
+
+    Raises:
+        InputError: The checkpoint is damaged, or of a class that is not given.
+    """
+    if compared.checkpoint is None:
+        return None
+    content = read_checkpoint(compared.checkpoint)
+    task = load(compared.checkpoint, own_networks.get(str(content.get("network"))))
+    task.to("cuda" if torch.cuda.is_available() else "cpu")
+    shape = content.get("input_shape")
+    found = ComparedNetwork(task, None if shape is None else _example(shape), dict(compared.answers), {})
+    try:
+        data = data_of(compared.settings)
+        if not isinstance(data, ExpressionDataModule):
+            found.notes.append("its data module does not name its samples: no answers, no neurons")
+            return found
+        data.match_network(task.class_names)
+        for state in normalisation_in(content).values():
+            data.load_state_dict(state)
+        data.setup("test")
+    except InputError as e:
+        found.notes.append(f"its data cannot be read ({e}): what takes the data is left out")
+        return found
+    if not (compared.untested or found.answers):
+        found.answers.update(compute_answers(task, data))
+    batches = [batch[0] for batch in data.sample_dataloader("train", NUM_SAMPLES)]
+    try:
+        found.neurons.update(count_neurons(task.network, batches))
+    except InputError as e:
+        found.notes.append(f"its neurons cannot be measured: {e}")
+    return found if shape is not None else ComparedNetwork(**{**vars(found), "example": batches[0][:1]})
+
+
+def count_neurons(network: nn.Module, batches: list[Tensor]) -> dict[str, dict[str, int]]:
+    """Return for each hidden layer the number of neurons of each class; see :class:`ComparedNetwork`."""
+    layers = hidden_layers(network, batches[0]).layers
+    if not layers:
+        msg = f"{type(network).__name__} has no hidden layer whose outputs are matrices or feature maps"
+        raise InputError(msg)
+    statistics = measure(network, batches, layers.values())
+    counts = {}
+    for name, place in layers.items():
+        degrees = angles(statistics[place])
+        share = redundant_share(statistics[place])
+        num = statistics[place].num_neurons
+        counts[name] = {"neurons": num, **classify(statistics[place], degrees).counts}
+        if not math.isnan(share):
+            counts[name]["reproducible"] = round(share * (num - counts[name]["non_finite"]))
+    return counts
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The size and speed of a network.
+
+    Attributes:
+        parameters: Number of parameters.
+        macs: Multiply-adds of convolutions and linear layers, for one sample.
+        milliseconds: By batch size the first quartile, the median and the third quartile of the latency.
+    """
+
+    parameters: int
+    macs: int
+    milliseconds: dict[int, tuple[float, float, float]]
+
+
+def measure_costs(networks: Mapping[str, ComparedNetwork]) -> dict[str, Cost]:
+    """Return the size and the latency of each network, all timed in turn on inputs of their own.
+
+    Args:
+        networks: By the name of the run; one without an example is left out.
+    """
+    examples, tasks = {}, {}
+    for name, each in networks.items():
+        if each.example is not None:
+            layout = each.task.memory_format if each.example.ndim == 4 else torch.contiguous_format
+            examples[name], tasks[name] = each.example.contiguous(memory_format=layout), each.task
+    modules = {name: task.network for name, task in tasks.items()}
+    milliseconds: dict[str, dict[int, tuple[float, float, float]]] = {name: {} for name in modules}
+    for batch_size in BATCH_SIZES if modules else ():
+        for name, seconds in time_in_turn(modules, examples, batch_size).items():
+            low, middle, high = (1000 * each for each in quantiles(seconds, n=4, method="inclusive"))
+            milliseconds[name][batch_size] = low, middle, high
+    return {
+        name: Cost(count_parameters(module), count_macs(module, examples[name]), milliseconds[name])
+        for name, module in modules.items()
+    }
+
+
+def hold_same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Return whether two networks have the same parameters and buffers."""
+    states = one.state_dict(), other.state_dict()
+    return states[0].keys() == states[1].keys() and all(
+        torch.equal(states[0][name], states[1][name]) for name in states[0]
+    )
+
+
+def _example(shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))

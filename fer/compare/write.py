@@ -1,0 +1,69 @@
+"""The files of a comparison: CSV, a figure of the curves, and a page."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from fer.compare.answers import sample_rows
+from fer.compare.comparison import Comparison
+from fer.errors import InputError
+from fer.figures.overlay import overlay_figure
+from fer.figures.style import write_figure
+from fer.files import atomic_write
+from fer.report.still import image, still_page, table
+
+
+def write_comparison(
+    out: Path, comparison: Comparison, histories: Mapping[str, Mapping[str, Sequence[float]]]
+) -> list[Path]:
+    """Write a comparison into a folder, and return the files.
+
+    ``comparison.csv`` has all values, ``samples.csv`` what each run answers on each test sample that all
+    share, ``curves.png`` the losses and accuracies, ``comparison.html`` the tables and the curves. Files of
+    these names are replaced.
+
+    Args:
+        out: The folder; it is made.
+        comparison: The runs.
+        histories: By run the columns of its ``metrics.csv``.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    texts = {"comparison.csv": comparison.csv()}
+    if comparison.paired:
+        file = io.StringIO()
+        csv.writer(file, lineterminator="\n").writerows(sample_rows(comparison.paired))
+        texts["samples.csv"] = file.getvalue()
+    curves = out / "curves.png"
+    try:
+        try:
+            write_figure(overlay_figure(histories, " \N{MIDDLE DOT} ".join(histories)[:80]), curves)
+            figure = curves.read_bytes()
+        except ValueError:  # runs that trained nothing have no curves
+            figure = b""
+        texts["comparison.html"] = _page(comparison, figure)
+        for name, text in texts.items():
+            with atomic_write(out / name) as target:
+                target.write(text.encode())
+    except OSError as e:
+        msg = f"--out {out}: nothing can be written there ({e.strerror}); choose another folder"
+        raise InputError(msg) from e
+    return [*(out / name for name in texts), *([curves] if figure else [])]
+
+
+def _page(comparison: Comparison, figure: bytes) -> str:
+    runs = list(comparison.values)
+    sections = {
+        title: table(["", *runs], ([row.name, *row.cells] for row in rows))
+        for title, rows in comparison.tables.items()
+    }
+    if comparison.notes:
+        notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in comparison.notes)
+        sections = {"notes": notes, **sections}
+    if figure:
+        sections["curves"] = image(figure, "Loss and accuracy of each run over the epochs")
+    title = ", ".join(runs) if len(runs) < 4 else f"{runs[0]} and {len(runs) - 1} others"
+    return still_page(title, "comparison of runs", sections)

@@ -1,0 +1,61 @@
+"""A page without scripts: sections of text, tables and images in one self-contained HTML file."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from string import Template
+
+from fer import __version__
+from fer.report.page import WEB, style
+
+
+def still_page(title: str, kicker: str, sections: Mapping[str, str], *, lead: str = "", css: str = "") -> str:
+    """Return a page in the look of the reports.
+
+    Args:
+        title: Its heading.
+        kicker: A few words above it.
+        sections: By heading the HTML below it.
+        lead: HTML between the heading and the sections.
+        css: Style of the page's own.
+    """
+    parts = [
+        f'<section id="part-{number}"><h2>{escape(name)}</h2>{content}</section>'
+        for number, (name, content) in enumerate(sections.items())
+    ]
+    contents = [
+        f'<li><a href="#part-{number}">{escape(name)}</a></li>' for number, name in enumerate(sections)
+    ]
+    return Template((WEB / "still.html").read_text()).substitute(
+        title=escape(title),
+        kicker=escape(kicker),
+        style=style() + css,
+        contents="".join(contents),
+        body="\n".join([lead, *parts]),
+        version=__version__,
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table that scrolls in its own box; the first cell of each row is its heading."""
+    top = "".join(f'<th class="text" scope="col">{escape(cell)}</th>' for cell in head)
+    lines = (
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f'<td class="text wrap">{escape(cell)}</td>' for cell in cells)
+        + "</tr>"
+        for name, *cells in rows
+    )
+    body = f"<thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f'<div class="scroll" tabindex="0"><table>{body}</table></div>'
+
+
+def image(png: bytes, text: str, kind: str = "image") -> str:
+    """Return an image that stands in the page.
+
+    Args:
+        png: The file.
+        text: What it shows, for those who do not see it.
+        kind: Its class in the style sheet.
+    """
+    data = b64encode(png).decode()
+    return f'<img class="{kind}" alt="{escape(text)}" src="data:image/png;base64,{data}">'
