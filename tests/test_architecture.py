@@ -25,7 +25,7 @@ class Room(NamedTuple):
 
 EVERYWHERE = {
     *("fer", "fer.arrays", "fer.cells", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files"),
-    *("fer.home", "fer.processes", "fer.yamltext"),
+    *("fer.home", "fer.processes", "fer.views", "fer.yamltext"),
 }
 """The ground that all stand on: it imports nothing of fer but itself."""
 
@@ -39,6 +39,7 @@ ROOMS = {
     "checkpoints": Room(others={"torch"}),
     "arrays": Room(others={"numpy"}),
     "cells": Room(),
+    "views": Room(others={"numpy", "torch"}),
     "yamltext": Room(others={"yaml"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),

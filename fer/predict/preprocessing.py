@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from fer.data.faces import CropSettings, Detector
 from fer.data.pixels import to_channels
 from fer.errors import InputError
 from fer.files import find_problem
+
+PREPROCESSING: Final = "preprocessing.json"
+"""Name of the file beside an ONNX file."""
 
 
 @dataclass(frozen=True)
