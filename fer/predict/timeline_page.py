@@ -23,7 +23,7 @@ MOST_FACES: Final = 12
 MOST_BANDS: Final = 10
 """Classes that are shown, with what the others have together; the most probable ones."""
 
-BUDGET: Final = 3_000_000
+BUDGET: Final = 4_000_000
 """Largest size of a page in bytes."""
 
 IMPRESSIONS: Final = (
@@ -53,6 +53,7 @@ def write_timeline(
     curves = [track.curve(timeline.gap) for track in tracks]
     shown = bands(timeline.class_names, [values for _, values in curves], MOST_BANDS)
     colours = class_colours(len(timeline.class_names))
+    end = timeline.end + 1 / rate
     looks = [(label, colours[own[0]] if len(own) == 1 else GREY) for label, own in shown]
     stacks = [_stack(values, [own for _, own in shown]) for _, values in curves]
     if tracks:
@@ -61,13 +62,12 @@ def write_timeline(
             for track, (times, _), stack in zip(tracks, curves, stacks, strict=True)
         ]
         frame = max(timeline.step, 1 / rate)
-        write_figure(timeline_figure(panels, looks, timeline.end + 1 / rate, frame=frame, title=name), png)
+        write_figure(timeline_figure(panels, looks, end, frame=frame, title=name), png)
     content = {
         "name": name,
-        "summary": _describe(timeline, len(tracks)),
-        "end": timeline.end + 1 / rate,
+        "summary": _describe(timeline, end, len(tracks)),
+        "end": end,
         "frame": max(timeline.step, 1 / rate),
-        "gap": timeline.gap,
         "bands": [{"name": label, "color": colour} for label, colour in looks],
         "tracks": [
             {
@@ -83,6 +83,7 @@ def write_timeline(
             {
                 "time": round(kept.time, 3),
                 "src": _address(kept.image),
+                "ratio": round(kept.size[0] / kept.size[1], 4),
                 "faces": [
                     f"face {number} {face.label} {face.probabilities[face.label]:.0%}".replace("%", " %")
                     for number, face in kept.faces[:MOST_FACES]
@@ -131,12 +132,12 @@ def _summary(track: Track) -> str:
     return f"{track.first:.1f} to {track.last:.1f} s, {labels} of {frames}"
 
 
-def _describe(timeline: Timeline, num_shown: int) -> str:
+def _describe(timeline: Timeline, end: float, num_shown: int) -> str:
     """Return what the timeline is made from, in a line."""
     num = len(timeline.tracks) + timeline.num_dropped
     faces = f"{num:,} tracked face{'' if num == 1 else 's'}"
     more = f", of which the {num_shown} seen in the most frames are shown" if num > num_shown else ""
-    return f"{timeline.num_frames:,} frames in {timeline.end:.1f} s, {faces}{more}"
+    return f"{timeline.num_frames:,} frames in {end:.1f} s, {faces}{more}"
 
 
 def _address(jpeg: bytes) -> str:

@@ -46,9 +46,10 @@ const readouts = [];
 
 function show(at) {
   const place = nearest(page.frames.map((each) => each.time), at);
-  const { src, faces } = page.frames[place];
+  const { src, faces, ratio } = page.frames[place];
   const words = faces.length ? faces.join("; ") : "no face";
   frame.src = src;
+  frame.style.setProperty("--ratio", ratio);
   frame.alt = `Frame at ${clock(page.frames[place].time)}: ${words}`;
   slider.value = place;
   slider.setAttribute("aria-valuetext", `${clock(at)}: ${words}`);
@@ -135,9 +136,12 @@ function face(track) {
 
 // The three most probable classes of a face at a time.
 function read({ times, values }, at) {
-  const place = nearest(times, at);
-  const row = values[place];
-  if (!row || Math.abs(times[place] - at) > page.gap) return ["not seen"];
+  const after = times.findIndex((each) => each > at);
+  const before = (after < 0 ? times.length : after) - 1;
+  const isBetween = after > 0 && values[before] && values[after];
+  const isHeld = values[before] && at - times[before] <= page.frame;
+  if (!isBetween && !isHeld) return ["not seen"];
+  const row = values[isBetween && times[after] - at < at - times[before] ? after : before];
   const order = row.map((_, k) => k).sort((a, b) => row[b] - row[a]);
   return order.slice(0, 3).map((k) => {
     const { name, color } = page.bands[k];
