@@ -319,7 +319,7 @@ class ExperimentCLI(LightningCLI):
                 for state in normalisation_in(read_checkpoint(checkpoint)).values():
                     self.datamodule.load_state_dict(state)
         elif self.command != "fit":
-            msg = f"fer {self.command} needs a checkpoint: fer {self.command} runs/latest (or --ckpt_path …)"
+            msg = f"fer {self.command} needs a checkpoint: fer {self.command} --ckpt_path runs/latest"
             raise InputError(msg)
 
     def run(self) -> None:

@@ -163,11 +163,11 @@ def search_scale(shape: tuple[int, ...], max_pixels: int = DETECTOR_PIXELS) -> f
         shape: Height and width of the image; more is ignored.
         max_pixels: Most pixels of the copy.
 
-    >>> search_scale((6000, 6500)), round(search_scale((6000, 6500), 4_000_000), 3)
-    (0.502681, 0.253)
+    >>> [round(search_scale((6000, 6500), most), 3) for most in (40_000_000, 12_500_000, 4_000_000)]
+    [1.0, 0.503, 0.253]
     """
     steps = math.ceil(math.log(shape[0] * shape[1] / max_pixels) / (-2 * math.log(MTCNN_STEP)))
-    return MTCNN_STEP ** max(steps, 0)
+    return float(MTCNN_STEP ** max(steps, 0))
 
 
 def find_faces(
