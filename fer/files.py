@@ -28,7 +28,9 @@ FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DAY: Final = 24 * 60 * 60.0
 """Seconds after which a draft whose writer is not known to live or to be dead is taken for abandoned."""
 
-_DRAFT: Final = re.compile(r"\..+\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.ASCII)
+_DRAFT: Final = re.compile(
+    r"\..+\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)-[0-9a-f]{8}\.tmp(?:\.\w+)?", re.ASCII
+)
 
 log = logging.getLogger("fer.files")
 
@@ -123,7 +125,8 @@ def sync_folder(folder: Path) -> None:
 def draft_of(path: Path) -> Path:
     """Return an unused name in the same folder, to write to before the file is replaced.
 
-    It tells which process writes it: ``.NAME.HOST-PID-HEX.tmp``.
+    It tells which process writes it: ``.NAME.HOST-PID-HEX.tmp``. A suffix behind it, for a library that
+    knows a format by its suffix, leaves it a draft.
     """
     name = path.name.encode()[:150].decode(errors="ignore")  # a name has at most 255 bytes
     return path.with_name(f".{name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")

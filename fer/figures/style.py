@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
@@ -79,6 +79,33 @@ REASON_LOOKS: Final = {
 
 OTHER_REASON: Final = ReasonLook(INK, "++++")
 """The look of a removal reason without one of its own."""
+
+CLASS_COLOURS: Final = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW)
+"""Colours of the first classes; more are between them."""
+
+
+def class_colours(num_classes: int) -> list[str]:
+    """Return a colour for each class, no two the same, for any number of classes.
+
+    Up to seven are Okabe and Ito's. Of more, those further on are the same seven, darker and lighter in turn:
+    they still need their names beside them.
+
+    Args:
+        num_classes: K.
+
+    Returns:
+        K colours as ``#rrggbb``; a class keeps its own whatever comes behind it.
+    """
+    colours = []
+    for index in range(num_classes):
+        rounds, place = divmod(index, len(CLASS_COLOURS))
+        # 0, -1/2, +1/2, -2/3, +2/3, -3/4, …: towards black and white in turn, never quite there
+        step = (rounds + 1) // 2
+        share = step / (step + 1)
+        end = 0.0 if rounds % 2 else 1.0
+        red, green, blue = (part + share * (end - part) for part in to_rgb(CLASS_COLOURS[place]))
+        colours.append(to_hex((red, green, blue)))
+    return colours
 
 
 def reason_look(reason: str) -> ReasonLook:

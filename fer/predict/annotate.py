@@ -1,0 +1,154 @@
+"""Faces marked in an image: a box in the colour of the class, and a label that covers no other."""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from fer.predict.tracks import Box
+
+TEXT_SHARE: Final = 1 / 34
+"""Height of the type, as a share of the image's shorter side."""
+
+MIN_TEXT: Final = 11
+"""Least height of the type, in pixels: smaller is not read."""
+
+MOST_LABELS: Final = 100
+"""Labels in one image; beyond them, the smaller faces have a box alone."""
+
+
+class Mark(NamedTuple):
+    """A face that is marked in an image.
+
+    Attributes:
+        box: Left, top, right and bottom, in pixels; it may go beyond the image.
+        text: One line: the label.
+        colour: ``#rrggbb``.
+    """
+
+    box: Box
+    text: str
+    colour: str
+
+
+class Spot(NamedTuple):
+    """Where a label is, in pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: Sequence[float]) -> bool:
+        """Return whether it shares pixels with another one."""
+        left, top, right, bottom = other
+        return self.left < right and left < self.right and self.top < bottom and top < self.bottom
+
+
+def annotate(image: NDArray[np.uint8], marks: Sequence[Mark]) -> NDArray[np.uint8]:
+    """Return a copy of an image with the faces marked.
+
+    Args:
+        image: RGB, uint8, shape ``(H, W, 3)``.
+        marks: Its faces. Where there is no room for a label, the box alone is drawn.
+    """
+    if not marks:
+        return image.copy()
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    height, width = image.shape[:2]
+    size = max(MIN_TEXT, round(TEXT_SHARE * min(height, width)))
+    font, line, pad = _font(size), max(2, round(size / 7)), max(2, round(size / 5))
+    # A line is as high for every text: a label does not jump where a letter has no tail.
+    ascent, descent = font.getmetrics()
+    sizes = [(font.getlength(mark.text) + 2 * pad, ascent + descent + pad) for mark in marks]
+    for mark in marks:
+        draw.rectangle(_inside(mark.box, width, height), outline=mark.colour, width=line)
+    for mark, spot in zip(
+        marks, place_labels([mark.box for mark in marks], sizes, (width, height)), strict=True
+    ):
+        if spot is not None:
+            draw.rectangle(spot, fill=mark.colour)
+            ink = readable_on(mark.colour)
+            draw.text((spot.left + pad, spot.top + pad / 2), mark.text, fill=ink, font=font)
+    return np.asarray(canvas, np.uint8)
+
+
+def place_labels(
+    boxes: Sequence[Box], sizes: Sequence[tuple[float, float]], within: tuple[float, float]
+) -> list[Spot | None]:
+    """Return where each label goes: at its face, inside the image, and over no label placed before it.
+
+    A label goes above its box, else below, else inside at the top or the bottom, else beside it; a place that
+    covers no other face is taken first. Larger faces are placed first, at most :data:`MOST_LABELS`.
+
+    Args:
+        boxes: Left, top, right and bottom of each face, in pixels.
+        sizes: Width and height of each label, in pixels.
+        within: Width and height of the image, in pixels.
+
+    Returns:
+        For each face its place, or None where there is no room.
+    """
+    spots: list[Spot | None] = [None] * len(boxes)
+    placed: list[Spot] = []
+    order = sorted(range(len(boxes)), key=lambda i: (boxes[i][0] - boxes[i][2]) * (boxes[i][3] - boxes[i][1]))
+    for i in order[:MOST_LABELS]:
+        free = [
+            spot
+            for spot in _candidates(boxes[i], sizes[i], within)
+            if not any(spot.meets(other) for other in placed)
+        ]
+        others = [boxes[j] for j in order[:MOST_LABELS] if j != i]
+        best = next((spot for spot in free if not any(spot.meets(box) for box in others)), None)
+        if spot := best or next(iter(free), None):
+            spots[i] = spot
+            placed.append(spot)
+    return spots
+
+
+def _candidates(box: Box, size: tuple[float, float], within: tuple[float, float]) -> list[Spot]:
+    """Return the places at a face that lie inside the image, the best first."""
+    (left, top, right, bottom), (width, height), (most_x, most_y) = box, size, within
+    if width > most_x or height > most_y:
+        return []
+    x = min(max(left, 0.0), most_x - width)
+    places = [(x, top - height), (x, bottom), (x, top), (x, bottom - height)]
+    places += [(right, top), (left - width, top), (right, bottom - height), (left - width, bottom - height)]
+    return [
+        Spot(across, down, across + width, down + height)
+        for across, down in places
+        if 0 <= across <= most_x - width and 0 <= down <= most_y - height
+    ]
+
+
+def readable_on(colour: str) -> str:
+    """Return black or white, whichever has more contrast on a colour (WCAG 2, relative luminance).
+
+    >>> readable_on("#0072B2"), readable_on("#F0E442")
+    ('#ffffff', '#000000')
+    """
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    luminance = math.fsum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+def _inside(box: Box, width: int, height: int) -> Box:
+    """Return the part of a box inside an image."""
+    left, top, right, bottom = box
+    x0, y0 = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    return x0, y0, min(max(right, x0), width - 1), min(max(bottom, y0), height - 1)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which Matplotlib brings: it has the letters of many languages."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)

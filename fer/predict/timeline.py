@@ -1,0 +1,264 @@
+"""Probabilities of tracked faces over time, and some frames, in memory that does not grow with the video."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fer.predict.annotate import Mark, annotate
+from fer.predict.tracks import MAX_GAP, Box, TrackedFace
+
+FIRST_STEP: Final = 0.02
+"""Seconds that are averaged to a point of the timeline, in a short video."""
+
+MAX_POINTS: Final = 600
+"""Points of a timeline; when a video needs more, the step is doubled."""
+
+MAX_TRACKS: Final = 64
+"""Tracked faces that are kept; beyond them, the one that was seen in the fewest frames is dropped."""
+
+MAX_FRAMES: Final = 48
+"""Frames that a page shows; when a video has more, every other one is dropped."""
+
+FRAME_SIDE: Final = 360
+"""Longest side of a frame on a page, in pixels."""
+
+PORTRAIT_SIDE: Final = 72
+"""Side of a tracked face's portrait, in pixels."""
+
+GROWN: Final = 2.0
+"""How many times larger a face must be, in area, for a new portrait."""
+
+QUALITY: Final = 72
+"""Of JPEG, for frames and portraits."""
+
+
+class Point(NamedTuple):
+    """Sums over the frames in one step of time."""
+
+    num: int
+    times: float
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(eq=False)
+class Track:
+    """One tracked face.
+
+    Attributes:
+        number: From 1, in the order in which faces appear.
+        num_frames: In which it was found.
+        first: Time of the first of them, in seconds.
+        last: Time of the last of them, in seconds.
+        labels: By class in how many frames it has the highest probability.
+        portrait: The face as JPEG.
+        points: By step of time.
+    """
+
+    number: int
+    first: float
+    last: float = 0.0
+    num_frames: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    portrait: bytes = b""
+    area: float = 0.0
+    points: dict[int, Point] = field(default_factory=dict)
+
+    def curve(self, gap: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the probabilities over time.
+
+        Args:
+            gap: Seconds between points beyond which the face was away: there a point of NaN is put in.
+
+        Returns:
+            Times in seconds, shape ``(T,)``, and probabilities, shape ``(T, K)``.
+        """
+        times: list[float] = []
+        rows: list[NDArray[np.float64]] = []
+        for step in sorted(self.points):
+            num, sum_of_times, sums = self.points[step]
+            if times and sum_of_times / num - times[-1] > gap:
+                times.append((times[-1] + sum_of_times / num) / 2)
+                rows.append(np.full(len(sums), np.nan))
+            times.append(sum_of_times / num)
+            rows.append(sums / num)
+        return np.array(times), np.array(rows)
+
+
+class KeptFrame(NamedTuple):
+    """A frame that a page shows.
+
+    Attributes:
+        time: In seconds.
+        image: JPEG, its longest side :data:`FRAME_SIDE` or less.
+        size: Width and height in pixels.
+        faces: Its tracked faces.
+    """
+
+    time: float
+    image: bytes
+    size: tuple[int, int]
+    faces: Sequence[TrackedFace]
+
+
+class Timeline:
+    """What a video's timeline shows, added frame by frame.
+
+    Attributes:
+        class_names: K names, in the order of the probabilities.
+        step: Seconds that are averaged to a point.
+        num_frames: That were added.
+        end: Time of the last of them, in seconds.
+        num_dropped: Tracked faces that were dropped; see :data:`MAX_TRACKS`.
+        frames: Some frames, evenly spread over the time.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = tuple(class_names)
+        self.step, self.num_frames, self.end, self.num_dropped = FIRST_STEP, 0, 0.0, 0
+        self.frames: list[KeptFrame] = []
+        self._between, self._next = FIRST_STEP, 0.0
+        self._tracks: dict[int, Track] = {}
+
+    @property
+    def tracks(self) -> list[Track]:
+        """The tracked faces that are kept, in the order in which they appear."""
+        return [self._tracks[number] for number in sorted(self._tracks)]
+
+    @property
+    def gap(self) -> float:
+        """Seconds between points of one face beyond which it was away."""
+        return max(MAX_GAP, 2 * self.step)
+
+    def add(
+        self, time: float, image: NDArray[np.uint8], faces: Sequence[TrackedFace], marks: Sequence[Mark]
+    ) -> None:
+        """Add the next frame.
+
+        Args:
+            time: In seconds, not before the last.
+            image: RGB, uint8, shape ``(H, W, 3)``.
+            faces: Its tracked faces.
+            marks: How each of them is marked.
+        """
+        self.num_frames += 1
+        self.end = time
+        while time >= MAX_POINTS * self.step:
+            self._double()
+        for number, face in faces:
+            track = self._tracks.setdefault(number, Track(number, time))
+            track.last = time
+            track.num_frames += 1
+            track.labels[face.label] = track.labels.get(face.label, 0) + 1
+            values = np.array([face.probabilities[name] for name in self.class_names])
+            _put(track.points, int(time / self.step), Point(1, time, values))
+            left, top, right, bottom = face.box
+            if (area := (right - left) * (bottom - top)) > GROWN * track.area:
+                track.area, track.portrait = area, _portrait(image, face.box)
+        while len(self._tracks) > MAX_TRACKS:
+            here = {number for number, _ in faces}
+            away = [each for each in self._tracks.values() if each.number not in here]
+            shortest = min(away or self._tracks.values(), key=lambda each: each.num_frames)
+            del self._tracks[shortest.number]
+            self.num_dropped += 1
+        self._keep(time, image, faces, marks)
+
+    def _double(self) -> None:
+        """Double the step: every two points become one."""
+        self.step *= 2
+        for track in self._tracks.values():
+            points: dict[int, Point] = {}
+            for step, point in track.points.items():
+                _put(points, step // 2, point)
+            track.points = points
+
+    def _keep(
+        self, time: float, image: NDArray[np.uint8], faces: Sequence[TrackedFace], marks: Sequence[Mark]
+    ) -> None:
+        """Keep the frame for the page if it is due."""
+        if time < self._next:
+            return
+        small, scale = _shrink(image, FRAME_SIDE)
+        marked = annotate(small, [_scale(mark, scale) for mark in marks])
+        height, width = small.shape[:2]
+        self.frames.append(KeptFrame(time, _jpeg(marked), (width, height), list(faces)))
+        if len(self.frames) > MAX_FRAMES:
+            self.frames = self.frames[::2]
+            self._between = max(2 * self._between, (time - self.frames[0].time) / (MAX_FRAMES / 2))
+        self._next = self.frames[-1].time + self._between - 1e-9
+
+
+def _put(points: dict[int, Point], step: int, point: Point) -> None:
+    """Add sums to those of a step."""
+    if step in points:
+        old = points[step]
+        point = Point(old.num + point.num, old.times + point.times, old.probabilities + point.probabilities)
+    points[step] = point
+
+
+def _portrait(image: NDArray[np.uint8], box: Box) -> bytes:
+    """Return a face with some of what is around it, as JPEG."""
+    left, top, right, bottom = box
+    side = 1.2 * max(right - left, bottom - top, 1.0)
+    corner = ((left + right - side) / 2, (top + bottom - side) / 2)
+    scale = PORTRAIT_SIDE / side
+    to_portrait = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]])
+    # Larger faces are averaged first: a warp alone would take single pixels.
+    shrunk, by = _shrink(image, max(1, math.ceil(2 * scale * max(image.shape[:2]))))
+    to_portrait[:, :2] /= by
+    square = cv2.warpAffine(
+        shrunk, to_portrait, (PORTRAIT_SIDE, PORTRAIT_SIDE), borderMode=cv2.BORDER_REPLICATE
+    )
+    return _jpeg(np.asarray(square, np.uint8))
+
+
+def _shrink(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
+    """Return an image whose longest side is at most some pixels, and how many times smaller it is."""
+    height, width = image.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    if scale == 1:
+        return image, 1.0
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
+
+
+def _scale(mark: Mark, scale: float) -> Mark:
+    left, top, right, bottom = mark.box
+    return mark._replace(box=(scale * left, scale * top, scale * right, scale * bottom))
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "JPEG", quality=QUALITY)
+    return content.getvalue()
+
+
+def bands(
+    class_names: Sequence[str], curves: Sequence[NDArray[Any]], most: int
+) -> list[tuple[str, list[int]]]:
+    """Return which classes have a band of their own: all, or those that matter most and one of all others.
+
+    Args:
+        class_names: K names.
+        curves: Probabilities over time of each face, shape ``(T, K)``; NaN where it was away.
+        most: Bands at most.
+
+    Returns:
+        For each band its name and its classes, in the order of the classes.
+
+    >>> bands(["a", "b", "c"], [np.array([[0.7, 0.1, 0.2]])], 2)
+    [('a', [0]), ('2 others', [1, 2])]
+    """
+    indices = list(range(len(class_names)))
+    if len(class_names) > most:
+        peaks = np.nanmean(np.concatenate([*curves, np.zeros((1, len(class_names)))]), axis=0)
+        indices = sorted(np.argsort(-peaks, kind="stable")[: most - 1].tolist())
+    found = [(class_names[index], [index]) for index in indices]
+    rest = [index for index in range(len(class_names)) if index not in indices]
+    return [*found, (f"{len(rest)} others", rest)] if rest else found
