@@ -13,9 +13,10 @@ NETWORKS := $(patsubst fer/configs/%.yaml,%,$(wildcard fer/configs/*.yaml))
 BENCHES := $(filter-out speed,$(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py)))
 SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
-# The tests of a file share what they trained, so they stay in one process. Three processes also on
-# two cores: many tests wait for servers and for processes that they start.
-IN_PARALLEL := --numprocesses 3 --dist loadfile
+# A process that has no test left takes half of another's, so that none is last with a long file; the
+# tests of most files, which share what they trained, stay together. Three processes also on two cores:
+# many tests wait for servers and for processes that they start.
+IN_PARALLEL := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 dashboard clean
