@@ -78,8 +78,9 @@ def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark]) -> NDArray[np.ui
     sizes = [(font.getlength(mark.text) + 2 * pad, ascent + descent + pad) for mark in marks]
     for mark in marks:
         draw.rectangle(_inside(mark.box, width, height), outline=mark.colour, width=line)
-        for x, y in mark.landmarks:
-            draw.ellipse((x - line, y - line, x + line, y + line), fill=mark.colour)
+        radius = min(line, (mark.box[2] - mark.box[0]) / 30)
+        for x, y in mark.landmarks if radius >= 1 else ():  # of small faces they would hide the face
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=mark.colour)
     for mark, spot in zip(
         marks, place_labels([mark.box for mark in marks], sizes, (width, height)), strict=True
     ):

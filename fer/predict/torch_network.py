@@ -1,6 +1,6 @@
 """A checkpoint's network, and how its images have to be prepared."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,14 @@ def load_checkpoint(path: Path, network: type[nn.Module] | None = None) -> tuple
     return preprocessing, TorchNetwork(load(checkpoint, network), preprocessing)
 
 
-def preprocessing_of(checkpoint: Path) -> Preprocessing:
+def preprocessing_of(
+    checkpoint: Path, normalisation: Mapping[str, Sequence[float]] | None = None
+) -> Preprocessing:
     """Return how images have to be prepared for a checkpoint's network.
+
+    Args:
+        checkpoint: The file.
+        normalisation: Mean and std of the pixels, where the checkpoint does not have them; None: its own.
 
     Raises:
         InputError: It is a network for features, or the checkpoint does not say how its images were
@@ -72,14 +78,13 @@ def preprocessing_of(checkpoint: Path) -> Preprocessing:
             "images: give the checkpoint of another network with --ckpt_path"
         )
         raise InputError(msg)
-    normalisation = normalisation_in(content)
-    if not normalisation:
+    module, statistics = next(iter(normalisation_in(content).items()), ("", normalisation))
+    if not statistics:
         msg = (
             f"{checkpoint} does not say how its images were normalised: it is of an older version, or of a "
             "data module of your own that keeps neither mean nor std; train it again"
         )
         raise InputError(msg)
-    module, statistics = next(iter(normalisation.items()))
     crop = _photo_crop(module, content.get("datamodule_hyper_parameters") or {}, shape[1])
     calibration = content.get("calibration")
     return Preprocessing(
