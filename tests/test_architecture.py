@@ -25,7 +25,7 @@ class Room(NamedTuple):
 
 EVERYWHERE = {
     *("fer", "fer.arrays", "fer.cells", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files"),
-    *("fer.home", "fer.processes", "fer.views", "fer.yamltext"),
+    *("fer.home", "fer.palette", "fer.processes", "fer.views", "fer.yamltext"),
 }
 """The ground that all stand on: it imports nothing of fer but itself."""
 
@@ -35,6 +35,7 @@ ROOMS = {
     "labels": Room(),
     "files": Room(),
     "home": Room(),
+    "palette": Room(),
     "processes": Room(others={"lightning"}),
     "checkpoints": Room(others={"torch"}),
     "arrays": Room(others={"numpy"}),

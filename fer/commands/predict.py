@@ -7,16 +7,24 @@ from typing import Final
 from fer.commands.parsing import CONSOLE, make_parser, parse, positional
 from fer.errors import InputError
 from fer.predict import Recognizer
-from fer.predict.photos import describe_network, predict_photos
-from fer.predict.sources import find_sources
+from fer.predict.films import predict_camera
+from fer.predict.photos import describe_network, predict_files
+from fer.predict.sources import Sources, find_sources
+from fer.predict.tracks import check_smooth
 from fer.views import Tta
 
-HELP: Final = "recognise the faces of photos, or write the class probabilities of a run's test split"
+HELP: Final = (
+    "recognise the faces of photos and videos, or write the class probabilities of a run's test split"
+)
 SECTION: Final = "evaluate"
 
 DESCRIPTION: Final = """\
-Find the faces of photos and print what a trained network makes of each: the probability of each class and how
-sure the network is. Detector, crop, size and normalisation are those of the network's training.
+Find the faces of photos and videos and print what a trained network makes of each: the probability of each
+class and how sure the network is. Detector, crop, size and normalisation are those of the network's training.
+
+In a video (.mp4, .avi, .mov, .mkv, .webm, animated .gif) and before a camera, faces are tracked from frame to
+frame by the overlap of their boxes. With --out, each video has an annotated copy and a timeline in videos/:
+VP8 in WebM, which browsers and VLC play; the probabilities over time as PNG and as an HTML page with frames.
 
 Without SOURCE, the class probabilities of the run's test split are written as CSV; for its options see
 fer predict --ckpt_path RUN --help.
@@ -27,6 +35,8 @@ examples:
   fer predict photo.jpg                              with the network that ships with fer
   fer predict photos --out answers                   a folder: CSV, JSON, annotated photos, contact sheet
   fer predict 'photos/**/*.png' --ckpt_path runs/latest
+  fer predict clip.mp4 --smooth 0.5 --out answers    rows, annotated copy and timeline of a video
+  fer predict --camera 0 --out answers               a camera, until Ctrl-C
   fer predict crops --whole --ckpt_path best.onnx    images that are crops of faces already
   fer predict --ckpt_path runs/latest                the test split of a run
 """
@@ -42,21 +52,29 @@ def predict(words: Sequence[str]) -> None:
         InputError: A word cannot be used, or some of the photos: the others are done.
     """
     flags = {word.partition("=")[0] for word in words}
-    if not positional(words) and flags & set(RUN_OPTIONS):
+    if not positional(words) and "--camera" not in flags and flags & set(RUN_OPTIONS):
         from fer.commands.predict_split import predict_split  # not above: Lightning is slow to import
 
         predict_split(words)
         return
     parser = make_parser("fer predict", DESCRIPTION, epilog=EXAMPLES)
     parser.usage = (
-        "fer predict SOURCE… [--ckpt_path CHECKPOINT|RUN|MODEL.onnx] [--out DIR] [--whole] [--tta VIEWS]"
+        "fer predict SOURCE… | --camera N [--ckpt_path CHECKPOINT|RUN|MODEL.onnx] [--out DIR] [--whole] "
+        "[--tta VIEWS] [--smooth SECONDS]"
     )
     parser.add_argument(
         "sources",
-        nargs="+",
+        nargs="*",
         type=str,
         metavar="SOURCE",
-        help="photo, folder of photos at any depth, or pattern",
+        help="photo, video, folder of them at any depth, or pattern",
+    )
+    parser.add_argument(
+        "--camera",
+        type=int | None,
+        default=None,
+        metavar="N",
+        help="camera to watch instead of files, from 0: prints a line a second, until Ctrl-C",
     )
     parser.add_argument(
         "--ckpt_path",
@@ -68,7 +86,8 @@ def predict(words: Sequence[str]) -> None:
         "--out",
         type=Path | None,
         default=None,
-        help="new or empty folder for CSV, JSON, annotated photos and contact sheet; null: none is written",
+        help="new or empty folder for CSV, JSON, annotated photos and videos, contact sheet and timelines; "
+        "null: none is written",
     )
     parser.add_argument(
         "--whole",
@@ -82,13 +101,22 @@ def predict(words: Sequence[str]) -> None:
         help="views of a face whose probabilities are averaged: none, flip (also mirrored), or ten_crop",
     )
     parser.add_argument(
+        "--smooth",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="time constant of a causal exponential moving average of each tracked face's probabilities; "
+        "after it, 63 %% of a change are shown; 0: none",
+    )
+    parser.add_argument(
         "--network",
         type=str | None,
         default=None,
         help="class of a network of your own: package.module.Class",
     )
     given = parse(parser, words)
-    sources = find_sources(given.sources)
+    check_smooth(given.smooth)
+    sources = _sources(given.sources, given.camera)
     out = None if given.out is None else _new_folder(given.out.expanduser())
     network = None
     if given.network is not None:
@@ -98,7 +126,30 @@ def predict(words: Sequence[str]) -> None:
     recognizer = Recognizer.load(given.ckpt_path, whole=given.whole, tta=given.tta, network=network)
     about = describe_network(recognizer, given.ckpt_path)
     CONSOLE.print("\n".join(_header(recognizer)), markup=False)
-    predict_photos(recognizer, sources, out, CONSOLE, about)
+    if sources is None:
+        predict_camera(recognizer, given.camera, out, CONSOLE, about, smooth=given.smooth)
+    else:
+        predict_files(recognizer, sources, out, CONSOLE, about, smooth=given.smooth)
+
+
+def _sources(words: Sequence[str], camera: int | None) -> Sources | None:
+    """Return the files to look at; None for a camera.
+
+    Raises:
+        InputError: There is neither, or both, or a file cannot be found.
+    """
+    if camera is None and not words:
+        msg = "give photos, videos, folders or patterns such as 'photos/*.jpg', or --camera 0"
+        raise InputError(msg)
+    if camera is None:
+        return find_sources(words)
+    if words:
+        msg = f"--camera {camera} and {words[0]}: give the camera or files"
+        raise InputError(msg)
+    if camera < 0:
+        msg = f"--camera is {camera}: it must be 0 or more"
+        raise InputError(msg)
+    return None
 
 
 def _header(recognizer: Recognizer) -> list[str]:

@@ -228,6 +228,15 @@ def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         raise BadImageError(path, f"not a whole image ({e or type(e).__name__})") from e
 
 
+def is_animated(path: Path) -> bool:
+    """Return whether a file is an image with several frames, from its header; not if it is damaged."""
+    try:
+        with _opened(path) as image:
+            return bool(getattr(image, "is_animated", False))
+    except BadImageError:
+        return False
+
+
 def digest_image(path: Path) -> bytes:
     """Return what tells an image file's bytes from all others, without decoding them.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
-from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
@@ -21,20 +21,21 @@ from torch import Tensor
 
 from fer.files import atomic_write
 from fer.neurons import REMOVAL_REASONS
+from fer.palette import BLUE as BLUE  # "as": also for those who import it from here
+from fer.palette import GREEN as GREEN
+from fer.palette import ORANGE as ORANGE
+from fer.palette import PURPLE as PURPLE
+from fer.palette import SKY as SKY
+from fer.palette import VERMILLION as VERMILLION
+from fer.palette import YELLOW as YELLOW
+from fer.palette import class_colours as class_colours
 
 log = logging.getLogger("fer.figures")
 
-BLUE: Final = "#0072B2"
-SKY: Final = "#56B4E9"
-GREEN: Final = "#009E73"
-VERMILLION: Final = "#D55E00"
-ORANGE: Final = "#E69F00"
-PURPLE: Final = "#CC79A7"
-YELLOW: Final = "#F0E442"
 INK: Final = "#222222"
 GREY: Final = "#767676"
 PALE: Final = "#E6E6E6"
-"""The first seven: Okabe and Ito, "Color Universal Design", 2008, told apart by the colour-blind."""
+"""Of text, axes and grids; the colours of data are those of :mod:`fer.palette`."""
 
 SHADES: Final = LinearSegmentedColormap.from_list(
     "shades", ["#FFFFFF", "#CFE6F5", "#7DBBE0", "#2E8BC0", BLUE, "#00456B", "#002338"]
@@ -79,33 +80,6 @@ REASON_LOOKS: Final = {
 
 OTHER_REASON: Final = ReasonLook(INK, "++++")
 """The look of a removal reason without one of its own."""
-
-CLASS_COLOURS: Final = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW)
-"""Colours of the first classes; more are between them."""
-
-
-def class_colours(num_classes: int) -> list[str]:
-    """Return a colour for each class, no two the same, for any number of classes.
-
-    Up to seven are Okabe and Ito's. Of more, those further on are the same seven, darker and lighter in turn:
-    they still need their names beside them.
-
-    Args:
-        num_classes: K.
-
-    Returns:
-        K colours as ``#rrggbb``; a class keeps its own whatever comes behind it.
-    """
-    colours = []
-    for index in range(num_classes):
-        rounds, place = divmod(index, len(CLASS_COLOURS))
-        # 0, -1/2, +1/2, -2/3, +2/3, -3/4, …: towards black and white in turn, never quite there
-        step = (rounds + 1) // 2
-        share = step / (step + 1)
-        end = 0.0 if rounds % 2 else 1.0
-        red, green, blue = (part + share * (end - part) for part in to_rgb(CLASS_COLOURS[place]))
-        colours.append(to_hex((red, green, blue)))
-    return colours
 
 
 def reason_look(reason: str) -> ReasonLook:

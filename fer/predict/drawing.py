@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from fer.palette import class_colours
+from fer.predict.marks import Mark, draw_marks
 from fer.predict.recognizer import Face
-
-COLOURS: Final = (
-    *((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0)),
-    *((0, 114, 178), (153, 153, 153)),
-)
-"""Colours of classes, told apart also by those who do not see all of them; then again from the first.
-
-Source: Okabe and Ito, "Color Universal Design", 2008.
-"""
 
 DRAWN_SIDE: Final = 1600
 """Longest side of a photo that is drawn on, in pixels; a larger one is drawn smaller."""
@@ -49,41 +42,23 @@ def annotate(
     Returns:
         RGB, uint8, at most that large.
     """
-    small, scale = _shrunk(image, max_side)
-    drawn = Image.fromarray(small)
-    draw = ImageDraw.Draw(drawn)
-    width = max(1, round(max(drawn.size) / 400))
-    for face in faces:
-        colour = colour_of(face)
-        left, top, right, bottom = (scale * value for value in face.box)
-        draw.rectangle((left, top, right, bottom), outline=colour, width=width)
-        radius = min(width, (right - left) / 30)
-        for x, y in (face.landmarks or ()) if radius >= 1 else ():  # of small faces they would hide the face
-            x, y = scale * x, scale * y
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-    for face in faces:  # no box is drawn over a name
-        _label(draw, face, scale, drawn.size)
-    return np.asarray(drawn, np.uint8)
+    small, scale = shrink(image, max_side)
+    return draw_marks(small, [mark_face(face).scaled(scale) for face in faces])
 
 
-def colour_of(face: Face) -> tuple[int, int, int]:
-    """Return the colour of a face's class."""
-    return COLOURS[list(face.probabilities).index(face.label) % len(COLOURS)]
+def mark_face(face: Face, number: int | None = None) -> Mark:
+    """Return how a face is marked: in its class's colour, with its landmarks, or its number in a video.
 
-
-def _label(draw: ImageDraw.ImageDraw, face: Face, scale: float, size: tuple[int, int]) -> None:
-    """Write the class and its probability above the box, or inside where there is no room above."""
-    left, top, right, _ = (scale * value for value in face.box)
+    Args:
+        face: In an image.
+        number: Of a tracked face.
+    """
+    names = list(face.probabilities)
+    colour = class_colours(len(names))[names.index(face.label)]
     text = f"{face.label} {face.probabilities[face.label]:.0%}"
-    font = ImageFont.load_default(min(max((right - left) / 7, max(size) / 60, 10), max(size) / 24))
-    x0, y0, x1, y1 = draw.textbbox((0, 0), text, font=font)
-    wide, high = x1 - x0 + 6, y1 - y0 + 6
-    x = min(max(left, 0), max(size[0] - wide, 0))
-    y = top - high if top >= high else max(top, 0)
-    colour = colour_of(face)
-    is_light = sum(share * value for share, value in zip((0.299, 0.587, 0.114), colour, strict=True)) > 128
-    draw.rectangle((x, y, x + wide, y + high), fill=colour)
-    draw.text((x + 3 - x0, y + 3 - y0), text, fill=INK if is_light else PAPER, font=font)
+    if number is not None:
+        return Mark(face.box, f"{number} {text}", colour)
+    return Mark(face.box, text, colour, face.landmarks or ())
 
 
 def thumbnail(image: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.uint8]:
@@ -124,7 +99,7 @@ def _fitting(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont 
     return short
 
 
-def _shrunk(image: NDArray[np.uint8], max_side: int) -> tuple[NDArray[np.uint8], float]:
+def shrink(image: NDArray[np.uint8], max_side: int) -> tuple[NDArray[np.uint8], float]:
     """Return an image that is at most so large, and its size as a share of the original's."""
     scale = min(1.0, max_side / max(image.shape[:2]))
     if scale == 1:

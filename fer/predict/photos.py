@@ -1,7 +1,6 @@
-"""The command ``fer predict`` on photos: find their faces, and write what the network makes of them."""
+"""The command ``fer predict`` on files: find their faces, and write what the network makes of them."""
 
 import io
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -21,8 +20,11 @@ from fer.data.reading import BadImageError
 from fer.errors import InputError
 from fer.files import atomic_write, free_name
 from fer.predict.drawing import NUM_SHEET, annotate, draw_sheet, thumbnail
+from fer.predict.films import predict_video
+from fer.predict.notes import notes_on
 from fer.predict.recognizer import Face, Recognizer
-from fer.predict.sources import Frame, SourceFile, Sources, chunks, read_frames
+from fer.predict.sources import Frame, SourceFile, Sources, chunks, is_video, printable, read_frames
+from fer.predict.videos import BadVideoError
 from fer.predict.writing import PredictionWriter
 
 NUM_ROWS: Final = 40
@@ -43,7 +45,8 @@ class Summary:
         num_images: Images that could be read.
         num_faces: Faces in them.
         num_faceless: Images without a face.
-        num_small: Faces that are small; see :func:`notes_on`.
+        num_small: Faces that are small; see :func:`fer.predict.notes.notes_on`.
+        num_videos: Videos that could be read.
         bad: Files that cannot be used, with the reason.
     """
 
@@ -51,6 +54,7 @@ class Summary:
     num_faces: int = 0
     num_faceless: int = 0
     num_small: int = 0
+    num_videos: int = 0
     bad: list[str] = field(default_factory=list)
 
     def add(self, faces: Sequence[Face], notes: Sequence[str]) -> None:
@@ -59,20 +63,6 @@ class Summary:
         self.num_faces += len(faces)
         self.num_faceless += not faces
         self.num_small += sum(bool(note) for note in notes) if faces else 0
-
-
-def notes_on(image: NDArray[np.uint8], faces: Sequence[Face], recognizer: Recognizer) -> list[str]:
-    """Return a note on each face, empty but for a small one; or one that there is none.
-
-    A face is small if its crop has to be enlarged more than twice.
-    """
-    settings = recognizer.preprocessing
-    if not faces:
-        least = recognizer.smallest(image.shape)
-        return [f"no face (of {math.ceil(least)} pixels or more)"]
-    widened = 1 + 2 * settings.margin
-    is_small = [2 * widened * face.side < settings.image_size for face in faces]
-    return ["small face" if small else "" for face, small in zip(faces, is_small, strict=True)]
 
 
 def answers(recognizer: Recognizer, files: Sequence[SourceFile]) -> Iterator[Answer | BadImageError]:
@@ -101,26 +91,37 @@ def recognize_each(recognizer: Recognizer, frames: Sequence[Frame]) -> list[list
         return [faces for frame in frames for faces in recognize_each(recognizer, [frame])]
 
 
-def predict_photos(
-    recognizer: Recognizer, sources: Sources, out: Path | None, console: Console, about: dict[str, Any]
+def predict_files(
+    recognizer: Recognizer,
+    sources: Sources,
+    out: Path | None,
+    console: Console,
+    about: dict[str, Any],
+    *,
+    smooth: float = 0.0,
 ) -> None:
-    """Find the faces of photos, print what the network makes of them, and write it to a folder.
+    """Find the faces of photos and videos, print what the network makes of them, and write it to a folder.
+
+    The photos are first.
 
     Args:
         recognizer: Finds and recognises them.
-        sources: The photos.
-        out: Folder for ``predictions.csv``, ``predictions.json``, ``annotated/`` and, of more than one photo,
-            ``contact-sheet.jpg``; None: nothing is written.
+        sources: The photos and videos.
+        out: Folder for ``predictions.csv``, ``predictions.json``, ``annotated/``, ``videos/`` and, of more
+            than one photo, ``contact-sheet.jpg``; None: nothing is written.
         console: To print on.
         about: What the JSON says of the network.
+        smooth: Time constant for videos in seconds; see :func:`fer.predict.tracks.smooth`.
 
     Raises:
         InputError: Some files cannot be used: the others are done.
     """
+    videos = [file for file in sources.files if is_video(file.path)]
+    photos = [file for file in sources.files if file not in videos]
     summary = Summary(bad=list(sources.bad))
     table = _table()
     sheet: list[tuple[NDArray[np.uint8], str, str]] = []
-    on_sheet = _spread(len(sources.files), NUM_SHEET) if len(sources.files) > 1 else set()
+    on_sheet = _spread(len(photos), NUM_SHEET) if len(photos) > 1 else set()
     taken: set[str] = set()
     with ExitStack() as stack:
         progress = stack.enter_context(_progress())
@@ -128,7 +129,7 @@ def predict_photos(
         writer = None
         if out is not None:
             writer = stack.enter_context(PredictionWriter(out, recognizer.preprocessing.class_names, about))
-        for place, answer in enumerate(answers(recognizer, sources.files)):
+        for place, answer in enumerate(answers(recognizer, photos)):
             progress.advance(task)
             if isinstance(answer, BadImageError):
                 summary.bad.append(f"{answer.path}: {answer.reason}")
@@ -144,9 +145,26 @@ def predict_photos(
                     sheet.append((thumbnail(frame.image, faces), *_caption(frame, faces, notes)))
         if out is not None and sheet:
             _write_image(out / "contact-sheet.jpg", draw_sheet(sheet))
-    _print(console, table, summary, sources.remarks)
+        if photos:
+            _print(console, table, summary)
+        for file in videos:
+            copy = None if out is None else out / "videos" / free_name(file.name, ".webm", taken)
+            part = progress.add_task(printable(file.name), total=None)
+
+            def advance(num_frames: int | None, part: TaskID = part) -> None:
+                progress.update(part, advance=1, total=num_frames)
+
+            try:
+                predict_video(recognizer, file, writer, copy, console, smooth=smooth, advance=advance)
+                summary.num_videos += 1
+            except BadVideoError as e:
+                summary.bad.append(f"{e.path}: {e.reason}")
+            progress.remove_task(part)
+            progress.advance(task)
+    for remark in sources.remarks:
+        console.print(remark, markup=False)
     if out is not None:
-        _print_outputs(console, out, has_sheet=bool(sheet))
+        _print_outputs(console, out, has_photos=bool(summary.num_images), has_sheet=bool(sheet))
     if summary.bad:
         raise InputError(_describe_bad(summary))
 
@@ -169,7 +187,7 @@ def _spread(count: int, num: int) -> set[int]:
 
 def _caption(frame: Frame, faces: Sequence[Face], notes: Sequence[str]) -> tuple[str, str]:
     labels = ", ".join(f"{face.label} {face.probabilities[face.label]:.0%}" for face in faces)
-    return _printable(frame.file.name), labels or notes[0]
+    return printable(frame.file.name), labels or notes[0]
 
 
 def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
@@ -194,7 +212,7 @@ def _table() -> Table:
 
 def _add_rows(table: Table, frame: Frame, faces: Sequence[Face], notes: Sequence[str]) -> None:
     """Add a row for each face, or one for an image without a face."""
-    name = Text(_printable(frame.file.name))
+    name = Text(printable(frame.file.name))
     if not faces and table.row_count < NUM_ROWS:
         table.add_row(name, *[""] * 6, Text(notes[0]))
     for place, (face, note) in enumerate(zip(faces, notes, strict=False), 1):
@@ -213,7 +231,7 @@ def _add_rows(table: Table, frame: Frame, faces: Sequence[Face], notes: Sequence
         )
 
 
-def _print(console: Console, table: Table, summary: Summary, remarks: Sequence[str]) -> None:
+def _print(console: Console, table: Table, summary: Summary) -> None:
     if table.row_count:
         console.print(table)
     hidden = summary.num_faces + summary.num_faceless - table.row_count
@@ -226,8 +244,6 @@ def _print(console: Console, table: Table, summary: Summary, remarks: Sequence[s
     )
     if summary.num_faceless:
         console.print("no face      if images are crops of faces already, add --whole", markup=False)
-    for remark in remarks:
-        console.print(remark, markup=False)
 
 
 def _count(number: int, noun: str) -> str:
@@ -239,28 +255,24 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _print_outputs(console: Console, out: Path, *, has_sheet: bool) -> None:
+def _print_outputs(console: Console, out: Path, *, has_photos: bool, has_sheet: bool) -> None:
     outputs = [
         ("table", out / "predictions.csv"),
         ("table", out / "predictions.json"),
-        ("annotated", out / "annotated"),
+        *([("annotated", out / "annotated")] if has_photos else []),
         *([("look at it", out / "contact-sheet.jpg")] if has_sheet else []),
     ]
     for what, path in outputs:
-        console.print(f"{what:<12} {_printable(path)}", markup=False)
+        console.print(f"{what:<12} {printable(path)}", markup=False)
 
 
 def _describe_bad(summary: Summary) -> str:
     """Return one line that names the first files that cannot be used and counts the rest."""
     more = len(summary.bad) - NUM_BAD
     named = "; ".join([*summary.bad[:NUM_BAD], *([f"and {more:,} more"] if more > 0 else [])])
-    done = f"; {_count(summary.num_images, 'image')} done" if summary.num_images else ""
-    return f"{len(summary.bad):,} cannot be used: {_printable(Path(named))}{done}"
-
-
-def _printable(path: Path) -> str:
-    """Return a path without the bytes that are no text: a file's name need not be UTF-8."""
-    return path.as_posix().encode(errors="backslashreplace").decode()
+    counts = [(summary.num_images, "image"), (summary.num_videos, "video")]
+    done = ", ".join(_count(number, noun) for number, noun in counts if number)
+    return f"{len(summary.bad):,} cannot be used: {printable(Path(named))}{f'; {done} done' if done else ''}"
 
 
 def describe_network(recognizer: Recognizer, path: Path | None) -> dict[str, Any]:

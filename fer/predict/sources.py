@@ -1,4 +1,4 @@
-"""What a person points at: photos, folders and patterns, as frames one after another."""
+"""What a person points at: photos, videos, folders and patterns; and photos as frames one after another."""
 
 import glob
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.data.reading import BadImageError, describe_skipped, find_files, read_image
+from fer.data.reading import BadImageError, describe_skipped, find_files, is_animated, read_image
 from fer.errors import InputError
+from fer.predict.videos import VIDEO_SUFFIXES
 from fer.runs import Run
 
 NETWORK_SUFFIXES: Final = (".ckpt", ".onnx", ".pt", ".pth", ".safetensors")
@@ -88,7 +89,7 @@ def find_sources(words: Sequence[str]) -> Sources:
     found.files = list({file.path.resolve(): file for file in reversed(found.files)}.values())[::-1]
     if not found.files:
         rest = f"; and {len(found.bad) - 1} more" if len(found.bad) > 1 else ""
-        msg = f"{found.bad[0]}{rest}; give photos, folders of photos or patterns such as 'photos/*.jpg'"
+        msg = f"{found.bad[0]}{rest}; give photos, videos, folders or patterns such as 'photos/*.jpg'"
         raise InputError(msg)
     return found
 
@@ -107,11 +108,18 @@ def _add(path: Path, found: Sources) -> None:
         found.files.append(SourceFile(path, Path(path.name)))
         return
     files = find_files(path)
-    found.files += [SourceFile(each, each.relative_to(path)) for each in files.images]
-    if files.skipped:
-        found.remarks.append(describe_skipped(files.skipped, path))
-    if not files.images:
-        found.bad.append(f"{path}: no image in this folder")
+    usable = sorted([*files.images, *filter(is_video, files.skipped)], key=lambda each: each.parts)
+    found.files += [SourceFile(each, each.relative_to(path)) for each in usable]
+    if skipped := [each for each in files.skipped if not is_video(each)]:
+        found.remarks.append(describe_skipped(skipped, path))
+    if not usable:
+        found.bad.append(f"{path}: no image and no video in this folder")
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a file is taken for a video: by its suffix, a GIF if it has several frames."""
+    suffix = path.suffix.lower()
+    return is_animated(path) if suffix == ".gif" else suffix in VIDEO_SUFFIXES
 
 
 def _refuse_network(path: Path, kind: str) -> None:
@@ -120,6 +128,11 @@ def _refuse_network(path: Path, kind: str) -> None:
         "probabilities of its test split"
     )
     raise InputError(msg)
+
+
+def printable(path: Path) -> str:
+    """Return a path without the bytes that are no text: a file's name need not be UTF-8."""
+    return path.as_posix().encode(errors="backslashreplace").decode()
 
 
 def read_frames(files: Iterable[SourceFile]) -> Iterator[Frame | BadImageError]:

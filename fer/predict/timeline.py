@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fer.predict.annotate import Mark, annotate
+from fer.predict.drawing import shrink
+from fer.predict.marks import Mark, draw_marks
 from fer.predict.tracks import MAX_GAP, Box, TrackedFace
 
 FIRST_STEP: Final = 0.02
@@ -90,6 +91,13 @@ class Track:
             rows.append(sums / num)
         return np.array(times), np.array(rows)
 
+    def __str__(self) -> str:
+        """Return when the face was seen, and its most frequent labels."""
+        often = sorted(self.labels.items(), key=lambda each: -each[1])[:2]
+        labels = ", ".join(f"{name} in {100 * num / self.num_frames:.0f} %" for name, num in often)
+        frames = f"{self.num_frames:,} frame{'' if self.num_frames == 1 else 's'}"
+        return f"{self.first:.1f} to {self.last:.1f} s, {labels} of {frames}"
+
 
 class KeptFrame(NamedTuple):
     """A frame that a page shows.
@@ -112,24 +120,43 @@ class Timeline:
 
     Attributes:
         class_names: K names, in the order of the probabilities.
+        rate: Frames a second.
         step: Seconds that are averaged to a point.
         num_frames: That were added.
+        num_faceless: Of them, those without a face.
         end: Time of the last of them, in seconds.
         num_dropped: Tracked faces that were dropped; see :data:`MAX_TRACKS`.
         frames: Some frames, evenly spread over the time.
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self.class_names = tuple(class_names)
-        self.step, self.num_frames, self.end, self.num_dropped = FIRST_STEP, 0, 0.0, 0
+    def __init__(self, class_names: Sequence[str], rate: float) -> None:
+        self.class_names, self.rate = tuple(class_names), rate
+        self.num_frames, self.num_faceless, self.num_dropped = 0, 0, 0
+        self.step, self.end = FIRST_STEP, 0.0
         self.frames: list[KeptFrame] = []
         self._between, self._next = FIRST_STEP, 0.0
         self._tracks: dict[int, Track] = {}
 
+    def __str__(self) -> str:
+        """Return how long the video is, and how many faces were found."""
+        faces = f"{self.num_tracks:,} tracked face{'' if self.num_tracks == 1 else 's'}"
+        frames = f"{self.num_frames:,} frame{'' if self.num_frames == 1 else 's'}"
+        return f"{frames} in {self.seconds:.1f} s, {faces}, {self.num_faceless:,} without a face"
+
+    def longest(self, most: int) -> list[Track]:
+        """Return the tracked faces that were seen in the most frames, in the order in which they appear."""
+        longest = sorted(self._tracks.values(), key=lambda each: -each.num_frames)[:most]
+        return sorted(longest, key=lambda each: each.number)
+
     @property
-    def tracks(self) -> list[Track]:
-        """The tracked faces that are kept, in the order in which they appear."""
-        return [self._tracks[number] for number in sorted(self._tracks)]
+    def num_tracks(self) -> int:
+        """Number of tracked faces, with those that were dropped."""
+        return len(self._tracks) + self.num_dropped
+
+    @property
+    def seconds(self) -> float:
+        """From the first frame to the end of the last."""
+        return self.end + 1 / self.rate
 
     @property
     def gap(self) -> float:
@@ -148,6 +175,7 @@ class Timeline:
             marks: How each of them is marked.
         """
         self.num_frames += 1
+        self.num_faceless += not faces
         self.end = time
         while time >= MAX_POINTS * self.step:
             self._double()
@@ -184,8 +212,8 @@ class Timeline:
         """Keep the frame for the page if it is due."""
         if time < self._next:
             return
-        small, scale = _shrink(image, FRAME_SIDE)
-        marked = annotate(small, [_scale(mark, scale) for mark in marks])
+        small, scale = shrink(image, FRAME_SIDE)
+        marked = draw_marks(small, [mark.scaled(scale) for mark in marks])
         height, width = small.shape[:2]
         self.frames.append(KeptFrame(time, _jpeg(marked), (width, height), list(faces)))
         if len(self.frames) > MAX_FRAMES:
@@ -210,27 +238,12 @@ def _portrait(image: NDArray[np.uint8], box: Box) -> bytes:
     scale = PORTRAIT_SIDE / side
     to_portrait = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]])
     # Larger faces are averaged first: a warp alone would take single pixels.
-    shrunk, by = _shrink(image, max(1, math.ceil(2 * scale * max(image.shape[:2]))))
+    shrunk, by = shrink(image, max(1, math.ceil(2 * scale * max(image.shape[:2]))))
     to_portrait[:, :2] /= by
     square = cv2.warpAffine(
         shrunk, to_portrait, (PORTRAIT_SIDE, PORTRAIT_SIDE), borderMode=cv2.BORDER_REPLICATE
     )
     return _jpeg(np.asarray(square, np.uint8))
-
-
-def _shrink(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
-    """Return an image whose longest side is at most some pixels, and how many times smaller it is."""
-    height, width = image.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    if scale == 1:
-        return image, 1.0
-    size = (max(1, round(scale * width)), max(1, round(scale * height)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
-
-
-def _scale(mark: Mark, scale: float) -> Mark:
-    left, top, right, bottom = mark.box
-    return mark._replace(box=(scale * left, scale * top, scale * right, scale * bottom))
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

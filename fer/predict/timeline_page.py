@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer.files import atomic_write
-from fer.predict.timeline import Timeline, Track, bands
+from fer.palette import class_colours
+from fer.predict.timeline import Timeline, bands
 
 WEB: Final = Path(__file__).parent / "web"
 """Folder of the template, the style and the script."""
@@ -33,7 +34,7 @@ IMPRESSIONS: Final = (
 
 
 def write_timeline(
-    timeline: Timeline, png: Path, html: Path, *, name: str, rate: float, notes: Sequence[str] = ()
+    timeline: Timeline, png: Path, html: Path, *, name: str, notes: Sequence[str] = ()
 ) -> None:
     """Write the timeline as PNG, if there is a face, and as HTML.
 
@@ -42,37 +43,34 @@ def write_timeline(
         png: The figure's file.
         html: The page's file.
         name: Of the video.
-        rate: Frames a second.
         notes: Sentences below it: how it was smoothed, which network it is.
     """
-    from fer.figures.style import GREY, class_colours, write_figure
+    from fer.figures.style import GREY, write_figure
     from fer.figures.timeline import Panel, timeline_figure
 
-    tracks = sorted(timeline.tracks, key=lambda each: -each.num_frames)[:MOST_FACES]
-    tracks.sort(key=lambda each: each.number)
+    tracks = timeline.longest(MOST_FACES)
     curves = [track.curve(timeline.gap) for track in tracks]
     shown = bands(timeline.class_names, [values for _, values in curves], MOST_BANDS)
     colours = class_colours(len(timeline.class_names))
-    end = timeline.end + 1 / rate
+    frame = max(timeline.step, 1 / timeline.rate)
     looks = [(label, colours[own[0]] if len(own) == 1 else GREY) for label, own in shown]
     stacks = [_stack(values, [own for _, own in shown]) for _, values in curves]
     if tracks:
         panels = [
-            Panel(f"face {track.number}: {_summary(track)}", times, stack)
+            Panel(f"face {track.number}: {track}", times, stack)
             for track, (times, _), stack in zip(tracks, curves, stacks, strict=True)
         ]
-        frame = max(timeline.step, 1 / rate)
-        write_figure(timeline_figure(panels, looks, end, frame=frame, title=name), png)
+        write_figure(timeline_figure(panels, looks, timeline.seconds, frame=frame, title=name), png)
     content = {
         "name": name,
-        "summary": _describe(timeline, end, len(tracks)),
-        "end": end,
-        "frame": max(timeline.step, 1 / rate),
+        "summary": f"{timeline}{_shown(timeline, len(tracks))}",
+        "end": timeline.seconds,
+        "frame": frame,
         "bands": [{"name": label, "color": colour} for label, colour in looks],
         "tracks": [
             {
                 "number": track.number,
-                "summary": _summary(track),
+                "summary": str(track),
                 "portrait": _address(track.portrait),
                 "times": [round(float(time), 3) for time in times],
                 "values": [_in_thousandths(row) for row in stack],
@@ -124,20 +122,9 @@ def _in_thousandths(row: NDArray[np.float64]) -> list[int] | None:
     return [int(each) for each in np.diff(edges)]
 
 
-def _summary(track: Track) -> str:
-    """Return when a face was seen, and its most frequent labels."""
-    often = sorted(track.labels.items(), key=lambda each: -each[1])[:2]
-    labels = ", ".join(f"{name} in {100 * num / track.num_frames:.0f} %" for name, num in often)
-    frames = f"{track.num_frames:,} frame{'s' if track.num_frames > 1 else ''}"
-    return f"{track.first:.1f} to {track.last:.1f} s, {labels} of {frames}"
-
-
-def _describe(timeline: Timeline, end: float, num_shown: int) -> str:
-    """Return what the timeline is made from, in a line."""
-    num = len(timeline.tracks) + timeline.num_dropped
-    faces = f"{num:,} tracked face{'' if num == 1 else 's'}"
-    more = f", of which the {num_shown} seen in the most frames are shown" if num > num_shown else ""
-    return f"{timeline.num_frames:,} frames in {end:.1f} s, {faces}{more}"
+def _shown(timeline: Timeline, num: int) -> str:
+    """Return how many of the tracked faces are shown, if not all."""
+    return "" if num == timeline.num_tracks else f"; the {num} seen in the most frames are shown"
 
 
 def _address(jpeg: bytes) -> str:

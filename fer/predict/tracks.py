@@ -44,9 +44,7 @@ class FaceTracker:
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
-        if not (0 <= seconds < math.inf):
-            msg = f"--smooth is {seconds:g}: it must be 0 or more, in seconds"
-            raise InputError(msg)
+        check_smooth(seconds)
         self.seconds = seconds
         self._numbers = count(1)
         self._last: dict[int, tuple[float, Face]] = {}
@@ -72,6 +70,13 @@ class FaceTracker:
             self._last[track] = (time, face)
             tracked.append(TrackedFace(track, face))
         return tracked
+
+
+def check_smooth(seconds: float) -> None:
+    """Raise ``InputError`` if a time constant is below 0, or no number."""
+    if not 0 <= seconds < math.inf:
+        msg = f"--smooth is {seconds:g}: it must be 0 or more, in seconds"
+        raise InputError(msg)
 
 
 def assign(boxes: Sequence[Box], known: Mapping[int, Box], numbers: Iterator[int]) -> list[int]:

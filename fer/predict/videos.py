@@ -29,7 +29,7 @@ MISSING_SHARE: Final = 0.05
 """Part of a video's declared length that may be missing at its end without a word: containers round it."""
 
 
-class Frame(NamedTuple):
+class VideoFrame(NamedTuple):
     """One image of a video or of a camera.
 
     Attributes:
@@ -88,7 +88,7 @@ class Video:
         """Close the file."""
         self._capture.release()
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[VideoFrame]:
         """Yield the frames in order; only one is held.
 
         Raises:
@@ -101,7 +101,7 @@ class Video:
             self.end = stamp if number == 0 or stamp > self.end else self.end + 1 / self.rate
             if number == 0:
                 start = self.end
-            yield Frame(number, self.end - start, image)
+            yield VideoFrame(number, self.end - start, image)
             number += 1
         if number == 0:
             raise BadVideoError(self.path, "a video without frames that can be read")
@@ -145,7 +145,7 @@ class Camera:
         """Hand the camera back."""
         self._capture.release()
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[VideoFrame]:
         """Yield what the camera sees, until it is unplugged.
 
         Raises:
@@ -155,7 +155,7 @@ class Camera:
         for image in _images(self._capture):
             now = time.monotonic()
             start = now if start is None else start
-            yield Frame(number, now - start, image)
+            yield VideoFrame(number, now - start, image)
             number += 1
         if number == 0:
             msg = f"--camera {self.index} gives no image; try another number"

@@ -3,18 +3,19 @@
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from fer.predict.annotate import Mark, annotate
+from fer.predict.drawing import mark_face
+from fer.predict.marks import draw_marks
 from fer.predict.recognizer import Recognizer
 from fer.predict.timeline import Timeline
 from fer.predict.timeline_page import write_timeline
 from fer.predict.tracks import FaceTracker, TrackedFace
-from fer.predict.videos import Camera, Frame, Video
+from fer.predict.videos import VideoFrame
 from fer.predict.webm import WebmWriter
 
 BATCH_FRAMES: Final = 16
@@ -23,7 +24,7 @@ BATCH_FRAMES: Final = 16
 BATCH_PIXELS: Final = 12_500_000
 """Pixels of the frames that are recognised at once: large frames go in smaller batches."""
 
-FrameAnswer = Callable[[Frame, Sequence[TrackedFace]], None]
+FrameAnswer = Callable[[VideoFrame, Sequence[TrackedFace]], None]
 """What is told of a frame when its faces are known: called once for each frame, in order."""
 
 
@@ -42,104 +43,60 @@ class Outputs:
     page: Path
 
     @classmethod
-    def beside(cls, base: Path) -> "Outputs":
-        """Return the files of a video.
-
-        Args:
-            base: Folder and name of the video in the output folder, with no suffix.
-        """
-        return cls(*(base.with_name(base.name + end) for end in (".webm", "-timeline.png", "-timeline.html")))
+    def named(cls, copy: Path) -> "Outputs":
+        """Return the files of a video, those beside its copy called after it."""
+        return cls(copy, *(copy.with_name(f"{copy.stem}-timeline{suffix}") for suffix in (".png", ".html")))
 
 
-@dataclass(frozen=True)
-class Watched:
-    """What was seen in a video or by a camera.
-
-    Attributes:
-        num_frames: That were read.
-        num_without: Of them those without a face.
-        num_tracks: Tracked faces.
-        seconds: From the first frame to the end of the last.
-        shortfall: What is missing at the end of a file, in words; empty if nothing is.
-    """
-
-    num_frames: int
-    num_without: int
-    num_tracks: int
-    seconds: float
-    shortfall: str = ""
-
-
-def watch_video(
-    path: Path, outputs: Outputs, recognizer: Recognizer, answer: FrameAnswer, *, smooth: float = 0.0
-) -> Watched:
-    """Recognise the faces of a video file, and write its annotated copy and its timeline.
-
-    Memory does not grow with the video's length.
-
-    Args:
-        path: The video.
-        outputs: Files to write.
-        recognizer: Finds the faces and their probabilities.
-        answer: Is given each frame with its faces.
-        smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`.
-
-    Raises:
-        BadVideoError: The file is no video, or has no frames.
-        InputError: A file cannot be written.
-    """
-    with Video(path) as video:
-        seen = _watch(video, video.rate, path.name, outputs, recognizer, answer, smooth, BATCH_FRAMES)
-        return Watched(*seen, shortfall=video.shortfall)
-
-
-def watch_camera(
-    index: int, outputs: Outputs, recognizer: Recognizer, answer: FrameAnswer, *, smooth: float = 0.0
-) -> Watched:
-    """Recognise the faces that a camera sees, until Ctrl-C, and write what :func:`watch_video` writes.
-
-    Raises:
-        InputError: There is no such camera, or it gives no image.
-    """
-    with Camera(index) as camera, until_interrupted(camera) as frames:
-        return Watched(
-            *_watch(frames, camera.rate, f"camera {index}", outputs, recognizer, answer, smooth, 1)
-        )
-
-
-def _watch(
-    frames: Iterable[Frame],
+def watch(
+    frames: Iterable[VideoFrame],
     rate: float,
-    name: str,
-    outputs: Outputs,
     recognizer: Recognizer,
     answer: FrameAnswer,
-    smooth: float,
-    at_once: int,
-) -> tuple[int, int, int, float]:
-    """Do with frames what the two above say; return the first four fields of :class:`Watched`."""
-    from fer.figures.style import class_colours
+    *,
+    name: str,
+    outputs: Outputs | None = None,
+    smooth: float = 0.0,
+    at_once: int = BATCH_FRAMES,
+) -> Timeline:
+    """Recognise the faces of frames as they come, and write an annotated copy and a timeline.
 
-    class_names = recognizer.preprocessing.class_names
-    colours = dict(zip(class_names, class_colours(len(class_names)), strict=True))
-    timeline, num_without = Timeline(class_names), 0
-    with WebmWriter(outputs.copy, rate) as copy:
+    Memory does not grow with the number of frames.
+
+    Args:
+        frames: In the order of their times.
+        rate: Frames a second.
+        recognizer: Finds the faces and their probabilities.
+        answer: Is given each frame with its faces.
+        name: Of the video.
+        outputs: Files to write; None: none.
+        smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`. 0 does not smooth.
+        at_once: Frames in a batch at most.
+
+    Returns:
+        What was seen.
+
+    Raises:
+        InputError: The frames cannot be read, or a file cannot be written.
+    """
+    timeline = Timeline(recognizer.preprocessing.class_names, rate)
+    with ExitStack() as stack:
+        copy = None if outputs is None else stack.enter_context(WebmWriter(outputs.copy, rate))
         for frame, faces in recognize_frames(frames, recognizer, FaceTracker(smooth), at_once):
-            marks = [_mark(each, colours) for each in faces]
-            copy.write(frame.time, annotate(frame.image, marks))
+            marks = [mark_face(face, number) for number, face in faces]
+            if copy is not None:
+                copy.write(frame.time, draw_marks(frame.image, marks))
             timeline.add(frame.time, frame.image, faces, marks)
-            num_without += not faces
             answer(frame, faces)
-    write_timeline(
-        timeline, outputs.figure, outputs.page, name=name, rate=rate, notes=_notes(recognizer, smooth)
-    )
-    num_tracks = len(timeline.tracks) + timeline.num_dropped
-    return timeline.num_frames, num_without, num_tracks, timeline.end + 1 / rate
+    if outputs is not None:
+        notes = _notes(recognizer, smooth)
+        write_timeline(timeline, outputs.figure, outputs.page, name=name, notes=notes)
+    return timeline
 
 
 def recognize_frames(
-    frames: Iterable[Frame], recognizer: Recognizer, tracker: FaceTracker, at_once: int = BATCH_FRAMES
-) -> Iterator[tuple[Frame, list[TrackedFace]]]:
+    frames: Iterable[VideoFrame], recognizer: Recognizer, tracker: FaceTracker, at_once: int = BATCH_FRAMES
+) -> Iterator[tuple[VideoFrame, list[TrackedFace]]]:
     """Yield each frame with its tracked faces, in order.
 
     Args:
@@ -153,8 +110,8 @@ def recognize_frames(
             yield frame, tracker.follow(frame.time, faces)
 
 
-def _batches(frames: Iterable[Frame], at_once: int) -> Iterator[list[Frame]]:
-    batch: list[Frame] = []
+def _batches(frames: Iterable[VideoFrame], at_once: int) -> Iterator[list[VideoFrame]]:
+    batch: list[VideoFrame] = []
     for frame in frames:
         batch.append(frame)
         if len(batch) == at_once or sum(each.image.size // 3 for each in batch) >= BATCH_PIXELS:
@@ -164,17 +121,11 @@ def _batches(frames: Iterable[Frame], at_once: int) -> Iterator[list[Frame]]:
         yield batch
 
 
-def _mark(tracked: TrackedFace, colours: dict[str, str]) -> Mark:
-    face = tracked.face
-    share = 100 * face.probabilities[face.label]
-    return Mark(face.box, f"{tracked.track} {face.label} {share:.0f} %", colours[face.label])
-
-
 def _notes(recognizer: Recognizer, smooth: float) -> list[str]:
     """Return sentences about how a timeline was made."""
-    preprocessing = recognizer.preprocessing
-    trained = f", trained on {preprocessing.trained_on}" if preprocessing.trained_on else ""
-    network = [f"Network: {preprocessing.network}{trained}."] if preprocessing.network else []
+    settings = recognizer.preprocessing
+    trained = f", trained on {settings.trained_on}" if settings.trained_on else ""
+    network = [f"Network: {settings.network}{trained}."] if settings.network else []
     filtered = (
         "Probabilities are smoothed by a causal exponential moving average with a time constant of "
         f"{smooth:g} s."
@@ -185,7 +136,7 @@ def _notes(recognizer: Recognizer, smooth: float) -> list[str]:
 
 
 @contextmanager
-def until_interrupted(frames: Iterable[Frame]) -> Iterator[Iterator[Frame]]:
+def until_interrupted(frames: Iterable[VideoFrame]) -> Iterator[Iterator[VideoFrame]]:
     """Let frames end at Ctrl-C or SIGTERM instead of raising, so that all files are completed.
 
     A second Ctrl-C interrupts as usual. Outside of the main thread, signals are left alone.
@@ -197,7 +148,7 @@ def until_interrupted(frames: Iterable[Frame]) -> Iterator[Iterator[Frame]]:
         stop.set()
         signal.signal(number, before[number])
 
-    def until_stopped() -> Iterator[Frame]:
+    def until_stopped() -> Iterator[VideoFrame]:
         for frame in frames:
             yield frame
             if stop.is_set():

@@ -61,29 +61,32 @@ class PredictionWriter:
             self._json.write(b"\n ]\n}\n")
         self._opened.__exit__(kind, error, trace)
 
-    def write(self, frame: Frame, faces: Sequence[Face], notes: Sequence[str]) -> None:
+    def write(
+        self, frame: Frame, faces: Sequence[Face], notes: Sequence[str], numbers: Sequence[int] | None = None
+    ) -> None:
         """Write the faces of an image.
 
         Args:
             frame: The image.
             faces: In it.
             notes: What to say of each face, or, without one, of the image.
+            numbers: Of the faces that are tracked in a video; None: 1, 2, ….
         """
         name = frame.file.name.as_posix()
-        number = "" if frame.number is None else frame.number
+        frame_number = "" if frame.number is None else frame.number
         time = "" if frame.time is None else f"{frame.time:.3f}"
-        start = [path_cell(name), number, time]
+        start = [path_cell(name), frame_number, time]
         if not faces:
             empty = [""] * (len(POSITION) + 2 + len(self.class_names) + 1)
             self._write_row([*start, "", *empty, *notes])
-        pairs = list(zip(faces, notes, strict=True)) if faces else []
-        for place, (face, note) in enumerate(pairs, 1):
-            self._write_row([*start, place, *self._cells(face), note])
+        rows = list(zip(numbers or range(1, len(faces) + 1), faces, notes, strict=True)) if faces else []
+        for number, face, note in rows:
+            self._write_row([*start, number, *self._cells(face), note])
         about = {
             "file": name,
             "frame": frame.number,
             "time": frame.time,
-            "faces": [self._object(face, note) for face, note in pairs],
+            "faces": [{"face": number} | self._object(face, note) for number, face, note in rows],
             "note": "" if faces else "; ".join(notes),
         }
         comma = "," if self.num_images else ""

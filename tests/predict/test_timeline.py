@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from drawn_videos import make_face
 
-from fer.figures.style import class_colours
 from fer.figures.timeline import Panel, timeline_figure
 from fer.labels import EXPRESSIONS
+from fer.palette import class_colours
 from fer.predict import timeline as module
 from fer.predict.timeline import MAX_FRAMES, MAX_POINTS, MAX_TRACKS, Timeline, bands
 from fer.predict.timeline_page import BUDGET, write_timeline
@@ -22,7 +22,7 @@ HAPPY = EXPRESSIONS.index("happy")
 
 
 def watched(times, faces_at, class_names=EXPRESSIONS):
-    timeline = Timeline(class_names)
+    timeline = Timeline(class_names, 10)
     for time in times:
         timeline.add(time, IMAGE, faces_at(time), [])
     return timeline
@@ -34,7 +34,7 @@ def one_face(time):
 
 def test_a_short_video_is_shown_frame_by_frame():
     timeline = watched([0, 0.1, 0.2], one_face)
-    ((times, values),) = [track.curve(timeline.gap) for track in timeline.tracks]
+    ((times, values),) = [track.curve(timeline.gap) for track in timeline.longest(99)]
     assert times.tolist() == [0, 0.1, 0.2]
     assert values[:, HAPPY].tolist() == pytest.approx([0, 0.001, 0.002])
     assert [frame.time for frame in timeline.frames] == [0, 0.1, 0.2]
@@ -42,7 +42,7 @@ def test_a_short_video_is_shown_frame_by_frame():
 
 def test_a_long_video_takes_no_more_memory():
     timeline = watched(np.arange(0, 100, 0.05), one_face)
-    (track,) = timeline.tracks
+    (track,) = timeline.longest(99)
     assert MAX_POINTS / 2 < len(track.points) <= MAX_POINTS
     assert MAX_FRAMES / 3 < len(timeline.frames) <= MAX_FRAMES
     times, values = track.curve(timeline.gap)
@@ -54,7 +54,7 @@ def test_a_long_video_takes_no_more_memory():
 
 def test_a_face_that_was_away_has_a_gap():
     timeline = watched(np.arange(0, 5, 0.1), lambda time: one_face(time) if not 1 < time < 3 else [])
-    times, values = timeline.tracks[0].curve(timeline.gap)
+    times, values = timeline.longest(99)[0].curve(timeline.gap)
     away = np.isnan(values).all(axis=1)
     assert away.sum() == 1
     assert 1 < times[away][0] < 3
@@ -68,9 +68,9 @@ def test_of_very_many_faces_the_longest_are_kept(monkeypatch):
         return [TrackedFace(1, make_face(BOX)), TrackedFace(2 + int(time * 10), make_face(BOX))]
 
     timeline = watched(np.arange(0, 10, 0.1) + 0.05, faces)
-    assert len(timeline.tracks) == MAX_TRACKS
+    assert len(timeline.longest(99)) == MAX_TRACKS
     assert timeline.num_dropped == 101 - MAX_TRACKS
-    assert timeline.tracks[0].num_frames == 100
+    assert timeline.longest(99)[0].num_frames == 100
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_colours_of_any_number_of_classes_differ(num):
     colours = class_colours(num)
     assert len(set(colours)) == num
     assert colours == class_colours(num + 5)[:num]
-    assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in colours)
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in colours)
 
 
 def test_the_figure_names_the_classes_that_lead():
@@ -123,7 +123,7 @@ class Page(HTMLParser):
 
 
 def write(timeline, folder, name="clip.mp4"):
-    write_timeline(timeline, folder / "t.png", folder / "t.html", name=name, rate=10, notes=["A note."])
+    write_timeline(timeline, folder / "t.png", folder / "t.html", name=name, notes=["A note."])
     return (folder / "t.html").read_text()
 
 
@@ -145,13 +145,13 @@ def test_the_page_loads_nothing_and_holds_what_was_seen(tmp_path):
 
 def test_a_video_without_a_face_has_a_page_and_no_figure(tmp_path):
     page = Page(write(watched([0, 0.1], lambda _: []), tmp_path))
-    assert json.loads(page.data)["summary"] == "2 frames in 0.2 s, 0 tracked faces"
+    assert json.loads(page.data)["summary"] == "2 frames in 0.2 s, 0 tracked faces, 2 without a face"
     assert not (tmp_path / "t.png").exists()
 
 
 def test_the_largest_page_is_within_its_budget(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    timeline = Timeline(EXPRESSIONS)
+    timeline = Timeline(EXPRESSIONS, 10)
     for time in range(MAX_FRAMES):
         faces = [
             TrackedFace(n, make_face((20.0 * n, 10, 20.0 * n + 15, 40), happy=0.3)) for n in range(1, 13)

@@ -3,7 +3,6 @@
 import os
 import signal
 
-import cv2
 import numpy as np
 import pytest
 from drawn_videos import FakeRecognizer, draw_change, make_face, write_video
@@ -11,8 +10,8 @@ from drawn_videos import FakeRecognizer, draw_change, make_face, write_video
 from fer.errors import InputError
 from fer.predict import watch as module
 from fer.predict.tracks import FaceTracker
-from fer.predict.videos import Frame, Video
-from fer.predict.watch import Outputs, recognize_frames, until_interrupted, watch_camera, watch_video
+from fer.predict.videos import Video, VideoFrame
+from fer.predict.watch import Outputs, recognize_frames, until_interrupted, watch
 
 LEFT, RIGHT = (0.0, 0.0, 30.0, 50.0), (32.0, 0.0, 64.0, 50.0)
 
@@ -30,16 +29,19 @@ def film(tmp_path):
 
 @pytest.fixture
 def outputs(tmp_path):
-    return Outputs.beside(tmp_path / "out" / "film")
+    return Outputs.named(tmp_path / "out" / "film.webm")
+
+
+def watch_film(film, recognizer, answer, **settings):
+    with Video(film) as video:
+        return watch(video, video.rate, recognizer, answer, name=film.name, **settings)
 
 
 def test_a_video_is_answered_and_written(film, outputs):
     answers = []
     recognizer = FakeRecognizer(changing)
-    watched = watch_video(film, outputs, recognizer, lambda *each: answers.append(each))
-    assert (watched.num_frames, watched.num_without, watched.num_tracks) == (20, 0, 2)
-    assert watched.seconds == pytest.approx(2)
-    assert watched.shortfall == ""
+    timeline = watch_film(film, recognizer, lambda *each: answers.append(each), outputs=outputs)
+    assert str(timeline) == "20 frames in 2.0 s, 2 tracked faces, 0 without a face"
     assert recognizer.batches == [16, 4]
     assert [frame.number for frame, _ in answers] == list(range(20))
     assert [[track for track, _ in faces] for _, faces in answers] == [[1]] * 10 + [[1, 2]] * 10
@@ -59,7 +61,7 @@ def test_a_video_is_answered_and_written(film, outputs):
 def test_smoothing_delays_a_label(film, outputs):
     answers = []
     recognizer = FakeRecognizer(lambda number: [make_face(LEFT, **{"happy" if number >= 10 else "sad": 1.0})])
-    watch_video(film, outputs, recognizer, lambda *each: answers.append(each), smooth=0.5)
+    watch_film(film, recognizer, lambda *each: answers.append(each), outputs=outputs, smooth=0.5)
     labels = [faces[0].face.label for _, faces in answers]
     # Half of a step is reached after 0.5 s ln 2 = 0.35 s, and the step begins with its first frame.
     assert labels == ["sad"] * 13 + ["happy"] * 7
@@ -69,7 +71,7 @@ def test_smoothing_delays_a_label(film, outputs):
 def test_large_frames_are_recognised_in_smaller_batches(monkeypatch):
     monkeypatch.setattr(module, "BATCH_PIXELS", 3 * 48 * 64)
     recognizer = FakeRecognizer(lambda _: [])
-    frames = [Frame(number, number / 10, np.zeros((48, 64, 3), np.uint8)) for number in range(7)]
+    frames = [VideoFrame(number, number / 10, np.zeros((48, 64, 3), np.uint8)) for number in range(7)]
     assert len(list(recognize_frames(frames, recognizer, FaceTracker()))) == 7
     assert recognizer.batches == [3, 3, 1]
 
@@ -79,7 +81,7 @@ def test_nothing_is_left_of_a_video_that_fails(film, outputs):
         raise InputError("the disk is full")
 
     with pytest.raises(InputError, match="the disk is full"):
-        watch_video(film, outputs, FakeRecognizer(changing), fail)
+        watch_film(film, FakeRecognizer(changing), fail, outputs=outputs)
     assert list(outputs.copy.parent.iterdir()) == []
 
 
@@ -94,47 +96,3 @@ def test_a_signal_ends_frames_after_the_one_at_hand(number):
                 os.kill(os.getpid(), number)
     assert seen == [0, 1, 2]
     assert signal.getsignal(number) is before
-
-
-class Plugged:
-    """A camera that sees the same for ever."""
-
-    def __init__(self, *_):
-        self.image = cv2.cvtColor(draw_change(2)[0], cv2.COLOR_RGB2BGR)
-
-    def isOpened(self):  # noqa: N802 OpenCV's name
-        return True
-
-    def get(self, _):
-        return 10.0
-
-    def set(self, *_):
-        return True
-
-    def read(self):
-        return True, self.image
-
-    def release(self):
-        pass
-
-
-def test_a_camera_ends_at_an_interrupt_with_everything_whole(outputs, monkeypatch):
-    ticks = iter(np.arange(0, 100, 0.1))
-    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
-    seen = []
-
-    def answer(frame, _):
-        seen.append(frame.number)
-        if frame.number == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patched:
-        patched.setattr("fer.predict.videos.cv2.VideoCapture", Plugged)
-        patched.setattr(
-            "fer.predict.webm.WebmWriter._complete", lambda self: None
-        )  # it reads by VideoCapture
-        watched = watch_camera(0, outputs, FakeRecognizer(changing), answer)
-    assert seen == list(range(7))
-    assert watched.num_frames == 7
-    assert outputs.page.is_file()
-    assert outputs.figure.is_file()

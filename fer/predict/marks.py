@@ -1,6 +1,5 @@
 """Faces marked in an image: a box in the colour of the class, and a label that covers no other."""
 
-import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from fer.data.detectors import Point
+from fer.palette import readable_on
 from fer.predict.tracks import Box
 
 TEXT_SHARE: Final = 1 / 34
@@ -29,11 +30,19 @@ class Mark(NamedTuple):
         box: Left, top, right and bottom, in pixels; it may go beyond the image.
         text: One line: the label.
         colour: ``#rrggbb``.
+        landmarks: Points ``(x, y)``, in pixels.
     """
 
     box: Box
     text: str
     colour: str
+    landmarks: Sequence[Point] = ()
+
+    def scaled(self, scale: float) -> "Mark":
+        """Return the mark in an image of so many times the size."""
+        left, top, right, bottom = (scale * value for value in self.box)
+        points = [(scale * x, scale * y) for x, y in self.landmarks]
+        return Mark((left, top, right, bottom), self.text, self.colour, points)
 
 
 class Spot(NamedTuple):
@@ -50,7 +59,7 @@ class Spot(NamedTuple):
         return self.left < right and left < self.right and self.top < bottom and top < self.bottom
 
 
-def annotate(image: NDArray[np.uint8], marks: Sequence[Mark]) -> NDArray[np.uint8]:
+def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark]) -> NDArray[np.uint8]:
     """Return a copy of an image with the faces marked.
 
     Args:
@@ -69,6 +78,9 @@ def annotate(image: NDArray[np.uint8], marks: Sequence[Mark]) -> NDArray[np.uint
     sizes = [(font.getlength(mark.text) + 2 * pad, ascent + descent + pad) for mark in marks]
     for mark in marks:
         draw.rectangle(_inside(mark.box, width, height), outline=mark.colour, width=line)
+        radius = min(line, (mark.box[2] - mark.box[0]) / 30)
+        for x, y in mark.landmarks if radius >= 1 else ():  # of small faces they would hide the face
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=mark.colour)
     for mark, spot in zip(
         marks, place_labels([mark.box for mark in marks], sizes, (width, height)), strict=True
     ):
@@ -125,18 +137,6 @@ def _candidates(box: Box, size: tuple[float, float], within: tuple[float, float]
         for across, down in places
         if 0 <= across <= most_x - width and 0 <= down <= most_y - height
     ]
-
-
-def readable_on(colour: str) -> str:
-    """Return black or white, whichever has more contrast on a colour (WCAG 2, relative luminance).
-
-    >>> readable_on("#0072B2"), readable_on("#F0E442")
-    ('#ffffff', '#000000')
-    """
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    luminance = math.fsum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-    return "#000000" if luminance > 0.179 else "#ffffff"
 
 
 def _inside(box: Box, width: int, height: int) -> Box:

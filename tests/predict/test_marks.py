@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer.predict.annotate import MOST_LABELS, Mark, annotate, place_labels, readable_on
+from fer.palette import class_colours, readable_on
+from fer.predict.marks import MOST_LABELS, Mark, draw_marks, place_labels
 
 LABEL = (40.0, 12.0)
 IMAGE = (200.0, 100.0)
@@ -63,7 +64,7 @@ def test_of_very_many_faces_the_largest_have_labels():
 
 def test_boxes_and_labels_are_drawn_on_a_copy():
     image = np.full((100, 200, 3), 128, np.uint8)
-    marked = annotate(
+    marked = draw_marks(
         image,
         [Mark((50, 40, 90, 80), "1 glücklich 81 %", "#0072B2"), Mark((-9, 60, 10, 300), "x", "#F0E442")],
     )
@@ -72,10 +73,10 @@ def test_boxes_and_labels_are_drawn_on_a_copy():
     assert tuple(marked[60, 70]) == (128, 128, 128)  # inside, the face is left as it is
     label = marked[25:39, 52:80].reshape(-1, 3)
     assert (label == (255, 255, 255)).all(axis=1).any()  # white letters on blue
-    assert (annotate(image, []) == image).all()
+    assert (draw_marks(image, []) == image).all()
 
 
-@pytest.mark.parametrize("colour", ["#0072B2", "#F0E442", "#000000", "#ffffff", "#CC79A7"])
+@pytest.mark.parametrize("colour", class_colours(100))
 def test_a_label_has_contrast(colour):
     def luminance(text):
         parts = [int(text[at : at + 2], 16) / 255 for at in (1, 3, 5)]

@@ -1,0 +1,154 @@
+"""The command ``fer predict`` on videos and cameras: what is printed and written about each."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from fer.predict.notes import notes_on
+from fer.predict.recognizer import Recognizer
+from fer.predict.sources import Frame, SourceFile, printable
+from fer.predict.timeline import Timeline
+from fer.predict.timeline_page import MOST_FACES
+from fer.predict.tracks import TrackedFace
+from fer.predict.videos import Camera, Video, VideoFrame
+from fer.predict.watch import Outputs, until_interrupted, watch
+from fer.predict.writing import PredictionWriter
+
+EVERY: Final = 1.0
+"""Seconds between two lines about a camera."""
+
+
+def predict_video(
+    recognizer: Recognizer,
+    file: SourceFile,
+    writer: PredictionWriter | None,
+    copy: Path | None,
+    console: Console,
+    *,
+    smooth: float,
+    advance: Callable[[int | None], None],
+) -> None:
+    """Recognise the faces of a video, print what was seen, and write its rows, annotated copy and timeline.
+
+    Args:
+        recognizer: Finds and recognises them.
+        file: The video.
+        writer: Of the rows; None: none are written.
+        copy: Path of the annotated copy, beside which the timeline is; None: none is written.
+        console: To print on.
+        smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`.
+        advance: Called after each frame with the number of all, if it is known.
+
+    Raises:
+        InputError: It is no video, or has no frames.
+    """
+    outputs = None if copy is None else Outputs.named(copy)
+
+    def answer(frame: VideoFrame, faces: Sequence[TrackedFace]) -> None:
+        if writer is not None:
+            _write(writer, file, frame, faces, recognizer)
+        advance(video.num_frames)
+
+    with Video(file.path) as video:
+        name = printable(file.name)
+        timeline = watch(video, video.rate, recognizer, answer, name=name, outputs=outputs, smooth=smooth)
+        print_film(console, name, timeline, outputs)
+        if video.shortfall:
+            console.print(f"truncated    {name}: {video.shortfall}", markup=False)
+
+
+def predict_camera(
+    recognizer: Recognizer,
+    index: int,
+    out: Path | None,
+    console: Console,
+    about: dict[str, Any],
+    *,
+    smooth: float = 0.0,
+) -> None:
+    """Recognise the faces that a camera sees, with a line each second, until Ctrl-C.
+
+    Args:
+        recognizer: Finds and recognises them.
+        index: Number of the camera.
+        out: Folder for the files; None: nothing is written.
+        console: To print on.
+        about: What the JSON says of the network.
+        smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`.
+
+    Raises:
+        InputError: There is no such camera, or it gives no image.
+    """
+    file = SourceFile(Path(f"camera-{index}"), Path(f"camera-{index}"))
+    outputs = None if out is None else Outputs.named(out / "videos" / f"{file.name}.webm")
+    due = 0.0
+
+    def answer(frame: VideoFrame, faces: Sequence[TrackedFace]) -> None:
+        nonlocal due
+        if writer is not None:
+            _write(writer, file, frame, faces, recognizer)
+        if frame.time >= due:
+            due = (frame.time // EVERY + 1) * EVERY
+            console.print(describe_frame(frame.time, faces), markup=False)
+
+    with ExitStack() as stack:
+        camera = stack.enter_context(Camera(index))
+        frames = stack.enter_context(until_interrupted(camera))
+        writer = None
+        if out is not None:
+            writer = stack.enter_context(PredictionWriter(out, recognizer.preprocessing.class_names, about))
+        console.print("Ctrl-C ends it, and completes the files", markup=False)
+        timeline = watch(
+            frames,
+            camera.rate,
+            recognizer,
+            answer,
+            name=f"camera {index}",
+            outputs=outputs,
+            smooth=smooth,
+            at_once=1,
+        )
+    print_film(console, f"camera {index}", timeline, outputs)
+    if out is not None:
+        console.print(f"table        {printable(out / 'predictions.csv')}", markup=False)
+
+
+def describe_frame(time: float, faces: Sequence[TrackedFace]) -> str:
+    """Return a line about the faces in a frame.
+
+    >>> describe_frame(12.04, [])
+    '12.0 s       no face'
+    """
+    labels = [f"{number} {face.label} {face.probabilities[face.label]:.0%}" for number, face in faces]
+    return f"{f'{time:.1f} s':<12} {', '.join(labels) or 'no face'}"
+
+
+def print_film(console: Console, name: str, timeline: Timeline, outputs: Outputs | None) -> None:
+    """Print what was seen: a line for the video, one for each tracked face, and the files."""
+    lines = [f"video        {name}: {timeline}"]
+    shown = timeline.longest(MOST_FACES)
+    lines += [f"  {f'face {track.number}':<10} {track}" for track in shown]
+    if len(shown) < timeline.num_tracks:
+        lines.append(f"             and {timeline.num_tracks - len(shown):,} faces seen in fewer frames")
+    if outputs is not None:
+        lines += [
+            f"annotated    {printable(outputs.copy)} (VP8: plays in browsers and VLC)",
+            f"look at it   {printable(outputs.page)}",
+        ]
+    console.print("\n".join(lines), markup=False)
+
+
+def _write(
+    writer: PredictionWriter,
+    file: SourceFile,
+    frame: VideoFrame,
+    tracked: Sequence[TrackedFace],
+    recognizer: Recognizer,
+) -> None:
+    faces = [each.face for each in tracked]
+    written = Frame(file, frame.image, frame.number, frame.time)
+    numbers = [each.track for each in tracked]
+    writer.write(written, faces, notes_on(frame.image, faces, recognizer), numbers)

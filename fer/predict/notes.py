@@ -1,0 +1,23 @@
+"""What is said of a face beside its probabilities."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer.predict.recognizer import Face, Recognizer
+
+
+def notes_on(image: NDArray[np.uint8], faces: Sequence[Face], recognizer: Recognizer) -> list[str]:
+    """Return a note on each face, empty but for a small one; or one that there is none.
+
+    A face is small if its crop has to be enlarged more than twice.
+    """
+    settings = recognizer.preprocessing
+    if not faces:
+        least = recognizer.smallest(image.shape)
+        return [f"no face (of {math.ceil(least)} pixels or more)"]
+    widened = 1 + 2 * settings.margin
+    is_small = [2 * widened * face.side < settings.image_size for face in faces]
+    return ["small face" if small else "" for face, small in zip(faces, is_small, strict=True)]
