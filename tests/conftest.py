@@ -23,7 +23,6 @@ LOGGERS = ("fer", "lightning.pytorch", "lightning.fabric")
 
 def pytest_collection_finish() -> None:
     """Let the garbage collector skip what was imported: its full rounds take half a second otherwise."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 

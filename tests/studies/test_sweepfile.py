@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from fer.errors import InputError
 from fer.studies.sweepfile import args_json, read_sweep
@@ -52,14 +51,24 @@ MACROS = (
 )
 
 
+@pytest.fixture(scope="module")
+def wandbs():
+    """W&B's own functions, imported here: that takes as long as a tenth of all other imports of the tests."""
+    from wandb.sdk.launch.sweeps import utils
+
+    return utils
+
+
 @pytest.mark.parametrize("macro", MACROS)
-def test_a_macro_is_what_wandb_makes_of_it(macro):
+def test_a_macro_is_what_wandb_makes_of_it(macro, wandbs):
     sweep = read(GOOD.replace('"${args_json_file}"', f'"${{{macro}}}"'))
-    theirs = create_sweep_command_args({"args": {name: {"value": value} for name, value in POINT.items()}})
+    theirs = wandbs.create_sweep_command_args(
+        {"args": {name: {"value": value} for name, value in POINT.items()}}
+    )
     assert sweep.words(POINT, Path("p.json"))[5:] == ["--config", *theirs[macro]][-len(theirs[macro]) - 1 :]
 
 
-def test_the_command_is_what_wandb_runs_but_for_the_interpreter(monkeypatch):
+def test_the_command_is_what_wandb_runs_but_for_the_interpreter(monkeypatch, wandbs):
     monkeypatch.setenv("NAME", "value")
     command = ["${env}", "${interpreter}", "${program}", "--a=${envvar:NAME}/${envvar:NONE}", 3, "${args}"]
     Path("train.py").touch()
@@ -69,7 +78,7 @@ def test_the_command_is_what_wandb_runs_but_for_the_interpreter(monkeypatch):
     )
     words = sweep.words({"x": 1}, Path("p.json"))
     assert words[1] == sys.executable
-    expanded = create_sweep_command(list(map(str, command)))
+    expanded = wandbs.create_sweep_command(list(map(str, command)))
     variables = {"${env}": ["/usr/bin/env"], "${interpreter}": [sys.executable], "${program}": ["train.py"]}
     variables["${args}"] = ["--x=1"]
     assert words == [word for each in expanded for word in variables.get(each, [each])]
