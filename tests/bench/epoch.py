@@ -5,8 +5,8 @@ seconds of this process count. A part of FER2013's number of images is trained o
 and validation are scaled to all of them, and what an epoch needs once is added. ``fer fit`` runs as
 shipped, with and without the angles and the stages of neurons: they are measured at the end of each epoch
 here, and in between within ``distinctiveness.budget``, 5 % of the time. The share outside training,
-validation and analysis is that of a whole ``fer fit`` with the config's number of epochs: once its start
-and its end, its figures drawn.
+validation and analysis is that of a whole ``fer fit`` of the config's number of epochs, without W&B and
+without the test: imports, start, and end with its figures count once.
 """
 
 import argparse
@@ -196,7 +196,7 @@ def fit(name: str, size: Size, *extra: str, draws: bool = True) -> Fit:
         words += ["--runs_dir", folder, "--wandb.mode", "disabled", "--test", "false", *extra]
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             run_experiment("fit", *choose(words), cli=Timed)
-    times = Fit(outside=watch.marks[0][1] - began + time.process_time() - watch.marks[-1][1])
+    times = Fit(outside=IMPORTS + watch.marks[0][1] - began + time.process_time() - watch.marks[-1][1])
     for (kind, start), (_, end) in list(zip(watch.marks, watch.marks[1:], strict=False))[3:]:
         {"epoch": times.training, "validation": times.validation, "once": times.once}[kind].append(
             end - start
@@ -261,6 +261,10 @@ def figures(given: argparse.Namespace) -> Iterator[Figure]:
     """Return the figures of all networks."""
     for name in NETWORKS:
         yield from compare(name, QUICK[name] if given.quick else Size())
+
+
+IMPORTS: Final = time.process_time()
+"""CPU seconds of a process before it does anything."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
