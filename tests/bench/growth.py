@@ -3,8 +3,8 @@
 ``python tests/bench/growth.py --plot growth.png``. A slope is that of a line through the logarithms of
 number and seconds: 1 is linear, below 1 is a fixed cost beside it, and 2 is quadratic, as angles between
 all pairs of neurons are. Samples, neurons and layers are measured in this process on one thread, folds and
-trials as commands with the processes that they start: ``fer crossval`` and ``fer sweep`` on faces drawn by
-code, one epoch each.
+trials as commands with the processes that they start: ``fer crossval`` and ``fer sweep`` on images of
+noise, one epoch each.
 """
 
 import argparse
@@ -22,12 +22,14 @@ from typing import Final
 import numpy as np
 import torch
 from matplotlib.figure import Figure as Drawing
+from PIL import Image
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from measured import HEAD, Figure, machine, say
 
+from fer.labels import EXPRESSIONS
 from fer.neurons import angles, measure
 from fer.tasks import TASKS
 
@@ -35,8 +37,9 @@ ROOT: Final = Path(__file__).parents[2]
 WIDTH: Final = 64
 NUM_SAMPLES: Final = 2048
 TRAINING: Final = (
-    *("--network", "conv1", "--data.num_train", "280", "--data.num_val", "70", "--data.num_test", "70"),
-    *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--wandb.mode", "disabled"),
+    *("--network", "ann", "--dataset", "folder", "--data.root", "images", "--data.image_size", "8"),
+    *("--data.batch_size", "16", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"),
+    *("--wandb.mode", "disabled"),
 )
 SWEEP: Final = """\
 program: fer
@@ -84,11 +87,22 @@ def of_chain(widths: Sequence[int]) -> float:
     return seconds_of(call)
 
 
+def write_images(folder: Path) -> None:
+    """Write images of noise, 20 of each class."""
+    rng = np.random.default_rng(0)
+    for expression in EXPRESSIONS:
+        (folder / expression).mkdir(parents=True)
+        for number in range(20):
+            image = Image.fromarray(rng.integers(256, size=(8, 8), dtype=np.uint8))
+            image.save(folder / expression / f"{number}.png")
+
+
 def of_command(words: Sequence[str]) -> float:
     """Run a command, and return the CPU seconds of all its processes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "FER_CACHE_DIR": folder}
+        write_images(Path(folder) / "images")
         if words[0] == "sweep":
             listed = ", ".join(f'"{word}"' for word in TRAINING)
             (Path(folder) / "sweep.yaml").write_text(SWEEP.replace("WORDS", listed))

@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from epoch import BATCH_SIZE, QUICK, Size, fit
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -30,6 +29,7 @@ from torchvision.datasets import ImageFolder
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from measured import HEAD, Figure, machine, quieten, ratios, say
+from timed_fit import BATCH_SIZE, QUICK, Size, fit
 
 from fer.configs import config_path
 from fer.models import NETWORKS

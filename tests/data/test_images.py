@@ -56,11 +56,11 @@ def test_to_channels(image, channels, expected):
     assert to_channels(np.array(image, np.uint8), channels).tolist() == expected
 
 
-@pytest.mark.parametrize("shape", [(5, 6, 7), (5, 6, 7, 3)], ids=["grey", "RGB"])
+@pytest.mark.parametrize("shape", [(5, 6, 7), (5, 6, 7, 3), (600, 2, 1)], ids=["grey", "RGB", "in parts"])
 def test_channel_statistics_are_numpys(shape):
     images = RNG.integers(256, size=shape, dtype=np.uint8)
     mean, std = channel_statistics(images)
-    values = images.reshape(5 * 6 * 7, -1) / 255
+    values = images.reshape(np.prod(shape[:3]), -1) / 255
     np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(std, values.std(axis=0), rtol=1e-6)
     assert mean.dtype == std.dtype == np.float32
