@@ -1,13 +1,16 @@
 """Find the sums that layers contribute to, as at the end of a residual block."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fer.neurons.inputs import Inputs, call
+from fer.neurons.frozen import digest_of
+from fer.neurons.inputs import Inputs
+from fer.neurons.resume import Reached, Runs, received
 from fer.neurons.trace import Float64
 
 NAMES: Final = ("add", "add_", "__add__", "__radd__", "__iadd__")
@@ -59,66 +62,82 @@ class Additions(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Found(Exception):  # noqa: N818  # not an error: it ends a run
-    """The first addition of which a term changed."""
+class _Found(Reached):
+    """An addition that was looked for."""
 
     def __init__(self, number: int, terms: Terms) -> None:
         super().__init__(number)
         self.number, self.terms = number, terms
 
 
-def terms_of(network: nn.Module, inputs: Inputs) -> list[Terms]:
-    """Return copies of the terms of all additions in a run."""
-    found: list[Terms] = []
-    with (
-        torch.no_grad(),
-        Float64(),
-        Additions(lambda _, terms: found.append((terms[0].clone(), terms[1].clone()))),
-    ):
-        call(network, inputs)
-    return found
-
-
 def find_addition(
-    network: nn.Module, layer: str, inputs: Inputs, before: list[Terms], channels: int
+    runs: Runs,
+    layer: str,
+    inputs: Inputs,
+    terms: Sequence[tuple[bytes, ...]],
+    taken: Mapping[str, Sequence[bytes]],
+    later: Sequence[str] = (),
 ) -> Place | None:
-    """Return where a layer's output is added to another term; None if the other term depends on it, too.
+    """Return where a layer's output is added to another term.
 
     The output is changed at random, and the first addition of which a term changes is looked at. Between the
-    layer and the addition may stand what multiplies each channel by a factor: batch norm, a layer scale.
+    layer and the addition may stand what multiplies each channel by a factor: batch norm, a layer scale. No
+    addition is found if its other term depends on the output, too, or if another layer takes what depends on
+    it before.
 
     Args:
-        network: A copy in float64 and eval mode.
+        runs: Runs of a copy in float64 and eval mode.
         layer: Name of the layer, which is called once.
         inputs: What the network is called with, a few samples.
-        before: The terms of these inputs, of :func:`terms_of`.
-        channels: Axis of the channels in the layer's output.
+        terms: Digests of the terms of all additions.
+        taken: Digests of what other layers take, by name, call by call.
+        later: The layer, and those that are asked for after it, in the order of their calls.
     """
+    module = runs.network.get_submodule(layer)
+    channels = 1 if isinstance(module, nn.Conv2d) else -1
     steps: list[Tensor] = []
     generator = torch.Generator().manual_seed(0)
+    num_calls: Counter[str] = Counter()
 
     def change(module: nn.Module, args: Any, output: Tensor) -> Tensor:
         del module, args
         steps.append(torch.randn(output.shape, generator=generator, dtype=output.dtype).to(output.device))
         return output - steps[-1].neg()  # an addition would be received
 
-    def compare(number: int, terms: Terms) -> None:
-        if not steps or number >= len(before):
-            return
-        if not all(torch.equal(*pair) for pair in zip(terms, before[number], strict=True)):
-            raise _Found(number, terms)
+    def check(name: str, given: Tensor, output: Tensor) -> None:
+        del output
+        number, num_calls[name] = num_calls[name], num_calls[name] + 1
+        if steps and name != layer and digest_of(given) not in taken[name][number : number + 1]:
+            raise Reached
 
-    hook = network.get_submodule(layer).register_forward_hook(change)
-    try:
-        with torch.no_grad(), Float64(), Additions(compare):
-            call(network, inputs)
-    except _Found as found:
-        number, terms = found.number, found.terms
-    else:
+    def compare(number: int, found: Terms) -> None:
+        if steps and tuple(map(digest_of, found)) not in terms[number : number + 1]:
+            raise _Found(number, found)
+
+    def run(receive: Callable[[int, Terms], None]) -> _Found | None:
+        try:
+            with torch.no_grad(), Float64():
+                runs.run(0, inputs, later, Additions(receive))
+        except _Found as found:
+            return found
+        except Reached:
+            pass
         return None
+
+    def stop(number: int, found: Terms) -> None:
+        if after is not None and number == after.number:
+            raise _Found(number, found)
+
+    hook = module.register_forward_hook(change)
+    try:
+        with received(runs.network, taken, check):
+            after = run(compare)
     finally:
         hook.remove()
-    changes = [after - old for after, old in zip(terms, before[number], strict=True)]
+    before = None if after is None else run(stop)
+    if after is None or before is None:
+        return None
+    changes = [one - two for one, two in zip(after.terms, before.terms, strict=True)]
     other = 1 if changes[0].any() else 0
     if changes[other].any() or len(steps) != 1 or changes[0].shape != steps[0].shape:
         return None
@@ -127,4 +146,4 @@ def find_addition(
     deviation = (change_of - factors[:, None] * step).abs().amax(1)
     if (deviation > TOLERANCE * factors.abs() + 1e-12 * factors.abs().max()).any():
         return None
-    return Place(number, other, factors)
+    return Place(after.number, other, factors)

@@ -101,6 +101,11 @@ def bytes_of(tensor: Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data
 
 
+def digest_of(tensor: Tensor) -> bytes:
+    """Return what is the same for two tensors of one type only if their values are."""
+    return hashlib.blake2b(bytes_of(tensor), digest_size=16).digest()
+
+
 def check_declared(network: nn.Module, name: str, given: Tensor | Inputs, features: Tensor | Inputs) -> None:
     """Refuse a declaration that does not hold: the network must give the same for its frozen part's outputs.
 

@@ -1,8 +1,8 @@
 """Least squares from sums: normal equations that add up, and a ridge that is chosen on held-out samples."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ RIDGES: Final = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 LEAST_GAIN: Final = 1e-12
 """Share of the targets' variance by which a fit must lower the held-out error: less is rounding."""
+
+BLOCK: Final = 256
+"""Rows of a symmetric matrix that are computed at a time."""
 
 FLAT: Final = 1e-7
 """Spread of a regressor, relative to the largest one, up to which it counts as constant."""
@@ -35,14 +38,14 @@ class Fit(NamedTuple):
     after: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Sums:
     """Sums over rows of d regressors z and o residuals r, in each of G groups; float64.
 
     Attributes:
         count: Number of rows.
         z: Shape ``(G, d)``.
-        zz: Shape ``(G, d, d)``.
+        zz: Shape ``(G, d, d)``; the part below the diagonal is not valid, see :meth:`whole`.
         r: Shape ``(G, o)``.
         rr: Squares only, shape ``(G, o)``.
         rz: Shape ``(G, o, d)``.
@@ -56,14 +59,31 @@ class Sums:
     rz: Tensor
 
     @classmethod
-    def of(cls, z: Tensor, r: Tensor) -> "Sums":
-        """Return the sums of rows, shapes ``(G, n, d)`` and ``(G, n, o)``."""
-        of_z, of_r = z.transpose(1, 2), r.transpose(1, 2)
-        return cls(z.shape[1], z.sum(1), of_z @ z, r.sum(1), r.square().sum(1), of_r @ z)
+    def like(cls, z: Tensor, r: Tensor) -> Self:
+        """Return sums over no rows, for rows of shapes ``(G, n, d)`` and ``(G, n, o)``."""
+        (g, _, d), o = z.shape, r.shape[2]
+        sizes = (g, d), (g, d, d), (g, o), (g, o), (g, o, d)
+        return cls(0, *(torch.zeros(size, dtype=torch.float64, device=z.device) for size in sizes))
 
-    def __add__(self, other: "Sums") -> "Sums":
+    def add_(self, z: Tensor, r: Tensor) -> None:
+        """Add rows in float64, shapes ``(G, n, d)`` and ``(G, n, o)``."""
+        self.count += z.shape[1]
+        self.z += z.sum(1)
+        self.r += r.sum(1)
+        self.rr += r.square().sum(1)
+        self.rz.baddbmm_(r.transpose(1, 2), z)
+        for first in range(0, z.shape[2], BLOCK):  # zz is symmetric
+            rows = z[:, :, first : first + BLOCK].transpose(1, 2)
+            self.zz[:, first : first + BLOCK, first:].baddbmm_(rows, z[:, :, first:])
+
+    def __add__(self, other: Self) -> "Sums":
         """Return the sums over the rows of both."""
         return Sums(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def whole(self) -> "Sums":
+        """Return the same sums with all of ``zz``."""
+        upper = self.zz.triu()
+        return replace(self, zz=upper + self.zz.triu(1).transpose(1, 2))
 
     def centred(self) -> tuple[Tensor, Tensor]:
         """Return ``zz`` and ``rz`` around the means."""
@@ -106,16 +126,18 @@ class NormalEquations:
             targets: What errors are shares of, shape ``(G, n, o)``.
             held_out: Which rows are held out, bool, shape ``(n,)``.
         """
-        z, r, targets = z.double(), r.double(), targets.double()
+        r, targets = r.double(), targets.double()
         if self.fitted is None and self.held_out is None:  # sums around first means lose no digits
-            self._origin = z.mean(1) if self.has_constant else torch.zeros_like(z[:, 0])
+            first = z.double()
+            self._origin = first.mean(1) if self.has_constant else torch.zeros_like(first[:, 0])
             self._centre, self._spread = targets.mean(1), torch.zeros_like(targets[:, 0])
-        z = z - self._origin[:, None]
         self._spread = self._spread + (targets - self._centre[:, None]).square().sum(1)
         for name, chosen in (("fitted", ~held_out), ("held_out", held_out)):
-            if chosen.any():
-                sums, before = Sums.of(z[:, chosen], r[:, chosen]), getattr(self, name)
-                setattr(self, name, sums if before is None else before + sums)
+            if len(rows := chosen.nonzero()[:, 0]):
+                if getattr(self, name) is None:
+                    setattr(self, name, Sums.like(z, r))
+                moved = z.index_select(1, rows).double().sub_(self._origin[:, None])
+                getattr(self, name).add_(moved, r.index_select(1, rows))
 
     @property
     def num_rows(self) -> int:
@@ -127,7 +149,7 @@ class NormalEquations:
         """Number of regressors that vary, in the group with most of them."""
         if self.fitted is None:
             return 0
-        return int((_scales(self._products(self.fitted)[0]) > 0).sum(1).max())
+        return int((_scales(self._products(self.fitted)[0]) > 0).sum(1).max())  # needs the diagonal only
 
     @property
     def is_finite(self) -> bool:
@@ -137,9 +159,9 @@ class NormalEquations:
 
     def solve(self) -> Fit | None:
         """Return the fit with the smallest error on held-out rows, by all rows; None if none lowers it."""
-        fitted, held_out = self.fitted, self.held_out
-        if fitted is None or held_out is None:
+        if self.fitted is None or self.held_out is None:
             return None
+        fitted, held_out = self.fitted.whole(), self.held_out.whole()
         total = fitted + held_out
         size = self._spread / total.count * held_out.count
         share = torch.where(size > 1e-20 * size.max(), 1 / size, 0)
@@ -163,9 +185,11 @@ class NormalEquations:
         zz, rz = self._products(sums)
         scale = _scales(zz)
         cosines, mixed = zz * scale[:, :, None] * scale[:, None], rz * scale[:, None]
-        eye = torch.eye(cosines.shape[1]).to(cosines)
+        diagonal = cosines.diagonal(dim1=1, dim2=2)
+        ones = diagonal + (scale == 0)
         for ridge in ridges:
-            factor = torch.linalg.cholesky(cosines + (ridge + (scale == 0)[:, :, None]) * eye)
+            diagonal.copy_(ones + ridge)
+            factor = torch.linalg.cholesky(cosines)
             weight = torch.cholesky_solve(mixed.transpose(1, 2), factor).transpose(1, 2) * scale[:, None]
             mean = (sums.r - torch.einsum("god,gd->go", weight, sums.z)) / sums.count
             yield weight, mean if self.has_constant else torch.zeros_like(mean)

@@ -7,29 +7,32 @@ term, what makes the sum that of the whole network. So later layers correct the 
 Each fit starts from the joint one (:mod:`fer.neurons.compensation`), and is used where it errs less on
 held-out samples: copies stay exact.
 
+The whole network does not change: one pass gives the targets of many layers. The pruned network changes only
+from the layer on that was just fitted: its runs are resumed there (:mod:`fer.neurons.resume`).
+
 Source: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, section 3.2.
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fer.neurons.additions import Additions, Place, Terms, find_addition, terms_of
+from fer.neurons.additions import Additions, Terms
 from fer.neurons.batches import InputBatches
 from fer.neurons.groups import NeuronGroup
-from fer.neurons.im2col import as_map, padding_of, windows_of
-from fer.neurons.inputs import Batches, Inputs, call
-from fer.neurons.networks import copy_network, eval_state
+from fer.neurons.im2col import as_map, windows_of
+from fer.neurons.inputs import Batches, Inputs
+from fer.neurons.networks import eval_state
 from fer.neurons.normal_equations import Fit, NormalEquations
 from fer.neurons.plan import PrunePlan
+from fer.neurons.resume import MOST_KEPT, Reached, Runs, received
 from fer.neurons.surgery import add_constant
-from fer.neurons.trace import Float64
+from fer.neurons.turns import OTHER_CALLS, TRIED, Layer, find_turns, names_of
 from fer.neurons.warn import warn
 
 MAX_UNKNOWNS: Final = 5000
@@ -41,66 +44,11 @@ MOST_WINDOWS: Final = 100
 HELD_OUT: Final = 5
 """Every fifth sample is held out."""
 
-TRIED: Final = 4
-"""Samples that layers are looked at with."""
-
 CHUNK: Final = 2**24
 """Values of windows at a time: 128 MB in float64."""
 
-OTHER_CALLS: Final = "layer %s keeps the joint fit: the pruned network does not call it as the whole one does"
-
-
-class _Reached(Exception):  # noqa: N818  # not an error: it ends a run
-    """All that was asked for was seen."""
-
-
-@dataclass
-class _Seen:
-    """What a layer took and returned in a run, call by call, and what was added to its output."""
-
-    calls: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    origin: tuple[int, int] = (0, 0)
-    num_additions: int = 0  # before its first call
-    other: Tensor | None = None
-
-    @property
-    def shapes(self) -> list[torch.Size]:
-        """The shapes of its outputs: how often it was called, for how much."""
-        return [output.shape for _, output in self.calls]
-
-
-@dataclass
-class _Compared:
-    """A layer in the pruned network, beside the one in the whole network."""
-
-    shapes: list[torch.Size] = field(default_factory=list)
-    is_same: bool = True  # whether it takes the same
-    pads: list[bool | None] = field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """A layer that is fitted.
-
-    Attributes:
-        name: Its name.
-        rows: Its outputs that are kept.
-        columns: Its inputs that are kept.
-        shift: Name of the layer that takes its constant; None for none.
-        num_calls: How often it is called for a batch.
-        positions: Number of its windows for a sample, of all calls; at least 1.
-        pads: Whether it pads as much as each input needs, as ``Conv2dSame`` of timm.
-        place: Where its output is added to another term; None for nowhere.
-    """
-
-    name: str
-    rows: list[int]
-    columns: list[int]
-    shift: str | None
-    num_calls: int
-    positions: int
-    pads: bool
-    place: Place | None = None
+MOST_TARGETS: Final = 2**30
+"""Bytes of targets that one pass over the whole network gives, of one layer at least."""
 
 
 def refit_in_order_(
@@ -125,266 +73,232 @@ def refit_in_order_(
     fits: dict[str, Fit] = {}
     with eval_state(masked), eval_state(network):
         num_samples = sum(len(inputs) for inputs in batches)
-        for layers in _find_layers(masked, network, batches.first().take(TRIED), pruned):
-            fittings = [_Fitting(layer, masked, network, num_samples) for layer in layers]
-            first = 0
-            for inputs in batches if any(each.takes_samples for each in fittings) else ():
-                whole, now = _look(network, layers, inputs), _look(masked, layers, inputs)
-                for each in fittings:
-                    each.add(first, len(inputs), now[each.layer.name], whole[each.layer.name])
-                first += len(inputs)
-            for each in fittings:
-                if (fit := each.finish_()) is not None:
-                    fits[each.layer.name] = fit
+        turns, can_resume = find_turns(masked, network, batches.first().take(TRIED), pruned)
+        runs, whole = Runs(masked, MOST_KEPT if can_resume else 0), Runs(network, 0)
+        changing = names_of(turns)
+        fittings = [[_Fitting(layer, masked, network, num_samples) for layer in turn] for turn in turns]
+        for part in _parts(fittings):
+            seen = [each for turn in part for each in turn if each.takes_samples]
+            for number, inputs in enumerate(batches if seen else ()):
+                _look(whole, number, inputs, [each.wanted(number) for each in seen])
+            for turn in part:
+                seen, first = [each for each in turn if each.takes_samples], 0
+                for number, inputs in enumerate(batches if seen else ()):
+                    found = [each.found(number, range(first, first + len(inputs))) for each in seen]
+                    _look(runs, number, inputs, found, changing)
+                    first += len(inputs)
+                    for each in found:
+                        each.finish()
+                fits |= {each.layer.name: fit for each in turn if (fit := each.finish_()) is not None}
+                changing = changing[len(turn) :]
     return fits
 
 
-def _find_layers(
-    masked: nn.Module,
-    network: nn.Module,
+def _parts(turns: Sequence[Sequence["_Fitting"]]) -> Iterator[list[Sequence["_Fitting"]]]:
+    """Yield successive turns whose targets fit in memory together."""
+    part: list[Sequence[_Fitting]] = []
+    num_bytes = 0
+    for turn in turns:
+        size = sum(each.num_bytes for each in turn)
+        if part and num_bytes + size > MOST_TARGETS:
+            yield part
+            part, num_bytes = [], 0
+        part.append(turn)
+        num_bytes += size
+    if part:
+        yield part
+
+
+def _look(
+    runs: Runs,
+    number: int,
     inputs: Inputs,
-    pruned: Sequence[tuple[NeuronGroup, PrunePlan]],
-) -> list[list[_Layer]]:
-    """Return the layers to fit, in forward order; those that take the same input are fitted in one pass."""
-    rows, columns, shifts = _removed(pruned)
-    whole, small = (copy_network(each).double().eval() for each in (network, masked))
-    seen = _look_at_all(whole, _candidates(network), inputs)
-    now = _compare(small, seen, inputs)
-    terms = terms_of(whole, inputs)
-    passes: dict[tuple[int, int], list[_Layer]] = {}
-    for name, calls in seen.items():
-        found = now[name]
-        if found.shapes != calls.shapes:
-            warn(OTHER_CALLS, name)
-            continue
-        if name not in shifts and found.is_same:
-            continue
-        if None in found.pads:
-            warn("layer %s keeps the joint fit: its output is not that of its weights alone", name)
-            continue
-        layer: Any = small.get_submodule(name)
-        is_map = isinstance(layer, nn.Conv2d)
-        num_rows, num_columns = len(layer.weight), layer.weight.shape[1] * getattr(layer, "groups", 1)
-        fitted = _Layer(
-            name,
-            [row for row in range(num_rows) if row not in rows[name]],
-            [column for column in range(num_columns) if column not in columns[name]],
-            shifts.get(name, name if layer.bias is not None else None),
-            len(calls.calls),
-            math.ceil(sum(each.numel() for _, each in calls.calls) / (num_rows * len(inputs))),
-            any(found.pads),
-            find_addition(whole, name, inputs, terms, 1 if is_map else -1) if len(calls.calls) == 1 else None,
-        )
-        passes.setdefault(calls.origin, []).append(fitted)
-    return _in_order(_one_for_each_sum(list(passes.values())), seen)
-
-
-def _one_for_each_sum(passes: list[list[_Layer]]) -> list[list[_Layer]]:
-    """Leave only the last of the layers that are added to each other to make their sum right."""
-    last = {each.place.number: each.name for layers in passes for each in layers if each.place is not None}
-    return [
-        [
-            each if each.place is None or last[each.place.number] == each.name else replace(each, place=None)
-            for each in layers
-        ]
-        for layers in passes
-    ]
-
-
-def _in_order(passes: list[list[_Layer]], seen: Mapping[str, _Seen]) -> list[list[_Layer]]:
-    """Fit what makes a sum right behind all layers called before the sum: they make the other term right."""
-    turns: dict[tuple[int, int], list[_Layer]] = defaultdict(list)
-    called = list(seen)
-    for layers in passes:
-        for each in layers:
-            if each.place is None:
-                turns[called.index(layers[0].name), -1].append(each)
-            else:
-                number = each.place.number
-                before = sum(one.num_additions <= number for one in seen.values())
-                turns[before - 1, number].append(each)
-    return [layers for _, layers in sorted(turns.items(), key=lambda turn: turn[0])]
-
-
-def _removed(
-    pruned: Sequence[tuple[NeuronGroup, PrunePlan]],
-) -> tuple[Mapping[str, set[int]], Mapping[str, set[int]], dict[str, str | None]]:
-    """Return the removed rows and columns of layers, and the layers that take constants, by consumer."""
-    rows: dict[str, set[int]] = defaultdict(set)
-    columns: dict[str, set[int]] = defaultdict(set)
-    shifts: dict[str, str | None] = {}
-    for group, plan in pruned:
-        gone = [removal.neuron for removal in plan.removals]
-        for layer, entries in (*group.rows.items(), *group.attached.items()):
-            rows[layer].update(entry for neuron in gone for entry in entries[neuron])
-        for layer, entries in group.attached.items():  # a depthwise convolution
-            columns[layer].update(entry for neuron in gone for entry in entries[neuron])
-        for consumer in group.consumers:
-            columns[consumer.layer].update(entry for neuron in gone for entry in consumer.columns[neuron])
-            shifts[consumer.layer] = consumer.shift
-    return rows, columns, shifts
-
-
-def _candidates(network: nn.Module) -> list[str]:
-    """Return the names of linear layers and convolutions whose weights are their own."""
-    uses = Counter(id(each) for _, each in network.named_parameters(remove_duplicate=False))
-    return [
-        name
-        for name, module in network.named_modules(remove_duplicate=True)
-        if name
-        and isinstance(module, nn.Linear | nn.Conv2d)
-        and all(uses[id(each)] == 1 for each in module.parameters(recurse=False))
-        and module._parameters.get("weight") is not None
-    ]
-
-
-def _look_at_all(network: nn.Module, names: Sequence[str], inputs: Inputs) -> dict[str, _Seen]:
-    """Return what layers of a network in float64 take, in the order of first calls, and shapes of outputs."""
-    seen: dict[str, _Seen] = {}
-    held: list[Tensor] = []  # so that no other tensor gets the same id
-    additions = Additions(lambda number, terms: None)
-
-    def receive(name: str, taken: Tensor, output: Tensor) -> None:
-        if name not in seen:
-            held.append(taken)
-            origin = id(taken), 0 if taken.is_inference() else taken._version
-            seen[name] = _Seen(origin=origin, num_additions=additions.count)
-        seen[name].calls.append((taken.clone(), output.new_zeros(()).expand(output.shape)))
-
-    with ExitStack() as hooks:
-        _hook(hooks, network, names, receive)
-        hooks.enter_context(Float64())
-        hooks.enter_context(additions)
-        call(network, inputs)
-    return seen
-
-
-def _compare(network: nn.Module, seen: Mapping[str, _Seen], inputs: Inputs) -> dict[str, _Compared]:
-    """Compare what layers of a network in float64 take with what was seen in another one."""
-    compared = {name: _Compared() for name in seen}
-
-    def receive(name: str, taken: Tensor, output: Tensor) -> None:
-        found, calls = compared[name], seen[name].calls
-        number = len(found.shapes)
-        found.is_same &= number < len(calls) and torch.equal(taken, calls[number][0])
-        found.shapes.append(output.shape)
-        found.pads.append(padding_of(network.get_submodule(name), taken[:1], output[:1]))
-
-    with ExitStack() as hooks:
-        _hook(hooks, network, seen, receive)
-        hooks.enter_context(Float64())
-        call(network, inputs)
-    return compared
-
-
-def _look(network: nn.Module, layers: Sequence[_Layer], inputs: Inputs) -> dict[str, _Seen]:
-    """Return what layers take and return for a batch; the run ends where all is seen."""
-    seen = {layer.name: _Seen() for layer in layers}
-    waiting = Counter({layer.name: layer.num_calls + (layer.place is not None) for layer in layers})
-    places = {layer.place.number: layer for layer in layers if layer.place is not None}
+    views: Sequence["_Wanted | _Found"],
+    changing: Sequence[str] = (),
+) -> None:
+    """Let views receive what their layers take and return for a batch; the run ends where all is seen."""
+    by_name = {view.layer.name: view for view in views}
+    by_place = {view.layer.place.number: view for view in views if view.layer.place is not None}
+    waiting = Counter({view.layer.name: view.layer.num_events for view in views})
 
     def is_seen(name: str) -> None:
         waiting[name] -= 1
         if not any(waiting.values()):
-            raise _Reached
+            raise Reached
 
     def receive(name: str, taken: Tensor, output: Tensor) -> None:
-        seen[name].calls.append((taken.clone(), output.clone()))
+        by_name[name].receive(taken, output)
         is_seen(name)
 
     def add(number: int, terms: Terms) -> None:
-        if (layer := places.get(number)) is not None and layer.place is not None:
-            seen[layer.name].other = terms[layer.place.other].clone()
-            is_seen(layer.name)
+        if (view := by_place.get(number)) is not None and view.layer.place is not None:
+            view.add(terms[view.layer.place.other])
+            is_seen(view.layer.name)
 
-    with ExitStack() as hooks:
-        _hook(hooks, network, seen, receive)
-        if places:
-            hooks.enter_context(Additions(add))
-        with suppress(_Reached):
-            call(network, inputs)
-    return seen
+    with received(runs.network, by_name, receive), suppress(Reached):
+        runs.run(number, inputs, changing, Additions(add))
 
 
-def _hook(hooks: ExitStack, network: nn.Module, names: Any, receive: Any) -> None:
-    """Let a function receive what layers take and return, while a context lasts."""
-    hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code ignores new hooks
-    for name in names:
+class _Target(NamedTuple):
+    """What a call of a layer should return, in some of its windows.
 
-        def give(module: nn.Module, args: Any, named: Any, output: Tensor, name: str = name) -> None:
-            del module
-            receive(name, next(iter((*args, *named.values()))), output)
+    Attributes:
+        shape: Shape of the output.
+        windows: Numbers of the windows; None for all.
+        rows: The outputs there that are kept, shape ``(windows, rows)``.
+        others: What is added to them; None for nothing.
+    """
 
-        layer = network.get_submodule(name)
-        hooks.callback(layer.register_forward_hook(give, with_kwargs=True).remove)
+    shape: torch.Size
+    windows: Tensor | None
+    rows: Tensor
+    others: Tensor | None = None
+
+
+class _Wanted:
+    """A layer of the whole network in the run of a batch."""
+
+    def __init__(self, fitting: "_Fitting", targets: list[_Target]) -> None:
+        self.fitting, self.layer, self.targets = fitting, fitting.layer, targets
+
+    def receive(self, taken: Tensor, output: Tensor) -> None:
+        """Keep what the layer returns in some windows."""
+        del taken
+        maps = self.fitting.as_map(output)
+        windows = self.fitting.choose(maps)
+        self.targets.append(_Target(maps.shape, windows, self.fitting.rows_at(maps, windows)))
+
+    def add(self, other: Tensor) -> None:
+        """Keep what is added to the output of the last call."""
+        target = self.targets[-1]
+        others = self.fitting.rows_at(self.fitting.as_map(other), target.windows)
+        self.targets[-1] = target._replace(others=others)
+
+
+class _Found:
+    """A layer of the pruned network in the run of a batch."""
+
+    def __init__(self, fitting: "_Fitting", targets: list[_Target], samples: range) -> None:
+        self.fitting, self.layer, self.targets, self.samples = fitting, fitting.layer, targets, samples
+        self.num_calls = 0
+        self.waiting: tuple[_Target, Tensor, Tensor] | None = None  # for what is added
+
+    def receive(self, taken: Tensor, output: Tensor) -> None:
+        """Give the fit what the layer takes, and what its output lacks."""
+        self.num_calls += 1
+        maps = self.fitting.as_map(output)
+        target = self.targets[self.num_calls - 1] if self.num_calls <= len(self.targets) else None
+        if target is None or target.shape != maps.shape:
+            self.fitting.is_alike = False
+        if target is None or not self.fitting.is_alike:
+            return
+        residual = target.rows - self.fitting.rows_at(maps, target.windows) - self.fitting.constant
+        if target.others is None:
+            self.fitting.add(self.samples, taken, target, residual)
+        else:
+            self.waiting = target, taken.clone(), residual  # it may be overwritten
+
+    def add(self, other: Tensor) -> None:
+        """Let the output make up for what is added to it."""
+        if self.waiting is None or self.layer.place is None:
+            return
+        target, taken, residual = self.waiting
+        if target.others is not None:
+            factors = self.layer.place.factors.to(residual)[self.fitting.rows]
+            others = self.fitting.rows_at(self.fitting.as_map(other), target.windows)
+            missing = (target.others - others) / factors
+            residual = residual + torch.where(factors.abs() > 1e-6 * factors.abs().max(), missing, 0)
+        self.waiting = target, taken, residual
+
+    def finish(self) -> None:
+        """End the batch."""
+        if self.waiting is not None:
+            target, taken, residual = self.waiting
+            self.fitting.add(self.samples, taken, target, residual)
+        self.fitting.is_alike &= self.num_calls == len(self.targets)
+        self.targets.clear()
 
 
 class _Fitting:
     """The fit of one layer, to which batches add up."""
 
-    def __init__(self, layer: _Layer, masked: nn.Module, network: nn.Module, num_samples: int) -> None:
-        self.layer, self.masked, self.num_samples = layer, masked, num_samples
+    def __init__(self, layer: Layer, masked: nn.Module, network: nn.Module, num_samples: int) -> None:
+        self.layer, self.masked = layer, masked
         module: Any = masked.get_submodule(layer.name)
         self.module = module
-        self.groups = getattr(self.module, "groups", 1)
+        self.groups = getattr(module, "groups", 1)
         num = self.num_regressors = len(layer.columns) * module.weight[0, 0].numel() // self.groups
         self.is_narrow = num <= MAX_UNKNOWNS
         self.fewest = len(layer.columns) // self.groups + 1  # some position of a kernel sees each map
-        self.most_rows = num_samples * layer.positions * (HELD_OUT - 1) // HELD_OUT
+        num_windows = num_samples * layer.positions
+        self.most_rows = num_windows * (HELD_OUT - 1) // HELD_OUT
         self.takes_samples = self.is_narrow and self.most_rows >= self.fewest
-        self.share = min(1.0, MOST_WINDOWS * num / (num_samples * layer.positions))
+        self.share = min(1.0, MOST_WINDOWS * num / num_windows)
+        num_tensors = 2 if layer.place is not None else 1
+        row_bytes = module.weight.element_size() * len(layer.rows) * num_tensors
+        self.num_bytes = math.ceil(self.share * num_windows) * row_bytes if self.takes_samples else 0
         self.generator = torch.Generator().manual_seed(0)
         self.is_alike = True  # in the whole network and the pruned one
+        self.targets: dict[int, list[_Target]] = defaultdict(list)
         self.equations = NormalEquations(has_constant=layer.shift is not None)
+        self.rows = torch.tensor(layer.rows, device=module.weight.device)
+        self.columns = torch.tensor(layer.columns, device=module.weight.device)
         self.constant: Tensor | float = 0.0  # what a batch norm behind the layer has taken already
         if layer.shift is not None and layer.shift != layer.name:
             whole, now = (each.get_buffer(f"{layer.shift}.running_mean") for each in (network, masked))
-            self.constant = as_map(whole - now, self.module, vector=True)
+            self.constant = (whole - now)[self.rows]
 
-    def add(self, first: int, num: int, now: _Seen, whole: _Seen) -> None:
-        """Add some windows of a batch of some samples, whose first has a number."""
-        self.is_alike &= now.shapes == whole.shapes
-        if not (self.takes_samples and self.is_alike):
-            return
-        for (taken, output), (_, target) in zip(now.calls, whole.calls, strict=True):
-            residual = target - output - self.constant
-            if now.other is not None and whole.other is not None and self.layer.place is not None:
-                factors = as_map(self.layer.place.factors.to(output), self.module, vector=True)
-                missing = (whole.other - now.other) / factors
-                residual = residual + torch.where(factors.abs() > 1e-6 * factors.abs().max(), missing, 0)
-            self._add(first, num, taken, as_map(residual, self.module), as_map(target, self.module))
+    def wanted(self, number: int) -> _Wanted:
+        """Return the view of the whole network for a batch."""
+        return _Wanted(self, self.targets[number])
 
-    def _add(self, first: int, num_samples: int, taken: Tensor, residual: Tensor, target: Tensor) -> None:
-        """Add some windows of a call; residuals and targets are maps ``(N, out, H, W)``."""
-        parts = max(1, len(residual) // num_samples)  # of a sample, as windows of attention
-        windows = windows_of(self.module, self._kept(taken), pads=self.layer.pads)
-        num = residual[:, 0].numel()
-        places = torch.arange(num)
-        if self.share < 1:
-            places = torch.randperm(num, generator=self.generator)[: max(1, math.ceil(self.share * num))]
-        width = max(1, windows[0, :, 0, 0].numel())
-        for part in torch.split(places.to(taken.device), max(1, CHUNK // width)):
-            n, y, x = torch.unravel_index(part, residual[:, 0].shape)
-            rows = windows[n, :, y, x].reshape(len(part), self.groups, -1)
-            left, wanted = (self._of_groups(each[n, :, y, x]) for each in (residual, target))
-            is_held_out = (first + n // parts) % HELD_OUT == HELD_OUT - 1
-            self.equations.add(rows.transpose(0, 1), left, wanted, is_held_out)
+    def found(self, number: int, samples: range) -> _Found:
+        """Return the view of the pruned network for a batch of numbered samples."""
+        return _Found(self, self.targets.pop(number, []), samples)
+
+    def as_map(self, output: Tensor) -> Tensor:
+        """Return outputs as maps ``(N, out, H, W)``."""
+        return as_map(output.movedim(self.layer.axis, 0), self.module)
+
+    def choose(self, maps: Tensor) -> Tensor | None:
+        """Return the numbers of the windows that are taken; None for all."""
+        num = maps[:, 0].numel()
+        if self.share == 1:
+            return None
+        order = torch.randperm(num, generator=self.generator)
+        return order[: max(1, math.ceil(self.share * num))].to(maps.device)
+
+    def rows_at(self, maps: Tensor, windows: Tensor | None) -> Tensor:
+        """Return the rows of maps that are kept, in some windows, shape ``(windows, rows)``."""
+        if windows is None:
+            return maps.index_select(1, self.rows).movedim(1, 3).flatten(0, 2)
+        n, y, x = torch.unravel_index(windows[:, None], maps[:, 0].shape)
+        return maps[n, self.rows, y, x]
+
+    def add(self, samples: range, taken: Tensor, target: _Target, residual: Tensor) -> None:
+        """Add some windows of a call for some samples."""
+        parts = max(1, target.shape[0] // len(samples))  # of a sample, as windows of attention
+        kept = self._kept(taken.movedim(self.layer.axis, 0))
+        first = 0
+        for n, rows in _pieces(windows_of(self.module, kept, pads=self.layer.pads), target.windows):
+            z = rows.reshape(len(rows), self.groups, -1).transpose(0, 1)
+            left, wanted = (self._of_groups(each[first : first + len(n)]) for each in (residual, target.rows))
+            is_held_out = (samples.start + n // parts) % HELD_OUT == HELD_OUT - 1
+            self.equations.add(z, left, wanted, is_held_out)
+            first += len(n)
 
     def _kept(self, taken: Tensor) -> Tensor:
         """Return the kept columns of a layer's input; of grouped layers all, without what is removed."""
-        columns = torch.tensor(self.layer.columns, device=taken.device)
         axis = 1 if isinstance(self.module, nn.Conv2d) else taken.ndim - 1
-        if self.groups == 1:
-            return taken.index_select(axis, columns)
-        return torch.zeros_like(taken).index_copy(axis, columns, taken.index_select(axis, columns))
+        kept = taken.index_select(axis, self.columns)
+        return kept if self.groups == 1 else torch.zeros_like(taken).index_copy(axis, self.columns, kept)
 
     def _of_groups(self, values: Tensor) -> Tensor:
-        """Return outputs of shape ``(n, out)`` as ``(G, n, o)``; removed ones are left out, or 0 if G > 1."""
-        rows = torch.tensor(self.layer.rows, device=values.device)
-        kept = values.index_select(1, rows)
-        if self.groups > 1:
-            kept = torch.zeros_like(values).index_copy(1, rows, kept)
-        return kept.reshape(len(values), self.groups, -1).transpose(0, 1)
+        """Return kept outputs of shape ``(n, rows)`` as ``(G, n, o)``; the others are 0 if G > 1."""
+        if self.groups == 1:
+            return values[None]
+        every = values.new_zeros(len(values), len(self.module.weight)).index_copy(1, self.rows, values)
+        return every.reshape(len(values), self.groups, -1).transpose(0, 1)
 
     def finish_(self) -> Fit | None:
         """Change the layer's weights by the fit; None: it keeps the joint one."""
@@ -420,9 +334,7 @@ class _Fitting:
     def _write(self, fit: Fit) -> None:
         """Add a fit to the weights of the layer, and its constant."""
         weight: Tensor = self.module.weight.data
-        rows, columns = (
-            torch.tensor(each, device=weight.device) for each in (self.layer.rows, self.layer.columns)
-        )
+        rows, columns = self.rows, self.columns
         found, constant = fit.weight.flatten(0, 1).to(weight), fit.constant.flatten().to(weight)
         if self.groups == 1:
             weight[rows[:, None], columns] += found.reshape(len(rows), len(columns), *weight.shape[2:])
@@ -432,3 +344,17 @@ class _Fitting:
         if self.layer.shift is not None:
             every = weight.new_zeros(len(weight))
             add_constant(self.masked, self.layer.shift, every.index_copy(0, rows, constant))
+
+
+def _pieces(windows: Tensor, chosen: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the samples of chosen windows ``(N, C, H, W, kh, kw)``, and these as rows, a part at a time."""
+    shape = len(windows), *windows.shape[2:4]
+    width = max(1, windows[0, :, 0, 0].numel())
+    if chosen is None:
+        for numbers in torch.arange(len(windows)).split(max(1, CHUNK // (width * math.prod(shape[1:])))):
+            rows = windows[numbers[0] : numbers[-1] + 1].movedim(1, 3).flatten(3).flatten(0, 2)
+            yield numbers.repeat_interleave(math.prod(shape[1:])).to(rows.device), rows
+        return
+    for part in torch.split(chosen, max(1, CHUNK // width)):
+        n, y, x = torch.unravel_index(part, shape)
+        yield n, windows[n, :, y, x].flatten(1)

@@ -8,14 +8,17 @@ from torch.nn import functional as F
 
 from fer.errors import InputError
 from fer.neurons import PrunePlan, Removal, measure_groups, prune
-from fer.neurons.additions import find_addition, terms_of
+from fer.neurons.additions import find_addition
 from fer.neurons.compensation import compensate
 from fer.neurons.im2col import as_map, padding_of, windows_of
 from fer.neurons.inputs import Inputs
+from fer.neurons.nested import tensors_in
 from fer.neurons.normal_equations import NormalEquations
+from fer.neurons.resume import Runs
 from fer.neurons.rules import Rule
 from fer.neurons.sequential import refit_in_order_
 from fer.neurons.surgery import planned
+from fer.neurons.turns import _follow
 
 
 def normal(*shape, seed=0):
@@ -51,6 +54,17 @@ def block():
     return network
 
 
+def place_of(network, layer, inputs):
+    """Return where the output of a layer is added to another term."""
+    run = _follow(
+        network,
+        [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)],
+        inputs,
+    )
+    taken = {name: calls.taken for name, calls in run.calls.items()}
+    return find_addition(Runs(network), layer, inputs, run.terms, taken, [layer])
+
+
 @pytest.mark.parametrize(
     ("layer", "number", "factors"),
     [
@@ -70,7 +84,7 @@ def block():
 def test_the_sum_that_a_layer_is_added_to_is_found(layer, number, factors):
     network, inputs = block(), Inputs.of(normal(3, 1, 8, 8))
 
-    found = find_addition(network, layer, inputs, terms_of(network, inputs), -1 if layer == "fc" else 1)
+    found = place_of(network, layer, inputs)
 
     assert (found and found.number) == number
     if found is not None:
@@ -91,8 +105,33 @@ class Weighted(nn.Module):
 
 def test_a_sum_with_weights_is_no_sum():
     network, inputs = Weighted().double().eval(), Inputs.of(normal(5, 4))
-    terms = terms_of(network, inputs)
-    assert [find_addition(network, name, inputs, terms, -1) for name in ("one", "two")] == [None, None]
+    assert [place_of(network, name, inputs) for name in ("one", "two")] == [None, None]
+
+
+class Side(nn.Module):
+    """A layer whose output is added to another term, and before perhaps taken by a third layer."""
+
+    def __init__(self, is_taken):
+        super().__init__()
+        self.one, self.side, self.two = nn.Linear(4, 3), nn.Linear(3, 3), nn.Linear(4, 3)
+        self.is_taken = is_taken
+
+    def forward(self, inputs):
+        output = self.one(inputs)
+        side = self.side(output).relu() if self.is_taken else 0
+        return output + self.two(inputs) + side
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_layer_waits_for_its_sum_only_if_no_other_layer_takes_its_output_before(is_taken):
+    place = place_of(Side(is_taken).double().eval(), "one", Inputs.of(normal(5, 4)))
+    assert (place is None) == is_taken
+
+
+def test_no_inputs_of_layers_are_held_while_they_are_compared():
+    run = _follow(block(), ["conv1", "conv2", "fc"], Inputs.of(normal(3, 1, 8, 8)))
+    assert list(run.calls) == ["conv1", "conv2", "fc"]
+    assert not list(tensors_in(run))
 
 
 def half_of(group, num):
@@ -157,6 +196,25 @@ def test_a_sum_is_made_right_only_once(gated):
     joint, sequential = errors(network, inputs, half_of("stem", 8))
 
     assert sequential < 0.825 * joint
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"),
+    [
+        pytest.param("MOST_KEPT", 0, id="no activations"),
+        pytest.param("MOST_KEPT", 30_000, id="those of a batch"),
+        pytest.param("MOST_TARGETS", 1, id="the targets of one layer"),
+    ],
+)
+def test_fits_do_not_depend_on_what_is_kept_in_memory(monkeypatch, limit, most):
+    network, inputs = block(), normal(60, 1, 8, 8).split(25)
+    plans = half_of("conv1", 8) | half_of("conv3", 8)
+    usual = prune(network, inputs, plans=plans).network
+
+    monkeypatch.setattr(f"fer.neurons.sequential.{limit}", most)
+    other = prune(network, inputs, plans=plans).network
+
+    assert all(a.equal(b) for a, b in zip(usual.parameters(), other.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("has_constant", [True, False])
@@ -290,8 +348,16 @@ class Windows(nn.Module):
         return self.out(windows.reshape(len(inputs), -1, 4).mean(1))
 
 
-def test_all_windows_of_a_sample_are_held_out_together(monkeypatch):
-    network, held_out, fitted = Windows(), set(), set()
+class TokensFirst(Windows):
+    """A network whose first axis is that of the tokens."""
+
+    def forward(self, inputs):
+        return self.out(self.two(self.one(inputs.transpose(0, 1)).relu()).mean(0))
+
+
+@pytest.mark.parametrize("kind", [Windows, TokensFirst])
+def test_all_tokens_of_a_sample_are_held_out_together(monkeypatch, kind):
+    network, held_out, fitted = kind(), set(), set()
     nn.init.ones_(network.one.weight)
     nn.init.zeros_(network.one.bias)
     inputs = torch.arange(40.0)[:, None, None].expand(40, 8, 4)  # the number of the sample
@@ -366,7 +432,7 @@ def test_samples_are_not_run_for_layers_that_are_too_wide(monkeypatch, caplog):
         counts.append(len(called) - sum(counts))
 
     assert "it has more than 5 regressors" in caplog.text
-    assert counts[0] - counts[1] == 2 * 2 * 7  # two networks, two layers, seven batches
+    assert counts[0] - counts[1] == (1 + 2) * 7  # the whole network once, the pruned one for two layers
 
 
 def test_inputs_that_are_not_finite_keep_the_joint_refit(caplog):
