@@ -1,0 +1,208 @@
+"""The result of a replay: printed, recomputed and our numbers side by side, and what is drawn."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fer.files import atomic_write, write_json
+from fer.metrics import wilson_interval
+from fer.studies.papers.facts import Item, Paper
+
+DASH: Final = "-"
+HEADER: Final = ("", "printed", "recomputed", "ours", "95 % interval", "sd of seeds", "n", "seeds")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number that we measured, as the mean over seeds.
+
+    Attributes:
+        value: In the unit of the printed number.
+        n: Samples behind the value of one seed; 0: it is not of samples.
+        seeds: Number of seeds.
+        low: Low end of Wilson's 95 % interval of the mean for n samples; NaN if it is no proportion.
+        high: Its high end.
+        sd: Standard deviation over the seeds, n - 1; NaN for one seed.
+    """
+
+    value: float
+    n: int = 0
+    seeds: int = 1
+    low: float = math.nan
+    high: float = math.nan
+    sd: float = math.nan
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve of a picture.
+
+    Attributes:
+        label: Its name.
+        x: Horizontal values.
+        y: Vertical values.
+        low: Low end of each point's bar or band; empty: none.
+        high: The high end.
+        is_points: Whether points are drawn, for measured or printed values; else a line.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    is_points: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes of a picture, with its curves."""
+
+    x: str
+    y: str
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a protocol gave.
+
+    Attributes:
+        ours: Measured numbers by the labels of the printed ones; labels that are not printed follow.
+        panels: What to draw; empty: nothing.
+        pictures: Figures of runs, shown as the item's pictures.
+        notes: What a reader must know, such as parts that were not run.
+    """
+
+    ours: Mapping[str, Measured] = field(default_factory=dict)
+    panels: Sequence[Panel] = ()
+    pictures: Sequence[Path] = ()
+    notes: Sequence[str] = ()
+
+
+def proportion(shares: Sequence[float], n: int) -> Measured:
+    """Return a proportion in per cent, measured with several seeds on n samples each.
+
+    >>> proportion([0.5, 0.6], 100).value
+    55.0
+    """
+    mean = float(np.mean(shares))
+    low, high = wilson_interval(round(mean * n), n)
+    return Measured(100 * mean, n, len(shares), 100 * low, 100 * high, 100 * _deviation(shares))
+
+
+def average(values: Sequence[float], n: int = 0) -> Measured:
+    """Return the mean of a number that is no proportion of samples, over the seeds where it is defined."""
+    defined = [value for value in values if not math.isnan(value)]
+    mean = float(np.mean(defined)) if defined else math.nan
+    return Measured(mean, n, len(defined), sd=_deviation(defined))
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def printed_values(paper: Paper, item: Item) -> tuple[dict[str, float], str]:
+    """Return the printed numbers of an item by label, and their unit.
+
+    If an item has several facts, the label begins with the fact's name, unless the fact is one number.
+    """
+    facts = [paper[name] for name in item.facts]
+    values = {
+        label
+        if len(facts) == 1 or len(fact.cells()) == 1 or paper.key == "s2"
+        else f"{fact.name}: {label}": value
+        for fact in facts
+        for label, value in fact.cells().items()
+    }
+    return values, facts[0].unit if facts else ""
+
+
+def rows_of(
+    printed: Mapping[str, float], recomputed: Mapping[str, float], ours: Mapping[str, Measured]
+) -> list[tuple[str, float, float, Measured | None]]:
+    """Return label, printed, recomputed (NaN where there is none) and ours, one row for each label."""
+    labels = dict.fromkeys((*printed, *recomputed, *ours))
+    return [
+        (name, printed.get(name, math.nan), recomputed.get(name, math.nan), ours.get(name)) for name in labels
+    ]
+
+
+def table(rows: Sequence[tuple[str, float, float, Measured | None]]) -> str:
+    """Return rows as an aligned table, with a header."""
+    cells = [HEADER, *(_cells(*row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+        ).rstrip()
+        for row in cells
+    )
+
+
+def _cells(label: str, printed: float, recomputed: float, ours: Measured | None) -> tuple[str, ...]:
+    if ours is None:
+        return (label, _number(printed), _number(recomputed), *[DASH] * 5)
+    has_interval = not math.isnan(ours.low)
+    return (
+        label,
+        _number(printed),
+        _number(recomputed),
+        _number(ours.value),
+        f"[{ours.low:.2f}, {ours.high:.2f}]" if has_interval else DASH,
+        _number(ours.sd),
+        f"{ours.n:,}" if ours.n else DASH,
+        str(ours.seeds),
+    )
+
+
+def _number(value: float) -> str:
+    """Return a number with two decimal places, or none if it is whole and large.
+
+    >>> _number(25715719.0), _number(0.5), _number(float("nan"))
+    ('25,715,719', '0.50', '-')
+    """
+    if math.isnan(value):
+        return DASH
+    return f"{value:,.0f}" if value == round(value) and abs(value) >= 1000 else f"{value:,.2f}"
+
+
+def write_replay(
+    folder: Path,
+    item: Item,
+    rows: Sequence[tuple[str, float, float, Measured | None]],
+    content: Mapping[str, Any],
+) -> None:
+    """Write the rows as ``ITEM.json``, with further content, and as ``ITEM.csv``."""
+    known = [
+        {
+            "label": label,
+            **_known({"printed": printed, "recomputed": recomputed}),
+            "ours": None if ours is None else _known(asdict(ours)),
+        }
+        for label, printed, recomputed, ours in rows
+    ]
+    write_json(folder / f"{item.name}.json", {"item": item.name, **content, "rows": known})
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["label", "printed", "recomputed", "ours", "low", "high", "sd", "n", "seeds"])
+    for row in known:
+        ours = row["ours"] or {}
+        columns = [ours.get(name, "") for name in ("value", "low", "high", "sd", "n", "seeds")]
+        writer.writerow([row["label"], row.get("printed", ""), row.get("recomputed", ""), *columns])
+    with atomic_write(folder / f"{item.name}.csv") as file:
+        file.write(text.getvalue().encode())
+
+
+def _known(values: Mapping[str, float]) -> dict[str, float]:
+    """Return values without those that are NaN, which JSON has not."""
+    return {name: value for name, value in values.items() if not math.isnan(value)}

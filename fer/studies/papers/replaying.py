@@ -1,0 +1,185 @@
+"""Run the protocol of an item: reuse what is finished, and write what came out."""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fer.data.features import FeatureSplit
+from fer.errors import InputError
+from fer.files import read_json, write_json
+from fer.runs import Run
+from fer.studies.papers.facts import Item, Papers
+from fer.studies.papers.protocols import Protocol
+from fer.studies.papers.replay import Measured, Panel, Replay, printed_values, rows_of, table, write_replay
+from fer.studies.papers.run_items import Step
+from fer.studies.papers.store import WAY_OUT, Store
+
+QUICK: Final = "-quick"
+RESULTS: Final[Mapping[str, str]] = {
+    "fit": "results.json",
+    "crossval": "crossval.json",
+    "prune": "curve.json",
+}
+"""The file that each command writes last."""
+
+log = logging.getLogger("fer.studies")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished replay.
+
+    Attributes:
+        folder: Its files.
+        text: The table, and what a reader must know.
+        panels: What is to be drawn.
+        pictures: Figures that were copied from runs.
+    """
+
+    folder: Path
+    text: str
+    panels: Sequence[Panel]
+    pictures: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Replaying:
+    """Runs protocols in a folder.
+
+    Attributes:
+        folder: Of all replays; runs are in ``runs``, results in a folder for each item.
+        quick: Whether trainings are short and seeds few.
+        root: Folder of the data; None: the environment's.
+        run: Runs a command with its words.
+    """
+
+    folder: Path
+    quick: bool
+    root: str | None
+    run: Callable[[str, Sequence[str]], None]
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where the runs are, which items share."""
+        return self.folder / "runs"
+
+    def replay(
+        self, papers: Papers, item: Item, protocol: Protocol, pool: FeatureSplit | None, missing: str
+    ) -> Done:
+        """Run the protocol of an item and write its results.
+
+        Args:
+            papers: The printed facts.
+            item: The table or figure.
+            protocol: How it is replayed.
+            pool: SFEW's features; None if they are not there.
+            missing: Why they are not.
+
+        Raises:
+            InputError: There is a finished run of other settings.
+        """
+        parts = []
+        notes = (
+            ["--quick: fewer seeds and short trainings; these numbers say that it runs, no more"]
+            if self.quick
+            else []
+        )
+        if protocol.on_features is not None and pool is not None:
+            store = Store(self.runs_dir / f"features{QUICK if self.quick else ''}")
+            parts.append(protocol.on_features(papers, pool, store, self.quick))
+        elif protocol.on_features is not None:
+            notes.append(f"not run on features: {missing}")
+        if protocol.read is not None:
+            runs, failed = self._run_all(protocol.steps)
+            notes += failed
+            if runs:
+                parts.append(protocol.read(runs))
+        return self._conclude(papers, item, protocol, parts, notes)
+
+    def _run_all(self, steps: Sequence[Step]) -> tuple[dict[str, Run], list[str]]:
+        """Return the finished runs by label, and why the others were not run."""
+        runs, failed = {}, {}
+        for step in steps:
+            try:
+                runs[step.label] = self._run(step)
+            except InputError as e:
+                failed[step.label] = str(e)
+        reasons = dict.fromkeys(failed.values())
+        lines = [
+            f"not run ({', '.join(label for label, why in failed.items() if why == reason)}): {reason}"
+            for reason in reasons
+        ]
+        return runs, lines
+
+    def _name(self, step: str) -> str:
+        return f"{step}{QUICK if self.quick else ''}"
+
+    def _run(self, step: Step) -> Run:
+        """Return the run of a step, finished now or before.
+
+        Raises:
+            InputError: It cannot be run, or was run with other settings.
+        """
+        name = self._name(step.name)
+        run, record = Run(self.runs_dir / name), self.runs_dir / f"{name}.words.json"
+        words = [*step.words, *(step.quick if self.quick else ())]
+        if record.is_file() and read_json(record, WAY_OUT).get("words") != words:
+            msg = f"{run.folder} has other settings than this version's protocol: remove it and {record}"
+            raise InputError(msg)
+        if (run.folder / RESULTS[step.command]).is_file():
+            log.info("%s is finished: its results are reused", run.folder)
+            return run
+        write_json(record, {"words": words})
+        self.run(step.command, self._words(step, words, run))
+        if not (run.folder / RESULTS[step.command]).is_file():
+            msg = f"{run.folder} ended without results: run the same command again"
+            raise InputError(msg)
+        return run
+
+    def _words(self, step: Step, words: Sequence[str], run: Run) -> list[str]:
+        """Return the words of a step's command, which resumes the run if it has begun."""
+        if step.command == "fit" and run.config_path.is_file():
+            return ["--resume", str(run.folder)]
+        own = [
+            word.format(run=self.runs_dir / self._name(step.needs)) if word == "{run}" else word
+            for word in words[1:]
+        ]
+        own += ["--runs_dir", str(self.runs_dir), "--run_name", run.folder.name, "--wandb.mode", "disabled"]
+        if self.root is not None and step.command != "prune":
+            own += ["--data.root", self.root]
+        return own
+
+    def _conclude(
+        self, papers: Papers, item: Item, protocol: Protocol, parts: Sequence[Replay], notes: list[str]
+    ) -> Done:
+        ours: dict[str, Measured] = {}
+        panels: list[Panel] = []
+        folder = self.folder / self._name(item.name)
+        pictures: list[Path] = []
+        for part in parts:
+            ours |= part.ours
+            panels += part.panels
+            notes += part.notes
+            for path in part.pictures:
+                if path.is_file():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    pictures.append(Path(shutil.copy(path, folder / f"{item.name}-{path.name}")))
+        paper = papers[item.name.partition("-")[0]]
+        printed, unit = printed_values(paper, item)
+        recomputed = {} if protocol.recompute is None else protocol.recompute(papers)
+        rows = rows_of(printed, recomputed, ours)
+        content = {
+            "paper": f"{paper.authors}: {paper.title}",
+            "place": item.place,
+            "shows": item.shows,
+            "unit": unit,
+            "quick": self.quick,
+            "notes": notes,
+        }
+        write_replay(folder, item, rows, content)
+        heading = f"{item.name}  {paper.authors}, {item.place}: {item.shows}"
+        text = "\n".join([heading, *([f"printed in {unit}"] if unit else []), table(rows), *notes])
+        return Done(folder, text, panels, pictures)

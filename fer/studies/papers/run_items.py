@@ -1,0 +1,184 @@
+"""Replays by commands: which trainings an item needs, and which of their numbers answer it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from fer.metrics import ClassificationReport, report
+from fer.runs import Run
+from fer.studies.crossval import read_folds, summarise
+from fer.studies.papers.feature_items import class_metrics
+from fer.studies.papers.replay import Line, Measured, Panel, Replay, average, proportion
+
+SHORT: Final = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "20")
+"""Settings of a quick training."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A run that an item needs.
+
+    Attributes:
+        name: Of the run.
+        label: Of the row or curve that it answers.
+        words: The command and its words, without names and folders; ``{run}`` is the folder of another step.
+        quick: Words that follow them if it has to be quick.
+        needs: Name of the step that ``{run}`` means.
+    """
+
+    name: str
+    label: str
+    words: tuple[str, ...]
+    quick: tuple[str, ...] = SHORT
+    needs: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command of ``fer``."""
+        return self.words[0]
+
+
+Runs = Mapping[str, Run]
+"""Finished runs by the labels of their steps."""
+
+
+def read_report(run: Run, split: str = "test") -> ClassificationReport:
+    """Return the report of a split in a run's results."""
+    results = run.read_results()
+    return report(torch.tensor(results["splits"][split]["confusion"]), results.get("class_names"))
+
+
+def accuracies(runs: Runs) -> Replay:
+    """Return the test accuracy of each run."""
+    reports = {label: read_report(run) for label, run in runs.items()}
+    return Replay({label: proportion([each.accuracy], each.n) for label, each in reports.items()})
+
+
+def val_accuracies(runs: Runs) -> Replay:
+    """Return the accuracy of each run on val, and draw it over the epochs."""
+    reports = {label: read_report(run, "val") for label, run in runs.items()}
+    ours = {label: proportion([each.accuracy], each.n) for label, each in reports.items()}
+    return Replay(ours, (history_panel(runs, "val/acc", "accuracy on val"),))
+
+
+def one_matrix(runs: Runs) -> Replay:
+    """Return accuracy and one-versus-rest accuracy of each class of a single run, and its matrix."""
+    (run,) = runs.values()
+    found = read_report(run)
+    ours = {"accuracy": proportion([found.accuracy], found.n)}
+    scalars = found.scalars()
+    ours |= {name: average([scalars[f"ovr_acc/{name}"]], found.n) for name in found.class_names}
+    ours |= {f"recall, {name}": average([scalars[f"recall/{name}"]], found.n) for name in found.class_names}
+    return Replay(ours, pictures=[run.figures_dir / "confusion-test.png"])
+
+
+def fer2013_splits(runs: Runs) -> Replay:
+    """Return the accuracies on train, val, PublicTest and PrivateTest in the layout of Onghena's Fig. 7."""
+    (run,) = runs.values()
+    cells = {
+        "above, left": "train",
+        "above, right": "val",
+        "below, left": "public",
+        "below, right": "private",
+    }
+    ours = {}
+    for label, split in cells.items():
+        found = read_report(run, split)
+        ours[label] = Measured(found.accuracy, found.n, 1, *found.interval)
+    return Replay(ours, notes=("read by rows: train, val, PublicTest, PrivateTest; see O4",))
+
+
+def figure_of(name: str) -> Callable[[Runs], Replay]:
+    """Return a reader that shows a figure of the first run."""
+
+    def read(runs: Runs) -> Replay:
+        run = next(iter(runs.values()))
+        return Replay(accuracies(runs).ours, pictures=[run.figures_dir / f"{name}.png"])
+
+    return read
+
+
+def curves(key: str, title: str) -> Callable[[Runs], Replay]:
+    """Return a reader that draws a logged value over the epochs, with the test accuracies."""
+
+    def read(runs: Runs) -> Replay:
+        return Replay(accuracies(runs).ours, (history_panel(runs, key, title),))
+
+    return read
+
+
+def history_panel(runs: Runs, key: str, title: str) -> Panel:
+    """Return the curves of a logged value."""
+    lines = []
+    for label, run in runs.items():
+        columns = run.read_metrics()
+        points = [
+            (epoch, value)
+            for epoch, value in zip(columns["epoch"], columns[key], strict=True)
+            if value == value  # other rows are of measurements
+        ]
+        lines.append(Line(label, *map(list, zip(*points, strict=True))))
+    return Panel("epoch", title, lines)
+
+
+def folds_accuracy(runs: Runs) -> Replay:
+    """Return the pooled accuracy of each cross-validation."""
+    pooled = {label: summarise(read_folds(run.folder)).pooled for label, run in runs.items()}
+    return Replay({label: proportion([each.accuracy], each.n) for label, each in pooled.items()})
+
+
+def folds_classes(runs: Runs) -> Replay:
+    """Return the class metrics of each cross-validation, folds pooled."""
+    ours: dict[str, Measured] = {}
+    for label, run in runs.items():
+        pooled = summarise(read_folds(run.folder)).pooled
+        ours |= class_metrics(label, [pooled], ("precision", "recall", "specificity"))
+    return Replay(ours)
+
+
+def fold_angles(fold: int) -> Callable[[Runs], Replay]:
+    """Return a reader that shows the angles, stages and losses of a fold."""
+
+    def read(runs: Runs) -> Replay:
+        (run,) = runs.values()
+        of_fold = Run(run.folder / f"fold-{fold}")
+        return Replay(folds_accuracy(runs).ours, pictures=[of_fold.figures_dir / "angles.png"])
+
+    return read
+
+
+def pruned_accuracies(runs: Runs) -> Replay:
+    """Return accuracy before and after pruning, and the number of pruned neurons, of each run."""
+    ours: dict[str, Measured] = {}
+    for label, run in runs.items():
+        found = run.read_prune()
+        n = int(found["n"])
+        before, after = (found[when]["neurons"] for when in ("before", "after"))
+        ours[f"before: {label}"] = proportion([found["before"]["acc"]], n)
+        ours[f"after: {label}"] = proportion([found["after"]["acc"]], n)
+        ours[f"pruned: {label}"] = average([float(before - after)])
+        ours[f"pruned share: {label}"] = average([100 * (1 - after / before)])
+    return Replay(ours, notes=("before and after pruning on val, which selected the checkpoint",))
+
+
+def pruned_classes(when: str) -> Callable[[Runs], Replay]:
+    """Return a reader of precision, recall and F1 of each class before or after pruning."""
+
+    def read(runs: Runs) -> Replay:
+        (run,) = runs.values()
+        found = run.read_prune()
+        counts = report(torch.tensor(found[when]["confusion"]), found.get("class_names"))
+        return Replay(class_metrics("", [counts], ("precision", "recall", "f1")))
+
+    return read
+
+
+def pruning_curve(runs: Runs) -> Replay:
+    """Return the accuracy by threshold of Narayan's rule, and draw it."""
+    found = next(run.read_curve() for run in runs.values() if run.curve_path.is_file())
+    lines = [Line(rule, table["threshold"], table["acc"]) for rule, table in found["rules"].items()]
+    pictures: list[Path] = []
+    return Replay({}, (Panel("threshold in degrees", "accuracy on val", lines),), pictures)
