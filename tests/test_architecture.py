@@ -39,7 +39,7 @@ ROOMS = {
     "checkpoints": Room(others={"torch"}),
     "arrays": Room(others={"numpy"}),
     "cells": Room(),
-    "views": Room(others={"numpy", "torch"}),
+    "views": Room(),
     "yamltext": Room(others={"yaml"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
