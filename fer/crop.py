@@ -2,8 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
-from itertools import chain, count
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,7 @@ from fer.data.reading import describe_skipped, find_files, read_image
 from fer.errors import InputError
 from fer.figures.crops import CropPanel, crops_figure
 from fer.figures.style import write_figure
-from fer.files import atomic_write
+from fer.files import atomic_write, free_name
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
@@ -79,7 +78,8 @@ def crop(
     paths, skipped, root = _sources(src)
     _check_apart(src, dst)
     crops = crop_images(paths, settings, batch_size=batch_size, max_bad_share=max_bad)
-    names = _crop_names([path.relative_to(root) for path in paths])
+    taken: set[str] = set()
+    names = [free_name(path.relative_to(root), ".png", taken) for path in paths]
     try:
         _write_crops(dst, names, crops)
         write_crops_csv(dst / "crops.csv", crops.records, root=root, names=names)
@@ -128,25 +128,6 @@ def _check_apart(src: Path, dst: Path) -> None:
     if not is_apart:
         msg = f"{dst} and {src} are the same folder or one holds the other: name a folder apart from it"
         raise InputError(msg)
-
-
-def _crop_names(paths: Sequence[Path]) -> list[str]:
-    """Return for each image the name of its crop, no two the same.
-
-    >>> _crop_names([Path("happy/a.jpg"), Path("happy/a.tif"), Path("sad/a.jpg")])
-    ['happy/a.png', 'happy/a.tif.png', 'sad/a.png']
-    """
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        numbered = (path.with_name(f"{path.name}-{number}.png") for number in count(2))
-        candidates: Iterator[Path] = chain(
-            (path.with_suffix(".png"), path.with_name(f"{path.name}.png")), numbered
-        )
-        name = next(name for each in candidates if (name := each.as_posix()) not in taken)
-        taken.add(name)
-        names.append(name)
-    return names
 
 
 def _write_crops(dst: Path, names: Sequence[str], crops: Crops) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -83,6 +84,25 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             draft.unlink()
+
+
+def free_name(path: Path, suffix: str, taken: set[str]) -> str:
+    """Return what a file that is made from another is called, no two the same.
+
+    Args:
+        path: Of the other file, relative.
+        suffix: Of the new one.
+        taken: Names so far; the new one is added.
+
+    >>> taken = set()
+    >>> [free_name(Path(name), ".png", taken) for name in ("a/x.jpg", "a/x.tif", "b/x.jpg")]
+    ['a/x.png', 'a/x.tif.png', 'b/x.png']
+    """
+    numbered = (path.with_name(f"{path.name}-{number}{suffix}") for number in count(2))
+    candidates = chain((path.with_suffix(suffix), path.with_name(f"{path.name}{suffix}")), numbered)
+    name = next(name for each in candidates if (name := each.as_posix()) not in taken)
+    taken.add(name)
+    return name
 
 
 def is_full(error: OSError) -> bool:

@@ -15,7 +15,7 @@ from skimage import data
 
 from fer.crop import NUM_SHEET, _choose, crop
 from fer.data.crops import CropRecord
-from fer.data.faces import Face
+from fer.data.detectors import Face
 from fer.errors import InputError
 
 

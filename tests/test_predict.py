@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fer.labels import EXPRESSIONS
-from fer.predict.test_split import write_predictions
+from fer.predict.splits import write_predictions
 
 
 @pytest.fixture

@@ -1,30 +1,140 @@
-"""The command ``predict``: write a checkpoint's class probabilities for the test split."""
+"""The command ``predict``: the faces of photos with their class probabilities, or those of the test split."""
 
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from pathlib import Path
+from typing import Final
 
-from fer.commands.choices import choose
-from fer.commands.experiment import ExperimentCLI, run_experiment
-from fer.commands.parsing import CONSOLE, name_checkpoint
-from fer.predict.test_split import write_predictions
-from fer.runs import Run
+from fer.commands.parsing import CONSOLE, make_parser, parse, positional
+from fer.errors import InputError
+from fer.predict import Recognizer
+from fer.predict.photos import describe_network, predict_photos
+from fer.predict.sources import find_sources
+from fer.views import Tta
 
-HELP: Final = "write a checkpoint's class probabilities for the test split as CSV"
+HELP: Final = "recognise the faces of photos, or write the class probabilities of a run's test split"
 SECTION: Final = "evaluate"
+
+DESCRIPTION: Final = """\
+Find the faces of photos and print what a trained network makes of each: the probability of each class and how
+sure the network is. Detector, crop, size and normalisation are those of the network's training.
+
+Without SOURCE, the class probabilities of the run's test split are written as CSV; for its options see
+fer predict --ckpt_path RUN --help.
+"""
+
+EXAMPLES: Final = """\
+examples:
+  fer predict photo.jpg                              with the network that ships with fer
+  fer predict photos --out answers                   a folder: CSV, JSON, annotated photos, contact sheet
+  fer predict 'photos/**/*.png' --ckpt_path runs/latest
+  fer predict crops --whole --ckpt_path best.onnx    images that are crops of faces already
+  fer predict --ckpt_path runs/latest                the test split of a run
+"""
+
+RUN_OPTIONS: Final = ("--ckpt_path", "--config", "-c", "--network", "--dataset")
+"""Options that tell the test split of a run from a photo that was forgotten."""
 
 
 def predict(words: Sequence[str]) -> None:
-    """Write class probabilities; a word that belongs to no option is the checkpoint or its run."""
-    run_experiment("predict", *choose(name_checkpoint(words)), PredictCLI)
+    """Recognise the faces of photos; without a photo, predict a run's test split.
+
+    Raises:
+        InputError: A word cannot be used, or some of the photos: the others are done.
+    """
+    flags = {word.partition("=")[0] for word in words}
+    if not positional(words) and flags & set(RUN_OPTIONS):
+        from fer.commands.predict_split import predict_split  # not above: Lightning is slow to import
+
+        predict_split(words)
+        return
+    if not positional(words) and not flags & {"-h", "--help"}:
+        msg = "name photos (fer predict photo.jpg), or a run for its test split (--ckpt_path runs/latest)"
+        raise InputError(msg)
+    parser = make_parser("fer predict", DESCRIPTION, epilog=EXAMPLES)
+    parser.usage = (
+        "fer predict SOURCE… [--ckpt_path CHECKPOINT|RUN|MODEL.onnx] [--out DIR] [--whole] [--tta VIEWS]"
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        type=str,
+        metavar="SOURCE",
+        help="photo, folder of photos at any depth, or pattern",
+    )
+    parser.add_argument(
+        "--ckpt_path",
+        type=Path | None,
+        default=None,
+        help="checkpoint, folder of a run, or ONNX file of fer export; null: the network that ships with fer",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        default=None,
+        help="new or empty folder for CSV, JSON, annotated photos and contact sheet; null: none is written",
+    )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="take each image as the crop of one face: no detector looks for it",
+    )
+    parser.add_argument(
+        "--tta",
+        type=Tta,
+        default="flip",
+        help="views of a face whose probabilities are averaged: none, flip (also mirrored), or ten_crop",
+    )
+    parser.add_argument(
+        "--network",
+        type=str | None,
+        default=None,
+        help="class of a network of your own: package.module.Class",
+    )
+    given = parse(parser, words)
+    sources = find_sources(given.sources)
+    out = None if given.out is None else _new_folder(given.out.expanduser())
+    network = None
+    if given.network is not None:
+        from fer.commands.choices import find_task
+
+        network = find_task(given.network).network_class
+    recognizer = Recognizer.load(given.ckpt_path, whole=given.whole, tta=given.tta, network=network)
+    about = describe_network(recognizer, given.ckpt_path)
+    CONSOLE.print("\n".join(_header(recognizer)), markup=False)
+    predict_photos(recognizer, sources, out, CONSOLE, about)
 
 
-class PredictCLI(ExperimentCLI):
-    """Predict the test split with the network of a checkpoint."""
+def _header(recognizer: Recognizer) -> list[str]:
+    """Return what the network is, what it was trained on, and whether its probabilities are calibrated."""
+    settings = recognizer.preprocessing
+    temperature = settings.temperature_for(recognizer.tta)
+    calibration = "not calibrated" if temperature == 1 else f"calibrated, temperature {temperature:.2f}"
+    return [
+        f"network      {settings.network or 'unknown'}, trained on {settings.trained_on or 'unknown data'}",
+        f"faces        {_faces(recognizer)}",
+        f"probability  {calibration}; views: {recognizer.tta}",
+    ]
 
-    def _predict(self) -> None:
-        batches = cast(list[Any], self.trainer.predict(self.model, datamodule=self.datamodule))
-        if len(self.datamodule.test_names) == 1:  # Lightning drops the outer list where there is one loader
-            batches = [batches]
-        path = Run(self.run_dir).predictions_path
-        write_predictions(path, self.datamodule, batches)
-        CONSOLE.print(f"predictions  {path}")
+
+def _faces(recognizer: Recognizer) -> str:
+    settings = recognizer.preprocessing
+    if settings.detector == "none":
+        return f"none is looked for: each image is one, at {settings.image_size}x{settings.image_size}"
+    aligned = ", upright" if settings.align else ""
+    size = f"{settings.image_size}x{settings.image_size}"
+    return f"{settings.detector}, margin {settings.margin:.0%}{aligned}, at {size}"
+
+
+def _new_folder(folder: Path) -> Path:
+    """Return a folder to write to, which holds nothing.
+
+    Raises:
+        InputError: It holds something, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        msg = f"--out {folder} is a file: name a new folder"
+        raise InputError(msg)
+    if folder.is_dir() and any(folder.iterdir()):
+        msg = f"--out {folder} is not empty: name a new folder, or remove what it holds"
+        raise InputError(msg)
+    return folder

@@ -40,7 +40,7 @@ def load_network(
             match_for_training(data, prepare_to_resume(task, checkpoint, network), checkpoint)
         return task
     if checkpoint is None:
-        msg = f"fer {command} needs a checkpoint: fer {command} runs/latest (or --ckpt_path …)"
+        msg = f"fer {command} needs a checkpoint: fer {command} --ckpt_path runs/latest"
         raise InputError(msg)
     trained = load(checkpoint, network)
     if isinstance(data, ExpressionDataModule):

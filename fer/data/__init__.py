@@ -1,23 +1,21 @@
-"""Data modules: faces, or features of faces, in splits, as batches ``(inputs, labels)``."""
+"""Data modules: faces, or features of faces, in splits, as batches ``(inputs, labels)``.
 
-from typing import Final
+The names below are imported when they are first used: files of this room that need no torch, such as
+:mod:`fer.data.faces`, can be imported without it.
+"""
 
-from fer.data.base import ExpressionDataModule
-from fer.data.fer2013 import Fer2013DataModule
-from fer.data.folder import FaceFolderDataModule
-from fer.data.images import ImageDataModule
-from fer.data.pool import PooledDataModule
-from fer.data.sfew import SfewDataModule, SfewFeaturesDataModule
-from fer.data.synthetic import SyntheticFacesDataModule
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-DATA_MODULES: Final[dict[str, type[ExpressionDataModule]]] = {
-    "fer2013": Fer2013DataModule,
-    "folder": FaceFolderDataModule,
-    "sfew": SfewDataModule,
-    "sfew_features": SfewFeaturesDataModule,
-    "synthetic": SyntheticFacesDataModule,
-}
-"""The data sets by the name that configs and the command line use."""
+if TYPE_CHECKING:
+    from fer.data.base import ExpressionDataModule
+    from fer.data.fer2013 import Fer2013DataModule
+    from fer.data.folder import FaceFolderDataModule
+    from fer.data.images import ImageDataModule
+    from fer.data.modules import DATA_MODULES
+    from fer.data.pool import PooledDataModule
+    from fer.data.sfew import SfewDataModule, SfewFeaturesDataModule
+    from fer.data.synthetic import SyntheticFacesDataModule
 
 __all__ = [
     "DATA_MODULES",
@@ -30,3 +28,25 @@ __all__ = [
     "SfewFeaturesDataModule",
     "SyntheticFacesDataModule",
 ]
+
+_FILES = {
+    "DATA_MODULES": "modules",
+    "ExpressionDataModule": "base",
+    "FaceFolderDataModule": "folder",
+    "Fer2013DataModule": "fer2013",
+    "ImageDataModule": "images",
+    "PooledDataModule": "pool",
+    "SfewDataModule": "sfew",
+    "SfewFeaturesDataModule": "sfew",
+    "SyntheticFacesDataModule": "synthetic",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    if name not in _FILES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value: object = getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from fer.cells import path_cell, text_cell
 from fer.data.crops import CropRecord
-from fer.data.faces import Face, Policy
+from fer.data.detectors import Face
+from fer.data.faces import Policy
 from fer.files import atomic_write
 
 LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")

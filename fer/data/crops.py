@@ -19,17 +19,8 @@ from rich.progress import Progress
 
 from fer.arrays import read_arrays
 from fer.data.cache import cache_dir
-from fer.data.faces import (
-    DETECTOR_PIXELS,
-    Crop,
-    CropSettings,
-    Face,
-    FaceCropper,
-    FaceDetector,
-    Finder,
-    Policy,
-    make_detector,
-)
+from fer.data.detectors import DETECTOR_PIXELS, Face, FaceDetector, Finder, make_detector
+from fer.data.faces import Crop, CropSettings, FaceCropper, Policy
 from fer.data.reading import BadImageError, digest_image, image_shape, read_image
 from fer.errors import InputError
 from fer.files import atomic_write

@@ -1,13 +1,14 @@
-"""Faces in images: who finds them, which one counts, how it is cropped, and what is done without one."""
+"""Faces in images: which one counts, how it is cropped, and what is done without one."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.data.detectors import Face, FaceDetector, Finder, Point, find_faces, make_detector
 from fer.data.pixels import resize
 from fer.errors import InputError
 
@@ -22,9 +23,6 @@ Detector = Literal["mtcnn", "viola_jones", "narayan", "none"]
   Viola-Jones looks where MTCNN finds none.
 - ``none``: nobody: the whole image, squeezed into a square, is the crop.
 """
-
-Finder = Literal["mtcnn", "viola_jones"]
-"""A detector of its own, of which ``narayan`` combines two."""
 
 Select = Literal["largest", "central"]
 """Which of several faces counts: the one with the largest box, or with the box nearest to the middle."""
@@ -42,26 +40,6 @@ Fallback = Literal["mtcnn", "centre", "keep", "drop", "error"]
 Policy = Literal["mtcnn", "viola_jones", "none", "centre", "keep", "drop", "error"]
 """What was done with an image: the detector whose face was cropped, or the fallback that was taken."""
 
-MTCNN_MIN_FACE: Final = 20
-"""Side of the smallest face that MTCNN looks for, in pixels: facenet-pytorch's own. With 40 it takes half
-the time and finds as many in SFEW (643 of 675), but none in an image that is smaller."""
-
-MTCNN_STEP: Final = 0.709
-"""Factor between the sizes at which MTCNN looks for faces: facenet-pytorch's own. An image that is shrunk by
-whole steps is searched at the same sizes."""
-
-MTCNN_GRID: Final = 8
-"""Steps in a pixel to which MTCNN's boxes and landmarks are rounded. They differ by some 1e-5 pixels with the
-images it is given at once and with the number of threads, and resampling would show it."""
-
-VIOLA_JONES_MIN_FACE: Final = 40
-"""Side of the smallest face that Viola-Jones looks for, in pixels."""
-
-VIOLA_JONES_SCALE: Final = 1.1
-VIOLA_JONES_NEIGHBOURS: Final = 5
-"""Step between the sizes looked for, and hits that must agree on a face: with 3 it misses fewer, and
-takes more for a face that is none."""
-
 EYES_APART: Final = 0.30
 EYES_HEIGHT: Final = 0.37
 """Where the eyes of an aligned crop without margin are, as shares of its side: their distance, and how far
@@ -75,48 +53,8 @@ has its eyes close together; taken at their word they would fill the crop with a
 MAX_SIZE: Final = 4096
 """Longest side of a crop, in pixels."""
 
-DETECTOR_PIXELS: Final = 12_500_000
-"""Pixels that a detector is given at once: an image of a phone, for which MTCNN takes some 600 MB."""
-
 MAX_DRAWN: Final = 8192
 """Longest side to which a square is drawn before it is averaged to a crop, in pixels: 200 MB."""
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face in an image, in pixels from the top left.
-
-    Attributes:
-        box: Left, top, right and bottom; it may go beyond the image.
-        probability: That it is a face, 0 to 1; NaN where the detector gives none.
-        landmarks: Left eye, right eye, nose, left and right corner of the mouth, each ``(x, y)``, left
-            as one sees it; None where the detector gives none.
-    """
-
-    box: tuple[float, float, float, float]
-    probability: float = math.nan
-    landmarks: tuple[Point, ...] | None = None
-
-    @property
-    def centre(self) -> Point:
-        """Middle of the box."""
-        left, top, right, bottom = self.box
-        return (left + right) / 2, (top + bottom) / 2
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height of the box."""
-        left, top, right, bottom = self.box
-        return right - left, bottom - top
-
-    def scaled(self, across: float, down: float) -> "Face":
-        """Return the face as it is in an image that is so many times wider and higher."""
-        left, top, right, bottom = self.box
-        points = None if self.landmarks is None else tuple((across * x, down * y) for x, y in self.landmarks)
-        box = (across * left, down * top, across * right, down * bottom)
-        return Face(box, self.probability, points)
 
 
 @dataclass(frozen=True)
@@ -188,111 +126,6 @@ def _check_choice(option: str, value: str, choices: Any) -> None:
     if value not in get_args(choices):
         msg = f"{option} is {value!r}: it must be one of {', '.join(get_args(choices))}"
         raise InputError(msg)
-
-
-# Finding
-
-
-class FaceDetector(Protocol):
-    """Finds faces in images of one size."""
-
-    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
-        """Return the faces of each image, in an order that is always the same.
-
-        Args:
-            images: RGB, uint8, shape ``(N, H, W, 3)``; of any size, down to 1x1.
-        """
-        ...
-
-
-class Mtcnn:
-    """MTCNN of facenet-pytorch, on the GPU where there is one.
-
-    Source: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional
-    Networks", 2016.
-    """
-
-    def __init__(self) -> None:
-        import torch  # not above: Viola-Jones needs none
-        from facenet_pytorch import MTCNN
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # It stays in single precision whatever the default: it fails in half.
-        self.network = MTCNN(
-            min_face_size=MTCNN_MIN_FACE, factor=MTCNN_STEP, keep_all=True, device=device
-        ).float()
-
-    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
-        """Return the faces of each image, the largest first; see :class:`FaceDetector`."""
-        if min(images.shape[1:3]) < MTCNN_MIN_FACE:
-            return [[] for _ in images]  # no face fits in, and facenet-pytorch raises
-        boxes, probabilities, landmarks = self.network.detect(images, landmarks=True)
-        return [
-            [] if found[0] is None else [_face(*one) for one in zip(*found, strict=True)]
-            for found in zip(boxes, probabilities, landmarks, strict=True)
-        ]
-
-
-def _face(box: NDArray[Any], probability: float, landmarks: NDArray[Any]) -> Face:
-    left, top, right, bottom = map(_on_grid, box)
-    points = tuple((_on_grid(x), _on_grid(y)) for x, y in landmarks)
-    return Face((left, top, right, bottom), float(probability), points)
-
-
-def _on_grid(pixels: float) -> float:
-    return round(float(pixels) * MTCNN_GRID) / MTCNN_GRID
-
-
-class ViolaJones:
-    """OpenCV's Haar cascade for faces seen from the front.
-
-    Source: Viola and Jones, "Rapid Object Detection Using a Boosted Cascade of Simple Features", 2001.
-    """
-
-    def __init__(self) -> None:
-        import cv2
-        import cv2.data
-
-        self.cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
-
-    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
-        """Return the faces of each image, by box, without probability and landmarks."""
-        return [self._find(image) for image in images]
-
-    def _find(self, image: NDArray[np.uint8]) -> list[Face]:
-        import cv2
-
-        boxes = self.cascade.detectMultiScale(
-            cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
-            scaleFactor=VIOLA_JONES_SCALE,
-            minNeighbors=VIOLA_JONES_NEIGHBOURS,
-            minSize=(VIOLA_JONES_MIN_FACE, VIOLA_JONES_MIN_FACE),
-        )
-        # OpenCV's threads leave them in any order.
-        ordered = sorted(tuple(map(int, box)) for box in boxes)
-        return [Face((x, y, x + width, y + height)) for x, y, width, height in ordered]
-
-
-def make_detector(name: Finder) -> FaceDetector:
-    """Return a new detector of a name."""
-    return Mtcnn() if name == "mtcnn" else ViolaJones()
-
-
-def find_faces(detector: FaceDetector, images: NDArray[np.uint8]) -> list[list[Face]]:
-    """Return the faces of images of one size, searched in smaller copies beyond :data:`DETECTOR_PIXELS`.
-
-    The smallest face that is found grows as the copy shrinks; see also :class:`FaceDetector`.
-    """
-    height, width = images.shape[1:3]
-    steps = math.ceil(math.log(height * width / DETECTOR_PIXELS) / (-2 * math.log(MTCNN_STEP)))
-    if steps < 1:
-        return detector.find(images)
-    import cv2
-
-    small = [max(1, round(side * MTCNN_STEP**steps)) for side in (width, height)]
-    copies = [cv2.resize(image, small, interpolation=cv2.INTER_AREA) for image in images]
-    found = detector.find(np.stack(copies).astype(np.uint8, copy=False))
-    return [[face.scaled(width / small[0], height / small[1]) for face in faces] for faces in found]
 
 
 def select_face(faces: Sequence[Face], shape: tuple[int, ...], select: Select) -> Face:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
@@ -99,6 +99,18 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
             align=crop_align,
             select=crop_select,
             fallback=crop_fallback,
+        )
+
+    @classmethod
+    def photo_crop(cls, settings: Mapping[str, Any]) -> CropSettings:
+        """Return how the training images were cropped; whole images are taken for crops of a face."""
+        if settings.get("crop", "none") == "none":
+            return super().photo_crop(settings)
+        return CropSettings(
+            detector=settings["crop"],
+            size=settings.get("image_size", 48),
+            margin=settings.get("crop_margin", 0.1),
+            align=settings.get("crop_align", False),
         )
 
     @property

@@ -1,6 +1,7 @@
 """Images of faces as network inputs: sizes, channels, normalisation, augmentation."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -16,6 +17,7 @@ from fer.data.base import ExpressionDataModule, Item, Split
 from fer.data.batches import Augmenter, BatchedImages
 from fer.data.descriptors import NUM_FEATURES, Descriptors
 from fer.data.draws import Draw
+from fer.data.faces import CropSettings
 from fer.data.pixels import resize, to_channels, to_grey
 from fer.errors import InputError
 
@@ -198,6 +200,15 @@ class ImageDataModule(ExpressionDataModule):
         """Whether mean and std come from a checkpoint instead of the train split."""
         self._features: dict[str, Tensor] = {}
         self._pixels: dict[tuple[str, bool], Tensor] = {}
+
+    @classmethod
+    def photo_crop(cls, settings: Mapping[str, Any]) -> CropSettings:
+        """Return how the faces of a photo have to be cropped to look like the images of this data set.
+
+        Args:
+            settings: Of the data module, as a checkpoint keeps them.
+        """
+        return CropSettings(size=settings.get("image_size", 48))
 
     @property
     def num_features(self) -> int:

@@ -215,6 +215,19 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         return _to_rgb(image)
 
 
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an image of PIL as :func:`read_image` would read it from its file; it is left as it is.
+
+    Raises:
+        BadImageError: Its file is damaged, or its values fit no range that can be known.
+    """
+    path = Path(getattr(image, "filename", "") or "the image")
+    try:
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except BROKEN as e:
+        raise BadImageError(path, f"not a whole image ({e or type(e).__name__})") from e
+
+
 def digest_image(path: Path) -> bytes:
     """Return what tells an image file's bytes from all others, without decoding them.
 

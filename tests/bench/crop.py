@@ -20,7 +20,8 @@ from PIL import Image
 from skimage import data, transform
 
 from fer.data.crops import BATCH_SIZE, crop_images
-from fer.data.faces import MTCNN_MIN_FACE, CropSettings
+from fer.data.detectors import MTCNN_MIN_FACE
+from fer.data.faces import CropSettings
 from fer.data.reading import find_images
 
 SIZE = 160

@@ -16,7 +16,8 @@ from rich.console import Console
 import fer.data.crops
 from fer.data.crop_report import count_policies, policy_table, write_crops_csv
 from fer.data.crops import CropRecord, KeptDetector, crop_images
-from fer.data.faces import Crop, CropSettings, Face, crop_face, crop_without_face
+from fer.data.detectors import Face
+from fer.data.faces import Crop, CropSettings, crop_face, crop_without_face
 from fer.errors import InputError
 
 SETTINGS = CropSettings(size=8)

@@ -9,21 +9,18 @@ import pytest
 import torch
 from skimage import data
 
+import fer.data.detectors
 import fer.data.faces
+from fer.data.detectors import MTCNN_GRID, Face, Mtcnn, ViolaJones, find_faces
 from fer.data.faces import (
     EYES_APART,
     EYES_HEIGHT,
     MIN_EYES_APART,
-    MTCNN_GRID,
     Crop,
     CropSettings,
-    Face,
     FaceCropper,
-    Mtcnn,
-    ViolaJones,
     crop_face,
     crop_without_face,
-    find_faces,
     select_face,
 )
 from fer.errors import InputError
@@ -309,10 +306,11 @@ def test_a_turned_photo_is_turned_back(mtcnn: Mtcnn) -> None:
 
 
 def test_detectors_are_imported_only_when_they_are_needed() -> None:
-    statements = ast.parse(Path(fer.data.faces.__file__).read_text()).body
+    files = [Path(fer.data.faces.__file__), Path(fer.data.detectors.__file__)]
+    statements = [node for file in files for node in ast.parse(file.read_text()).body]
     imported = {name.name for node in statements if isinstance(node, ast.Import) for name in node.names}
     imported |= {str(node.module) for node in statements if isinstance(node, ast.ImportFrom)}
-    assert not imported & {"cv2", "facenet_pytorch"}
+    assert not imported & {"cv2", "facenet_pytorch", "torch"}
 
 
 # Large images
@@ -337,12 +335,9 @@ class Recorder:
         pytest.param(2430, (40, 60), id="four times as many: two steps"),
     ],
 )
-def test_a_large_image_is_searched_in_a_smaller_copy_and_boxes_are_mapped_back(
-    monkeypatch, pixels, shape
-) -> None:
-    monkeypatch.setattr(fer.data.faces, "DETECTOR_PIXELS", pixels)
+def test_a_large_image_is_searched_in_a_smaller_copy_and_boxes_are_mapped_back(pixels, shape) -> None:
     detector = Recorder()
-    (face,), _ = find_faces(detector, np.zeros((2, 80, 120, 3), np.uint8))
+    (face,), _ = find_faces(detector, np.zeros((2, 80, 120, 3), np.uint8), pixels)
     assert detector.shapes == [(2, *shape, 3)]
     down, across = 80 / shape[0], 120 / shape[1]
     assert face.box == pytest.approx((10 * across, 20 * down, 30 * across, 40 * down))
@@ -351,11 +346,10 @@ def test_a_large_image_is_searched_in_a_smaller_copy_and_boxes_are_mapped_back(
 
 
 @pytest.mark.parametrize("share", [0.9, 0.4, 0.2])
-def test_mtcnn_finds_the_same_face_in_the_smaller_copy(mtcnn: Mtcnn, monkeypatch, share) -> None:
+def test_mtcnn_finds_the_same_face_in_the_smaller_copy(mtcnn: Mtcnn, share) -> None:
     images = data.astronaut()[np.newaxis]
     (whole,) = find_faces(mtcnn, images)[0]
-    monkeypatch.setattr(fer.data.faces, "DETECTOR_PIXELS", share * 512 * 512)
-    (found,) = find_faces(mtcnn, images)[0]
+    (found,) = find_faces(mtcnn, images, round(share * 512 * 512))[0]
     assert iou(whole, found) > 0.85
     side = max(whole.size)
     for one, other in zip(whole.landmarks or (), found.landmarks or (), strict=True):

@@ -25,7 +25,7 @@ from fer.figures.images import image_grid, predictions_figure
 from fer.figures.maps import feature_maps_figure
 from fer.figures.style import new_figure
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
-from fer.predict.test_split import write_predictions
+from fer.predict.splits import write_predictions
 from fer.report import write_report
 from fer.studies.sweepfile import read_sweep
 from fer.studies.trials import Trial, write_trials

@@ -1,7 +1,7 @@
 """FER2013's data module: which labels, which protocol, which classes."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer.data.about import FER2013
+from fer.data.faces import CropSettings
 from fer.data.fer2013.ferplus import FERPLUS_CLASSES, check_match, label_rows, read_votes
 from fer.data.fer2013.reading import read_fer2013
 from fer.data.fer2013.rows import TRAINING, USAGES, WAY_OUT, Fer2013Rows, format_counts
@@ -34,6 +35,9 @@ Protocol = Literal["official", "merged", "holdout"]
 MERGED_VAL_SHARE: Final = 0.1
 HOLDOUT_VAL_SHARE: Final = 0.3
 """Part of Training that validates (Onghena and Belo)."""
+
+PHOTO_MARGIN: Final = 0.1
+"""Margin with which MTCNN's faces look like FER2013's images."""
 
 Labels = Literal["fer2013", "ferplus-majority", "ferplus-distribution"]
 """Who labelled the images.
@@ -86,6 +90,11 @@ class Fer2013DataModule(ImageDataModule):
         self.protocol = protocol
         self.labels = labels
         self._class_names = _without(EXPRESSIONS if labels == "fer2013" else FERPLUS_CLASSES, skip_classes)
+
+    @classmethod
+    def photo_crop(cls, settings: Mapping[str, Any]) -> CropSettings:
+        """Return how the faces of a photo have to be cropped to look like FER2013's images."""
+        return CropSettings(detector="mtcnn", size=settings.get("image_size", 48), margin=PHOTO_MARGIN)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -1,0 +1,189 @@
+"""Face detectors: MTCNN, which needs torch, and Viola-Jones, which does not."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Finder = Literal["mtcnn", "viola_jones"]
+"""A detector of its own, of which ``narayan`` combines two."""
+
+MTCNN_MIN_FACE: Final = 20
+"""Side of the smallest face that MTCNN looks for, in pixels: facenet-pytorch's own. With 40 it takes half
+the time and finds as many in SFEW (643 of 675), but none in an image that is smaller."""
+
+MTCNN_STEP: Final = 0.709
+"""Factor between the sizes at which MTCNN looks for faces: facenet-pytorch's own. An image that is shrunk by
+whole steps is searched at the same sizes."""
+
+MTCNN_GRID: Final = 8
+"""Steps in a pixel to which MTCNN's boxes and landmarks are rounded. They differ by some 1e-5 pixels with the
+images it is given at once and with the number of threads, and resampling would show it."""
+
+VIOLA_JONES_MIN_FACE: Final = 40
+"""Side of the smallest face that Viola-Jones looks for, in pixels."""
+
+VIOLA_JONES_SCALE: Final = 1.1
+VIOLA_JONES_NEIGHBOURS: Final = 5
+"""Step between the sizes looked for, and hits that must agree on a face: with 3 it misses fewer, and
+takes more for a face that is none."""
+
+DETECTOR_PIXELS: Final = 12_500_000
+"""Pixels that a detector is given at once: an image of a phone, for which MTCNN takes some 600 MB."""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in an image, in pixels from the top left.
+
+    Attributes:
+        box: Left, top, right and bottom; it may go beyond the image.
+        probability: That it is a face, 0 to 1; NaN where the detector gives none.
+        landmarks: Left eye, right eye, nose, left and right corner of the mouth, each ``(x, y)``, left
+            as one sees it; None where the detector gives none.
+    """
+
+    box: tuple[float, float, float, float]
+    probability: float = math.nan
+    landmarks: tuple[Point, ...] | None = None
+
+    @property
+    def centre(self) -> Point:
+        """Middle of the box."""
+        left, top, right, bottom = self.box
+        return (left + right) / 2, (top + bottom) / 2
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the box."""
+        left, top, right, bottom = self.box
+        return right - left, bottom - top
+
+    def scaled(self, across: float, down: float) -> "Face":
+        """Return the face as it is in an image that is so many times wider and higher."""
+        left, top, right, bottom = self.box
+        points = None if self.landmarks is None else tuple((across * x, down * y) for x, y in self.landmarks)
+        box = (across * left, down * top, across * right, down * bottom)
+        return Face(box, self.probability, points)
+
+
+class FaceDetector(Protocol):
+    """Finds faces in images of one size."""
+
+    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
+        """Return the faces of each image, in an order that is always the same.
+
+        Args:
+            images: RGB, uint8, shape ``(N, H, W, 3)``; of any size, down to 1x1.
+        """
+        ...
+
+
+class Mtcnn:
+    """MTCNN of facenet-pytorch, on the GPU where there is one.
+
+    Source: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional
+    Networks", 2016.
+    """
+
+    def __init__(self) -> None:
+        import torch  # not above: Viola-Jones needs none
+        from facenet_pytorch import MTCNN
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # It stays in single precision whatever the default: it fails in half.
+        self.network = MTCNN(
+            min_face_size=MTCNN_MIN_FACE, factor=MTCNN_STEP, keep_all=True, device=device
+        ).float()
+
+    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
+        """Return the faces of each image, the largest first; see :class:`FaceDetector`."""
+        if min(images.shape[1:3]) < MTCNN_MIN_FACE:
+            return [[] for _ in images]  # no face fits in, and facenet-pytorch raises
+        boxes, probabilities, landmarks = self.network.detect(images, landmarks=True)
+        return [
+            [] if found[0] is None else [_face(*one) for one in zip(*found, strict=True)]
+            for found in zip(boxes, probabilities, landmarks, strict=True)
+        ]
+
+
+def _face(box: NDArray[Any], probability: float, landmarks: NDArray[Any]) -> Face:
+    left, top, right, bottom = map(_on_grid, box)
+    points = tuple((_on_grid(x), _on_grid(y)) for x, y in landmarks)
+    return Face((left, top, right, bottom), float(probability), points)
+
+
+def _on_grid(pixels: float) -> float:
+    return round(float(pixels) * MTCNN_GRID) / MTCNN_GRID
+
+
+class ViolaJones:
+    """OpenCV's Haar cascade for faces seen from the front.
+
+    Source: Viola and Jones, "Rapid Object Detection Using a Boosted Cascade of Simple Features", 2001.
+    """
+
+    def __init__(self) -> None:
+        import cv2
+        import cv2.data
+
+        self.cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+
+    def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
+        """Return the faces of each image, by box, without probability and landmarks."""
+        return [self._find(image) for image in images]
+
+    def _find(self, image: NDArray[np.uint8]) -> list[Face]:
+        import cv2
+
+        boxes = self.cascade.detectMultiScale(
+            cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
+            scaleFactor=VIOLA_JONES_SCALE,
+            minNeighbors=VIOLA_JONES_NEIGHBOURS,
+            minSize=(VIOLA_JONES_MIN_FACE, VIOLA_JONES_MIN_FACE),
+        )
+        # OpenCV's threads leave them in any order.
+        ordered = sorted(tuple(map(int, box)) for box in boxes)
+        return [Face((x, y, x + width, y + height)) for x, y, width, height in ordered]
+
+
+def make_detector(name: Finder) -> FaceDetector:
+    """Return a new detector of a name."""
+    return Mtcnn() if name == "mtcnn" else ViolaJones()
+
+
+def search_scale(shape: tuple[int, ...], max_pixels: int = DETECTOR_PIXELS) -> float:
+    """Return the size of the copy that an image is searched in, as a share of its own.
+
+    Args:
+        shape: Height and width of the image; more is ignored.
+        max_pixels: Most pixels of the copy.
+
+    >>> [round(search_scale((6000, 6500), most), 3) for most in (40_000_000, 12_500_000, 4_000_000)]
+    [1.0, 0.503, 0.253]
+    """
+    steps = math.ceil(math.log(shape[0] * shape[1] / max_pixels) / (-2 * math.log(MTCNN_STEP)))
+    return float(MTCNN_STEP ** max(steps, 0))
+
+
+def find_faces(
+    detector: FaceDetector, images: NDArray[np.uint8], max_pixels: int = DETECTOR_PIXELS
+) -> list[list[Face]]:
+    """Return the faces of images of one size, searched in smaller copies beyond some pixels.
+
+    The smallest face that is found grows as the copy shrinks; see also :class:`FaceDetector`.
+    """
+    height, width = images.shape[1:3]
+    scale = search_scale((height, width), max_pixels)
+    if scale == 1:
+        return detector.find(images)
+    import cv2
+
+    small = [max(1, round(side * scale)) for side in (width, height)]
+    copies = [cv2.resize(image, small, interpolation=cv2.INTER_AREA) for image in images]
+    found = detector.find(np.stack(copies).astype(np.uint8, copy=False))
+    return [[face.scaled(width / small[0], height / small[1]) for face in faces] for faces in found]

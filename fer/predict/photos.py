@@ -1,0 +1,270 @@
+"""The command ``fer predict`` on photos: find their faces, and write what the network makes of them."""
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from fer.data.reading import BadImageError
+from fer.errors import InputError
+from fer.files import atomic_write, free_name
+from fer.predict.drawing import NUM_SHEET, annotate, draw_sheet, thumbnail
+from fer.predict.recognizer import Face, Recognizer
+from fer.predict.sources import Frame, SourceFile, Sources, chunks, read_frames
+from fer.predict.writing import PredictionWriter
+
+NUM_ROWS: Final = 40
+"""Faces that the terminal shows; all are in the files."""
+
+NUM_BAD: Final = 5
+"""Files that cannot be used that an error names before it counts the rest."""
+
+Answer = tuple[Frame, list[Face], list[str]]
+"""An image, its faces, and a note on each of them, or on the image where there is none."""
+
+
+@dataclass
+class Summary:
+    """What was found in all images.
+
+    Attributes:
+        num_images: Images that could be read.
+        num_faces: Faces in them.
+        num_faceless: Images without a face.
+        num_small: Faces that are small; see :func:`notes_on`.
+        bad: Files that cannot be used, with the reason.
+    """
+
+    num_images: int = 0
+    num_faces: int = 0
+    num_faceless: int = 0
+    num_small: int = 0
+    bad: list[str] = field(default_factory=list)
+
+    def add(self, faces: Sequence[Face], notes: Sequence[str]) -> None:
+        """Count an image."""
+        self.num_images += 1
+        self.num_faces += len(faces)
+        self.num_faceless += not faces
+        self.num_small += sum(bool(note) for note in notes) if faces else 0
+
+
+def notes_on(image: NDArray[np.uint8], faces: Sequence[Face], recognizer: Recognizer) -> list[str]:
+    """Return a note on each face, empty but for a small one; or one that there is none.
+
+    A face is small if its crop has to be enlarged more than twice.
+    """
+    settings = recognizer.preprocessing
+    if not faces:
+        least = recognizer.smallest(image.shape)
+        return [f"no face ({math.ceil(least)} px or more)"]
+    widened = 1 + 2 * settings.margin
+    is_small = [2 * widened * face.side < settings.image_size for face in faces]
+    return ["small face" if small else "" for face, small in zip(faces, is_small, strict=True)]
+
+
+def answers(recognizer: Recognizer, files: Sequence[SourceFile]) -> Iterator[Answer | BadImageError]:
+    """Yield what is found in each frame of files, in order, or why a file cannot be used."""
+    for chunk in chunks(read_frames(files)):
+        frames = [each for each in chunk if isinstance(each, Frame)]
+        found = iter(recognize_each(recognizer, frames))
+        for each in chunk:
+            if isinstance(each, BadImageError):
+                yield each
+                continue
+            faces = next(found)
+            if isinstance(faces, BadImageError):
+                yield faces
+            else:
+                yield each, faces, notes_on(each.image, faces, recognizer)
+
+
+def recognize_each(recognizer: Recognizer, frames: Sequence[Frame]) -> list[list[Face] | BadImageError]:
+    """Return the faces of each frame; where the detector fails on one, the reason."""
+    try:
+        return list(recognizer.recognize([frame.image for frame in frames]))
+    except InputError as e:
+        if len(frames) == 1:
+            return [BadImageError(frames[0].file.path, str(e))]
+        return [faces for frame in frames for faces in recognize_each(recognizer, [frame])]
+
+
+def predict_photos(
+    recognizer: Recognizer, sources: Sources, out: Path | None, console: Console, about: dict[str, Any]
+) -> None:
+    """Find the faces of photos, print what the network makes of them, and write it to a folder.
+
+    Args:
+        recognizer: Finds and recognises them.
+        sources: The photos.
+        out: Folder for ``predictions.csv``, ``predictions.json``, ``annotated/`` and, of more than one photo,
+            ``contact-sheet.jpg``; None: nothing is written.
+        console: To print on.
+        about: What the JSON says of the network.
+
+    Raises:
+        InputError: Some files cannot be used: the others are done.
+    """
+    summary = Summary(bad=list(sources.bad))
+    table = _table()
+    sheet: list[tuple[NDArray[np.uint8], str, str]] = []
+    on_sheet = _spread(len(sources.files), NUM_SHEET) if len(sources.files) > 1 else set()
+    taken: set[str] = set()
+    with ExitStack() as stack:
+        progress = stack.enter_context(_progress())
+        task = progress.add_task("Faces", total=len(sources.files))
+        writer = None
+        if out is not None:
+            writer = stack.enter_context(PredictionWriter(out, recognizer.preprocessing.class_names, about))
+        for place, answer in enumerate(answers(recognizer, sources.files)):
+            progress.advance(task)
+            if isinstance(answer, BadImageError):
+                summary.bad.append(f"{answer.path}: {answer.reason}")
+                continue
+            frame, faces, notes = answer
+            _add_rows(table, frame, faces, notes)
+            summary.add(faces, notes)
+            if writer is not None and out is not None:
+                writer.write(frame, faces, notes)
+                name = free_name(frame.file.name, ".jpg", taken)
+                _write_image(out / "annotated" / name, annotate(frame.image, faces))
+                if place in on_sheet:
+                    sheet.append((thumbnail(frame.image, faces), *_caption(frame, faces, notes)))
+        if out is not None and sheet:
+            _write_image(out / "contact-sheet.jpg", draw_sheet(sheet))
+    _print(console, table, summary, sources.remarks)
+    if out is not None:
+        _print_outputs(console, out, has_sheet=bool(sheet))
+    if summary.bad:
+        raise InputError(_describe_bad(summary))
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _spread(count: int, num: int) -> set[int]:
+    """Return places evenly spread over so many; all if there are not more.
+
+    >>> sorted(_spread(10, 3))
+    [0, 3, 6]
+    """
+    num = min(num, count)
+    return {place * count // num for place in range(num)}
+
+
+def _caption(frame: Frame, faces: Sequence[Face], notes: Sequence[str]) -> tuple[str, str]:
+    labels = ", ".join(f"{face.label} {face.probabilities[face.label]:.0%}" for face in faces)
+    return _printable(frame.file.name), labels or notes[0]
+
+
+def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    content = io.BytesIO()  # not the file: Pillow does not say why it cannot write there
+    Image.fromarray(image).save(content, "JPEG", quality=90)
+    with atomic_write(path) as file:
+        file.write(content.getvalue())
+
+
+# What is printed
+
+
+def _table() -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("file", overflow="fold", min_width=16)
+    for name in ("face", "side", "class", "prob.", "next", "entropy"):
+        is_text = name in ("class", "next")
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
+    table.add_column("note")
+    return table
+
+
+def _add_rows(table: Table, frame: Frame, faces: Sequence[Face], notes: Sequence[str]) -> None:
+    """Add a row for each face, or one for an image without a face."""
+    name = Text(_printable(frame.file.name))
+    if not faces and table.row_count < NUM_ROWS:
+        table.add_row(name, *[""] * 6, Text(notes[0]))
+    for place, (face, note) in enumerate(zip(faces, notes, strict=False), 1):
+        if table.row_count >= NUM_ROWS:
+            return
+        first, second = sorted(face.probabilities.items(), key=lambda item: -item[1])[:2]
+        table.add_row(
+            name if place == 1 else "",
+            str(place),
+            f"{face.side:.0f}",
+            Text(first[0]),
+            f"{first[1]:.1%}",
+            Text(f"{second[0]} {second[1]:.0%}"),
+            f"{face.entropy:.2f}",
+            Text(note),
+        )
+
+
+def _print(console: Console, table: Table, summary: Summary, remarks: Sequence[str]) -> None:
+    if table.row_count:
+        console.print(table)
+    hidden = summary.num_faces + summary.num_faceless - table.row_count
+    if hidden > 0:
+        console.print(f"and {hidden:,} rows more", markup=False)
+    console.print(
+        f"found        {_count(summary.num_faces, 'face')} in {_count(summary.num_images, 'image')}"
+        f" ({summary.num_faceless:,} without a face, {_count(summary.num_small, 'small face')})",
+        markup=False,
+    )
+    if summary.num_faceless:
+        console.print("no face      if images are crops of faces already, add --whole", markup=False)
+    for remark in remarks:
+        console.print(remark, markup=False)
+
+
+def _count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> _count(1, "face"), _count(1200, "face")
+    ('1 face', '1,200 faces')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _print_outputs(console: Console, out: Path, *, has_sheet: bool) -> None:
+    outputs = [
+        ("table", out / "predictions.csv"),
+        ("table", out / "predictions.json"),
+        ("annotated", out / "annotated"),
+        *([("look at it", out / "contact-sheet.jpg")] if has_sheet else []),
+    ]
+    for what, path in outputs:
+        console.print(f"{what:<12} {_printable(path)}", markup=False)
+
+
+def _describe_bad(summary: Summary) -> str:
+    """Return one line that names the first files that cannot be used and counts the rest."""
+    more = len(summary.bad) - NUM_BAD
+    named = "; ".join([*summary.bad[:NUM_BAD], *([f"and {more:,} more"] if more > 0 else [])])
+    done = f"; {_count(summary.num_images, 'image')} done" if summary.num_images else ""
+    return f"{_count(len(summary.bad), 'source')} cannot be used: {_printable(Path(named))}{done}"
+
+
+def _printable(path: Path) -> str:
+    """Return a path without the bytes that are no text: a file's name need not be UTF-8."""
+    return path.as_posix().encode(errors="backslashreplace").decode()
+
+
+def describe_network(recognizer: Recognizer, path: Path | None) -> dict[str, Any]:
+    """Return what is said of a network beside its predictions."""
+    return {"network_file": "default" if path is None else str(path), "tta": recognizer.tta} | asdict(
+        recognizer.preprocessing
+    )

@@ -1,0 +1,145 @@
+"""What a person points at: photos, folders and patterns, as frames one after another."""
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer.data.reading import BadImageError, describe_skipped, find_files, read_image
+from fer.errors import InputError
+from fer.runs import Run
+
+NETWORK_SUFFIXES: Final = (".ckpt", ".onnx", ".pt", ".pth", ".safetensors")
+"""Suffixes of files that hold a network."""
+
+CHUNK_FRAMES: Final = 64
+CHUNK_PIXELS: Final = 16_000_000
+"""Frames that are recognised at once, and the pixels from which on no further frame is added."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to look at.
+
+    Attributes:
+        path: Where it is.
+        name: What outputs call it: its path below the folder that was given, else its own name.
+    """
+
+    path: Path
+    name: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image of a file.
+
+    Attributes:
+        file: Where it comes from.
+        image: RGB, uint8, shape ``(H, W, 3)``.
+        number: Which frame of a video it is, from 0; None for a photo.
+        time: Seconds from the video's beginning; None for a photo.
+    """
+
+    file: SourceFile
+    image: NDArray[np.uint8]
+    number: int | None = None
+    time: float | None = None
+
+
+@dataclass
+class Sources:
+    """What was found.
+
+    Attributes:
+        files: To look at, in the order they were given, each once.
+        bad: What cannot be used, with the reason.
+        remarks: What was left out, one line each.
+    """
+
+    files: list[SourceFile] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def find_sources(words: Sequence[str]) -> Sources:
+    """Find the files that words name: files, folders (searched to any depth) and patterns (``*.jpg``).
+
+    Raises:
+        InputError: A word is a network instead of a photo, or nothing is found.
+    """
+    found = Sources()
+    for word in words:
+        path = Path(word).expanduser()
+        if path.exists():
+            _add(path, found)
+        elif glob.has_magic(word):
+            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path's takes no absolute one
+            if not matches:
+                found.bad.append(f"{word}: matches nothing")
+            for match in matches:
+                _add(Path(match), found)
+        else:
+            found.bad.append(f"{word}: there is no such file or folder")
+    found.files = list({file.path.resolve(): file for file in reversed(found.files)}.values())[::-1]
+    if not found.files:
+        rest = f"; and {len(found.bad) - 1} more" if len(found.bad) > 1 else ""
+        msg = f"{found.bad[0]}{rest}; give photos, folders of photos or patterns such as 'photos/*.jpg'"
+        raise InputError(msg)
+    return found
+
+
+def _add(path: Path, found: Sources) -> None:
+    """Add a file, or the files of a folder.
+
+    Raises:
+        InputError: It is a network.
+    """
+    if path.is_dir() and Run(path).is_run:
+        _refuse_network(path, "the folder of a run")
+    if path.suffix.lower() in NETWORK_SUFFIXES and path.is_file():
+        _refuse_network(path, "a network")
+    if not path.is_dir():
+        found.files.append(SourceFile(path, Path(path.name)))
+        return
+    files = find_files(path)
+    found.files += [SourceFile(each, each.relative_to(path)) for each in files.images]
+    if files.skipped:
+        found.remarks.append(describe_skipped(files.skipped, path))
+    if not files.images:
+        found.bad.append(f"{path}: no image in this folder")
+
+
+def _refuse_network(path: Path, kind: str) -> None:
+    msg = (
+        f"{path} is {kind}, not a photo: fer predict PHOTO --ckpt_path {path}, or without PHOTO for the "
+        "probabilities of its test split"
+    )
+    raise InputError(msg)
+
+
+def read_frames(files: Iterable[SourceFile]) -> Iterator[Frame | BadImageError]:
+    """Yield the frames of files, or why one cannot be used: a photo has one frame."""
+    for file in files:
+        try:
+            yield Frame(file, read_image(file.path))
+        except BadImageError as e:
+            yield e
+
+
+def chunks(frames: Iterable[Frame | BadImageError]) -> Iterator[list[Frame | BadImageError]]:
+    """Yield frames in lists that are small enough for the memory, in their order."""
+    chunk: list[Frame | BadImageError] = []
+    pixels = 0
+    for frame in frames:
+        chunk.append(frame)
+        pixels += frame.image[..., 0].size if isinstance(frame, Frame) else 0
+        if len(chunk) == CHUNK_FRAMES or pixels >= CHUNK_PIXELS:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,124 @@
+"""A checkpoint's network, and how its images have to be prepared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fer.checkpoints import calibration_in, normalisation_in, read_checkpoint, temperature_of
+from fer.data import DATA_MODULES, ImageDataModule
+from fer.data.faces import CropSettings
+from fer.errors import InputError
+from fer.predict.preprocessing import Preprocessing
+from fer.runs import find_checkpoint
+from fer.tasks import load
+from fer.views import Tta
+
+
+class TorchNetwork:
+    """A network of torch as :data:`fer.predict.recognizer.Network`, on the GPU where there is one.
+
+    Args:
+        network: From normalised images to logits.
+        preprocessing: Prepares the images.
+    """
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.module = network.eval().to(self.device)
+        self.preprocessing = preprocessing
+
+    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits of crops, shape ``(N, K)``."""
+        inputs = torch.from_numpy(self.preprocessing.prepare(crops)).to(self.device)
+        with torch.inference_mode():
+            logits = self.module(inputs).float().cpu().numpy()
+        return np.asarray(logits, np.float32)
+
+
+def load_checkpoint(path: Path, network: type[nn.Module] | None = None) -> tuple[Preprocessing, TorchNetwork]:
+    """Return a checkpoint's preprocessing and network.
+
+    Args:
+        path: A checkpoint, or the folder of a run.
+        network: Class of the network where the checkpoint's is none of the package's.
+
+    Raises:
+        InputError: It is no checkpoint, or none of a network for images.
+    """
+    checkpoint = find_checkpoint(path)
+    preprocessing = preprocessing_of(checkpoint)
+    return preprocessing, TorchNetwork(load(checkpoint, network), preprocessing)
+
+
+def preprocessing_of(
+    checkpoint: Path, normalisation: Mapping[str, Sequence[float]] | None = None
+) -> Preprocessing:
+    """Return how images have to be prepared for a checkpoint's network.
+
+    Args:
+        checkpoint: The file.
+        normalisation: Mean and std of the pixels, where the checkpoint does not have them; None: its own.
+
+    Raises:
+        InputError: It is a network for features, or the checkpoint does not say how its images were
+            normalised.
+    """
+    content = read_checkpoint(checkpoint)
+    settings = content["hyper_parameters"]
+    shape = tuple(content.get("input_shape") or _shape_in(settings))
+    network = content.get("network", content["task"]).rpartition(".")[2]
+    if len(shape) != 3:
+        msg = (
+            f"{checkpoint} holds {network}, a network for {shape[0] if shape else 'some'} features, not for "
+            "images: give the checkpoint of another network with --ckpt_path"
+        )
+        raise InputError(msg)
+    module, statistics = next(iter(normalisation_in(content).items()), ("", normalisation))
+    if not statistics:
+        msg = (
+            f"{checkpoint} does not say how its images were normalised: it is of an older version, or of a "
+            "data module of your own that keeps neither mean nor std; train it again"
+        )
+        raise InputError(msg)
+    crop = _photo_crop(module, content.get("datamodule_hyper_parameters") or {}, shape[1])
+    calibration = calibration_in(content)
+    return Preprocessing(
+        image_size=shape[1],
+        channels=shape[0],
+        mean=tuple(map(float, statistics["mean"])),
+        std=tuple(map(float, statistics["std"])),
+        class_names=tuple(content.get("class_names") or load(checkpoint).class_names),
+        detector=crop.detector,
+        margin=crop.margin,
+        align=crop.align,
+        temperature=temperature_of(calibration),
+        view_temperatures={name: temperature_of(calibration, name) for name in get_args(Tta) if calibration},
+        network=network,
+        trained_on=content.get("trained_on", ""),
+    )
+
+
+def _shape_in(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the shape of one sample of a checkpoint of before the shape was kept."""
+    if "image_size" in settings:
+        return settings["channels"], settings["image_size"], settings["image_size"]
+    return (settings["in_features"],) if "in_features" in settings else ()
+
+
+def _photo_crop(module: str, settings: Mapping[str, Any], image_size: int) -> CropSettings:
+    """Return how photos are cropped for a network that was trained with a data module.
+
+    Args:
+        module: Name of its class; one outside of fer is taken as images in general.
+        settings: That the checkpoint keeps of it.
+        image_size: Of the network.
+    """
+    known = {each.__name__: each for each in DATA_MODULES.values() if issubclass(each, ImageDataModule)}
+    crop = known.get(module, ImageDataModule).photo_crop(settings)
+    return replace(crop, size=image_size)
