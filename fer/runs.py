@@ -131,6 +131,11 @@ class Run:
         return self.folder / "predictions.csv"
 
     @property
+    def model_card_path(self) -> Path:
+        """What the network is, on what data, how good, and what it must not be used for."""
+        return self.folder / "model-card.md"
+
+    @property
     def artifacts_path(self) -> Path:
         """By alias the full name of an artifact in W&B."""
         return self.folder / "artifacts.json"

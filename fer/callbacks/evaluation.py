@@ -22,10 +22,12 @@ from fer.callbacks.calibration import (
 )
 from fer.callbacks.limits import limit_protocol
 from fer.callbacks.media import draw_now, missing_figures, run_of_trainer, save_figure
+from fer.callbacks.model_card import HasCards, model_card
 from fer.callbacks.network import find_network
 from fer.callbacks.samples import first_loader
 from fer.figures import confusion_figure, curves_figure, predictions_figure
 from fer.figures.style import drawing
+from fer.files import atomic_write
 from fer.metrics import ClassificationReport
 from fer.metrics.keys import is_learning_rate, parse_key
 
@@ -186,7 +188,14 @@ class EvaluationCallback(Callback):
             for name, found in pl_module.calibrations.items():
                 results["splits"][name] |= calibration_numbers(found)
         draw_now(trainer)  # before the results, with which a run is complete
-        run_of_trainer(trainer).write_results(results)
+        run = run_of_trainer(trainer)
+        if results.get("splits"):
+            data = getattr(trainer, "datamodule", None)
+            cards = data.cards(results["trained_on"]) if isinstance(data, HasCards) else (None,)
+            text = model_card(results, cards, name=run.folder.resolve().name)
+            with atomic_write(run.model_card_path) as file:
+                file.write(text.encode())
+        run.write_results(results)
 
     def _results(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return the facts of any run."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from fer.data.about import DataCard, card_of
 from fer.data.batches import BatchedImages, collate
 from fer.data.draws import Draws, EpochLoader
 from fer.data.frozen import ComputesFeatures, FeatureDataset, KeptFeatures
@@ -88,6 +89,9 @@ class ExpressionDataModule(LightningDataModule, ABC):
     Raises:
         InputError: A setting is out of its range, or a batch is larger than the train split.
     """
+
+    card: DataCard | None = None
+    """What is known of a public data set, for model cards; None: nothing."""
 
     splits: dict[str, Any]
     """The splits by name, once :meth:`setup` ran; of the module's own kind of :class:`Split`."""
@@ -165,6 +169,16 @@ class ExpressionDataModule(LightningDataModule, ABC):
     def title(self) -> str:
         """What the data set is called where a result says what a network was trained on."""
         return type(self).__name__.removesuffix("DataModule")
+
+    def cards(self, trained_on: str | None) -> tuple[DataCard | None, ...]:
+        """Return what is known of the data that a network was trained on, and of this data if it is other.
+
+        Args:
+            trained_on: Data set and protocol of the training; None: this data.
+        """
+        trained = self.card if trained_on is None else card_of(trained_on)
+        is_same = trained_on is None or trained_on.startswith(self.title)
+        return (self.card,) if is_same else (trained, self.card)
 
     def match_network(self, class_names: Sequence[str]) -> ClassMatch:
         """Take the labels of a trained network, before the data is read.

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.data.about import SFEW
 from fer.data.classes import FOLDERS
 from fer.data.features import FeatureDataModule, FeatureSplit, far_outliers
 from fer.data.folder import FaceFolderDataModule, named_groups
@@ -64,6 +65,8 @@ class SfewDataModule(FaceFolderDataModule):
         **kwargs: See :class:`fer.data.folder.FaceFolderDataModule`.
     """
 
+    card = SFEW
+
     def __init__(self, root: str | None = None, *, name_pattern: str = NAME, **kwargs: Any) -> None:
         super().__init__(root, name_pattern=name_pattern, **kwargs)
 
@@ -99,6 +102,8 @@ class SfewFeaturesDataModule(PooledDataModule, FeatureDataModule):
         **kwargs: See :class:`fer.data.pool.PooledDataModule` and
             :class:`fer.data.features.FeatureDataModule`.
     """
+
+    card = SFEW
 
     def __init__(self, root: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

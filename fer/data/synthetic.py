@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from fer.data.about import DRAWN
 from fer.data.base import numbered
 from fer.data.drawing import draw_faces
 from fer.data.images import ImageDataModule, ImageSplit
@@ -23,6 +24,8 @@ class SyntheticFacesDataModule(ImageDataModule):
     Raises:
         InputError: A setting is out of its range.
     """
+
+    card = DRAWN
 
     def __init__(
         self, *, num_train: int = 3500, num_val: int = 700, num_test: int = 700, **kwargs: Any

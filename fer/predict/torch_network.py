@@ -3,20 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fer.checkpoints import normalisation_in, read_checkpoint
+from fer.checkpoints import calibration_in, normalisation_in, read_checkpoint, temperature_of
 from fer.data import DATA_MODULES, ImageDataModule
 from fer.data.faces import CropSettings
 from fer.errors import InputError
 from fer.predict.preprocessing import Preprocessing
 from fer.runs import find_checkpoint
 from fer.tasks import load
+from fer.views import Tta
 
 
 class TorchNetwork:
@@ -86,7 +87,7 @@ def preprocessing_of(
         )
         raise InputError(msg)
     crop = _photo_crop(module, content.get("datamodule_hyper_parameters") or {}, shape[1])
-    calibration = content.get("calibration")
+    calibration = calibration_in(content)
     return Preprocessing(
         image_size=shape[1],
         channels=shape[0],
@@ -96,7 +97,8 @@ def preprocessing_of(
         detector=crop.detector,
         margin=crop.margin,
         align=crop.align,
-        temperature=1.0 if calibration is None else float(calibration["temperature"]),
+        temperature=temperature_of(calibration),
+        view_temperatures={name: temperature_of(calibration, name) for name in get_args(Tta) if calibration},
         network=network,
         trained_on=content.get("trained_on", ""),
     )

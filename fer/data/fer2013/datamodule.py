@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.data.about import FER2013
 from fer.data.faces import CropSettings
 from fer.data.fer2013.ferplus import FERPLUS_CLASSES, check_match, label_rows, read_votes
 from fer.data.fer2013.reading import read_fer2013
@@ -66,6 +67,8 @@ class Fer2013DataModule(ImageDataModule):
     Raises:
         InputError: A setting is out of its range.
     """
+
+    card = FER2013
 
     def __init__(
         self,
