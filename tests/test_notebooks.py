@@ -77,6 +77,7 @@ def test_any_lightning_training_prunes_half_of_the_neurons(monkeypatch) -> None:
     )
 
 
+@pytest.mark.slow
 def test_look_at_a_run_draws_it() -> None:
     few = ["--data.num_train=70", "--data.num_val=35", "--data.num_test=35", "--trainer.max_epochs=1"]
     unwatched = ["--distinctiveness.every_n_epochs=0", "--stages.enabled=false"]

@@ -13,13 +13,7 @@ from torchvision.models import SqueezeNet
 
 from fer.neurons import resize
 
-NAME = "mobilenetv2_050"
-
-
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch):
-    """Batches of 64 images as large as timm's take most of a minute to be timed."""
-    monkeypatch.setattr("fer.pruning.size.BATCH_SIZES", (1, 4))
+NAME = "test_efficientnet"  # timm's own for tests: a hundred thousand parameters
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from command import call, done
 from rich.console import Console
+from shortened import shorten
 
 import fer.commands.agent
 import fer.commands.sweep
@@ -117,8 +119,9 @@ def test_a_sweep_that_fails_ends_with_a_status(toy):
 
 @pytest.mark.drawn
 def test_searches_are_compared(toy):
-    for method in ("random", "bayes"):
-        for seed in (0, 1):
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)  # only the comparison is looked at
+        for method, seed in itertools.product(("random", "bayes"), (0, 1)):
             words = ("--count", "3", "--method", method, "--seed", seed, "--run_name", f"{method}-{seed}")
             done("sweep", toy, *words)
     folders = [Path("runs") / f"{method}-{seed}" for method in ("bayes", "random") for seed in (0, 1)]

@@ -20,6 +20,7 @@ def logged(tmp_path_factory, sandboxed):
     folder = tmp_path_factory.mktemp("logged")
     with sandboxed(folder):
         words = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", "--prune.enabled", "true"]
+        words += ["--model.widths", "[4, 6, 6, 8, 8]"]
         called = call("fit", *DATA, *words, "--run_name", "run")
     assert called.status == 0, called.err
     # Of so few samples, and of nothing else.

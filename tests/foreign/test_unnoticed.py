@@ -105,8 +105,8 @@ def all_callbacks(**network):
     ],
 )
 def test_training_does_not_notice(module, data, fit):
-    plain = leftovers(fit, module, data, [], max_epochs=3)
-    watched = leftovers(fit, module, data, all_callbacks(), max_epochs=3)
+    plain = leftovers(fit, module, data, [])
+    watched = leftovers(fit, module, data, all_callbacks())
     assert_identical(plain, watched)
 
 

@@ -375,6 +375,9 @@ TIMM = {
 }
 """Networks that are not ours, as their authors left them: untrained, so that many neurons are alike."""
 
+EXPORTED = "mobilenetv3_small_050"
+"""The one that is exported as well, which takes twice as long as pruning; resize makes all alike."""
+
 
 @pytest.mark.parametrize("name", TIMM)
 @pytest.mark.slow
@@ -401,7 +404,8 @@ def test_networks_of_timm_become_smaller(name, tmp_path):
         again = resize(network, pruned.widths)
         again.load_state_dict(pruned.network.state_dict())
         assert again(samples).equal(logits)
-    assert export_onnx(pruned.network, inputs, tmp_path / "pruned.onnx").path.is_file()  # and it is compared
+    if name == EXPORTED:
+        assert export_onnx(pruned.network, inputs, tmp_path / "pruned.onnx").path.is_file()  # and compared
 
 
 @pytest.mark.slow

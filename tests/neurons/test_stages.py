@@ -55,6 +55,7 @@ def tried() -> list[Outcome]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [*LENGTHS, *SHAPES])
 def test_stages_are_right_for_any_length_and_schedule(group, tried, record_property):
     of_group = [each for each in tried if group in (each.shape, each.num_epochs)]
@@ -67,6 +68,7 @@ def test_stages_are_right_for_any_length_and_schedule(group, tried, record_prope
     assert right >= 0.95
 
 
+@pytest.mark.slow
 def test_a_one_cycle_schedule_triggers_no_live_plateau_in_the_middle(tried):
     of_shape = [each for each in tried if each.shape == "one-cycle"]
     assert mean(each.has_false_plateau for each in of_shape) <= 0.05

@@ -342,7 +342,7 @@ def test_the_commands_take_a_run_that_was_trained_on_features():
         "--network",
         "transfer",
         "--model.backbone",
-        "mobilenetv3_small_050",
+        "test_efficientnet",
         "--model.hidden",
         "12",
         "--data.image_size",
