@@ -272,7 +272,8 @@ def _describe_bad(summary: Summary) -> str:
     named = "; ".join([*summary.bad[:NUM_BAD], *([f"and {more:,} more"] if more > 0 else [])])
     counts = [(summary.num_images, "image"), (summary.num_videos, "video")]
     done = ", ".join(_count(number, noun) for number, noun in counts if number)
-    return f"{_count(len(summary.bad), 'source')} cannot be used: {printable(Path(named))}{f'; {done} done' if done else ''}"
+    end = f"; {done} done" if done else ""
+    return f"{_count(len(summary.bad), 'source')} cannot be used: {printable(Path(named))}{end}"
 
 
 def describe_network(recognizer: Recognizer, path: Path | None) -> dict[str, Any]:
