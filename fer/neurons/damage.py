@@ -34,6 +34,9 @@ SHARES: Final = (0.25, 0.5, 0.75, 0.875)
 MOST_HELD_OUT: Final = 512
 """Held-out samples that outputs are compared on."""
 
+MOST_VALUES: Final = 2**16
+"""Values of an output that are compared for a batch; of more, as of one for each pixel, a random sample."""
+
 LARGEST: Final = 1e6
 """Largest damage, also of outputs that are no longer finite."""
 
@@ -155,12 +158,21 @@ def _picked(batches: InputBatches, choose: Callable[[Tensor], Tensor]) -> Iterat
 
 
 def _outputs(network: nn.Module, batches: Batches) -> list[list[Tensor]]:
-    """Return all tensors of a floating-point type that a network returns, batch by batch, in float64."""
+    """Return the values of all floating-point tensors that a network returns, batch by batch, in float64."""
     with eval_state(network):
         return [
-            [each.double() for each in tensors_in(call(network, inputs)) if each.is_floating_point()]
+            [_some(each) for each in tensors_in(call(network, inputs)) if each.is_floating_point()]
             for inputs in batches
         ]
+
+
+def _some(output: Tensor) -> Tensor:
+    """Return the values of an output, or the same of them for each network."""
+    values = output.flatten()
+    if len(values) > MOST_VALUES:
+        chosen = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))[:MOST_VALUES]
+        values = values[chosen.to(values.device)]
+    return values.double()
 
 
 def _distance(whole: list[list[Tensor]], other: list[list[Tensor]]) -> float:
@@ -170,7 +182,7 @@ def _distance(whole: list[list[Tensor]], other: list[list[Tensor]]) -> float:
     """
     total = 0.0
     for before, after in zip(zip(*whole, strict=True), zip(*other, strict=True), strict=True):
-        first, second = (torch.cat([each.flatten() for each in part]) for part in (before, after))
+        first, second = (torch.cat(part) for part in (before, after))
         is_known = first.isfinite()
         first, second = first[is_known], second[is_known]
         change, variance = (second - first).square().sum(), (first - first.mean()).square().sum()

@@ -351,7 +351,8 @@ def _pieces(windows: Tensor, chosen: Tensor | None) -> Iterator[tuple[Tensor, Te
     shape = len(windows), *windows.shape[2:4]
     width = max(1, windows[0, :, 0, 0].numel())
     if chosen is None:
-        for numbers in torch.arange(len(windows)).split(max(1, CHUNK // (width * math.prod(shape[1:])))):
+        num = max(1, CHUNK // (width * math.prod(shape[1:])))
+        for numbers in torch.split(torch.arange(len(windows)), num):
             rows = windows[numbers[0] : numbers[-1] + 1].movedim(1, 3).flatten(3).flatten(0, 2)
             yield numbers.repeat_interleave(math.prod(shape[1:])).to(rows.device), rows
         return

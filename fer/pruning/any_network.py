@@ -143,10 +143,9 @@ def _agreements(
     """Return how often networks predict the same class, with and without batch norm recalibration."""
     pairs = {"": (network, pruning.network)}
     if (other := pruning.recalibration) is not None:
-        pairs |= {
-            ", batch norm recalibrated in both": (other.before, pruning.untuned),
-            ", batch norm recalibrated in none": (network, other.after),
-        }
+        pairs[", batch norm recalibrated in both"] = other.before, pruning.untuned
+        if other.after is not None:
+            pairs[", batch norm recalibrated in none"] = network, other.after
     if pruning.tuning is not None:
         pairs[", before fine-tuning"] = (network, pruning.untuned)
     return {

@@ -39,13 +39,13 @@ class RecalibrationResult:
 
     Attributes:
         before: The whole network with recalibrated batch norm.
-        after: The pruned network without recalibration.
+        after: The pruned network without recalibration; None if earlier rounds were recalibrated.
         mcnemar: McNemar's test of the whole and the pruned network, both recalibrated; None if they were not
             evaluated as classifiers.
     """
 
     before: Quality
-    after: Quality
+    after: Quality | None = None
     mcnemar: Comparison | None = None
 
 
@@ -77,7 +77,8 @@ def networks_to_compare(network: nn.Module, pruning: Pruning) -> dict[str, nn.Mo
     """
     networks = {"before": network, "after": pruning.network}
     if pruning.recalibration is not None:
-        networks |= {"recalibrated": pruning.recalibration.before, "bare": pruning.recalibration.after}
+        others = {"recalibrated": pruning.recalibration.before, "bare": pruning.recalibration.after}
+        networks |= {name: other for name, other in others.items() if other is not None}
     if pruning.tuning is not None:
         networks["untuned"] = pruning.tuning.before
     return networks
@@ -87,13 +88,14 @@ def recalibration_result(
     found: Mapping[str, Evaluation], metrics: Mapping[str, Mapping[str, float]]
 ) -> RecalibrationResult | None:
     """Return the results of the networks with other batch norm; None if there are none."""
-    names = ("recalibrated", "bare")
-    if not all(name in found or name in metrics for name in names):
-        return None
     before, after = (
         Quality(**(quality_values(found[name]) if name in found else {}), metrics=dict(metrics.get(name, {})))
-        for name in names
+        if name in found or name in metrics
+        else None
+        for name in ("recalibrated", "bare")
     )
+    if before is None:
+        return None
     if not found:
         return RecalibrationResult(before, after)
     pruned = found.get("untuned", found["after"])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median, quantiles
 from typing import Any, Final, Self
 
@@ -108,6 +108,14 @@ class Limit:
                 raise InputError(msg)
             return cls(name.removeprefix("max_"), value)
         return None
+
+    def step(self, share: float, whole: float) -> "Limit":
+        """Return the limit after a share of the way from the whole size, 0 to 1.
+
+        >>> Limit("params", 400.0).step(0.5, 1000.0).most
+        700.0
+        """
+        return replace(self, most=whole - (whole - self.most) * share)
 
 
 @dataclass(frozen=True)

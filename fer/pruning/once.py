@@ -28,11 +28,11 @@ class Recalibration(NamedTuple):
 
     Attributes:
         before: The whole network, recalibrated.
-        after: The smaller network, not recalibrated.
+        after: The smaller network, not recalibrated; None if earlier rounds were.
     """
 
     before: nn.Module
-    after: nn.Module
+    after: nn.Module | None
 
 
 @dataclass(frozen=True, eq=False)

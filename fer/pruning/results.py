@@ -171,7 +171,9 @@ class PruneResults:
                 found[f"prune/{self.metric}_{when}"] = each.metrics[self.metric]
         others: dict[str, Quality] = {}
         if (other := self.recalibration) is not None:
-            others |= {"before_recalibrated": other.before, "after_not_recalibrated": other.after}
+            others["before_recalibrated"] = other.before
+            if other.after is not None:
+                others["after_not_recalibrated"] = other.after
         if self.tuning is not None:
             others["after_not_tuned"] = self.tuning.before
         for name, quality in others.items():
@@ -215,28 +217,22 @@ class PruneResults:
             if (other := self.recalibration) is not None:
                 yield "  with batch norm" + (", not fine-tuned" if self.tuning else "")
                 yield _accuracy_line("  recalibrated in both", other.before.acc, pruned.acc, other.mcnemar)
-                yield _accuracy_line("  recalibrated in none", before.acc, other.after.acc)
+                if other.after is not None:
+                    yield _accuracy_line("  recalibrated in none", before.acc, other.after.acc)
         if before.loss is not None and after.loss is not None:
             yield f"{'loss':<22} {before.loss:14.4f} {after.loss:14.4f}"
 
     def _metric_of_others(self) -> Iterable[str]:
         """Yield lines on the metric that is shown first, with other batch norm."""
         other, name = self.recalibration, self.metric
-        if (
-            name is None
-            or other is None
-            or not all(name in each.metrics for each in (other.before, other.after))
-        ):
+        if name is None or other is None or name not in other.before.metrics:
             return
         yield "  with batch norm"
-        both, none = (
-            (other.before, self.after),
-            (self.before, other.after),
-        )
-        for label, (before, after) in (("both", both), ("none", none)):
-            yield from metric_table(
-                {f"  recalibrated in {label}": (before.metrics[name], after.metrics[name])}
-            )
+        for label, before, after in (("both", other.before, self.after), ("none", self.before, other.after)):
+            if after is not None and name in after.metrics:
+                yield from metric_table(
+                    {f"  recalibrated in {label}": (before.metrics[name], after.metrics[name])}
+                )
 
     @property
     def metrics(self) -> list[str]:

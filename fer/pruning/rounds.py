@@ -13,7 +13,7 @@ from fer.neurons.inputs import Batches
 from fer.neurons.networks import copy_network
 from fer.neurons.verify import PruneError
 from fer.pruning.evaluate import evaluate
-from fer.pruning.limits import Limit
+from fer.pruning.limits import Limit, Meter
 from fer.pruning.once import Pruning, Recalibration, prune_to
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import count_macs
@@ -98,8 +98,7 @@ def prune_in_rounds(
         rounds: Largest number of rounds.
         tolerance: Largest drop of validation accuracy that is accepted, 0 to 1.
         fine_tune: Trains the network of a round; None: nothing is trained.
-        limit: Largest share of the network's size that is left after the last round, instead of the
-            thresholds.
+        limit: Largest size after the last round, or share of the network's, instead of the thresholds.
         done: Rounds that are finished, of the same settings; they are not yielded again.
 
     Yields:
@@ -114,6 +113,7 @@ def prune_in_rounds(
     """
     batches, val = InputBatches.of(batches, network), list(val)
     example = batches.first()
+    of = None if limit is None or limit.of is not None else Meter(limit, network, example).whole.value
     before = evaluate(network, val).report.accuracy
     left: dict[str, int] = {}  # keeps layers that are down to one neuron, which later plans leave out
     for each in done:
@@ -127,7 +127,7 @@ def prune_in_rounds(
             similar_below=settings.similar_below * number / rounds,
             complementary_above=180 - (180 - settings.complementary_above) * number / rounds,
         )
-        part = limit and replace(limit, most=1 - (1 - limit.most) * number / rounds)
+        part = limit and limit.step(number / rounds, 1.0 if of is None else of)
         try:
             pruning = prune_to(network, batches, goal, part)
         except InputError as error:
@@ -170,12 +170,14 @@ def join_rounds(
 ) -> Pruning:
     """Return rounds that were kept as one pruning of the first network.
 
+    Later rounds prune what was recalibrated before, so that only one round alone has a network without it.
+
     Args:
         rounds: One round or more, in order.
         settings: The settings of the whole.
         recalibrated: The first network with recalibrated batch norm, to compare with; None for none.
     """
-    bare = rounds[-1].bare
+    bare = rounds[-1].bare if len(rounds) == 1 else None
     layers: dict[str, dict[str, int]] = {}
     for one in rounds:
         layers = add_layers(layers, one.result.layers)
@@ -186,7 +188,7 @@ def join_rounds(
         blocks=blocks,
         refused={},
         settings=settings,
-        recalibration=None if recalibrated is None or bare is None else Recalibration(recalibrated, bare),
+        recalibration=None if recalibrated is None else Recalibration(recalibrated, bare),
     )
 
 

@@ -44,7 +44,7 @@ _SIDE: Final = {"acc?": object, "interval?": list, "loss?": object, "parameters"
 _QUALITY: Final = {"acc?": object, "interval?": list}
 _PRUNE: Final = {
     **{"n?": int, "protocol": str, "mcnemar?": dict, "before": _SIDE, "after": _SIDE},
-    "recalibration?": {"before": _QUALITY, "after": _QUALITY, "mcnemar?": dict},
+    "recalibration?": {"before": _QUALITY, "after?": _QUALITY, "mcnemar?": dict},
     "tuning?": {"before": _QUALITY, "mcnemar": dict, "epochs": list},
     "rounds?": [dict],
 }

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer.neurons import eval_state, measure_groups, prune
+from fer.neurons import damage, eval_state, measure_groups, prune
 from fer.neurons.batches import InputBatches
 from fer.neurons.criteria import make_criterion
 from fer.neurons.damage import SHARES, damage_costs, measure_damage, scaled, split
@@ -166,3 +166,13 @@ def test_one_of_five_samples_is_held_out_whatever_the_batches():
             assert torch.cat([each.args[0] for each in held_out]).flatten().tolist() == [0, 5, 10, 15, 20]
             kept = torch.cat([each.args[0] for each in fitted]).flatten().tolist()
             assert kept == [number for number in range(23) if number % 5]
+
+
+def test_few_values_of_large_outputs_are_held(monkeypatch):
+    network, batches = nn.Conv2d(1, 4, 3), [torch.randn(2, 1, 9, 9)] * 3
+    monkeypatch.setattr(damage, "MOST_VALUES", 50)
+
+    first, second = (damage._outputs(network, batches) for _ in range(2))
+
+    assert [len(values) for (values,) in first] == [50, 50, 50]
+    assert all(one.equal(two) for (one,), (two,) in zip(first, second, strict=True))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fer.pruning import Limit, PruneSettings, count_macs, prune_in_rounds
+from fer.pruning import Limit, PruneSettings, compare, count_macs, prune_in_rounds
 from fer.pruning.rounds import join_rounds
 
 BELOW_80 = PruneSettings(similar_below=80.0, complementary_above=100.0)
@@ -62,6 +62,24 @@ def test_multiply_adds_approach_the_target_in_equal_steps(network, train, val):
 
     assert all(each.result.macs <= whole * share for each, share in zip(rounds, (0.75, 0.5), strict=True))
     assert [each.result.threshold for each in rounds] == [None, None]
+
+
+def test_a_size_is_approached_in_equal_steps_as_well_as_a_share(network, train, val):
+    whole = count_macs(network, train[0][0])
+    settings, limit = PruneSettings(criterion="span"), Limit("macs", whole // 2)
+
+    rounds = list(prune_in_rounds(network, train, val, settings, rounds=2, tolerance=1.0, limit=limit))
+
+    assert [each.pruning.target.most for each in rounds] == pytest.approx([whole * 0.75, whole * 0.5], abs=1)
+
+
+def test_only_one_round_alone_has_a_network_without_recalibration(network, train, val):
+    rounds = list(prune_in_rounds(network, train, val, BELOW_80, rounds=2, tolerance=1.0))
+    results = [compare(network, join_rounds(rounds[:num], BELOW_80, network), val) for num in (1, 2)]
+
+    assert ["recalibrated in both" in each.table() for each in results] == [True, True]
+    assert ["recalibrated in none" in each.table() for each in results] == [True, False]
+    assert "prune/acc_after_not_recalibrated" not in results[1].scalars()
 
 
 def test_a_round_that_prunes_nothing_leaves_the_last_one(copies, train, val, caplog):
