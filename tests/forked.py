@@ -132,7 +132,7 @@ def _folder() -> str:
 def _server() -> WarmServer:
     """Return the session's server, which ends with it."""
     here = Path(__file__).parent
-    server = WarmServer(IMPORTED, "as_python")
+    server = WarmServer((*IMPORTED, "pytest"), "as_python")
     atexit.register(server.__exit__, None, None, None)
     paths = {"PYTHONPATH": os.pathsep.join([str(here.parent), str(here), os.environ.get("PYTHONPATH", "")])}
     with TemporaryDirectory() as folder, Path(os.devnull).open("wb") as null:

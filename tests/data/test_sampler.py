@@ -85,6 +85,8 @@ def test_correcting_for_rare_classes_twice_is_refused(data_of, tiny_trainer):
 @pytest.mark.slow
 def test_two_processes_train_on_balanced_batches(tmp_path):
     words = ["--data.sampler", "balanced", "--data.num_train", "71", "--data.batch_size", "8"]
+    words += ["--network", "ann", "--data.image_size", "8", "--wandb.mode", "disabled"]
+    words += ["--gradients.every_n_epochs", "0", "--distinctiveness.every_n_epochs", "0"]
     words += ["--trainer.max_epochs", "1", "--test", "false", "--trainer.accelerator", "cpu"]
     words += ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     environment = {**os.environ, "PYTHONPATH": str(Path(fer.__file__).parent.parent)}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, classification_report, confusion_matrix
 from torch import Tensor
 
@@ -493,17 +494,19 @@ def test_adds_up_on_cuda() -> None:
     assert on_cuda.compute().scalars() == on_cpu.compute().scalars()
 
 
-def _report_on_a_share(rank: int, num_processes: int, folder: str) -> None:
-    """Run in a process of its own: see an uneven share of the batches, save the joint confusion matrix."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=num_processes
-    )
-    predictions, labels = random_predictions(7, 100, seed=6)
-    share = slice(0, 70) if rank == 0 else slice(70, 100)
-    metrics = ClassificationMetrics()
-    metrics.update(predictions[share], labels[share])
-    torch.save(metrics.compute().confusion, f"{folder}/confusion_{rank}.pt")
-    torch.distributed.destroy_process_group()
+REPORT_ON_A_SHARE = """
+import sys
+import torch
+from fer.metrics import ClassificationMetrics
+
+rank = int(sys.argv[1])
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+metrics = ClassificationMetrics()
+metrics.update(*torch.load(f"share_{rank}.pt"))
+torch.save(metrics.compute().confusion, f"confusion_{rank}.pt")
+torch.distributed.destroy_process_group()
+"""
+"""What a process does that sees an uneven share of the batches."""
 
 
 @pytest.mark.slow
@@ -512,9 +515,14 @@ def test_processes_are_added_up(tmp_path: Path) -> None:
     whole = ClassificationMetrics()
     whole.update(predictions, labels)
 
-    torch.multiprocessing.spawn(_report_on_a_share, args=(2, str(tmp_path)), nprocs=2)
+    processes = []
+    for rank, share in enumerate((slice(0, 70), slice(70, 100))):
+        torch.save((predictions[share], labels[share]), tmp_path / f"share_{rank}.pt")
+        processes.append(Forked(["-c", REPORT_ON_A_SHARE, rank, tmp_path / "meeting"], cwd=tmp_path))
 
-    for rank in range(2):
+    for rank, process in enumerate(processes):
+        _, err = process.communicate()
+        assert process.returncode == 0, err
         confusion = torch.load(tmp_path / f"confusion_{rank}.pt", weights_only=True)
         assert confusion.tolist() == whole.compute().confusion.tolist()
 
