@@ -33,7 +33,7 @@ class Size:
     """How much of an epoch is run.
 
     Attributes:
-        steps: Training batches.
+        steps: Training batches beside the first, which may wait for what an epoch needs once.
         batches: Validation batches.
         epochs: The first is not timed.
         turns: Of all ways.
@@ -44,16 +44,29 @@ class Size:
     epochs: int = 3
     turns: int = 3
 
-    def whole(self, training: float, validation: float, once: float = 0.0) -> float:
-        """Return the seconds of an epoch of FER2013."""
+    @property
+    def images(self) -> dict[str, int]:
+        """Number of training and of validation images, as settings of :class:`noise.Noise`."""
+        return {"num_train": (self.steps + 1) * BATCH_SIZE, "num_val": self.batches * BATCH_SIZE}
+
+    def whole(self, first: float, training: float, validation: float, once: float = 0.0) -> float:
+        """Return the seconds of an epoch of FER2013.
+
+        Args:
+            first: From the start to the end of the first step.
+            training: From there to the validation.
+            validation: Of the validation.
+            once: From there to the next epoch.
+        """
         of_train, of_val = (SIZES[name] / BATCH_SIZE for name in ("train", "val"))
-        return training * of_train / self.steps + validation * of_val / self.batches + once
+        scaled = training * (of_train - 1) / self.steps + validation * of_val / self.batches
+        return first + scaled + once
 
 
 QUICK: Final = {
-    "conv6": Size(steps=16, batches=4, epochs=2, turns=2),
+    "conv6": Size(steps=16, batches=8, epochs=2, turns=2),
     "alexnet": Size(steps=8, batches=2, epochs=2, turns=2),
-    "resnet": Size(steps=4, batches=1, epochs=2, turns=2),
+    "resnet": Size(steps=4, batches=2, epochs=2, turns=2),
 }
 
 
@@ -62,13 +75,15 @@ class Fit:
     """CPU seconds of a training.
 
     Attributes:
-        training: Of each epoch but the first, from its start to its validation.
+        first: Of each epoch but the first, from its start to the end of its first step.
+        training: Of each epoch but the first, from there to its validation.
         validation: Of each epoch but the first.
         once: Of each epoch but the first, from the end of its validation to the next epoch.
         analysis: The part of these that callbacks spend on neurons.
         outside: Before the first epoch, and after the last one.
     """
 
+    first: list[float] = field(default_factory=list)
     training: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     once: list[float] = field(default_factory=list)
@@ -77,8 +92,8 @@ class Fit:
 
     def epoch(self, size: Size) -> float:
         """Return the seconds of an epoch of FER2013."""
-        middle = [statistics.median(each) for each in (self.training, self.validation, self.once)]
-        return size.whole(*middle)
+        parts = (self.first, self.training, self.validation, self.once)
+        return size.whole(*(statistics.median(each) for each in parts))
 
     def share_outside(self, size: Size, num_epochs: int) -> float:
         """Return the share of a whole fit outside training, validation and analysis, in percent."""
@@ -89,13 +104,17 @@ class Fit:
 class Watch(Callback):
     """Notes the CPU seconds at which parts of an epoch begin; it comes before all other callbacks."""
 
-    def __init__(self, began: float) -> None:
-        self.began = began
+    def __init__(self) -> None:
         self.marks: list[tuple[str, float]] = []
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Note the start of an epoch."""
-        self.marks.append(("epoch", time.process_time()))
+        self.marks.append(("first", time.process_time()))
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Note the end of the first step."""
+        if self.marks[-1][0] == "first":
+            self.marks.append(("training", time.process_time()))
 
     def on_validation_start(self, trainer: Any, *_: Any) -> None:
         """Note the end of the training in an epoch."""
@@ -149,7 +168,7 @@ def fit(name: str, size: Size, *extra: str, draws: bool = True) -> Fit:
         draws: Whether figures are drawn at the end.
     """
     began = time.process_time()
-    watch, clock = Watch(began), Clock()
+    watch, clock = Watch(), Clock()
 
     class Timed(ExperimentCLI):
         def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -169,8 +188,7 @@ def fit(name: str, size: Size, *extra: str, draws: bool = True) -> Fit:
         config = yaml.safe_load(config_path(name).read_text())
         config["dataset"] = f"{Noise.__module__}.{Noise.__qualname__}"
         config["data"].pop("protocol")
-        config["data"] |= {"num_train": size.steps * BATCH_SIZE, "num_val": size.batches * BATCH_SIZE}
-        config["data"]["num_workers"] = 0
+        config["data"] |= {**size.images, "num_workers": 0}
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump(config))
         words = ["--config", str(path), "--trainer.max_epochs", str(size.epochs)]
@@ -179,9 +197,7 @@ def fit(name: str, size: Size, *extra: str, draws: bool = True) -> Fit:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             run_experiment("fit", *choose(words), cli=Timed)
     times = Fit(outside=IMPORTS + watch.marks[0][1] - began + time.process_time() - watch.marks[-1][1])
-    for (kind, start), (_, end) in list(zip(watch.marks, watch.marks[1:], strict=False))[3:]:
-        {"epoch": times.training, "validation": times.validation, "once": times.once}[kind].append(
-            end - start
-        )
+    for (kind, start), (_, end) in list(zip(watch.marks, watch.marks[1:], strict=False))[4:]:
+        getattr(times, kind).append(end - start)
     times.analysis = [clock.analysis[epoch + 1] for epoch in range(1, size.epochs)]
     return times

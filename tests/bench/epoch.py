@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from measured import HEAD, Figure, machine, quieten, ratios, say
 from noise import Noise
-from timed_fit import BATCH_SIZE, QUICK, Size, fit
+from timed_fit import QUICK, Size, fit
 
 from fer.commands.precision import choose_precision, find_device
 from fer.configs import config_path
@@ -40,7 +40,7 @@ def bare(name: str, size: Size) -> float:
     """Train by a bare loop, and return the CPU seconds of an epoch of FER2013."""
     config = yaml.safe_load(config_path(name).read_text())
     settings = {key: value for key, value in config["data"].items() if key != "protocol"}
-    data = Noise(size.steps * BATCH_SIZE, size.batches * BATCH_SIZE, num_workers=0, **settings)
+    data = Noise(**size.images, num_workers=0, **settings)
     data.setup()
     task = TASKS[name](image_size=data.image_size, **config["model"])
     optimizer = make_optimizer(task.network, task.optimizer_settings, fused=True)
@@ -50,12 +50,14 @@ def bare(name: str, size: Size) -> float:
     for _ in range(size.epochs):
         began = time.process_time()
         task.train()
-        for inputs, labels in train:
+        for number, (inputs, labels) in enumerate(train):
             with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
                 loss = task.loss_of(task(inputs), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if number == 0:
+                first = time.process_time()
         middle, num_right, total = time.process_time(), torch.tensor(0), torch.tensor(0.0)
         task.eval()
         for inputs, labels in val:
@@ -63,7 +65,7 @@ def bare(name: str, size: Size) -> float:
                 logits = task(inputs)
                 total += task.loss_of(logits, labels)
                 num_right += (logits.argmax(1) == labels).sum()
-        seconds.append(size.whole(middle - began, time.process_time() - middle))
+        seconds.append(size.whole(first - began, middle - first, time.process_time() - middle))
     return statistics.median(seconds[1:])
 
 

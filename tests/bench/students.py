@@ -84,7 +84,7 @@ def theirs(name: str, kind: str, folder: Path, size: Size) -> float:
     network = NETWORKS[name](image_size=image_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     criterion = torch.nn.CrossEntropyLoss()
-    running, num_right = 0.0, 0
+    running, num_right, start = 0.0, 0, time.process_time()
     for number, (inputs, labels) in enumerate(DataLoader(train, batch_size=BATCH_SIZE, shuffle=True)):
         optimizer.zero_grad()
         outputs = network(inputs)
@@ -106,7 +106,7 @@ def theirs(name: str, kind: str, folder: Path, size: Size) -> float:
             outputs = network(inputs)
             running += criterion(outputs, labels).item()
             num_right += (outputs.argmax(1) == labels).sum().item()
-    return size.whole(middle - began, time.process_time() - middle)
+    return size.whole(began - start, middle - began, time.process_time() - middle)
 
 
 def figures(given: argparse.Namespace) -> Iterator[Figure]:
