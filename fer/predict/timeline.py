@@ -141,7 +141,7 @@ class Timeline:
         """Return how long the video is, and how many faces were found."""
         faces = f"{self.num_tracks:,} tracked face{'' if self.num_tracks == 1 else 's'}"
         frames = f"{self.num_frames:,} frame{'' if self.num_frames == 1 else 's'}"
-        return f"{frames} in {self.seconds:.1f} s, {faces}, {self.num_faceless:,} without a face"
+        return f"{frames} ({self.num_faceless:,} without a face) in {self.seconds:.1f} s, {faces}"
 
     def longest(self, most: int) -> list[Track]:
         """Return the tracked faces that were seen in the most frames, in the order in which they appear."""

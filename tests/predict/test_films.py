@@ -59,7 +59,7 @@ def test_a_folder_of_photos_and_videos(tmp_path):
     write_video(folder / "moving.gif", frames)
     printed = run([folder], out)
     assert "2 images" in printed
-    assert "video        moving.gif: 4 frames in 0.4 s, 2 tracked faces, 0 without a face" in printed
+    assert "video        moving.gif: 4 frames (0 without a face) in 0.4 s, 2 tracked faces" in printed
     assert "  face 2     0.0 to 0.3 s, happy in 100 % of 4 frames" in printed
     rows = rows_of(out)
     videos = [row for row in rows if row["frame"]]
@@ -155,7 +155,7 @@ def test_a_camera_prints_a_line_a_second_and_ends_at_ctrl_c_with_everything_whol
         "1.0 s        2 sad 90%, 1 happy 80%",
         "2.0 s        2 sad 90%, 1 happy 80%",
     ]
-    assert lines[4] == "video        camera 0: 11 frames in 2.6 s, 2 tracked faces, 0 without a face"
+    assert lines[4] == "video        camera 0: 11 frames (0 without a face) in 2.6 s, 2 tracked faces"
     rows = rows_of(tmp_path / "out")
     assert [row["face"] for row in rows] == ["1", "1", *["2", "1"] * 9]  # the number tells who, not the order
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]) == 11

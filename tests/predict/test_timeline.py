@@ -145,7 +145,7 @@ def test_the_page_loads_nothing_and_holds_what_was_seen(tmp_path):
 
 def test_a_video_without_a_face_has_a_page_and_no_figure(tmp_path):
     page = Page(write(watched([0, 0.1], lambda _: []), tmp_path))
-    assert json.loads(page.data)["summary"] == "2 frames in 0.2 s, 0 tracked faces, 2 without a face"
+    assert json.loads(page.data)["summary"] == "2 frames (2 without a face) in 0.2 s, 0 tracked faces"
     assert not (tmp_path / "t.png").exists()
 
 

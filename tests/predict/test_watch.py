@@ -41,7 +41,7 @@ def test_a_video_is_answered_and_written(film, outputs):
     answers = []
     recognizer = FakeRecognizer(changing)
     timeline = watch_film(film, recognizer, lambda *each: answers.append(each), outputs=outputs)
-    assert str(timeline) == "20 frames in 2.0 s, 2 tracked faces, 0 without a face"
+    assert str(timeline) == "20 frames (0 without a face) in 2.0 s, 2 tracked faces"
     assert recognizer.batches == [16, 4]
     assert [frame.number for frame, _ in answers] == list(range(20))
     assert [[track for track, _ in faces] for _, faces in answers] == [[1]] * 10 + [[1, 2]] * 10
