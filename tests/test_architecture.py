@@ -90,8 +90,8 @@ ROOMS = {
     "pruning": Room({"fer.figures", "fer.metrics", "fer.neurons", "fer.runs"}, {"matplotlib", "torch"}),
     # It finds and crops faces as the data modules do.
     "predict": Room(
-        {"fer.data", "fer.metrics", "fer.runs", "fer.tasks"},
-        {"cv2", "numpy", "onnxruntime", "pandas", "PIL", "rich", "torch"},
+        {"fer.data", "fer.metrics", "fer.models", "fer.runs", "fer.tasks"},
+        {"cv2", "numpy", "pandas", "PIL", "rich", "safetensors", "torch"},
     ),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
