@@ -5,9 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from fer.checkpoints import calibration_in, normalisation_in, read_checkpoint, temperature_of
@@ -15,30 +12,10 @@ from fer.data import DATA_MODULES, ImageDataModule
 from fer.data.faces import CropSettings
 from fer.errors import InputError
 from fer.predict.preprocessing import Preprocessing
+from fer.predict.torch_module import TorchNetwork
 from fer.runs import find_checkpoint
 from fer.tasks import load
 from fer.views import Tta
-
-
-class TorchNetwork:
-    """A network of torch as :data:`fer.predict.recognizer.Network`, on the GPU where there is one.
-
-    Args:
-        network: From normalised images to logits.
-        preprocessing: Prepares the images.
-    """
-
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.module = network.eval().to(self.device)
-        self.preprocessing = preprocessing
-
-    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of crops, shape ``(N, K)``."""
-        inputs = torch.from_numpy(self.preprocessing.prepare(crops)).to(self.device)
-        with torch.inference_mode():
-            logits = self.module(inputs).float().cpu().numpy()
-        return np.asarray(logits, np.float32)
 
 
 def load_checkpoint(path: Path, network: type[nn.Module] | None = None) -> tuple[Preprocessing, TorchNetwork]:

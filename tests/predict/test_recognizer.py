@@ -26,7 +26,7 @@ def brightness(crops: np.ndarray) -> np.ndarray:
 
 
 class Squares:
-    """Finds white squares of 10 pixels on black, and notes what it is given."""
+    """Finds the squares of :func:`image_of`, and notes what it is given."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -37,15 +37,17 @@ class Squares:
         for image in images:
             if image[0, 0, 0] == 77:
                 raise RuntimeError("out of memory")
-            corners = np.argwhere(image[:-9, :-9, 0] & image[9:, 9:, 0])
+            corners = np.argwhere(image[..., 0] == 254).tolist()
             found.append([FoundFace((x, y, x + 10, y + 10), 0.95 - 0.1 * (x > 50)) for y, x in corners])
         return found
 
 
 def image_of(*corners: tuple[int, int], shape: tuple[int, int] = (40, 60)) -> np.ndarray:
+    """Return white squares of 10 pixels on black, the first pixel of each a little darker."""
     image = np.zeros((*shape, 3), np.uint8)
     for x, y in corners:
         image[y : y + 10, x : x + 10] = 255
+        image[y, x] = 254
     return image
 
 
