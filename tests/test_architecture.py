@@ -93,7 +93,7 @@ ROOMS = {
     "predict": Room(
         {"fer.data", "fer.figures", "fer.metrics", "fer.models", "fer.runs", "fer.tasks"},
         # Matplotlib brings the font of labels.
-        {"cv2", "matplotlib", "numpy", "onnxruntime", "pandas", "PIL", "rich", "safetensors", "torch"},
+        {"cv2", "matplotlib", "numpy", "pandas", "PIL", "rich", "safetensors", "torch"},
     ),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
