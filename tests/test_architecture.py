@@ -77,9 +77,11 @@ ROOMS = {
     # Angles are stored by numpy.
     "runs": Room(others={"numpy"}),
     # Of sweeps: Optuna searches and keeps the trials (databases by SQLAlchemy); a forest tells what mattered.
+    # Of the papers: SFEW's rows, scaled as elsewhere; they are data, and no network.
     "studies": Room(
         {
-            *("fer.callbacks.stop", "fer.data.base", "fer.metrics", "fer.neurons"),
+            *("fer.callbacks.stop", "fer.data.base", "fer.data.features", "fer.data.sfew"),
+            *("fer.metrics", "fer.neurons"),
             *("fer.runs", "fer.tasks.base"),
         },
         {"lightning", "numpy", "optuna", "scipy", "sklearn", "sqlalchemy", "torch", "yaml"},

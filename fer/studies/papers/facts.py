@@ -206,7 +206,7 @@ def _fact(name: str, content: Mapping[str, Any]) -> Fact:
 
 def _values(values: object) -> tuple[float, ...]:
     """Return the values of a row: one number, or a list of them with null for what is not printed."""
-    given = values if isinstance(values, list) else [values]
+    given: list[Any] = values if isinstance(values, list) else [values]
     if problem := find_problem(given, [_NUMBER]):
         msg = f"a value is no number: {problem}"
         raise ValueError(msg)

@@ -115,7 +115,7 @@ def train(rows: Rows, settings: Settings, seed: int, *, every: int = 0) -> tuple
     moments = [_moment(network, rows, 0)] if every else []
     for epoch in range(1, settings.epochs + 1):
         optimizer.zero_grad()
-        F.cross_entropy(network(rows.train), rows.train_labels).backward()
+        F.cross_entropy(network(rows.train), rows.train_labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if settings.step and epoch % settings.step == 0:
             for group in optimizer.param_groups:
@@ -157,12 +157,10 @@ def prune_as_jain(network: nn.Module, inputs: Tensor) -> tuple[nn.Module, int]:
 
 def _moment(network: nn.Module, rows: Rows, epoch: int) -> Moment:
     with torch.no_grad():
-        losses = [
-            float(F.cross_entropy(network(inputs), labels))
-            for inputs, labels in ((rows.train, rows.train_labels), (rows.test, rows.test_labels))
-        ]
+        on_train = float(F.cross_entropy(network(rows.train), rows.train_labels))
+        on_test = float(F.cross_entropy(network(rows.test), rows.test_labels))
         degrees = hidden_angles(network, rows.train)
-    return Moment(epoch, *losses, accuracy(network, rows.test, rows.test_labels), degrees)
+    return Moment(epoch, on_train, on_test, accuracy(network, rows.test, rows.test_labels), degrees)
 
 
 def dead_neurons(network: nn.Module, inputs: Tensor) -> int:

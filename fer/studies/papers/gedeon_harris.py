@@ -30,7 +30,7 @@ def largest_error(vectors: Matrix, papers: Papers) -> float:
     lengths = np.linalg.norm(vectors, axis=0)
     degrees = np.degrees(np.arccos(np.clip(vectors.T @ vectors / np.outer(lengths, lengths), -1, 1)))
     return max(
-        abs(degrees[int(first) - 1, int(second) - 1] - angle)
+        abs(float(degrees[int(first) - 1, int(second) - 1]) - angle)
         for label, angle in papers["gh"]["angles"].cells().items()
         for first, second in [label.split()]
     )

@@ -204,7 +204,9 @@ def compression(papers: Papers) -> Finding:
     sizes = {int(label.split()[0]): rate for label, rate in rates.items()}
     left = {hidden: hidden * (1 - rate / 100) for hidden, rate in sizes.items()}
     outside = [hidden for hidden, number in left.items() if not low <= round(number) <= high]
-    fractions = [hidden for hidden, rate in sizes.items() if abs(hidden * rate / 100 % 1) > ROUNDING]
+    fractions = [
+        hidden for hidden, rate in sizes.items() if abs(left[hidden] - round(left[hidden])) > ROUNDING
+    ]
     return Finding(
         printed=f"{', '.join(f'{rate} % of {hidden}' for hidden, rate in sizes.items())} hidden neurons "
         "pruned; "

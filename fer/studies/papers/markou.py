@@ -48,13 +48,13 @@ def parameters(papers: Papers) -> dict[str, float]:
         kernel, filters, stride, padding = row
         size = (size + 2 * padding - kernel) // stride + 1
         if not np.isnan(filters):
-            counts[f"{name}, batch norm"] = (kernel**2 * channels + 1) * filters + 2 * filters
+            counts[f"weights of {name} and batch norm"] = (kernel**2 * channels + 1) * filters + 2 * filters
             channels = filters
     width = channels * size**2
     for name, (neurons,) in paper["dense"].rows.items():
-        counts[name] = (width + 1) * neurons
+        counts[f"weights of {name}"] = (width + 1) * neurons
         width = neurons
-    return {**counts, "all": sum(counts.values())}
+    return {**counts, "all weights": sum(counts.values())}
 
 
 def tables_contradict(papers: Papers) -> Finding:

@@ -1,7 +1,7 @@
 """How each table and figure is replayed: one table of protocols."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -27,7 +27,7 @@ class Protocol:
         steps: Runs of commands.
         read: Returns what finished runs answer.
         needs: The data of the steps, for people.
-        hours: Roughly how long the steps take on two cores.
+        hours: Estimate of how long the steps take on two cores; nobody measured it.
     """
 
     recompute: Callable[[Papers], Mapping[str, float]] | None = None
@@ -72,7 +72,7 @@ def _markou(name: str, label: str, *words: str) -> Step:
 
 
 CNN: Final = _markou("conv2", "CNN")
-T_RES: Final = _markou("transfer", "T-Res", "--model.backbone", "resnet18", "--model.train_features", "0")
+T_RES: Final = _markou("transfer", "T-Res", "--model.backbone", "resnet18")
 
 
 def _conv4(name: str, label: str, *words: str) -> Step:
@@ -207,17 +207,20 @@ BACKBONES: Final = (
 def _markou_items() -> dict[str, Protocol]:
     ann_folds = {"fig2": 2, "fig5": 0, "fig7": 1, "fig9": 3, "fig10": 4}
     cnn_folds = {"fig3": 2, "fig4": 0, "fig6": 1, "fig8": 3}
-    images = {"steps": (CNN, T_RES), "needs": IMAGENET, "hours": 20}
+    folds = Protocol(steps=(CNN, T_RES), needs=IMAGENET, hours=20)
     return {
         "s0-table1": Protocol(
             lambda papers: {name.capitalize(): number for number, name in LABEL_TABLES["sfew"].items()}
         ),
         "s0-table2": Protocol(markou.parameters),
-        "s0-table3": Protocol(
-            markou.recomputed, _named(feature_items.ann_accuracy), read=run_items.folds_accuracy, **images
+        "s0-table3": replace(
+            folds,
+            recompute=markou.recomputed,
+            on_features=_named(feature_items.ann_accuracy),
+            read=run_items.folds_accuracy,
         ),
-        "s0-table4": Protocol(
-            None, _named(feature_items.ann_classes), read=run_items.folds_classes, **images
+        "s0-table4": replace(
+            folds, on_features=_named(feature_items.ann_classes), read=run_items.folds_classes
         ),
         **{
             f"s0-{name}": Protocol(on_features=_named(partial(feature_items.ann_angles, fold)))
@@ -294,13 +297,9 @@ def _narayan_items() -> dict[str, Protocol]:
 
 
 def _jain_items() -> dict[str, Protocol]:
-    by_size = {
-        "on_features": _named(feature_items.by_size),
-        "steps": HEADS,
-        "read": run_items.pruned_accuracies,
-        "needs": IMAGENET,
-        "hours": 1,
-    }
+    by_size = Protocol(
+        *(None, _named(feature_items.by_size), HEADS, run_items.pruned_accuracies, IMAGENET, 1)
+    )
     grid = [
         _jain(
             f"{split.replace('/', '-')}-{epochs}-{lr}",
@@ -338,7 +337,7 @@ def _jain_items() -> dict[str, Protocol]:
         **tables,
         "s4-fig1": Protocol(steps=BACKBONES, read=run_items.accuracies, needs=IMAGENET, hours=3),
         "s4-fig3": Protocol(jain.recomputed_ann, _named(feature_items.ann20_pruned)),
-        **{f"s4-{figure}": Protocol(None, **by_size) for figure in ("fig4", "fig5", "fig6")},
+        **{f"s4-{figure}": by_size for figure in ("fig4", "fig5", "fig6")},
     }
 
 

@@ -109,19 +109,19 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def printed_values(paper: Paper, item: Item) -> tuple[dict[str, float], str]:
-    """Return the printed numbers of an item by label, and their unit.
+    """Return the printed numbers of an item by label, and their units.
 
-    If an item has several facts, the label begins with the fact's name, unless the fact is one number.
+    If several facts have the same label, labels begin with the names of the facts.
     """
     facts = [paper[name] for name in item.facts]
+    labels = [label for fact in facts for label in fact.cells()]
+    is_unique = len(set(labels)) == len(labels)
     values = {
-        label
-        if len(facts) == 1 or len(fact.cells()) == 1 or paper.key == "s2"
-        else f"{fact.name}: {label}": value
+        label if is_unique else f"{fact.name}: {label}": value
         for fact in facts
         for label, value in fact.cells().items()
     }
-    return values, facts[0].unit if facts else ""
+    return values, ", ".join(dict.fromkeys(fact.unit for fact in facts))
 
 
 def rows_of(
@@ -187,18 +187,20 @@ def write_replay(
         {
             "label": label,
             **_known({"printed": printed, "recomputed": recomputed}),
-            "ours": None if ours is None else _known(asdict(ours)),
+            **({} if ours is None else {"ours": _known(asdict(ours))}),
         }
         for label, printed, recomputed, ours in rows
     ]
     write_json(folder / f"{item.name}.json", {"item": item.name, **content, "rows": known})
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["label", "printed", "recomputed", "ours", "low", "high", "sd", "n", "seeds"])
-    for row in known:
-        ours = row["ours"] or {}
-        columns = [ours.get(name, "") for name in ("value", "low", "high", "sd", "n", "seeds")]
-        writer.writerow([row["label"], row.get("printed", ""), row.get("recomputed", ""), *columns])
+    names = ("value", "low", "high", "sd", "n", "seeds")
+    writer.writerow(["label", "printed", "recomputed", "ours", *names[1:]])
+    for label, printed, recomputed, ours in rows:
+        measured = {} if ours is None else _known(asdict(ours))
+        numbers = _known({"printed": printed, "recomputed": recomputed})
+        columns = [numbers.get(name, "") for name in ("printed", "recomputed")]
+        writer.writerow([label, *columns, *(measured.get(name, "") for name in names)])
     with atomic_write(folder / f"{item.name}.csv") as file:
         file.write(text.getvalue().encode())
 

@@ -120,7 +120,8 @@ def history_panel(runs: Runs, key: str, title: str) -> Panel:
             for epoch, value in zip(columns["epoch"], columns[key], strict=True)
             if value == value  # other rows are of measurements
         ]
-        lines.append(Line(label, *map(list, zip(*points, strict=True))))
+        epochs, values = zip(*points, strict=True)
+        lines.append(Line(label, epochs, values))
     return Panel("epoch", title, lines)
 
 

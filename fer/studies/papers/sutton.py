@@ -35,7 +35,7 @@ def column_by_ranges(confusion: Counts) -> NDArray[np.float64]:
     for i, right in enumerate(np.diag(confusion)):
         counted = right + confusion[:i, :i].sum() + confusion[i + 1 :, i + 1 :].sum()
         values.append(counted + (confusion[i, :i].sum() if 2 <= i <= 5 else 0))
-    return np.array(values) / n
+    return np.asarray(np.array(values) / n)
 
 
 def recomputed(papers: Papers, figure: str) -> dict[str, float]:
@@ -69,7 +69,8 @@ def column_of_accuracies(papers: Papers) -> Finding:
         f"5 with the row left of the cell: {shown(column_by_ranges(first))}",
         verdict=f"the second rule gives {by_ranges} of {num_cells} cells; one-versus-rest accuracy agrees "
         "for "
-        f"classes {shown(by_definition, 0)} alone. The column is an error of a spreadsheet's ranges.",
+        f"classes {' and '.join(map(str, by_definition))} alone. The column is an error of a spreadsheet's "
+        "ranges.",
         holds=by_ranges == num_cells and by_definition.tolist() == [0, 6],
     )
 
