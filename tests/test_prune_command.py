@@ -1,10 +1,12 @@
 """``fer prune``: curves, networks of a given size, rounds, run folders; what it refuses."""
 
 import json
+import signal
 
 import pytest
 import torch
 from command import call, done
+from forked import run_python
 
 from fer.commands.prune import PruneCLI
 from fer.errors import InputError
@@ -20,6 +22,22 @@ WORDS = [
     *("--gradients.every_n_epochs", "0", "--distinctiveness.every_n_epochs", "0"),
     *("--stages.enabled", "false", "--test", "false"),
 ]
+
+
+KILLED = """
+import os, signal, sys
+from fer.__main__ import main
+from fer.commands.prune import PruneCLI
+
+fine_tune = PruneCLI._fine_tune
+
+def tune_and_be_killed(cli, *args):
+    fine_tune(cli, *args)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+PruneCLI._fine_tune = tune_and_be_killed
+main(sys.argv[1:])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -257,22 +275,14 @@ def test_a_name_is_found_again_and_a_process_at_work_is_left_alone(tmp_path):
             find_cut_off(tmp_path / "a-2", is_named=True)
 
 
-def test_fine_tuning_that_was_cut_off_begins_again(checkpoint, tmp_path, monkeypatch):
+def test_fine_tuning_that_was_killed_begins_again(checkpoint, tmp_path):
     words = [
         *(checkpoint, "--target_macs", "0.5", "--prune.criterion", "span", "--tune_epochs", "2"),
         *("--distil", "true", "--tune_lr", "0.01", "--run_name"),
     ]
     out = prune(*words, "whole")
-    fine_tune = PruneCLI._fine_tune
-
-    def cut(cli, *args):
-        fine_tune(cli, *args)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PruneCLI, "_fine_tune", cut)
-        with pytest.raises(KeyboardInterrupt):
-            call("prune", *words, "cut")
+    killed = run_python("-c", KILLED, "prune", *words, "cut")
+    assert killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), killed.stderr
     refused = call("prune", *words, "cut", "--tune_lr", "0.1")
     assert "had 0.01; give the same value to complete" in refused.err
     prune(*words, "cut")

@@ -1,9 +1,9 @@
-"""Kill ``fer prune --rounds`` at random moments, and compare what it ends with.
+"""Kill ``fer prune --tune_epochs`` at random moments, and compare what it ends with.
 
-``python tests/bench/reliability_prune.py [--times 10]``. A small network is trained on synthetic data and
-pruned in three rounds. It gets SIGKILL at a random moment, twice, and the same command completes
-it: weights, results and files must be those of the pruning that was left alone, bit for bit, and no finished
-round may be done again.
+``python tests/bench/reliability_prune.py [--times 10] [--rounds 0]``. A small network is trained on synthetic
+data and pruned in three rounds, or, with ``--rounds 0``, once. It gets SIGKILL at a random moment, twice, and
+the same command completes it: weights, results and files must be those of the pruning that was left alone,
+bit for bit, and no finished round may be done again.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SMALL = [
 ]
 FER = [sys.executable, "-m", "fer"]
 PRUNE = [
-    *(*FER, "prune", "runs/a", "--rounds", "3", "--tolerance", "1", "--tune_epochs", "3"),
+    *(*FER, "prune", "runs/a", "--tolerance", "1", "--tune_epochs", "3"),
     *("--prune.similar_below", "60", "--prune.complementary_above", "120", "--run_name"),
 ]
 
@@ -41,7 +41,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--times", type=int, default=10, help="prunings that are killed (10)")
     parser.add_argument("--kills", type=int, default=2, help="kills of each (2)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; 0: pruned once (3)")
     given = parser.parse_args()
+    PRUNE[-1:-1] = ["--rounds", str(given.rounds)]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout
@@ -58,8 +60,8 @@ def main() -> None:
             problems += [f"seed {seed}: {problem}" for problem in found[:1]]
             moments += when
     sys.stdout.write(
-        f"prune --rounds: {given.times - len(problems)} of {given.times} equal to the pruning that was left "
-        f"alone, {given.kills} kills each\n"
+        f"prune --rounds {given.rounds}: {given.times - len(problems)} of {given.times} equal to the pruning "
+        f"that was left alone, {given.kills} kills each\n"
         f"  finished rounds when killed: {', '.join(moments)}\n"
         f"  {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {commit}"
     )
