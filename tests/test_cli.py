@@ -531,6 +531,7 @@ def test_images_are_cropped(tmp_path, make_images):
     assert len(pd.read_csv(tmp_path / "out" / "crops.csv")) == 4
 
 
+@pytest.mark.drawn
 def test_data_is_audited(tmp_path, make_images):
     root = make_images(tmp_path / "data", num=10)
     (root / "sad" / "again.png").write_bytes((root / "happy" / "000.png").read_bytes())
