@@ -531,6 +531,7 @@ def test_images_are_cropped(tmp_path, make_images):
     assert len(pd.read_csv(tmp_path / "out" / "crops.csv")) == 4
 
 
+@pytest.mark.drawn
 def test_data_is_audited(tmp_path, make_images):
     root = make_images(tmp_path / "data", num=10)
     (root / "sad" / "again.png").write_bytes((root / "happy" / "000.png").read_bytes())
@@ -585,7 +586,7 @@ def test_a_command_on_images_teaches(command):
 def test_training_starts_from_the_weights_of_a_checkpoint(trained, tmp_path):
     start = trained.run / "checkpoints" / "best.ckpt"
     words = ["fit", *TINY, "--wandb.mode", "disabled", *UNWATCHED, "--test", "false"]
-    done(*words, "--start_from", start, "--model.lr", "1e-12", "--run_name", "second")
+    done(*words, *NARROW, "--start_from", start, "--model.lr", "1e-12", "--run_name", "second")
     before, after = (
         load(run / "checkpoints" / "best.ckpt").network.state_dict()
         for run in (trained.run, tmp_path / "runs/second")

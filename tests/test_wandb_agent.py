@@ -17,11 +17,12 @@ from loopback import Loopback, Run
 pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
-PATIENCE = 240.0
+PATIENCE = 600.0
 """Seconds after which a test gives up; the machine may be slow."""
 
 TINY = [
-    *("--network", "conv6", "--dataset", "synthetic", "--data.num_train", "14", "--data.num_val", "7"),
+    *("--network", "conv6", "--model.widths", "[2, 2, 2, 2, 2]", "--data.image_size", "32"),
+    *("--dataset", "synthetic", "--data.num_train", "14", "--data.num_val", "7"),
     *("--data.num_test", "7", "--data.batch_size", "7", "--data.augment", "none"),
     *("--trainer.accelerator", "cpu", "--trainer.num_sanity_val_steps", "0"),
     *("--distinctiveness.every_n_epochs", "0", "--stages.enabled", "false"),
