@@ -39,7 +39,8 @@ NUM_SAMPLES: Final = 2048
 TRAINING: Final = (
     *("--network", "ann", "--dataset", "folder", "--data.root", "images", "--data.image_size", "8"),
     *("--data.batch_size", "16", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"),
-    *("--wandb.mode", "disabled"),
+    *("--wandb.mode", "disabled", "--gradients.every_n_epochs", "0"),
+    *("--distinctiveness.every_n_epochs", "0", "--stages.enabled", "false"),
 )
 SWEEP: Final = """\
 program: fer
