@@ -40,7 +40,7 @@ ROOMS = {
     "checkpoints": Room(others={"torch"}),
     "arrays": Room(others={"numpy"}),
     "cells": Room(),
-    "views": Room(others={"numpy", "torch"}),
+    "views": Room(),
     "yamltext": Room(others={"yaml"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
@@ -91,9 +91,9 @@ ROOMS = {
     "pruning": Room({"fer.figures", "fer.metrics", "fer.neurons", "fer.runs"}, {"matplotlib", "torch"}),
     # It finds and crops faces as the data modules do.
     "predict": Room(
-        {"fer.data", "fer.figures", "fer.metrics", "fer.runs", "fer.tasks"},
+        {"fer.data", "fer.figures", "fer.metrics", "fer.models", "fer.runs", "fer.tasks"},
         # Matplotlib brings the font of labels.
-        {"cv2", "matplotlib", "numpy", "onnxruntime", "pandas", "PIL", "rich", "torch"},
+        {"cv2", "matplotlib", "numpy", "pandas", "PIL", "rich", "safetensors", "torch"},
     ),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(

@@ -57,6 +57,12 @@ def predict(words: Sequence[str]) -> None:
 
         predict_split(words)
         return
+    if not positional(words) and not flags & {"-h", "--help", "--camera"}:
+        msg = (
+            "name photos or videos (fer predict photo.jpg), --camera 0, or a run for its test split "
+            "(--ckpt_path runs/latest)"
+        )
+        raise InputError(msg)
     parser = make_parser("fer predict", DESCRIPTION, epilog=EXAMPLES)
     parser.usage = (
         "fer predict SOURCE… | --camera N [--ckpt_path CHECKPOINT|RUN|MODEL.onnx] [--out DIR] [--whole] "
@@ -136,11 +142,8 @@ def _sources(words: Sequence[str], camera: int | None) -> Sources | None:
     """Return the files to look at; None for a camera.
 
     Raises:
-        InputError: There is neither, or both, or a file cannot be found.
+        InputError: There are both, or a file cannot be found.
     """
-    if camera is None and not words:
-        msg = "give photos, videos, folders or patterns such as 'photos/*.jpg', or --camera 0"
-        raise InputError(msg)
     if camera is None:
         return find_sources(words)
     if words:
@@ -155,8 +158,8 @@ def _sources(words: Sequence[str], camera: int | None) -> Sources | None:
 def _header(recognizer: Recognizer) -> list[str]:
     """Return what the network is, what it was trained on, and whether its probabilities are calibrated."""
     settings = recognizer.preprocessing
-    is_calibrated = settings.temperature != 1
-    calibration = f"calibrated, temperature {settings.temperature:.2f}" if is_calibrated else "not calibrated"
+    temperature = settings.temperature_for(recognizer.tta)
+    calibration = "not calibrated" if temperature == 1 else f"calibrated, temperature {temperature:.2f}"
     return [
         f"network      {settings.network or 'unknown'}, trained on {settings.trained_on or 'unknown data'}",
         f"faces        {_faces(recognizer)}",

@@ -17,7 +17,7 @@ def notes_on(image: NDArray[np.uint8], faces: Sequence[Face], recognizer: Recogn
     settings = recognizer.preprocessing
     if not faces:
         least = recognizer.smallest(image.shape)
-        return [f"no face (of {math.ceil(least)} pixels or more)"]
+        return [f"no face ({math.ceil(least)} px or more)"]
     widened = 1 + 2 * settings.margin
     is_small = [2 * widened * face.side < settings.image_size for face in faces]
     return ["small face" if small else "" for face, small in zip(faces, is_small, strict=True)]

@@ -271,8 +271,9 @@ def _describe_bad(summary: Summary) -> str:
     more = len(summary.bad) - NUM_BAD
     named = "; ".join([*summary.bad[:NUM_BAD], *([f"and {more:,} more"] if more > 0 else [])])
     counts = [(summary.num_images, "image"), (summary.num_videos, "video")]
-    done = ", ".join(_count(number, noun) for number, noun in counts if number)
-    return f"{len(summary.bad):,} cannot be used: {printable(Path(named))}{f'; {done} done' if done else ''}"
+    done = ", ".join(f"{_count(number, noun)} done" for number, noun in counts if number)
+    bad = f"{_count(len(summary.bad), 'source')} cannot be used: {printable(Path(named))}"
+    return f"{bad}; {done}" if done else bad
 
 
 def describe_network(recognizer: Recognizer, path: Path | None) -> dict[str, Any]:

@@ -3,41 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from fer.checkpoints import normalisation_in, read_checkpoint
+from fer.checkpoints import calibration_in, normalisation_in, read_checkpoint, temperature_of
 from fer.data import DATA_MODULES, ImageDataModule
 from fer.data.faces import CropSettings
 from fer.errors import InputError
 from fer.predict.preprocessing import Preprocessing
+from fer.predict.torch_module import TorchNetwork
 from fer.runs import find_checkpoint
 from fer.tasks import load
-
-
-class TorchNetwork:
-    """A network of torch as :data:`fer.predict.recognizer.Network`, on the GPU where there is one.
-
-    Args:
-        network: From normalised images to logits.
-        preprocessing: Prepares the images.
-    """
-
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.module = network.eval().to(self.device)
-        self.preprocessing = preprocessing
-
-    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of crops, shape ``(N, K)``."""
-        inputs = torch.from_numpy(self.preprocessing.prepare(crops)).to(self.device)
-        with torch.inference_mode():
-            logits = self.module(inputs).float().cpu().numpy()
-        return np.asarray(logits, np.float32)
+from fer.views import Tta
 
 
 def load_checkpoint(path: Path, network: type[nn.Module] | None = None) -> tuple[Preprocessing, TorchNetwork]:
@@ -85,8 +63,9 @@ def preprocessing_of(
             "data module of your own that keeps neither mean nor std; train it again"
         )
         raise InputError(msg)
-    crop = _photo_crop(module, content.get("datamodule_hyper_parameters") or {}, shape[1])
-    calibration = content.get("calibration")
+    settings_of_data = content.get("datamodule_hyper_parameters")
+    crop = _photo_crop(module, settings_of_data if isinstance(settings_of_data, Mapping) else {}, shape[1])
+    calibration = calibration_in(content)
     return Preprocessing(
         image_size=shape[1],
         channels=shape[0],
@@ -96,7 +75,8 @@ def preprocessing_of(
         detector=crop.detector,
         margin=crop.margin,
         align=crop.align,
-        temperature=1.0 if calibration is None else float(calibration["temperature"]),
+        temperature=temperature_of(calibration),
+        view_temperatures={name: temperature_of(calibration, name) for name in get_args(Tta) if calibration},
         network=network,
         trained_on=content.get("trained_on", ""),
     )
