@@ -18,6 +18,7 @@ from torch import Tensor
 from fer import __version__
 from fer.errors import InputError
 from fer.files import atomic_write, find_problem
+from fer.home import hide_home
 from fer.views import Tta
 
 KEPT: Final[tuple[str, ...]] = (
@@ -28,6 +29,7 @@ KEPT: Final[tuple[str, ...]] = (
         "class_names",
         "trained_on",
         "input_shape",
+        "datamodule_hyper_parameters",
         "pytorch-lightning_version",
     ),
 )
@@ -286,7 +288,7 @@ def write_pruned(
         unpruned: Content of the unpruned checkpoint; :data:`KEPT` is taken over from it where that is
             plain data.
     """
-    kept = {key: unpruned[key] for key in KEPT if key in unpruned} | normalisation_in(unpruned)
+    kept = {key: hide_home(unpruned[key]) for key in KEPT if key in unpruned} | normalisation_in(unpruned)
     content = {
         **{key: value for key, value in kept.items() if is_plain(value)},
         "state_dict": {

@@ -57,8 +57,11 @@ def predict(words: Sequence[str]) -> None:
 
         predict_split(words)
         return
-    if not positional(words) and not flags & {"-h", "--help"}:
-        msg = "name photos (fer predict photo.jpg), or a run for its test split (--ckpt_path runs/latest)"
+    if not positional(words) and not flags & {"-h", "--help", "--camera"}:
+        msg = (
+            "name photos or videos (fer predict photo.jpg), --camera 0, or a run for its test split "
+            "(--ckpt_path runs/latest)"
+        )
         raise InputError(msg)
     parser = make_parser("fer predict", DESCRIPTION, epilog=EXAMPLES)
     parser.usage = (
@@ -139,11 +142,8 @@ def _sources(words: Sequence[str], camera: int | None) -> Sources | None:
     """Return the files to look at; None for a camera.
 
     Raises:
-        InputError: There is neither, or both, or a file cannot be found.
+        InputError: There are both, or a file cannot be found.
     """
-    if camera is None and not words:
-        msg = "give photos, videos, folders or patterns such as 'photos/*.jpg', or --camera 0"
-        raise InputError(msg)
     if camera is None:
         return find_sources(words)
     if words:

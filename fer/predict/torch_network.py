@@ -63,7 +63,8 @@ def preprocessing_of(
             "data module of your own that keeps neither mean nor std; train it again"
         )
         raise InputError(msg)
-    crop = _photo_crop(module, content.get("datamodule_hyper_parameters") or {}, shape[1])
+    settings_of_data = content.get("datamodule_hyper_parameters")
+    crop = _photo_crop(module, settings_of_data if isinstance(settings_of_data, Mapping) else {}, shape[1])
     calibration = calibration_in(content)
     return Preprocessing(
         image_size=shape[1],

@@ -93,7 +93,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_done(tmp_path):
     begin, end = content.find(b"movi"), content.find(b"idx1")
     film.write_bytes(content[: begin + (end - begin) * 6 // 10])
     with pytest.raises(
-        InputError, match=r"2 cannot be used: .*empty.avi: an empty file; .*text.mp4: .*1 video done"
+        InputError, match=r"2 sources cannot be used: .*empty.avi: an empty file; .*text.mp4: .*1 video done"
     ):
         run([tmp_path / "clip.avi", tmp_path / "empty.avi", tmp_path / "text.mp4"], tmp_path / "out")
     assert "truncated    clip.avi: it ends after" in run.printed

@@ -13,7 +13,7 @@ from tiny_onnx import DARK_OR_BRIGHT, SIZE
 from fer.data.detectors import Face as FoundFace
 from fer.errors import InputError
 from fer.predict import Preprocessing, Recognizer
-from fer.predict.photos import notes_on
+from fer.predict.notes import notes_on
 from fer.predict.recognizer import as_rgb
 from fer.predict.sources import Frame, SourceFile, chunks
 
