@@ -19,7 +19,7 @@ SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 IN_PARALLEL := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 dashboard clean
+.PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 release-model dashboard clean
 
 help: ## List all targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-32s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ format: setup ## Format the code and fix what ruff can fix
 data-fer2013: setup ## Download FER2013 from Kaggle into $FER_DATA_DIR (default: data)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kaggle]'
 	$(BIN)/fer download '$(FER_DATA_DIR)'
+
+release-model: setup ## Write the package's own network (ARGS="RUN…"; without a run it is trained first)
+	$(BIN)/python tools/release_model.py $(ARGS)
 
 dashboard: setup ## Make the W&B workspace and report of all runs (ARGS="--project NAME", or "--json FILE" without an account)
 	@$(BIN)/python -c 'import wandb_workspaces' 2>/dev/null || \

@@ -19,7 +19,7 @@ from fer.metrics import ClassificationReport, report, wilson_interval
 from fer.neurons import Stage
 from fer.neurons.stages import LEAST_VALUES
 from fer.report.heat import heat_maps
-from fer.report.images import images
+from fer.report.images import RELIABILITY, images
 from fer.report.repeat import SettingsOf, as_word, command_of, differences, name_configs, started, versions
 from fer.report.statistics import statistics_of
 from fer.report.sweep import is_sweep, sweep_of
@@ -49,6 +49,10 @@ _PRUNE: Final = {
     "rounds?": [dict],
 }
 """What the page needs of ``prune.json``, for :func:`fer.files.find_problem`."""
+
+_ERRORS: Final = {"before": (int, float), "after": (int, float)}
+_CALIBRATED: Final = {"n": int, "temperature": (int, float), "ece": _ERRORS, "nll": _ERRORS}
+"""What the page needs of a calibration in ``results.json``."""
 
 
 def gather(folder: Path, settings_of: SettingsOf) -> Page:
@@ -124,6 +128,8 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     }
     if results:
         found["results"] = [split_of(name, each) for name, each in read_reports(run, results).items()]
+        found["calibration"] = _calibration(folder, results)
+        found["card"] = run.model_card_path.name if run.model_card_path.is_file() else None
     if config:
         # The saved config has all settings; only the folder must be another one.
         again = ["fer", command, "--config", str(folder / "config.yaml"), "--run_name", "null"]
@@ -139,6 +145,31 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
             found["repeat"]["command"] = command_of(config, settings_of)
         found["repeat"] |= {"seed": config.get("seed_everything"), "versions": versions(folder)}
     return {key: value for key, value in found.items() if value}
+
+
+def _calibration(folder: Path, results: Mapping[str, Any]) -> Page:
+    """Return the calibration of each split and of its views; empty where the results have none."""
+    rows = []
+    for split, content in results.get("splits", {}).items():
+        views = {"": content.get("calibration"), **content.get("tta", {})}
+        rows += [
+            {
+                "name": f"{split} {tta}".strip(),
+                **{key: each.get(key) for key in ("n", "temperature", "acc")},
+                **{
+                    f"{key}_{when}": each[key][when] for key in ("ece", "nll") for when in ("before", "after")
+                },
+            }
+            for tta, each in views.items()
+            if not find_problem(each, _CALIBRATED)
+        ]
+    if not rows:
+        return {}
+    return {
+        "rows": rows,
+        "is_calibrated": bool(results.get("calibration")),
+        "images": images(folder, RELIABILITY),
+    }
 
 
 def read_reports(run: Run, results: Mapping[str, Any]) -> dict[str, ClassificationReport]:

@@ -5,6 +5,7 @@ showRun();
 showSweep();
 showFolds();
 showResults();
+showCalibration();
 showTraining();
 showNeurons();
 showPruning();

@@ -46,6 +46,10 @@ function showRun() {
   const made = section("run", "Settings and command");
   const titled = (title, text) => text && made.append(el("h3", title), command(text));
   if (found) made.append(facts(found));
+  if (page.card) {
+    const link = el("a", { href: page.card }, "Model card");
+    made.append(note(link, ` (${page.card} in the run's folder): data, results, limits and misuse`));
+  }
   titled("The command", repeat.command);
   titled("The best trial again", repeat.best);
   titled(
