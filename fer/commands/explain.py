@@ -12,7 +12,7 @@ from fer.explain.photo import ExplainedFace
 from fer.predict import Recognizer
 from fer.predict.recognizer import as_rgb
 
-HELP: Final = "show what a network looked at in each face of a photo, and which distinct neurons answered"
+HELP: Final = "show what a network looked at in each face of a photo, and which neurons answered"
 SECTION: Final = "evaluate"
 
 EXAMPLES: Final = """\
