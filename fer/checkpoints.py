@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from fer import __version__
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, find_problem
+from fer.home import hide_home
+from fer.views import Tta
 
 KEPT: Final[tuple[str, ...]] = (
     *(
@@ -26,6 +29,7 @@ KEPT: Final[tuple[str, ...]] = (
         "class_names",
         "trained_on",
         "input_shape",
+        "datamodule_hyper_parameters",
         "pytorch-lightning_version",
     ),
 )
@@ -39,6 +43,10 @@ WRITER: Final = "fer"
 
 _LENGTH: Final = struct.pack("<H", len("sha256:") + 64)
 """The last field of an archive before its comment: how long that is."""
+
+_FITTED: Final = {"temperature": float, "n": int, "split": str, "ece_before": float, "ece_after": float}
+_CALIBRATION: Final = {**_FITTED, "views?": {"*": _FITTED}}
+"""What a calibration holds, for :func:`fer.files.find_problem`."""
 
 _UNREADABLE: Final = (
     *(OSError, EOFError, ArithmeticError, AssertionError, AttributeError, LookupError, ImportError),
@@ -201,11 +209,19 @@ def _check(content: Mapping[str, Any], path: Path) -> None:
         "input_shape": is_list(content.get("input_shape", ()), int),
         "widths": is_map(content.get("widths", {}), int),
         "best_val_acc": isinstance(content.get("best_val_acc", 0.0), int | float),
+        "calibration": "calibration" not in content or _is_calibration(content["calibration"]),
     }
     if wrong := [key for key, is_right in are_right.items() if not is_right]:
         kind = type(content[wrong[0]]).__name__
         msg = f"{path} is damaged: {wrong[0]!r} cannot be this {kind}; copy it again or train it again"
         raise InputError(msg)
+
+
+def _is_calibration(found: Any) -> bool:
+    """Return whether a value is a calibration whose temperatures can divide logits."""
+    if find_problem(found, _CALIBRATION):
+        return False
+    return all(0 < each["temperature"] < math.inf for each in (found, *found.get("views", {}).values()))
 
 
 def normalisation_in(content: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
@@ -220,6 +236,37 @@ def normalisation_in(content: Mapping[str, Any]) -> dict[str, dict[str, list[flo
     """
     states = {key: value for key, value in content.items() if isinstance(value, dict)}
     return {key: dict(value) for key, value in states.items() if {"mean", "std"} <= value.keys()}
+
+
+def calibration_in(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a checkpoint keeps of its calibration; None: its network is not calibrated.
+
+    Args:
+        content: The checkpoint's; see :func:`read_checkpoint`.
+
+    Returns:
+        ``temperature``, by which logits are divided; ``split`` and ``n``, on which it was fitted; the
+        expected calibration error there, ``ece_before`` and ``ece_after``; and under ``views``, by the name
+        of a test-time augmentation, see :mod:`fer.views`, the same for the mean of its views.
+    """
+    found: dict[str, Any] | None = content.get("calibration")
+    return found
+
+
+def temperature_of(found: Mapping[str, Any] | None, tta: Tta = "none") -> float:
+    """Return the temperature of a checkpoint's calibration for some views.
+
+    Args:
+        found: What :func:`calibration_in` returns.
+        tta: The views; without a temperature of their own it is that of the plain image.
+
+    >>> found = {"temperature": 2.0, "views": {"flip": {"temperature": 1.5}}}
+    >>> temperature_of(None), temperature_of(found, "flip"), temperature_of(found, "ten_crop")
+    (1.0, 1.5, 2.0)
+    """
+    if found is None:
+        return 1.0
+    return float(found.get("views", {}).get(tta, found)["temperature"])
 
 
 def write_pruned(
@@ -241,7 +288,7 @@ def write_pruned(
         unpruned: Content of the unpruned checkpoint; :data:`KEPT` is taken over from it where that is
             plain data.
     """
-    kept = {key: unpruned[key] for key in KEPT if key in unpruned} | normalisation_in(unpruned)
+    kept = {key: hide_home(unpruned[key]) for key in KEPT if key in unpruned} | normalisation_in(unpruned)
     content = {
         **{key: value for key, value in kept.items() if is_plain(value)},
         "state_dict": {

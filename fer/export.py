@@ -1,13 +1,14 @@
 """A trained network as an ONNX file, which is checked against torch before it is there."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fer.errors import InputError
 from fer.files import atomic_write
@@ -23,6 +24,58 @@ MAX_BYTES: Final = 2**31 - 2**20
 
 OPSETS: Final = range(18, 24)
 """Versions of ONNX's operators that torch's exporter and the runtime were tried with."""
+
+
+GREY: Final = (4899, 9617, 1868)
+"""Shares of red, green and blue in a grey pixel, in 16,384ths: OpenCV's whole numbers for ITU-R BT.601."""
+
+
+class FromImages(nn.Module):
+    """A network together with what prepares its images: resize, grey, normalisation.
+
+    It takes RGB, uint8, shape ``(N, H, W, 3)``, of any size, which is squeezed into the network's square.
+
+    Args:
+        network: From normalised images ``(N, channels, image_size, image_size)`` to logits.
+        image_size: Height and width of its input.
+        channels: 1 for grey, 3 for RGB.
+        mean: Of each channel, or one for all, of pixels in 0..1.
+        std: Of each channel, or one for all.
+    """
+
+    weights: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        image_size: int,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.image_size = image_size
+        self.channels = channels
+        constants: dict[str, Sequence[float]] = {"weights": GREY, "mean": mean, "std": std}
+        for name, values in constants.items():
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of images, shape ``(N, K)``."""
+        size = (self.image_size, self.image_size)
+        pixels = functional.interpolate(
+            images.permute(0, 3, 1, 2).float(), size, mode="bilinear", antialias=True
+        )
+        pixels = pixels.round()
+        if self.channels == 1:
+            grey = (pixels * self.weights).sum(dim=1, keepdim=True) + sum(GREY) / 2
+            pixels = (grey / sum(GREY)).floor()
+        logits: Tensor = self.network((pixels / 255 - self.mean) / self.std)
+        return logits
 
 
 class Exported(NamedTuple):
@@ -51,12 +104,13 @@ def export_onnx(
 ) -> Exported:
     """Write a network as ONNX: one file, from ``inputs`` to ``logits``, for batches of any size.
 
-    Its logits are compared with torch's, on standard normal inputs in batches of :data:`BATCH_SIZES`,
-    before the file appears.
+    Its logits are compared with torch's, on standard normal inputs, or on random images of uint8, in batches
+    of :data:`BATCH_SIZES`, before the file appears.
 
     Args:
         network: Any network of one input and one output; left as it is.
-        example: What it takes, shape ``(N, …)``; all but N is fixed in the file.
+        example: What it takes, shape ``(N, …)``; all but N is fixed in the file. Of images in uint8, shape
+            ``(N, H, W, 3)``, for :class:`FromImages`, height and width are free, too.
         path: Where the file shall stand; what stands there is replaced.
         opset: Version of ONNX's operators; None: torch's choice.
         metadata: What the file says of itself, by name.
@@ -75,12 +129,13 @@ def export_onnx(
         raise InputError(msg)
     # A copy is not compiled, which the exporter would not see through.
     plain = copy.deepcopy(network).eval().cpu().float().to(memory_format=torch.contiguous_format)
-    program = _translate(plain, example[:1].cpu().float(), opset)
+    example = example[:1].cpu() if example.dtype == torch.uint8 else example[:1].cpu().float()
+    program = _translate(plain, example, opset)
     model = program.model_proto
     onnx.helper.set_model_props(model, dict(metadata or {}))
     content = model.SerializeToString()
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    difference = _difference(plain, session, example.shape[1:])
+    difference = _difference(plain, session, example)
     with atomic_write(path) as file:
         file.write(content)
     version = next(one.version for one in model.opset_import if one.domain == "")
@@ -101,6 +156,8 @@ def _translate(network: nn.Module, example: Tensor, opset: int | None) -> Any:
     """Return the network as torch's exporter writes it."""
     # Two samples: of one, the exporter would take the batch's size for fixed.
     inputs = torch.cat([example, example])
+    free = ("batch", "height", "width") if example.dtype == torch.uint8 else ("batch",)
+    axes = {axis: torch.export.Dim(name) for axis, name in enumerate(free)}
     try:
         with torch.no_grad():
             return torch.onnx.export(
@@ -110,7 +167,7 @@ def _translate(network: nn.Module, example: Tensor, opset: int | None) -> Any:
                 opset_version=opset,
                 input_names=["inputs"],
                 output_names=["logits"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(axes,),
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as e:
@@ -119,7 +176,7 @@ def _translate(network: nn.Module, example: Tensor, opset: int | None) -> Any:
         raise InputError(msg) from e
 
 
-def _difference(network: nn.Module, session: Any, shape: torch.Size) -> float:
+def _difference(network: nn.Module, session: Any, example: Tensor) -> float:
     """Return the largest difference between both networks' logits.
 
     Raises:
@@ -128,7 +185,11 @@ def _difference(network: nn.Module, session: Any, shape: torch.Size) -> float:
     generator = torch.Generator().manual_seed(0)
     difference = 0.0
     for num in BATCH_SIZES:
-        inputs = torch.randn(num, *shape, generator=generator)
+        shape = (num, *example.shape[1:])
+        if example.dtype == torch.uint8:
+            inputs = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        else:
+            inputs = torch.randn(shape, generator=generator)
         with torch.no_grad():
             logits = network(inputs)
         if not bool(logits.isfinite().all()):

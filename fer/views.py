@@ -8,13 +8,12 @@ Tta = Literal["none", "flip", "ten_crop"]
 
 - ``none``: the image.
 - ``flip``: the image, and mirrored left to right.
-- ``ten_crop``: the image and its four diagonal shifts by :data:`SHIFT`, each also mirrored. A shift is a
-  window of the image whose border is repeated outside of it: of the size that the network takes, as the five
-  crops of a larger image would be.
+- ``ten_crop``: the image and its four diagonal shifts by :data:`SHIFT`, each also mirrored. The border of an
+  image is repeated outside of it, so that each view has the size that the network takes.
 """
 
 SHIFT: Final = 1 / 24
-"""Shift of ``ten_crop`` in x and in y, as a share of the image's size: 2 pixels of 48."""
+"""Shift of ``ten_crop`` in x and in y, as a share of the image's size: 2 of 48 pixels, as for crops of 44."""
 
 
 class Images(Protocol):
@@ -31,8 +30,12 @@ class Images(Protocol):
 I = TypeVar("I", bound=Images)  # noqa: E741
 
 
+NUM_VIEWS: Final[dict[Tta, int]] = {"none": 1, "flip": 2, "ten_crop": 10}
+"""Number of views; those of one are the first of all that have more."""
+
+
 def views(images: I, tta: Tta) -> list[I]:
-    """Return the views of a batch of images, the images themselves first.
+    """Return the views of a batch of images: the images, mirrored, and then each shift, plain and mirrored.
 
     Args:
         images: Shape ``(…, H, W)``.
@@ -42,12 +45,9 @@ def views(images: I, tta: Tta) -> list[I]:
     >>> [view.tolist() for view in views(np.array([[1, 2, 3]]), "flip")]
     [[[1, 2, 3]], [[3, 2, 1]]]
     """
-    if tta == "none":
-        return [images]
-    if tta == "flip":
-        return [images, _mirrored(images)]
-    shifted = [images, *(_shifted(images, y, x) for y in (-1, 1) for x in (-1, 1))]
-    return [*shifted, *map(_mirrored, shifted)]
+    directions = ((0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))[: max(1, NUM_VIEWS[tta] // 2)]
+    plain = [images if direction == (0, 0) else _shifted(images, *direction) for direction in directions]
+    return [view for each in plain for view in (each, _mirrored(each))][: NUM_VIEWS[tta]]
 
 
 def _mirrored(images: I) -> I:

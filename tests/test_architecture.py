@@ -39,7 +39,7 @@ ROOMS = {
     "checkpoints": Room(others={"torch"}),
     "arrays": Room(others={"numpy"}),
     "cells": Room(),
-    "views": Room(others={"numpy", "torch"}),
+    "views": Room(),
     "yamltext": Room(others={"yaml"}),
     # OpenCV finds the edges of PHOG.
     "features": Room(others={"cv2", "numpy", "torch"}),
@@ -90,8 +90,8 @@ ROOMS = {
     "pruning": Room({"fer.figures", "fer.metrics", "fer.neurons", "fer.runs"}, {"matplotlib", "torch"}),
     # It finds and crops faces as the data modules do.
     "predict": Room(
-        {"fer.data", "fer.metrics", "fer.runs", "fer.tasks"},
-        {"cv2", "numpy", "onnxruntime", "pandas", "PIL", "rich", "torch"},
+        {"fer.data", "fer.metrics", "fer.models", "fer.runs", "fer.tasks"},
+        {"cv2", "numpy", "pandas", "PIL", "rich", "safetensors", "torch"},
     ),
     # What an answer rests on; captum has Grad-CAM and occlusion.
     "explain": Room(

@@ -30,7 +30,7 @@ TINY = [
     ),
 ]
 ALL = [command.name for command in find_commands()]
-ON_A_RUN = ["fit", "validate", "test", "predict", "prune"]
+ON_A_RUN = ["fit", "validate", "test", "prune"]
 MARKUP = re.compile(r"`|:(class|data|func|meth|mod|attr):")
 
 
@@ -184,9 +184,10 @@ def test_help_has_no_markup(command):
     assert not MARKUP.search(called.out)
 
 
-@pytest.mark.parametrize("command", ON_A_RUN)
-def test_help_shows_own_settings_first_and_lightnings_last(command):
-    out = done(command, "--help")
+@pytest.mark.parametrize("words", [*ON_A_RUN, "predict --network conv6"])
+def test_help_shows_own_settings_first_and_lightnings_last(words):
+    command, *others = words.split()
+    out = done(command, *others, "--help")
     assert not MARKUP.search(out)
     titles = re.findall(r"^(\S.*):$", out, re.MULTILINE)
     assert titles[0] == "run"
@@ -241,7 +242,7 @@ def test_a_run_is_resumed_from_its_last_checkpoint():
 @pytest.mark.usefixtures("here")
 def test_some_predictions_name_their_samples():
     words = ["--wandb.mode", "disabled", "--run_name", "some", "--trainer.limit_predict_batches", "1"]
-    done("predict", "runs/first", *words)
+    done("predict", "--ckpt_path", "runs/first", *words)
     lines = Path("runs/some/predictions.csv").read_text().splitlines()
     assert lines[0].startswith("split,index,name,label,predicted,")
     assert len(lines) == 17

@@ -53,7 +53,7 @@ def _with_value(words: list[str], flag: str) -> list[str]:
 ONE_RUN = [
     words
     for words in [*FER, *(line[line.index("fer") + 1 :] for line in LAUNCHED)]
-    if words[0] in ("fit", "validate", "test", "predict", "prune") and "--images" not in words
+    if words[0] in ("fit", "validate", "test", "prune") and "--images" not in words
 ]
 MACHINES = re.findall(
     r"^\| `(\w+)` \| ([\d.]+) MB \| ([\d.]+) ms \| ([\d.]+) ms \|$", README, flags=re.MULTILINE

@@ -14,6 +14,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
+from fer.callbacks.calibration import (
+    ReportsCalibration,
+    calibration_numbers,
+    calibration_table,
+    draw_calibration,
+)
 from fer.callbacks.limits import limit_protocol
 from fer.callbacks.media import draw_now, missing_figures, run_of_trainer, save_figure
 from fer.callbacks.network import find_network
@@ -165,6 +171,9 @@ class EvaluationCallback(Callback):
         if isinstance(pl_module, ReportsClasses):
             reports = {name: pl_module.reports[name] for name in pl_module.final_names}
             self._show_reports(trainer, reports, protocol=results["protocol"])
+            if isinstance(pl_module, ReportsCalibration) and pl_module.calibrations:
+                self.console.print(f"\n{calibration_table(pl_module)}")
+                draw_calibration(trainer, pl_module, results["protocol"])
             self._draw_samples(trainer, pl_module)
             results |= {
                 "trained_on": getattr(pl_module, "trained_on", None),
@@ -172,6 +181,10 @@ class EvaluationCallback(Callback):
                 "best_val_acc": getattr(pl_module, "best_val_acc", None),
                 "splits": {name: _numbers(report) for name, report in reports.items()},
             }
+        if isinstance(pl_module, ReportsCalibration) and "splits" in results:
+            results["calibration"] = pl_module.calibration
+            for name, found in pl_module.calibrations.items():
+                results["splits"][name] |= calibration_numbers(found)
         draw_now(trainer)  # before the results, with which a run is complete
         run_of_trainer(trainer).write_results(results)
 

@@ -20,6 +20,7 @@ from fer.dashboards import wandb_logger
 from fer.dashboards.artifacts import Artifacts
 from fer.data import DATA_MODULES
 from fer.tasks import TASKS
+from fer.views import Tta
 
 EXAMPLES: Final = {
     "fit": """\
@@ -43,8 +44,9 @@ examples:
 """,
     "predict": """\
 examples:
-  fer predict runs/latest
-  fer predict runs/NAME/checkpoints/best.ckpt --trainer.limit_predict_batches 4
+  fer predict --ckpt_path runs/latest                the test split of the run's own data
+  fer predict --ckpt_path runs/latest --trainer.limit_predict_batches 4
+  fer predict photo.jpg --ckpt_path runs/latest      the faces of a photo; see fer predict --help
 """,
     "prune": """\
 examples:
@@ -94,7 +96,8 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         default=None,
         help="checkpoint, or the folder of its run, to resume training from"
         if command == "fit"
-        else f"checkpoint, or the folder of its run; also without the option: fer {command} runs/latest",
+        else "checkpoint, or the folder of its run"
+        + ("" if command == "predict" else f"; also without the option: fer {command} runs/latest"),
     )
     if command == "fit":
         parser.add_argument(
@@ -124,6 +127,13 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         default=True,
         help="test the best checkpoint once after training; sweeps set it to false, since nothing may be "
         "selected on the test split",
+    )
+    parser.add_argument(
+        "--tta",
+        type=Tta,
+        default="flip",
+        help="test-time augmentation, reported beside the accuracy of plain images: mean probabilities of "
+        "each image and its mirror image (flip), of both and their shifts (ten_crop), or of the image (none)",
     )
     parser.add_argument(
         "--monitor",
@@ -188,7 +198,8 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
             action._typehint = int | float | None
         if isinstance(action, ActionTypeHint) and action.dest == PRECISION:
             action._typehint = Literal["auto"] | action._typehint
-    parser.usage = f"fer {command} {'[settings]' if command == 'fit' else 'CHECKPOINT|RUN [settings]'}"
+    needed = {"fit": "", "predict": "--ckpt_path CHECKPOINT|RUN "}.get(command, "CHECKPOINT|RUN ")
+    parser.usage = f"fer {command} {needed}[settings]"
     parser.epilog = EXAMPLES.get(command)
     arrange(parser)
 

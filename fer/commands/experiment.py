@@ -27,7 +27,7 @@ from fer.callbacks.history import measured_until
 from fer.callbacks.limits import limit_protocol
 from fer.callbacks.media import draw_later, missing_figures
 from fer.callbacks.stop import TRY_AGAIN, OnSigterm, exit_on_sigterm
-from fer.checkpoints import normalisation_in, read_any_checkpoint, read_checkpoint
+from fer.checkpoints import read_any_checkpoint
 from fer.commands.arguments import add_run_arguments
 from fer.commands.checks import check_inputs, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
@@ -51,12 +51,13 @@ from fer.commands.resume import (
     usual_on_sigterm,
 )
 from fer.commands.space import describe_space
-from fer.commands.start import match_for_training, prepare_to_resume, start_from
+from fer.commands.start import load_network
+from fer.commands.views import choose_views_after_training, keep_calibration
 from fer.configs import flatten
 from fer.dashboards import finish, log_again, wandb_logger
 from fer.dashboards.artifacts import log_artifacts, use_checkpoint
 from fer.dashboards.metrics import MetricsLogger
-from fer.data import ExpressionDataModule, ImageDataModule
+from fer.data import ImageDataModule
 from fer.data.cache import cache_dir
 from fer.data.crop_report import write_crops_csv
 from fer.data.folder import FaceFolderDataModule
@@ -184,7 +185,13 @@ class ExperimentCLI(LightningCLI):
 
         Data and checkpoint are read first, so that nothing is left of a run that cannot start.
         """
-        self._load_checkpoint()
+        self.model = load_network(
+            *(self.command, self.model, self.datamodule),
+            weights=self.config.start_from,
+            checkpoint=self._ckpt_path,
+            network=self._own_network,
+        )
+        self.model.calibrator.choose_views(self.config.tta)
         if process_rank() == 0:
             resumed = [] if self.resumed is None else [self.resumed.folder]
             remove_drafts([cache_dir(), Path(self.config.runs_dir).expanduser(), *resumed])
@@ -303,25 +310,6 @@ class ExperimentCLI(LightningCLI):
         name = self.names["network"]
         return find_task(name).network_class if "." in name else None
 
-    def _load_checkpoint(self) -> None:
-        """Start from a checkpoint, or check that training can resume from it, or take it to be evaluated."""
-        if self.config.start_from is not None:
-            trained = start_from(self.model, self.config.start_from, self._own_network)
-            match_for_training(self.datamodule, trained, self.config.start_from)
-        checkpoint = self._ckpt_path
-        if self.command == "fit" and checkpoint is not None:
-            trained = prepare_to_resume(self.model, checkpoint, self._own_network)
-            match_for_training(self.datamodule, trained, checkpoint)
-        elif checkpoint is not None:
-            self.model = load(checkpoint, self._own_network)
-            if isinstance(self.datamodule, ExpressionDataModule):
-                self.datamodule.match_network(self.model.class_names)
-                for state in normalisation_in(read_checkpoint(checkpoint)).values():
-                    self.datamodule.load_state_dict(state)
-        elif self.command != "fit":
-            msg = f"fer {self.command} needs a checkpoint: fer {self.command} --ckpt_path runs/latest"
-            raise InputError(msg)
-
     def run(self) -> None:
         """Run the command between the header and the list of what it wrote."""
         if self.command == "fit":
@@ -376,8 +364,12 @@ class ExperimentCLI(LightningCLI):
             log.warning("%s has no test split: nothing is tested", self.names["dataset"])
         elif self.config.test and best.is_file() and not self.stop.asked.is_set():
             # With an average of weights, Lightning's own "best" would load the last step's weights.
+            is_kept = self.model.kept_part is not None
             self.model = load(best, self._own_network)
+            choose_views_after_training(self.model, self.config.tta, is_kept=is_kept)
             self._test()
+            with full_disk.outlived(self.trainer):
+                keep_calibration(self.trainer, best, self.model)
 
     @rank_zero_only
     def _forget_results(self) -> None:

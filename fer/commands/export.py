@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import nn
 
 import fer
 from fer.checkpoints import normalisation_in, read_checkpoint
@@ -14,7 +15,11 @@ from fer.commands.choices import find_task, read_config
 from fer.commands.parsing import CONSOLE
 from fer.data import DATA_MODULES
 from fer.errors import InputError
-from fer.export import BATCH_SIZES, OPSETS, export_onnx
+from fer.export import BATCH_SIZES, OPSETS, FromImages, export_onnx
+from fer.files import atomic_write
+from fer.predict.onnx_network import KEY
+from fer.predict.preprocessing import PREPROCESSING
+from fer.predict.torch_network import preprocessing_of
 from fer.tasks import ClassificationTask, load
 
 HELP: Final = "write a checkpoint's network as an ONNX file, checked against PyTorch"
@@ -36,6 +41,11 @@ def export(arguments: Sequence[str]) -> None:
         type=int,
         help=f"version of ONNX's operators, {OPSETS.start} to {OPSETS.stop - 1} (torch's choice)",
     )
+    parser.add_argument(
+        "--uint8",
+        action="store_true",
+        help="put the preprocessing into the graph: it takes images of any size, uint8 (N, H, W, 3) in RGB",
+    )
     parser.add_argument("--network", help="the network's class, package.module.Class, if it is your own")
     given = parser.parse_args(list(arguments))
     network = None if given.network is None else find_task(given.network).network_class
@@ -50,26 +60,63 @@ def export(arguments: Sequence[str]) -> None:
         "fer_version": fer.__version__,
         "checkpoint": str(given.checkpoint),
     }
+    path = given.out or given.checkpoint.with_suffix(".onnx")
+    module, example, beside = task.network, torch.zeros(1, *shape), []
     if len(shape) == 3:
         metadata |= {"channels": json.dumps(shape[0]), "image_size": json.dumps(shape[1])}
         metadata["layout"] = "NCHW, pixels 0 to 1 (grey or RGB), less the mean, divided by the std"
-    path = given.out or given.checkpoint.with_suffix(".onnx")
-    written = export_onnx(task.network, torch.zeros(1, *shape), path, opset=given.opset, metadata=metadata)
+    if normalisation:
+        preprocessing = preprocessing_of(given.checkpoint, normalisation)
+        metadata[KEY] = preprocessing.to_json()
+        beside = [path.with_name(PREPROCESSING)]
+    if given.uint8:
+        module, example = with_preprocessing(given.checkpoint, task, normalisation)
+        metadata["layout"] = "NHWC, RGB, pixels 0 to 255"
+        remark = ""
+    written = export_onnx(module, example, path, opset=given.opset, metadata=metadata)
+    for file in beside:
+        with atomic_write(file) as content:
+            content.write(metadata[KEY].encode())
     num_parameters = sum(parameter.numel() for parameter in task.network.parameters())
     batches = ", ".join(map(str, BATCH_SIZES))
-    axes = ", ".join(map(str, shape))
+    axes = "height, width, 3" if given.uint8 else ", ".join(map(str, shape))
     lines = [
         f"network      {metadata['network']}: {num_parameters:,} parameters",
         f"file         {written.path}, {written.num_bytes / 2**20:.1f} MiB, opset {written.opset}",
         f"checked      logits at most {written.difference:.1g} from torch's, batches of {batches}",
-        f"inputs       float32 (N, {axes}){remark}",
-        "use it",
+        f"inputs       {'uint8' if given.uint8 else 'float32'} (N, {axes}){remark}",
+        *(f"beside it    {file}: size, normalisation, classes, crop, temperature" for file in beside),
+        *(["use it", f"  fer predict photo.jpg --ckpt_path {written.path}"] if beside else ["use it"]),
         "  import onnxruntime",
         f"  session = onnxruntime.InferenceSession({str(written.path)!r})",
         '  logits = session.run(["logits"], {"inputs": inputs})[0]'
         "   # session.get_modelmeta().custom_metadata_map: classes, …",
     ]
     CONSOLE.print("\n".join(lines), markup=False)
+
+
+def with_preprocessing(
+    checkpoint: Path, task: ClassificationTask, normalisation: Mapping[str, Sequence[float]]
+) -> tuple[nn.Module, torch.Tensor]:
+    """Return a network that takes images in uint8, and an example of them.
+
+    Raises:
+        InputError: It is no network for images, or their normalisation is not known.
+    """
+    shape = input_shape(task)
+    if len(shape) != 3 or not normalisation:
+        reason = "takes features" if len(shape) != 3 else "does not say how its images were normalised"
+        msg = f"--uint8: {checkpoint} {reason}; leave the option out"
+        raise InputError(msg)
+    module = FromImages(
+        task.network,
+        image_size=shape[1],
+        channels=shape[0],
+        mean=normalisation["mean"],
+        std=normalisation["std"],
+    )
+    # Of no size that the exporter could take for a constant of the network.
+    return module, torch.zeros(1, shape[1] + 5, shape[1] + 11, 3, dtype=torch.uint8)
 
 
 def input_shape(task: ClassificationTask) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
 """What the first lines of a command say about where its network comes from."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
@@ -25,8 +27,24 @@ def facts_of_start(checkpoint: str | None, epoch: int, *, is_resumed: bool) -> l
 
 def facts_of_checkpoint(model: ClassificationTask, data: LightningDataModule) -> list[tuple[str, str]]:
     """Return what a network that is evaluated was trained on, and the classes that do not match."""
+    calibration = [("calibration", describe_calibration(model.calibration))]
     if model.trained_on is None:
-        return []
+        return calibration
     match = getattr(data, "match", None)
     remarks = [] if match is None else match.lines()
-    return [("trained on", model.trained_on), *(("classes", each) for each in remarks)]
+    return [("trained on", model.trained_on), *(("classes", each) for each in remarks), *calibration]
+
+
+def describe_calibration(found: Mapping[str, Any] | None) -> str:
+    """Return how the probabilities of a checkpoint are calibrated, in words.
+
+    >>> describe_calibration(None)
+    'none in the checkpoint: temperature 1'
+    """
+    if found is None:
+        return "none in the checkpoint: temperature 1"
+    before, after = (f"{100 * found[key]:.1f} %" for key in ("ece_before", "ece_after"))
+    return (
+        f"temperature {found['temperature']:.3f}, fitted on {found['split']} (n = {found['n']:,}): expected "
+        f"calibration error {before} before, {after} after"
+    )

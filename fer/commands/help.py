@@ -40,7 +40,7 @@ class HelpFormatter(DefaultHelpFormatter):
         text = re.sub(r", known subclasses: [^)]*", "", text)
         text = re.sub(r"type: (Literal\[[^]]*\]|bool|str)(, |(?=\)))", "", text)
         text = re.sub(r" Default: \S+\.(?= \()", "", text)
-        return re.sub(r" ?\(\)$", "", text)
+        return re.sub(r" ?\((required, )?\)$", "", text)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith("examples:"):

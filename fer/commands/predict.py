@@ -47,6 +47,9 @@ def predict(words: Sequence[str]) -> None:
 
         predict_split(words)
         return
+    if not positional(words) and not flags & {"-h", "--help"}:
+        msg = "name photos (fer predict photo.jpg), or a run for its test split (--ckpt_path runs/latest)"
+        raise InputError(msg)
     parser = make_parser("fer predict", DESCRIPTION, epilog=EXAMPLES)
     parser.usage = (
         "fer predict SOURCE… [--ckpt_path CHECKPOINT|RUN|MODEL.onnx] [--out DIR] [--whole] [--tta VIEWS]"
@@ -104,8 +107,8 @@ def predict(words: Sequence[str]) -> None:
 def _header(recognizer: Recognizer) -> list[str]:
     """Return what the network is, what it was trained on, and whether its probabilities are calibrated."""
     settings = recognizer.preprocessing
-    is_calibrated = settings.temperature != 1
-    calibration = f"calibrated, temperature {settings.temperature:.2f}" if is_calibrated else "not calibrated"
+    temperature = settings.temperature_for(recognizer.tta)
+    calibration = "not calibrated" if temperature == 1 else f"calibrated, temperature {temperature:.2f}"
     return [
         f"network      {settings.network or 'unknown'}, trained on {settings.trained_on or 'unknown data'}",
         f"faces        {_faces(recognizer)}",

@@ -5,10 +5,49 @@ from pathlib import Path
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
-from fer.checkpoints import read_checkpoint
+from fer.checkpoints import normalisation_in, read_checkpoint
 from fer.data import ExpressionDataModule
 from fer.errors import InputError
 from fer.tasks import ClassificationTask, load
+
+
+def load_network(
+    command: str,
+    task: ClassificationTask,
+    data: LightningDataModule,
+    *,
+    weights: str | None,
+    checkpoint: str | None,
+    network: type[nn.Module] | None,
+) -> ClassificationTask:
+    """Return the network that a command works on: one that trains, or that of a checkpoint.
+
+    Args:
+        command: Its name.
+        task: As the settings describe it; it gets the weights, or the widths, of a checkpoint.
+        data: Takes the classes of the checkpoint, and in an evaluation its normalisation.
+        weights: Path of the checkpoint whose weights training starts from.
+        checkpoint: Path of the checkpoint that training resumes from, or that is evaluated.
+        network: Class of the network, if it is the user's own.
+
+    Raises:
+        InputError: A checkpoint cannot be read, holds another network or other classes, or is missing.
+    """
+    if weights is not None:
+        match_for_training(data, start_from(task, weights, network), weights)
+    if command == "fit":
+        if checkpoint is not None:
+            match_for_training(data, prepare_to_resume(task, checkpoint, network), checkpoint)
+        return task
+    if checkpoint is None:
+        msg = f"fer {command} needs a checkpoint: fer {command} --ckpt_path runs/latest"
+        raise InputError(msg)
+    trained = load(checkpoint, network)
+    if isinstance(data, ExpressionDataModule):
+        data.match_network(trained.class_names)
+        for state in normalisation_in(read_checkpoint(checkpoint)).values():
+            data.load_state_dict(state)
+    return trained
 
 
 def start_from(

@@ -17,7 +17,7 @@ from fer.errors import InputError
 from fer.explain.answering import AnsweringNeuron, Degrees, answering_neurons
 from fer.explain.maps import find_map_layer, occlusion_map, relevance_map
 from fer.predict import Face, Recognizer
-from fer.predict.torch_network import TorchNetwork
+from fer.predict.torch_module import TorchNetwork
 from fer.runs import find_checkpoint, run_of
 
 MOST_FACES: Final = 8

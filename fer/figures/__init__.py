@@ -17,6 +17,7 @@ from fer.figures.merges import dendrogram_figure
 from fer.figures.protocols import protocols_figure
 from fer.figures.pruning import prune_figure
 from fer.figures.pruning_curve import curve_figure
+from fer.figures.reliability import reliability_figure
 from fer.figures.stages import fan_figure, speed_figure
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "predictions_figure",
     "protocols_figure",
     "prune_figure",
+    "reliability_figure",
     "speed_figure",
 ]

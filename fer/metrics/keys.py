@@ -137,3 +137,16 @@ def final_prefix(name: str) -> str:
     if name in ("train", "val"):
         return f"final/{name}"
     return "test" if name == "test" else f"test/{name}"
+
+
+CALIBRATION: Final = ("nll", "nll_calibrated", "ece", "ece_calibrated", "temperature")
+"""Metrics of a tested split's probabilities: with temperature 1, and ``…_calibrated`` with that of val."""
+
+
+def acc_key(tta: str) -> str:
+    """Return the name of an accuracy of several views, beside which the plain one is ``acc``.
+
+    >>> acc_key("flip")
+    'acc_tta_flip'
+    """
+    return f"acc_tta_{tta}"

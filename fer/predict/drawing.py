@@ -57,10 +57,10 @@ def annotate(
         colour = colour_of(face)
         left, top, right, bottom = (scale * value for value in face.box)
         draw.rectangle((left, top, right, bottom), outline=colour, width=width)
-        for x, y in face.landmarks or ():
-            draw.ellipse(
-                [scale * x - width, scale * y - width, scale * x + width, scale * y + width], fill=colour
-            )
+        radius = min(width, (right - left) / 30)
+        for x, y in (face.landmarks or ()) if radius >= 1 else ():  # of small faces they would hide the face
+            x, y = scale * x, scale * y
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     for face in faces:  # no box is drawn over a name
         _label(draw, face, scale, drawn.size)
     return np.asarray(drawn, np.uint8)

@@ -69,7 +69,7 @@ def notes_on(image: NDArray[np.uint8], faces: Sequence[Face], recognizer: Recogn
     settings = recognizer.preprocessing
     if not faces:
         least = recognizer.smallest(image.shape)
-        return [f"no face (of {math.ceil(least)} pixels or more)"]
+        return [f"no face ({math.ceil(least)} px or more)"]
     widened = 1 + 2 * settings.margin
     is_small = [2 * widened * face.side < settings.image_size for face in faces]
     return ["small face" if small else "" for face, small in zip(faces, is_small, strict=True)]
@@ -255,7 +255,7 @@ def _describe_bad(summary: Summary) -> str:
     more = len(summary.bad) - NUM_BAD
     named = "; ".join([*summary.bad[:NUM_BAD], *([f"and {more:,} more"] if more > 0 else [])])
     done = f"; {_count(summary.num_images, 'image')} done" if summary.num_images else ""
-    return f"{len(summary.bad):,} cannot be used: {_printable(Path(named))}{done}"
+    return f"{_count(len(summary.bad), 'source')} cannot be used: {_printable(Path(named))}{done}"
 
 
 def _printable(path: Path) -> str:

@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from fer.data.faces import CropSettings, Detector
 from fer.data.pixels import to_channels
 from fer.errors import InputError
 from fer.files import find_problem
+from fer.views import Tta
 
 PREPROCESSING: Final = "preprocessing.json"
 """Name of the file beside an ONNX file."""
@@ -32,6 +33,8 @@ class Preprocessing:
         margin: Added on every side of a face, as a share of the longer side of its box.
         align: Whether a face is turned upright by its eyes.
         temperature: Divides the logits before the softmax; 1 where no calibration is known.
+        view_temperatures: The same for the mean of several views, by their name; see :mod:`fer.views`. For
+            views without one it is that of the image alone.
         network: Name of the network's class.
         trained_on: Data set and protocol; empty where they are not known.
     """
@@ -45,6 +48,7 @@ class Preprocessing:
     margin: float = 0.1
     align: bool = False
     temperature: float = 1.0
+    view_temperatures: Mapping[str, float] = field(default_factory=dict)
     network: str = ""
     trained_on: str = ""
 
@@ -54,6 +58,10 @@ class Preprocessing:
         return CropSettings(
             detector=self.detector, size=self.image_size, margin=self.margin, align=self.align
         )
+
+    def temperature_for(self, tta: Tta) -> float:
+        """Return the temperature of the mean of some views."""
+        return self.view_temperatures.get(tta, self.temperature)
 
     def to_json(self) -> str:
         """Return the content of ``preprocessing.json``."""
@@ -78,13 +86,13 @@ class Preprocessing:
         number = (int, float)
         shape: dict[str, Any] = {
             **{"image_size": int, "channels": int, "detector": str, "margin": number, "align": bool},
-            **{"temperature": number, "network": str, "trained_on": str},
+            **{"temperature": number, "view_temperatures": {"*": number}, "network": str, "trained_on": str},
             **{"mean": [number], "std": [number], "class_names": [str]},
         }
         if problem := find_problem(content, shape):
             msg = f"{source}: {problem}: export the network again with fer export"
             raise InputError(msg)
-        known = {field.name: content[field.name] for field in fields(cls)}
+        known = {each.name: content[each.name] for each in fields(cls)}
         lists: dict[str, Any] = {key: tuple(known[key]) for key in ("mean", "std", "class_names")}
         return cls(**known | lists)
 
@@ -95,6 +103,7 @@ class Preprocessing:
             and len(self.std) == len(self.mean)
             and all(map(math.isfinite, self.mean))
             and all(0 < each < math.inf for each in (*self.std, self.temperature))
+            and all(0 < each < math.inf for each in self.view_temperatures.values())
             and len(self.class_names) >= 2
         )
         if not is_sound:

@@ -167,7 +167,7 @@ class Recognizer:
         logits = np.stack(
             [self.network(np.ascontiguousarray(view.transpose(0, 2, 3, 1))) for view in several]
         )
-        scaled = logits.astype(np.float64) / self.preprocessing.temperature
+        scaled = logits.astype(np.float64) / self.preprocessing.temperature_for(self.tta)
         with np.errstate(invalid="ignore"):  # infinity less infinity
             powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
             shares = powers / powers.sum(axis=-1, keepdims=True)

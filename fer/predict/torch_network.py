@@ -1,43 +1,21 @@
 """A checkpoint's network, and how its images have to be prepared."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from fer.checkpoints import normalisation_in, read_checkpoint
+from fer.checkpoints import calibration_in, normalisation_in, read_checkpoint, temperature_of
 from fer.data import DATA_MODULES, ImageDataModule
 from fer.data.faces import CropSettings
 from fer.errors import InputError
 from fer.predict.preprocessing import Preprocessing
+from fer.predict.torch_module import TorchNetwork
 from fer.runs import find_checkpoint
 from fer.tasks import load
-
-
-class TorchNetwork:
-    """A network of torch as :data:`fer.predict.recognizer.Network`, on the GPU where there is one.
-
-    Args:
-        network: From normalised images to logits.
-        preprocessing: Prepares the images.
-    """
-
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.module = network.eval().to(self.device)
-        self.preprocessing = preprocessing
-
-    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of crops, shape ``(N, K)``."""
-        inputs = torch.from_numpy(self.preprocessing.prepare(crops)).to(self.device)
-        with torch.inference_mode():
-            logits = self.module(inputs).float().cpu().numpy()
-        return np.asarray(logits, np.float32)
+from fer.views import Tta
 
 
 def load_checkpoint(path: Path, network: type[nn.Module] | None = None) -> tuple[Preprocessing, TorchNetwork]:
@@ -55,8 +33,14 @@ def load_checkpoint(path: Path, network: type[nn.Module] | None = None) -> tuple
     return preprocessing, TorchNetwork(load(checkpoint, network), preprocessing)
 
 
-def preprocessing_of(checkpoint: Path) -> Preprocessing:
+def preprocessing_of(
+    checkpoint: Path, normalisation: Mapping[str, Sequence[float]] | None = None
+) -> Preprocessing:
     """Return how images have to be prepared for a checkpoint's network.
+
+    Args:
+        checkpoint: The file.
+        normalisation: Mean and std of the pixels, where the checkpoint does not have them; None: its own.
 
     Raises:
         InputError: It is a network for features, or the checkpoint does not say how its images were
@@ -72,16 +56,16 @@ def preprocessing_of(checkpoint: Path) -> Preprocessing:
             "images: give the checkpoint of another network with --ckpt_path"
         )
         raise InputError(msg)
-    normalisation = normalisation_in(content)
-    if not normalisation:
+    module, statistics = next(iter(normalisation_in(content).items()), ("", normalisation))
+    if not statistics:
         msg = (
             f"{checkpoint} does not say how its images were normalised: it is of an older version, or of a "
             "data module of your own that keeps neither mean nor std; train it again"
         )
         raise InputError(msg)
-    module, statistics = next(iter(normalisation.items()))
-    crop = _photo_crop(module, content.get("datamodule_hyper_parameters") or {}, shape[1])
-    calibration = content.get("calibration")
+    settings_of_data = content.get("datamodule_hyper_parameters")
+    crop = _photo_crop(module, settings_of_data if isinstance(settings_of_data, Mapping) else {}, shape[1])
+    calibration = calibration_in(content)
     return Preprocessing(
         image_size=shape[1],
         channels=shape[0],
@@ -91,7 +75,8 @@ def preprocessing_of(checkpoint: Path) -> Preprocessing:
         detector=crop.detector,
         margin=crop.margin,
         align=crop.align,
-        temperature=1.0 if calibration is None else float(calibration["temperature"]),
+        temperature=temperature_of(calibration),
+        view_temperatures={name: temperature_of(calibration, name) for name in get_args(Tta) if calibration},
         network=network,
         trained_on=content.get("trained_on", ""),
     )

@@ -1,27 +1,28 @@
 """The training loop, written once for every network."""
 
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import MixUp
 
+from fer.checkpoints import calibration_in
 from fer.errors import InputError
 from fer.home import hide_home, show_home
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 from fer.metrics import ClassificationMetrics, ClassificationReport, predicted_classes
-from fer.metrics.keys import final_prefix, logged_on_val
+from fer.metrics.keys import logged_on_val
 from fer.neurons.declared import DeclaresNeurons
 from fer.neurons.networks import class_path
 from fer.neurons.surgery import resize
+from fer.tasks.calibrator import Calibrator
+from fer.tasks.evaluated import Batch, EvaluatedTask
 from fer.tasks.frozen import FrozenPart, keep_features
 from fer.tasks.going_on import check_data, check_schedules, describe_data
 from fer.tasks.optim import (
@@ -36,14 +37,13 @@ from fer.tasks.optim import (
 )
 from fer.tasks.small_maps import SmallMaps
 
-Batch = tuple[Tensor, Tensor]
 LossName = Literal["cross_entropy", "mse"]
 
 WITH_PATHS: Final = frozenset({"hyper_parameters", "datamodule_hyper_parameters", "callbacks"})
 """Parts of a checkpoint that hold paths."""
 
 
-class ClassificationTask(LightningModule):
+class ClassificationTask(EvaluatedTask):
     """A network that is trained as a classifier.
 
     It logs ``train/loss``, ``train/acc``, ``val/…`` and ``lr`` once an epoch, and the running best
@@ -138,6 +138,7 @@ class ClassificationTask(LightningModule):
         self.final_metrics = nn.ModuleList()
         self.reports: dict[str, ClassificationReport] = {}
         """The last evaluation of each split; callbacks draw it."""
+        self.calibrator = Calibrator()
         self.best_val_acc = 0.0
         self.widths: dict[str, int] | None = None
         """The sizes of a pruned network's layers, which its settings do not say; None of a full one."""
@@ -179,6 +180,7 @@ class ClassificationTask(LightningModule):
             InputError: The network has other layers, or smaller ones.
         """
         self.network, self.widths = resize(self.network, widths), widths
+        self.calibrator.void()
         if self.hparams["compile"]:
             self.network.compile()
 
@@ -264,6 +266,7 @@ class ClassificationTask(LightningModule):
         The loss is NaN if any logit is not finite, as an infinite one can leave the loss finite.
         """
         del batch_idx
+        self.calibrator.void()
         inputs, targets = batch
         kept = self.kept_part
         self.input_shape = tuple(inputs.shape[1:]) if kept is None else kept.shape_of_input(inputs)
@@ -292,8 +295,9 @@ class ClassificationTask(LightningModule):
         """Count right and wrong, log the plain loss, without smoothing and weights, and return it."""
         inputs, labels = batch
         logits = self(inputs)
-        loader = self.trainer.val_dataloaders
-        self._count(self.val_metrics, logits, labels, loader=loader, batch_idx=batch_idx)
+        counted = self.new_samples(logits, labels, loader=self.trainer.val_dataloaders, batch_idx=batch_idx)
+        self.val_metrics.update(*counted)
+        self.calibrator.val_logits.update(*counted)
         loss = _only_finite(self.plain_loss(logits, labels), logits)
         self.log("val/loss", loss, batch_size=len(labels), sync_dist=True)
         return loss
@@ -302,6 +306,7 @@ class ClassificationTask(LightningModule):
         """Log the metrics of the validation split and the running best."""
         report = self.val_metrics.compute()
         self.val_metrics.reset()
+        self.calibrator.end_validation(is_trial=self.trainer.sanity_checking)
         if self.trainer.sanity_checking:
             return
         self.reports["val"] = report
@@ -310,55 +315,6 @@ class ClassificationTask(LightningModule):
         logged = logged_on_val(self.class_names)
         self.log_dict({f"val/{name}": scalars[name] for name in logged}, sync_dist=True)
         self.log("val/acc_best", self.best_val_acc, sync_dist=True)
-
-    def on_test_start(self) -> None:
-        """Make metrics for each split, called as the data module calls them, or by number."""
-        data = getattr(self.trainer, "datamodule", None)
-        num_splits = len(self.trainer.num_test_batches)
-        numbered = tuple(f"test-{number}" for number in range(num_splits)) if num_splits > 1 else ("test",)
-        self.final_names = getattr(data, "evaluated_names", numbered)
-        self.final_metrics = nn.ModuleList(
-            ClassificationMetrics(self.num_classes, self.class_names) for _ in self.final_names
-        ).to(self.device)
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count right and wrong on one of the evaluated splits."""
-        inputs, labels = batch
-        loaders = self.trainer.test_dataloaders
-        loader = loaders[dataloader_idx] if isinstance(loaders, Sequence) else cast(DataLoader[Any], loaders)
-        metrics = cast(ClassificationMetrics, self.final_metrics[dataloader_idx])
-        self._count(metrics, self(inputs), labels, loader=loader, batch_idx=batch_idx)
-
-    def _count(
-        self, metrics: ClassificationMetrics, logits: Tensor, labels: Tensor, *, loader: Any, batch_idx: int
-    ) -> None:
-        """Count a batch of an evaluation, each sample once.
-
-        Where processes share a split, the sampler deals samples out in turn and repeats the first ones
-        until each process has as many: those repetitions, at the end, would falsify n.
-        """
-        world_size = self.trainer.world_size
-        if world_size > 1:
-            of_this_process = -(-(len(cast(Sized, loader.dataset)) - self.global_rank) // world_size)
-            num_new = max(0, of_this_process - batch_idx * (loader.batch_size or 1))
-            logits, labels = logits[:num_new], labels[:num_new]
-        metrics.update(logits, labels)
-
-    def on_test_epoch_end(self) -> None:
-        """Log every metric of every split, all from the weights that are loaded."""
-        for name, metrics in zip(self.final_names, self.final_metrics, strict=True):
-            report: ClassificationReport = metrics.compute()  # type: ignore[operator]
-            self.reports[name] = report
-            prefix = final_prefix(name)
-            self.log_dict(
-                {f"{prefix}/{key}": value for key, value in report.scalars().items()}, sync_dist=True
-            )
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return class probabilities (N, K), those of a sample NaN if any of its logits is not finite."""
-        del batch_idx
-        logits: Tensor = self(batch[0])
-        return logits.softmax(dim=1).masked_fill(~logits.isfinite().all(dim=1, keepdim=True), math.nan)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser and the schedule that the settings name."""
@@ -417,6 +373,8 @@ class ClassificationTask(LightningModule):
         if self.trained_on is not None:
             checkpoint["trained_on"] = self.trained_on
         checkpoint["best_val_acc"] = self.best_val_acc
+        if (fitted := self.calibrator.fitted()) is not None:
+            checkpoint["calibration"] = fitted
         if self.widths is not None:
             checkpoint["widths"] = self.widths
         for part in WITH_PATHS & checkpoint.keys():
@@ -434,6 +392,7 @@ class ClassificationTask(LightningModule):
         # Checkpoints from before classes had names hold the default vocabulary.
         self._name_classes(tuple(checkpoint.get("class_names", self.class_names)))
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)
+        self.calibrator.load(calibration_in(checkpoint))
 
 
 def _only_finite(loss: Tensor, logits: Tensor) -> Tensor:

@@ -145,6 +145,8 @@ def _why_not(task: "ClassificationTask", name: str, data: Any, stage: str) -> st
     """Return why no features are kept; empty if they are."""
     if task.hparams["train_features"] == 0:
         return "model.train_features is 0"
+    if stage in ("test", "predict") and task.calibrator.tta != "none":
+        return "test-time augmentation changes the inputs"
     if not isinstance(data, GivesFeatures):
         return f"{type(data).__name__} is no fer.data.ExpressionDataModule"
     for hook in BATCH_HOOKS:

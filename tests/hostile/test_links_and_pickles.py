@@ -84,7 +84,8 @@ ANN = "--network ann --dataset synthetic --data.image_size 8 --wandb.mode disabl
 OPTIONS = [
     *(f"fit {ANN} --ckpt_path {{}}", f"fit {ANN} --start_from {{}}", "fit --resume {}", "fit --config {}"),
     *("fit --network conv6 --dataset fer2013 --data.root {}", "fit --config transfer --model.weights {}"),
-    *("test {}", "validate --ckpt_path {}", "predict {}", "export {}", "prune {}", "sweep {}", "report {}"),
+    *("test {}", "validate --ckpt_path {}", "export {}", "prune {}", "sweep {}", "report {}"),
+    *("predict --ckpt_path {}", "predict images --ckpt_path {}"),
     "prune --timm resnet18 --weights {} --images images",
 ]
 

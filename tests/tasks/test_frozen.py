@@ -363,7 +363,7 @@ def test_the_commands_take_a_run_that_was_trained_on_features():
     assert splits["once"] == splits["anew"]
     for command in (
         ["test", "runs/once"],
-        ["predict", "runs/once"],
+        ["predict", "--ckpt_path", "runs/once"],
         ["export", "runs/once/checkpoints/best.ckpt"],
         ["prune", "runs/once", "--prune.share_removed", "0.2", "--tune_epochs", "1"],
         ["test", "runs/once-prune/checkpoints/pruned.ckpt"],
