@@ -97,6 +97,14 @@ ROOMS = {
         # Matplotlib brings the font of labels.
         {"cv2", "matplotlib", "numpy", "pandas", "PIL", "rich", "safetensors", "torch"},
     ),
+    # What an answer rests on; captum has Grad-CAM and occlusion.
+    "explain": Room(
+        {
+            *("fer.data.detectors", "fer.data.faces", "fer.data.pixels", "fer.figures.style", "fer.neurons"),
+            *("fer.predict", "fer.report.still", "fer.runs"),
+        },
+        {"captum", "matplotlib", "numpy", "PIL", "torch"},
+    ),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
         {"fer.configs", "fer.figures", "fer.metrics", "fer.neurons", "fer.runs", "fer.studies"},
@@ -129,6 +137,7 @@ ROOMS = {
             "fer.crop",
             "fer.dashboards",
             "fer.data",
+            "fer.explain",
             "fer.export",
             "fer.figures",
             "fer.models.transfer",

@@ -20,11 +20,12 @@ def still_page(title: str, kicker: str, sections: Mapping[str, str], *, lead: st
         css: Style of the page's own.
     """
     parts = [
-        f'<section id="part-{number}"><h2>{escape(name)}</h2>{content}</section>'
+        f'<section id="part-{number}"><h2>{escape(_heading(name))}</h2>{content}</section>'
         for number, (name, content) in enumerate(sections.items())
     ]
     contents = [
-        f'<li><a href="#part-{number}">{escape(name)}</a></li>' for number, name in enumerate(sections)
+        f'<li><a href="#part-{number}">{escape(_heading(name))}</a></li>'
+        for number, name in enumerate(sections)
     ]
     return Template((WEB / "still.html").read_text()).substitute(
         title=escape(title),
@@ -36,11 +37,16 @@ def still_page(title: str, kicker: str, sections: Mapping[str, str], *, lead: st
     )
 
 
+def _heading(name: str) -> str:
+    """Return a name with a capital letter in front."""
+    return name[:1].upper() + name[1:]
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table that scrolls in its own box; the first cell of each row is its heading."""
     top = "".join(f'<th class="text" scope="col">{escape(cell)}</th>' for cell in head)
     lines = (
-        f'<tr><th scope="row">{escape(name)}</th>'
+        f'<tr><th class="wrap" scope="row">{escape(name)}</th>'
         + "".join(f'<td class="text wrap">{escape(cell)}</td>' for cell in cells)
         + "</tr>"
         for name, *cells in rows

@@ -1,0 +1,104 @@
+"""The command ``explain``: show what a network looked at in each face of a photo."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from fer.commands.parsing import CONSOLE, make_parser, parse
+from fer.errors import InputError
+from fer.explain import angles_of, explain_photo, write_explanation
+from fer.explain.images import answer_of
+from fer.explain.photo import ExplainedFace
+from fer.predict import Recognizer
+from fer.predict.recognizer import as_rgb
+
+HELP: Final = "show what a network looked at in each face of a photo, and which neurons answered"
+SECTION: Final = "evaluate"
+
+EXAMPLES: Final = """\
+examples:
+  fer explain photo.jpg --ckpt_path runs/latest
+  fer explain crop.png --whole --ckpt_path runs/NAME/checkpoints/best.ckpt --out why
+"""
+
+
+def explain(words: Sequence[str]) -> None:
+    """Show what a network looked at in each face of a photo.
+
+    Raises:
+        InputError: A word cannot be used, the photo has no face, or the network has no feature maps.
+    """
+    parser = make_parser(
+        "fer explain",
+        "For each face of a photo, show which parts the network's answer rests on: Grad-CAM at the last "
+        "layer with feature maps, and occlusion (the drop in the class's probability where a patch hides a "
+        "part); and the maps of the neurons that answer most strongly among the most distinct ones of each "
+        "layer, by the angles in the run's folder. It writes one HTML page, which loads nothing from the "
+        "network, and one PNG. The page contains the photo: check that you may publish it.",
+        epilog=EXAMPLES,
+    )
+    parser.usage = "fer explain PHOTO [--ckpt_path CHECKPOINT|RUN] [--out DIR] [--whole]"
+    parser.add_argument("photo", type=Path, metavar="PHOTO", help="image file")
+    parser.add_argument(
+        "--ckpt_path",
+        type=Path | None,
+        default=None,
+        help="checkpoint, or folder of a run; null: the network that ships with fer",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        default=None,
+        help="folder for explanation.html and explanation.png; null: PHOTO-explained",
+    )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="take the image as the crop of one face: no detector looks for it",
+    )
+    parser.add_argument(
+        "--network",
+        type=str | None,
+        default=None,
+        help="class of a network of your own: package.module.Class",
+    )
+    given = parse(parser, words)
+    if given.ckpt_path is not None and given.ckpt_path.suffix.lower() == ".onnx":
+        msg = (
+            f"--ckpt_path {given.ckpt_path}: an ONNX file has no gradients of its layers; give the "
+            "checkpoint that it was exported from"
+        )
+        raise InputError(msg)
+    image = as_rgb(given.photo)
+    network = None
+    if given.network is not None:
+        from fer.commands.choices import find_task
+
+        network = find_task(given.network).network_class
+    recognizer = Recognizer.load(given.ckpt_path, whole=given.whole, network=network)
+    degrees = {} if given.ckpt_path is None else angles_of(given.ckpt_path)
+    with CONSOLE.status("explaining"):
+        explanation = explain_photo(recognizer, image, degrees)
+    for number, each in enumerate(explanation.faces, 1):
+        CONSOLE.print(f"face {number:<7} {_line(each)}", markup=False)
+    for note in explanation.notes:
+        CONSOLE.print(note, markup=False)
+    settings = recognizer.preprocessing
+    facts = [
+        ("Network", settings.network or "unknown"),
+        ("Trained on", settings.trained_on or "unknown data"),
+        ("Checkpoint", "of fer itself" if given.ckpt_path is None else str(given.ckpt_path)),
+        ("Grad-CAM at", explanation.layer),
+    ]
+    out = given.out or Path(f"{given.photo.stem}-explained")
+    for path in write_explanation(out, explanation, given.photo.name, facts):
+        CONSOLE.print(f"wrote        {path}", markup=False)
+
+
+def _line(each: ExplainedFace) -> str:
+    """Return a face's class, what hiding a part costs, and the first neurons that answer."""
+    neurons = [
+        f"{layer} {', '.join(str(one.index) for one in some[:3])}" for layer, some in each.neurons.items()
+    ]
+    cost = 100 * float(each.occlusion.max())
+    return f"{answer_of(each)}; hiding a part: up to {cost:.1f} points less; neurons: {'; '.join(neurons)}"

@@ -1,0 +1,124 @@
+"""Which of the most distinct neurons of each layer answer to an image, and with which maps."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fer.neurons import eval_state, record
+from fer.neurons.declared import hidden_layers
+
+DISTINCT_SHARE: Final = 0.5
+"""Share of a layer's neurons, the most distinct ones, among which those that answer are looked for."""
+
+NUM_SHOWN: Final = 6
+"""Neurons of a layer that are shown."""
+
+Degrees = Mapping[str, NDArray[np.floating]]
+"""By layer the angles between its C neurons, degrees, shape ``(C, C)``, NaN where a neuron has none."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnsweringNeuron:
+    """A neuron that answers to an image.
+
+    Attributes:
+        layer: Its layer.
+        index: Its number in the layer.
+        degrees: How far it is from its nearest relative; see :func:`distinctness`. NaN without angles.
+        strength: Mean of its activation over the positions.
+        values: Its feature map for the image, shape ``(h, w)``.
+    """
+
+    layer: str
+    index: int
+    degrees: float
+    strength: float
+    values: NDArray[np.float32]
+
+
+def distinctness(degrees: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return how far each neuron is from the nearest one that does the same or the opposite.
+
+    Args:
+        degrees: Angles between C neurons, shape ``(C, C)``.
+
+    Returns:
+        The least of ``min(angle, 180 - angle)`` over the other neurons, 0 to 90 degrees, shape ``(C,)``;
+        NaN for a neuron without angles.
+
+    >>> distinctness(np.array([[0.0, 10, 90], [10, 0, 170], [90, 170, 0]])).tolist()
+    [10.0, 10.0, 10.0]
+    """
+    apart = np.minimum(degrees, 180 - degrees).astype(np.float64)
+    np.fill_diagonal(apart, np.inf)
+    apart[np.isnan(apart)] = np.inf
+    nearest = apart.min(axis=1, initial=np.inf)
+    return np.where(np.isnan(degrees.diagonal()), np.nan, np.minimum(nearest, 90.0))
+
+
+def choose_neurons(
+    strengths: NDArray[np.floating], degrees: NDArray[np.floating] | None, num: int = NUM_SHOWN
+) -> list[int]:
+    """Return the neurons that answer most strongly among the most distinct ones, the strongest first.
+
+    Neurons that do not answer (activation 0) or have no angle are left out.
+
+    Args:
+        strengths: Mean activation of each of C neurons, shape ``(C,)``.
+        degrees: Their angles, shape ``(C, C)``; None: all neurons count as distinct.
+        num: Largest number of neurons.
+    """
+    candidates = np.arange(len(strengths))
+    if degrees is not None:
+        apart = distinctness(degrees)
+        candidates = candidates[~np.isnan(apart)]
+        kept = math.ceil(DISTINCT_SHARE * len(candidates))
+        candidates = candidates[np.argsort(-apart[candidates], kind="stable")][:kept]
+    answers = candidates[np.abs(strengths[candidates]) > 0]
+    return [int(each) for each in answers[np.argsort(-np.abs(strengths[answers]), kind="stable")][:num]]
+
+
+def answering_neurons(
+    network: nn.Module, image: Tensor, degrees: Degrees
+) -> tuple[dict[str, list[AnsweringNeuron]], list[str]]:
+    """Return for each layer with feature maps the distinct neurons that answer most strongly to an image.
+
+    Args:
+        network: Any network for images.
+        image: Shape ``(1, C, H, W)``, on the network's device.
+        degrees: The angles that were measured; a layer without them, or with those of another number of
+            neurons, counts all its neurons as distinct.
+
+    Returns:
+        The neurons by layer, in forward order, and the layers that had no angles.
+    """
+    places = hidden_layers(network, image).layers
+    maps: dict[str, NDArray[np.float32]] = {}
+
+    def keep(place: str, output: Tensor) -> None:
+        if output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            maps[place] = output[0].float().cpu().numpy().copy()
+
+    with eval_state(network), record(network, places.values(), keep):
+        network(image)
+    found: dict[str, list[AnsweringNeuron]] = {}
+    without = []
+    for layer, place in places.items():
+        if place not in maps:
+            continue
+        values, angles = maps[place], degrees.get(layer)
+        if angles is None or len(angles) != len(values):
+            angles = None
+            without.append(layer)
+        strengths = values.mean(axis=(1, 2))
+        apart = np.full(len(values), np.nan) if angles is None else distinctness(angles)
+        found[layer] = [
+            AnsweringNeuron(layer, index, float(apart[index]), float(strengths[index]), values[index])
+            for index in choose_neurons(strengths, angles)
+        ]
+    return {layer: neurons for layer, neurons in found.items() if neurons}, without

@@ -1,0 +1,125 @@
+"""Explain what a network makes of each face in a photo."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fer.checkpoints import read_checkpoint
+from fer.data.detectors import Face as FoundFace
+from fer.data.faces import crop_face
+from fer.data.pixels import resize, to_channels
+from fer.errors import InputError
+from fer.explain.answering import AnsweringNeuron, Degrees, answering_neurons
+from fer.explain.maps import find_map_layer, occlusion_map, relevance_map
+from fer.predict import Face, Recognizer
+from fer.predict.torch_module import TorchNetwork
+from fer.runs import find_checkpoint, run_of
+
+MOST_FACES: Final = 8
+"""Faces of a photo that are explained: the first that the detector finds, the largest with MTCNN."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedFace:
+    """What a network makes of a face, and what that rests on.
+
+    Attributes:
+        face: The face with its probabilities.
+        crop: What the network saw, RGB, uint8, shape ``(S, S, 3)``.
+        relevance: Grad-CAM, 0 to 1, shape ``(S, S)``.
+        occlusion: Drop of the probability of the face's class, -1 to 1, shape ``(S, S)``.
+        neurons: By layer the distinct neurons that answer most strongly.
+    """
+
+    face: Face
+    crop: NDArray[np.uint8]
+    relevance: NDArray[np.float32]
+    occlusion: NDArray[np.float32]
+    neurons: Mapping[str, list[AnsweringNeuron]]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The faces of a photo, explained.
+
+    Attributes:
+        image: RGB, uint8, shape ``(H, W, 3)``.
+        faces: The faces.
+        layer: The layer of Grad-CAM.
+        notes: What is left out, and why.
+    """
+
+    image: NDArray[np.uint8]
+    faces: list[ExplainedFace]
+    layer: str
+    notes: list[str] = field(default_factory=list)
+
+
+def explain_photo(recognizer: Recognizer, image: NDArray[np.uint8], degrees: Degrees) -> Explanation:
+    """Explain each face of a photo.
+
+    Args:
+        recognizer: Finds the faces; its network is one of torch.
+        image: RGB, uint8, shape ``(H, W, 3)``.
+        degrees: By layer the angles of the network's neurons, where they were measured.
+
+    Raises:
+        InputError: No face is found, or the network has no gradients or no feature maps.
+    """
+    network = recognizer.network
+    if not isinstance(network, TorchNetwork):
+        msg = (
+            "fer explain needs the layers and the gradients of a network, which an ONNX file does not have: "
+            "give the checkpoint that it was exported from"
+        )
+        raise InputError(msg)
+    faces = recognizer(image)
+    if not faces:
+        least = recognizer.smallest(image.shape)
+        msg = f"no face of {least:.0f} pixels or more: add --whole if it is the crop of a face"
+        raise InputError(msg)
+    settings, module = recognizer.preprocessing, network.module
+    inner = getattr(module, "network", module)  # of a LightningModule
+    layer, explained = "", []
+    without: list[str] = []
+    for face in faces[:MOST_FACES]:
+        found = FoundFace(face.box, face.detected, face.landmarks)
+        is_whole = settings.detector == "none"
+        crop = resize(image, settings.image_size) if is_whole else crop_face(image, found, settings.crop)
+        inputs = torch.from_numpy(settings.prepare(crop[np.newaxis])).to(network.device)
+        layer = layer or find_map_layer(inner, inputs)
+        target = settings.class_names.index(face.label)
+        neurons, without = answering_neurons(inner, inputs, degrees)
+        relevance = relevance_map(inner, inputs, target, layer)
+        occlusion = occlusion_map(inner, inputs, target)
+        seen = to_channels(to_channels(crop, settings.channels), 3)
+        explained.append(ExplainedFace(face, seen, relevance, occlusion, neurons))
+    notes = []
+    if len(faces) > MOST_FACES:
+        notes.append(f"{len(faces)} faces were found; the first {MOST_FACES} are explained.")
+    if without:
+        notes.append(
+            f"No angles were measured of {', '.join(without)}: there the strongest neurons are shown, "
+            "however distinct they are. fer fit measures angles into the run's folder."
+        )
+    return Explanation(image, explained, layer, notes)
+
+
+def angles_of(path: Path) -> Degrees:
+    """Return the angles that were measured in the training of a checkpoint; empty if there are none.
+
+    They are those of the checkpoint's own epoch where that was measured, else the last ones.
+
+    Args:
+        path: A checkpoint, or the folder of a run.
+    """
+    checkpoint = find_checkpoint(path)
+    run = run_of(checkpoint)
+    measured = run.measured_epochs()
+    epoch = read_checkpoint(checkpoint).get("epoch")
+    return run.read_angles(epoch if epoch in measured else None) if measured else {}
