@@ -104,8 +104,8 @@ def export_onnx(
 ) -> Exported:
     """Write a network as ONNX: one file, from ``inputs`` to ``logits``, for batches of any size.
 
-    Its logits are compared with torch's, on standard normal inputs, or on random images of uint8, in batches
-    of :data:`BATCH_SIZES`, before the file appears.
+    Its logits are compared with torch's, on standard normal inputs, or on random images for
+    :class:`FromImages`, in batches of :data:`BATCH_SIZES`, before the file appears.
 
     Args:
         network: Any network of one input and one output; left as it is.
@@ -185,11 +185,12 @@ def _difference(network: nn.Module, session: Any, example: Tensor) -> float:
     generator = torch.Generator().manual_seed(0)
     difference = 0.0
     for num in BATCH_SIZES:
-        shape = (num, *example.shape[1:])
-        if example.dtype == torch.uint8:
+        if isinstance(network, FromImages):
+            # Of the size that is not resized: else a pixel between two values may be rounded to either.
+            shape = (num, network.image_size, network.image_size, 3)
             inputs = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         else:
-            inputs = torch.randn(shape, generator=generator)
+            inputs = torch.randn(num, *example.shape[1:], generator=generator)
         with torch.no_grad():
             logits = network(inputs)
         if not bool(logits.isfinite().all()):

@@ -114,7 +114,8 @@ def _check_shapes(path: Path, session: Any, preprocessing: Preprocessing) -> Non
         preprocessing.image_size, preprocessing.channels, len(preprocessing.class_names)
     )  # fmt: skip
     wanted = {"tensor(float)": [channels, side, side], "tensor(uint8)": [side, side, 3]}
-    found = inputs[0].shape[1:] if len(inputs) == 1 else []
+    free = dict.fromkeys(("height", "width"), side)  # of images that the graph resizes
+    found = [free.get(axis, axis) for axis in inputs[0].shape[1:]] if len(inputs) == 1 else []
     if len(outputs) != 1 or found != wanted.get(inputs[0].type) or outputs[0].shape[1:] != [num_classes]:
         listed = [f"{each.type} {json.dumps(each.shape)}" for each in (*inputs, *outputs)]
         msg = (

@@ -26,7 +26,7 @@ FER2013 = {"Fer2013DataModule": {"mean": [0.5], "std": [0.25]}}
 def write(tmp_path_factory):
     """Write a checkpoint of an untrained network, with what its data module would keep."""
     torch.manual_seed(0)
-    tasks = {name: TASKS[name]() for name in ("conv1", "ann")}
+    tasks = {"conv1": TASKS["conv1"](channels=1, image_size=48, widths=(2,)), "ann": TASKS["ann"]()}
 
     def write(name: str = "conv1", data=FER2013, **content) -> Path:
         task = tasks[name]
@@ -40,8 +40,9 @@ def write(tmp_path_factory):
 
 
 def test_preprocessing_is_read_from_the_checkpoint(write):
-    views = {"flip": {"temperature": 1.5}}
-    found = preprocessing_of(write(calibration={"temperature": 2.0, "views": views}, trained_on="faces"))
+    fitted = {"split": "val", "n": 9, "ece_before": 0.1, "ece_after": 0.05}
+    calibration = fitted | {"temperature": 2.0, "views": {"flip": fitted | {"temperature": 1.5}}}
+    found = preprocessing_of(write(calibration=calibration, trained_on="faces"))
     assert (found.image_size, found.channels, found.mean, found.std) == (48, 1, (0.5,), (0.25,))
     assert (found.network, found.trained_on, len(found.class_names)) == ("Conv1Net", "faces", 7)
     assert [found.temperature_for(tta) for tta in ("none", "flip", "ten_crop")] == [2.0, 1.5, 2.0]
