@@ -176,7 +176,7 @@ def test_the_callbacks_work_in_any_training_as_shown() -> None:
 def test_plain_pytorch_works_as_shown() -> None:
     names = {"network": SmallModule().net, "loader": small_loader(160)}
 
-    exec(compile(_block("from fer import"), "README.md", "exec"), names)
+    exec(compile(_block("from fer import angles"), "README.md", "exec"), names)
 
     assert {layer: tuple(each.shape) for layer, each in names["degrees"].items()} == {
         "0": (12, 12),
