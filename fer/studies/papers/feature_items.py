@@ -105,9 +105,9 @@ def ann_angles(fold: int, papers: Papers, pool: FeatureSplit, store: Store, *, q
     return Replay(ours, panels, notes=("seed 0; ln 7 = 1.95 is the loss of guessing; no number is printed",))
 
 
-def jain_runs(pool: FeatureSplit, store: Store, *, hidden: int, num: int, quick: bool) -> list[Result]:
+def jain_runs(pool: FeatureSplit, store: Store, *, hidden: int, num: int) -> list[Result]:
     """Return the results of Jain's feature network before and after pruning, one for each seed."""
-    settings = replace(shorter(JAIN, quick=False), hidden=hidden)
+    settings = replace(JAIN, hidden=hidden)
 
     def run(seed: int) -> Result:
         rows = scaled(pool, *hold_out(pool, 346, seed), "minmax")
@@ -132,7 +132,7 @@ def jain_runs(pool: FeatureSplit, store: Store, *, hidden: int, num: int, quick:
 
 def ann20_pruned(papers: Papers, pool: FeatureSplit, store: Store, *, quick: bool) -> Replay:
     """Replay Jain's ANN-20 before and after pruning (Fig. 3, section 3.1)."""
-    results = jain_runs(pool, store, hidden=20, num=3 if quick else 30, quick=quick)
+    results = jain_runs(pool, store, hidden=20, num=3 if quick else 30)
     n = len(pool) - 346
     ours = {
         "ann: train": proportion([each["train"] for each in results], 346),
@@ -157,7 +157,7 @@ def ann20_pruned(papers: Papers, pool: FeatureSplit, store: Store, *, quick: boo
 
 def unit_angles(papers: Papers, pool: FeatureSplit, store: Store, *, quick: bool) -> Replay:
     """Replay the angles between a unit and twelve others (Table 3)."""
-    results = jain_runs(pool, store, hidden=20, num=3 if quick else 30, quick=quick)
+    results = jain_runs(pool, store, hidden=20, num=3 if quick else 30)
     ours: dict[str, Measured] = {}
     for place, label in enumerate(papers["s4"]["angles"].rows):
         degrees = [each["angles"][place] for each in results]
@@ -173,9 +173,7 @@ def unit_angles(papers: Papers, pool: FeatureSplit, store: Store, *, quick: bool
 def by_size(papers: Papers, pool: FeatureSplit, store: Store, *, quick: bool) -> Replay:
     """Replay accuracy and compression by the number of hidden neurons (Figs. 4, 5 and 6), on features."""
     sizes = SIZES[1:6:2] if quick else SIZES
-    results = {
-        size: jain_runs(pool, store, hidden=size, num=2 if quick else 10, quick=quick) for size in sizes
-    }
+    results = {size: jain_runs(pool, store, hidden=size, num=2 if quick else 10) for size in sizes}
     n = len(pool) - 346
     ours: dict[str, Measured] = {}
     for size, of_size in results.items():

@@ -39,9 +39,10 @@ def test_an_item_is_replayed_or_says_why_not():
 
 
 @pytest.mark.parametrize(
-    ("name", "protocol"), [(name, each) for name, each in PROTOCOLS.items() if each.recompute is not None]
+    ("name", "protocol"),
+    [pytest.param(name, each, id=name) for name, each in PROTOCOLS.items() if each.recompute is not None],
 )
-def test_what_is_recomputed_is_near_what_is_printed(name, protocol):
+def test_what_is_recomputed_stands_beside_what_is_printed(name, protocol):
     from fer.studies.papers.replay import printed_values
 
     item = find_item(PAPERS, name)
