@@ -127,7 +127,7 @@ def test_good_files_are_done_and_bad_ones_named(photos, model):
         pytest.param(
             "photos/*.gone", ["photos/*.gone: matches nothing"], id="a pattern that matches nothing"
         ),
-        pytest.param("empty", ["empty: no image in this folder"], id="an empty folder"),
+        pytest.param("empty", ["empty: no image and no video in this folder"], id="an empty folder"),
         pytest.param(
             "best.ckpt", ["best.ckpt is a network", "--ckpt_path best.ckpt"], id="a checkpoint as photo"
         ),
@@ -142,6 +142,9 @@ def test_good_files_are_done_and_bad_ones_named(photos, model):
         pytest.param("photos --ckpt_path other.onnx", ["does not describe", "3 channels"], id="does not fit"),
         pytest.param("photos --ckpt_path MODEL --out photos", ["photos is not empty"], id="a full folder"),
         pytest.param("photos --ckpt_path MODEL --tta 5", ["tta is 5", "ten_crop"], id="unknown views"),
+        pytest.param("photos --smooth -1", ["--smooth is -1", "0 or more"], id="smoothing backwards"),
+        pytest.param("photos --camera 0", ["--camera 0 and photos"], id="a camera and files"),
+        pytest.param("--camera 93 --ckpt_path MODEL", ["93: there is no such camera"], id="no such camera"),
         pytest.param("photos --ckpt_path MODEL --outt x", ["did you mean out?"], id="a typo"),
     ],
 )
