@@ -80,7 +80,8 @@ def state(name):
         path.stem: torch.load(path, weights_only=True)["state_dict"]
         for path in (run.best_checkpoint, run.last_checkpoint)
     }
-    return run.metrics_path.read_text(), results, weights
+    calibration = torch.load(run.best_checkpoint, weights_only=True)["calibration"]
+    return run.metrics_path.read_text(), results, calibration, weights
 
 
 def assert_equal(name, other):

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from safetensors.torch import save
 
@@ -67,8 +68,13 @@ def release(run: Run, commit: str, *, num_runs: int) -> None:
     results |= {key: trained[key] for key in ("epochs", "seed", "best", "trained_on")}
     command = gather(run.folder, settings_of)["repeat"]["command"]
     known = task.calibration or {}
-    weights = {name: value.float().contiguous().cpu() for name, value in task.network.state_dict().items()}
-    content = save({name: value.clone() for name, value in weights.items()}, metadata={"network": RECIPE})
+    weights = {
+        name: value.detach().clone(
+            memory_format=torch.contiguous_format
+        )  # a copy: file and network share nothing
+        for name, value in task.network.cpu().state_dict().items()
+    }
+    content = save(weights, metadata={"network": results["network"]})
     if len(content) > MOST_BYTES:
         raise SystemExit(f"the weights have {len(content):,} bytes, more than {MOST_BYTES:,}")
     preprocessing = json.loads(preprocessing_of(run.best_checkpoint).to_json())

@@ -28,7 +28,7 @@ SECTION: Final = "train"
 START: Final = {"pretrained": False, "weights": None}
 """Settings of weights that are not read: only sizes are counted."""
 
-_CITED: Final = re.compile(r'([A-Z][^".;:]*), "([^"]+?),?"')
+_CITED: Final = re.compile(r'([A-Z][^".;:]*(?:et al\.)?), "([^"]+?),?"')
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,13 @@ def test_a_run_leaves_results_and_figures(tiny_data, tiny_trainer, tmp_path, mon
         assert split["interval"] == list(task.reports[name].interval)
 
     names = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert names == {"curves", "predictions", "confusion-train", "confusion-val", "confusion-test"}
+    assert names == {
+        *("curves", "predictions", "confusion-train", "confusion-val", "confusion-test"),
+        *("reliability-val", "reliability-test"),
+    }
+    assert results["calibration"] == task.calibration
+    assert results["splits"]["test"]["calibration"]["n"] == 14
+    assert Run(tmp_path).model_card_path.read_text().startswith("# Model card: ")
     shown = capsys.readouterr().out
     assert "n = 28" in shown
     assert "macro mean" in shown
