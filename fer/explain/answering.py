@@ -18,6 +18,9 @@ DISTINCT_SHARE: Final = 0.5
 NUM_SHOWN: Final = 6
 """Neurons of a layer that are shown."""
 
+MOST_LAYERS: Final = 6
+"""Layers that are shown: of a deeper network so many, evenly spread, with the first and the last."""
+
 Degrees = Mapping[str, NDArray[np.floating]]
 """By layer the angles between its C neurons, degrees, shape ``(C, C)``, NaN where a neuron has none."""
 
@@ -86,7 +89,9 @@ def choose_neurons(
 def answering_neurons(
     network: nn.Module, image: Tensor, degrees: Degrees
 ) -> tuple[dict[str, list[AnsweringNeuron]], list[str]]:
-    """Return for each layer with feature maps the distinct neurons that answer most strongly to an image.
+    """Return for layers with feature maps the distinct neurons that answer most strongly to an image.
+
+    Of more than :data:`MOST_LAYERS` layers so many are taken, evenly spread.
 
     Args:
         network: Any network for images.
@@ -108,9 +113,9 @@ def answering_neurons(
         network(image)
     found: dict[str, list[AnsweringNeuron]] = {}
     without = []
-    for layer, place in places.items():
-        if place not in maps:
-            continue
+    with_maps = [(layer, place) for layer, place in places.items() if place in maps]
+    shown = np.linspace(0, len(with_maps) - 1, min(MOST_LAYERS, len(with_maps))).round().astype(int)
+    for layer, place in (with_maps[number] for number in shown.tolist()):
         values, angles = maps[place], degrees.get(layer)
         if angles is None or len(angles) != len(values):
             angles = None
