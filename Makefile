@@ -81,7 +81,7 @@ data-fer2013: setup ## Download FER2013 from Kaggle into $FER_DATA_DIR (default:
 	$(BIN)/fer download '$(FER_DATA_DIR)'
 
 release-model: setup ## Write the package's own network (ARGS="RUN…"; without a run it is trained first)
-	$(BIN)/python tools/release_model.py $(ARGS)
+	$(BIN)/python -m fer.weights.release $(ARGS)
 
 dashboard: setup ## Make the W&B workspace and report of all runs (ARGS="--project NAME", or "--json FILE" without an account)
 	@$(BIN)/python -c 'import wandb_workspaces' 2>/dev/null || \

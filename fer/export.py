@@ -26,8 +26,8 @@ OPSETS: Final = range(18, 24)
 """Versions of ONNX's operators that torch's exporter and the runtime were tried with."""
 
 
-GREY: Final = (4899, 9617, 1868)
-"""Shares of red, green and blue in a grey pixel, in 16,384ths: OpenCV's whole numbers for ITU-R BT.601."""
+GREY: Final = (9798, 19235, 3735)
+"""Shares of red, green and blue in a grey pixel, in 32,768ths: OpenCV's whole numbers for ITU-R BT.601."""
 
 
 class FromImages(nn.Module):

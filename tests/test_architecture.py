@@ -152,6 +152,14 @@ ROOMS = {
         # fer prune --timm builds a network of timm, and reads images as that package does.
         {"jsonargparse", "lightning", "matplotlib", "PIL", "rich", "timm", "torch", "yaml"},
     ),
+    # Its release trains, evaluates and describes the package's own network as a user would.
+    "weights": Room(
+        {
+            *("fer.__main__", "fer.callbacks", "fer.commands.report", "fer.data", "fer.predict"),
+            *("fer.report", "fer.runs", "fer.tasks"),
+        },
+        {"lightning", "safetensors", "torch"},
+    ),
     "__main__": Room({"fer.commands", "fer.configs"}),
     # The names that are public in the package itself, imported when they are first used.
     "__init__": Room({"fer.neurons", "fer.predict", "fer.tasks"}),

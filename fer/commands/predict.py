@@ -13,9 +13,7 @@ from fer.predict.sources import Sources, find_sources
 from fer.predict.tracks import check_smooth
 from fer.views import Tta
 
-HELP: Final = (
-    "recognise the faces of photos and videos, or write the class probabilities of a run's test split"
-)
+HELP: Final = "recognise faces in photos and videos, or write the test split's class probabilities"
 SECTION: Final = "evaluate"
 
 DESCRIPTION: Final = """\

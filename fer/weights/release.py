@@ -1,4 +1,4 @@
-"""Write the network that ships with the package: weights, preprocessing and model card in fer/weights.
+"""Write the network that ships with the package: weights, preprocessing and model card, in this folder.
 
 Without a run it trains the recipe, and goes on where it was stopped. Of several runs it takes the one
 that is best on val. The network is evaluated anew in float32, as it is shipped.
@@ -30,7 +30,7 @@ from fer.tasks import ClassificationTask, constructor_parameters, load
 RECIPE = "conv6"
 """The recipe of the best small network at hand."""
 
-WEIGHTS = Path(__file__).parent.parent / "fer" / "weights"
+WEIGHTS = Path(__file__).parent
 MOST_BYTES = 2_000_000
 """Of the weights, which everybody downloads with the package."""
 
@@ -99,7 +99,6 @@ def release(run: Run, commit: str, *, num_runs: int) -> None:
         f"{run.read_config()['trainer']['precision']}); evaluated here in float32",
     ]
     card = model_card(results, data_of(run).cards(results["trained_on"]), name="default", origin=origin)
-    WEIGHTS.mkdir(exist_ok=True)
     for name, written in (
         ("default.safetensors", content),
         ("default.json", (json.dumps(facts, indent=2) + "\n").encode()),
