@@ -78,11 +78,18 @@ def trained(tmp_path_factory, sandboxed):
 def test_a_runs_folder(trained):
     files = {path.relative_to(trained.run).as_posix() for path in trained.run.rglob("*") if path.is_file()}
     figures = {f"confusion-{name}" for name in ("train", "val", "test")}
-    figures |= {"curves", "predictions", "gradient-norms", "gradient-histograms"}
+    figures |= {
+        "curves",
+        "predictions",
+        "reliability-val",
+        "reliability-test",
+        "gradient-norms",
+        "gradient-histograms",
+    }
     of_neurons = {"angles", "angular-speed", "angle-matrix", "angle-histogram", "angle-pairs", "feature-maps"}
     of_neurons |= {"collapse"}
     expected = {
-        *("artifacts.json", "config.yaml", "metrics.csv", "results.json", "stages.json"),
+        *("artifacts.json", "config.yaml", "metrics.csv", "model-card.md", "results.json", "stages.json"),
         "angles/epoch-0000.npz",
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
         *(f"figures/{name}.png" for name in figures | of_neurons),

@@ -235,6 +235,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_a_run_that_is_killed_goes_on_and_ends_as_if_nothing_had_been(many, undisturbed, tmp_path) -> None:
     dst, cache = tmp_path / "dst", tmp_path / "cache"
     kept = cache / "crops"
@@ -254,6 +255,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_nothing_had_been(many, undi
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_two_processes_share_a_cache(many, undisturbed, tmp_path) -> None:
     finish(*[start(many, tmp_path / name, tmp_path / "cache") for name in ("one", "two")])
     for name in ("one", "two"):

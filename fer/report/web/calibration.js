@@ -1,4 +1,4 @@
-// Whether probabilities agree with how often the network is right, and the accuracy of several views.
+// Calibration: do probabilities agree with the share of right answers? And accuracy of several views.
 
 function showCalibration() {
   const { calibration } = page;
@@ -17,16 +17,16 @@ function showCalibration() {
     rows.some((row) => isNumber(row.acc)) && numbers("acc", "accuracy of views", percent),
   ].filter(Boolean);
   const caption =
-    "Expected calibration error (15 bins) and mean negative log-likelihood, before and after the logits " +
-    "are divided by the temperature";
+    "Expected calibration error (15 bins) and mean negative log-likelihood, before and after " +
+    "the logits are divided by the temperature";
   made.append(
     table(columns, rows, { caption }),
     note(
       is_calibrated
-        ? "Temperatures are fitted on the validation split; they change no answer of a single view. "
+        ? "Temperatures are fitted on val; they change no answer of a single view. "
         : "The checkpoint has no temperature: its probabilities are not calibrated. ",
-      "flip and ten_crop are means of the probabilities of several views of each image, reported beside ",
-      "the accuracy above, which is that of plain images.",
+      "flip and ten_crop are means of the probabilities of several views of each image, reported ",
+      "beside the accuracy above, which is that of plain images.",
     ),
     ...calibration.images.map(drawn),
   );

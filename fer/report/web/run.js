@@ -48,7 +48,8 @@ function showRun() {
   if (found) made.append(facts(found));
   if (page.card) {
     const link = el("a", { href: page.card }, "Model card");
-    made.append(note(link, ` (${page.card} in the run's folder): data, results, limits and misuse`));
+    const about = ` (${page.card} in the run's folder): data, results, limits and misuse`;
+    made.append(note(link, about));
   }
   titled("The command", repeat.command);
   titled("The best trial again", repeat.best);

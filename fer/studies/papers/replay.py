@@ -89,8 +89,8 @@ class Replay:
 def proportion(shares: Sequence[float], n: int) -> Measured:
     """Return a proportion in per cent, measured with several seeds on n samples each.
 
-    >>> proportion([0.5, 0.6], 100).value
-    55.0
+    >>> proportion([0.25, 0.75], 100).value
+    50.0
     """
     mean = float(np.mean(shares))
     low, high = wilson_interval(round(mean * n), n)
