@@ -1,4 +1,4 @@
-// Calibration: do probabilities agree with the share of right answers? And accuracy of several views.
+// Calibration: do probabilities agree with the share of right answers? And how right are views?
 
 function showCalibration() {
   const { calibration } = page;
