@@ -28,6 +28,7 @@ SECTION: Final = "train"
 START: Final = {"pretrained": False, "weights": None}
 """Settings of weights that are not read: only sizes are counted."""
 
+_TITLE: Final = re.compile(r', "[^"]*"')
 _CITED: Final = re.compile(r'([A-Z][^".;:]*(?:et al\.)?), "([^"]+?),?"')
 
 
@@ -58,7 +59,8 @@ def models(arguments: Sequence[str]) -> None:
         prog="fer models",
         allow_abbrev=False,
         description="List the networks, each with the settings of its shipped config: parameters, "
-        "multiply-adds (MACs) for one sample, input, hidden layers whose neurons are measured, and paper.",
+        "multiply-adds (MACs) for one sample, input, hidden layers whose neurons are measured, and the "
+        "paper's authors (--json has its title).",
     )
     parser.add_argument(
         "networks",
@@ -172,6 +174,6 @@ def table_of(found: Iterable[Listed]) -> Table:
             f"{each.macs:,}",
             " x ".join(map(str, each.input)) + (" features" if len(each.input) == 1 else ""),
             f"{len(each.layers)}: {ends}" if each.layers else ends,
-            each.paper,
+            _TITLE.sub("", each.paper),  # the titles would fill the terminal
         )
     return table
