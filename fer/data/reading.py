@@ -98,8 +98,8 @@ BROKEN: Final = (
 )
 
 
-class BadImageError(InputError):
-    """A file that cannot be used as an image.
+class BadFileError(InputError):
+    """A file that cannot be used.
 
     Attributes:
         path: The file.
@@ -110,6 +110,10 @@ class BadImageError(InputError):
         super().__init__(f"{path}: {reason}; replace or remove it")
         self.path = path
         self.reason = reason
+
+
+class BadImageError(BadFileError):
+    """A file that cannot be used as an image."""
 
 
 def find_images(folder: Path) -> list[Path]:

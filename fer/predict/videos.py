@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.data.reading import BadFileError
 from fer.errors import InputError
 
 VIDEO_SUFFIXES: Final = frozenset((".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm"))
@@ -43,18 +44,8 @@ class VideoFrame(NamedTuple):
     image: NDArray[np.uint8]
 
 
-class BadVideoError(InputError):
-    """A file that cannot be used as a video.
-
-    Attributes:
-        path: The file.
-        reason: Why, in words, without the path.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}; replace or remove it")
-        self.path = path
-        self.reason = reason
+class BadVideoError(BadFileError):
+    """A file that cannot be used as a video."""
 
 
 class Video:
