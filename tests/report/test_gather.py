@@ -124,10 +124,10 @@ def test_a_class_that_does_not_occur_has_no_recall(run_dir, settings_of):
 def test_a_cross_validation_says_how_many_folds_are_done_and_pools_them(study_dir, settings_of):
     found = gather(study_dir, settings_of)
     assert found["unfinished"] == "2 of 3 folds are done."
-    assert [row["test"]["acc"] for row in found["folds"]["rows"]] == [0.4, 0.6]
-    assert found["folds"]["mean"]["test"] == 0.5
+    assert [row["test"]["acc"] for row in found["members"]["rows"]] == [0.4, 0.6]
+    assert found["members"]["mean"]["test"] == 0.5
     assert [(split["n"], split["acc"]) for split in found["results"]] == [(140, 0.5)]
-    assert sorted(found["fold_curves"]) == ["0", "1"]
+    assert sorted(found["member_curves"]) == ["0", "1"]
     assert found["repeat"]["command"] == "fer crossval --folds 3 --config ann --model.lr 0.1"
 
 
@@ -137,7 +137,7 @@ def test_a_cross_validation_without_a_finished_fold_has_no_results(study_dir, se
     found = gather(study_dir, settings_of)
     assert found["unfinished"] == "0 of 3 folds are done."
     assert "results" not in found
-    assert "folds" not in found
+    assert "members" not in found
 
 
 def test_the_best_trial_is_repeated_as_it_was_run_whatever_the_environment_is_now(

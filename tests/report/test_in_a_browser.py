@@ -132,7 +132,7 @@ def test_a_setting_that_was_drawn_stands_on_one_line_of_a_phone(tab, run_dir, se
 def test_a_cross_validation(tab, study_dir, settings_of):
     tab.open(write_report(study_dir, None, settings_of))
     assert tab.complaints == []
-    assert tab.run(SECTIONS) == ["run", "folds", "results", "classes"]
+    assert tab.run(SECTIONS) == ["run", "members", "results", "classes"]
     assert "2 of 3 folds are done." in tab.run("document.querySelector('.warn').textContent")
 
 

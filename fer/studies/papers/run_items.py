@@ -9,7 +9,7 @@ import torch
 
 from fer.metrics import ClassificationReport, report
 from fer.runs import Run
-from fer.studies.crossval import read_folds, summarise
+from fer.studies.members import read_members, summarise
 from fer.studies.papers.feature_items import class_metrics
 from fer.studies.papers.replay import Line, Measured, Panel, Replay, average, proportion
 
@@ -127,7 +127,7 @@ def history_panel(runs: Runs, key: str, title: str) -> Panel:
 
 def folds_accuracy(runs: Runs) -> Replay:
     """Return the pooled accuracy of each cross-validation."""
-    pooled = {label: summarise(read_folds(run.folder)).pooled for label, run in runs.items()}
+    pooled = {label: summarise(read_members(run.folder)).pooled for label, run in runs.items()}
     return Replay({label: proportion([each.accuracy], each.n) for label, each in pooled.items()})
 
 
@@ -135,7 +135,7 @@ def folds_classes(runs: Runs) -> Replay:
     """Return the class metrics of each cross-validation, folds pooled."""
     ours: dict[str, Measured] = {}
     for label, run in runs.items():
-        pooled = summarise(read_folds(run.folder)).pooled
+        pooled = summarise(read_members(run.folder)).pooled
         ours |= class_metrics(label, [pooled], ("precision", "recall", "specificity"))
     return Replay(ours)
 

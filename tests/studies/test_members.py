@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer.errors import InputError
-from fer.studies.crossval import read_folds, run_folds, summarise
+from fer.studies.members import CROSSVAL, read_members, run_members, summarise
 
 
 def _results(*rights, n=10, predicted=3):
@@ -76,7 +76,7 @@ def _run(folder, *, cut_off_at=None, words=("--a",), folds=3):
         if fold != cut_off_at:
             (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
 
-    return ran, lambda: run_folds(folder, folds, {"words": words}, run_fold)
+    return ran, lambda: run_members(CROSSVAL, folder, folds, {"words": words}, run_fold)
 
 
 def test_every_fold_is_run_once(tmp_path):
@@ -105,7 +105,7 @@ def test_a_fold_that_was_cut_off_finds_its_files(tmp_path):
         run_dir.mkdir(exist_ok=True)
         (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
 
-    assert len(run_folds(tmp_path / "study", 3, {"words": ("--a",)}, run_fold)) == 3
+    assert len(run_members(CROSSVAL, tmp_path / "study", 3, {"words": ("--a",)}, run_fold)) == 3
     assert held == {1: ["log"], 2: []}
 
 
@@ -145,7 +145,7 @@ def test_a_second_study_of_one_name_is_refused_until_the_first_one_ends(tmp_path
         run_dir.mkdir()
         (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
 
-    before = run_folds(tmp_path / "study", 3, {"words": ("--a",)}, run_fold)
+    before = run_members(CROSSVAL, tmp_path / "study", 3, {"words": ("--a",)}, run_fold)
     assert len(refused) == 3
     assert second() == before
 
@@ -155,7 +155,7 @@ def test_a_study_that_failed_can_be_started_again_at_once(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_folds(tmp_path / "study", 3, {"words": ("--a",)}, fail)
+        run_members(CROSSVAL, tmp_path / "study", 3, {"words": ("--a",)}, fail)
     _, start = _run(tmp_path / "study")
     assert len(start()) == 3
 
@@ -163,14 +163,14 @@ def test_a_study_that_failed_can_be_started_again_at_once(tmp_path):
 def test_the_folds_of_a_folder_are_read_in_order(tmp_path):
     _, start = _run(tmp_path / "study", folds=11)
     start()
-    assert [fold["fold"] for fold in read_folds(tmp_path / "study")] == list(range(11))
+    assert [fold["fold"] for fold in read_members(tmp_path / "study")] == list(range(11))
 
 
 def test_a_folder_without_all_folds_is_not_read(tmp_path):
     with pytest.raises(InputError, match="holds no cross-validation"):
-        read_folds(tmp_path)
+        read_members(tmp_path)
     _, start = _run(tmp_path / "study", cut_off_at=1)
     with pytest.raises(InputError):
         start()
     with pytest.raises(InputError, match=r"fold-1 has no results"):
-        read_folds(tmp_path / "study")
+        read_members(tmp_path / "study")
