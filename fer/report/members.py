@@ -110,8 +110,8 @@ def _table(summary: Summary, done: Mapping[int, Mapping[str, Any]]) -> Page:
         sums["interval"] = {"low": low, "high": high}
         if not math.isnan(low):
             notes.append(
-                "The standard deviation, and the interval of the mean by Student\N{RIGHT SINGLE QUOTATION MARK}s "
-                "t, are those of other seeds on these test samples."
+                "The standard deviation, and the interval of the mean by Student's t, "
+                "are those of other seeds on these test samples."
             )
     others = {split: f"{split}/acc" for split in summary.reports if split not in ("val", "test")}
     others |= {key.replace("/acc_tta_", " with "): key for key in summary.views}

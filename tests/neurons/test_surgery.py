@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fer.errors import InputError
-from fer.models import AlexNet, AnnNet, CbamResNet, Conv2Net, Conv4Net, Conv6Net, ResNet, TransferNet
+from fer.models import AlexNet, AnnNet, CbamResNet, Conv2Net, Conv4Net, Conv6Net, ResNet, TransferNet, VggNet
 from fer.neurons import PrunePlan, Removal, cut, find_prunable, measure_groups, resize
 from fer.neurons.prunable import neurons_within
 from fer.neurons.surgery import mask, widths
@@ -41,7 +41,9 @@ NETWORKS = {
         lambda: AlexNet(widths=(4, 5, 6, 7, 8), hidden=(9, 8), batch_norm=True),
         (1, 32, 32),
     ),
+    "vgg": (lambda: VggNet(widths=(4, 5, 6, 7), depths=(1, 2, 1, 1)), (1, 32, 32)),
     "resnet": (lambda: narrow(ResNet(depth=18)), (1, 32, 32)),
+    "resnet, half stem": (lambda: ResNet(depth=18, width=4, stem="half"), (1, 32, 32)),
     "cbam": (lambda: narrow(CbamResNet(depth=18)), (1, 32, 32)),
     "cbam, parallel": (lambda: narrow(CbamResNet(depth=18, arrangement="parallel")), (1, 32, 32)),
 }

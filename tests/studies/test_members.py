@@ -61,7 +61,7 @@ def test_one_fold_has_no_spread():
 
 def test_the_table_names_every_fold():
     table = summarise(_results(4, 6)).table().splitlines()
-    assert [line.split()[0] for line in table] == ["fold", "0", "1", "mean", "std", "pooled"]
+    assert [line.split()[0] for line in table] == ["fold", "0", "1", "mean", "std", "pooled:"]
     assert "40.00 %" in table[1]
     assert "50.00 %" in table[3]
 

@@ -216,7 +216,8 @@ class Learning(Frozen):
         pytest.param({"train_features": 0}, "val", "model.train_features is 0", id="switched off"),
         pytest.param({"trainer": {"limit_val_batches": 1}}, "val", "limit_val_batches is set", id="val"),
         pytest.param({"trainer": {"fast_dev_run": True}}, "val", "limit_val_batches is set", id="dry"),
-        pytest.param({"mixup": 0.4}, "train", "model.mixup mixes their pixels", id="mixup"),
+        pytest.param({"mixup": 0.4}, "train", "mixed by model.mixup", id="mixup"),
+        pytest.param({"cutmix": 1.0}, "train", "mixed by model.cutmix", id="cutmix"),
         pytest.param({"data": {"augment": "markou"}}, "train", "--model.train_features 8", id="augmented"),
         pytest.param(
             {"trainer": {"limit_train_batches": 0.5}}, "train", "limit_train_batches is set", id="train"
