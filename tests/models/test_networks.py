@@ -162,6 +162,7 @@ def _fc(inputs, outputs, *, bn=False):
     [
         pytest.param(Conv1Net, _conv(3, 32, 5, bn=False) + _fc(32 * 112**2, 7), id="conv1"),
         pytest.param(Conv2Net, 25_715_719, id="conv2"),
+        pytest.param(VggNet, 4_689_735, id="vgg"),
         pytest.param(
             Conv4Net,
             _conv(1, 64) + _conv(64, 128) + _conv(128, 1024) + _conv(1024, 512)
