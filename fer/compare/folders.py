@@ -117,9 +117,10 @@ def _read_any(folder: Path, name: str) -> ComparedRun:
     seeds = REPEAT.numbers(read_settings(folder))
     first = _read(REPEAT.run(folder, seeds[0]), name)
     results = read_members(folder)
+    seconds = sum(each.get("fit_seconds") or 0.0 for each in results)
     return ComparedRun(
         *(name, Run(folder), first.settings),
-        results={key: value for key, value in results[0].items() if key != "splits"},
+        results={**results[0], "splits": {}, "fit_seconds": seconds},
         pruned={},
         history={},
         checkpoint=None,

@@ -136,6 +136,16 @@ def test_a_cross_validation(tab, study_dir, settings_of):
     assert "2 of 3 folds are done." in tab.run("document.querySelector('.warn').textContent")
 
 
+def test_a_repeat(tab, repeat_dir, settings_of):
+    tab.open(write_report(repeat_dir, None, settings_of))
+    assert tab.complaints == []
+    assert tab.run(SECTIONS) == ["run", "members", "results", "classes"]
+    text = tab.run("document.querySelector('#members').textContent")
+    for words in ("Against runs/other", "Mean difference +10.00 percentage points", "seed 3"):
+        assert words in text
+    assert "Student’s t) [" not in text  # it has no interval
+
+
 def test_what_a_folder_says_stays_text(tab, run_dir, settings_of):
     folder = run_dir.rename(run_dir.with_name("<img src=x onerror=alert(1)>"))
     tab.open(write_report(folder, None, settings_of))

@@ -48,7 +48,8 @@ function memberTable({ rows, mean, std, interval: bounds }, member) {
     );
   const range = bounds && isNumber(bounds.low) ? interval(bounds.low, bounds.high) : "";
   const sums = [sum("mean", mean, range), sum("std. dev.", std, "")];
-  const caption = `Accuracy of each ${member}'s best checkpoint; recall is the mean over the test classes`;
+  const caption =
+    `Accuracy of each ${member}'s best checkpoint; ` + "recall is the mean over the test classes";
   return table(columns, flat, { caption, sortable: true, foot: el("tfoot", sums) });
 }
 
@@ -65,16 +66,18 @@ function comparison({ name, n, seeds, difference, of_seeds, of_samples }) {
     numbers("won", "won"),
     numbers("p", "McNemar’s p", short),
   ];
-  const caption = `Paired by seed and by test sample, n = ${count(n)}; differences in percentage points`;
+  const caption =
+    `Paired by seed and by test sample, n = ${count(n)}; ` + "differences in percentage points";
   const range = ([low, high]) => `[${points(low)}, ${points(high)}]`;
   const intervals = [
     of_seeds && `of other seeds (Student’s t) ${range(of_seeds)}`,
     `on other samples ${range(of_samples)}`,
   ];
   const text = `Mean difference ${points(difference)} percentage points; 95 % intervals: `;
+  const last = ". The p-values are not corrected for their number.";
   return [
     el("h3", `Against ${name}`),
     table(columns, rows, { caption }),
-    note(text + intervals.filter(Boolean).join(", "), ". The p-values are not corrected for their number."),
+    note(text, intervals.filter(Boolean).join(", "), last),
   ];
 }
