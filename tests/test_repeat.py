@@ -8,6 +8,7 @@ from command import call, done
 
 import fer.commands.experiment
 import fer.commands.members
+from fer.commands.against import compare_with
 from fer.commands.repeat import parse_seeds
 from fer.errors import InputError
 
@@ -122,3 +123,14 @@ def test_help_teaches():
     assert called.status == 0
     for words in ("--seeds", "--against", "with the same --run_name to resume it", "Student's t"):
         assert words in " ".join(called.out.split())
+
+
+def test_repeats_of_other_data_are_not_paired(tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        folder = tmp_path / name / "seed-0"
+        folder.mkdir(parents=True)
+        (tmp_path / name / "settings.json").write_text('{"seeds": [0]}')
+        (folder / "results.json").write_text('{"data": "Faces"}')
+        (folder / "config.yaml").write_text(f"network: ann\ndataset: folder\ndata: {{seed: {seed}}}\n")
+    with pytest.raises(InputError, match=r"Faces with data\.seed 0, .* Faces with data\.seed 1: other test"):
+        compare_with(tmp_path / "b", tmp_path / "a", {"network": "ann", "dataset": "folder"})

@@ -7,6 +7,7 @@ from fer.commands.choices import find_task
 from fer.commands.compare import build_data
 from fer.commands.parsing import CONSOLE
 from fer.compare import Answers, PairedRepeats, answers_of, check_seeds, pair_repeats, read_run
+from fer.configs import flatten
 from fer.errors import InputError
 from fer.files import write_json
 from fer.neurons.networks import class_path
@@ -40,10 +41,9 @@ def compare_with(folder: Path, other: Path, chosen: Mapping[str, str]) -> Paired
     Raises:
         InputError: They are of different data, or have no answers on a test split of the same samples.
     """
-    data = [{each.get("data") for each in read_members(path)} for path in (other, folder)]
-    if data[0] != data[1]:
-        theirs, ours = (", ".join(map(str, names)) for names in data)
-        msg = f"--against {other}: it is of {theirs}, and this repeat of {ours}"
+    theirs, ours = map(_data, (other, folder))
+    if theirs != ours:
+        msg = f"--against {other}: it is of {theirs}, and this repeat of {ours}: other test samples"
         raise InputError(msg)
     with CONSOLE.status("reading the answers of both repeats on the test split"):
         before, after = (_answers(path, chosen) for path in (other, folder))
@@ -51,6 +51,14 @@ def compare_with(folder: Path, other: Path, chosen: Mapping[str, str]) -> Paired
     write_json(folder / AGAINST, found.plain())
     CONSOLE.print(f"\n{found.table()}", markup=False)
     return found
+
+
+def _data(folder: Path) -> str:
+    """Return the data of a repeat, with the seed of what is drawn of it."""
+    first = REPEAT.run(folder, REPEAT.numbers(read_settings(folder))[0])
+    drawn = flatten(first.read_config()).get("data.seed")
+    name = str(first.read_results().get("data"))
+    return name if drawn is None else f"{name} with data.seed {drawn}"
 
 
 def _answers(folder: Path, chosen: Mapping[str, str]) -> dict[int, Answers]:
