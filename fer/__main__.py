@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from fer import __version__
 from fer.commands import Command, find_commands, load
@@ -109,7 +109,7 @@ def _unknown(word: str, names: Sequence[str]) -> str:
 
 def _set_up_logging(*, debug: bool) -> None:
     """Show the package's messages, and only the warnings of libraries."""
-    handler = logging.StreamHandler()
+    handler = _ToStderr()
     handler.setFormatter(logging.Formatter("fer: %(message)s"))
     handler.addFilter(_Once())
     logger = logging.getLogger("fer")
@@ -118,6 +118,15 @@ def _set_up_logging(*, debug: bool) -> None:
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.INFO if debug else logging.WARNING)
+
+
+class _ToStderr(logging.StreamHandler[Any]):
+    """Write to what is standard error at the moment: a progress bar lets it appear above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message."""
+        self.setStream(sys.stderr)
+        super().emit(record)
 
 
 class _Once(logging.Filter):
