@@ -53,7 +53,7 @@ class EpochLineCallback(Callback):
 
 
 class EpochProgressBar(RichProgressBar):
-    """Lightning's progress bar: it disappears after each epoch, counts from 1, and lets others print above it."""
+    """Lightning's progress bar, with epochs from 1; other callbacks print above it, and it leaves no line."""
 
     def __init__(self) -> None:
         super().__init__(leave=False, console_kwargs={"highlight": False, "soft_wrap": True})
