@@ -34,7 +34,10 @@ class Theme(NamedTuple):
     fan: str
 
 
-THEMES: Final = {"light": Theme("#FFFFFF", "#1F2328", "#0072B2"), "dark": Theme("#0D1117", "#E6EDF3", "#56B4E9")}
+THEMES: Final = {
+    "light": Theme("#FFFFFF", "#1F2328", "#0072B2"),
+    "dark": Theme("#0D1117", "#E6EDF3", "#56B4E9"),
+}
 
 
 def main() -> None:
@@ -87,7 +90,8 @@ def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
     """Draw the quantiles of a layer's angles over the epochs, on the colours of the network's stages."""
     columns = run.read_metrics()
     values = {
-        name: np.array(columns[f"angles/{layer}/{name}"]) for name in ("min", "q05", "q25", "median", "q75", "q95", "max")
+        name: np.array(columns[f"angles/{layer}/{name}"])
+        for name in ("min", "q05", "q25", "median", "q75", "q95", "max")
     }
     there = ~np.isnan(values["median"])
     times = np.array(measured_times(columns))[there] if len(measured_times(columns)) == len(there) else None
@@ -104,7 +108,9 @@ def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
         axes.axvspan(each["begin"], each["end"], ymin=0.94, color=colour, linewidth=0)
     shown = dict.fromkeys(Stage(each["stage"]) for each in stages)
     handles = [Patch(color=STAGE_LOOKS[stage][0], label=stage.value) for stage in shown]
-    legend = axes.legend(handles=handles, loc="lower right", ncols=4, fontsize=8, frameon=False, labelcolor=theme.ink)
+    legend = axes.legend(
+        handles=handles, loc="lower right", ncols=4, fontsize=8, frameon=False, labelcolor=theme.ink
+    )
     legend.set_zorder(5)
     axes.set(xlim=(times[0], times[-1]), ylim=(0, 191), yticks=[0, 45, 90, 135, 180], facecolor=theme.page)
     axes.yaxis.set_major_formatter("{x:.0f}°")
