@@ -41,7 +41,7 @@ A config is a file or the name of a shipped one: {configs}.
 
 MIXED: Final = (
     "PyPI's package fer, another project, is installed in the same folder, and both are imported as fer: "
-    "install fer-neurons into an environment of its own, or run `pip uninstall fer fer-neurons` and install it again"
+    "install fer-neurons into an environment of its own, or uninstall both and install it again"
 )
 
 
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def is_mixed(package: Path) -> bool:
-    """Return whether files of PyPI's package ``fer`` are among those of a folder, or its metadata beside it."""
+    """Return whether a folder also has files of PyPI's package ``fer``, or its metadata beside it."""
     return (package / "fer.py").exists() or any(package.parent.glob("fer-[0-9]*.dist-info"))
 
 

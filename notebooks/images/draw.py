@@ -1,4 +1,4 @@
-"""Draw the README's picture from a run of the demo, and photograph its report page, each light and dark."""
+"""Draw the README's picture from a run of the demo, light and dark, and photograph its report page."""
 
 import argparse
 import shutil
@@ -39,6 +39,8 @@ THEMES: Final = {
     "dark": Theme("#0D1117", "#E6EDF3", "#56B4E9"),
 }
 
+QUANTILES: Final = ("min", "q05", "q25", "median", "q75", "q95", "max")
+
 
 def main() -> None:
     """Draw what the README shows."""
@@ -53,7 +55,7 @@ def main() -> None:
     }
     for name, theme in THEMES.items():
         write_figure(draw(run, given.layer, maps, theme), HERE / f"angles-{name}.png", dpi=170)
-        photograph(run.folder / "report.html", HERE / f"report-{name}.png", is_dark=name == "dark")
+    photograph(run.folder / "report.html", HERE / "report.png")
 
 
 def neuron_angles(checkpoint: Path, layer: str) -> np.ndarray:
@@ -89,13 +91,9 @@ def draw(run: Run, layer: str, maps: dict[str, np.ndarray], theme: Theme) -> Fig
 def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
     """Draw the quantiles of a layer's angles over the epochs, on the colours of the network's stages."""
     columns = run.read_metrics()
-    values = {
-        name: np.array(columns[f"angles/{layer}/{name}"])
-        for name in ("min", "q05", "q25", "median", "q75", "q95", "max")
-    }
+    values = {name: np.array(columns[f"angles/{layer}/{name}"]) for name in QUANTILES}
     there = ~np.isnan(values["median"])
-    times = np.array(measured_times(columns))[there] if len(measured_times(columns)) == len(there) else None
-    times = np.array(columns["epoch"])[there] if times is None else times
+    times = measured_times(columns)[there]
     values = {name: each[there] for name, each in values.items()}
     look: dict[str, Any] = {"color": theme.fan, "linewidth": 0}
     axes.fill_between(times, values["min"], values["max"], alpha=0.18, **look)
@@ -121,16 +119,15 @@ def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
     axes.set_title(f"Angles between the neurons of {layer} while it learns", fontsize=9, color=theme.ink)
 
 
-def photograph(page: Path, file: Path, *, is_dark: bool) -> None:
-    """Photograph the top of a report page by Chromium, if that is installed."""
+def photograph(page: Path, file: Path) -> None:
+    """Photograph the top of a report page by Chromium, if that is installed and there is a page."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None or not page.is_file():
         return
     with tempfile.TemporaryDirectory() as folder:
         words = [chromium, "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={folder}"]
-        dark = ["--force-dark-mode", "--enable-features=WebContentsForceDark"] if is_dark else []
         size = ["--window-size=1100,900", "--virtual-time-budget=5000", f"--screenshot={file}"]
-        subprocess.run([*words, *dark, *size, page.resolve().as_uri()], check=True, capture_output=True)
+        subprocess.run([*words, *size, page.resolve().as_uri()], check=True, capture_output=True)
 
 
 if __name__ == "__main__":
