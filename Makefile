@@ -49,7 +49,7 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 	@echo 'The command fer is in $(BIN): run "source $(BIN)/activate", once in each shell.'
 
-demo: setup ## Train and prune a small network on synthetic faces: two minutes, nothing to download
+demo: setup ## Train and prune a small network on synthetic faces: some minutes, nothing to download
 	$(BIN)/fer fit --config demo $(ARGS)
 
 pictures: setup ## Draw the README's pictures from a run of the demo (ARGS="runs/NAME"; usual: the newest run)

@@ -46,7 +46,7 @@ def main() -> None:
     """Draw what the README shows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/latest"), help="a run of the demo")
-    parser.add_argument("--layer", default="conv5", help="whose angles are drawn (conv5)")
+    parser.add_argument("--layer", default="conv4", help="whose angles are drawn (conv4)")
     given = parser.parse_args()
     run = Run(given.run)
     maps = {
@@ -79,10 +79,10 @@ def draw(run: Run, layer: str, maps: dict[str, np.ndarray], theme: Theme) -> Fig
         image = axes.imshow(degrees, cmap=DIVERGING, vmin=0, vmax=180, interpolation_stage="data")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        axes.set_title(f"{len(degrees)} neurons {when} pruning", fontsize=9, color=theme.ink)
+        axes.set_title(f"{len(degrees)} neurons {when} pruning", fontsize=10, color=theme.ink)
     bar = figure.colorbar(image, ax=panels[:2], orientation="horizontal", aspect=40, pad=0.02, shrink=0.9)
     bar.set_ticks([0, 45, 90, 135, 180], labels=["0° same", "45°", "90° unrelated", "135°", "180° opposite"])
-    bar.ax.tick_params(labelsize=8, colors=theme.ink, length=2)
+    bar.ax.tick_params(labelsize=9, colors=theme.ink, length=2)
     bar.outline.set_visible(False)
     draw_fan(panels[2], run, layer, theme)
     return figure
@@ -107,16 +107,16 @@ def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
     shown = dict.fromkeys(Stage(each["stage"]) for each in stages)
     handles = [Patch(color=STAGE_LOOKS[stage][0], label=stage.value) for stage in shown]
     legend = axes.legend(
-        handles=handles, loc="lower right", ncols=4, fontsize=8, frameon=False, labelcolor=theme.ink
+        handles=handles, loc="lower right", ncols=4, fontsize=9, frameon=False, labelcolor=theme.ink
     )
     legend.set_zorder(5)
     axes.set(xlim=(times[0], times[-1]), ylim=(0, 191), yticks=[0, 45, 90, 135, 180], facecolor=theme.page)
     axes.yaxis.set_major_formatter("{x:.0f}°")
-    axes.tick_params(labelsize=8, colors=theme.ink, length=2)
+    axes.tick_params(labelsize=9, colors=theme.ink, length=2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(theme.ink)
-    axes.set_xlabel("epochs trained", fontsize=8, color=theme.ink)
-    axes.set_title(f"Angles between the neurons of {layer} while it learns", fontsize=9, color=theme.ink)
+    axes.set_xlabel("epochs trained", fontsize=9, color=theme.ink)
+    axes.set_title(f"Angles between the neurons of {layer} while it learns", fontsize=10, color=theme.ink)
 
 
 def photograph(page: Path, file: Path) -> None:
