@@ -19,7 +19,7 @@ SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 IN_PARALLEL := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 release-model dashboard clean
+.PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 release-model dashboard pictures clean
 
 help: ## List all targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-32s %s\n", $$1, $$2}'
@@ -39,12 +39,21 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'fer needs Python 3.11 or newer: make setup PYTHON=/path/to/python3.11'; exit 1; }
 	@echo 'Setting up $(VENV): a few minutes, once; PyTorch for Linux is some gigabytes.'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	@if command -v uv >/dev/null; then \
+		uv venv --quiet --allow-existing --seed --python $(PYTHON) $(VENV) && \
+		uv pip install --python $(BIN)/python --editable '.[dev]'; \
+	else \
+		$(PYTHON) -m venv $(VENV) && \
+		$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'; \
+	fi
 	@touch $@
+	@echo 'The command fer is in $(BIN): run "source $(BIN)/activate", once in each shell.'
 
-demo: setup ## Train a small network on synthetic faces: two minutes, nothing to download
+demo: setup ## Train and prune a small network on synthetic faces: some minutes, nothing to download
 	$(BIN)/fer fit --config demo $(ARGS)
+
+pictures: setup ## Draw the README's pictures from a run of the demo (ARGS="runs/NAME"; usual: the newest run)
+	$(BIN)/python notebooks/images/draw.py $(ARGS)
 
 train-%: setup
 	$(BIN)/fer fit --config $* $(ARGS)

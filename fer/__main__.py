@@ -4,9 +4,10 @@ import logging
 import sys
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
-from fer import __version__
+import fer
 from fer.commands import Command, find_commands, load
 from fer.commands.foreign import describe_foreign, foreign_errors
 from fer.commands.suggest import suggest_command
@@ -38,6 +39,12 @@ A config is a file or the name of a shipped one: {configs}.
 """
 
 
+MIXED: Final = (
+    "PyPI's package fer, another project, is installed in the same folder, and both are imported as fer: "
+    "install fer-neurons into an environment of its own, or uninstall both and install it again"
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -47,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 if the input cannot be used.
     """
+    if is_mixed(Path(__file__).parent):
+        sys.stderr.write(f"fer: error: {MIXED}\n")
+        return 2
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -57,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(_help(commands))
         return 0
     if command == "--version":
-        sys.stdout.write(f"fer {__version__}\n")
+        sys.stdout.write(f"fer {fer.__version__}\n")
         return 0
     names = [each.name for each in commands]
     if command not in names:
@@ -76,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _report(command, e, debug=debug)
     return 0
+
+
+def is_mixed(package: Path) -> bool:
+    """Return whether a folder also has files of PyPI's package ``fer``, or its metadata beside it."""
+    return (package / "fer.py").exists() or any(package.parent.glob("fer-[0-9]*.dist-info"))
 
 
 def _report(command: str, error: Exception, *, debug: bool) -> int:
@@ -109,7 +124,7 @@ def _unknown(word: str, names: Sequence[str]) -> str:
 
 def _set_up_logging(*, debug: bool) -> None:
     """Show the package's messages, and only the warnings of libraries."""
-    handler = logging.StreamHandler()
+    handler = _ToStderr()
     handler.setFormatter(logging.Formatter("fer: %(message)s"))
     handler.addFilter(_Once())
     logger = logging.getLogger("fer")
@@ -118,6 +133,15 @@ def _set_up_logging(*, debug: bool) -> None:
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.INFO if debug else logging.WARNING)
+
+
+class _ToStderr(logging.StreamHandler[Any]):
+    """Write to what is standard error at the moment: a progress bar lets it appear above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message."""
+        self.setStream(sys.stderr)
+        super().emit(record)
 
 
 class _Once(logging.Filter):

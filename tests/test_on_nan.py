@@ -40,7 +40,7 @@ def test_a_training_that_breaks_down_is_an_error_without_a_checkpoint(precision)
     called = call("fit", *ANN, *BROKEN, "--trainer.precision", precision, "--run_name", "a")
     assert called.status == 2
     (line,) = called.err.splitlines()
-    assert line.startswith("fer fit: error: epoch 0, batch ")
+    assert line.startswith("fer fit: error: epoch 1, batch ")
     assert "; the first layer whose outputs are not finite is fc" in line
     assert not list(Path("runs/a").rglob("*.ckpt"))
 
@@ -150,7 +150,7 @@ else:
     if on_nan == "stop":
         assert [line[:3] for line in lines] == [["STOPPED", "0", "2"], ["STOPPED", "1", "2"]]
         assert "the loss of another process is not finite" in lines[0][3]
-        assert "epoch 0, batch 2: the loss is nan" in lines[1][3]
+        assert "epoch 1, batch 2: the loss is nan" in lines[1][3]
     else:
         assert [line[:3] for line in lines] == [["DONE", "0", "1"], ["DONE", "1", "1"]]
         assert lines[0][3] == lines[1][3]

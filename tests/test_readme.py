@@ -1,4 +1,4 @@
-"""The commands in the README and in the notebook of results are ones that exist."""
+"""The commands in the READMEs and in the notebook of results are ones that exist."""
 
 import ast
 import json
@@ -13,12 +13,27 @@ from small_module import SmallModule, small_loader
 
 from fer.__main__ import main
 from fer.configs import config_names, config_path
+from fer.pruning import load_pruned
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 RESULTS = json.loads((ROOT / "notebooks" / "results.ipynb").read_text())["cells"]
-TEXTS = "\n\n".join([README, *("".join(cell["source"]) for cell in RESULTS)])
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXTS, flags=re.MULTILINE | re.DOTALL)
+OF_PACKAGES = {path.parent.name: path.read_text() for path in sorted((ROOT / "fer").glob("*/README.md"))}
+TEXTS = "\n\n".join([README, *OF_PACKAGES.values(), *("".join(cell["source"]) for cell in RESULTS)])
+
+
+def blocks_in(text: str) -> list[tuple[str, str]]:
+    """Return language and content of each block."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks_in(TEXTS)
+PYTHON = [
+    block
+    for text in (README, OF_PACKAGES["commands"], OF_PACKAGES["predict"])
+    for language, block in blocks_in(text)
+    if language == "python"
+]
 LINES = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
 
 
@@ -28,7 +43,10 @@ def words(line: str) -> list[str]:
 
 FER = [words(line)[1:] for line in LINES if line.startswith("fer ")]
 LAUNCHED = [words(line) for line in LINES if line.startswith(("torchrun ", "srun "))]
-MAKE = [words(line)[1] for line in LINES if line.startswith("make ")]
+MAKE = sorted(
+    {words(line)[1] for line in LINES if line.startswith("make ")}
+    | {*re.findall(r"`make\s([a-z0-9-]+)[ `]", TEXTS)}  # in the text and in tables
+)
 
 
 def test_readme_has_commands() -> None:
@@ -56,7 +74,7 @@ ONE_RUN = [
     if words[0] in ("fit", "validate", "test", "prune") and "--images" not in words
 ]
 MACHINES = re.findall(
-    r"^\| `(\w+)` \| ([\d.]+) MB \| ([\d.]+) ms \| ([\d.]+) ms \|$", README, flags=re.MULTILINE
+    r"^\| `(\w+)` \| ([\d.]+) MB \| ([\d.]+) ms \| ([\d.]+) ms \|$", TEXTS, flags=re.MULTILINE
 )
 OWN_NETWORK = """
 from torch import nn
@@ -129,7 +147,7 @@ def test_the_arithmetic_of_several_gpus() -> None:
             assert value == pytest.approx(expected, rel=0.05), name
 
 
-@pytest.mark.parametrize("example", [block for language, block in BLOCKS if language == "python"])
+@pytest.mark.parametrize("example", PYTHON)
 def test_python_example_imports_what_there_is(example: str) -> None:
     imports = [node for node in ast.parse(example).body if isinstance(node, ast.ImportFrom)]
 
@@ -149,7 +167,7 @@ class SmallData(LightningDataModule):
 
 
 def _block(words: str) -> str:
-    (block,) = [block for language, block in BLOCKS if language == "python" and words in block]
+    (block,) = [block for block in PYTHON if words in block]
     return block
 
 
@@ -159,11 +177,11 @@ def test_the_callbacks_work_in_any_training_as_shown() -> None:
     names = {"MyModule": SmallModule, "MyData": SmallData, "images": small_loader(160).dataset.tensors[0]}
 
     exec(compile(_block("PruneCallback("), "README.md", "exec"), names)
-    exec(compile(_block("load_pruned("), "README.md", "exec"), names)
 
     trainer = names["trainer"]
     pruned = next(each.pruned for each in trainer.callbacks if hasattr(each, "pruned"))
-    assert {key: each.shape for key, each in names["small"].state_dict().items()} == {
+    small = load_pruned(SmallModule(), Path(trainer.log_dir) / "checkpoints" / "pruned.ckpt")
+    assert {key: each.shape for key, each in small.state_dict().items()} == {
         key: each.shape for key, each in pruned.state_dict().items()
     }
     assert {"angles/net.0/mean", "stage/network", "val_acc"} <= trainer.callback_metrics.keys()

@@ -398,7 +398,7 @@ class DistinctivenessCallback(HistoryCallback):
             run.angles_path(old).unlink(missing_ok=True)
 
     def _give_up(self, trainer: Trainer, error: InputError) -> None:
-        log.warning("no angles from epoch %d on: %s", trainer.current_epoch, error)
+        log.warning("no angles from epoch %d on: %s", trainer.current_epoch + 1, error)
         self.places = {}
 
     def _say_once(self, message: str, level: int = logging.INFO) -> None:
@@ -410,7 +410,7 @@ class DistinctivenessCallback(HistoryCallback):
         """Warn of neurons that are NaN or infinite the first time, then only note them."""
         if counts := describe_non_finite(values):
             level = logging.INFO if "non_finite" in self.said else logging.WARNING
-            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", epoch, counts)
+            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", epoch + 1, counts)
             self.said.add("non_finite")
 
     @rank_zero_only

@@ -143,7 +143,7 @@ class FiniteCallback(Callback):
             msg = f"{MAX_SKIPPED} batches in a row were skipped, the last of them in {line}"
             raise InputError(msg)
         if self.num_skipped == 1:
-            place = f"epoch {trainer.current_epoch}, batch {_batch_idx(trainer)}"
+            place = f"epoch {trainer.current_epoch + 1}, batch {_batch_idx(trainer)}"
             log.warning(
                 "%s: skipped, since its %s is not finite; train/skipped counts such batches", place, what
             )
@@ -197,7 +197,7 @@ class FiniteCallback(Callback):
         broken = torch.stack(flags) if flags else torch.zeros(0, dtype=torch.bool, device=pl_module.device)
         if not bool(self._in_any_process(trainer, broken.any())):
             return
-        line = f"epoch {trainer.current_epoch}: the validation loss is not finite"
+        line = f"epoch {trainer.current_epoch + 1}: the validation loss is not finite"
         if batches := broken.nonzero().flatten().tolist():  # else it was in another process
             names = _names(trainer, "val", trainer.val_dataloaders, batches[0])
             samples = f", the samples {_list(names)}" if names else ""
@@ -209,7 +209,7 @@ class FiniteCallback(Callback):
 
     def _describe(self, trainer: Trainer, pl_module: LightningModule, what: str) -> str:
         """Return the line about the current batch: where, which layer was first, which samples."""
-        place = f"epoch {trainer.current_epoch}, batch {_batch_idx(trainer)}"
+        place = f"epoch {trainer.current_epoch + 1}, batch {_batch_idx(trainer)}"
         if what == "loss" and self.loss is not None:
             value = next((each for each in self.loss.flatten().tolist() if not math.isfinite(each)), None)
             problem = (
@@ -313,7 +313,7 @@ def _check_weights(trainer: Trainer, pl_module: LightningModule) -> None:
     if flag is not None and bool(flag):
         broken = next(name for name, each in named.items() if not bool(each.isfinite().all()))
         msg = (
-            f"epoch {trainer.current_epoch}, after batch {_batch_idx(trainer)}: {broken} is not finite; "
+            f"epoch {trainer.current_epoch + 1}, after batch {_batch_idx(trainer)}: {broken} is not finite; "
             f"{_way_out(trainer)}"
         )
         raise InputError(msg)

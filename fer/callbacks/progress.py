@@ -1,9 +1,11 @@
-"""Print one line per epoch, for the terminal and the log file."""
+"""Print one line per epoch, for the terminal and the log file, and show progress within an epoch."""
 
 import math
 import time
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
@@ -43,10 +45,32 @@ class EpochLineCallback(Callback):
             seconds=time.monotonic() - self.started,
             best=self.best,
             monitor=self.monitor,
+            width=self.console.width if self.console.is_terminal else None,
         )
         value = float(trainer.callback_metrics.get(self.monitor, math.nan))
         self.best = value if is_better(self.monitor, value, self.best) else self.best
         self.console.print(line)
+
+
+class EpochProgressBar(RichProgressBar):
+    """Lightning's progress bar, with epochs from 1; other callbacks print above it, and it leaves no line."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False, console_kwargs={"highlight": False, "soft_wrap": True})
+
+    def _init_progress(self, trainer: Trainer) -> None:
+        super()._init_progress(trainer)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(getattr(callback, "console", None), Console):
+                callback.console = self._console
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return nothing: the line of each epoch has the metrics."""
+        del trainer, pl_module
+        return {}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {count_epoch(current_epoch, self.trainer.max_epochs)}"
 
 
 def epoch_line(
@@ -57,43 +81,66 @@ def epoch_line(
     seconds: float,
     best: float,
     monitor: str = USUAL_MONITOR,
+    width: int | None = None,
 ) -> str:
     """Return the line of an epoch.
 
     Args:
         metrics: Logged values by key; missing ones are left out.
-        epoch: Number of the epoch from 0, as in Lightning's progress bar, ``metrics.csv`` and W&B.
+        epoch: Index of the epoch, from 0 as in ``metrics.csv`` and W&B; the line counts from 1.
         num_epochs: Epochs of the whole training; None or -1 if unknown.
         seconds: Duration of the epoch.
         best: Value of the monitored metric to exceed for a star.
         monitor: The metric by which an epoch is the best.
+        width: Columns of the terminal: a longer line loses the learning rate, then the training accuracy.
 
     >>> epoch_line({"val/loss": 1.5, "val/acc": 0.625}, epoch=2, num_epochs=20, seconds=61, best=0.6)
-    'epoch  2/19   val loss 1.5000 acc 62.50 % *   61 s'
+    'epoch  3/20  val loss 1.5000 acc 62.50 % *  61 s'
     """
-    last = f"/{num_epochs - 1}" if num_epochs and num_epochs > 0 else ""
-    parts = [f"epoch {epoch:>{max(2, len(last) - 1)}}{last}"]
     logged = {key: parsed for key in metrics if (parsed := parse_key(key)) is not None}
-    for split in ("train", "val"):
-        of_split = {
+    splits = {
+        name: {
             parsed.quantity: metrics[key]
             for key, parsed in logged.items()
-            if (parsed.split or "train") == split
+            if (parsed.split or "train") == name
         }
-        words = [f"{name} {value:.4f}" for name, value in of_split.items() if is_lower_better(name)]
-        if "acc" in of_split:
-            words.append(f"acc {_percent(of_split['acc']):.2f} %")
-        if words:
-            is_best = split == "val" and is_better(monitor, metrics.get(monitor, math.nan), best)
-            star = " *" if is_best else ""
-            parts.append(f"{split} {' '.join(words)}{star}")
-    if "stage/network" in metrics:
-        parts.append(tuple(Stage)[int(metrics["stage/network"])])
-    rate = next(filter(is_learning_rate, metrics), None)
-    if rate is not None:
-        parts.append(f"lr {metrics[rate]:.2e}")
-    parts.append(f"{seconds:.0f} s")
-    return "   ".join(parts)
+        for name in ("train", "val")
+    }
+    is_best = is_better(monitor, metrics.get(monitor, math.nan), best)
+    stage = [tuple(Stage)[int(metrics["stage/network"])]] if "stage/network" in metrics else []
+    rate = [f"lr {metrics[key]:.2e}" for key in filter(is_learning_rate, metrics)][:1]
+    for left_out in ("", "lr", "acc"):
+        train = {name: value for name, value in splits["train"].items() if name != left_out}
+        parts = [
+            f"epoch {count_epoch(epoch, num_epochs)}",
+            *_values("train", train),
+            *(f"{each} *" if is_best else each for each in _values("val", splits["val"])),
+            *stage,
+            *([] if left_out else rate),
+            f"{seconds:.0f} s",
+        ]
+        line = "  ".join(parts)
+        if width is None or len(line) <= width:
+            break
+    return line
+
+
+def _values(split: str, values: dict[str, float]) -> list[str]:
+    """Return the losses and the accuracy of a split in one piece; none if it has neither."""
+    words = [f"{name} {value:.4f}" for name, value in values.items() if is_lower_better(name)]
+    if "acc" in values:
+        words.append(f"acc {_percent(values['acc']):.2f} %")
+    return [f"{split} {' '.join(words)}"] if words else []
+
+
+def count_epoch(epoch: int, num_epochs: int | None) -> str:
+    """Return which epoch of how many one is, counted from 1.
+
+    >>> count_epoch(8, 120), count_epoch(8, -1)
+    ('  9/120', ' 9')
+    """
+    last = f"/{num_epochs}" if num_epochs and num_epochs > 0 else ""
+    return f"{epoch + 1:>{max(2, len(last) - 1)}}{last}"
 
 
 def _percent(accuracy: float) -> float:

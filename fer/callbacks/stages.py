@@ -327,7 +327,7 @@ class StageCallback(Callback):
             value = float(metrics.get(f"{name}_epoch", metrics.get(name, 0.0)))
             if not math.isfinite(value) and loss not in self.warned:
                 self.warned.add(loss)
-                epoch = math.ceil(self.times[-1]) - 1
+                epoch = math.ceil(self.times[-1])
                 log.warning("epoch %d: %s is %s, which the stages leave out", epoch, name, value)
 
     def on_save_checkpoint(
@@ -365,7 +365,7 @@ class StageCallback(Callback):
         factors = {"lr_factor": self.lr_factor, "decay_factor": self.decay_factor}
         done = act(action, trainer, pl_module, num_reduced=num_reduced, **factors)
         if trainer.is_global_zero:
-            self.console.print(f"plateau ({label.reason}) after epoch {trainer.current_epoch}: {done}")
+            self.console.print(f"plateau ({label.reason}) after epoch {trainer.current_epoch + 1}: {done}")
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

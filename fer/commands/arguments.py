@@ -129,6 +129,12 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         "selected on the test split",
     )
     parser.add_argument(
+        "--report",
+        type=bool,
+        default=False,
+        help="write report.html into the run's folder at the end, as fer report does",
+    )
+    parser.add_argument(
         "--tta",
         type=Tta,
         default="flip",

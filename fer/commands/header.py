@@ -14,12 +14,12 @@ def facts_of_start(checkpoint: str | None, epoch: int, *, is_resumed: bool) -> l
 
     Args:
         checkpoint: The one from which it goes on.
-        epoch: The epoch in which it goes on.
+        epoch: Index of the epoch in which it goes on.
         is_resumed: Whether it goes on in its own folder.
     """
     if checkpoint is None:
         return [("goes on", "from the start, since the run has no checkpoint yet")] if is_resumed else []
-    place = f"in epoch {epoch}, from {checkpoint}"
+    place = f"in epoch {epoch + 1}, from {checkpoint}"
     if not is_resumed:
         place += f", as another run than {Path(checkpoint).parent.parent}, which stays as it is"
     return [("goes on", place)]

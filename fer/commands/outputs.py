@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from textwrap import wrap
+from typing import Any, Final
 
 import yaml
 from jsonargparse import Namespace
@@ -13,9 +14,15 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from fer.configs import flatten
 from fer.dashboards import log_config
-from fer.figures.style import describe_missing
+from fer.figures.style import describe_missing, drawing
 from fer.home import hide_home
+from fer.pruning.results import PruneResults
 from fer.runs import Run
+
+NARROW: Final = 80
+"""Columns of the narrowest terminal that the list of figures fits."""
+
+INDENT: Final = 13 * " "
 
 
 class ConfigCallback(SaveConfigCallback):
@@ -52,19 +59,58 @@ class ConfigCallback(SaveConfigCallback):
         return flatten(yaml.safe_load(text))
 
 
-def list_files(run: Run, missing: Mapping[str, str]) -> list[str]:
-    """Return lines that name a run's folder, its best checkpoint and figures, and how to view it in W&B.
+def write_page(run: Run, missing: dict[str, str]) -> Path | None:
+    """Write the report page of a run and return its path; None after a warning if it cannot be written."""
+    from fer.commands.report import settings_of  # not above: it imports the commands on runs
+    from fer.report import write_report
+
+    with drawing("report.html", missing):
+        return write_report(run.folder, None, settings_of)
+    return None
+
+
+def list_files(run: Run, missing: Mapping[str, str], page: Path | None = None) -> list[str]:
+    """Return lines on what a run has found and written, and the commands to try next.
 
     Args:
         run: The run.
         missing: By name the figures that could not be drawn or written, and why.
+        page: Its report page, which is named last; None: the command that writes it is among the next.
     """
     lines = [f"run          {run.folder}"]
     if run.best_checkpoint.is_file():
         lines.append(f"checkpoint   {run.best_checkpoint}")
     if figures := sorted(run.figures_dir.glob("*.png")):
-        lines += ["figures", *(f"  {path}" for path in figures)]
+        names = wrap(", ".join(path.stem for path in figures), NARROW - len(INDENT), break_on_hyphens=False)
+        lines += [f"figures      {run.figures_dir}", *(f"{INDENT}{names}" for names in names)]
     lines += describe_missing(missing)
-    if offline := sorted(run.folder.glob("wandb/offline-run-*")):
-        lines += ["view it", f"  wandb leet {offline[-1]}", f"  wandb sync {offline[-1]}"]
+    return [*lines, *summarise(run), *_next_commands(run, page), *([] if page is None else _named(page))]
+
+
+def summarise(run: Run) -> list[str]:
+    """Return a line on the stages of a training and one on its pruning, as far as there are any."""
+    lines = []
+    if of_network := run.read_stages().get("network", {}).get("final"):
+        spans = (f"{each['stage']} to {each['end']:.1f}" for each in of_network)
+        lines.append(f"stages       {', '.join(spans)} epochs")
+    if run.prune_path.is_file():
+        lines.append(f"pruned       {PruneResults.read(run.folder).summary()}")
     return lines
+
+
+def _next_commands(run: Run, page: Path | None) -> list[str]:
+    """Return the commands that a run invites to, each with what it is for."""
+    commands = [] if page else [(f"fer report {run.folder}", "results, angles and stages as one HTML page")]
+    if run.pruned_checkpoint.is_file():
+        commands.append((f"fer test {run.pruned_checkpoint}", "evaluate the pruned network"))
+    elif run.best_checkpoint.is_file():
+        commands.append((f"fer prune {run.folder} --target_macs 0.5", "keep half of the multiply-adds"))
+    if offline := sorted(run.folder.glob("wandb/offline-run-*")):
+        commands.append((f"wandb leet {offline[-1]}", "see the curves in the terminal"))
+        commands.append((f"wandb sync {offline[-1]}", "upload the run to W&B"))
+    lines = (line for command, aim in commands for line in (f"  # {aim}", f"  {command}"))
+    return ["next", *lines] if commands else []
+
+
+def _named(page: Path) -> list[str]:
+    return [f"report       {page}  (open it in a browser)"]

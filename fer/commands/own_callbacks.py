@@ -2,12 +2,13 @@
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 
 from fer.callbacks import BestCallback, EpochLineCallback, EvaluationCallback, StopCallback
 from fer.callbacks.best import mode_of
 from fer.callbacks.finite import FiniteCallback, FiniteCheckpoint
 from fer.callbacks.last import LastCheckpoint
+from fer.callbacks.progress import EpochProgressBar
 from fer.runs import Run
 
 
@@ -46,5 +47,5 @@ def callbacks_of(run: Run, config: Namespace, stop: StopCallback) -> list[Callba
         callbacks.append(EMAWeightAveraging())
     callbacks.append(stop)  # it may save after a batch, of which the callbacks above have taken note
     if config.trainer.enable_progress_bar:
-        callbacks.append(RichProgressBar(leave=False))
+        callbacks.append(EpochProgressBar())
     return callbacks

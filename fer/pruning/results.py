@@ -115,6 +115,18 @@ class PruneResults:
             parts.append(f"acc {before.acc:.4f} → {after.acc:.4f}")
         return f"{type(self).__name__}({', '.join(parts)})"
 
+    def summary(self) -> str:
+        """Return accuracy, or the first metric, before and after, and what is left, in one line of text."""
+        before, after = self.before, self.after
+        left = f"with {after.macs / max(before.macs, 1):.0%} of the multiply-adds".replace("%", " %")
+        if before.acc is not None and after.acc is not None:
+            n = "" if self.n is None else f" (n = {self.n:,})"
+            return f"val{n}: {100 * before.acc:.2f} to {100 * after.acc:.2f} % {left}"
+        if self.metric is not None:
+            old, new = before.metrics[self.metric], after.metrics[self.metric]
+            return f"{self.metric} {old:.4g} to {new:.4g} {left}"
+        return left
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``prune.json`` holds them: without what is not known."""
         values = {

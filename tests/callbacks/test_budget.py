@@ -393,7 +393,7 @@ def test_a_history_that_is_full_ends_the_measuring(monkeypatch, tiny_data, tiny_
         _fit([callback], tiny_data, tiny_trainer, max_epochs=2)
     assert len(callback.losses["epoch"]) == 3
     assert [each for each in caplog.messages if "the most that are kept" in each] == [
-        "no angles from epoch 0 on: 3 measurements are the most that are kept; set "
+        "no angles from epoch 1 on: 3 measurements are the most that are kept; set "
         "distinctiveness.every_n_steps or every_n_epochs to a longer interval"
     ]
 

@@ -73,7 +73,7 @@ def test_training_stops_before_the_step_and_says_where(tiny_trainer):
     with pytest.raises(InputError) as error:
         tiny_trainer(callbacks=[FiniteCallback()]).fit(broken, batches(1.0, 1.0, 1e38, 1.0))
     assert str(error.value) == (
-        "epoch 0, batch 2: the loss is nan; the first layer whose outputs are not finite is norm; "
+        "epoch 1, batch 2: the loss is nan; the first layer whose outputs are not finite is norm; "
         "samples at the positions 0, 1, 2 and 1 more; lower the learning rate"
     )
     assert_equal(dict(broken.named_parameters()), dict(good.named_parameters()))
@@ -85,7 +85,7 @@ def test_inputs_that_are_not_finite_are_named(tiny_trainer):
     with pytest.raises(InputError) as error:
         tiny_trainer(callbacks=[FiniteCallback()]).fit(Regression(), loader)
     assert str(error.value) == (
-        "epoch 0, batch 1: the loss is nan; the inputs hold values that are not finite; "
+        "epoch 1, batch 1: the loss is nan; the inputs hold values that are not finite; "
         "samples at the positions 2; mend or remove these samples"
     )
 
@@ -157,7 +157,7 @@ def test_weights_that_a_step_broke_stop_before_validation(tiny_trainer, tmp_path
     trainer = tiny_trainer(
         callbacks=[FiniteCallback(), last], enable_checkpointing=True, num_sanity_val_steps=0
     )
-    with pytest.raises(InputError, match=r"epoch 0, after batch 1: last.weight is not finite"):
+    with pytest.raises(InputError, match=r"epoch 1, after batch 1: last.weight is not finite"):
         trainer.fit(module, batches(1.0, 1.0), batches(1.0))
     assert not hasattr(module, "validated")
     assert not list(tmp_path.glob("*.ckpt"))
@@ -232,7 +232,7 @@ def test_training_stops_after_too_many_in_a_row(num, stops, tiny_trainer):
         assert trainer.callback_metrics["train/skipped"] == MAX_SKIPPED
         return
     with pytest.raises(
-        InputError, match=r"^10 batches in a row were skipped, the last of them in epoch 0, batch 11"
+        InputError, match=r"^10 batches in a row were skipped, the last of them in epoch 1, batch 11"
     ):
         trainer.fit(Regression(), loader)
 

@@ -6,7 +6,7 @@ import pytest
 from lightning.pytorch import Callback
 
 from fer.callbacks import EpochLineCallback
-from fer.callbacks.progress import epoch_line
+from fer.callbacks.progress import EpochProgressBar, epoch_line
 from fer.tasks import AnnTask
 
 FULL = {"train/loss": 0.5, "train/acc": 0.75, "val/loss": 1.25, "val/acc": 0.5, "lr": 0.001}
@@ -17,16 +17,16 @@ FULL = {"train/loss": 0.5, "train/acc": 0.75, "val/loss": 1.25, "val/acc": 0.5, 
     [
         pytest.param(
             FULL, 0.4,
-            "epoch  3/19   train loss 0.5000 acc 75.00 %   val loss 1.2500 acc 50.00 % *   lr 1.00e-03   7 s",
+            "epoch  4/20  train loss 0.5000 acc 75.00 %  val loss 1.2500 acc 50.00 % *  lr 1.00e-03  7 s",
             id="all, and a new best",
         ),
         pytest.param(
             FULL, 0.5,
-            "epoch  3/19   train loss 0.5000 acc 75.00 %   val loss 1.2500 acc 50.00 %   lr 1.00e-03   7 s",
+            "epoch  4/20  train loss 0.5000 acc 75.00 %  val loss 1.2500 acc 50.00 %  lr 1.00e-03  7 s",
             id="as good as the best is no star",
         ),
-        pytest.param({"train/loss": 0.5}, 0.0, "epoch  3/19   train loss 0.5000   7 s", id="no val"),
-        pytest.param({}, 0.0, "epoch  3/19   7 s", id="nothing"),
+        pytest.param({"train/loss": 0.5}, 0.0, "epoch  4/20  train loss 0.5000  7 s", id="no val"),
+        pytest.param({}, 0.0, "epoch  4/20  7 s", id="nothing"),
     ],
 )  # fmt: skip
 def test_epoch_line(metrics, best, expected):
@@ -35,11 +35,27 @@ def test_epoch_line(metrics, best, expected):
 
 @pytest.mark.parametrize(
     ("epoch", "num_epochs", "start"),
-    [(3, 5, "epoch  3/4 "), (3, 101, "epoch   3/100 "), (3, -1, "epoch  3 "), (3, None, "epoch  3 ")],
+    [(3, 5, "epoch  4/5 "), (3, 101, "epoch   4/101 "), (3, -1, "epoch  4 "), (3, None, "epoch  4 ")],
 )
 def test_epoch_line_is_aligned_and_knows_no_end_where_there_is_none(epoch, num_epochs, start):
     line = epoch_line({}, epoch=epoch, num_epochs=num_epochs, seconds=0, best=0)
     assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("width", "left"), [(90, ["acc 75.00", "lr"]), (86, ["acc 75.00"]), (72, []), (20, [])]
+)
+def test_a_narrow_terminal_has_a_shorter_line(width, left):
+    line = epoch_line(FULL, epoch=3, num_epochs=20, seconds=7, best=1, width=width)
+    assert [word for word in ("acc 75.00", "lr") if word in line] == left
+    assert len(line) <= max(width, 64)
+    assert {"train loss 0.5000", "acc 50.00 %"} <= {*re.findall(r"train loss [.0-9]+|acc 50.00 %", line)}
+
+
+def test_the_progress_bar_counts_from_1(tiny_trainer):
+    bar = EpochProgressBar()
+    bar._trainer = tiny_trainer(max_epochs=12)
+    assert bar._get_train_description(0).strip() == "epoch  1/12"
 
 
 class _Accuracies(Callback):
@@ -56,5 +72,5 @@ def test_a_star_marks_each_new_best(tiny_data, tiny_trainer, capsys):
     callbacks = [_Accuracies([0.2, 0.1, 0.3, 0.3]), EpochLineCallback()]
     tiny_trainer(max_epochs=4, callbacks=callbacks).fit(AnnTask(in_features=64), datamodule=tiny_data())
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
-    assert [int(re.match(r"epoch +(\d+)/3", line)[1]) for line in lines] == [0, 1, 2, 3]
+    assert [int(re.match(r"epoch +(\d+)/4", line)[1]) for line in lines] == [1, 2, 3, 4]
     assert ["*" in line for line in lines] == [True, False, True, False]

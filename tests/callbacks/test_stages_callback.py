@@ -189,7 +189,7 @@ def test_when_something_is_done(labels, taken, expected):
 def test_a_plateau_can_stop(tiny_data, tiny_trainer, capsys):
     trainer, _ = _fit(Plateau(on_plateau="stop"), tiny_data, tiny_trainer, max_epochs=9)
     assert trainer.current_epoch == 1
-    assert "plateau (overfit) after epoch 0: stopping the training" in capsys.readouterr().out
+    assert "plateau (overfit) after epoch 1: stopping the training" in capsys.readouterr().out
 
 
 def test_a_plateau_is_only_logged_by_default(tiny_data, tiny_trainer):
@@ -348,7 +348,7 @@ def test_a_loss_that_is_no_number_is_told_once(tiny_trainer, caplog):
 
     with caplog.at_level(logging.WARNING, "fer.callbacks"):
         any_fit(tiny_trainer, [StageCallback(**STAGES)], Broken(), max_epochs=3)
-    assert caplog.messages == ["epoch 0: val_loss is nan, which the stages leave out"]
+    assert caplog.messages == ["epoch 1: val_loss is nan, which the stages leave out"]
 
 
 class Restarts(AnyModule):
@@ -374,7 +374,7 @@ class Restarts(AnyModule):
 def test_a_plateau_changes_any_training(on_plateau, module, lr, out, tiny_trainer, capsys):
     trainer = any_fit(tiny_trainer, [Plateau(on_plateau=on_plateau, **STAGES)], module, max_epochs=2)
     printed = capsys.readouterr().out
-    assert f"plateau (overfit) after epoch 0: {out}" in printed
+    assert f"plateau (overfit) after epoch 1: {out}" in printed
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(lr)
     assert trainer.current_epoch == (1 if on_plateau == "stop" else 2)
     if isinstance(module, Restarts):
@@ -402,7 +402,7 @@ def test_a_plateau_raises_the_weight_decay(tiny_trainer, capsys):
     stages = Plateau(on_plateau=ActionByReason(overfit="raise_decay"), decay_factor=5.0, **STAGES)
     trainer = any_fit(tiny_trainer, [stages], Decays(), max_epochs=2)
     assert [group["weight_decay"] for group in trainer.optimizers[0].param_groups] == [0.05, 0]
-    assert "plateau (overfit) after epoch 0: multiplying the weight decay by 5" in capsys.readouterr().out
+    assert "plateau (overfit) after epoch 1: multiplying the weight decay by 5" in capsys.readouterr().out
 
 
 def test_no_weight_decay_that_could_be_raised_is_refused_at_once(tiny_trainer):

@@ -1,0 +1,134 @@
+"""Draw the README's picture from a run of the demo, light and dark, and photograph its report page."""
+
+import argparse
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from fer import angles, load, measure
+from fer.data import SyntheticFacesDataModule
+from fer.figures.angles import DIVERGING, cluster_order
+from fer.figures.bands import STAGE_LOOKS
+from fer.figures.curves import measured_times
+from fer.figures.style import write_figure
+from fer.neurons import Stage
+from fer.runs import Run
+
+HERE: Final = Path(__file__).parent
+WIDTH: Final = 9.6
+"""Of the picture, in inches; a README shows it about 830 pixels wide."""
+
+
+class Theme(NamedTuple):
+    """Colours of a picture: GitHub's page, its text, and the fan."""
+
+    page: str
+    ink: str
+    fan: str
+
+
+THEMES: Final = {
+    "light": Theme("#FFFFFF", "#1F2328", "#0072B2"),
+    "dark": Theme("#0D1117", "#E6EDF3", "#56B4E9"),
+}
+
+QUANTILES: Final = ("min", "q05", "q25", "median", "q75", "q95", "max")
+
+
+def main() -> None:
+    """Draw what the README shows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/latest"), help="a run of the demo")
+    parser.add_argument("--layer", default="conv4", help="whose angles are drawn (conv4)")
+    given = parser.parse_args()
+    run = Run(given.run)
+    maps = {
+        "before": neuron_angles(run.best_checkpoint, given.layer),
+        "after": neuron_angles(run.pruned_checkpoint, given.layer),
+    }
+    for name, theme in THEMES.items():
+        write_figure(draw(run, given.layer, maps, theme), HERE / f"angles-{name}.png", dpi=170)
+    photograph(run.folder / "report.html", HERE / "report.png")
+
+
+def neuron_angles(checkpoint: Path, layer: str) -> np.ndarray:
+    """Return the angles of a layer on 1,024 training images, similar neurons side by side."""
+    task = load(checkpoint)
+    data = SyntheticFacesDataModule(image_size=48, channels=1)
+    data.setup("fit")
+    degrees = angles(measure(task.network, data.sample_dataloader("train", 1024), layer)[layer]).numpy()
+    there = np.flatnonzero(~np.isnan(degrees.diagonal()))
+    degrees = degrees[np.ix_(there, there)]
+    order = cluster_order(degrees)
+    return degrees[np.ix_(order, order)]
+
+
+def draw(run: Run, layer: str, maps: dict[str, np.ndarray], theme: Theme) -> Figure:
+    """Draw the angle map before and after pruning, beside the fan of angles during the training."""
+    figure = Figure(figsize=(WIDTH, 3.1), facecolor=theme.page, layout="constrained")
+    grid = figure.add_gridspec(1, 3, width_ratios=(1, 1, 1.75), wspace=0.03)
+    panels = [figure.add_subplot(place) for place in grid]
+    for axes, (when, degrees) in zip(panels, maps.items(), strict=False):
+        image = axes.imshow(degrees, cmap=DIVERGING, vmin=0, vmax=180, interpolation_stage="data")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        axes.set_title(f"{len(degrees)} neurons {when} pruning", fontsize=10, color=theme.ink)
+    bar = figure.colorbar(image, ax=panels[:2], orientation="horizontal", aspect=40, pad=0.02, shrink=0.9)
+    bar.set_ticks([0, 45, 90, 135, 180], labels=["0° same", "45°", "90° unrelated", "135°", "180° opposite"])
+    bar.ax.tick_params(labelsize=9, colors=theme.ink, length=2)
+    bar.outline.set_visible(False)
+    draw_fan(panels[2], run, layer, theme)
+    return figure
+
+
+def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
+    """Draw the quantiles of a layer's angles over the epochs, on the colours of the network's stages."""
+    columns = run.read_metrics()
+    values = {name: np.array(columns[f"angles/{layer}/{name}"]) for name in QUANTILES}
+    there = ~np.isnan(values["median"])
+    times = measured_times(columns)[there]
+    values = {name: each[there] for name, each in values.items()}
+    look: dict[str, Any] = {"color": theme.fan, "linewidth": 0}
+    axes.fill_between(times, values["min"], values["max"], alpha=0.18, **look)
+    axes.fill_between(times, values["q05"], values["q95"], alpha=0.3, **look)
+    axes.fill_between(times, values["q25"], values["q75"], alpha=0.5, **look)
+    axes.plot(times, values["median"], color=theme.ink, linewidth=1.4)
+    stages = run.read_stages()["network"]["final"]
+    for each in stages:
+        colour, _ = STAGE_LOOKS[Stage(each["stage"])]
+        axes.axvspan(each["begin"], each["end"], ymin=0.94, color=colour, linewidth=0)
+    shown = dict.fromkeys(Stage(each["stage"]) for each in stages)
+    handles = [Patch(color=STAGE_LOOKS[stage][0], label=stage.value) for stage in shown]
+    legend = axes.legend(
+        handles=handles, loc="lower right", ncols=4, fontsize=9, frameon=False, labelcolor=theme.ink
+    )
+    legend.set_zorder(5)
+    axes.set(xlim=(times[0], times[-1]), ylim=(0, 191), yticks=[0, 45, 90, 135, 180], facecolor=theme.page)
+    axes.yaxis.set_major_formatter("{x:.0f}°")
+    axes.tick_params(labelsize=9, colors=theme.ink, length=2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(theme.ink)
+    axes.set_xlabel("epochs trained", fontsize=9, color=theme.ink)
+    axes.set_title(f"Angles between the neurons of {layer} while it learns", fontsize=10, color=theme.ink)
+
+
+def photograph(page: Path, file: Path) -> None:
+    """Photograph the top of a report page by Chromium, if that is installed and there is a page."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None or not page.is_file():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        words = [chromium, "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={folder}"]
+        size = ["--window-size=1100,900", "--virtual-time-budget=5000", f"--screenshot={file}"]
+        subprocess.run([*words, *size, page.resolve().as_uri()], check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    main()
