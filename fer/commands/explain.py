@@ -6,7 +6,7 @@ from typing import Final
 
 from fer.commands.parsing import CONSOLE, make_parser, parse
 from fer.errors import InputError
-from fer.explain import angles_of, explain_photo, write_explanation
+from fer.explain import distinctness_of, explain_photo, write_explanation
 from fer.explain.images import answer_of
 from fer.explain.photo import ExplainedFace
 from fer.predict import Recognizer
@@ -33,8 +33,8 @@ def explain(words: Sequence[str]) -> None:
         "For each face of a photo, show which parts the network's answer rests on: Grad-CAM at the last "
         "layer with feature maps, and occlusion (the drop in the class's probability where a patch hides a "
         "part); and the maps of the neurons that answer most strongly among the most distinct ones of each "
-        "layer, by the angles in the run's folder. It writes one HTML page, which loads nothing from the "
-        "network, and one PNG. The page contains the photo: check that you may publish it.",
+        "layer, by the angles that were measured in training. It writes one HTML page, which loads nothing "
+        "from the network, and one PNG. The page contains the photo: check that you may publish it.",
         epilog=EXAMPLES,
     )
     parser.usage = "fer explain PHOTO [--ckpt_path CHECKPOINT|RUN] [--out DIR] [--whole]"
@@ -76,9 +76,9 @@ def explain(words: Sequence[str]) -> None:
 
         network = find_task(given.network).network_class
     recognizer = Recognizer.load(given.ckpt_path, whole=given.whole, network=network)
-    degrees = {} if given.ckpt_path is None else angles_of(given.ckpt_path)
+    distinct = distinctness_of(given.ckpt_path)
     with CONSOLE.status("explaining"):
-        explanation = explain_photo(recognizer, image, degrees)
+        explanation = explain_photo(recognizer, image, distinct)
     for number, each in enumerate(explanation.faces, 1):
         CONSOLE.print(f"face {number:<7} {_line(each)}", markup=False)
     for note in explanation.notes:
