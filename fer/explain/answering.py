@@ -23,7 +23,7 @@ MOST_LAYERS: Final = 6
 
 Distinctness = Mapping[str, NDArray[np.floating]]
 """By layer how far each of its C neurons is from its nearest relative, shape ``(C,)``; see
-:func:`distinctness`."""
+:func:`fer.neurons.distinctness`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class AnsweringNeuron:
     Attributes:
         layer: Its layer.
         index: Its number in the layer.
-        degrees: How far it is from its nearest relative; see :func:`distinctness`. NaN without angles.
+        degrees: How far it is from its nearest relative, in degrees; NaN: not known.
         strength: Mean of its activation over the positions.
         values: Its feature map for the image, shape ``(h, w)``.
     """
@@ -45,26 +45,6 @@ class AnsweringNeuron:
     values: NDArray[np.float32]
 
 
-def distinctness(degrees: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return how far each neuron is from the nearest one that does the same or the opposite.
-
-    Args:
-        degrees: Angles between C neurons, shape ``(C, C)``.
-
-    Returns:
-        The least of ``min(angle, 180 - angle)`` over the other neurons, 0 to 90 degrees, shape ``(C,)``;
-        NaN for a neuron without angles.
-
-    >>> distinctness(np.array([[0.0, 10, 90], [10, 0, 170], [90, 170, 0]])).tolist()
-    [10.0, 10.0, 10.0]
-    """
-    apart = np.minimum(degrees, 180 - degrees).astype(np.float64)
-    np.fill_diagonal(apart, np.inf)
-    apart[np.isnan(apart)] = np.inf
-    nearest = apart.min(axis=1, initial=np.inf)
-    return np.where(np.isnan(degrees.diagonal()), np.nan, np.minimum(nearest, 90.0))
-
-
 def choose_neurons(
     strengths: NDArray[np.floating], apart: NDArray[np.floating] | None, num: int = NUM_SHOWN
 ) -> list[int]:
@@ -74,7 +54,7 @@ def choose_neurons(
 
     Args:
         strengths: Mean activation of each of C neurons, shape ``(C,)``.
-        apart: Their :func:`distinctness`, shape ``(C,)``; None: all neurons count as distinct.
+        apart: Their :func:`fer.neurons.distinctness`, shape ``(C,)``; None: all neurons count as distinct.
         num: Largest number of neurons.
     """
     candidates = np.arange(len(strengths))

@@ -14,8 +14,9 @@ from fer.data.detectors import Face as FoundFace
 from fer.data.faces import crop_face
 from fer.data.pixels import resize, to_channels
 from fer.errors import InputError
-from fer.explain.answering import AnsweringNeuron, Distinctness, answering_neurons, distinctness
+from fer.explain.answering import AnsweringNeuron, Distinctness, answering_neurons
 from fer.explain.maps import find_map_layer, occlusion_map, relevance_map
+from fer.neurons import distinctness
 from fer.predict import Face, Recognizer
 from fer.predict.default import read_default_facts
 from fer.predict.torch_module import TorchNetwork
@@ -127,4 +128,4 @@ def distinctness_of(path: Path | None) -> Distinctness:
     measured = run.measured_epochs()
     epoch = read_checkpoint(checkpoint).get("epoch")
     angles = run.read_angles(epoch if epoch in measured else None) if measured else {}
-    return {layer: distinctness(degrees) for layer, degrees in angles.items()}
+    return {layer: distinctness(torch.from_numpy(degrees)).numpy() for layer, degrees in angles.items()}

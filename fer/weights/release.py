@@ -15,18 +15,15 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from safetensors.torch import save
-from torch import nn
 
+from fer import angles, distinctness, measure
 from fer.__main__ import main as run_fer
 from fer.callbacks import EvaluationCallback
 from fer.callbacks.model_card import model_card
 from fer.checkpoints import normalisation_in, read_checkpoint, temperature_of
 from fer.commands.report import settings_of
 from fer.data import DATA_MODULES, ExpressionDataModule
-from fer.explain.answering import distinctness
 from fer.files import atomic_write
-from fer.neurons import angles, measure
-from fer.neurons.declared import hidden_layers
 from fer.predict.torch_network import preprocessing_of
 from fer.report.gather import gather
 from fer.runs import Run
@@ -137,13 +134,13 @@ def evaluate(run: Run) -> tuple[ClassificationTask, dict[str, Any]]:
         return task, Run(Path(folder)).read_results()
 
 
-def measure_distinctness(network: nn.Module, data: ExpressionDataModule) -> dict[str, list[float | None]]:
+def measure_distinctness(network: Any, data: ExpressionDataModule) -> dict[str, list[float | None]]:
     """Return by hidden layer how distinct each neuron is on training images, for ``fer explain``."""
     data.setup("fit")
     batches = [batch[0] for batch in data.sample_dataloader("train", NUM_SAMPLES)]
-    layers = hidden_layers(network, batches[0]).layers
+    layers = network.neuron_layers
     statistics = measure(network, batches, layers.values())
-    degrees = {layer: distinctness(angles(statistics[place]).numpy()) for layer, place in layers.items()}
+    degrees = {layer: distinctness(angles(statistics[place])) for layer, place in layers.items()}
     return {
         layer: [None if math.isnan(value) else round(value, 1) for value in values.tolist()]
         for layer, values in degrees.items()

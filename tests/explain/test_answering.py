@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from fer.explain import distinctness_of
-from fer.explain.answering import answering_neurons, choose_neurons, distinctness
+from fer.explain.answering import answering_neurons, choose_neurons
+from fer.neurons import distinctness
 from fer.predict.default import load_default
 
 NAN = float("nan")
@@ -19,11 +20,11 @@ DEGREES[5] = DEGREES[:, 5] = NAN
 
 
 def test_distinctness_is_the_angle_to_the_nearest_twin_or_opposite():
-    assert np.allclose(distinctness(DEGREES), [5, 5, 20, 20, 90, NAN], equal_nan=True)
+    assert np.allclose(distinctness(torch.from_numpy(DEGREES)), [5, 5, 20, 20, 90, NAN], equal_nan=True)
 
 
 def test_a_single_neuron_is_as_distinct_as_can_be():
-    assert distinctness(np.zeros((1, 1))).tolist() == [90]
+    assert distinctness(torch.zeros(1, 1)).tolist() == [90]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_a_single_neuron_is_as_distinct_as_can_be():
     ],
 )
 def test_the_strongest_of_the_distinct_half(strengths, degrees, chosen):
-    apart = None if degrees is None else distinctness(degrees)
+    apart = None if degrees is None else distinctness(torch.from_numpy(degrees)).numpy()
     assert choose_neurons(np.array(strengths, float), apart) == chosen
 
 
@@ -53,7 +54,7 @@ def test_maps_of_layers_in_order_and_layers_without_angles():
         *(nn.Flatten(), nn.Linear(4 * 64, 5), nn.ReLU(), nn.Linear(5, 2)),
     )
     image = torch.rand(1, 1, 8, 8)
-    apart = distinctness(DEGREES)
+    apart = distinctness(torch.from_numpy(DEGREES)).numpy()
     found, without = answering_neurons(network, image, {"0": apart, "2": apart})
     assert list(found) == ["0", "2"]  # a linear layer has no maps
     assert without == ["2"]  # 4 neurons, and what was measured of 6
