@@ -236,6 +236,24 @@ class NeuronClasses:
         }
 
 
+def distinctness(degrees: Tensor) -> Tensor:
+    """Return how far each neuron is from the nearest one that does the same or the opposite.
+
+    Args:
+        degrees: Angles between C neurons, shape ``(C, C)``; see :func:`angles`.
+
+    Returns:
+        The least of ``min(angle, 180 - angle)`` over the other neurons, 0 to 90 degrees, shape ``(C,)``;
+        NaN for a neuron without angles.
+
+    >>> distinctness(torch.tensor([[0.0, 10, 90], [10, 0, 170], [90, 170, 0]])).tolist()
+    [10.0, 10.0, 10.0]
+    """
+    apart = torch.minimum(degrees, 180 - degrees).nan_to_num(nan=math.inf).fill_diagonal_(math.inf)
+    nearest = apart.amin(dim=1).clamp(max=90)
+    return nearest.where(degrees.diagonal().isfinite(), math.nan)
+
+
 def classify(
     statistics: ActivationStatistics,
     degrees: Tensor,
