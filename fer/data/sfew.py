@@ -46,8 +46,8 @@ MOST_BYTES: Final = 10_000_000
 """Size of the largest table that is read, unpacked."""
 
 WAY_OUT: Final = (
-    "ask its authors for it (https://cs.anu.edu.au/few), and give its folder with --data.root or the "
-    "environment's FER_DATA_DIR"
+    "ask its authors for it (Dhall et al., 2011), and give its folder with --data.root or the environment's "
+    "FER_DATA_DIR"
 )
 
 

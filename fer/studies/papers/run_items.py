@@ -168,7 +168,8 @@ def pruned_accuracies(runs: Runs) -> Replay:
     for label, run in runs.items():
         found = run.read_prune()
         n = int(found["n"])
-        before, after = (found[when]["neurons"] for when in ("before", "after"))
+        layers = found["layers"].values()
+        before, after = (sum(layer[when] for layer in layers) for when in ("before", "after"))
         ours[f"before: {label}"] = proportion([found["before"]["acc"]], n)
         ours[f"after: {label}"] = proportion([found["after"]["acc"]], n)
         ours[f"pruned: {label}"] = average([float(before - after)])
