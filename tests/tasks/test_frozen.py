@@ -253,8 +253,8 @@ class Twice(Frozen):
 @pytest.mark.parametrize(
     ("network", "problem"),
     [
-        pytest.param(Deaf, "its outputs are not taken in the place of inputs", id="takes none"),
-        pytest.param(Twice, "returns other values for its outputs than for the inputs", id="other values"),
+        pytest.param(Deaf, "forward does not accept the outputs of that part", id="takes none"),
+        pytest.param(Twice, "returns other values for that part's outputs", id="other values"),
     ],
 )
 def test_a_declaration_that_does_not_hold_is_refused(network, problem, fit):
