@@ -109,6 +109,8 @@ def test_fer_understands_the_command(
         "NAME": ("best", "last"),
         "latest": ("best",),
         "NAME-prune": ("pruned",),
+        "first": ("best",),
+        "first-prune": ("pruned",),
     }.items():
         run = tmp_path / "runs" / name
         (run / "checkpoints").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Two machines, as the README of fer/commands starts them (here two processes of one, over gloo), train as one does."""
+"""Two machines, as the README of fer/commands starts them (two processes over gloo), train as one does."""
 
 import os
 import socket
