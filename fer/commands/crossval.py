@@ -144,11 +144,11 @@ def _conclude(folder: Path, name: str, results: Sequence[Mapping[str, Any]]) -> 
     folds = [Run(folder / f"fold-{fold}") for fold in range(len(results))]
     histories = [fold.read_metrics() for fold in folds]
     figures: dict[str, Callable[[], Figure]] = {
-        "folds": lambda: folds_figure(summary.reports["test"], histories, title),
+        "folds": lambda: folds_figure(summary.reports["test"], histories, f"Cross-validation, {title}"),
         "confusion-pooled": lambda: confusion_figure(
             summary.pooled.confusion,
             summary.pooled.class_names,
-            title=f"{title}, all folds",
+            title=f"Confusion matrix, all folds, {title}",
             non_finite=summary.pooled.non_finite,
         ),
     }

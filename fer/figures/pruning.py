@@ -54,7 +54,7 @@ WHEN: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-def prune_figure(results: Mapping[str, Any], title: str = "") -> Figure:
+def prune_figure(results: Mapping[str, Any], title: str = "Before and after pruning") -> Figure:
     """Draw a pruning on one page: removed neurons, accuracy, size and recall.
 
     At most :data:`MOST_LAYERS` layers have a bar, those that lost the most neurons, and at most

@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 
 from fer import __version__
+from fer.callbacks.limits import LIMITS, describe_limits
 from fer.configs import flatten
 from fer.errors import InputError
 from fer.figures.curves import measured_times, read_curves
@@ -114,6 +115,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         "unfinished": "No results.json yet: the run is still going on, or was interrupted."
         if command != "prune" and not results and not is_untested
         else None,
+        "limits": describe_limits({name: config.get(f"trainer.{name}") for name in LIMITS}),
         "curves": _curves(history),
         "stages": {
             name: [_interval(each) for each in intervals["final"]] for name, intervals in stages.items()
@@ -127,7 +129,9 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         "prune_curve": curve,
     }
     if results:
-        found["results"] = [split_of(name, each) for name, each in read_reports(run, results).items()]
+        reports = read_reports(run, results)
+        found["results"] = [split_of(name, each) for name, each in reports.items()]
+        found["chance"] = next((1 / len(each.class_names) for each in reports.values()), None)
         found["calibration"] = _calibration(folder, results)
         found["card"] = run.model_card_path.name if run.model_card_path.is_file() else None
     if config:
@@ -236,6 +240,7 @@ def _crossval(folder: Path, settings_of: SettingsOf) -> Page:
             "std": {split: scalars[f"{split}/acc_std"] for split in ("val", "test")},
         }
         found["results"] = [split_of("test, all folds", summary.pooled)]
+        found["chance"] = 1 / len(summary.pooled.class_names)
     found["repeat"] = {
         "command": shlex.join(["fer", "crossval", "--folds", str(num_folds), *_words(settings, config)]),
         **(_settings(config, settings_of) if config else {}),
@@ -349,6 +354,8 @@ def _facts(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any]) 
         "Seed": config.get("seed_everything", results.get("seed")),
         "Checkpoint": config.get("ckpt_path"),
         "Begun": started(folder),
+        "Machine": results.get("machine"),
+        "Commit": results.get("commit"),
     }
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
 

@@ -156,7 +156,8 @@ function removals(layers) {
   ];
 }
 
-function pruneCurve({ protocol, n, rules }) {
+function pruneCurve({ protocol, n, rules, chance }) {
+  const lines = chanceLines(chance);
   const axes = [
     { name: "threshold", title: "threshold", format: short },
     { name: "neurons", title: "neurons left", format: count },
@@ -174,8 +175,11 @@ function pruneCurve({ protocol, n, rules }) {
       return { ...look, x: along(name), y: along("acc"), ...range };
     });
     const label = `Accuracy over ${title}`;
-    const spec = { series, label, xLabel: title, xFormat, format: percent, tickFormat: percent0 };
-    place.replaceChildren(key(series), chart({ ...spec, height: 300, isContinuous: true }));
+    const shared = { xLabel: title, xFormat, format: percent, tickFormat: percent0 };
+    const spec = { series, label, lines, ...shared };
+    const signs = lines.map(chanceSign);
+    const drawn = chart({ ...spec, height: 300, isContinuous: true });
+    place.replaceChildren(key([...series, ...signs]), drawn);
   }
   show(0);
   const titles = axes.map(({ title }) => title);
