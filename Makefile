@@ -19,7 +19,7 @@ SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 IN_PARALLEL := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 release-model dashboard clean
+.PHONY: help setup notebooks demo bench test test-slow coverage lint format data-fer2013 release-model dashboard clean
 
 help: ## List all targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-32s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
 	@touch $@
+
+notebooks: setup ## Run the notebooks and store their outputs in them
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 demo: setup ## Train a small network on synthetic faces: two minutes, nothing to download
 	$(BIN)/fer fit --config demo $(ARGS)

@@ -12,6 +12,7 @@ from fer.figures.curves import curves_figure
 from fer.figures.folds import folds_figure
 from fer.figures.gradients import gradient_figure, gradient_histograms
 from fer.figures.images import image_grid, predictions_figure
+from fer.figures.intervals import intervals_figure
 from fer.figures.maps import feature_maps_figure
 from fer.figures.merges import dendrogram_figure
 from fer.figures.protocols import protocols_figure
@@ -33,6 +34,7 @@ __all__ = [
     "gradient_histograms",
     "histogram_figure",
     "image_grid",
+    "intervals_figure",
     "matrix_figure",
     "pairs_figure",
     "predictions_figure",

@@ -89,7 +89,7 @@ function compared({ before, after, recalibration, tuning, n }) {
     numbers("loss", "loss on val", null),
   ];
   const tests = [
-    [recalibration?.mcnemar, "with batch norm recalibrated in both, before fine-tuning"],
+    [recalibration?.mcnemar, recalibratedIn(tuning)],
     [tuning?.mcnemar, "by fine-tuning"],
   ];
   return [
@@ -98,6 +98,9 @@ function compared({ before, after, recalibration, tuning, n }) {
     tuning && note(tuned(tuning)),
   ].filter(Boolean);
 }
+
+const recalibratedIn = (tuning) =>
+  `with batch norm recalibrated in both${tuning ? ", before fine-tuning" : ""}`;
 
 function tuned({ epochs, best, is_distilled: isDistilled }) {
   const from = isDistilled ? "the outputs of the whole network" : "the labels";
