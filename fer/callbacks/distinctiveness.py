@@ -33,7 +33,7 @@ from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin
 from fer.neurons.declared import describe_layers
 from fer.neurons.inputs import InputsOf, call
 
-logger = logging.getLogger("fer.callbacks")
+log = logging.getLogger("fer.callbacks")
 
 Split = Literal["train", "val"]
 
@@ -118,7 +118,8 @@ class DistinctivenessCallback(HistoryCallback):
         log: Logged = "summary",
     ) -> None:
         if num_patterns is not None:
-            logger.warning("num_patterns is now called num_samples; the old name will go")
+            text = "num_patterns is now called num_samples; the old name will go"
+            logging.getLogger("fer.callbacks").warning(text)  # log is a setting here
             num_samples = num_patterns
         check_intervals(every_n_steps, every_n_epochs, budget, first_step)
         if keep_epochs is not None and keep_epochs < 1:
@@ -189,12 +190,12 @@ class DistinctivenessCallback(HistoryCallback):
         self.found = find_network(pl_module, self.network)
         if is_sharded(trainer):
             strategy = type(trainer.strategy).__name__
-            logger.warning("no angles: %s splits the weights over the processes; take DDP for them", strategy)
+            log.warning("no angles: %s splits the weights over the processes; take DDP for them", strategy)
             return
         try:
             self._collect(trainer, pl_module, self.found)
         except InputError as error:
-            logger.warning("no angles: %s", error)
+            log.warning("no angles: %s", error)
             return
         self._find_layers(trainer, pl_module, self.found)
         if self.places and self.when.decided:
@@ -327,7 +328,7 @@ class DistinctivenessCallback(HistoryCallback):
         if self.num_measurements and self.when.time(trainer) <= self.time:
             return False  # an epoch that was cut short after a measurement
         if self.num_measurements >= MOST_MEASUREMENTS:
-            logger.warning(
+            log.warning(
                 "no angles from epoch %d on: %s measurements are the most that are kept; set "
                 "distinctiveness.every_n_steps or every_n_epochs to a longer interval",
                 *(trainer.current_epoch, f"{MOST_MEASUREMENTS:,}"),
@@ -398,26 +399,26 @@ class DistinctivenessCallback(HistoryCallback):
             run.angles_path(old).unlink(missing_ok=True)
 
     def _give_up(self, trainer: Trainer, error: InputError) -> None:
-        logger.warning("no angles from epoch %d on: %s", trainer.current_epoch, error)
+        log.warning("no angles from epoch %d on: %s", trainer.current_epoch, error)
         self.places = {}
 
     def _say_once(self, message: str, level: int = logging.INFO) -> None:
         if message not in self.said:
             self.said.add(message)
-            logger.log(level, "%s", message)
+            log.log(level, "%s", message)
 
     def _report_non_finite(self, epoch: int, values: Mapping[str, LayerValues]) -> None:
         """Warn of neurons that are NaN or infinite the first time, then only note them."""
         if counts := describe_non_finite(values):
             level = logging.INFO if "non_finite" in self.said else logging.WARNING
-            logger.log(level, "epoch %d: NaN or infinity, and no angles: %s", epoch, counts)
+            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", epoch, counts)
             self.said.add("non_finite")
 
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw each layer's feature maps of the first sample, if that is an image."""
         if self.places and self.when.timer is not None:
-            logger.warning("no angles: the training ended before %d steps were timed", LEFT_OUT + TIMED)
+            log.warning("no angles: the training ended before %d steps were timed", LEFT_OUT + TIMED)
         if self.found is None or self.samples is None or not self.degrees:
             return
         draw_feature_maps(
