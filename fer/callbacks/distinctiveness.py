@@ -142,8 +142,7 @@ class DistinctivenessCallback(HistoryCallback):
         super().__init__()
         self.keep_epochs = keep_epochs
         self.num_samples = num_samples
-        self.split = split
-        self.layers = layers
+        self.split, self.layers = split, layers
         self.normalise: Origin = normalise
         self.similar_below = similar_below
         self.complementary_above = complementary_above

@@ -1,13 +1,17 @@
 """Accuracies with their intervals, one below the other."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fer.figures.style import BLUE, INK, PALE, SMALL, mark_chance, new_figure, percent, tidy, write_title
+
+LONGEST_LINE: Final = 36
+"""Characters of a name in one line."""
 
 
 def intervals_figure(
@@ -31,7 +35,8 @@ def intervals_figure(
     if not is_shaped or (values[:, 1] > values[:, 0]).any() or (values[:, 0] > values[:, 2]).any():
         msg = f"expected an accuracy and the two ends of its interval in each row, not {dict(rows)}"
         raise ValueError(msg)
-    figure = new_figure(7.4, 0.9 + 0.22 * len(rows))
+    names = [textwrap.fill(name, LONGEST_LINE) for name in rows]
+    figure = new_figure(7.4, 0.9 + sum(0.09 + 0.13 * (name.count("\n") + 1) for name in names))
     axes = figure.subplots()
     places = np.arange(len(rows))
     errors = np.abs(values[:, 1:].T - values[:, 0])
@@ -42,7 +47,7 @@ def intervals_figure(
         text = f"{accuracy:.2f} % [{low:.2f}, {high:.2f}]"
         look: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": INK}
         axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), **look)
-    axes.set_yticks(places, list(rows))
+    axes.set_yticks(places, names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.05)
     axes.set_xlabel("accuracy, 95 % intervals")
