@@ -104,13 +104,12 @@ def read_outcome(path: Path) -> Outcome:
         msg = f"{path}: {problem}; {WAY_OUT}"
         raise InputError(msg)
     return Outcome(
-        content["item"],
-        *(content[name] for name in ("paper", "place", "shows", "unit")),
-        content["quick"],
-        content["notes"],
-        content["made"],
-        [_row(row) for row in content["rows"]],
-        [Panel(each["x"], each["y"], [_line(line) for line in each["lines"]]) for each in content["panels"]],
+        **{name: content[name] for name in ("item", "paper", "place", "shows", "unit", "notes", "made")},
+        is_quick=content["quick"],
+        rows=[_row(row) for row in content["rows"]],
+        panels=[
+            Panel(each["x"], each["y"], [_line(line) for line in each["lines"]]) for each in content["panels"]
+        ],
     )
 
 
