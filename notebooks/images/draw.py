@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from PIL import Image
 
 from fer import angles, load, measure
 from fer.data import SyntheticFacesDataModule
@@ -24,6 +25,9 @@ from fer.runs import Run
 HERE: Final = Path(__file__).parent
 WIDTH: Final = 9.6
 """Of the picture, in inches; a README shows it about 830 pixels wide."""
+
+PAGE: Final = (240, 2715, 1100, 3582)
+"""What is shown of the demo's report page: left, top, right and bottom, in pixels."""
 
 
 class Theme(NamedTuple):
@@ -54,7 +58,9 @@ def main() -> None:
         "after": neuron_angles(run.pruned_checkpoint, given.layer),
     }
     for name, theme in THEMES.items():
-        write_figure(draw(run, given.layer, maps, theme), HERE / f"angles-{name}.png", dpi=170)
+        file = HERE / f"angles-{name}.png"
+        write_figure(draw(run, given.layer, maps, theme), file, dpi=160)
+        Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)  # a third of the size
     photograph(run.folder / "report.html", HERE / "report.png")
 
 
@@ -120,14 +126,15 @@ def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
 
 
 def photograph(page: Path, file: Path) -> None:
-    """Photograph the top of a report page by Chromium, if that is installed and there is a page."""
+    """Photograph the fans of a report page by Chromium, if that is installed and there is a page."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None or not page.is_file():
         return
     with tempfile.TemporaryDirectory() as folder:
         words = [chromium, "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={folder}"]
-        size = ["--window-size=1100,900", "--virtual-time-budget=5000", f"--screenshot={file}"]
+        size = [f"--window-size={PAGE[2]},{PAGE[3]}", "--virtual-time-budget=5000", f"--screenshot={file}"]
         subprocess.run([*words, *size, page.resolve().as_uri()], check=True, capture_output=True)
+    Image.open(file).convert("RGB").crop(PAGE).quantize(64).save(file, optimize=True)
 
 
 if __name__ == "__main__":
