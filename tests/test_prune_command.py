@@ -133,7 +133,7 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     ("words", "message"),
     [
         pytest.param(["--target_macs", "1.5"], "above 0 and below 1", id="share"),
-        pytest.param(["--target_macs", "0.0001"], "are the fewest", id="out of reach"),
+        pytest.param(["--target_macs", "0.0001"], "the smallest network has", id="out of reach"),
         pytest.param(["--target_latency", "0"], "above 0 and below 1", id="no time"),
         pytest.param(["--target_params", "0.001"], "parameters cannot be reached", id="too few parameters"),
         pytest.param(
@@ -246,7 +246,7 @@ def test_rounds_that_were_cut_off_are_completed(cut_off, checkpoint, whole, tmp_
     refused = call("prune", checkpoint, *ROUNDS, "cut", "--tolerance", "0.5")
     assert refused.status == 2
     assert "--tolerance 0.5: " in refused.err
-    assert "rounds that were cut off and had 1.0; give the same value" in refused.err
+    assert "an interrupted pruning with 1.0; give the same value" in refused.err
     out = prune(checkpoint, *ROUNDS, "cut")
     assert "finished before" in out
     assert trained == [1, 2, *([2] if again else []), 3]

@@ -23,7 +23,7 @@ from fer.pruning.tuning import Tuning
 
 
 class Agreement(NamedTuple):
-    """How often two networks predict the same class.
+    """Number of samples for which two networks predict the same class.
 
     Attributes:
         same: Number of samples with the same class.
@@ -49,13 +49,13 @@ class UnlabelledResults:
         settings: The settings of the pruning.
         before: Size and speed before pruning.
         after: Size and speed after pruning.
-        agreement: How often both predict the same class, on ``measured`` and on ``held out`` samples; where
-            batch norm was recalibrated, also with recalibration of both and of neither, not fine-tuned; after
-            fine-tuning, also before it.
+        agreement: How often both networks predict the same class, on ``measured`` and on ``held out``
+            samples. If batch norm was recalibrated, also with recalibration of both and of neither, not
+            fine-tuned; if the network was fine-tuned, also before it.
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
-        target: The size that was aimed at, and the one that was reached; None without a limit.
+        target: Size limit and the size that was reached; None without a limit.
     """
 
     num_classes: int
@@ -106,12 +106,12 @@ def prune_unlabelled(
     """Prune any network and compare its predictions before and after.
 
     Args:
-        network: Maps inputs to logits of shape ``(N, K)``; it is left unchanged.
+        network: Maps inputs to logits of shape ``(N, K)``; it does not change.
         batches: Samples to measure on, without augmentation; see :func:`fer.neurons.measure`.
-        held_out: Other samples, for the comparison.
-        settings: The settings; None: the defaults.
-        limit: The largest size that may be left, instead of the thresholds; None: none.
-        tune: Fine-tunes the pruned network; see :func:`fer.pruning.fine_tune`. None: it is not trained.
+        held_out: Other samples, on which the networks are compared.
+        settings: Settings; None: the defaults.
+        limit: Size limit that replaces the thresholds; None: no limit.
+        tune: Function that fine-tunes the pruned network; see :func:`fer.pruning.fine_tune`. None: no tuning.
 
     Raises:
         InputError: The outputs are not logits, or as raised by :func:`fer.pruning.prune_once`.
@@ -158,7 +158,7 @@ def _agreements(
 def count_agreement(network: nn.Module, other: nn.Module, batches: Batches) -> Agreement:
     """Count the samples for which two networks predict the same class.
 
-    They agree on no sample for which the logits of one of them are not finite.
+    A sample does not count as the same if the logits of either network are not finite.
     """
     same = n = 0
     with eval_state(network), eval_state(other):
@@ -178,10 +178,10 @@ def write_any_network(
     :func:`fer.neurons.resize`.
 
     Args:
-        folder: Where to write.
+        folder: Folder to write into.
         pruning: The pruning.
-        results: Its results.
-        about: Values for ``prune.json`` that say where the network came from, with its name as ``model``.
+        results: Results of the pruning.
+        about: Values for ``prune.json`` that describe the origin of the network, with its name as ``model``.
     """
     path = folder / "pruned.pt"
     state = {name: value.contiguous() for name, value in pruning.network.state_dict().items()}

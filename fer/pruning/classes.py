@@ -1,4 +1,4 @@
-"""Evaluate two classifiers on the same labelled batches, if they are classifiers."""
+"""Evaluate networks on the same labelled batches, if they are classifiers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from fer.neurons.inputs import Inputs, call, inputs_of, labels_of
 from fer.pruning.evaluate import Evaluation, evaluate
 
 INTEGERS: Final = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-"""Types of labels."""
+"""Integer types that labels may have."""
 
 
 def classify_both(
@@ -22,13 +22,13 @@ def classify_both(
     """Evaluate networks on the same batches, each of which is read once.
 
     Args:
-        networks: By name.
+        networks: Networks by name.
         batches: Batches with labels, on any device.
-        class_names: K names, in the order of the labels; None or of another number: ``class_0`` and so on.
+        class_names: K names, in the order of the labels. If None or not K names: ``class_0`` and so on.
 
     Returns:
-        By network its quality. Empty if they are no classifiers: an output is no logits of shape ``(N, K)``,
-        K at least 2, or a batch has no labels ``(N,)``, integers from 0 to K - 1.
+        Evaluation by the name of the network. Empty if they are not classifiers: an output is not logits of
+        shape ``(N, K)`` with K at least 2, or a batch has no labels ``(N,)``, integers from 0 to K - 1.
     """
     outputs: dict[str, list[Tensor]] = {name: [] for name in networks}
     truths: dict[str, list[Tensor]] = {name: [] for name in networks}
@@ -57,12 +57,12 @@ def classify_both(
 
 
 def _labels(inputs: Inputs, logits: Any) -> Tensor | None:
-    """Return the labels of a batch; None if they, or the logits, are not those of a classifier."""
+    """Return the labels of a batch; None if the labels or the logits are not those of a classifier."""
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
         return None
     try:
         labels = labels_of(inputs)
-    except InputError:  # there are none
+    except InputError:  # the batch has no labels
         return None
     if labels.shape != logits.shape[:1] or labels.dtype not in INTEGERS:
         return None

@@ -1,4 +1,4 @@
-"""The networks that a pruning is compared by: whole and pruned, with other batch norm, before fine-tuning."""
+"""Networks to compare a pruning with: the whole network, other batch norm statistics, before fine-tuning."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,18 +13,18 @@ from fer.pruning.once import Pruning
 T = TypeVar("T")
 
 WHOLE: Final = ("before", "recalibrated")
-"""Names of those of the compared networks that are not pruned; see :func:`networks_to_compare`."""
+"""Names of the compared networks that are not pruned; see :func:`networks_to_compare`."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality of a network. What is None is of classifiers only.
+    """Quality of a network. Values that need a classifier are None for other networks.
 
     Attributes:
         acc: Accuracy, 0 to 1.
         interval: Its Wilson 95 % interval.
         loss: Mean cross-entropy.
-        metrics: What a validation logs of the network, by name.
+        metrics: Metrics that a validation of the network logs, by name.
     """
 
     acc: float | None = None
@@ -35,13 +35,13 @@ class Quality:
 
 @dataclass(frozen=True)
 class RecalibrationResult:
-    """Quality of both networks with the other batch norm, and a fair comparison; nothing is fine-tuned.
+    """Quality of both networks with the opposite batch norm recalibration, before any fine-tuning.
 
     Attributes:
         before: The whole network with recalibrated batch norm.
         after: The pruned network without recalibration; None if earlier rounds were recalibrated.
-        mcnemar: McNemar's test of the whole and the pruned network, both recalibrated; None if they were not
-            evaluated as classifiers.
+        mcnemar: McNemar's test between the whole and the pruned network, both recalibrated; None if they were
+            not evaluated as classifiers.
     """
 
     before: Quality
@@ -51,14 +51,14 @@ class RecalibrationResult:
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What fine-tuning brought on top of pruning.
+    """Effect of fine-tuning after pruning.
 
     Attributes:
-        before: Quality of the pruned network before it.
-        mcnemar: McNemar's test of the pruned network before and after it.
-        epochs: The numbers of each epoch; see :class:`fer.pruning.tuning.Epoch`.
-        best: Number of the epoch whose weights were taken; 0: none was better than before.
-        is_distilled: Whether it learnt from the outputs of the whole network.
+        before: Quality of the pruned network before fine-tuning.
+        mcnemar: McNemar's test of the pruned network before and after fine-tuning.
+        epochs: Losses and accuracies of each epoch; see :class:`fer.pruning.tuning.Epoch`.
+        best: Epoch whose weights were kept; 0: none was better than before.
+        is_distilled: Whether the network learned from the outputs of the whole network.
     """
 
     before: Quality
@@ -69,11 +69,12 @@ class TuningResult:
 
 
 def networks_to_compare(network: nn.Module, pruning: Pruning) -> dict[str, nn.Module]:
-    """Return the networks that a pruning is compared by.
+    """Return the networks that a pruning is compared with, by name.
 
     Returns:
-        ``before`` and ``after``; with batch norm recalibration ``recalibrated``, the whole network with it,
-        and ``bare``, the pruned one without it; with fine-tuning ``untuned``, the pruned one before it.
+        ``before`` and ``after``. With batch norm recalibration also ``recalibrated``, the whole network after
+        it, and ``bare``, the pruned one before it. With fine-tuning also ``untuned``, the pruned one before
+        it.
     """
     networks = {"before": network, "after": pruning.network}
     if pruning.recalibration is not None:
@@ -87,7 +88,7 @@ def networks_to_compare(network: nn.Module, pruning: Pruning) -> dict[str, nn.Mo
 def recalibration_result(
     found: Mapping[str, Evaluation], metrics: Mapping[str, Mapping[str, float]]
 ) -> RecalibrationResult | None:
-    """Return the results of the networks with other batch norm; None if there are none."""
+    """Return the results with the opposite batch norm recalibration; None if there are none."""
     before, after = (
         Quality(**(quality_values(found[name]) if name in found else {}), metrics=dict(metrics.get(name, {})))
         if name in found or name in metrics
@@ -103,7 +104,7 @@ def recalibration_result(
 
 
 def tuning_result(pruning: Pruning, found: Mapping[str, Evaluation]) -> TuningResult | None:
-    """Return what fine-tuning brought; None without it, or without classes."""
+    """Return the effect of fine-tuning; None if there was none, or without classes."""
     if pruning.tuning is None or not found:
         return None
     paired = mcnemar(found["untuned"].right, found["after"].right)
@@ -111,7 +112,7 @@ def tuning_result(pruning: Pruning, found: Mapping[str, Evaluation]) -> TuningRe
 
 
 def quality_values(found: Evaluation) -> dict[str, Any]:
-    """Return the values of a :class:`Quality`."""
+    """Return an evaluation as the values of a :class:`Quality`."""
     return {
         "acc": found.report.accuracy,
         "interval": list(found.report.interval),
@@ -120,7 +121,7 @@ def quality_values(found: Evaluation) -> dict[str, Any]:
 
 
 def best_epoch(tuning: TuningResult) -> str:
-    """Return which epoch was taken, to end a line of the table."""
+    """Return text on the epoch that was kept, for the end of a line in the table."""
     if tuning.best is None:
         return ""
     taken = f", epoch {tuning.best} of {len(tuning.epochs) - 1}"
@@ -128,7 +129,7 @@ def best_epoch(tuning: TuningResult) -> str:
 
 
 def plain_values(found: RecalibrationResult | TuningResult) -> dict[str, Any]:
-    """Return plain values for JSON, without what is not known."""
+    """Return plain values for JSON, without unknown ones."""
     values = {**asdict(found), "mcnemar": found.mcnemar and found.mcnemar._asdict()}
     return known_values(
         {k: known_values(each) if isinstance(each, dict) else each for k, each in values.items()}
@@ -136,14 +137,14 @@ def plain_values(found: RecalibrationResult | TuningResult) -> dict[str, Any]:
 
 
 def read_values(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Return a result from what :func:`plain_values` returned."""
+    """Return a result from the values of :func:`plain_values`."""
     parts = {name: Quality(**values[name]) for name in ("before", "after") if name in values}
     paired = values.get("mcnemar")
     return kind(**{**values, **parts, "mcnemar": paired and Comparison(**paired)})
 
 
 def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that are not None or, as ``metrics``, empty."""
+    """Return the values that are neither None nor, such as ``metrics``, empty."""
     return {
         key: value
         for key, value in values.items()

@@ -20,13 +20,13 @@ METHODS: Final[Mapping[str, PruneSettings]] = {
     "span, refit": PruneSettings(criterion="span", merge="refit"),
     **{name: PruneSettings(rule=name) for name in RULES},  # type: ignore[arg-type]
 }
-"""The methods that a curve compares: ours, and the papers' rules."""
+"""Methods that a curve compares: this project's, and the papers' rules."""
 
 THRESHOLDS: Final = (5.0, 8.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0)
-"""Thresholds of a curve, degrees from 0 and from 180: the papers', and wider ones."""
+"""Thresholds of a curve, in degrees from 0 and from 180: those of the papers, and wider ones."""
 
 Measurements = Mapping[bool, Measurement]
-"""A network's measurements: of the samples as they are (False), and rescaled (True)."""
+"""Measurements of a network: on samples as they are (False) and on rescaled samples (True)."""
 
 
 def measure_twice(
@@ -55,9 +55,9 @@ def threshold_curves(
     thresholds: Sequence[float] = THRESHOLDS,
     methods: Mapping[str, PruneSettings] = METHODS,
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield what each method costs at each threshold, on the validation split, without fine-tuning.
+    """Yield the accuracy and size of each method at each threshold, on the validation split, not fine-tuned.
 
-    The network is measured once and left unchanged.
+    The network is measured once and does not change.
 
     Args:
         network: The trained network.
@@ -103,7 +103,7 @@ def curve_table(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     """Return accuracy and share of neurons left as text: a line for each threshold, a column for each method.
 
     Args:
-        curves: By method, the columns that :func:`threshold_curves` yields rows of.
+        curves: Columns of the rows of :func:`threshold_curves`, by method.
     """
     width = max(18, *map(len, curves))
     lines = ["threshold  " + "".join(f"{name:>{width}}" for name in curves)]

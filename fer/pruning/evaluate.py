@@ -14,13 +14,13 @@ from fer.neurons.inputs import Batches, call, labels_of
 
 
 class Evaluation(NamedTuple):
-    """The quality of a network on N labelled samples.
+    """Quality of a network on N labelled samples.
 
     Attributes:
         loss: Mean cross-entropy.
-        right: Whether each sample is classified correctly, bool, shape ``(N,)``; one whose logits are not
-            finite never is.
-        report: The classification report.
+        right: Whether each sample is classified correctly, bool, shape ``(N,)``; False if its logits are not
+            finite.
+        report: Classification report.
     """
 
     loss: float
@@ -38,7 +38,7 @@ def evaluate(network: nn.Module, batches: Batches, class_names: Sequence[str] | 
         class_names: K names, in the order of the labels; None: the default names for K classes.
 
     Raises:
-        InputError: The outputs are no logits, a batch has no labels, or there are no batches.
+        InputError: The outputs are not logits, a batch has no labels, or there are no batches.
     """
     outputs, truths = [], []
     with eval_state(network):
@@ -54,16 +54,16 @@ def evaluate(network: nn.Module, batches: Batches, class_names: Sequence[str] | 
     return Evaluation(
         loss=float(F.cross_entropy(logits, labels)),
         right=predicted_classes(logits) == labels,
-        # Not compute(), which waits for other processes: this one has all samples.
+        # compute() would wait for other processes, but this one has all samples.
         report=report(metrics.confusion, metrics.class_names, metrics.non_finite),
     )
 
 
 def logits_of(network: nn.Module, output: object) -> Tensor:
-    """Return what a network returned, if it is logits of shape ``(N, K)``.
+    """Check that the output of a network is logits of shape ``(N, K)``, and return it.
 
     Raises:
-        InputError: It is not.
+        InputError: The output is something else.
     """
     if isinstance(output, Tensor) and output.ndim == 2:
         return output

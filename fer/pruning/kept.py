@@ -1,4 +1,4 @@
-"""Keep each finished round of a pruning on disk, so that rounds that were cut off are completed."""
+"""Keep each finished round of a pruning on disk, so that an interrupted pruning can be completed."""
 
 import json
 import shutil
@@ -27,22 +27,22 @@ WAY_OUT: Final = "move this folder away, and prune again"
 
 @dataclass(frozen=True)
 class KeptRounds:
-    """The folder ``rounds`` in the folder of a pruning; it is there until the pruning is complete.
+    """The folder ``rounds`` in the folder of a pruning, which exists until the pruning is complete.
 
     Attributes:
-        folder: The folder.
+        folder: Path of the folder.
     """
 
     folder: Path
 
     @classmethod
     def of(cls, run_dir: Path) -> "KeptRounds":
-        """Return the rounds of a pruning in the folder of a run."""
+        """Return the rounds in the folder of a run."""
         return cls(run_dir / "rounds")
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether a pruning began here and is not complete."""
+        """Whether a pruning started here and is not complete."""
         return self._settings_path.is_file()
 
     @property
@@ -51,11 +51,11 @@ class KeptRounds:
         return len(self._paths())
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Note the settings of a pruning that begins."""
+        """Write the settings of a pruning that starts."""
         write_json(self._settings_path, settings)
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse to complete the rounds with other settings.
+        """Check that the rounds are completed with the same settings.
 
         Raises:
             InputError: A setting differs.
@@ -64,13 +64,13 @@ class KeptRounds:
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
                 msg = (
-                    f"--{name} {now.get(name)}: {self.folder.parent} holds rounds that were cut off and had "
-                    f"{before.get(name)}; give the same value to complete them, or choose another --run_name"
+                    f"--{name} {now.get(name)}: {self.folder.parent} holds an interrupted pruning with "
+                    f"{before.get(name)}; give the same value to complete it, or choose another --run_name"
                 )
                 raise InputError(msg)
 
     def write(self, number: int, each: Round) -> None:
-        """Write a finished round; numbers count from 1."""
+        """Write a finished round; numbers start at 1."""
         pruning = each.pruning
         tuning = pruning.tuning
         content = {
@@ -92,7 +92,7 @@ class KeptRounds:
         """Return the finished rounds, in order.
 
         Args:
-            network: The network before pruning; it does not change.
+            network: Network before pruning; it does not change.
 
         Raises:
             InputError: A file is damaged.
@@ -132,19 +132,19 @@ class KeptRounds:
         return Round(pruning, result, bare)
 
     def complete(self) -> None:
-        """Remove what was kept."""
+        """Remove the folder."""
         self._settings_path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the folder against other processes; the system releases the lock with the process.
+        """Lock the folder against other processes; the lock is released when the process ends.
 
         Raises:
-            InputError: Another process is at work here.
+            InputError: Another process holds the lock.
         """
         try:
-            import fcntl  # not above: Windows has none
+            import fcntl  # not at the top: Windows has no such module
         except ImportError:
             yield
             return
@@ -172,20 +172,20 @@ class KeptRounds:
 
 def _rebuild(network: nn.Module, widths: Mapping[str, int], state: Mapping[str, Any]) -> nn.Module:
     small = resize(network, widths)
-    # Assigned, so that the tensors keep their memory format, which convolutions round by.
+    # Assigned, so that tensors keep their memory format, which affects how convolutions round.
     small.load_state_dict(state, assign=True)
     return small.eval()
 
 
 def find_cut_off(folder: Path, *, is_named: bool) -> KeptRounds | None:
-    """Return rounds that were cut off, in a folder or, unless the user named it, in one with a number behind.
+    """Return an interrupted pruning in a folder or, unless the user named it, in one with a number appended.
 
     Args:
         folder: The folder of a pruning.
-        is_named: Whether the user chose its name.
+        is_named: Whether the user chose the folder's name.
 
     Raises:
-        InputError: Another process is at work in the named folder.
+        InputError: Another process holds the lock of the named folder.
     """
     folders = [folder] if is_named else [folder, *sorted(folder.parent.glob(f"{folder.name}-[0-9]*"))]
     for each in map(KeptRounds.of, folders):

@@ -1,4 +1,4 @@
-"""Limits of a network's size: the table of sizes that a pruning can aim at."""
+"""Limits on a network's size: the kinds of sizes that a pruning can aim at."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,23 +12,23 @@ from fer.errors import InputError
 from fer.pruning.size import count_macs, count_parameters, time_in_turn
 
 LATENCY_BATCH: Final = 1
-"""Samples in the batch whose latency is limited."""
+"""Batch size whose latency is limited."""
 
 VECTOR: Final = 16
-"""Multiple of feature maps that a wide layer keeps where latency counts: AVX-512 computes 16 at a time, and a
+"""Multiple of feature maps that a wide layer keeps if latency is limited: AVX-512 computes 16 at a time, so a
 width between two multiples takes as long as the next one."""
 
 
 @dataclass(frozen=True)
 class SizeKind:
-    """A size of a network that can be limited.
+    """Kind of size that can be limited.
 
     Attributes:
-        title: What it is, in a help text.
-        unit: Its unit, in a message.
+        title: Name in a help text.
+        unit: Unit in a message.
         count: Function from a network and an example to its size; None: the size is timed.
         width_step: Multiple of neurons that a wide layer keeps.
-        num_steps: Halvings in the search for a price; each times two networks where the size is timed.
+        num_steps: Halvings in the search for a price; each one times two networks if the size is timed.
     """
 
     title: str
@@ -45,17 +45,17 @@ SIZE_KINDS: Final[Mapping[str, SizeKind]] = {
         "latency, measured on this machine,", f"ms for a batch of {LATENCY_BATCH}", None, VECTOR, 14
     ),
 }
-"""The sizes by name: each is an option ``--target_NAME`` of ``fer prune`` and ``max_NAME`` of the library."""
+"""Kinds of size by name, as in the option ``--target_NAME`` of ``fer prune`` and in ``max_NAME``."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A size of a network.
+    """Measured size of a network.
 
     Attributes:
-        value: The size; of repeats the median.
-        low: The lower quartile of the repeats; the value where the size is exact.
-        high: The upper quartile.
+        value: Size; the median of repeats if it is timed.
+        low: Lower quartile of the repeats; the value itself if the size is exact.
+        high: Upper quartile of the repeats; the value itself if the size is exact.
         num_repeats: Number of repeats.
     """
 
@@ -66,12 +66,12 @@ class Reading:
 
     @classmethod
     def of(cls, values: list[float]) -> Self:
-        """Return the reading of one value or more."""
+        """Return the reading of one or more values."""
         low, _, high = quantiles(values) if len(values) > 1 else values * 3
         return cls(median(values), low, high, len(values))
 
     def __str__(self) -> str:
-        """Return the value, and the quartiles of repeats."""
+        """Return the value; with repeats, also their quartiles."""
         if self.num_repeats == 1:
             return f"{self.value:,.0f}"
         return f"{self.value:.3g} (median of {self.num_repeats}, quartiles {self.low:.3g} to {self.high:.3g})"
@@ -79,12 +79,12 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Limit:
-    """The largest size that a pruned network may have.
+    """Largest size that a pruned network may have.
 
     Attributes:
         kind: Name of the size, a key of :data:`SIZE_KINDS`.
-        most: The largest size; or, of another network, the largest share.
-        of: The network of whose size ``most`` is a share; None: ``most`` is the size itself.
+        most: Largest size, or the largest share of another network's size.
+        of: Network whose size ``most`` is a share of; None: ``most`` is the size itself.
     """
 
     kind: str
@@ -93,14 +93,14 @@ class Limit:
 
     @classmethod
     def one_of(cls, **most: float | None) -> Self | None:
-        """Return the limit that is given, by ``max_`` and the name of its size; None if there is none.
+        """Return the limit among arguments ``max_NAME``; None if none is set.
 
         Raises:
-            InputError: More than one is given, or one is not above 0.
+            InputError: More than one is set, or one is not above 0.
         """
         given = {name: value for name, value in most.items() if value is not None}
         if len(given) > 1:
-            msg = f"{' and '.join(given)} exclude each other: give one of them"
+            msg = f"{' and '.join(given)} exclude each other: set only one of them"
             raise InputError(msg)
         for name, value in given.items():
             if not value > 0:
@@ -110,7 +110,7 @@ class Limit:
         return None
 
     def step(self, share: float, whole: float) -> "Limit":
-        """Return the limit after a share of the way from the whole size, 0 to 1.
+        """Return the limit that lies a share, 0 to 1, of the way from the whole size to this one.
 
         >>> Limit("params", 400.0).step(0.5, 1000.0).most
         700.0
@@ -120,13 +120,13 @@ class Limit:
 
 @dataclass(frozen=True)
 class Target:
-    """A size that was aimed at, and the one that was reached.
+    """Size limit, and the size that was reached.
 
     Attributes:
         kind: Name of the size, a key of :data:`SIZE_KINDS`.
-        most: The largest size.
-        before: Reading of the network before pruning.
-        after: Reading of the smaller network.
+        most: Largest size allowed.
+        before: Size of the network before pruning.
+        after: Size of the smaller network.
     """
 
     kind: str
@@ -136,31 +136,31 @@ class Target:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """Return the target that plain values, as of ``dataclasses.asdict``, hold."""
+        """Return the target from plain values, such as those of ``dataclasses.asdict``."""
         sides = {when: Reading(**values[when]) for when in ("before", "after")}
         return cls(**{**values, **sides})
 
     def __str__(self) -> str:
-        """Return the target and what was reached, as in a table."""
+        """Return the limit and the reached size, for a table."""
         most = f"{self.most:,.4g}" if SIZE_KINDS[self.kind].count is None else f"{math.floor(self.most):,}"
         return f"at most {most} {SIZE_KINDS[self.kind].unit}: {self.after}, before {self.before}"
 
 
 class Meter:
-    """Read the size that a limit is about.
+    """Measures the size that a limit is about.
 
-    A latency is that of the network times the median ratio of both, timed in turn: the machine's other load
-    affects them alike.
+    A latency is the whole network's times the median ratio of the two, timed in turn, so that other load on
+    the machine affects both alike.
 
     Args:
-        limit: The limit.
-        network: The network before pruning.
-        example: A batch that it takes, of one sample or more.
+        limit: Limit.
+        network: Network before pruning.
+        example: Batch of one or more samples that the network takes.
 
     Attributes:
-        kind: The size.
-        whole: Reading of the network, or of the one of which the limit is a share.
-        most: The largest size.
+        kind: Kind of size.
+        whole: Size of the network, or of the one that the limit is a share of.
+        most: Largest size allowed.
     """
 
     def __init__(self, limit: Limit, network: nn.Module, example: Any) -> None:
@@ -183,17 +183,17 @@ class Meter:
         return Reading.of([ratio * self.whole.value for ratio in ratios])
 
     def target(self, network: nn.Module) -> Target:
-        """Return what was aimed at, and what a network reaches."""
+        """Return the limit, with the size of a network before pruning and of this one."""
         return Target(self.name, self.most, self.whole, self.read(network))
 
     def is_met(self, reading: Reading) -> bool:
-        """Return whether a network with this reading is small enough."""
+        """Return whether this size is small enough."""
         return reading.value <= self.most
 
     def out_of_reach(self, least: Reading) -> InputError:
-        """Return the error that even the smallest network is larger than the limit."""
+        """Return the error for a limit that even the smallest network exceeds."""
         share = least.value / self.whole.value
         return InputError(
-            f"{self.most:,.4g} {self.kind.unit} cannot be reached, {least} are the fewest ({share:.2g} of "
-            f"the whole): raise --target_{self.name}, or name more layers in --prune.layers"
+            f"{self.most:,.4g} {self.kind.unit} cannot be reached: the smallest network has {least} "
+            f"({share:.2g} of the whole); raise --target_{self.name}, or name more layers in --prune.layers"
         )

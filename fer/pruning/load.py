@@ -1,4 +1,4 @@
-"""Give a module the sizes and the weights of a pruned one."""
+"""Load a pruned network: give a module the sizes and the weights of a pruned one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,25 +16,25 @@ M = TypeVar("M", bound=nn.Module)
 
 @runtime_checkable
 class Shrinks(Protocol):
-    """A module that takes the sizes of a pruned network itself."""
+    """A module with its own method for taking the sizes of a pruned network."""
 
     def shrink(self, widths: dict[str, int]) -> None:
-        """Give the network the sizes of a pruned one."""
+        """Resize the network to the sizes of a pruned one."""
 
 
 def load_pruned(module: M, path: str | Path) -> M:
-    """Return a module with the sizes and the weights of a pruned one.
+    """Return a copy of a module with the sizes and the weights of a pruned one.
 
     Args:
-        module: A module of the class and with the settings that the pruned one had before, such as
-            ``MyModule()``; it is left unchanged.
-        path: ``pruned.ckpt``, as :class:`fer.callbacks.PruneCallback` and ``fer prune`` write it.
+        module: Module with the class and settings that the pruned one had before pruning, such as
+            ``MyModule()``; it does not change.
+        path: ``pruned.ckpt`` from :class:`fer.callbacks.PruneCallback` or ``fer prune``.
 
     Returns:
         A smaller copy in eval mode. Nothing in it is compiled: compile it again.
 
     Raises:
-        InputError: The file holds no pruned network, or that of another module.
+        InputError: The file holds no pruned network, or the pruned network of another module.
     """
     content = read_any_checkpoint(path)
     if not {"widths", "state_dict"} <= content.keys():
@@ -52,13 +52,13 @@ def rebuild(module: M, attribute: str, widths: Mapping[str, int], state: Mapping
     """Return a smaller copy of a module, in eval mode and not compiled.
 
     Args:
-        module: The module at full size.
-        attribute: Dotted name of the pruned network in it; empty: the module itself.
+        module: Module at full size.
+        attribute: Dotted name of the pruned network in the module; empty: the module itself.
         widths: Sizes of the pruned network's layers; see :func:`fer.neurons.surgery.widths`.
         state: State dict of the smaller module.
 
     Raises:
-        InputError: The module has no such network, or one that does not fit; the first key is named.
+        InputError: The module has no such network, or one that does not fit; the message names the first key.
     """
     small = uncompiled_copy(module)
     if isinstance(small, Shrinks):
@@ -68,7 +68,7 @@ def rebuild(module: M, attribute: str, widths: Mapping[str, int], state: Mapping
         small = replace_network(small, network, resize(network, widths))
     small = uncompile(small)
     if problem := _misfit(small.state_dict(), state):
-        msg = f"{type(module).__name__} is another module than the pruned one: {problem}"
+        msg = f"{type(module).__name__} is not the module that was pruned: {problem}"
         raise InputError(msg)
     load_state(small, state)
     return small.eval()
@@ -78,7 +78,7 @@ def load_state(module: nn.Module, state: Mapping[str, Any], *, is_strict: bool =
     """Load a state dict.
 
     Raises:
-        InputError: It does not fit.
+        InputError: The state dict does not fit.
     """
     try:
         module.load_state_dict(state, strict=is_strict)
@@ -91,7 +91,7 @@ def submodule(module: nn.Module, name: str) -> nn.Module:
     """Return a module by its dotted name; the module itself if the name is empty.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no such module.
     """
     try:
         return module.get_submodule(name)
@@ -99,13 +99,13 @@ def submodule(module: nn.Module, name: str) -> nn.Module:
         names = [each for each, _ in module.named_modules() if each]
         msg = (
             f"{type(module).__name__} has no module {name!r}, which was pruned; {did_you_mean(name, names)}"
-            "build it before, as it was for the training"
+            "build the module as it was for the training"
         )
         raise InputError(msg) from e
 
 
 def replace_network(module: M, old: nn.Module, new: nn.Module) -> M:
-    """Put a network in the place of another, wherever the module holds it; return the module."""
+    """Replace a network wherever the module holds it, and return the module."""
     if module is old:
         return new  # type: ignore[return-value]
     for parent in list(module.modules()):
@@ -124,7 +124,7 @@ def uncompiled_copy(module: M) -> M:
 
 
 def uncompile(module: M) -> M:
-    """Replace the compiled parts of a module by what they were compiled from, and return the module."""
+    """Replace the compiled parts of a module by the originals, and return the module."""
     for each in list(module.modules()):
         each._compiled_call_impl = None
         if isinstance(original := getattr(each, "_orig_mod", None), nn.Module):
@@ -133,13 +133,13 @@ def uncompile(module: M) -> M:
 
 
 def _misfit(expected: Mapping[str, Any], state: Mapping[str, Any]) -> str:
-    """Return the first key of two state dicts that differs; empty if none does."""
+    """Return how two state dicts first differ; empty if they do not."""
     for name in {**expected, **state}:
         if name not in state:
             return f"{name} is not in the checkpoint"
         if name not in expected:
-            return f"it has no {name}"
+            return f"the module has no {name}"
         sizes = [tuple(each[name].shape) for each in (expected, state) if isinstance(each[name], Tensor)]
         if len(set(sizes)) > 1:
-            return f"{name} is of shape {sizes[0]}, in the checkpoint {sizes[1]}"
+            return f"{name} has shape {sizes[0]}, but {sizes[1]} in the checkpoint"
     return ""

@@ -24,11 +24,11 @@ from fer.pruning.tuning import Tuning
 
 
 class Recalibration(NamedTuple):
-    """The networks that a pruning with batch norm recalibration is compared with.
+    """Networks with the opposite batch norm recalibration, to compare a pruning with.
 
     Attributes:
-        before: The whole network, recalibrated.
-        after: The smaller network, not recalibrated; None if earlier rounds were.
+        before: Whole network, recalibrated.
+        after: Smaller network, not recalibrated; None if earlier rounds were.
     """
 
     before: nn.Module
@@ -37,24 +37,24 @@ class Recalibration(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pruning:
-    """One pruning: the smaller network and the neurons that were removed.
+    """Result of one pruning: the smaller network and the neurons that were removed.
 
     Attributes:
-        network: The smaller network, a copy; its batch norm is recalibrated unless the settings leave it out,
-            and then it is fine-tuned if that was asked for.
-        widths: Sizes of its layers, for :func:`fer.neurons.resize`.
+        network: Smaller copy of the network; its batch norm is recalibrated unless the settings forbid it,
+            and then it is fine-tuned if requested.
+        widths: Layer sizes, for :func:`fer.neurons.resize`.
         plans: Plan of each group of neurons.
         measurement: The measurement that the plans are based on.
         layers: Neurons ``before`` and ``after`` and the number removed for each reason, by layer; see
             :func:`fer.neurons.plan.count_removed`.
-        blocks: Residual blocks that were removed as a whole, with the share by which each changed its input.
+        blocks: Residual blocks that were removed as a whole, with the relative change of their input.
         refused: Layers that cannot be pruned, with the reason.
-        settings: The settings, with ``num_removed`` or thresholds as a size target has set them.
-        recalibration: The other two networks to compare with, so that no gain of recalibration is credited to
-            pruning: ``before``, the whole network recalibrated, and ``after``, the smaller one without it;
-            None without batch norm, without recalibration, or if nothing was removed.
-        target: The size that was aimed at, and the one that was reached; None without a limit.
-        tuning: The fine-tuning of the smaller network; None for none.
+        settings: Settings, with the ``num_removed`` or thresholds that a size limit has led to.
+        recalibration: Two other networks to compare with, so that no gain from recalibration is credited to
+            pruning: ``before``, the whole network recalibrated, and ``after``, the smaller one not
+            recalibrated. None without batch norm, without recalibration, or if nothing was removed.
+        target: Size limit and the size that was reached; None without a limit.
+        tuning: Fine-tuning of the smaller network; None if there was none.
     """
 
     network: nn.Module
@@ -71,15 +71,15 @@ class Pruning:
 
     @property
     def untuned(self) -> nn.Module:
-        """The smaller network before fine-tuning."""
+        """Smaller network before fine-tuning."""
         return self.network if self.tuning is None else self.tuning.before
 
     def tuned(self, tuning: Tuning) -> "Pruning":
-        """Return the same pruning with the network that fine-tuning ended with."""
+        """Return the same pruning with the fine-tuned network."""
         return replace(self, network=tuning.network, tuning=tuning)
 
     def __repr__(self) -> str:
-        """Return the number of neurons in each layer before and after, and of removed blocks."""
+        """Return the number of neurons in each layer before and after, and the removed blocks."""
         kind = type(self.network).__name__
         counts = self.layers.items()
         neurons = listed(f"{name}: {layer['after']} of {layer['before']}" for name, layer in counts)
@@ -97,20 +97,20 @@ def prune_once(
 ) -> Pruning:
     """Prune a network once, without any training.
 
-    A limit of the size replaces the thresholds; see :func:`fer.pruning.targets.settings_at_size`.
+    A size limit replaces the thresholds; see :func:`fer.pruning.targets.settings_at_size`.
 
     Args:
-        network: Any network of linear layers and two-dimensional convolutions; it is left unchanged.
+        network: Any network of linear layers and two-dimensional convolutions; it does not change.
         batches: Training samples to measure on, without augmentation, with labels if the criterion needs
             them; see :func:`fer.neurons.prune`.
-        settings: The settings; None: the defaults.
-        max_macs: Largest number of multiply-adds for one sample that may be left.
-        max_params: Largest number of parameters that may be left.
+        settings: Settings; None: the defaults.
+        max_macs: Largest number of multiply-adds per sample.
+        max_params: Largest number of parameters.
         max_latency: Longest time for a batch of one sample, in milliseconds, on the network's device.
 
     Raises:
-        InputError: Nothing can be pruned, a layer is unknown, there are several limits, the limit is out of
-            reach, or the settings have numbers of neurons besides a limit.
+        InputError: Nothing can be pruned, a layer is unknown, several limits are set, the limit is out of
+            reach, or a limit is combined with numbers of neurons.
     """
     limit = Limit.one_of(max_macs=max_macs, max_params=max_params, max_latency=max_latency)
     return prune_to(network, batches, settings, limit)
@@ -120,10 +120,10 @@ def prune_once(
 def prune_to(
     network: nn.Module, batches: Batches, settings: PruneSettings | None = None, limit: Limit | None = None
 ) -> Pruning:
-    """Do what :func:`prune_once` does; the limit may be a share of another network's size."""
+    """Prune a network as :func:`prune_once` does; the limit may be a share of another network's size."""
     settings = settings or PruneSettings()
     if limit is not None and (settings.num_removed is not None or settings.share_removed is not None):
-        msg = "num_removed and share_removed set the size: leave them out, or the limit (max_…, --target_…)"
+        msg = "num_removed and share_removed set the size: leave out either them or the limit (max_…, --target_…)"
         raise InputError(msg)
     batches = InputBatches.of(batches, network)
     example = batches.first()
@@ -134,7 +134,7 @@ def prune_to(
         settings = settings_at_size(settings, smaller, measurement, batches, meter)
     pruned = prune_measured(smaller, batches, measurement, settings)
     is_smaller = bool(blocks) or any(plan.removals for plan in pruned.plans.values())
-    recalibrates = settings.recalibrate and is_smaller  # a network that loses nothing stays as it is
+    recalibrates = settings.recalibrate and is_smaller  # a network that loses nothing is not recalibrated
     before = recalibrated(network, batches) if recalibrates else None
     after = recalibrated(pruned.network, batches) if recalibrates else None
     return Pruning(
@@ -152,7 +152,7 @@ def prune_to(
 
 
 def measure_for(network: nn.Module, batches: Batches, settings: PruneSettings) -> Measurement:
-    """Measure the neurons of a network as the settings need it."""
+    """Measure the neurons of a network as the settings require."""
     method = settings.method
     return measure_groups(
         network,

@@ -1,4 +1,4 @@
-"""Results of a pruning: compare both networks, and read and write ``prune.json``."""
+"""Results of a pruning: evaluate both networks, and read and write ``prune.json``."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,25 +36,25 @@ from fer.runs import Run
 T = TypeVar("T")
 
 MEASURES: Final = ("acc", "loss", "parameters", "macs", "bytes")
-"""Values of each network that are logged."""
+"""Values that are logged for each network."""
 
 SCALARS: Final = (
     *(f"prune/{name}_{when}" for when in ("before", "after") for name in ("neurons", *MEASURES)),
     "prune/compression",
 )
-"""Names of the values that are logged of a classifier; others lack ``acc`` and ``loss``."""
+"""Names of the logged values of a classifier; other networks lack ``acc`` and ``loss``."""
 
 
 @dataclass(frozen=True)
 class NetworkResult(Size):
-    """Quality, size and speed of one network. What is None is of classifiers only.
+    """Quality, size and speed of one network. Values that need a classifier are None for other networks.
 
     Attributes:
         acc: Accuracy, 0 to 1.
         interval: Its Wilson 95 % interval.
         loss: Mean cross-entropy.
         confusion: Counts of K classes, rows = truth, columns = predicted.
-        metrics: What a validation logs of the network, by name.
+        metrics: Metrics that a validation of the network logs, by name.
     """
 
     acc: float | None = None
@@ -75,16 +75,16 @@ class PruneResults:
         after: The network after pruning.
         mcnemar: McNemar's test of the two; None if they were not evaluated as classifiers.
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
-        blocks: Removed blocks, with the share by which each changed its input.
+        blocks: Removed blocks, with the relative change of their input.
         refused: Layers that cannot be pruned, with the reason.
-        settings: The settings of the pruning.
+        settings: Settings of the pruning.
         class_names: Names of the K classes, in the order of the labels; None without classes.
-        rounds: The numbers of each round; empty if it was pruned once.
-        metric: Name of the metric that is shown first, among ``metrics`` of both networks; None for none.
-        recalibration: Both networks with the other batch norm: ``before`` is the network as it came,
-            ``after`` is recalibrated. None if batch norm was not recalibrated, or nothing was evaluated.
-        target: The size that was aimed at, and the one that was reached; None without a limit.
-        tuning: What fine-tuning brought on top; None for none, or without classes.
+        rounds: Values of each round; empty if it was pruned once.
+        metric: Name of the metric that is shown first, among ``metrics`` of both networks; None: no metric.
+        recalibration: Both networks with the opposite recalibration: ``before`` is not recalibrated,
+            ``after`` is. None if batch norm was not recalibrated, or nothing was evaluated.
+        target: Size limit and the size that was reached; None without a limit.
+        tuning: Effect of fine-tuning; None if there was none, or without classes.
     """
 
     protocol: str
@@ -104,7 +104,7 @@ class PruneResults:
     tuning: TuningResult | None = None
 
     def __repr__(self) -> str:
-        """Return the sizes and the quality in one line; :meth:`table` shows all."""
+        """Return sizes and quality in one line; :meth:`table` shows everything."""
         before, after = self.before, self.after
         parts = [f"parameters {before.parameters:,} → {after.parameters:,}"]
         if self.metric is not None:
@@ -128,7 +128,7 @@ class PruneResults:
         return left
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as ``prune.json`` holds them: without what is not known."""
+        """Return plain values, as in ``prune.json``, without unknown ones."""
         values = {
             **vars(self),
             "before": known_values(asdict(self.before)),
@@ -154,7 +154,7 @@ class PruneResults:
         """
         path, values = Run(folder).prune_path, Run(folder).read_prune()
         if not values:
-            msg = f"{path}: no such file; give the folder of a run that was pruned"
+            msg = f"{path} does not exist: give the folder of a run that was pruned"
             raise InputError(msg)
         try:
             before, after = (_network_result(values.pop(when)) for when in ("before", "after"))
@@ -170,7 +170,7 @@ class PruneResults:
             raise InputError(msg) from e
 
     def scalars(self) -> dict[str, float]:
-        """Return the values that are logged, under ``prune/…``."""
+        """Return the values to log, under ``prune/…``."""
         before, after = (sum(layer[when] for layer in self.layers.values()) for when in ("before", "after"))
         values = (
             *(before, *(getattr(self.before, name) for name in MEASURES)),
@@ -235,7 +235,7 @@ class PruneResults:
             yield f"{'loss':<22} {before.loss:14.4f} {after.loss:14.4f}"
 
     def _metric_of_others(self) -> Iterable[str]:
-        """Yield lines on the metric that is shown first, with other batch norm."""
+        """Yield lines on the metric that is shown first, with the opposite batch norm recalibration."""
         other, name = self.recalibration, self.metric
         if name is None or other is None or name not in other.before.metrics:
             return
@@ -248,7 +248,7 @@ class PruneResults:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics that are known of both networks."""
+        """Names of the metrics that both networks have."""
         return [name for name in self.before.metrics if name in self.after.metrics]
 
 
@@ -285,17 +285,17 @@ def compare(
 
     Args:
         network: The network before pruning.
-        pruning: What was pruned; its network is laid out in the memory format.
-        batches: Batches of the validation split, at least one, each read once. Where they have labels and
-            the network returns logits, both networks are evaluated as classifiers.
-        class_names: K names, in the order of the labels; None or of another number: ``class_0`` and so on.
-        protocol: How the data was split, to be stored with the results.
+        pruning: Result of the pruning; its network is converted to the memory format.
+        batches: Batches of the validation split, at least one; each is read once. If they have labels and the
+            network returns logits, both networks are evaluated as classifiers.
+        class_names: K names, in the order of the labels. If None or not K names: ``class_0`` and so on.
+        protocol: Description of how the data was split, to be stored with the results.
         memory_format: Memory format of images and convolutions, for the latency.
-        rounds: The numbers of each round.
-        metrics: Other metrics by name, of the networks ``before`` and ``after`` and perhaps, with other batch
-            norm, ``recalibrated`` and ``bare``; see :func:`networks_to_compare`.
-        metric: Name of the one that is shown first.
-        prefix: What the names of the layers begin with in the results.
+        rounds: Values of each round.
+        metrics: Other metrics by name, for the networks ``before`` and ``after`` and optionally, with the
+            opposite recalibration, ``recalibrated`` and ``bare``; see :func:`networks_to_compare`.
+        metric: Name of the metric that is shown first.
+        prefix: Prefix of the layer names in the results.
     """
     pruning.network.to(memory_format=memory_format)
     networks = networks_to_compare(network, pruning)

@@ -20,26 +20,26 @@ from fer.pruning.size import count_macs
 from fer.pruning.tuning import Tuning
 
 FineTune = Callable[[nn.Module, Mapping[str, int]], Tuning | nn.Module | None]
-"""Trains a pruned network, given its widths, and returns it, or a :class:`fer.pruning.Tuning`; None: training
-was asked to stop."""
+"""Function that trains a pruned network, given its widths, and returns it or a :class:`fer.pruning.Tuning`;
+None if the training was asked to stop."""
 
 log = logging.getLogger("fer.pruning")
 
 
 @dataclass(frozen=True)
 class RoundResult:
-    """The numbers of one round.
+    """Values of one round.
 
     Attributes:
         threshold: Similarity threshold, degrees; None if a size target set the numbers of neurons.
         neurons: Hidden neurons left.
-        macs: Multiply-adds for one sample.
+        macs: Multiply-adds per sample.
         pruned: Validation accuracy after pruning.
-        recalibrated: Validation accuracy after batch norm recalibration; without it, that of ``pruned``.
+        recalibrated: Validation accuracy after batch norm recalibration; without it, the same as ``pruned``.
         tuned: Validation accuracy after fine-tuning.
         is_kept: Whether accuracy fell by no more than the tolerance.
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
-        blocks: Removed blocks, with the share by which each changed its input.
+        blocks: Removed blocks, with the relative change of their input.
     """
 
     threshold: float | None
@@ -59,12 +59,12 @@ class RoundResult:
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One round.
+    """One round of a pruning.
 
     Attributes:
-        pruning: The pruning, of the network of the round before.
-        result: The numbers.
-        bare: The pruned network without batch norm recalibration; None if there was none.
+        pruning: Pruning of the network from the round before.
+        result: Values of the round.
+        bare: Pruned network without batch norm recalibration; None if there was no recalibration.
     """
 
     pruning: Pruning
@@ -86,26 +86,26 @@ def prune_in_rounds(
 ) -> Iterator[Round]:
     """Prune a little more in each round, fine-tune, and stop when validation accuracy falls too far.
 
-    The thresholds, or the size, approach the target in equal steps. The result is the network of the
-    last round that was kept. No further round follows one that was not kept, a fine-tuning that was asked to
-    stop, or a round that finds nothing to remove.
+    The thresholds, or the size, approach the target in equal steps. The result is the network of the last
+    round that was kept. The rounds end after one that is not kept, after a fine-tuning that was asked to
+    stop, and when a round finds nothing to remove.
 
     Args:
-        network: The trained network; it is left unchanged.
+        network: Trained network; it does not change.
         batches: Training samples to measure on, without augmentation.
         val: Labelled batches of the validation split.
-        settings: The settings; the thresholds are those of the last round.
+        settings: Settings; the thresholds are those of the last round.
         rounds: Largest number of rounds.
-        tolerance: Largest drop of validation accuracy that is accepted, 0 to 1.
-        fine_tune: Trains the network of a round; None: nothing is trained.
-        limit: Largest size after the last round, or share of the network's, instead of the thresholds.
-        done: Rounds that are finished, of the same settings; they are not yielded again.
+        tolerance: Largest drop in validation accuracy that is accepted, 0 to 1.
+        fine_tune: Function that trains the network of a round; None: no training.
+        limit: Largest size after the last round, or share of the network's size; it replaces the thresholds.
+        done: Finished rounds with the same settings; they are not yielded again.
 
     Yields:
         Each round, including one that is not kept.
 
     Raises:
-        InputError: Nothing can be pruned in the first round, or a pruned network computes something else; see
+        InputError: Nothing can be pruned in the first round, or a pruned network fails the check; see
             :func:`fer.neurons.verify.check_pruned`.
 
     Source: progressive pruning: Gedeon, "Indicators of Hidden Neuron Functionality: the Weight Matrix versus
@@ -115,7 +115,7 @@ def prune_in_rounds(
     example = batches.first()
     of = None if limit is None or limit.of is not None else Meter(limit, network, example).whole.value
     before = evaluate(network, val).report.accuracy
-    left: dict[str, int] = {}  # keeps layers that are down to one neuron, which later plans leave out
+    left: dict[str, int] = {}  # keeps layers with one neuron left, which later plans leave out
     for each in done:
         left |= {name: layer["after"] for name, layer in each.result.layers.items()}
         network = each.pruning.network
@@ -133,7 +133,7 @@ def prune_in_rounds(
         except InputError as error:
             if number == 1 or isinstance(error, PruneError):
                 raise
-            log.warning("round %d prunes nothing, the earlier rounds are kept: %s", number, error)
+            log.warning("round %d prunes nothing; the earlier rounds are kept: %s", number, error)
             return
         left |= {name: layer["after"] for name, layer in pruning.layers.items()}
         network = pruning.network
@@ -168,14 +168,14 @@ def prune_in_rounds(
 def join_rounds(
     rounds: Sequence[Round], settings: PruneSettings, recalibrated: nn.Module | None = None
 ) -> Pruning:
-    """Return rounds that were kept as one pruning of the first network.
+    """Join the rounds that were kept into one pruning of the first network.
 
-    Later rounds prune what was recalibrated before, so that only one round alone has a network without it.
+    Later rounds prune a recalibrated network, so only a single round has a network without recalibration.
 
     Args:
-        rounds: One round or more, in order.
-        settings: The settings of the whole.
-        recalibrated: The first network with recalibrated batch norm, to compare with; None for none.
+        rounds: One or more rounds, in order.
+        settings: Settings of the whole pruning.
+        recalibrated: First network with recalibrated batch norm, to compare with; None: no comparison.
     """
     bare = rounds[-1].bare if len(rounds) == 1 else None
     layers: dict[str, dict[str, int]] = {}

@@ -1,4 +1,4 @@
-"""Write a pruned network into the folder of a run: checkpoint, results, figures."""
+"""Save a pruned network in the folder of a run: checkpoint, results, figures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,19 +25,19 @@ def save_pruning(
     attribute: str,
     unpruned: Mapping[str, Any],
 ) -> Path:
-    """Write a pruned network and its results.
+    """Save a pruned network and its results.
 
     Args:
-        pruning: The pruning.
-        results: Its results.
-        run_dir: Folder that gets ``checkpoints/pruned.ckpt`` and ``prune.json``.
+        pruning: Pruning to save.
+        results: Results of the pruning.
+        run_dir: Folder for ``checkpoints/pruned.ckpt`` and ``prune.json``.
         state: State dict of the module that holds the pruned network; see
             :func:`fer.checkpoints.write_pruned`.
         attribute: Dotted name of the network in the module; empty: the module itself.
         unpruned: Content of the checkpoint before pruning.
 
     Returns:
-        The path of the pruned checkpoint.
+        Path of the pruned checkpoint.
     """
     run = Run(run_dir)
     write_pruned(run.pruned_checkpoint, state, pruning.widths, attribute=attribute, unpruned=unpruned)
@@ -46,7 +46,7 @@ def save_pruning(
 
 
 def draw_pruning(pruning: Pruning, results: PruneResults) -> dict[str, Figure]:
-    """Return the figures of a pruning by their names: ``prune``, and ``prune-merges`` of pairs."""
+    """Return figures of a pruning by name: ``prune``, and ``prune-merges`` for the criterion ``pairs``."""
     name = type(pruning.network).__name__
     title = f"Pruning of {name}: {_extent(pruning, results)}, {pruning.settings.label}"
     figures = {"prune": prune_figure(results.to_dict(), title)}
@@ -58,7 +58,7 @@ def draw_pruning(pruning: Pruning, results: PruneResults) -> dict[str, Figure]:
 
 
 def _extent(pruning: Pruning, results: PruneResults) -> str:
-    """Return how far was pruned: rounds, thresholds or share of multiply-adds."""
+    """Return the extent of a pruning: rounds, thresholds or share of multiply-adds."""
     if pruning.settings.num_removed is not None or pruning.settings.share_removed is not None:
         return f"{results.after.macs / results.before.macs:.0%} of the multiply-adds"
     if results.rounds:

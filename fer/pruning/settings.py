@@ -1,4 +1,4 @@
-"""Settings of a pruning: frozen and checked once."""
+"""Settings of a pruning: frozen, and checked once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from fer.neurons.merge import MergeRule
 from fer.neurons.rules import RefitMode, Rule, make_rule
 
 RuleName = Literal["gedeon_harris", "narayan", "jain", "grail", "folding", "neuron_merging", "he2017"]
-"""The keys of :data:`fer.neurons.rules.RULES` and :data:`fer.neurons.rules.RIVALS`."""
+"""Names of published rules: the keys of :data:`fer.neurons.rules.RULES` and ``RIVALS``."""
 
 NUM_SAMPLES: Final = 4096
-"""Training samples for the measurement: about ten for each neuron of a wide layer."""
+"""Default number of training samples to measure on: about ten per neuron of a wide layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +31,16 @@ class PruneSettings:
         merge: How the next layer's weights compensate for the removed neurons: refit, affine, scale, gram,
             add or drop.
         refit: What merge refit fits: sequential (each layer from the pruned network's inputs to the whole
-            network's outputs, where that errs less on held-out samples) or joint (all layers at once).
+            network's outputs, if that lowers the error on held-out samples) or joint (all layers at once).
         recalibrate: Recompute the means and variances of batch norm on the samples after pruning. Results
-            hold both networks with and without it.
+            hold both networks with and without recalibration.
         rule: Published rule that replaces criterion, merge and refit: gedeon_harris, narayan or jain, by
             angles; or, for comparison, grail, folding, neuron_merging or he2017, which need num_removed,
             share_removed or a size target.
         layers: Names of the layers to prune; null: all hidden layers.
         num_samples: Number of training samples that the neurons are measured on.
-        idle_below: Remove a whole residual block if it changes its input by a smaller share than this, 0 to
-            1. Ignored if a rule or layers are given.
+        idle_below: Relative change of its input below which a whole residual block is removed, 0 to 1.
+            Ignored if a rule or layers are given.
         num_removed: Number of neurons to remove, by layer, instead of the thresholds; null: use the
             thresholds.
         share_removed: Share of the neurons to remove from each layer, 0 to 1, instead of the thresholds;
@@ -80,23 +80,23 @@ class PruneSettings:
             msg = f"prune.share_removed is {self.share_removed}: it must be at least 0 and below 1"
             raise InputError(msg)
         if self.num_removed is not None and self.share_removed is not None:
-            msg = "prune.num_removed and prune.share_removed exclude each other: give one of them"
+            msg = "prune.num_removed and prune.share_removed exclude each other: set only one of them"
             raise InputError(msg)
         _ = self.method  # refuses an unknown criterion
 
     @property
     def idle_share(self) -> float:
-        """The value of ``idle_below`` that applies: 0 if a rule or layers are given."""
+        """Value of ``idle_below`` that applies: 0 if a rule or layers are given."""
         return 0.0 if self.rule or self.layers else self.idle_below
 
     @property
     def method(self) -> Rule:
-        """The criterion and the compensation: a published rule, or those of the settings."""
+        """Criterion and compensation: those of the published rule, if one is set."""
         return make_rule(self.rule, self.criterion, self.merge, self.refit)
 
     @property
     def label(self) -> str:
-        """Name of the method, as in a title."""
+        """Name of the method for a title."""
         merge = f"{self.refit} refit" if self.merge == "refit" else self.merge
         return self.rule or f"{self.criterion}, {merge}"
 

@@ -20,23 +20,23 @@ BATCH_SIZES: Final = (1, 64)
 """Batch sizes whose latency is measured."""
 
 LATENCY_SECONDS: Final = 0.5
-"""Least time spent on timing each network, in seconds."""
+"""Shortest time spent on timing each network, in seconds."""
 
 MIN_RUNS: Final = 5
-"""Least number of timed runs for a median."""
+"""Smallest number of timed runs for a median."""
 
 NUM_WARM_UPS: Final = 2
-"""Runs before the timing starts; the first runs are slower."""
+"""Number of runs before the timing starts; the first runs are slower."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """The size and speed of a network.
+    """Size and speed of a network.
 
     Attributes:
         parameters: Number of parameters.
         macs: Multiply-adds of convolutions and linear layers, for one sample.
-        bytes: Size of a file with the state dict.
+        bytes: File size of the state dict.
         milliseconds: Median time for a batch, by batch size, on the network's device, uncompiled.
     """
 
@@ -49,11 +49,11 @@ class Size:
 def measure_sizes(networks: Mapping[str, nn.Module], example: Any) -> dict[str, Size]:
     """Measure the size and speed of networks.
 
-    The networks are timed in turn, so that the machine's other load affects all of them alike.
+    The networks are timed in turn, so that other load on the machine affects all of them alike.
 
     Args:
-        networks: By name, all on one device.
-        example: A batch that they take, of one sample or more; see :func:`fer.neurons.inputs.inputs_of`.
+        networks: Networks by name, all on one device.
+        example: Batch of one or more samples that they take; see :func:`fer.neurons.inputs.inputs_of`.
     """
     milliseconds: dict[str, dict[int, float]] = {name: {} for name in networks}
     for batch_size in BATCH_SIZES:
@@ -78,7 +78,7 @@ def count_macs(network: nn.Module, example: Any) -> int:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of parameters; one that is used twice counts once."""
+    """Return the number of parameters; a shared parameter counts once."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -91,18 +91,18 @@ def _file_size(network: nn.Module) -> int:
 def time_in_turn(
     networks: Mapping[str, nn.Module], examples: Mapping[str, Any], batch_size: int
 ) -> dict[str, list[float]]:
-    """Return the seconds of each run on a batch of copies of one sample, by network, all equally often.
+    """Return the seconds of each run on a batch of copies of one sample, by network, with equally many runs.
 
     Args:
-        networks: By name, all on one device.
-        examples: By name a batch that the network takes, of one sample or more.
+        networks: Networks by name, all on one device.
+        examples: Batch of one or more samples that each network takes, by the name of the network.
         batch_size: Number of copies.
     """
     inputs: dict[str, Inputs] = {}
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     total = 0.0
     with ExitStack() as stack:
-        # The pruned network is a copy, which has lost the compiled code.
+        # The pruned network is an uncompiled copy, so both are timed uncompiled.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         for name, network in networks.items():
             inputs[name] = inputs_of(examples[name], network).repeat(batch_size).to(network)

@@ -1,4 +1,4 @@
-"""Tables of a pruning for the terminal."""
+"""Tables of pruning results for the terminal."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,13 +11,13 @@ from fer.pruning.size import Size
 def layer_table(
     layers: Mapping[str, Mapping[str, int]], blocks: Mapping[str, float], refused: Mapping[str, str]
 ) -> list[str]:
-    """Return lines that say how many neurons each layer lost, and why.
+    """Return lines with the number of neurons that each layer lost, by reason.
 
-    Of :data:`fer.neurons.REMOVAL_REASONS`, those that occur have a column.
+    There is a column for each of :data:`fer.neurons.REMOVAL_REASONS` that occurs.
 
     Args:
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
-        blocks: Removed blocks, with the share by which each changed its input.
+        blocks: Removed blocks, with the relative change of their input.
         refused: Layers that cannot be pruned, with the reason.
     """
     labels = {
@@ -62,6 +62,6 @@ def size_table(before: Size, after: Size) -> Iterable[str]:
 
 
 def target_table(target: Target | None) -> Iterable[str]:
-    """Yield a line on the size that was aimed at, if there is one."""
+    """Yield a line on the size limit, if there is one."""
     if target is not None:
         yield f"{'target':<22} {target}"

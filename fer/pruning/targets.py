@@ -1,4 +1,4 @@
-"""Settings for a network of a given size; see :mod:`fer.pruning.limits` for the sizes."""
+"""Settings that leave a network of a given size; see :mod:`fer.pruning.limits` for the kinds of size."""
 
 import math
 from bisect import bisect_right
@@ -16,22 +16,22 @@ from fer.pruning.limits import Meter, Reading
 from fer.pruning.settings import PruneSettings
 
 WIDEST: Final = 90.0
-"""Largest threshold, degrees: every two neurons are similar or complementary."""
+"""Largest threshold, in degrees, at which every two neurons are similar or complementary."""
 
 LARGEST_SHARE: Final = 0.999
-"""Largest share of a layer's neurons that is removed; at least one is kept."""
+"""Largest share of a layer's neurons that is removed; at least one neuron is kept."""
 
 SHARE_STEPS: Final = 10
-"""Halvings in the search for a share: to 0.001."""
+"""Number of halvings in the search for a share: a precision of 0.001."""
 
 THRESHOLD_STEPS: Final = 12
-"""Halvings of :data:`WIDEST` in the search for a threshold: to 0.02 degrees."""
+"""Number of halvings of :data:`WIDEST` in the search for a threshold: a precision of 0.02 degrees."""
 
 PRICES: Final = (1e-16, 1e16)
-"""Lowest and highest price of all that the network has of a size."""
+"""Lowest and highest price of the network's whole size."""
 
 LEAST_SAVED: Final = 1e-6
-"""Share of the size that a neuron saves at least, where a measured latency says that it saves none."""
+"""Smallest share of the size that a neuron is taken to save, for when a measured latency shows no saving."""
 
 
 def settings_at_size(
@@ -39,16 +39,16 @@ def settings_at_size(
 ) -> PruneSettings:
     """Return the settings that leave a network no larger than a limit.
 
-    A criterion removes from each layer the neurons that cost the network's outputs least for what they save
-    (:func:`counts_at_size`). Published rules have no costs: those by angles get one threshold for all layers
-    (:func:`threshold_at_size`), the others remove the same share of each (:func:`share_at_size`).
+    For a criterion, each layer loses the neurons that damage the network's outputs least for what they save
+    (:func:`counts_at_size`). Published rules have no costs: rules by angles get one threshold for all layers
+    (:func:`threshold_at_size`), and other rules remove the same share of each layer (:func:`share_at_size`).
 
     Args:
-        settings: The settings to change.
-        network: The network before pruning.
-        measurement: Its measurement.
-        batches: The batches that it was measured on.
-        meter: The limit, and the size that it is about.
+        settings: Settings to change.
+        network: Network before pruning.
+        measurement: Measurement of the network.
+        batches: Batches that it was measured on.
+        meter: Meter of the size limit.
 
     Raises:
         InputError: The network cannot be made that small.
@@ -67,16 +67,16 @@ def threshold_at_size(
 ) -> float:
     """Return the narrowest threshold, in degrees from 0 and from 180, that leaves a network small enough.
 
-    Only plans are made and cut, without compensation, which does not change the size.
+    Plans are only made and cut. Compensation is left out, because it does not change the size.
 
     Args:
-        settings: Criterion, merge and rule; the thresholds are ignored.
-        network: The network before pruning.
-        measurement: Its measurement.
-        meter: The limit.
+        settings: Criterion, merge and rule; their thresholds are ignored.
+        network: Network before pruning.
+        measurement: Measurement of the network.
+        meter: Meter of the size limit.
 
     Raises:
-        InputError: No threshold leaves it small enough.
+        InputError: No threshold leaves the network small enough.
     """
 
     def plans_at(threshold: float) -> dict[str, PrunePlan]:
@@ -95,13 +95,13 @@ def threshold_at_size(
 def share_at_size(
     settings: PruneSettings, network: nn.Module, measurement: Measurement, meter: Meter
 ) -> float:
-    """Return the smallest share of each layer whose removal leaves a network small enough.
+    """Return the smallest share to remove from each layer that leaves a network small enough.
 
     Args:
         settings: Criterion or rule.
-        network: The network before pruning.
-        measurement: Its measurement.
-        meter: The limit.
+        network: Network before pruning.
+        measurement: Measurement of the network.
+        meter: Meter of the size limit.
 
     Raises:
         InputError: The network cannot be made that small.
@@ -141,16 +141,16 @@ def counts_at_size(
 ) -> dict[str, int]:
     """Return how many neurons to remove from each group to leave a network small enough.
 
-    Each group loses the neurons that cost at most one price for what they save. What a neuron saves depends
-    on the widths of the layers around it: it is measured in the whole network first, and then again at the
-    widths that were found.
+    Each group loses the neurons whose cost per saving is at most one price, the same for all groups. What a
+    neuron saves depends on the widths of the layers around it, so savings are measured in the whole network
+    first and then again at the widths that were found.
 
     Args:
-        network: The network before pruning.
-        measurement: Its measurement, of samples that were not rescaled.
-        costs: By the name of a group what it costs to remove its neurons one after the other; see
+        network: Network before pruning.
+        measurement: Measurement of the network, on samples that were not rescaled.
+        costs: Cost of each successive removal, by the name of a group; see
             :func:`fer.neurons.damage.damage_costs`.
-        meter: The limit.
+        meter: Meter of the size limit.
 
     Raises:
         InputError: The network cannot be made that small.
@@ -168,21 +168,21 @@ def counts_at_size(
 
 
 def _rising(costs: list[float]) -> list[float]:
-    """Return costs of which none is below an earlier one: a neuron that goes later costs as much as all."""
+    """Return costs that never fall: each cost is raised to the largest one before it."""
     highest = 0.0
     return [highest := max(highest, cost) for cost in costs]
 
 
 @dataclass(eq=False)
 class _Search:
-    """Search for the price at which a network is small enough.
+    """Search for the lowest price at which a network is small enough.
 
     Attributes:
-        network: The network before pruning.
-        measurement: Its measurement.
-        costs: By the name of a group, costs that do not fall.
-        meter: The limit.
-        saved: By the name of a group, what a neuron saves, as a share of the whole.
+        network: Network before pruning.
+        measurement: Measurement of the network.
+        costs: Non-decreasing costs, by the name of a group.
+        meter: Meter of the size limit.
+        saved: Share of the whole size that one neuron saves, by the name of a group.
     """
 
     network: nn.Module
@@ -195,7 +195,7 @@ class _Search:
         self.groups = {group.name: group for group in self.measurement.groups}
 
     def read(self, counts: Mapping[str, int]) -> Reading:
-        """Return the size of the network without as many neurons of each group."""
+        """Return the size of the network with ``counts`` neurons removed from each group."""
         plans = {
             name: PrunePlan(
                 group.num_neurons,
@@ -210,7 +210,7 @@ class _Search:
         return self.meter.read(cut(self.network, self.measurement.groups, plans))
 
     def is_met(self, counts: Mapping[str, int]) -> bool:
-        """Return whether the network is small enough without as many neurons."""
+        """Return whether the network is small enough with ``counts`` neurons removed."""
         return self.meter.is_met(self.read(counts))
 
     def step(self, name: str) -> int:
@@ -219,7 +219,7 @@ class _Search:
         return math.lcm(width if group.num_neurons >= 2 * width else 1, group.num_blocks)
 
     def measure_savings(self, counts: Mapping[str, int]) -> None:
-        """Measure what a neuron of each group saves next to other groups without as many neurons."""
+        """Measure what a neuron of each group saves with ``counts`` neurons removed from the other groups."""
         size = self.read(counts).value
         for name, group in self.groups.items():
             kept = group.num_neurons - counts.get(name, 0)
@@ -247,11 +247,11 @@ class _Search:
             middle = (low + high) / 2
             low, high = (low, middle) if self.is_met(self.counts_at(math.exp(middle))) else (middle, high)
         while high < math.log(PRICES[1]) and not self.is_met(self.counts_at(math.exp(high))):
-            high, step = high + step, 2 * step  # a latency that was met by chance
+            high, step = high + step, 2 * step  # an earlier timing met the limit only by chance
         return self.counts_at(math.exp(high))
 
     def filled(self, counts: dict[str, int]) -> dict[str, int]:
-        """Give neurons back as long as the network stays small enough, those that cost most first."""
+        """Give neurons back while the network stays small enough, the most costly ones first."""
 
         def price(name: str) -> float:
             return self.costs[name][counts[name] - 1] / self.saved[name] if counts[name] else 0.0

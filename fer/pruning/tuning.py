@@ -1,4 +1,4 @@
-"""Fine-tune a pruned network: by labels, or by the outputs of the whole network, which costs no labels."""
+"""Fine-tune a pruned network on labels, or on the outputs of the whole network, which needs no labels."""
 
 import copy
 import math
@@ -21,25 +21,25 @@ from fer.neurons.recalibrate import batch_norms
 from fer.pruning.classes import classify_both
 
 TEMPERATURE: Final = 4.0
-"""What logits are divided by: of 1 to 20, Hinton et al. found 2.5 to 4 best for small networks."""
+"""Divisor of the logits: of 1 to 20, Hinton et al. found 2.5 to 4 best for small networks."""
 
 LR: Final = 5e-4
-"""Highest learning rate of AdamW: a tenth or less of what trainings start with."""
+"""Peak learning rate of AdamW: at most a tenth of what trainings start with."""
 
 Loss = Callable[[Any, Any], Tensor]
-"""A function from a network's output and the batch to a loss."""
+"""Function from a network's output and the batch to a loss."""
 
 Match = Callable[[Any, Any], Tensor]
-"""A function from the outputs of the pruned and of the whole network to a loss."""
+"""Function from the outputs of the pruned and the whole network to a loss."""
 
 
 class Epoch(NamedTuple):
-    """The numbers of one epoch; what is None is not known.
+    """Losses and accuracy of one epoch; None where unknown.
 
     Attributes:
         loss: Mean training loss.
-        val_loss: Loss on the validation split: the cross-entropy of a classifier, else the training's.
-        val_acc: Accuracy of a classifier on it, 0 to 1.
+        val_loss: Loss on the validation split: cross-entropy for a classifier, otherwise the training loss.
+        val_acc: Accuracy of a classifier on the validation split, 0 to 1.
     """
 
     loss: float | None = None
@@ -48,21 +48,21 @@ class Epoch(NamedTuple):
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Larger is better: by accuracy, then by loss; NaN is worst."""
+        """Sort key: accuracy first, then loss; larger is better and NaN is worst."""
         acc, loss = (math.nan if each is None else each for each in (self.val_acc, self.val_loss))
         return (-1.0 if math.isnan(acc) else acc, -math.inf if math.isnan(loss) else -loss)
 
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """One fine-tuning.
+    """Result of a fine-tuning.
 
     Attributes:
         network: The fine-tuned network.
-        before: The pruned network before it.
-        epochs: The numbers of each epoch, those before fine-tuning first; empty if they are not known.
-        best: Number of the epoch whose weights were taken; 0: none was better than ``before``.
-        is_distilled: Whether it learnt from the outputs of the whole network.
+        before: Pruned network before fine-tuning.
+        epochs: Values of each epoch, starting with those before fine-tuning; empty if unknown.
+        best: Epoch whose weights were kept; 0: none was better than ``before``.
+        is_distilled: Whether the network learned from the outputs of the whole network.
     """
 
     network: nn.Module
@@ -73,12 +73,12 @@ class Tuning:
 
     @classmethod
     def of(cls, network: nn.Module, before: nn.Module, numbers: Mapping[str, Any]) -> Self:
-        """Return a fine-tuning of networks, with the numbers of an earlier one."""
+        """Return a fine-tuning of these networks with the values of an earlier one."""
         return cls(network, before, **{**numbers, "epochs": [Epoch(**each) for each in numbers["epochs"]]})
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """All but the networks, as plain values; what is not finite is None, as JSON has it."""
+        """Everything but the networks, as plain values; None where a value is not finite, for JSON."""
         return {
             "epochs": [
                 {name: value if value is None or math.isfinite(value) else None for name, value in each}
@@ -90,12 +90,12 @@ class Tuning:
 
 
 class BestEpoch:
-    """The weights of the best epoch so far; of equal ones the first.
+    """Keeps the weights of the best epoch so far; on a tie, those of the first.
 
     Args:
-        network: The network before fine-tuning, which counts as epoch 0; it is left unchanged.
-        evaluate: Returns the numbers of a network on the validation split.
-        takes_last: Whether the newest epoch counts as the best, where there is no validation split.
+        network: Network before fine-tuning, which counts as epoch 0; it does not change.
+        evaluate: Function that evaluates a network on the validation split.
+        takes_last: Whether the last epoch counts as the best, for when there is no validation split.
     """
 
     def __init__(
@@ -117,21 +117,21 @@ class BestEpoch:
         return found
 
     def restore_(self, network: nn.Module) -> None:
-        """Give a network the weights of the best epoch, in place."""
+        """Load the weights of the best epoch into a network, in place."""
         network.load_state_dict(self.state)
 
 
 def distillation_loss(output: Any, target: Any, temperature: float = TEMPERATURE) -> Tensor:
-    """Return how far a network's output is from that of the network it learns from.
+    """Return the distance of a network's output from that of the network it learns from.
 
     Args:
         output: Logits of K ≥ 2 classes, shape ``(N, K)``; or any other tensor, or nested tensors.
-        target: The output of the other network for the same samples.
-        temperature: What logits are divided by.
+        target: Output of the other network for the same samples.
+        temperature: Divisor of the logits.
 
     Returns:
-        Of logits the Kullback-Leibler divergence of the softened classes, times the squared temperature, so
-        that gradients do not depend on it; else the mean squared error, summed over the tensors.
+        For logits, the Kullback-Leibler divergence of the softened classes, times the squared temperature so
+        that gradients do not depend on it. Otherwise the mean squared error, summed over the tensors.
 
     Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
 
@@ -155,7 +155,7 @@ def distillation_loss(output: Any, target: Any, temperature: float = TEMPERATURE
 
 
 def cross_entropy(output: Any, batch: Any) -> Tensor:
-    """Return the mean cross-entropy of logits ``(N, K)``, by the labels of a batch."""
+    """Return the mean cross-entropy of logits ``(N, K)`` with the labels of a batch."""
     return F.cross_entropy(output, labels_of(batch).to(output.device))
 
 
@@ -172,35 +172,33 @@ def fine_tune(
     inputs: InputsOf | None = None,
     report: Callable[[int, Epoch], None] | None = None,
 ) -> Tuning:
-    """Fine-tune a pruned network, by AdamW without weight decay; the learning rate falls by a cosine to 0.
+    """Fine-tune a pruned network by AdamW without weight decay and with a cosine learning rate schedule.
 
     Args:
-        network: The pruned network; it is left unchanged.
+        network: Pruned network; it does not change.
         batches: Training batches, such as a loader that shuffles and augments; see
-            :func:`fer.neurons.inputs.inputs_of`. If nothing is distilled, with what ``loss`` takes of them.
-        whole: The network before pruning, whose outputs are learnt: no labels are needed. None: ``loss`` is
-            lowered.
-        loss: Loss of an output and its batch, without distillation; the cross-entropy by the labels, unless
-            another one is given.
-        match: Loss of the outputs of both networks, with distillation. Outputs of shape ``(N, K)`` that are
-            no logits need another one, such as ``torch.nn.functional.mse_loss``.
-        val: Batches of the validation split, which the best epoch is selected on: by accuracy if they have
-            labels of classes, else by the loss. None: the last epoch is taken.
+            :func:`fer.neurons.inputs.inputs_of`. Without ``whole``, they must hold what ``loss`` needs.
+        whole: Network before pruning, whose outputs are learned without labels. None: ``loss`` is minimised.
+        loss: Loss of an output and its batch, if ``whole`` is None; default: cross-entropy with the labels.
+        match: Loss of the outputs of both networks, if ``whole`` is given. Outputs of shape ``(N, K)`` that
+            are not logits need another one, such as ``torch.nn.functional.mse_loss``.
+        val: Batches of the validation split, on which the best epoch is selected: by accuracy if they have
+            class labels, otherwise by the loss. None: the last epoch is kept.
         epochs: Number of epochs.
-        lr: Highest learning rate.
-        inputs: A function from a batch to what the network takes; see :func:`fer.neurons.measure`.
-        report: Called after each epoch with its number, from 1, and its numbers; before the first with 0.
+        lr: Peak learning rate.
+        inputs: Function from a batch to the network's arguments; see :func:`fer.neurons.measure`.
+        report: Called after each epoch with its number, from 1, and its values; before the first with 0.
 
     Returns:
-        The fine-tuned network, a copy with the modes and types of the given one (half precision is trained in
-        float32), and the numbers of each epoch. Without an epoch that is better on ``val`` it has the weights
-        of the given one.
+        The fine-tuned network and the values of each epoch. The network is a copy with the modes and types of
+        the given one; half precision is trained in float32. If no epoch is better on ``val``, it has the
+        weights of the given one.
 
     Raises:
         InputError: There is no batch, nothing to train, a loss is not finite, or a setting is out of range.
     """
     if epochs < 1 or not lr > 0:
-        msg = f"fine-tuning with epochs={epochs} and lr={lr}: give 1 epoch or more, and a rate above 0"
+        msg = f"fine-tuning with epochs={epochs} and lr={lr}: set epochs to at least 1, and lr above 0"
         raise InputError(msg)
     batches = InputBatches.of(batches, network, inputs)
     teacher = None if whole is None else copy_network(whole).eval().requires_grad_(requires_grad=False)
@@ -218,7 +216,7 @@ def fine_tune(
 
     held_out = None if val is None else InputBatches.of(val, network, inputs)
     if held_out is not None:
-        held_out.first()  # refuses what comes only once, and what is empty
+        held_out.first()  # raises if the batches are empty or can be iterated over only once
 
     def evaluate(each: nn.Module) -> Epoch:
         return Epoch() if held_out is None else _evaluate(each, held_out, loss_of)
@@ -253,7 +251,7 @@ def fine_tune(
 
 
 def train_mode(network: nn.Module, num_samples: int) -> None:
-    """Put a network into train mode for a batch; frozen batch norm, or all for one sample, into eval mode."""
+    """Set train mode for a batch; frozen batch norm, or all batch norm for one sample, stays in eval mode."""
     network.train()
     for norm in batch_norms(network).values():
         is_frozen = norm.affine and not norm.weight.requires_grad
@@ -262,7 +260,7 @@ def train_mode(network: nn.Module, num_samples: int) -> None:
 
 
 def _trainable_copy(network: nn.Module) -> nn.Module:
-    """Return a copy to train; half precision, to whose digits small steps are lost, becomes float32.
+    """Return a trainable copy; half precision, which would lose small steps, becomes float32.
 
     Raises:
         InputError: No parameter is trainable.
@@ -270,7 +268,7 @@ def _trainable_copy(network: nn.Module) -> nn.Module:
     twin = copy_network(network)
     parameters = [each for each in twin.parameters() if each.requires_grad]
     if not parameters:
-        msg = f"{type(network).__name__} has no trainable parameter: set requires_grad of a part of it"
+        msg = f"{type(network).__name__} has no trainable parameter: set requires_grad on a part of it"
         raise InputError(msg)
     if any(each.dtype in (torch.float16, torch.bfloat16) for each in parameters):
         twin.float()
@@ -281,9 +279,9 @@ def _count(batches: InputBatches) -> int:
     """Return the number of batches.
 
     Raises:
-        InputError: There is none.
+        InputError: There are no batches.
     """
-    batches.first()  # refuses what comes only once, and what is empty
+    batches.first()  # raises if the batches are empty or can be iterated over only once
     if isinstance(batches.batches, Sized):
         with suppress(TypeError):  # a loader has no length if its data set has none
             return len(batches.batches)
@@ -291,7 +289,7 @@ def _count(batches: InputBatches) -> int:
 
 
 def _evaluate(network: nn.Module, val: InputBatches, loss_of: Callable[[Inputs], Tensor]) -> Epoch:
-    """Return the numbers of a network on the validation split."""
+    """Evaluate a network on the validation split."""
     found = classify_both({"": network}, val)
     if found:
         return Epoch(val_loss=found[""].loss, val_acc=found[""].report.accuracy)

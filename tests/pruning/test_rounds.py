@@ -89,7 +89,7 @@ def test_a_round_that_prunes_nothing_leaves_the_last_one(copies, train, val, cap
     (only,) = prune_in_rounds(copies, train, val, settings, rounds=2, tolerance=1.0)
 
     assert only.result.layers["conv2"]["after"] == 1
-    assert "round 2 prunes nothing, the earlier rounds are kept: " in caplog.text
+    assert "round 2 prunes nothing; the earlier rounds are kept: " in caplog.text
 
 
 def test_neurons_left_are_those_of_all_layers(copies, train, val):

@@ -208,8 +208,8 @@ def test_a_batch_of_one_sample_is_trained_on():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param({"epochs": 0}, "give 1 epoch or more", id="no epoch"),
-        pytest.param({"lr": -1.0}, "a rate above 0", id="rate"),
+        pytest.param({"epochs": 0}, "set epochs to at least 1", id="no epoch"),
+        pytest.param({"lr": -1.0}, "lr above 0", id="rate"),
         pytest.param({"batches": []}, "no samples", id="empty"),
         pytest.param({"batches": [torch.randn(7, 1, 32, 32)]}, "labels", id="no labels"),
         pytest.param({"lr": 1e30}, "is not finite: lower lr", id="not finite"),
