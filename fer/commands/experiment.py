@@ -265,7 +265,7 @@ class ExperimentCLI(LightningCLI):
     def _logs_all(self) -> bool:
         """Whether W&B is given the numbers of each layer and each class."""
         settings = self.config.get("distinctiveness")
-        return settings is not None and settings.log == "all"
+        return settings is not None and bool(settings.log == "all")
 
     @cached_property
     def _position(self) -> tuple[int, float]:
