@@ -1,9 +1,18 @@
-"""Where a result comes from: the code's commit and the machine."""
+"""Where a result comes from: the code's commit, the machine, and limits of the batches."""
 
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
+
+LIMITS: Final = {
+    "limit_train_batches": "trained on the first {}",
+    "limit_val_batches": "validated on the first {}",
+    "limit_test_batches": "first {} only",
+}
+"""By attribute of the trainer what it does to the results."""
 
 
 def package_commit() -> str | None:
@@ -31,3 +40,22 @@ def processor() -> str:
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     num = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return f"{name}, {num} core{'s' * (num != 1)}"
+
+
+def describe_limits(limits: Mapping[str, Any]) -> list[str]:
+    """Return in words what limits of batches take away; empty without one.
+
+    Args:
+        limits: By name in :data:`LIMITS` a number of batches, or a share of them; None or 1.0: all.
+
+    >>> describe_limits({"limit_train_batches": None, "limit_val_batches": 0.1, "limit_test_batches": 1})
+    ['validated on the first 10 % of the batches', 'first batch only']
+    """
+    parts = []
+    for name, text in LIMITS.items():
+        limit = limits.get(name)
+        if isinstance(limit, int):
+            parts.append(text.format("batch" if limit == 1 else f"{limit} batches"))
+        elif limit is not None and limit < 1:
+            parts.append(text.format(f"{limit:.0%} of the batches".replace("%", " %")))
+    return parts

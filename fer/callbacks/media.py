@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
 from fer.figures.style import DPI, drawing, write_figure
-from fer.metrics.keys import is_summary
+from fer.metrics.keys import is_summary as is_summary  # "as": also for those who import it from here
 from fer.runs import Run
 
 

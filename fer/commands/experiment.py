@@ -25,7 +25,7 @@ from fer.callbacks import StopCallback
 from fer.callbacks.checkpoint_io import write_whole_checkpoints
 from fer.callbacks.history import measured_until
 from fer.callbacks.limits import limit_protocol
-from fer.callbacks.media import draw_later, missing_figures
+from fer.callbacks.media import draw_later, is_summary, missing_figures
 from fer.callbacks.stop import TRY_AGAIN, OnSigterm, exit_on_sigterm
 from fer.checkpoints import read_any_checkpoint
 from fer.commands.arguments import add_run_arguments
@@ -64,7 +64,6 @@ from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.files import in_use, remove_drafts
 from fer.home import hide_home
-from fer.metrics.keys import is_summary
 from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
@@ -266,7 +265,7 @@ class ExperimentCLI(LightningCLI):
     def _logs_all(self) -> bool:
         """Whether W&B is given the numbers of each layer and each class."""
         settings = self.config.get("distinctiveness")
-        return settings is not None and settings.log == "all"
+        return settings is not None and bool(settings.log == "all")
 
     @cached_property
     def _position(self) -> tuple[int, float]:

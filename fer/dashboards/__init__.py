@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from fer.dashboards.server import check_login, finish, is_logged_in, start_run
 from fer.errors import InputError, did_you_mean
@@ -113,6 +114,7 @@ class _RunLogger(WandbLogger):
         super().__init__(**kwargs)
         self.is_shown = is_shown
 
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log the metrics that are shown."""
         shown = {key: each for key, each in metrics.items() if self.is_shown is None or self.is_shown(key)}

@@ -46,7 +46,7 @@ def intervals_figure(
     for place, (accuracy, low, high) in zip(places, 100 * values, strict=True):
         text = f"{accuracy:.2f} % [{low:.2f}, {high:.2f}]"
         look: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": INK}
-        axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), **look)
+        axes.text(1.02, float(place), text, transform=axes.get_yaxis_transform(), **look)
     axes.set_yticks(places, names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.05)

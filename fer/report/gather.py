@@ -11,7 +11,6 @@ from typing import Any, Final
 import torch
 
 from fer import __version__
-from fer.callbacks.limits import LIMITS, describe_limits
 from fer.configs import flatten
 from fer.errors import InputError
 from fer.figures.curves import measured_times
@@ -19,6 +18,7 @@ from fer.files import find_problem
 from fer.metrics import ClassificationReport, report
 from fer.neurons import Stage
 from fer.neurons.stages import LEAST_VALUES
+from fer.provenance import LIMITS, describe_limits
 from fer.report.heat import heat_maps
 from fer.report.images import RELIABILITY, images
 from fer.report.members import members_page
