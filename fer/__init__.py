@@ -8,17 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fer.neurons import angles, label_stages, measure, prune
+    from fer.neurons import angles, distinctness, label_stages, measure, prune
     from fer.predict import Recognizer
     from fer.tasks import load
 
 __version__ = "0.1.0"
 
-__all__ = ["Recognizer", "__version__", "angles", "label_stages", "load", "measure", "prune"]
+__all__ = ["Recognizer", "__version__", "angles", "distinctness", "label_stages", "load", "measure", "prune"]
 
 _ROOMS = {
     "Recognizer": "fer.predict",
     "angles": "fer.neurons",
+    "distinctness": "fer.neurons",
     "label_stages": "fer.neurons",
     "load": "fer.tasks",
     "measure": "fer.neurons",

@@ -379,7 +379,9 @@ def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
         candidates.append(Path(str(source)))
     found = next((each for each in candidates if each.is_file()), None)
     if found is None:
-        msg = f"{path}: no checkpoint in {run.checkpoints_dir.name}/; give the folder of a run, runs/NAME"
+        inside = sorted(each.name for each in path.iterdir() if Run(each).best_checkpoint.is_file())
+        hint = f"did you mean {path / inside[0]}?" if inside else "give the folder of a run, runs/NAME"
+        msg = f"{path}: no checkpoint in {run.checkpoints_dir.name}/; {hint}"
         raise InputError(msg)
     return found
 

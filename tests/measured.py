@@ -1,5 +1,6 @@
 """What benches share: the machine, and figures with their aims."""
 
+import argparse
 import logging
 import os
 import platform
@@ -7,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -91,6 +92,25 @@ def processor() -> str:
     lines = path.read_text().splitlines() if path.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def print_figures(
+    figures: Callable[[argparse.Namespace], Iterable[Figure]], description: str | None, *, quick: str
+) -> None:
+    """Print the table of a bench whose only option is ``--quick``.
+
+    Args:
+        figures: Returns them, given the options.
+        description: Of the bench.
+        quick: What ``--quick`` does.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    given = parser.parse_args()
+    say(machine())
+    say(HEAD)
+    for figure in figures(given):
+        say(str(figure))
 
 
 def say(line: str) -> None:

@@ -376,6 +376,7 @@ def files(tmp_path, trained):
         pytest.param("fit --model.warmup 2", ["model.warmup is 2"], id="more than all"),
         pytest.param("fit --model.label_smoothing 2", ["model.label_smoothing is 2"], id="too smooth"),
         pytest.param("fit --model.mixup -1", ["model.mixup is -1"], id="negative mixup"),
+        pytest.param("fit --model.cutmix -1", ["model.cutmix is -1"], id="negative CutMix"),
         pytest.param(
             "fit --model.optimizer sgd --model.nesterov true --model.momentum 0",
             ["model.nesterov needs momentum"],

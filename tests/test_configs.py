@@ -12,7 +12,7 @@ from fer.__main__ import main
 from fer.configs import config_names, config_path
 from fer.errors import InputError
 
-HEAVY = {"alexnet", "cbam", "conv1", "conv2", "conv4", "resnet", "transfer"}
+HEAVY = {*("alexnet", "best", "best-gpu", "cbam", "conv1", "conv2", "conv4", "resnet", "transfer", "vgg")}
 EACH = [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in config_names()]
 USAGES = ("Training", "PublicTest", "PrivateTest")
 

@@ -9,8 +9,8 @@ import pytest
 import wandb
 from command import call, done
 
-import fer.commands.crossval
 import fer.commands.experiment
+import fer.commands.members
 
 WORDS = ["--network", "ann", "--dataset", "folder", "--folds", "3", "--run_name", "study"]
 SETTINGS = [
@@ -38,7 +38,7 @@ def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeyp
             runs.append((run.id, run.name, run.group, run.config.get("data.fold"), dict(run.summary)))
             wandb.finish()
 
-    modules = fer.commands.crossval, fer.commands.experiment  # of the summary, and of the folds
+    modules = fer.commands.members, fer.commands.experiment  # of the summary, and of the folds
     with ExitStack() as stack:
         for module in modules:
             stack.enter_context(patch.object(module, "finish", finish))
@@ -74,7 +74,7 @@ def test_folds_that_are_done_are_not_run_again(root, tmp_path, monkeypatch):
     done(*words)
     assert (study / "fold-0" / "results.json").stat().st_mtime_ns == kept
     assert json.loads((study / "crossval.json").read_text()) == before
-    monkeypatch.setattr(fer.commands.crossval, "wandb_logger", lambda *_: pytest.fail("it is logged twice"))
+    monkeypatch.setattr(fer.commands.members, "wandb_logger", lambda *_: pytest.fail("it is logged twice"))
     assert "mean" in done(*words)
 
 
@@ -85,8 +85,8 @@ def test_folds_of_another_network_or_other_data_are_not_gone_on_with(root, tmp_p
         path.parent.mkdir()
         path.write_text("{}")
 
-    monkeypatch.setattr(fer.commands.crossval, "run_experiment", fold)
-    monkeypatch.setattr(fer.commands.crossval, "_conclude", lambda *_: None)
+    monkeypatch.setattr(fer.commands.members, "run_experiment", fold)
+    monkeypatch.setattr(fer.commands.members, "_conclude", lambda *_: None)
     done("crossval", *WORDS, *root)
     done("crossval", *WORDS, *root)
     for words in (["--network", "conv2"], ["--dataset", "sfew_features"]):

@@ -30,6 +30,7 @@ SMALL = {
     "alexnet": {"widths": (8, 8, 9, 9, 9), "hidden": (9, 8)},
     "resnet": {"depth": 18},
     "cbam": {"depth": 18},
+    "vgg": {"widths": (8, 8, 9, 9), "depths": (1, 2, 1, 1)},
     "transfer": {"backbone": "mobilenetv3_small_050", "image_size": 64},
 }
 

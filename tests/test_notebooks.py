@@ -14,6 +14,8 @@ from fer.__main__ import main
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 SHOWN = "any-lightning-training"
 """The notebook that needs no run: it defines a module, and is kept with its outputs, to be read as it is."""
+PAPERS = "7-papers"
+"""The notebook of kept outcomes, which is kept with its outputs as well."""
 
 
 def code_cells(notebook: Path) -> list[str]:
@@ -37,7 +39,7 @@ def run_cells(stem: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "notebook", [path for path in NOTEBOOKS if path.stem != SHOWN], ids=lambda path: path.stem
+    "notebook", [path for path in NOTEBOOKS if path.stem not in (SHOWN, PAPERS)], ids=lambda path: path.stem
 )
 def test_notebook_defines_nothing_and_keeps_no_output(notebook: Path) -> None:
     trees = [ast.parse(cell) for cell in code_cells(notebook)]
@@ -45,6 +47,28 @@ def test_notebook_defines_nothing_and_keeps_no_output(notebook: Path) -> None:
 
     assert not [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     assert not any(outputs)
+
+
+def test_papers_defines_nothing_and_is_kept_with_its_pictures() -> None:
+    (path,) = [path for path in NOTEBOOKS if path.stem == PAPERS]
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+
+    defined = ast.FunctionDef | ast.ClassDef | ast.Lambda
+    assert not [n for cell in code_cells(path) for n in ast.walk(ast.parse(cell)) if isinstance(n, defined)]
+    assert path.stat().st_size < 300_000
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 5
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert str(Path.home()) not in path.read_text()
+
+
+@pytest.mark.slow
+def test_papers_shows_its_pictures() -> None:
+    shown = run_cells(PAPERS)
+
+    assert sum("image/png" in each for each in shown) == 2  # a matrix, and the last of many figures
+    assert "O12" in shown[1]["text/html"]
 
 
 def test_any_lightning_training_is_kept_with_its_outputs() -> None:

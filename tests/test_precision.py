@@ -8,7 +8,7 @@ import yaml
 from command import call, done
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 
-import fer.commands.crossval
+import fer.commands.members
 from fer.commands.precision import Choice, Device, choose_precision, find_device
 from fer.configs import config_names, config_path
 
@@ -160,8 +160,8 @@ def test_folds_share_the_precision_of_the_first(make_images, monkeypatch):
         )
         (run / "results.json").write_text('{"splits": {}}')
 
-    monkeypatch.setattr(fer.commands.crossval, "run_experiment", fit)
-    monkeypatch.setattr(fer.commands.crossval, "_conclude", lambda *_: None)
+    monkeypatch.setattr(fer.commands.members, "run_experiment", fit)
+    monkeypatch.setattr(fer.commands.members, "_conclude", lambda *_: None)
     root = make_images(Path("images"), num=2)
     words = ["crossval", "--network", "ann", "--dataset", "folder", "--data.root", root, "--folds", "3"]
     call(*words, "--run_name", "study", *AUTO)

@@ -54,7 +54,7 @@ def prune(*words):
     called = call("prune", *words)
     assert called.status == 0, called.err
     assert all(
-        "fewer than 10 a neuron" in line or "of the others" in line for line in called.err.splitlines()
+        "fewer than 10 per neuron" in line or "of the others" in line for line in called.err.splitlines()
     )
     return called.out
 

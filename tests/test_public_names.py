@@ -36,17 +36,18 @@ def test_importing_the_package_is_fast_and_imports_no_torch():
 
 
 def test_the_names_are_those_of_the_rooms():
-    from fer import angles, label_stages, load, measure, prune
+    from fer import angles, distinctness, label_stages, load, measure, prune
     from fer.tasks import load as load_task
 
     expected = [
         fer.neurons.angles,
+        fer.neurons.distinctness,
         fer.neurons.label_stages,
         load_task,
         fer.neurons.measure,
         fer.neurons.prune,
     ]
-    assert [angles, label_stages, load, measure, prune] == expected
+    assert [angles, distinctness, label_stages, load, measure, prune] == expected
     assert {*NAMES} <= {*dir(fer)}
 
 

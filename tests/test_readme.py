@@ -92,7 +92,7 @@ def test_help_lists_what_the_command_uses(arguments: list[str]) -> None:
     # Any network's pruning has a parser of its own.
     which = ["--images", "images"] if "--images" in others else []
     shown = done("--help") if command == "--help" else done(command, *which, "--help")
-    if command == "crossval":  # which takes all of fit's as well
+    if command in ("crossval", "repeat"):  # which take all of fit's as well
         meant = [
             word for flag in ("--config", "--dataset") if flag in others for word in _with_value(others, flag)
         ]

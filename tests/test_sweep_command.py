@@ -253,6 +253,25 @@ def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
             id="a metric of crossval",
         ),
         pytest.param(
+            {
+                "metric": {"name": "val/nonsense"},
+                "command": [
+                    "fer",
+                    "repeat",
+                    "--seeds",
+                    "2",
+                    "--config",
+                    "ann",
+                    "--config",
+                    "${args_json_file}",
+                ],
+                "parameters": {"model.lr": {"value": 0.1}},
+            },
+            "name",
+            "fer repeat does not log it",
+            id="a metric of repeat",
+        ),
+        pytest.param(
             {"command": ["fer", "crossval", "--config", "demo"]},
             "command",
             "cannot be cross-validated",

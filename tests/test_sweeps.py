@@ -12,8 +12,8 @@ import yaml
 
 from fer.callbacks import PruneCallback
 from fer.commands.choices import choose
-from fer.commands.crossval import SET_BY_CROSSVAL
 from fer.commands.experiment import ExperimentCLI
+from fer.commands.members import SET_BY_STUDY
 from fer.configs import config_path
 from fer.data import DATA_MODULES
 from fer.tasks import TASKS
@@ -94,7 +94,7 @@ def test_it_keeps_the_rules(name):
         assert command[4] == "fit"  # folds have no value before they are all done
         assert sweep["early_terminate"]["type"] == "hyperband"
     if command[4] == "crossval":
-        assert not {f"--{key}" for key in parameters} & set(SET_BY_CROSSVAL)
+        assert not {f"--{key}" for key in parameters} & {*SET_BY_STUDY, "--data.fold", "--data.protocol"}
 
 
 @EACH

@@ -100,7 +100,7 @@ List what can be removed with its size, ask, and remove it:
   drafts        files that a process was writing when it died.
 
 Runs that are being trained, the run that "latest" links to, and files of other programs are not
-touched. Sweeps and cross-validations are searched as well.""",
+touched. Sweeps, cross-validations and repeats are searched as well.""",
         epilog=EXAMPLES,
     )
     parser.add_argument(

@@ -68,6 +68,7 @@ from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
 from fer.runs import LATEST, Run, find_checkpoint, make_run, mark_latest
+from fer.studies.members import KINDS
 from fer.tasks import load
 
 log = logging.getLogger("fer.commands")
@@ -336,8 +337,9 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _mark_latest(self) -> None:
-        """Let ``runs/latest`` link to this run, unless it is a part of a sweep or a cross-validation."""
-        is_part = self.config.wandb.job_type == "fold" or any(name in os.environ for name in SWEEP_VARIABLES)
+        """Let ``runs/latest`` link to this run, unless it is a part of a sweep or a study."""
+        is_member = self.config.wandb.job_type in {kind.member for kind in KINDS.values()}
+        is_part = is_member or any(name in os.environ for name in SWEEP_VARIABLES)
         if not is_part and not mark_latest(Run(self.run_dir)):
             log.info("%s is not updated: no link can be made there", self.run_dir.with_name(LATEST))
 

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from fer.commands.parsing import CONSOLE, make_parser, parse
+from fer.commands.parsing import CONSOLE, add_recognizer_options, load_recognizer, make_parser, parse
 from fer.errors import InputError
-from fer.explain import angles_of, explain_photo, write_explanation
+from fer.explain import distinctness_of, explain_photo, write_explanation
 from fer.explain.images import answer_of
 from fer.explain.photo import ExplainedFace
-from fer.predict import Recognizer
 from fer.predict.recognizer import as_rgb
 
 HELP: Final = "show what a network looked at in each face of a photo, and which neurons answered"
@@ -33,34 +32,18 @@ def explain(words: Sequence[str]) -> None:
         "For each face of a photo, show which parts the network's answer rests on: Grad-CAM at the last "
         "layer with feature maps, and occlusion (the drop in the class's probability where a patch hides a "
         "part); and the maps of the neurons that answer most strongly among the most distinct ones of each "
-        "layer, by the angles in the run's folder. It writes one HTML page, which loads nothing from the "
-        "network, and one PNG. The page contains the photo: check that you may publish it.",
+        "layer, by the angles that were measured in training. It writes one HTML page, which loads nothing "
+        "from the network, and one PNG. The page contains the photo: check that you may publish it.",
         epilog=EXAMPLES,
     )
     parser.usage = "fer explain PHOTO [--ckpt_path CHECKPOINT|RUN] [--out DIR] [--whole]"
     parser.add_argument("photo", type=Path, metavar="PHOTO", help="image file")
-    parser.add_argument(
-        "--ckpt_path",
-        type=Path | None,
-        default=None,
-        help="checkpoint, or folder of a run; null: the network that ships with fer",
-    )
+    add_recognizer_options(parser, "checkpoint, or folder of a run", whole="the image")
     parser.add_argument(
         "--out",
         type=Path | None,
         default=None,
         help="folder for explanation.html and explanation.png; null: PHOTO-explained",
-    )
-    parser.add_argument(
-        "--whole",
-        action="store_true",
-        help="take the image as the crop of one face: no detector looks for it",
-    )
-    parser.add_argument(
-        "--network",
-        type=str | None,
-        default=None,
-        help="class of a network of your own: package.module.Class",
     )
     given = parse(parser, words)
     if given.ckpt_path is not None and given.ckpt_path.suffix.lower() == ".onnx":
@@ -70,15 +53,10 @@ def explain(words: Sequence[str]) -> None:
         )
         raise InputError(msg)
     image = as_rgb(given.photo)
-    network = None
-    if given.network is not None:
-        from fer.commands.choices import find_task
-
-        network = find_task(given.network).network_class
-    recognizer = Recognizer.load(given.ckpt_path, whole=given.whole, network=network)
-    degrees = {} if given.ckpt_path is None else angles_of(given.ckpt_path)
+    recognizer = load_recognizer(given)
+    distinct = distinctness_of(given.ckpt_path)
     with CONSOLE.status("explaining"):
-        explanation = explain_photo(recognizer, image, degrees)
+        explanation = explain_photo(recognizer, image, distinct)
     for number, each in enumerate(explanation.faces, 1):
         CONSOLE.print(f"face {number:<7} {_line(each)}", markup=False)
     for note in explanation.notes:

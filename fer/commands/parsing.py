@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -16,7 +16,11 @@ from fer.commands.suggest import suggest_options
 from fer.errors import InputError
 from fer.files import read_text
 from fer.runs import find_checkpoint
+from fer.views import Tta
 from fer.yamltext import parse_yaml
+
+if TYPE_CHECKING:
+    from fer.predict import Recognizer
 
 CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 
@@ -43,6 +47,49 @@ def make_parser(prog: str, description: str, **kwargs: Any) -> ArgumentParser:
         formatter_class=HelpFormatter,
         **kwargs,
     )
+
+
+def add_recognizer_options(parser: ArgumentParser, kinds: str, *, whole: str) -> None:
+    """Add the options that choose a network for images, which :func:`load_recognizer` takes.
+
+    Args:
+        parser: Takes them.
+        kinds: What ``--ckpt_path`` may be.
+        whole: What is a face's crop with ``--whole``.
+    """
+    parser.add_argument(
+        "--ckpt_path",
+        type=Path | None,
+        default=None,
+        help=f"{kinds}; null: the network that ships with fer",
+    )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help=f"take {whole} as the crop of one face: no detector looks for it",
+    )
+    parser.add_argument(
+        "--network",
+        type=str | None,
+        default=None,
+        help="class of a network of your own: package.module.Class",
+    )
+
+
+def load_recognizer(given: Namespace, tta: Tta = "flip") -> "Recognizer":
+    """Return the recognizer that the options of :func:`add_recognizer_options` choose.
+
+    Raises:
+        InputError: There is no such file, it holds no network for images, or the class is unknown.
+    """
+    from fer.predict import Recognizer  # not above: most commands need none
+
+    network = None
+    if given.network is not None:
+        from fer.commands.choices import find_task  # not above: Lightning is slow to import
+
+        network = find_task(given.network).network_class
+    return Recognizer.load(given.ckpt_path, whole=given.whole, tta=tta, network=network)
 
 
 def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from fer.commands.parsing import CONSOLE, make_parser, parse, positional
+from fer.commands.parsing import (
+    CONSOLE,
+    add_recognizer_options,
+    load_recognizer,
+    make_parser,
+    parse,
+    positional,
+)
 from fer.errors import InputError
 from fer.predict import Recognizer
 from fer.predict.films import predict_camera
@@ -80,23 +87,14 @@ def predict(words: Sequence[str]) -> None:
         metavar="N",
         help="camera to watch instead of files, from 0: prints a line a second, until Ctrl-C",
     )
-    parser.add_argument(
-        "--ckpt_path",
-        type=Path | None,
-        default=None,
-        help="checkpoint, folder of a run, or ONNX file of fer export; null: the network that ships with fer",
-    )
+    kinds = "checkpoint, folder of a run, or ONNX file of fer export"
+    add_recognizer_options(parser, kinds, whole="each image")
     parser.add_argument(
         "--out",
         type=Path | None,
         default=None,
         help="new or empty folder for CSV, JSON, annotated photos and videos, contact sheet and timelines; "
         "null: none is written",
-    )
-    parser.add_argument(
-        "--whole",
-        action="store_true",
-        help="take each image as the crop of one face: no detector looks for it",
     )
     parser.add_argument(
         "--tta",
@@ -112,22 +110,11 @@ def predict(words: Sequence[str]) -> None:
         help="time constant of a causal exponential moving average of each tracked face's probabilities; "
         "after it, 63 %% of a change are shown; 0: none",
     )
-    parser.add_argument(
-        "--network",
-        type=str | None,
-        default=None,
-        help="class of a network of your own: package.module.Class",
-    )
     given = parse(parser, words)
     check_smooth(given.smooth)
     sources = _sources(given.sources, given.camera)
     out = None if given.out is None else _new_folder(given.out.expanduser())
-    network = None
-    if given.network is not None:
-        from fer.commands.choices import find_task
-
-        network = find_task(given.network).network_class
-    recognizer = Recognizer.load(given.ckpt_path, whole=given.whole, tta=given.tta, network=network)
+    recognizer = load_recognizer(given, tta=given.tta)
     about = describe_network(recognizer, given.ckpt_path)
     CONSOLE.print("\n".join(_header(recognizer)), markup=False)
     if sources is None:

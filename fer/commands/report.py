@@ -1,4 +1,4 @@
-"""The command ``report``: write one HTML page about a run, a cross-validation or a sweep."""
+"""The command ``report``: write one HTML page about a run, a study of several runs or a sweep."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from fer.commands.parsing import CONSOLE
 from fer.configs import config_path, flatten
 from fer.report import write_report
 
-HELP: Final = "write one HTML page about a run, a cross-validation or a sweep"
+HELP: Final = "write one HTML page about a run, a cross-validation, a repeat or a sweep"
 SECTION: Final = "evaluate"
 
 
@@ -21,16 +21,16 @@ def report(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="fer report",
         allow_abbrev=False,
-        description="Write one HTML page about a run, a cross-validation or a sweep, finished or not: its "
-        "settings and how to repeat it, results with n and 95 %% intervals, confusion between classes, "
-        "curves with the stages of training, angles between hidden neurons over the epochs, and pruning. "
-        "Sections without data are left out. The page is one file that loads nothing from the network. It "
-        "contains the images of figures/predictions.png: check that you may publish these faces.",
+        description="Write one HTML page about a run, a cross-validation, a repeat or a sweep, finished or "
+        "not: its settings and how to repeat it, results with n and 95 %% intervals, confusion between "
+        "classes, curves with the stages of training, angles between hidden neurons over the epochs, and "
+        "pruning. Sections without data are left out. The page is one file that loads nothing from the "
+        "network. It contains the images of figures/predictions.png: check that you may publish these faces.",
     )
     parser.add_argument(
         "folder",
         type=Path,
-        help="folder of a run, a cross-validation or a sweep, such as runs/latest",
+        help="folder of a run, a cross-validation, a repeat or a sweep, such as runs/latest",
         metavar="runs/NAME",
     )
     parser.add_argument(

@@ -1,12 +1,18 @@
 """The command ``reproduce``: replay the tables and figures of the papers, and check what they print."""
 
 import argparse
+import platform
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import torch
+
+import fer
 from fer.commands import load
 from fer.commands.parsing import CONSOLE
+from fer.dashboards.artifacts import package_commit
 from fer.data.features import FeatureSplit
 from fer.data.sfew import SfewFeaturesDataModule
 from fer.errors import InputError
@@ -43,7 +49,12 @@ def reproduce(words: Sequence[str]) -> None:
     )
     parser.add_argument("--checks", action="store_true", help="check the papers' numbers against each other")
     parser.add_argument(
-        "--quick", action="store_true", help="fewer seeds and short trainings, to try a protocol"
+        "--quick",
+        action="store_true",
+        help="fewer seeds, folds and trainings, two epochs on some batches: shows that a protocol runs",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder for a second copy of the outcome, ITEM.json"
     )
     parser.add_argument(
         "--runs_dir", type=Path, default=Path("runs"), help="folder of all runs (default: runs)"
@@ -63,7 +74,7 @@ def reproduce(words: Sequence[str]) -> None:
     elif given.checks:
         _check(given.root)
     else:
-        _replay(given.item, given.root, given.runs_dir, quick=given.quick)
+        _replay(given)
 
 
 def _list() -> None:
@@ -92,17 +103,28 @@ def _check(root: str | None) -> None:
         CONSOLE.print(f"{num_left} need data: {missing}", markup=False)
 
 
-def _replay(name: str, root: str | None, runs_dir: Path, *, quick: bool) -> None:
+def _replay(given: argparse.Namespace) -> None:
     papers = read_papers()
+    name: str = given.item
     item = find_item(papers, name)
     if item.why:
         msg = f"{name} is not replayed: {item.why}"
         raise InputError(msg)
     protocol = PROTOCOLS[name]
     replaying = Replaying(
-        runs_dir / "reproduce", quick, root, run=lambda command, words: load(command)(words)
+        given.runs_dir / "reproduce",
+        given.quick,
+        given.root,
+        run=lambda command, words: load(command)(words),
+        made={
+            "command": shlex.join(["fer", "reproduce", name, *(["--quick"] if given.quick else [])]),
+            "commit": (package_commit() or "unknown")[:12],
+            "fer": fer.__version__,
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        },
+        out=given.out,
     )
-    pool, missing = _features(root) if protocol.on_features is not None else (None, "")
+    pool, missing = _features(given.root) if protocol.on_features is not None else (None, "")
     done = replaying.replay(papers, item, protocol, pool, missing)
     CONSOLE.print(f"\n{done.text}", markup=False)
     pictures = list(done.pictures)

@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "convert": "export",
     "cv": "crossval",
     "cross-validate": "crossval",
+    "seeds": "repeat",
+    "multirun": "repeat",
     "search": "sweep",
     "tune": "sweep",
     "check": "audit",

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from rich.live import Live
 from rich.table import Table
 
-from fer.commands.crossval import unused_name
+from fer.commands.members import unused_name
 from fer.commands.parsing import CONSOLE
 from fer.commands.sweep_check import check_sweep
 from fer.errors import InputError
@@ -38,7 +38,8 @@ SECTION: Final = "train"
 
 IMPORTED: Final = (
     *("wandb.sdk.launch.inputs.internal", "wandb.sdk.mailbox"),  # first: they look at each module so far
-    *("fer.commands.fit", "fer.commands.crossval", "fer.commands.prune", "torch._dynamo", "torch_pruning"),
+    *("fer.commands.fit", "fer.commands.crossval", "fer.commands.repeat", "fer.commands.prune"),
+    *("torch._dynamo", "torch_pruning"),
     *("scipy.stats", "sklearn.model_selection", "albumentations", "cv2", "matplotlib.backends.backend_agg"),
     *("timm", "attrs", "requests"),
 )

@@ -19,11 +19,12 @@ from fer.commands.checks import count_classes
 from fer.commands.choices import choose, find_data_module, find_task
 from fer.commands.crossval import choose_for_folds
 from fer.commands.experiment import ExperimentCLI
+from fer.commands.members import choose_for_members
 from fer.commands.parsing import name_checkpoint, parse, takes
 from fer.errors import InputError, did_you_mean
 from fer.neurons.collapse import MEASURES
 from fer.pruning.results import SCALARS
-from fer.studies.crossval import summarise as summarise_folds
+from fer.studies.members import KINDS, REPEAT, Kind, summarise
 from fer.studies.space import Parameter
 from fer.studies.sweepfile import SweepFile, args_json, envvars
 from fer.studies.sweepyaml import located
@@ -31,14 +32,19 @@ from fer.studies.trial import fer_command, program_place
 from fer.tasks.base import ClassificationTask
 from fer.tasks.optim import make_optimizer
 
-COMMANDS: Final = ("fit", "crossval", "prune")
+COMMANDS: Final = ("fit", *KINDS, "prune")
 _LOGGED: Final = ("train/loss", "train/acc", "lr")
 _OF_SAMPLES: Final = (
     *(f"collapse/{name}" for name in MEASURES),
     *(SAMPLE_LOSS.format(split) for split in LOSSES.values()),
 )
 _FEATURES: Final = 10
-_OF_CROSSVAL: Final = {"--folds", "--runs_dir", "--run_name"}
+_OF_STUDIES: Final = {
+    "--runs_dir",
+    "--run_name",
+    "--against",
+    *(f"--{kind.setting}" for kind in KINDS.values()),
+}
 
 
 def check_sweep(sweep: SweepFile, count: int | None) -> None:
@@ -135,16 +141,16 @@ def _metric_problem(name: str, command: str, config: Any, task: ClassificationTa
     if command == "fit":
         logged += [*_LOGGED, *task.val_keys]
     else:
-        logged += SCALARS if command == "prune" else _of_crossval(task.class_names)
+        logged += SCALARS if command == "prune" else _of_members(KINDS[command], task.class_names)
     usual = "prune/acc_after" if command == "prune" else "val/acc_best"
     return "" if name in logged else f"fer {command} does not log it; {did_you_mean(name, logged)}use {usual}"
 
 
-def _of_crossval(class_names: Sequence[str]) -> list[str]:
-    """Return the names of the validation metrics that a cross-validation logs."""
+def _of_members(kind: Kind, class_names: Sequence[str]) -> list[str]:
+    """Return the names of the validation metrics that a study of several runs logs."""
     split = {"confusion": torch.eye(len(class_names), dtype=torch.int64).tolist()}
-    fold = {"class_names": list(class_names), "splits": {"val": split, "test": split}}
-    return [name for name in summarise_folds([fold]).scalars() if name.startswith("val/")]
+    member = {"class_names": list(class_names), "splits": {"val": split, "test": split}}
+    return [name for name in summarise([member], kind).scalars() if name.startswith("val/")]
 
 
 def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool, Sequence[str]]]:
@@ -175,11 +181,13 @@ def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool,
 
 def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]:
     """Parse the arguments of a command, build network and data module, and return config and task."""
-    if command == "crossval":
-        parsed_words, chosen = choose_for_folds(_without(words, _OF_CROSSVAL))
+    if command in KINDS:
+        others = _without(words, _OF_STUDIES)
+        is_repeat = command == REPEAT.name
+        parsed_words, chosen = choose_for_members(REPEAT, others) if is_repeat else choose_for_folds(others)
     else:
         parsed_words, chosen = choose(name_checkpoint(words) if command == "prune" else words)
-    parser = _parser("fit" if command == "crossval" else command, **chosen)
+    parser = _parser("fit" if command in KINDS else command, **chosen)
     config = parse(parser, parsed_words)
     data = find_data_module(chosen["dataset"])(**config.data.as_dict())
     settings = config.model.as_dict()

@@ -14,7 +14,8 @@ from fer.compare.folders import ComparedRun
 from fer.compare.networks import ComparedNetwork, Cost, hold_same_weights
 from fer.metrics import wilson_interval
 from fer.pruning.size import BATCH_SIZES
-from fer.report.gather import plain, read_reports
+from fer.report.gather import read_reports
+from fer.report.parts import plain
 from fer.report.repeat import PLACE, as_word
 
 UNKNOWN: Final = "\N{EN DASH}"
@@ -103,7 +104,15 @@ def compare_runs(
     for name, network in networks.items():
         values[name] |= _neurons(network.neurons)
     notes = [f"{run.name}: not tested, {run.untested}." for run in runs if run.untested]
-    notes += [f"{name}: it has no checkpoint." for name in names if name not in networks]
+    notes += [
+        f"{run.name}: it has no checkpoint." for run in runs if run.name not in networks and not run.seeds
+    ]
+    notes += [
+        f"{run.name}: a repeat, mean \N{PLUS-MINUS SIGN} standard deviation of {len(run.seeds)} seeds; "
+        "fer repeat --against compares two."
+        for run in runs
+        if run.seeds
+    ]
     notes += [f"{name}: {note}." for name, network in networks.items() for note in network.notes]
     notes += _recomputed(values, answers)
     notes += [
@@ -111,7 +120,9 @@ def compare_runs(
         for one, other in combinations(networks, 2)
         if hold_same_weights(networks[one].task, networks[other].task)
     ]
-    notes += [note for other in names[1:] for note in _pair(names[0], other, answers, values)]
+    single = [run.name for run in runs if not run.seeds]
+    if names[0] in single:
+        notes += [note for other in single[1:] for note in _pair(names[0], other, answers, values)]
     paired = [name for name in names if "mcnemar/test/p" in values[name]]
     if len(paired) > 1:
         notes.append(f"The p-values of these {len(paired)} tests are not corrected for their number.")
@@ -164,6 +175,8 @@ def _facts(run: ComparedRun, answers: Mapping[str, Answers]) -> Values:
         "fit_seconds": results.get("fit_seconds"),
         "parameters": results.get("parameters"),
     }
+    if run.seeds:
+        values |= {"state": "repeat", "seed": ", ".join(map(str, run.seeds)), **run.scalars}
     for split, report in read_reports(run.run, results).items():
         values |= _accuracy(split, int(report.confusion.trace()), report.n)
         values[f"{split}/balanced_acc"] = plain(report.balanced_accuracy)
@@ -249,6 +262,9 @@ def _share(split: str) -> Cell:
     def cell(values: Values) -> str | None:
         if f"{split}/acc" not in values:
             return None
+        if f"{split}/acc_std" in values:
+            mean, std = (100 * values[f"{split}/{name}"] for name in ("acc", "acc_std"))
+            return f"{mean:.2f} % \N{PLUS-MINUS SIGN} {std:.2f} n = {values[f'{split}/n']:,.0f}"
         acc, low, high = (100 * values[f"{split}/{name}"] for name in ("acc", "acc_low", "acc_high"))
         return f"{acc:.2f} % [{low:.2f}, {high:.2f}] n = {values[f'{split}/n']:,}"
 

@@ -1,6 +1,6 @@
 """The folders that are compared: which of them are runs, and what their files say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from fer.compare.answers import Answers, read_answers
 from fer.configs import flatten
 from fer.errors import InputError, did_you_mean
 from fer.runs import Run, find_checkpoint
-from fer.studies.crossval import SETTINGS
+from fer.studies.members import CROSSVAL, REPEAT, find_kind, read_members, read_settings, summarise
 from fer.studies.study import STUDY
 
 
@@ -27,6 +27,8 @@ class ComparedRun:
         checkpoint: Holds its network; None if there is none yet.
         answers: By split what ``predictions.csv`` holds; empty without it.
         untested: Why the test split is not looked at; empty if it is.
+        seeds: Of a repeat the seeds; empty of a single run.
+        scalars: Of a repeat the means over the seeds; see :meth:`fer.studies.members.Summary.scalars`.
     """
 
     name: str
@@ -38,6 +40,8 @@ class ComparedRun:
     checkpoint: Path | None
     answers: dict[str, Answers]
     untested: str
+    seeds: Sequence[int] = ()
+    scalars: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
@@ -58,11 +62,20 @@ def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
             raise InputError(msg)
         paths[real] = folder
     names = _names(list(paths))
-    return [_read(Run(real), name) for real, name in zip(paths, names, strict=True)]
+    return [_read_any(real, name) for real, name in zip(paths, names, strict=True)]
+
+
+def read_run(folder: Path) -> ComparedRun:
+    """Return what the folder of a run says.
+
+    Raises:
+        InputError: A file is damaged.
+    """
+    return _read(Run(folder), folder.name)
 
 
 def _check(folder: Path) -> None:
-    """Refuse a folder that is not that of one run."""
+    """Refuse a folder that is not that of one run, or of a repeat."""
     if folder.is_file():
         msg = f"{folder} is a file: give the folder of its run, runs/NAME"
         raise InputError(msg)
@@ -74,10 +87,11 @@ def _check(folder: Path) -> None:
     if (folder / STUDY).is_file():
         msg = f"{folder} is a sweep: give the folders of its trials, or two sweeps to fer sweep --compare"
         raise InputError(msg)
-    if (folder / SETTINGS).is_file():
+    kind = find_kind(folder)
+    if kind is CROSSVAL:
         msg = f"{folder} is a cross-validation, whose folds test other samples: give a fold, {folder}/fold-0"
         raise InputError(msg)
-    if not Run(folder).is_run:
+    if kind is None and not Run(folder).is_run:
         inside = sorted(path.name for path in folder.iterdir() if Run(path).is_run)
         hint = f"; did you mean {folder / inside[0]}?" if inside else ": give the folder of a run, runs/NAME"
         msg = f"{folder} holds no run{hint}"
@@ -94,6 +108,27 @@ def _names(folders: Sequence[Path]) -> list[str]:
     while len({path.parts[-depth:] for path in folders}) < len(folders):
         depth += 1
     return ["/".join(path.parts[-depth:]) for path in folders]
+
+
+def _read_any(folder: Path, name: str) -> ComparedRun:
+    """Return what the folder of a run or of a repeat says."""
+    if find_kind(folder) is not REPEAT:
+        return _read(Run(folder), name)
+    seeds = REPEAT.numbers(read_settings(folder))
+    first = _read(REPEAT.run(folder, seeds[0]), name)
+    results = read_members(folder)
+    seconds = sum(each.get("fit_seconds") or 0.0 for each in results)
+    return ComparedRun(
+        *(name, Run(folder), first.settings),
+        results={**results[0], "splits": {}, "fit_seconds": seconds},
+        pruned={},
+        history={},
+        checkpoint=None,
+        answers={},
+        untested="",
+        seeds=seeds,
+        scalars=summarise(results, REPEAT, seeds).scalars(),
+    )
 
 
 def _read(run: Run, name: str) -> ComparedRun:

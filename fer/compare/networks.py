@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final
 
@@ -65,9 +66,7 @@ def open_network(
     """
     if compared.checkpoint is None:
         return None
-    content = read_checkpoint(compared.checkpoint)
-    task = load(compared.checkpoint, own_networks.get(str(content.get("network"))))
-    task.to("cuda" if torch.cuda.is_available() else "cpu")
+    content, task = _read_network(compared.checkpoint, own_networks)
     shape = content.get("input_shape")
     found = ComparedNetwork(task, None if shape is None else _example(shape), dict(compared.answers), {})
     try:
@@ -75,10 +74,7 @@ def open_network(
         if not isinstance(data, ExpressionDataModule):
             found.notes.append("its data module does not name its samples: no answers, no neurons")
             return found
-        data.match_network(task.class_names)
-        for state in normalisation_in(content).values():
-            data.load_state_dict(state)
-        data.setup("test")
+        _set_up(data, task, content)
     except InputError as e:
         found.notes.append(f"its data cannot be read ({e}): what takes the data is left out")
         return found
@@ -90,6 +86,50 @@ def open_network(
     except InputError as e:
         found.notes.append(f"its neurons cannot be measured: {e}")
     return found if shape is not None else ComparedNetwork(**{**vars(found), "example": batches[0][:1]})
+
+
+def answers_of(
+    compared: ComparedRun, data_of: DataOf, own_networks: Mapping[str, type[nn.Module]]
+) -> dict[str, Answers]:
+    """Return what the network of a run answers on its test splits: as its files say, or computed here.
+
+    Args:
+        compared: The run.
+        data_of: Builds its data module.
+        own_networks: Classes outside of fer by their class path.
+
+    Raises:
+        InputError: The run has neither answers nor a checkpoint, or its checkpoint or data cannot be read.
+    """
+    if compared.answers:
+        return compared.answers
+    if compared.checkpoint is None:
+        msg = f"{compared.run.folder}: it has neither predictions.csv nor a checkpoint that could answer"
+        raise InputError(msg)
+    content, task = _read_network(compared.checkpoint, own_networks)
+    data = data_of(compared.settings)
+    if not isinstance(data, ExpressionDataModule):
+        msg = f"{compared.run.folder}: {type(data).__name__} does not name its samples, which pairing takes"
+        raise InputError(msg)
+    _set_up(data, task, content)
+    return compute_answers(task, data)
+
+
+def _read_network(
+    checkpoint: Path, own_networks: Mapping[str, type[nn.Module]]
+) -> tuple[Mapping[str, Any], ClassificationTask]:
+    """Return the content of a checkpoint and its network, on the device that is used."""
+    content = read_checkpoint(checkpoint)
+    task = load(checkpoint, own_networks.get(str(content.get("network"))))
+    return content, task.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _set_up(data: ExpressionDataModule, task: ClassificationTask, content: Mapping[str, Any]) -> None:
+    """Load the splits as the network of a checkpoint has seen them."""
+    data.match_network(task.class_names)
+    for state in normalisation_in(content).values():
+        data.load_state_dict(state)
+    data.setup("test")
 
 
 def count_neurons(network: nn.Module, batches: list[Tensor]) -> dict[str, dict[str, int]]:

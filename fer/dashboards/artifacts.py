@@ -104,7 +104,7 @@ def describe(run_dir: Path, alias: str) -> dict[str, Any]:
         run_dir: The run's folder, with ``results.json`` or ``prune.json``, if it has come so far.
         alias: ``pruned``, or another.
     """
-    found: dict[str, Any] = {"fer": fer.__version__, "commit": _commit()}
+    found: dict[str, Any] = {"fer": fer.__version__, "commit": package_commit()}
     if alias == "pruned":
         pruned = Run(run_dir).read_prune()
         after = pruned.get("after", {})
@@ -144,7 +144,7 @@ def _log(
     return [f"{name}:{alias}"]
 
 
-def _commit() -> str | None:
+def package_commit() -> str | None:
     """Return the commit that last changed the package; None if it is installed without its history."""
     try:
         said = subprocess.run(

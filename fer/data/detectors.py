@@ -1,6 +1,7 @@
 """Face detectors: MTCNN, which needs torch, and Viola-Jones, which does not."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -21,6 +22,10 @@ whole steps is searched at the same sizes."""
 MTCNN_GRID: Final = 8
 """Steps in a pixel to which MTCNN's boxes and landmarks are rounded. They differ by some 1e-5 pixels with the
 images it is given at once and with the number of threads, and resampling would show it."""
+
+MTCNN_ROUND: Final = 64
+"""Candidates of MTCNN's second and third stage come in multiples of this number, filled up with zeros. oneDNN
+keeps what it compiled for each size of a batch, 0.8 MB each, so that the memory grew with the images."""
 
 VIOLA_JONES_MIN_FACE: Final = 40
 """Side of the smallest face that Viola-Jones looks for, in pixels."""
@@ -99,6 +104,8 @@ class Mtcnn:
         self.network = MTCNN(
             min_face_size=MTCNN_MIN_FACE, factor=MTCNN_STEP, keep_all=True, device=device
         ).float()
+        for stage in (self.network.rnet, self.network.onet):
+            stage.forward = _in_round_batches(stage.forward)
 
     def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
         """Return the faces of each image, the largest first; see :class:`FaceDetector`."""
@@ -109,6 +116,17 @@ class Mtcnn:
             [] if found[0] is None else [_face(*one) for one in zip(*found, strict=True)]
             for found in zip(boxes, probabilities, landmarks, strict=True)
         ]
+
+
+def _in_round_batches(forward: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function of a batch that calls another one with few sizes of batches; see MTCNN_ROUND."""
+
+    def call(batch: Any) -> tuple[Any, ...]:
+        padded = batch.new_zeros(math.ceil(len(batch) / MTCNN_ROUND) * MTCNN_ROUND, *batch.shape[1:])
+        padded[: len(batch)] = batch
+        return tuple(outputs[: len(batch)] for outputs in forward(padded))
+
+    return call
 
 
 def _face(box: NDArray[Any], probability: float, landmarks: NDArray[Any]) -> Face:

@@ -45,7 +45,10 @@ FEATURES: Final = tuple(f"{kind}{place % 5 + 1}" for place, kind in enumerate(DE
 MOST_BYTES: Final = 10_000_000
 """Size of the largest table that is read, unpacked."""
 
-WAY_OUT: Final = "give it with --data.root or the environment's FER_DATA_DIR"
+WAY_OUT: Final = (
+    "ask its authors for it (Dhall et al., 2011), and give its folder with --data.root or the environment's "
+    "FER_DATA_DIR"
+)
 
 
 def class_names() -> tuple[str, ...]:

@@ -21,8 +21,9 @@ NUM_SHOWN: Final = 6
 MOST_LAYERS: Final = 6
 """Layers that are shown: of a deeper network so many, evenly spread, with the first and the last."""
 
-Degrees = Mapping[str, NDArray[np.floating]]
-"""By layer the angles between its C neurons, degrees, shape ``(C, C)``, NaN where a neuron has none."""
+Distinctness = Mapping[str, NDArray[np.floating]]
+"""By layer how far each of its C neurons is from its nearest relative, shape ``(C,)``; see
+:func:`fer.neurons.distinctness`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class AnsweringNeuron:
     Attributes:
         layer: Its layer.
         index: Its number in the layer.
-        degrees: How far it is from its nearest relative; see :func:`distinctness`. NaN without angles.
+        degrees: How far it is from its nearest relative, in degrees; NaN: not known.
         strength: Mean of its activation over the positions.
         values: Its feature map for the image, shape ``(h, w)``.
     """
@@ -44,28 +45,8 @@ class AnsweringNeuron:
     values: NDArray[np.float32]
 
 
-def distinctness(degrees: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return how far each neuron is from the nearest one that does the same or the opposite.
-
-    Args:
-        degrees: Angles between C neurons, shape ``(C, C)``.
-
-    Returns:
-        The least of ``min(angle, 180 - angle)`` over the other neurons, 0 to 90 degrees, shape ``(C,)``;
-        NaN for a neuron without angles.
-
-    >>> distinctness(np.array([[0.0, 10, 90], [10, 0, 170], [90, 170, 0]])).tolist()
-    [10.0, 10.0, 10.0]
-    """
-    apart = np.minimum(degrees, 180 - degrees).astype(np.float64)
-    np.fill_diagonal(apart, np.inf)
-    apart[np.isnan(apart)] = np.inf
-    nearest = apart.min(axis=1, initial=np.inf)
-    return np.where(np.isnan(degrees.diagonal()), np.nan, np.minimum(nearest, 90.0))
-
-
 def choose_neurons(
-    strengths: NDArray[np.floating], degrees: NDArray[np.floating] | None, num: int = NUM_SHOWN
+    strengths: NDArray[np.floating], apart: NDArray[np.floating] | None, num: int = NUM_SHOWN
 ) -> list[int]:
     """Return the neurons that answer most strongly among the most distinct ones, the strongest first.
 
@@ -73,12 +54,11 @@ def choose_neurons(
 
     Args:
         strengths: Mean activation of each of C neurons, shape ``(C,)``.
-        degrees: Their angles, shape ``(C, C)``; None: all neurons count as distinct.
+        apart: Their :func:`fer.neurons.distinctness`, shape ``(C,)``; None: all neurons count as distinct.
         num: Largest number of neurons.
     """
     candidates = np.arange(len(strengths))
-    if degrees is not None:
-        apart = distinctness(degrees)
+    if apart is not None:
         candidates = candidates[~np.isnan(apart)]
         kept = math.ceil(DISTINCT_SHARE * len(candidates))
         candidates = candidates[np.argsort(-apart[candidates], kind="stable")][:kept]
@@ -87,7 +67,7 @@ def choose_neurons(
 
 
 def answering_neurons(
-    network: nn.Module, image: Tensor, degrees: Degrees
+    network: nn.Module, image: Tensor, distinct: Distinctness
 ) -> tuple[dict[str, list[AnsweringNeuron]], list[str]]:
     """Return for layers with feature maps the distinct neurons that answer most strongly to an image.
 
@@ -96,11 +76,11 @@ def answering_neurons(
     Args:
         network: Any network for images.
         image: Shape ``(1, C, H, W)``, on the network's device.
-        degrees: The angles that were measured; a layer without them, or with those of another number of
-            neurons, counts all its neurons as distinct.
+        distinct: What was measured; a layer without it, or with that of another number of neurons, counts
+            all its neurons as distinct.
 
     Returns:
-        The neurons by layer, in forward order, and the layers that had no angles.
+        The neurons by layer, in forward order, and the layers of which it is not known who is distinct.
     """
     places = hidden_layers(network, image).layers
     maps: dict[str, NDArray[np.float32]] = {}
@@ -116,14 +96,14 @@ def answering_neurons(
     with_maps = [(layer, place) for layer, place in places.items() if place in maps]
     shown = np.linspace(0, len(with_maps) - 1, min(MOST_LAYERS, len(with_maps))).round().astype(int)
     for layer, place in (with_maps[number] for number in shown.tolist()):
-        values, angles = maps[place], degrees.get(layer)
-        if angles is None or len(angles) != len(values):
-            angles = None
+        values, apart = maps[place], distinct.get(layer)
+        if apart is None or len(apart) != len(values):
+            apart = None
             without.append(layer)
         strengths = values.mean(axis=(1, 2))
-        apart = np.full(len(values), np.nan) if angles is None else distinctness(angles)
+        degrees = np.full(len(values), np.nan) if apart is None else apart
         found[layer] = [
-            AnsweringNeuron(layer, index, float(apart[index]), float(strengths[index]), values[index])
-            for index in choose_neurons(strengths, angles)
+            AnsweringNeuron(layer, index, float(degrees[index]), float(strengths[index]), values[index])
+            for index in choose_neurons(strengths, apart)
         ]
     return {layer: neurons for layer, neurons in found.items() if neurons}, without

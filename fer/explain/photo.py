@@ -14,9 +14,11 @@ from fer.data.detectors import Face as FoundFace
 from fer.data.faces import crop_face
 from fer.data.pixels import resize, to_channels
 from fer.errors import InputError
-from fer.explain.answering import AnsweringNeuron, Degrees, answering_neurons
+from fer.explain.answering import AnsweringNeuron, Distinctness, answering_neurons
 from fer.explain.maps import find_map_layer, occlusion_map, relevance_map
+from fer.neurons import distinctness
 from fer.predict import Face, Recognizer
+from fer.predict.default import read_default_facts
 from fer.predict.torch_module import TorchNetwork
 from fer.runs import find_checkpoint, run_of
 
@@ -60,13 +62,13 @@ class Explanation:
     notes: list[str] = field(default_factory=list)
 
 
-def explain_photo(recognizer: Recognizer, image: NDArray[np.uint8], degrees: Degrees) -> Explanation:
+def explain_photo(recognizer: Recognizer, image: NDArray[np.uint8], distinct: Distinctness) -> Explanation:
     """Explain each face of a photo.
 
     Args:
         recognizer: Finds the faces; its network is one of torch.
         image: RGB, uint8, shape ``(H, W, 3)``.
-        degrees: By layer the angles of the network's neurons, where they were measured.
+        distinct: By layer how distinct the network's neurons are, where that was measured.
 
     Raises:
         InputError: No face is found, or the network has no gradients or no feature maps.
@@ -94,7 +96,7 @@ def explain_photo(recognizer: Recognizer, image: NDArray[np.uint8], degrees: Deg
         inputs = torch.from_numpy(settings.prepare(crop[np.newaxis])).to(network.device)
         layer = layer or find_map_layer(inner, inputs)
         target = settings.class_names.index(face.label)
-        neurons, without = answering_neurons(inner, inputs, degrees)
+        neurons, without = answering_neurons(inner, inputs, distinct)
         relevance = relevance_map(inner, inputs, target, layer)
         occlusion = occlusion_map(inner, inputs, target)
         seen = to_channels(to_channels(crop, settings.channels), 3)
@@ -104,22 +106,26 @@ def explain_photo(recognizer: Recognizer, image: NDArray[np.uint8], degrees: Deg
         notes.append(f"{len(faces)} faces were found; the first {MOST_FACES} are explained.")
     if without:
         notes.append(
-            f"No angles were measured of {', '.join(without)}: there the strongest neurons are shown, "
-            "however distinct they are. fer fit measures angles into the run's folder."
+            f"No angles were measured of {', '.join(without)}: the strongest neurons are shown, distinct or "
+            "not (fer fit measures angles into the run's folder)."
         )
     return Explanation(image, explained, layer, notes)
 
 
-def angles_of(path: Path) -> Degrees:
-    """Return the angles that were measured in the training of a checkpoint; empty if there are none.
+def distinctness_of(path: Path | None) -> Distinctness:
+    """Return how distinct the neurons of a checkpoint are; empty if no angles were measured in its training.
 
-    They are those of the checkpoint's own epoch where that was measured, else the last ones.
+    The angles are those of the checkpoint's own epoch where that was measured, else the last ones.
 
     Args:
-        path: A checkpoint, or the folder of a run.
+        path: A checkpoint, or the folder of a run; None: the package's own network.
     """
+    if path is None:
+        known = read_default_facts().get("distinctness", {})
+        return {layer: np.array(values, np.float64) for layer, values in known.items()}
     checkpoint = find_checkpoint(path)
     run = run_of(checkpoint)
     measured = run.measured_epochs()
     epoch = read_checkpoint(checkpoint).get("epoch")
-    return run.read_angles(epoch if epoch in measured else None) if measured else {}
+    angles = run.read_angles(epoch if epoch in measured else None) if measured else {}
+    return {layer: distinctness(torch.from_numpy(degrees)).numpy() for layer, degrees in angles.items()}

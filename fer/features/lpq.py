@@ -72,7 +72,7 @@ def lpq_codes(images: NDArray[np.uint8], *, window: int, decorrelate: bool) -> N
     Args:
         images: Grey, shape (N, H, W), all held in memory eight times in single precision.
         window: Side of the neighbourhood in pixels, odd, 3 or more.
-        decorrelate: As in :func:`lpq`.
+        decorrelate: See :func:`lpq`.
 
     Returns:
         0 to 255, shape (N, H - window + 1, W - window + 1). Bit 2 k is set where the real part at the

@@ -9,10 +9,10 @@ from fer.figures.angles import histogram_figure, matrix_figure, pairs_figure
 from fer.figures.collapse import collapse_figure
 from fer.figures.confusion import confusion_figure
 from fer.figures.curves import curves_figure
-from fer.figures.folds import folds_figure
 from fer.figures.gradients import gradient_figure, gradient_histograms
 from fer.figures.images import image_grid, predictions_figure
 from fer.figures.maps import feature_maps_figure
+from fer.figures.members import members_figure
 from fer.figures.merges import dendrogram_figure
 from fer.figures.protocols import protocols_figure
 from fer.figures.pruning import prune_figure
@@ -28,12 +28,12 @@ __all__ = [
     "dendrogram_figure",
     "fan_figure",
     "feature_maps_figure",
-    "folds_figure",
     "gradient_figure",
     "gradient_histograms",
     "histogram_figure",
     "image_grid",
     "matrix_figure",
+    "members_figure",
     "pairs_figure",
     "predictions_figure",
     "protocols_figure",

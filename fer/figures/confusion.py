@@ -29,6 +29,8 @@ def confusion_figure(
     class_names: Sequence[str] = EXPRESSIONS,
     title: str = "Confusion matrix",
     non_finite: Tensor | None = None,
+    *,
+    repeats: int = 1,
 ) -> Figure:
     """Draw a confusion matrix, with recall at its right and precision below.
 
@@ -42,6 +44,7 @@ def confusion_figure(
         class_names: K names.
         title: What was classified by what.
         non_finite: Samples of each class whose logits are not finite, shape ``(K,)``; None: none.
+        repeats: How often each sample was classified; see :func:`fer.metrics.report`.
 
     Returns:
         The figure; its one axes has classes on both sides.
@@ -49,7 +52,7 @@ def confusion_figure(
     Raises:
         ValueError: No confusion matrix, or the names are not as many as the classes.
     """
-    result = report(confusion, class_names, non_finite)
+    result = report(confusion, class_names, non_finite, repeats=repeats)
     num_classes = len(class_names)
     counts = result.confusion.numpy()
     shares = torch.where(
@@ -105,7 +108,8 @@ def confusion_figure(
 
     low, high = (100 * end for end in result.interval)
     accuracy = "undefined" if math.isnan(result.accuracy) else f"{100 * result.accuracy:.2f} %"
-    line = f"accuracy {accuracy} [{low:.2f}, {high:.2f}], n = {result.n:,}"
+    times = f"{repeats} \N{MULTIPLICATION SIGN} " if repeats > 1 else ""
+    line = f"accuracy {accuracy} [{low:.2f}, {high:.2f}], n = {times}{round(result.n / repeats):,}"
     if result.num_non_finite:
         line += f"; logits not finite: {result.num_non_finite:,}"
     axes.set_title(line, fontsize=NORMAL, color=INK, pad=8)

@@ -22,6 +22,8 @@ from fer.figures.style import (
 )
 
 COLOURS: Final = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
+MARKERS: Final = "osD^vP*"
+"""Drawn open, so that points at the same place are all seen."""
 
 
 class Series(Protocol):
@@ -83,11 +85,12 @@ def series_figure(panels: Sequence[Axes], title: str = "") -> Figure:
         raise ValueError(msg)
     figure = new_figure(1.2 + 3.6 * len(panels), 3.3)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for line, colour, dashes in zip(panel.lines, cycle(COLOURS), cycle(DASHES), strict=False):
+        looks = zip(cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
+        for line, (colour, dashes, marker) in zip(panel.lines, looks, strict=False):
             if len(line.low):
                 axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
             look = (
-                {"linestyle": "none", "marker": "o", "markersize": 4}
+                {"linestyle": "none", "marker": marker, "markersize": 5, "fillstyle": "none"}
                 if line.is_points
                 else {"linestyle": dashes}
             )

@@ -9,6 +9,7 @@ from fer.metrics.classification import (
     wilson_interval,
 )
 from fer.metrics.comparison import Comparison, mcnemar
+from fer.metrics.repeats import mean_interval, normal_interval
 
 __all__ = [
     "NO_CLASS",
@@ -16,6 +17,8 @@ __all__ = [
     "ClassificationReport",
     "Comparison",
     "mcnemar",
+    "mean_interval",
+    "normal_interval",
     "predicted_classes",
     "report",
     "wilson_interval",

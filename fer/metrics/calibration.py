@@ -1,8 +1,8 @@
 """Calibration of a classifier: expected calibration error, reliability, and temperature scaling."""
 
 import math
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -188,6 +188,47 @@ def calibration(logits: Tensor, labels: Tensor, temperature: float | None = None
         num_right=int((plain.argmax(dim=1) == labels).sum()),
         num_non_finite=int((~is_finite).sum()),
     )
+
+
+def pooled_calibration(contents: Sequence[Mapping[str, Any]]) -> Calibration:
+    """Return the calibration of several classifiers' probabilities together, from ``results.json``.
+
+    Args:
+        contents: Of each classifier what its ``results.json`` holds of one split, with the same bins.
+
+    Returns:
+        Sums over the classifiers; the temperature is their mean, as each has its own.
+    """
+    weights = torch.tensor([each["n"] for each in contents], dtype=torch.float64)
+    share = weights / weights.sum()
+
+    def mean_of(values: Sequence[float]) -> float:
+        return float((share * torch.tensor(values, dtype=torch.float64)).nansum())
+
+    before, after = (_pooled([each["bins"][when] for each in contents]) for when in ("before", "after"))
+    return Calibration(
+        temperature=mean_of([each["temperature"] for each in contents]),
+        before=before,
+        after=after,
+        nll_before=mean_of([each["nll"]["before"] for each in contents]),
+        nll_after=mean_of([each["nll"]["after"] for each in contents]),
+        num_right=round(float((before.accuracy * before.counts).nansum())),
+        num_non_finite=0,
+    )
+
+
+def _pooled(bins: Sequence[Mapping[str, Sequence[float | None]]]) -> Reliability:
+    """Return the sum of reliabilities in plain data, None in the place of NaN."""
+    counts, confidence, accuracy = (
+        torch.tensor(
+            [[math.nan if value is None else value for value in each[name]] for each in bins],
+            dtype=torch.float64,
+        )
+        for name in Reliability._fields
+    )
+    total = counts.sum(dim=0)
+    means = ((counts * each).nansum(dim=0) / total for each in (confidence, accuracy))
+    return Reliability(total.long(), *means)
 
 
 def calibration_scalars(found: Mapping[Tta, Calibration]) -> dict[str, float]:

@@ -74,6 +74,7 @@ class ClassificationReport(NamedTuple):
         macro_ovr_accuracy: Mean one-versus-rest accuracy, ``1 - 2 (1 - accuracy) / K`` where all logits are
             finite.
         undefined: For precision, recall, specificity and f1, the number of classes that are NaN.
+        repeats: How often each sample was classified, by as many networks; intervals count it once.
 
     Source: Dhall, Goecke, Lucey and Gedeon, "Static Facial Expression Analysis in Tough Conditions",
     2011, whose Eq. 3, there called accuracy, is ``ovr_accuracy``.
@@ -97,6 +98,7 @@ class ClassificationReport(NamedTuple):
     macro_f1: float
     macro_ovr_accuracy: float
     undefined: Mapping[str, int]
+    repeats: int = 1
 
     @property
     def num_non_finite(self) -> int:
@@ -177,6 +179,8 @@ def report(
     confusion: Tensor,
     class_names: Sequence[str] | None = None,
     non_finite: Tensor | Sequence[int] | None = None,
+    *,
+    repeats: int = 1,
 ) -> ClassificationReport:
     """Return everything that a confusion matrix says.
 
@@ -184,6 +188,7 @@ def report(
         confusion: Counts, rows = truth, columns = predicted, integers, shape ``(K, K)``.
         class_names: K names; left out, the seven expressions if K is 7, else ``class_0`` and so on.
         non_finite: Samples of each class whose logits are not finite, shape ``(K,)``; None: none.
+        repeats: How often each sample was classified: the matrix is the sum over as many networks.
 
     Returns:
         The report; see :class:`ClassificationReport`.
@@ -224,7 +229,7 @@ def report(
         non_finite=unanswered,
         n=n,
         accuracy=correct / n if num_answered else math.nan,
-        interval=wilson_interval(correct, n if num_answered else 0),
+        interval=wilson_interval(round(correct / repeats), round(n / repeats) if num_answered else 0),
         support=support,
         precision=precision,
         recall=recall,
@@ -237,6 +242,7 @@ def report(
         macro_f1=float(f1.nanmean()),
         macro_ovr_accuracy=float(ovr_accuracy.nanmean()),
         undefined={name: int(values.isnan().sum()) for name, values in undefined.items()},
+        repeats=repeats,
     )
 
 

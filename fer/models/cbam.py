@@ -114,12 +114,13 @@ class CbamResNet(ResNet):
     Args:
         depth: Number of layers.
         stem: See :class:`fer.models.ResNet`.
+        width: See :class:`fer.models.ResNet`.
         dropout: Probability of a feature to be left out in training, before ``fc``.
         reduction: See :class:`Cbam`.
         arrangement: See :class:`Cbam`.
         channels: Number of colour channels.
-        image_size: Height and width of the images, at least 32 (8 with the small stem). The
-            layers do not depend on it.
+        image_size: Height and width of the images, at least 32 (16 with the half stem, 8 with
+            the small one). The layers do not depend on it.
         num_classes: Number of classes.
 
     Raises:
@@ -136,6 +137,7 @@ class CbamResNet(ResNet):
         *,
         depth: Depth = 34,
         stem: Stem = "imagenet",
+        width: int = 64,
         dropout: float = 0.0,
         reduction: int = 16,
         arrangement: Arrangement = "serial",
@@ -148,20 +150,20 @@ class CbamResNet(ResNet):
         super().__init__(
             depth=depth,
             stem=stem,
+            width=width,
             dropout=dropout,
             zero_init_residual=False,
             channels=channels,
             image_size=image_size,
             num_classes=num_classes,
         )
-        for k, width in enumerate((64, 128, 256, 512), start=1):
+        for k in range(1, 5):
+            maps = 2 ** (k - 1) * width * (4 if depth == 50 else 1)
             stage = self.get_submodule(f"layer{k}")
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             for name, block in stage.named_children():
                 layers[name] = block
-                layers[f"cbam{name}"] = Cbam(
-                    width * (4 if depth == 50 else 1), reduction=reduction, arrangement=arrangement
-                )
+                layers[f"cbam{name}"] = Cbam(maps, reduction=reduction, arrangement=arrangement)
             self.add_module(f"layer{k}", nn.Sequential(layers))
 
     def _block_output(self, name: str) -> str:

@@ -3,7 +3,7 @@
 Pure functions: tensors in, numbers and decisions out. See the ``README.md`` beside this file.
 """
 
-from fer.neurons.angles import angles, angular_speed, classify
+from fer.neurons.angles import angles, angular_speed, classify, distinctness
 from fer.neurons.criteria import Criterion
 from fer.neurons.hidden import HiddenLayers, find_hidden_layers
 from fer.neurons.measure import Measurement, measure, measure_groups
@@ -33,6 +33,7 @@ __all__ = [
     "angular_speed",
     "classify",
     "cut",
+    "distinctness",
     "eval_state",
     "find_hidden_layers",
     "find_prunable",

@@ -17,19 +17,19 @@ NAMES: Final = ("add", "add_", "__add__", "__radd__", "__iadd__")
 """Names of torch's functions that add two tensors."""
 
 TOLERANCE: Final = 1e-6
-"""Share of a change by which it may deviate from a multiple of the change of a layer's output; float64."""
+"""Relative tolerance, in float64, between a change and a multiple of the change of the layer's output."""
 
 Terms = tuple[Tensor, Tensor]
 """The two terms of an addition."""
 
 
 class Place(NamedTuple):
-    """Where a layer's output, times a factor for each channel, is added to a term that does not depend on it.
+    """Where a layer's output, times a factor per channel, is added to a term that does not depend on it.
 
     Attributes:
-        number: Number of the addition in a run, counted from 0.
-        other: Which of its two terms is the other one, 0 or 1.
-        factors: By how much each channel of the output is multiplied, shape ``(out,)``.
+        number: Index of the addition within a run, from 0.
+        other: Index of the other term, 0 or 1.
+        factors: Factor that multiplies each channel of the output, shape ``(out,)``.
     """
 
     number: int
@@ -38,10 +38,10 @@ class Place(NamedTuple):
 
 
 class Additions(TorchFunctionMode):
-    """Hand over the terms of each addition of two tensors of the same shape, before it is done.
+    """Hand over the terms of each addition of two tensors of equal shape, before they are added.
 
     Args:
-        receive: Called with the number of the addition and its terms, which may be overwritten afterwards.
+        receive: Called with the index of the addition and its terms, which may be overwritten afterwards.
     """
 
     def __init__(self, receive: Callable[[int, Terms], None]) -> None:
@@ -54,7 +54,7 @@ class Additions(TorchFunctionMode):
         """Call a function of torch."""
         del types
         terms = args[:2]
-        # With a keyword, alpha, the sum is another one.
+        # With the keyword alpha, torch computes a different sum.
         is_addition = getattr(func, "__name__", "") in NAMES and len(terms) == 2 and not kwargs
         if is_addition and all(isinstance(one, Tensor) for one in terms) and terms[0].shape == terms[1].shape:
             self.receive(self.count, terms)
@@ -63,7 +63,7 @@ class Additions(TorchFunctionMode):
 
 
 class _Found(Reached):
-    """An addition that was looked for."""
+    """Signal that the addition was found; ends the run."""
 
     def __init__(self, number: int, terms: Terms) -> None:
         super().__init__(number)
@@ -80,18 +80,18 @@ def find_addition(
 ) -> Place | None:
     """Return where a layer's output is added to another term.
 
-    The output is changed at random, and the first addition of which a term changes is looked at. Between the
-    layer and the addition may stand what multiplies each channel by a factor: batch norm, a layer scale. No
-    addition is found if its other term depends on the output, too, or if another layer takes what depends on
-    it before.
+    The layer's output is changed at random, and the first addition with a changed term is examined. Modules
+    that multiply each channel by a factor (batch norm, layer scale) may lie between the layer and the
+    addition. The result is None if the other term depends on the output as well, or if another layer consumes
+    something that depends on the output before the addition.
 
     Args:
         runs: Runs of a copy in float64 and eval mode.
         layer: Name of the layer, which is called once.
-        inputs: What the network is called with, a few samples.
+        inputs: Arguments of the network for a few samples.
         terms: Digests of the terms of all additions.
-        taken: Digests of what other layers take, by name, call by call.
-        later: The layer, and those that are asked for after it, in the order of their calls.
+        taken: Digests of the inputs of other layers, by name, one per call.
+        later: This layer and those that are examined after it, in the order of their calls.
     """
     module = runs.network.get_submodule(layer)
     channels = 1 if isinstance(module, nn.Conv2d) else -1
@@ -102,7 +102,7 @@ def find_addition(
     def change(module: nn.Module, args: Any, output: Tensor) -> Tensor:
         del module, args
         steps.append(torch.randn(output.shape, generator=generator, dtype=output.dtype).to(output.device))
-        return output - steps[-1].neg()  # an addition would be received
+        return output - steps[-1].neg()  # an addition would be intercepted
 
     def check(name: str, given: Tensor, output: Tensor) -> None:
         del output

@@ -1,4 +1,4 @@
-"""Angles between the activation vectors of neurons, and the neurons and pairs that are redundant."""
+"""Angles between the activation vectors of neurons; redundant neurons and pairs."""
 
 import math
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from fer.errors import InputError
 from fer.neurons.statistics import BLOCK, ActivationStatistics
 
 Origin = Literal["auto", "half", "centre", "layer_minmax", "unit_minmax", "none"]
-"""Where activation vectors start from.
+"""Origin of the activation vectors.
 
-The papers rescale each neuron by p a + q before they measure angles. An angle does not depend on p > 0, so
-that a normalisation only sets an origin for each neuron:
+The papers rescale each neuron by p a + q before they measure angles. An angle does not depend on p > 0, so a
+normalisation only sets an origin for each neuron:
 
 - ``half``: 0.5, the middle of a logistic unit (Gedeon and Harris).
 - ``centre``: the neuron's mean; the angle is the arc cosine of the Pearson correlation.
 - ``layer_minmax``: the middle between the smallest and the largest output in the layer.
 - ``unit_minmax``: the middle between the neuron's own smallest and largest output.
 - ``none``: 0 (Markou, equation 5).
-- ``auto``: ``half`` for logistic units, ``none`` for tanh and for samples that were rescaled by
-  :func:`fer.neurons.pattern_minmax`, ``centre`` for all others.
+- ``auto``: ``half`` for logistic units, ``none`` for tanh and for samples rescaled by
+  :func:`fer.neurons.pattern_minmax`, ``centre`` otherwise.
 """
 
 SIMILAR_BELOW: Final = 15.0
@@ -43,7 +43,7 @@ def angles(statistics: ActivationStatistics, normalise: Origin = "auto") -> Tens
 
     Args:
         statistics: Statistics of C neurons over one sample or more.
-        normalise: Where the vectors start from; see :data:`Origin`.
+        normalise: Origin of the vectors; see :data:`Origin`.
 
     Returns:
         Symmetric matrix in degrees, 0 to 180, float64, shape ``(C, C)``, zero on the diagonal. Rows and
@@ -77,14 +77,14 @@ def angles(statistics: ActivationStatistics, normalise: Origin = "auto") -> Tens
 
 
 def root_mean_squares(statistics: ActivationStatistics, normalise: Origin) -> Tensor:
-    """Return the root mean squares of activation vectors: their lengths, for any number of samples.
+    """Return the root mean square of each activation vector: its length for any number of samples.
 
     Args:
         statistics: Statistics of C neurons.
-        normalise: Where the vectors start from; see :data:`Origin`.
+        normalise: Origin of the vectors; see :data:`Origin`.
 
     Returns:
-        In the unit of the activations, float64, shape ``(C,)``; NaN for a neuron that was once not finite.
+        In the unit of the activations, float64, shape ``(C,)``; NaN for a neuron that was NaN or infinite.
 
     Raises:
         InputError: An unknown normalisation.
@@ -158,33 +158,33 @@ def summarise(degrees: Tensor) -> dict[str, float]:
 
 
 def angular_speed(before: Tensor, after: Tensor, *, num_epochs: float = 1) -> float:
-    """Return how fast the angles of a layer change: the mean of |θ(e) - θ(e-1)| over its pairs.
+    """Return how fast the angles of a layer change: the mean of |θ(e) - θ(e-1)| over its pairs of neurons.
 
     Args:
         before: Angles of C neurons, degrees, shape ``(C, C)``.
-        after: Angles of the same neurons, later.
+        after: Angles of the same neurons at a later time.
         num_epochs: Number of epochs between the two.
 
     Returns:
-        Degrees an epoch; NaN where no pair has an angle at both times.
+        Degrees per epoch; NaN if no pair has an angle at both times.
 
     Source: after Markou, "Insights of the Hidden Neuron Functionality using Deep Learning Techniques for
-    Facial Emotion Recognition", who reads stages from curves of angles.
+    Facial Emotion Recognition", who identifies stages in curves of angles.
     """
     return float(pair_angles(after - before).abs().mean()) / num_epochs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NeuronClasses:
-    """Neurons without an angle, and pairs of redundant neurons; changes nothing.
+    """Redundant neurons of a layer, and redundant pairs.
 
     Attributes:
         num_neurons: Number of neurons, C.
         dead: Indices of neurons that were always zero, ascending, int64.
-        constant: Indices of neurons that did not change, but are not dead, ascending.
-        non_finite: Indices of neurons that were once NaN or infinite, ascending.
-        similar: Pairs i < j with a small angle, in the order of their indices, shape ``(K, 2)``.
-        complementary: Pairs i < j with an angle near 180 degrees, shape ``(K, 2)``.
+        constant: Indices of neurons that never changed, but are not dead, ascending.
+        non_finite: Indices of neurons that were NaN or infinite at least once, ascending.
+        similar: Pairs i < j with a small angle, sorted by index, shape ``(K, 2)``.
+        complementary: Pairs i < j with an angle near 180 degrees, sorted by index, shape ``(K, 2)``.
     """
 
     num_neurons: int
@@ -204,7 +204,7 @@ class NeuronClasses:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of neurons of each class, each neuron once: in the first class that it belongs to.
+        """Number of neurons in each class; a neuron in several classes counts in the first.
 
         A neuron is ``similar`` or ``complementary`` if it is in such a pair, and ``distinct`` if it is in
         none of the other classes.
@@ -224,7 +224,7 @@ class NeuronClasses:
     def shares(self) -> dict[str, float]:
         """Shares of neurons (dead, constant, non_finite) and of pairs (similar, complementary), 0 to 1.
 
-        Only pairs of neurons that are none of the first three count; a share of no pairs is 0.
+        Pairs with a dead, constant or non-finite neuron do not count; the share is 0 if there are no pairs.
         """
         singles = {"dead": self.dead, "constant": self.constant, "non_finite": self.non_finite}
         left = self.num_neurons - sum(map(len, singles.values()))
@@ -234,6 +234,24 @@ class NeuronClasses:
             "similar": len(self.similar) / num_pairs,
             "complementary": len(self.complementary) / num_pairs,
         }
+
+
+def distinctness(degrees: Tensor) -> Tensor:
+    """Return how far each neuron is from the nearest one that does the same or the opposite.
+
+    Args:
+        degrees: Angles between C neurons, shape ``(C, C)``; see :func:`angles`.
+
+    Returns:
+        The least of ``min(angle, 180 - angle)`` over the other neurons, 0 to 90 degrees, shape ``(C,)``;
+        NaN for a neuron without angles.
+
+    >>> distinctness(torch.tensor([[0.0, 10, 90], [10, 0, 170], [90, 170, 0]])).tolist()
+    [10.0, 10.0, 10.0]
+    """
+    apart = torch.minimum(degrees, 180 - degrees).nan_to_num(nan=math.inf).fill_diagonal_(math.inf)
+    nearest = apart.amin(dim=1).clamp(max=90)
+    return nearest.where(degrees.diagonal().isfinite(), math.nan)
 
 
 def classify(
@@ -259,8 +277,8 @@ def classify(
     """
     if not 0 <= similar_below <= complementary_above <= 180:
         msg = (
-            f"similar_below is {similar_below} and complementary_above {complementary_above}: they must be "
-            "0 to 180 degrees in this order"
+            f"similar_below is {similar_below} and complementary_above is {complementary_above}: they must "
+            "be 0 to 180 degrees in this order"
         )
         raise InputError(msg)
     if degrees.shape != statistics.upper.shape:

@@ -1,4 +1,4 @@
-"""The batches of a pass over a network: what it is called with, and a progress bar."""
+"""Batches for a pass over a network, with an optional progress bar."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,21 +11,21 @@ from fer.errors import InputError
 from fer.neurons.inputs import Batches, Inputs, InputsOf, inputs_of
 
 BATCH_SIZE: Final = 64
-"""Samples in a batch, where they are given as one tensor."""
+"""Batch size when all samples are given as one tensor."""
 
 EMPTY: Final = "there are no samples to measure layers on: the analysis set is empty"
 
 
 @dataclass(frozen=True, eq=False)
 class InputBatches:
-    """Batches as a network takes them, for one pass after the other.
+    """Batches in the form that a network takes, for one or several passes.
 
     Attributes:
         batches: The batches.
         network: The network that takes them.
-        inputs: A function from a batch to what the network takes; None: see
+        inputs: A function from a batch to the network's inputs; None: use
             :func:`fer.neurons.inputs.inputs_of`.
-        title: Words beside the progress bar; empty: no bar.
+        title: Title of the progress bar; empty: no bar.
         progress: Whether to show a bar.
     """
 
@@ -39,17 +39,17 @@ class InputBatches:
     def of(
         cls, batches: Batches, network: nn.Module, inputs: InputsOf | None = None, *, progress: bool = False
     ) -> Self:
-        """Return batches as a network takes them; those that are so already are returned as they are.
+        """Wrap batches for a network; an :class:`InputBatches` is returned unchanged.
 
         Raises:
-            InputError: These are no batches.
+            InputError: The object is not a collection of batches.
         """
         if isinstance(batches, cls):
             return batches
         if isinstance(batches, Tensor):
             batches = torch.split(batches, BATCH_SIZE)
         if isinstance(batches, Mapping | str | Inputs) or not isinstance(batches, Iterable):
-            msg = f"batches are a {type(batches).__name__}: give a list of batches, a loader or a tensor"
+            msg = f"batches is a {type(batches).__name__}: give a list of batches, a loader or a tensor"
             raise InputError(msg)
         return cls(batches, network, inputs, progress)
 
@@ -58,17 +58,17 @@ class InputBatches:
         return f"InputBatches({type(self.batches).__name__} for {type(self.network).__name__})"
 
     def titled(self, title: str) -> Self:
-        """Return the same batches for another pass, with words for its bar."""
+        """Return the same batches for another pass, with this title for its progress bar."""
         return replace(self, title=title)
 
     def first(self) -> Inputs:
         """Return the first batch, for a trace.
 
         Raises:
-            InputError: There is none, or the batches can be iterated over only once.
+            InputError: There is no batch, or the batches can be iterated over only once.
         """
         if isinstance(self.batches, Iterator):
-            msg = "the batches come only once, but are needed again: give a list or a loader"
+            msg = "the batches can be iterated over only once, but are needed again: give a list or a loader"
             raise InputError(msg)
         found = next((self._taken(batch) for batch in self.batches), None)
         if found is None or len(found) == 0:
@@ -76,7 +76,7 @@ class InputBatches:
         return found
 
     def __iter__(self) -> Iterator[Inputs]:
-        """Yield what the network is called with for each batch; a bar shows the progress and disappears."""
+        """Yield the network's inputs for each batch; a progress bar is shown and then removed."""
         if not (self.progress and self.title):
             yield from map(self._taken, self.batches)
             return

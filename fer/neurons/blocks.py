@@ -1,4 +1,4 @@
-"""Remove whole blocks from a network: those whose output is nearly their input."""
+"""Remove whole blocks of a network whose output is nearly equal to their input."""
 
 import math
 from collections.abc import Callable, Collection, Iterable
@@ -17,29 +17,28 @@ IDLE_BELOW: Final = 1e-3
 
 
 class Bypass(nn.Identity):
-    """Identity in the place of a removed block."""
+    """Identity that replaces a removed block."""
 
 
 def measure_blocks(network: nn.Module, batches: Batches) -> dict[str, float]:
     """Return how much each block of a network changes its input.
 
-    A block is a module with children and weights that takes one tensor and returns one of the same shape: the
-    blocks of a residual network that keep its width, their attention, or a stage of such blocks.
+    A block is a module with children and weights that maps one tensor to a tensor of the same shape, such as
+    a width-preserving residual block, its attention module, or a stage of such blocks.
 
     Args:
         network: Any network; it does not change.
         batches: See :func:`fer.neurons.prune`.
 
     Returns:
-        By the name of a block, in forward order: the root of the summed squares of output minus input, as a
-        share of the root of the summed squares of the input; infinite where the input is zero and the output
-        is not.
+        By name of the block, in forward order: ||output - input|| / ||input|| over all samples; infinite if
+        the input is zero and the output is not.
 
     Raises:
         InputError: The network does not take the batches.
 
     Source: Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional Neural
-    Networks", leave the removal of whole layers to future work. Residual networks do without some of their
+    Networks", leave the removal of whole layers to future work. Residual networks work without some of their
     blocks: Veit et al., "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", 2016.
     """
     changes = _Changes()
@@ -67,7 +66,7 @@ def measure_blocks(network: nn.Module, batches: Batches) -> dict[str, float]:
 
 
 class _Changes:
-    """Sums of squares of the inputs of modules, and of what the modules add to them."""
+    """Sums of squares of the inputs of modules, and of the difference between output and input."""
 
     def __init__(self) -> None:
         self.inputs: dict[str, Tensor] = {}
@@ -76,7 +75,7 @@ class _Changes:
         self.others: set[str] = set()
 
     def before(self, name: str, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Keep a copy of a module's input, which may be overwritten."""
+        """Keep a copy of a module's input, because the module may overwrite it."""
         del module
         if len(args) == 1 and isinstance(args[0], Tensor) and not named:
             self.inputs[name] = args[0].detach().clone()
@@ -108,16 +107,16 @@ class _Changes:
 def drop_idle_blocks(
     network: nn.Module, batches: Batches, below: float = IDLE_BELOW
 ) -> tuple[nn.Module, dict[str, float]]:
-    """Return a network without the blocks that change their input least, and how much they changed it.
+    """Return a network without the blocks that hardly change their input, and how much they changed it.
 
     Args:
         network: Any network; it does not change.
-        batches: As for :func:`measure_blocks`.
-        below: Relative change of its input below which a block is removed; 0 keeps all blocks.
+        batches: See :func:`measure_blocks`.
+        below: Relative change of the input below which a block is removed; 0 keeps all blocks.
 
     Returns:
         A copy, or the network itself if no block is removed; and the relative change of each removed block,
-        by its name. Where removed blocks contain each other, only the outer one is named.
+        by name. If one removed block contains another, only the outer one is named.
     """
     if below <= 0:
         return network, {}
@@ -129,7 +128,7 @@ def drop_idle_blocks(
 
 
 def _outermost(names: Iterable[str]) -> set[str]:
-    """Return the names of modules that are in none of the others.
+    """Return the names of modules that are not inside any of the others.
 
     >>> sorted(_outermost(["a.b", "a", "ab"]))
     ['a', 'ab']
@@ -139,7 +138,7 @@ def _outermost(names: Iterable[str]) -> set[str]:
 
 
 def bypass(network: nn.Module, names: Collection[str]) -> nn.Module:
-    """Return a copy of a network with a :class:`Bypass` in the place of each of the named blocks.
+    """Return a copy of a network in which each named block is replaced by a :class:`Bypass`.
 
     Args:
         network: Any network.

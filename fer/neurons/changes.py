@@ -1,18 +1,17 @@
-"""Change points of a series, as a second opinion on where stages begin.
+"""Change points of a series: a second opinion on where stages begin.
 
-PELT finds the best division of a whole series into pieces (Killick, Fearnhead and Eckley, "Optimal detection
-of changepoints with a linear computational cost", 2012). It is told neither how many there are nor where, and
-nothing of the losses.
+PELT finds the best segmentation of a series (Killick, Fearnhead and Eckley, "Optimal detection of
+changepoints with a linear computational cost", 2012). It knows neither the number of segments nor the losses.
 
-A piece is a straight line, and lines need not meet: speed, CKA and rank bend where a stage begins more often
-than they jump.
+A segment is a straight line, and lines need not meet: where a stage begins, speed, CKA and rank change their
+slope more often than they jump.
 
-What did not help (log of the speed, 72 synthetic histories of 3 schedules, their noise uncorrelated; share of
-144 known boundaries, and of all times, that lie within 3 % of the run of a change point):
+What did not help (log of the speed; 72 synthetic histories with 3 schedules and uncorrelated noise; figures
+are the share of the 144 known boundaries, and of all times, within 3 % of the run from a change point):
 
-- Pieces of one mean, the usual L2 cost: 90 % of the boundaries, but also 50 % of all times, since a steady
-  fall becomes a staircase of 10 changes; with lines it is 78 % and 23 %, with 4 changes. With four times the
-  penalty: 73 % and 36 %.
+- Piecewise constant segments, the usual L2 cost: 90 % of the boundaries, but also 50 % of all times, since a
+  steady fall becomes a staircase of 10 changes; with lines it is 78 % and 23 %, with 4 changes. With four
+  times the penalty: 73 % and 36 %.
 - Twice the penalty with lines: 77 % and 21 %.
 """
 
@@ -26,31 +25,31 @@ from fer.neurons.stages import DWELL
 from fer.neurons.windows import Array, noise_of
 
 PENALTY: Final = 3.0
-"""What a change must explain, in variances of the noise times the logarithm of the number of values: one for
-each of position, level and slope."""
+"""Penalty of a change, in variances of the noise times the logarithm of the number of values: one for each of
+position, level and slope."""
 
 LEAST_PENALTY: Final = 1e-9
-"""The same as a share of the sum of squares, for a series without noise: well above its rounding errors."""
+"""Penalty as a share of the sum of squares, for a series without noise: well above its rounding errors."""
 
 LOGARITHMIC: Final = frozenset({"speed", "cka"})
-"""Series that fall to a share of what they were, and whose noise does with them."""
+"""Series on a logarithmic scale: they fall by orders of magnitude, and their noise falls with them."""
 
 
 def agreeing(
     begin: float, series: Mapping[str, Sequence[float]], times: Sequence[float], tolerance: float
 ) -> tuple[str, ...]:
-    """Return the names of the series that change near a time; for several times, see :func:`change_times`.
+    """Return the names of the series that change near a time; for several times, use :func:`change_times`.
 
-    By chance a series does so in about a fifth of the cases, with a tolerance of 3 % of the run.
+    With a tolerance of 3 % of the run, this happens by chance in about a fifth of the cases.
 
     Args:
-        begin: When a stage begins, in epochs.
-        series: As for :func:`change_times`.
-        times: As for :func:`change_times`.
-        tolerance: In epochs.
+        begin: Start of a stage, in epochs.
+        series: See :func:`change_times`.
+        times: See :func:`change_times`.
+        tolerance: Largest distance, in epochs.
 
     Raises:
-        ValueError: A series has another length than the times.
+        ValueError: A series and the times differ in length.
 
     >>> steps = {"rank": [5.0] * 10 + [9.0] * 10, "speed": [0.5] * 20}
     >>> agreeing(2.5, steps, [0.25 * i for i in range(20)], tolerance=0.3)
@@ -60,28 +59,28 @@ def agreeing(
 
 
 def near(begin: float, changes: Mapping[str, Sequence[float]], tolerance: float) -> tuple[str, ...]:
-    """Return the names of the series that have a change within a tolerance of a time, all in epochs."""
+    """Return the names of the series that change within a tolerance of a time, in epochs."""
     return tuple(
         name for name, found in changes.items() if any(abs(time - begin) <= tolerance for time in found)
     )
 
 
 def change_times(series: Mapping[str, Sequence[float]], times: Sequence[float]) -> dict[str, list[float]]:
-    """Return by name the times, in epochs, at which each series changes.
+    """Return the times, in epochs, at which each series changes, by name.
 
     Args:
-        series: By name one value a measurement, NaN where nothing is known. Of ``speed`` (of the angles) and
-            ``cka`` (1 - CKA with the measurement before) the logarithm is taken, without values of 0 or less;
-            others, such as ``rank`` (effective rank), are taken as they are.
+        series: By name, one value per measurement, NaN where unknown. ``speed`` (of the angles) and ``cka``
+            (1 - CKA with the measurement before) are taken as logarithms, without values of 0 or less; other
+            series, such as ``rank`` (effective rank), are taken as they are.
         times: Time of each measurement in epochs, increasing.
 
     Raises:
-        ValueError: A series has another length than the times.
+        ValueError: A series and the times differ in length.
     """
     found = {}
     for name, values in series.items():
         if len(values) != len(times):
-            msg = f"{name} has {len(values)} values, times has {len(times)}: one each a measurement"
+            msg = f"{name} has {len(values)} values, but times has {len(times)}: give one per measurement"
             raise ValueError(msg)
         if name in LOGARITHMIC:
             values = [math.log(value) if value > 0 else math.nan for value in values]
@@ -93,14 +92,14 @@ def change_times(series: Mapping[str, Sequence[float]], times: Sequence[float]) 
 def change_points(
     values: Sequence[float], least: int = DWELL, times: Sequence[float] | None = None
 ) -> list[int]:
-    """Return where another line begins, as increasing positions in ``values``, without 0.
+    """Return where a new line begins: increasing positions in ``values``, without 0.
 
-    What a change must explain follows from the series' own noise: ten times the values change nothing.
+    The penalty follows from the noise of the series: multiplying all values by ten changes nothing.
 
     Args:
-        values: One a measurement; NaN or infinite where nothing is known, which is left out.
-        least: Values in a piece at least.
-        times: Time of each value, increasing; left out: 0, 1, 2 and so on.
+        values: One per measurement; NaN and infinite values are left out.
+        least: Smallest number of values in a segment.
+        times: Time of each value, increasing; default: 0, 1, 2, ...
 
     >>> change_points([0.0, 0.1, 0.0, 0.1, 5.0, 5.1, 5.0, 5.1])
     [4]
@@ -119,13 +118,13 @@ def change_points(
 
 
 def divide(y: Array, t: Array, penalty: float, least: int) -> list[int]:
-    """Return the beginnings of the lines, but the first, with the least sum of squares and penalties (PELT).
+    """Return the starts of all lines but the first that minimise squared errors plus penalties (PELT).
 
     Args:
-        y: Values, of shape ``(N,)``.
-        t: Their times.
+        y: Values, shape ``(N,)``.
+        t: Times of the values.
         penalty: Cost of a line.
-        least: Values of a line at least.
+        least: Smallest number of values on a line.
     """
     sums = [np.append(0.0, np.cumsum(each)) for each in (np.ones_like(y), y, t, y * y, t * y, t * t)]
     cost, last = np.full(len(y) + 1, math.inf), np.zeros(len(y) + 1, dtype=int)
@@ -137,7 +136,7 @@ def divide(y: Array, t: Array, penalty: float, least: int) -> list[int]:
         slope_part = (ty - sum_t * sum_y / num) ** 2 / (tt - sum_t**2 / num)
         total = cost[begins] + (yy - sum_y**2 / num - slope_part).clip(min=0)
         last[end], cost[end] = begins[total.argmin()], total.min() + penalty
-        begins = begins[total <= cost[end]]  # what is worse now will never be the best
+        begins = begins[total <= cost[end]]  # PELT's pruning: what is worse now is never optimal later
     found, end = [], int(last[-1])
     while end > 0:
         found.append(end)

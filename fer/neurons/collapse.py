@@ -1,4 +1,4 @@
-"""Neural collapse: whether the samples of each class end in one point of the last hidden layer.
+"""Neural collapse: whether the samples of each class converge to one point in the last hidden layer.
 
 Source: Papyan, Han and Donoho, "Prevalence of Neural Collapse During the Terminal Phase of Deep Learning
 Training", 2020.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 MEASURES: Final = ("nc1", "nc2_angle", "nc4")
-"""The measures of :class:`Collapse` that are logged and drawn."""
+"""Measures of :class:`Collapse` that are logged and drawn."""
 
 EIGENVALUE_FLOOR: Final = 1e-10
 """Eigenvalues of the scatter between classes, as a share of the largest, below which they count as 0."""
@@ -20,15 +20,14 @@ EIGENVALUE_FLOOR: Final = 1e-10
 
 @dataclass(frozen=True, eq=False)
 class Collapse:
-    """How far a layer has collapsed.
+    """Measures of how far a layer has collapsed.
 
     Attributes:
-        nc1: Spread within the classes against that between them, tr(Σ_W Σ_B⁺) / K; 0 when collapsed.
-        nc2_angle: Mean angle between the centred class means, degrees; when collapsed arccos(-1 / (K - 1)),
+        nc1: Variability within classes relative to between classes, tr(Σ_W Σ_B⁺) / K; 0 when collapsed.
+        nc2_angle: Mean angle between the centred class means, degrees; arccos(-1 / (K - 1)) when collapsed,
             which is 99.59 for 7 classes.
         nc2_spread: Standard deviation of these angles; 0 when collapsed.
-        nc4: Share of samples for which the network's answer is the class with the nearest mean; 1 when
-            collapsed.
+        nc4: Share of samples whose predicted class is the class with the nearest mean; 1 when collapsed.
     """
 
     nc1: float
@@ -38,15 +37,15 @@ class Collapse:
 
     @classmethod
     def of(cls, activations: Tensor, labels: Tensor, predicted: Tensor) -> Self:
-        """Return how far a layer has collapsed. Classes without samples are left out.
+        """Measure how far a layer has collapsed. Classes without samples are left out.
 
         Args:
-            activations: Of the last hidden layer, shape ``(N, C)``.
+            activations: Activations of the last hidden layer, shape ``(N, C)``.
             labels: Class of each sample, shape ``(N,)``, int64.
-            predicted: Class that the network gives each sample, shape ``(N,)``, int64.
+            predicted: Class predicted for each sample, shape ``(N,)``, int64.
 
         Returns:
-            NaN throughout with fewer than two classes.
+            The measures; all NaN with fewer than two classes.
         """
         values = activations.double()
         classes, members = torch.unique(labels, return_inverse=True)
@@ -85,6 +84,6 @@ def _angles_between(offsets: Tensor) -> Tensor:
     """Return the angle of each pair of vectors, in degrees."""
     units = torch.nn.functional.normalize(offsets, dim=1)
     first, second = torch.triu_indices(len(units), len(units), 1)
-    # Twice the arc tangent of half the angle is exact near 0 and 180, unlike the arc cosine.
+    # Twice the arc tangent of half the angle is accurate near 0 and 180, unlike the arc cosine.
     apart, together = (units[first] - units[second]).norm(dim=1), (units[first] + units[second]).norm(dim=1)
     return (2 * torch.atan2(apart, together)).rad2deg()

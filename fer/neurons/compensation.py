@@ -1,10 +1,10 @@
 """Compensate: correct the weights of the next layers for the neurons that were removed.
 
-Three fits of the same survivors, from the simplest to the most exact:
+Three fits of the survivors, from the simplest to the most accurate:
 
-- one factor for each neuron and survivor, and a constant, from the statistics of the measurement;
-- for a zero-padded convolution, to which a constant is not constant at the border, a second pass over the
-  batches (:class:`_Trial`) decides between a fit with and one without constants, and measures the constant;
+- one factor for each pair of removed neuron and survivor, and a constant, from the measured statistics;
+- for a zero-padded convolution, where a constant is wrong at the border, a second pass over the batches
+  (:class:`_Trial`) compares a fit with constants to one without, and measures the remaining constant;
 - with enough samples, a per-position refit (im2col, :class:`_Windows`): each channel at each position of the
   kernel is its own regressor.
 """
@@ -34,10 +34,10 @@ from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
 from fer.neurons.surgery import Compensation, mask_, outgoing_weight, planned, vectors_of
 
 MAX_ENTRIES: Final = 5000
-"""Neurons times kernel positions up to which a refit is done per position: 200 MB a matrix."""
+"""Largest number of neurons times kernel positions for a per-position refit: 200 MB a matrix."""
 
 MOST_WINDOWS: Final = 20
-"""Windows for each coefficient of a per-position refit; of more, a random sample is drawn."""
+"""Windows per coefficient of a per-position refit; if there are more, a random sample is drawn."""
 
 
 def compensate(
@@ -57,7 +57,7 @@ def compensate(
         rule: How the next layers are corrected.
 
     Raises:
-        InputError: A plan does not fit its group, or as of :func:`fer.neurons.merge.coefficients`.
+        InputError: A plan does not fit its group, or as raised by :func:`fer.neurons.merge.coefficients`.
     """
     pruned = planned(measurement.groups, plans)
     fits = fit_jointly(network, batches, pruned, measurement.statistics, rule)
@@ -74,7 +74,7 @@ def corrected(
     statistics: Mapping[Key, ActivationStatistics],
     rule: Rule,
 ) -> nn.Module:
-    """Return a copy without the removed neurons of groups, whose next layers are corrected."""
+    """Return a copy in which the removed neurons of groups are zero and their next layers are corrected."""
     masked = copy_network(network)
     for group, plan in pruned:
         if rule.incoming == "add":
@@ -94,7 +94,7 @@ def fit_jointly(
     statistics: Mapping[Key, ActivationStatistics],
     rule: Rule,
 ) -> dict[Key, Compensation]:
-    """Return the correction of each next layer."""
+    """Return the correction of each next layer, fitted on the whole network."""
     compensations: dict[Key, Compensation] = {}
     trials: dict[Key, _Trial | _Windows] = {}
     for group, plan in pruned:
@@ -129,7 +129,7 @@ def _coefficients(
     *,
     constants: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return M and c of :func:`fer.neurons.merge.coefficients`; blocks are independent."""
+    """Return M and c of :func:`fer.neurons.merge.coefficients`, each block fitted by itself."""
     matrices, vectors = [], []
     for block in group.blocks:
         own = [removal for removal in plan.removals if block.start <= removal.neuron < block.stop]
@@ -141,7 +141,7 @@ def _coefficients(
 
 
 class _Trial:
-    """Candidate corrections of a zero-padded convolution, and the constants that its output then lacks."""
+    """Candidate corrections of a zero-padded convolution, and the mean error of its output under each."""
 
     def __init__(
         self, network: nn.Module, consumer: Consumer, plan: PrunePlan, matrices: Sequence[Tensor]
@@ -182,8 +182,8 @@ class _Trial:
 class _Windows:
     """Per-position refit (im2col): each channel at each position of the kernel is its own regressor.
 
-    A survivor can then approximate a neuron by its neighbouring positions, and the zeros around a map are
-    part of the samples. The fit has more coefficients and needs more samples.
+    A survivor can then approximate a neuron by its neighbouring positions, and zero padding is part of the
+    samples. The fit has more coefficients and needs more samples.
     """
 
     def __init__(self, network: nn.Module, consumer: Consumer, plan: PrunePlan, count: int) -> None:
@@ -209,11 +209,11 @@ class _Windows:
         plan: PrunePlan,
         statistics: ActivationStatistics,
     ) -> Self | None:
-        """Return the refit of a next layer; None where samples are too few, or a neuron is one number."""
+        """Return the refit of a next layer; None if samples are too few or a neuron is a single number."""
         layer: Any = network.get_submodule(consumer.layer)
         size = outgoing_weight(network, consumer)[0, 0].numel()
         if isinstance(layer, nn.Linear):
-            count = statistics.count // size  # measured column by column
+            count = statistics.count // size  # statistics count each flattened position as a sample
         elif (
             type(layer) is nn.Conv2d  # subclasses may pad in their own code, as timm's do
             and layer.groups == 1
@@ -259,7 +259,7 @@ class _Windows:
 
 
 def _run(network: nn.Module, batches: Batches, trials: Mapping[Key, _Trial | _Windows]) -> None:
-    """Run the network on all batches, and give trials the inputs of their layers."""
+    """Run the network on all batches and pass each trial the inputs of its layer."""
     by_input: dict[str, list[_Trial | _Windows]] = defaultdict(list)
     for trial in trials.values():
         by_input[trial.consumer.input].append(trial)
@@ -278,8 +278,8 @@ def _scale_means(
 ) -> None:
     """Scale the weights of layers that take the mean over the neurons, in place.
 
-    The sum over the survivors approximates the sum over all neurons times one factor, fitted by least
-    squares.
+    The sum over the survivors times one factor, fitted by least squares, approximates the sum over all
+    neurons.
     """
     gram = reduce(torch.add, [statistics[group.name, consumer.layer].gram for consumer in group.consumers])
     kept = list(plan.kept)
@@ -304,7 +304,7 @@ def _add_incoming(network: nn.Module, group: NeuronGroup, plan: PrunePlan) -> No
 
 
 def _fold_incoming(network: nn.Module, group: NeuronGroup, plan: PrunePlan) -> None:
-    """Give each survivor the mean weights and batch norm of all that are merged into it, in place."""
+    """Set each survivor's weights and batch norm to the mean over all neurons merged into it, in place."""
     members = {survivor: [survivor] for survivor in plan.kept}
     for removal in plan.removals:
         if removal.into is not None:

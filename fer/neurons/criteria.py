@@ -1,7 +1,7 @@
 """Criteria: the order in which the neurons of a layer are removed, and what each removal costs.
 
-A criterion is one class. Those of this file are registered under a name; any other class that follows the
-:class:`Criterion` protocol is chosen by its path, ``"package.module.Class"``, or given as an instance.
+A criterion is one class. Classes in this file are registered under a name; any other class that follows the
+:class:`Criterion` protocol is given by its path, ``"package.module.Class"``, or as an instance.
 """
 
 import math
@@ -24,15 +24,15 @@ CriterionName = str
 """Name of a registered criterion, a key of :data:`CRITERIA`, or the path of a class."""
 
 PairOrder = Literal["closest", "complementary_first", "similar_first"]
-"""Which pairs are decided first: those nearest to 0 or 180 degrees, or all of one kind, nearest first."""
+"""Order in which pairs are decided: nearest to 0 or 180 degrees first, or all pairs of one kind first."""
 
 PairPolicy = Literal["merge", "remove_both"]
-"""What happens to a complementary pair: one is merged into the other, or both are removed (papers)."""
+"""Treatment of a complementary pair: one is merged into the other, or both are removed (as in the papers)."""
 
 SPAN_RIDGE: Final = 1e-10
-"""Added to the matrix of cosines before it is inverted, because copies make it singular.
+"""Added to the diagonal of the cosine matrix before it is inverted, since identical neurons make it singular.
 
-An angle to a linear span below about 1e-3 degrees (the root of 2e-10) is not told from 0.
+Angles to a linear span below about 1e-3 degrees (the root of 2e-10) cannot be distinguished from 0.
 """
 
 
@@ -41,10 +41,10 @@ class Criterion(Protocol):
     """Decide which neurons of a layer are removed.
 
     Attributes:
-        needs_gradients: Whether :attr:`Neurons.gradients` are needed, and so labels.
-        has_costs: Whether the costs of its removals compare between layers, so that a size target can
-            distribute the removals over the layers by cost.
-        has_thresholds: Whether the thresholds decide if no number is given.
+        needs_gradients: Whether the criterion needs :attr:`Neurons.gradients`, and therefore labels.
+        has_costs: Whether the costs of its removals are comparable between layers, so that a size target can
+            distribute removals over the layers by cost.
+        has_thresholds: Whether thresholds decide if no number is given.
     """
 
     needs_gradients: ClassVar[bool] = False
@@ -52,21 +52,21 @@ class Criterion(Protocol):
     has_thresholds: ClassVar[bool] = True
 
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
-        """Return the removals in their order, with their costs.
+        """Return the removals in order, with their costs.
 
-        One neuron at least must be kept. Neurons that were once not finite must be kept as well: no others
-        can approximate them.
+        At least one neuron must be kept, and so must neurons that were NaN or infinite: no other neurons can
+        approximate them.
         """
         ...
 
     def cost_unit(self, neurons: Neurons) -> float:
-        """Return the number by which the costs of a layer are divided to compare them with other layers."""
+        """Return the divisor that makes the costs of this layer comparable with other layers."""
         del neurons
         return 1.0
 
 
 CRITERIA: Final[dict[str, type[Criterion]]] = {}
-"""The registered criteria by name, in the order of their definitions."""
+"""Registered criteria by name, in the order of their definitions."""
 
 C = TypeVar("C", bound=type[Criterion])
 
@@ -80,10 +80,10 @@ def _register(name: str) -> Callable[[C], C]:
 
 
 def make_criterion(criterion: CriterionName | Criterion) -> Criterion:
-    """Return the criterion of a name or of a class path; an instance is returned as it is.
+    """Return the criterion for a name or a class path; an instance is returned unchanged.
 
     Raises:
-        InputError: There is no such criterion, or the class is not one.
+        InputError: There is no such criterion, or the class does not follow the protocol.
     """
     if not isinstance(criterion, str):
         found: Any = criterion
@@ -118,18 +118,19 @@ def make_criterion(criterion: CriterionName | Criterion) -> Criterion:
 @_register("pairs")
 @dataclass(frozen=True)
 class Pairs(Criterion):
-    """Merge one of each two similar or complementary neurons into the other.
+    """Merge one neuron of each similar or complementary pair into the other.
 
-    Dead neurons are removed first, then constant ones, then pairs. Of a pair the neuron with the smaller
-    contribution, std(a) times the norm of its outgoing weights, is merged into the other; of equal ones the
-    later. Several may be merged into one survivor, which itself is merged only where all of these may be,
-    too: there are no chains. The wider the thresholds, the fewer neurons are left; in the order ``closest``,
-    with both thresholds equally far from 0 and 180, those removed at narrow thresholds are removed first.
+    Dead neurons are removed first, then constant ones, then pairs. In a pair, the neuron with the smaller
+    contribution, std(a) times the norm of its outgoing weights, is merged into the other; on a tie, the later
+    one. Several neurons may be merged into one survivor, but there are no chains: a survivor is merged into
+    another neuron only if all neurons merged into it may be, too. Wider thresholds leave fewer neurons; in
+    the order ``closest``, with both thresholds equally far from 0 and 180, the neurons removed at narrow
+    thresholds are the first to be removed at wider ones.
 
     Attributes:
-        order: Which pairs are decided first.
-        complementary: What happens to a complementary pair.
-        normalise: Where activation vectors start from; see :data:`fer.neurons.angles.Origin`.
+        order: Order in which pairs are decided.
+        complementary: Treatment of complementary pairs.
+        normalise: Origin of the activation vectors; see :data:`fer.neurons.angles.Origin`.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991.
     """
@@ -143,13 +144,13 @@ class Pairs(Criterion):
         check_choice("complementary", self.complementary, PairPolicy)
 
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
-        """Return dead and constant neurons, then those of pairs, closest first."""
+        """Return the removals: dead and constant neurons first, then pairs, closest first."""
         statistics = neurons.statistics
         degrees = angles(statistics, self.normalise)
         removals, room = _silent(statistics, degrees, limits)
         if limits.num_removed is None:
             below, above = limits.similar_below, limits.complementary_above
-        else:  # every pair is a candidate
+        else:  # a number is given, so every pair is a candidate
             below, above = 180, 90
         contribution = statistics.std * neurons.outgoing.norm(dim=1)
         return removals + self._of_pairs(degrees, contribution, below, above, room, limits.protected)
@@ -163,11 +164,10 @@ class Pairs(Criterion):
         room: int,
         protected: Collection[int],
     ) -> list[Removal]:
-        """Return the removals of pairs, ``room`` at most.
+        """Return the removals of pairs, at most ``room``.
 
-        Row i, column j of ``cost`` is the largest distance from neuron j of neuron i and of all that were
-        merged into it. A merge can only raise costs: what is decided at one threshold is decided at a wider
-        one.
+        ``cost[i, j]`` is the largest distance from neuron j to neuron i and to all neurons merged into i. A
+        merge can only raise costs, so decisions at one threshold also hold at a wider one.
         """
         both_go = self.complementary == "remove_both"
         turned = degrees > above
@@ -182,10 +182,10 @@ class Pairs(Criterion):
         into[list(protected)] = False
         cost[~into] = torch.inf
         removals: dict[int, Removal] = {}
-        stars: dict[int, list[int]] = {}  # by survivor, those that were merged into it
+        stars: dict[int, list[int]] = {}  # by survivor, the neurons merged into it
 
         def hold(*neurons: int) -> None:
-            """Keep neurons from being removed as halves of a complementary pair."""
+            """Protect neurons from removal as halves of a complementary pair."""
             for neuron in neurons:
                 cost[neuron].masked_fill_(turned[neuron], torch.inf)
                 cost[:, neuron].masked_fill_(turned[neuron], torch.inf)
@@ -226,35 +226,35 @@ class Pairs(Criterion):
 class LinearSpan(Criterion):
     """Remove the neurons nearest to the linear span of the other neurons.
 
-    Dead neurons are removed first, then constant ones, then the neuron nearest to the linear span of the
-    others as long as its angle is below ``similar_below``; angles are measured again after each removal. If a
-    number is given, the neuron whose removal costs the next layers least is removed: its variance that the
-    others do not explain, times the square of its outgoing norm. The others take over its outgoing weights,
-    as a refit does, and cost more from then on.
+    Dead neurons are removed first, then constant ones. Then the neuron with the smallest angle to the linear
+    span of the others is removed while that angle is below ``similar_below``; angles are measured again after
+    each removal. If a number is given, the neuron is removed that costs the next layers least: its variance
+    unexplained by the others, times its squared outgoing norm. The others take over its outgoing weights, as
+    a refit does, and cost more from then on.
 
     Attributes:
-        normalise: Where activation vectors start from. ``auto`` is ``centre``, the span with a constant,
-            where the next layers can add a constant to their outputs, and ``none`` where they cannot.
+        normalise: Origin of the activation vectors. ``auto`` is ``centre``, the linear span with a constant,
+            if the next layers can add a constant to their outputs, and ``none`` if they cannot.
 
-    Source: the optimal brain surgeon of Hassibi and Stork, 1993, with activations in the place of gradients,
-    as for one layer in Dong et al., 2017.
+    Source: the optimal brain surgeon of Hassibi and Stork, 1993, with activations instead of gradients, as
+    for one layer in Dong et al., 2017.
     """
 
     has_costs: ClassVar[bool] = True
     normalise: Origin = "auto"
 
     def origin(self, neurons: Neurons) -> Origin:
-        """Return where activation vectors start from."""
+        """Return the origin of the activation vectors."""
         if self.normalise != "auto":
             return self.normalise
         return "centre" if neurons.takes_constants else "none"
 
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
-        """Return dead and constant neurons, then those nearest to the linear span of the others.
+        """Return the removals: dead and constant neurons, then those nearest to the others' linear span.
 
-        With R the cosines of the neurons that are left, neuron i is at sin² = 1 / (R⁻¹)ᵢᵢ from the linear
-        span of the others. Without it their inverse is R⁻¹ less its column i times its row i over (R⁻¹)ᵢᵢ.
-        Least squares give neuron j the outgoing weights of i times -(R⁻¹)ⱼᵢ / (R⁻¹)ᵢᵢ.
+        Let R be the cosines of the remaining neurons. Neuron i has the angle sin² = 1 / (R⁻¹)ᵢᵢ to the linear
+        span of the others. Removing it subtracts column i times row i over (R⁻¹)ᵢᵢ from the inverse. Least
+        squares add -(R⁻¹)ⱼᵢ / (R⁻¹)ᵢᵢ times the outgoing weights of i to those of neuron j.
         """
         statistics, origin = neurons.statistics, self.origin(neurons)
         degrees = angles(statistics, origin)
@@ -268,9 +268,9 @@ class LinearSpan(Criterion):
         cosines.diagonal().add_(SPAN_RIDGE)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(cosines))
         held = torch.tensor(sorted(limits.protected), dtype=members.dtype, device=members.device)
-        out = torch.isin(members, held)  # those that cannot be removed, or are removed already
+        out = torch.isin(members, held)  # cannot be removed, or already removed
         sent = self._sent(neurons)[members]
-        products = sent @ sent.T  # of which only sums of squares count: M may be large
+        products = sent @ sent.T  # only sums of squares are needed, and M may be large
         first = len(removals)
         while len(removals) - first < room:
             sines = inverse.diagonal().reciprocal().clamp(max=1)
@@ -291,8 +291,8 @@ class LinearSpan(Criterion):
         return removals
 
     def cost_unit(self, neurons: Neurons) -> float:
-        """Return the sum of squares that all neurons, one by one, add to the outputs of the next layers."""
-        return float(self._sent(neurons).square().nansum()) or 1.0  # of what is not finite, nothing is known
+        """Return the sum of squares that all neurons, taken one by one, add to the next layers' outputs."""
+        return float(self._sent(neurons).square().nansum()) or 1.0  # non-finite neurons are left out
 
     def _sent(self, neurons: Neurons) -> Tensor:
         """Return what each neuron adds to the outputs of the next layers, as vectors, shape ``(C, M)``."""
@@ -321,9 +321,10 @@ class WeightNorm(Criterion):
 @_register("taylor")
 @dataclass(frozen=True)
 class Taylor(Criterion):
-    """Remove the neurons for which the loss depends least on a factor on their output, to first order.
+    """Remove the neurons whose output gates the loss depends on least, to first order.
 
-    The cost is the square of the derivative of a batch's mean loss, averaged over the batches.
+    A gate is a factor of 1 on a neuron's output. The cost is the squared derivative of a batch's mean loss
+    with respect to the gate, averaged over the batches.
 
     Source: Molchanov et al., "Importance Estimation for Neural Network Pruning", 2019, equation 8, with
     gates.
@@ -343,7 +344,7 @@ class Taylor(Criterion):
 class Fisher(Criterion):
     """Remove the neurons whose removal raises the loss least, to second order.
 
-    The cost is half the Fisher information of a factor on the output: half of the squared derivative of a
+    The cost is half the Fisher information of a factor on the output: half the squared derivative of a
     sample's loss, averaged over the samples.
 
     Source: Theis et al., "Faster Gaze Prediction with Dense Networks and Fisher Pruning", 2018; Liu et al.,
@@ -360,20 +361,20 @@ class Fisher(Criterion):
 
 
 def rank(name: str, costs: Tensor, neurons: Neurons, limits: Limits) -> list[Removal]:
-    """Return the removals of the neurons with the smallest costs; equal ones in the order of their indices.
+    """Return the removals of the neurons with the smallest costs; ties in the order of their indices.
 
     Args:
         name: Name of the criterion, for messages.
         costs: Cost of each neuron, shape ``(C,)``.
-        neurons: The neurons; those that were once not finite are kept.
-        limits: Limits with a number.
+        neurons: The neurons; those that were NaN or infinite are kept.
+        limits: Limits, which must hold a number.
 
     Raises:
         InputError: The limits have no number.
     """
     if limits.num_removed is None:
         msg = (
-            f"criterion {name} has no threshold: give num_removed, share_removed or a size "
+            f"criterion {name} has no threshold: set num_removed, share_removed or a size "
             "target (target_macs, target_params, target_latency)"
         )
         raise InputError(msg)
@@ -384,10 +385,10 @@ def rank(name: str, costs: Tensor, neurons: Neurons, limits: Limits) -> list[Rem
 
 
 def check_choice(name: str, value: str, choices: Any) -> None:
-    """Check that a setting is one of the values of a Literal.
+    """Check that a setting is one of the values of a ``Literal`` type.
 
     Raises:
-        InputError: It is not.
+        InputError: The value is not among them.
     """
     if value not in get_args(choices):
         msg = f"{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
@@ -395,7 +396,7 @@ def check_choice(name: str, value: str, choices: Any) -> None:
 
 
 def _silent(statistics: ActivationStatistics, degrees: Tensor, limits: Limits) -> tuple[list[Removal], int]:
-    """Return the removals of dead and constant neurons, and how many neurons may be removed after them."""
+    """Return the removals of dead and constant neurons, and how many more neurons may be removed."""
     classes = classify(
         statistics,
         degrees,
@@ -415,7 +416,7 @@ def _silent(statistics: ActivationStatistics, degrees: Tensor, limits: Limits) -
 
 def _gradients(neurons: Neurons) -> Gradients:
     if neurons.gradients is None:
-        msg = "the criterion needs gradients, which the measurement lacks: measure with this criterion"
+        msg = "the criterion needs gradients, but the measurement has none: measure with this criterion"
         raise InputError(msg)
     return neurons.gradients
 
@@ -424,8 +425,8 @@ def _warn_of_few_samples(statistics: ActivationStatistics) -> None:
     width, count = statistics.num_neurons, statistics.count
     if count < SAMPLES_PER_NEURON * width:
         warn(
-            "the linear span of %d neurons is measured on %d samples, fewer than %d a neuron: on others "
-            "the neurons will be less redundant; give %d samples, or use the criterion pairs",
+            "the linear span of %d neurons is measured on %d samples, fewer than %d per neuron: on other "
+            "samples the neurons will be less redundant; give %d samples, or use the criterion pairs",
             width,
             count,
             SAMPLES_PER_NEURON,

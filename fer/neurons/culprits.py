@@ -1,4 +1,4 @@
-"""Find which groups of neurons fail a test, in fewer tests than one for each."""
+"""Find the groups of neurons that fail a test, with fewer tests than one per group."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from fer.neurons.groups import NeuronGroup
 
 
 class Fault(NamedTuple):
-    """What a test finds wrong with groups.
+    """Failure of a test on groups of neurons.
 
     Attributes:
-        reason: What is wrong, for a person.
-        layer: Name of a layer near it; empty if it is not known.
+        reason: Message that says what is wrong.
+        layer: Name of a layer near the failure; empty if unknown.
     """
 
     reason: str
@@ -21,14 +21,14 @@ class Fault(NamedTuple):
 def culprits(
     groups: Sequence[NeuronGroup], test: Callable[[Sequence[NeuronGroup]], Fault | None]
 ) -> dict[str, str]:
-    """Return what a test of each group alone finds wrong, by the name of the group.
+    """Return why each failing group fails on its own, by the name of the group.
 
-    Groups are tested together as long as nothing is wrong. Where something is, those are tested alone that
-    have the layer near it; if it is none of them, half as many groups are tested together.
+    Groups are tested together as long as the test passes. If it fails, the groups with the layer near the
+    failure are tested alone; if no group has it, half as many groups are tested together.
 
     Args:
         groups: The groups.
-        test: Returns what is wrong with groups, or None.
+        test: Function that returns the failure of groups, or None.
     """
     found: dict[str, str] = {}
     right: set[str] = set()

@@ -1,8 +1,8 @@
-"""Damage: how far a network's outputs move when a group loses neurons, after compensation.
+"""Damage: how far a network's outputs change when a group loses neurons, after compensation.
 
-The cost of a neuron by a criterion is measured where the next layer takes it, so costs of different layers do
-not compare. Here each group is pruned by itself at a few widths, the next layers are corrected, and the
-outputs are compared on held-out samples: one unit for all layers.
+A criterion measures a neuron's cost at the input of the next layer, so the costs of different layers are not
+comparable. Damage is one unit for all layers: each group is pruned by itself to a few widths, the next layers
+are corrected, and the outputs are compared on held-out samples.
 """
 
 import math
@@ -32,13 +32,13 @@ SHARES: Final = (0.25, 0.5, 0.75, 0.875)
 """Shares of a group's neurons whose removal is tried."""
 
 MOST_HELD_OUT: Final = 512
-"""Held-out samples that outputs are compared on."""
+"""Largest number of held-out samples on which outputs are compared."""
 
 MOST_VALUES: Final = 2**16
-"""Values of an output that are compared for a batch; of more, as of one for each pixel, a random sample."""
+"""Largest number of values of an output that are compared per batch; beyond it, a random sample is drawn."""
 
 LARGEST: Final = 1e6
-"""Largest damage, also of outputs that are no longer finite."""
+"""Largest damage; also the damage of outputs that are no longer finite."""
 
 
 @warnings_of_trials_dropped()
@@ -49,21 +49,21 @@ def measure_damage(
     criterion: Criterion,
     merge: MergeRule = "refit",
 ) -> dict[str, dict[int, float]]:
-    """Return how much the outputs change when one group alone loses neurons.
+    """Return how much the outputs change when a single group loses neurons.
 
-    Four of five samples are measured and fitted on, jointly, and the outputs for the others are compared. Of
-    fewer than five samples all are used for both.
+    Four of five samples are used to measure and to fit jointly, and outputs are compared on the rest. With
+    fewer than five samples, all are used for both.
 
     Args:
         network: The network that was measured.
         batches: The batches that it was measured on.
-        measurement: Measurement of it, of samples that were not rescaled.
-        criterion: Selects the neurons; it has the measurement's gradients if it needs them.
+        measurement: Measurement of it, on samples that were not rescaled.
+        criterion: Criterion that selects the neurons; the measurement must hold gradients if it needs them.
         merge: How the next layers are corrected.
 
     Returns:
-        By the name of a group and the number of its neurons that are removed: the mean square of the change
-        as a share of the variance of the outputs, summed over all output tensors of a floating-point type.
+        By name of the group and number of removed neurons: the mean square of the change as a share of the
+        variance of the outputs, summed over all floating-point outputs.
     """
     fitted, held_out = split(InputBatches.of(batches, network))
     found = replace(measurement, statistics=measure_inputs(network, measurement.groups, fitted))
@@ -85,20 +85,20 @@ def damage_costs(
     criterion: Criterion,
     merge: MergeRule = "refit",
 ) -> dict[str, list[float]]:
-    """Return what it costs the outputs to remove the neurons of each group one after the other.
+    """Return how much damage each removal adds when the neurons of a group are removed one after another.
 
-    The costs of the criterion say how the damage of a group is spread over its neurons, the measured damage
-    (:func:`measure_damage`) how much it is: at the numbers that were tried, the costs add up to it.
+    The measured damage (:func:`measure_damage`) fixes the sums at the numbers of neurons that were tried; the
+    costs of the criterion distribute it over the neurons in between.
 
     Args:
-        network: As for :func:`measure_damage`.
-        batches: As for :func:`measure_damage`.
-        measurement: As for :func:`measure_damage`.
-        criterion: As for :func:`measure_damage`.
-        merge: As for :func:`measure_damage`.
+        network: See :func:`measure_damage`.
+        batches: See :func:`measure_damage`.
+        measurement: See :func:`measure_damage`.
+        criterion: See :func:`measure_damage`.
+        merge: See :func:`measure_damage`.
 
     Returns:
-        By the name of a group, in the order of the removals, for all neurons but one of each block.
+        By name of the group, in the order of the removals, for all neurons but one of each block.
     """
     damage = measure_damage(network, batches, measurement, criterion, merge)
     if criterion.has_costs:
@@ -109,10 +109,10 @@ def damage_costs(
 
 
 def scaled(costs: list[float], points: Mapping[int, float]) -> list[float]:
-    """Return costs whose sums are those that were measured; between the points the factor is linear.
+    """Scale costs so that their running sums match the measured ones; the factor is linear between points.
 
     Args:
-        costs: Costs of removals one after the other.
+        costs: Costs of successive removals.
         points: Measured sums, by the number of removals.
 
     >>> scaled([1.0, 1.0, 2.0, 4.0], {2: 4.0, 4: 32.0})
@@ -128,7 +128,7 @@ def scaled(costs: list[float], points: Mapping[int, float]) -> list[float]:
 
 
 class _Fitted:
-    """The samples that are not held out, batch by batch."""
+    """Samples that are not held out, batch by batch."""
 
     def __init__(self, batches: InputBatches) -> None:
         self.batches = batches
@@ -138,7 +138,7 @@ class _Fitted:
 
 
 def split(batches: InputBatches) -> tuple[InputBatches, list[Inputs]]:
-    """Return four of five samples, and the others, of which there are :data:`MOST_HELD_OUT` at most."""
+    """Return four of five samples, and up to :data:`MOST_HELD_OUT` of the others."""
     num = sum(map(len, batches))
     if num < HELD_OUT:
         return batches, list(batches)
@@ -148,7 +148,7 @@ def split(batches: InputBatches) -> tuple[InputBatches, list[Inputs]]:
 
 
 def _picked(batches: InputBatches, choose: Callable[[Tensor], Tensor]) -> Iterator[Inputs]:
-    """Yield the samples whose numbers are chosen, batch by batch."""
+    """Yield the samples whose indices are chosen, batch by batch."""
     first = 0
     for inputs in batches:
         chosen = choose(torch.arange(first, first + len(inputs)))
@@ -167,7 +167,7 @@ def _outputs(network: nn.Module, batches: Batches) -> list[list[Tensor]]:
 
 
 def _some(output: Tensor) -> Tensor:
-    """Return the values of an output, or the same of them for each network."""
+    """Return all values of an output, or a random sample that is the same for each network."""
     values = output.flatten()
     if len(values) > MOST_VALUES:
         chosen = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))[:MOST_VALUES]
@@ -176,9 +176,9 @@ def _some(output: Tensor) -> Tensor:
 
 
 def _distance(whole: list[list[Tensor]], other: list[list[Tensor]]) -> float:
-    """Return the mean squares of the changes of outputs over their variances, summed over the outputs.
+    """Return the mean squared changes of outputs over their variances, summed over the outputs.
 
-    What was not finite before is left out.
+    Values that were not finite before are left out.
     """
     total = 0.0
     for before, after in zip(zip(*whole, strict=True), zip(*other, strict=True), strict=True):

@@ -1,4 +1,4 @@
-"""The hidden layers of a network: declared by the network, or found in it."""
+"""Hidden layers of a network: declared by the network, or found in it."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -11,19 +11,19 @@ from fer.neurons.text import join_reasons
 
 @runtime_checkable
 class DeclaresNeurons(Protocol):
-    """A network that names its hidden layers itself.
+    """A network that names its hidden layers.
 
-    The attribute maps the name of each hidden layer to the name under which :func:`fer.neurons.record` finds
-    its outputs as the next layer takes them: ``{"conv1": "pool1", "fc1": "fc1_relu"}``.
+    The attribute maps each hidden layer to the name under which :func:`fer.neurons.record` records its
+    outputs as the next layer takes them: ``{"conv1": "pool1", "fc1": "fc1_relu"}``.
     """
 
     @property
     def neuron_layers(self) -> Mapping[str, str]:
-        """By layer, where its outputs are recorded."""
+        """Name under which the outputs are recorded, by layer."""
 
 
 def hidden_layers(network: nn.Module, example: Any) -> HiddenLayers:
-    """Return the hidden layers that a network declares, or else those that are found in it.
+    """Return the hidden layers that a network declares; if it declares none, find them.
 
     Args:
         network: Any network.
@@ -35,7 +35,7 @@ def hidden_layers(network: nn.Module, example: Any) -> HiddenLayers:
 
 
 def describe_layers(hidden: HiddenLayers, network: nn.Module) -> str:
-    """Return the hidden layers of a network in one line, or why there are none.
+    """Describe the hidden layers of a network in one line, or say why there are none.
 
     >>> describe_layers(HiddenLayers({"conv1": "pool1", "fc1": "relu"}, {}), nn.Identity())
     'conv1 … fc1 (2 layers)'

@@ -1,4 +1,4 @@
-"""What a criterion decides on: the neurons of a layer, their gradients, and how many may be removed."""
+"""Inputs of a criterion: the neurons of a layer, their gradients, and how many may be removed."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,12 +11,11 @@ from fer.neurons.statistics import ActivationStatistics
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """How the loss depends on a factor on the output of each neuron, whose value is 1.
+    """Squared derivatives of the loss with respect to a factor of 1 on each neuron's output.
 
     Attributes:
-        of_batches: Square of the derivative of a batch's mean loss, averaged over the batches, shape
-            ``(C,)``.
-        of_samples: Square of the derivative of a sample's loss, averaged over the samples, shape ``(C,)``.
+        of_batches: Squared derivative of a batch's mean loss, averaged over the batches, shape ``(C,)``.
+        of_samples: Squared derivative of a sample's loss, averaged over the samples, shape ``(C,)``.
     """
 
     of_batches: Tensor
@@ -29,13 +28,13 @@ class Gradients:
 
 @dataclass(frozen=True, eq=False)
 class Neurons:
-    """The neurons of a layer, as a criterion sees them.
+    """Neurons of a layer, as a criterion sees them.
 
     Attributes:
-        statistics: Statistics of their activations at the input of the next layers, C neurons.
-        outgoing: Their weights in the next layers, side by side, shape ``(C, M)``.
-        incoming: The weights that compute them, shape ``(C, K)``; None if unknown.
-        gradients: How the loss depends on them; None unless the criterion asks for it.
+        statistics: Statistics of the activations of C neurons at the input of the next layers.
+        outgoing: Weights of the next layers for these neurons, side by side, shape ``(C, M)``.
+        incoming: Weights that compute the neurons, shape ``(C, K)``; None if unknown.
+        gradients: Derivatives of the loss; None unless the criterion needs them.
         takes_constants: Whether the next layers can add a constant to their outputs.
     """
 
@@ -55,10 +54,10 @@ class Limits:
     """How many neurons a criterion may remove.
 
     Attributes:
-        similar_below: Threshold of small angles, degrees.
-        complementary_above: Threshold of large angles, degrees.
-        num_removed: Number of neurons to remove, whatever the thresholds; None: the thresholds decide.
-        protected: Neurons that are kept; others may be merged into them.
+        similar_below: Threshold for small angles, degrees.
+        complementary_above: Threshold for large angles, degrees.
+        num_removed: Number of neurons to remove regardless of the thresholds; None: the thresholds decide.
+        protected: Indices of neurons that are kept; other neurons may be merged into them.
     """
 
     similar_below: float = SIMILAR_BELOW

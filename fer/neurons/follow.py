@@ -1,7 +1,7 @@
 """Follow neurons through Torch-Pruning's dependency graph, as ranges of indices.
 
-Torch-Pruning's own search makes an object for each index at each visit of a node: 61 million in a network
-whose channels are flattened and weighted by a ``Conv1d``. Here a visit costs one start for each neuron.
+Torch-Pruning's own search creates an object for each index at each visit of a node: 61 million in a network
+whose channels are flattened and weighted by a ``Conv1d``. This search stores one start per neuron and visit.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 Integers = NDArray[np.int64]
 
 MAX_INDICES: Final = 2**24
-"""Indices in one place: no layer has as many, so that reshapes were followed in circles."""
+"""Largest number of indices in one place; no layer has more, so more mean an endless loop of reshapes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ranges:
-    """Indices in a layer or an operation, and the neurons that they belong to.
+    """Ranges of indices in a layer or an operation, with the neurons that they belong to.
 
     Attributes:
         starts: First index of each range, shape ``(R,)``.
@@ -36,7 +36,7 @@ class Ranges:
 
     @property
     def key(self) -> tuple[int, bytes, bytes]:
-        """What two equal objects have in common."""
+        """Hashable key that is equal for equal objects."""
         return self.length, self.starts.tobytes(), self.neurons.tobytes()
 
     def single(self) -> Self:
@@ -49,7 +49,7 @@ class Ranges:
         return type(self)(starts, self.neurons.repeat(self.length))
 
     def shifted(self, by: int) -> Self:
-        """Return the indices that these become behind ``by`` others."""
+        """Return the ranges shifted by an offset, as behind ``by`` other indices of a concatenation."""
         return type(self)(self.starts + by, self.neurons, self.length)
 
     def within(self, first: int, end: int) -> Self:
@@ -69,17 +69,17 @@ class Ranges:
         return type(self)(np.concatenate(parts), neurons.repeat(lengths))
 
     def flattened(self, size: int) -> Self:
-        """Return the indices of the values of maps of a size, in a flat vector of them.
+        """Return the indices that maps of ``size`` values have in a flat vector.
 
         Raises:
-            OverflowError: There are more than :data:`MAX_INDICES`.
+            OverflowError: There are more than :data:`MAX_INDICES` indices.
         """
         if len(self.starts) * self.length * size > MAX_INDICES:
             raise OverflowError
         return type(self)(self.starts * size, self.neurons, self.length * size)
 
     def unflattened(self, size: int) -> Self:
-        """Return the indices of the maps of a size that hold these values of a flat vector.
+        """Return the indices of the maps, of ``size`` values each, that hold these entries of a flat vector.
 
         >>> Ranges(np.array([0, 4]), np.array([0, 1]), 4).unflattened(2).single().starts.tolist()
         [0, 1, 2, 3]
@@ -92,12 +92,12 @@ class Ranges:
 
 
 class Item(NamedTuple):
-    """A node of the graph that neurons reach.
+    """A node of the graph that the neurons reach.
 
     Attributes:
         node: The node.
-        as_outputs: Whether they are its outputs, if it has outputs other than its inputs.
-        ranges: Its indices, for each time that they were reached.
+        as_outputs: Whether the neurons are outputs of the node, if its outputs differ from its inputs.
+        ranges: Indices in the node, one entry for each time it was reached.
     """
 
     node: "Node"
@@ -110,7 +110,7 @@ class Item(NamedTuple):
         return self.node.module
 
     def indices(self) -> Iterator[tuple[int, int]]:
-        """Yield each index with its neuron; with the first one only, where it was reached several times."""
+        """Yield each index with its neuron; an index that was reached several times, with the first only."""
         parts = [each.single() for each in dict.fromkeys(self.ranges)]
         indices = [index for one in parts for index in one.starts.tolist()]
         neurons = [neuron for one in parts for neuron in one.neurons.tolist()]
@@ -119,14 +119,14 @@ class Item(NamedTuple):
 
 
 def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
-    """Return the nodes that the outputs of a layer reach, in the order of Torch-Pruning's own search.
+    """Return the nodes that the outputs of a layer reach, in the order of Torch-Pruning's search.
 
     Args:
-        graph: The graph, with its index mappings.
-        layer: A linear layer or convolution, not depthwise.
+        graph: The dependency graph, with its index mappings.
+        layer: A linear layer or a convolution that is not depthwise.
 
     Raises:
-        IndexError: An index is mapped that an operation lacks, as behind a recurrent layer.
+        IndexError: A mapping leads to an index that an operation lacks, as behind a recurrent layer.
         OverflowError: There are more than :data:`MAX_INDICES` indices.
     """
     first = np.arange(len(layer.weight))
@@ -134,7 +134,7 @@ def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
     made: dict[tuple[int, int], Ranges] = {}
 
     def mapped(ranges: Ranges, mapping: Any) -> Ranges:
-        """Return each result once, so that it is known again by its identity."""
+        """Map ranges; equal results are returned as the same object, so that ``is`` finds repetitions."""
         step = id(mapping), id(ranges)
         if step not in made:
             new = _mapped(ranges, mapping)
@@ -171,14 +171,14 @@ def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
 
 
 class _Index(NamedTuple):
-    """An index in the form that Torch-Pruning's mappings take."""
+    """An index in the form that Torch-Pruning's mappings expect."""
 
     idx: int
     root_idx: int
 
 
 def _mapped(ranges: Ranges, mapping: Any) -> Ranges:
-    """Return the indices that one of Torch-Pruning's mappings makes of others."""
+    """Apply one of Torch-Pruning's index mappings to ranges."""
     kind = type(mapping).__name__
     if kind == "_FlattenIndexMapping":
         return (ranges.unflattened if mapping.reverse else ranges.flattened)(mapping._stride)

@@ -1,4 +1,4 @@
-"""The frozen part of a network: it comes first and does not train, so that its outputs are computed once."""
+"""Frozen part of a network: its first, untrained part, whose outputs need to be computed only once."""
 
 import hashlib
 import inspect
@@ -17,11 +17,11 @@ from fer.neurons.record import INPUT
 
 @runtime_checkable
 class DeclaresFrozenPart(Protocol):
-    """A network that names the part of it that does not train.
+    """A network that names its frozen part.
 
-    The attribute is the dotted name of a module that takes the network's inputs, and whose outputs, one
-    tensor, are all that the rest of the network takes; None: no part is frozen. The network's ``forward``
-    takes these outputs, too, in the place of inputs.
+    The attribute is the dotted name of a module that takes the network's inputs and returns one tensor, which
+    is all that the rest of the network depends on; None if no part is frozen. The network's ``forward`` must
+    also accept this tensor in place of the inputs.
     """
 
     @property
@@ -30,10 +30,10 @@ class DeclaresFrozenPart(Protocol):
 
 
 def why_not_frozen(network: nn.Module, name: str) -> str:
-    """Return why a part of a network is not frozen; empty if it is.
+    """Return why a part of a network is not frozen; empty text if it is.
 
     Args:
-        network: The network; its modes stay as they are.
+        network: The network; its training modes do not change.
         name: Dotted name of the part.
     """
     try:
@@ -56,7 +56,7 @@ def why_not_frozen(network: nn.Module, name: str) -> str:
 
 
 def is_within(place: str, part: str) -> bool:
-    """Return whether a name that :func:`fer.neurons.record` takes lies in a part of the network.
+    """Return whether a layer name of :func:`fer.neurons.record` lies in a part of the network.
 
     >>> is_within("backbone.conv1:input", "backbone"), is_within("head.fc:input", "backbone")
     (True, False)
@@ -66,11 +66,11 @@ def is_within(place: str, part: str) -> bool:
 
 
 def identify(part: nn.Module, more: Iterable[str] = ()) -> str:
-    """Return a name that changes with a part's weights, architecture, source code or anything else given.
+    """Return a hash of a part's weights, architecture, source code and anything else given.
 
     Args:
         part: A module.
-        more: What the outputs depend on besides, such as the precision.
+        more: Other things that the outputs depend on, such as the precision.
 
     Returns:
         32 hexadecimal digits.
@@ -84,7 +84,7 @@ def identify(part: nn.Module, more: Iterable[str] = ()) -> str:
         *map(class_path, kinds),
     ]
     for kind in kinds:
-        with suppress(OSError, TypeError):  # the class was made in a session without a file
+        with suppress(OSError, TypeError):  # a class defined in an interactive session has no source file
             texts.append(inspect.getsource(kind))
     for text in texts:
         digest.update(text.encode())
@@ -102,24 +102,24 @@ def bytes_of(tensor: Tensor) -> memoryview:
 
 
 def digest_of(tensor: Tensor) -> bytes:
-    """Return what is the same for two tensors of one type only if their values are."""
+    """Return a digest of a tensor's values."""
     return hashlib.blake2b(bytes_of(tensor), digest_size=16).digest()
 
 
 def check_declared(network: nn.Module, name: str, given: Tensor | Inputs, features: Tensor | Inputs) -> None:
-    """Refuse a declaration that does not hold: the network must give the same for its frozen part's outputs.
+    """Check that a network returns the same for the outputs of its declared frozen part as for the inputs.
 
     Args:
         network: The network.
-        name: Of its frozen part.
+        name: Name of its frozen part.
         given: A batch of the network's inputs.
-        features: What the part returns for it.
+        features: Output of the frozen part for this batch.
 
     Raises:
-        InputError: The network does not take the outputs, or gives others for them.
+        InputError: The network does not accept the features, or returns other values for them.
     """
     declared = f"{type(network).__name__}.frozen_part is {name!r}"
-    way_out = f"let forward leave out {name}, and nothing else, for them, or remove frozen_part"
+    way_out = f"let forward skip {name}, and nothing else, when it gets features, or remove frozen_part"
     try:
         with eval_state(network), torch.compiler.set_stance("force_eager"):
             whole, rest = call(network, given), call(network, features)
@@ -128,11 +128,9 @@ def check_declared(network: nn.Module, name: str, given: Tensor | Inputs, featur
             )
     except FOREIGN_ERRORS as error:
         msg = (
-            f"{declared}, but its outputs are not taken in the place of inputs: {one_line(error)}; {way_out}"
+            f"{declared}, but forward does not accept the outputs of that part: {one_line(error)}; {way_out}"
         )
         raise InputError(msg) from error
     if not is_same:
-        msg = (
-            f"{declared}, but the network returns other values for its outputs than for the inputs: {way_out}"
-        )
+        msg = f"{declared}, but the network returns other values for that part's outputs: {way_out}"
         raise InputError(msg)

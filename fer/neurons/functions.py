@@ -1,7 +1,7 @@
-"""Functions that modules hold as attributes, such as a compiled ``forward``: what they compute with.
+"""Functions that modules hold as attributes, such as a compiled ``forward``, in copies of a network.
 
-``copy.deepcopy`` copies no function. One that holds a layer, by a closure or as a bound method that was
-compiled, would let the copy of a network compute with the layer of the original.
+``copy.deepcopy`` does not copy functions. If a function holds a layer, in a closure or as a compiled bound
+method, the copy of the network would compute with the layer of the original.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,20 +17,20 @@ from fer.errors import InputError
 def bind_functions(network: nn.Module, twin: nn.Module, shared: Iterable[Tensor] = ()) -> None:
     """Bind the compiled methods of a copy to the copy, uncompiled, and check its other functions.
 
-    They are those that ``module.compile()``, ``torch.compile(module.forward)`` or Lightning's trainer put
-    into a module in the place of its methods.
+    ``module.compile()``, ``torch.compile(module.forward)`` and Lightning's trainer replace methods of a
+    module by such functions.
 
     Args:
         network: The original.
         twin: Its deep copy, which changes.
-        shared: Parameters that both have.
+        shared: Parameters that both networks share.
 
     Raises:
         InputError: A function of the copy holds a part of the original.
     """
     twins = {id(one): other for one, other in zip(network.modules(), twin.modules(), strict=True)}
     parts = {*twins, *map(id, network.parameters()), *map(id, network.buffers())}.difference(map(id, shared))
-    internal = vars(nn.Module())  # hooks are among them: what they hold is what they report to
+    internal = vars(nn.Module())  # such as hooks, which may hold whatever they report to
     for name, module in twin.named_modules():
         for attribute, value in list(vars(module).items()):
             method = _uncompiled(value)
@@ -39,14 +39,14 @@ def bind_functions(network: nn.Module, twin: nn.Module, shared: Iterable[Tensor]
             elif attribute not in internal and _holds(method, parts, set()):
                 where = ".".join(filter(None, (name, attribute)))
                 msg = (
-                    f"{type(network).__name__} cannot be copied: the function {where} holds a layer of it, "
-                    "which the copy would share: make it a method of the class"
+                    f"{type(network).__name__} cannot be copied: the function {where} holds one of its "
+                    "layers, which the copy would share: make the function a method of the class"
                 )
                 raise InputError(msg)
 
 
 def _uncompiled(value: Any) -> Any:
-    """Return what a function was compiled from, or the innermost wrapper of it; other values as they are."""
+    """Return the function that was compiled, or the innermost wrapped one; other values unchanged."""
     while isinstance(value, FunctionType) and value.__globals__["__name__"].startswith("torch._dynamo."):
         inner = vars(value).get("_torchdynamo_orig_callable", vars(value).get("__wrapped__"))
         if inner is None:
@@ -66,7 +66,7 @@ def _holds(value: Any, parts: set[int], visited: set[int]) -> bool:
 
 
 def _content(cell: CellType) -> Any:
-    """Return what a variable of a closure holds; None if it has no value yet."""
+    """Return the value of a closure's variable; None if it has no value yet."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -74,7 +74,7 @@ def _content(cell: CellType) -> Any:
 
 
 def _held_by(value: Any) -> Iterator[Any]:
-    """Yield what a function or a collection holds."""
+    """Yield the values that a function or a collection holds."""
     match value:
         case MethodType():
             yield from (value.__self__, value.__func__)

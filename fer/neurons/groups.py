@@ -31,14 +31,14 @@ SIZES: Final[Mapping[type[nn.Module], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Consumer:
-    """A next layer: its weights multiply the neurons.
+    """A next layer, which multiplies the neurons by its weights.
 
     Attributes:
         layer: Name of the ``nn.Linear`` or ``nn.Conv2d``.
-        columns: Its columns for each neuron: one, or H x W behind a flatten.
-        padded: Whether it pads maps with zeros, so that a constant neuron is not constant to it.
-        shift: Name of the layer that can add a constant to its output: itself if it has a bias, or the batch
-            norm right behind it; None if there is none.
+        columns: Its input columns for each neuron: one, or H x W behind a flatten.
+        padded: Whether it pads maps with zeros, so that a constant neuron is not constant at the border.
+        shift: Name of the layer that can add a constant to the output: the layer itself if it has a bias, or
+            the batch norm directly behind it; None if there is none.
     """
 
     layer: str
@@ -52,7 +52,7 @@ class Consumer:
 
     @property
     def input(self) -> str:
-        """Name of its input, for :func:`fer.neurons.record`."""
+        """Name of the layer's input, for :func:`fer.neurons.record`."""
         return self.layer + INPUT
 
 
@@ -61,16 +61,17 @@ class NeuronGroup:
     """Neurons that can only be removed together: of one layer, or of all layers whose outputs are added.
 
     Attributes:
-        name: The first layer that computes them.
+        name: Name of the first layer that computes them.
         num_neurons: Number of neurons, C.
-        rows: Rows of the layers that compute them, by name.
-        attached: Indices in the layers that treat each neuron by itself, by name: norms, depthwise
+        rows: Rows of the layers that compute the neurons, by name.
+        attached: Indices in the layers that treat each neuron separately (norms, depthwise convolutions), by
+            name.
             convolutions.
         consumers: The next layers, in forward order.
         means: Columns of convolutions that take the mean over the neurons, as spatial attention does.
         maxima: Columns of convolutions that take the maximum over them.
-        num_blocks: Number of equal blocks of neurons, of which grouped convolutions take one each: the same
-            number must be removed from each.
+        num_blocks: Number of equal blocks of neurons: each group of a grouped convolution takes one block,
+            and the same number of neurons must be removed from each.
     """
 
     name: str
@@ -83,7 +84,7 @@ class NeuronGroup:
     num_blocks: int = 1
 
     def __repr__(self) -> str:
-        """Return the number of neurons, and which layers compute and take them."""
+        """Return the number of neurons, and the layers that compute and consume them."""
         takes = listed(consumer.layer for consumer in self.consumers)
         return f"NeuronGroup({self.num_neurons} neurons of {listed(self.rows)}, taken by {takes})"
 
@@ -94,13 +95,13 @@ class NeuronGroup:
 
     @property
     def layers(self) -> set[str]:
-        """Names of all layers that lose something with a neuron."""
+        """Names of all layers that lose rows, columns or entries when a neuron is removed."""
         others = (layer for layer, _ in (*self.means, *self.maxima))
         return {*self.rows, *self.attached, *(consumer.layer for consumer in self.consumers), *others}
 
     @property
     def blocks(self) -> list[slice]:
-        """The neurons of each block."""
+        """Neurons of each block, as slices."""
         size = self.num_neurons // self.num_blocks
         return [slice(start, start + size) for start in range(0, self.num_neurons, size)]
 
@@ -112,11 +113,11 @@ class NeuronGroup:
 
 @dataclass(frozen=True)
 class PrunableLayers:
-    """What can be pruned in a network, and what cannot.
+    """Groups of neurons that can be pruned, and layers that cannot.
 
     Attributes:
-        groups: Every group of hidden neurons that can be pruned, in forward order.
-        refused: Why the neurons of other layers cannot be removed, by the name of the layer.
+        groups: Groups of hidden neurons that can be pruned, in forward order.
+        refused: Reason why the neurons of a layer cannot be removed, by the name of the layer.
     """
 
     groups: tuple[NeuronGroup, ...]
@@ -129,21 +130,21 @@ class PrunableLayers:
 
 
 def can_shrink(module: nn.Module) -> bool:
-    """Return whether a layer is of a type that neurons can be removed from."""
+    """Return whether neurons can be removed from a layer of this type."""
     return isinstance(module, tuple(SIZES))
 
 
 def has_other_weights(module: nn.Module) -> bool:
-    """Return whether a layer computes neurons in a way that cannot shrink, such as a recurrent layer."""
+    """Return whether a layer, such as a recurrent one, computes neurons but cannot shrink."""
     is_leaf = next(module.children(), None) is None
     return is_leaf and not can_shrink(module) and any(one.ndim > 1 for one in module.parameters())
 
 
 def has_rows(module: nn.Module) -> bool:
-    """Return whether a layer computes new neurons from others; a depthwise convolution does not."""
+    """Return whether a layer computes new neurons from others, as all but depthwise convolutions do."""
     return isinstance(module, nn.Conv2d | nn.Linear) and not is_depthwise(module)
 
 
 def is_depthwise(module: nn.Module) -> bool:
-    """Return whether a layer is a convolution that treats each map by itself."""
+    """Return whether a layer is a convolution that treats each map separately."""
     return isinstance(module, nn.Conv2d) and module.groups == module.out_channels > 1

@@ -19,16 +19,16 @@ from fer.neurons.text import listed
 from fer.neurons.trace import OUTPUTS, keeps_neurons, shape_of, traced_outputs
 
 RESHAPES: Final = frozenset({"View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Alias"})
-"""Operations of autograd that only change the shape of a tensor."""
+"""Autograd operations that only change the shape of a tensor."""
 
 PRODUCTS: Final = frozenset(
     {"Addmm", "Mm", "Bmm", "Baddbmm", "Addbmm", "Mv", "Dot", "Convolution", "Embedding"}
     | {"MkldnnConvolution", "CudnnConvolution", "MkldnnRnnLayer", "CudnnRnn"}
 )
-"""Operations of autograd after which the second dimension means other neurons."""
+"""Autograd operations after which the second dimension no longer means the same neurons."""
 
 MIXES: Final = frozenset({"Cat", "Stack", "Split", "SplitWithSizes", "Slice", "Select", "Unbind", "Index"})
-"""Operations of autograd that join neurons with others, or take some of them."""
+"""Autograd operations that join neurons with others, or select some of them."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class HiddenLayers:
     """The hidden layers of a network.
 
     Attributes:
-        layers: By the name of a layer that computes neurons, the name under which :func:`fer.neurons.record`
-            hands over its neurons as the next layer takes them; in forward order.
-        refused: Why other layers with weights are not among them, by their name.
+        layers: Name under which :func:`fer.neurons.record` records the neurons as the next layer takes them,
+            by the name of the layer that computes them; in forward order.
+        refused: Reason why another layer with weights is not among them, by the name of the layer.
     """
 
     layers: dict[str, str]
@@ -50,7 +50,7 @@ class HiddenLayers:
 
 
 class _Call(NamedTuple):
-    """A call of a module: the nodes of its input and output in the autograd graph."""
+    """A call of a module, with the nodes of its input and output in the autograd graph."""
 
     name: str
     module: nn.Module
@@ -61,14 +61,14 @@ class _Call(NamedTuple):
 
 
 def find_hidden_layers(network: nn.Module, example: Any) -> HiddenLayers:
-    """Return the hidden layers of a network whose neurons can be recorded.
+    """Find the hidden layers of a network whose neurons can be recorded.
 
     The neurons of a linear layer or a convolution are recorded at the output of the last module before the
-    next layer with weights, flatten and dropout left out: a pooling layer, or the activation. Where that is
-    not the output of a module that is called once, they are recorded at the next layer's input:
-    ``"conv2:input"``, or ``"fc1:input:8x4x4"`` if a function flattened 8 maps of 4 x 4 positions. Of several
-    next layers, the first of those that take most positions counts. The network does not change: a copy of it
-    is traced.
+    next layer with weights, such as a pooling layer or the activation; flatten and dropout are ignored. If
+    the neurons are not the output of a module that is called once, they are recorded at the next layer's
+    input: ``"conv2:input"``, or ``"fc1:input:8x4x4"`` if a function flattened 8 maps of 4 x 4 positions. If
+    there are several next layers, the first of those with the largest maps is used. The network does not
+    change: a copy is traced.
 
     Args:
         network: Any network.
@@ -109,14 +109,14 @@ def find_hidden_layers(network: nn.Module, example: Any) -> HiddenLayers:
 
 
 def _as_source(tensor: Tensor) -> Tensor:
-    """Return a copy of an input whose gradient function is known."""
+    """Return a copy of an input with a known gradient function."""
     return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
 
 
 def _calls(network: nn.Module, inputs: Inputs) -> tuple[list[_Call], list[Any]]:
-    """Return the calls of modules without children or with weights of their own, and the output's nodes."""
+    """Return the calls of modules that are leaves or have weights of their own, and the output's nodes."""
     calls: list[_Call] = []
-    held: list[Any] = []  # nodes live as long as their tensors
+    held: list[Any] = []  # keeps tensors alive, and with them their nodes
 
     def note(
         name: str, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any], output: Any
@@ -130,7 +130,7 @@ def _calls(network: nn.Module, inputs: Inputs) -> tuple[list[_Call], list[Any]]:
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note_input(name: str, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        """Note the input before the module can change it in place."""
+        """Record the input before the module can change it in place."""
         del module
         taken = next(tensors_in((args, named)), None)
         held.append(taken)
@@ -151,7 +151,7 @@ def _calls(network: nn.Module, inputs: Inputs) -> tuple[list[_Call], list[Any]]:
 
 
 def _has_weights(module: nn.Module) -> bool:
-    """Return whether a module computes new neurons: it has a weight matrix, and is not a norm."""
+    """Return whether a module computes new neurons: it has a weight matrix and is not a norm."""
     own = [*module.parameters(recurse=False), *vars(module).get("parametrizations", ())]
     is_norm = isinstance(module, nn.LayerNorm | nn.PReLU)
     return not is_norm and (
@@ -160,7 +160,7 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _reached(nodes: Iterable[Any], until: Set[int], stops: Set[str] = PRODUCTS) -> set[int]:
-    """Return the ids in ``until`` of the nodes that the given ones follow from."""
+    """Return the ids in ``until`` of the nodes from which the given nodes are computed."""
     found: set[int] = set()
     visited: set[Any] = set()
     stack = [node for node in nodes if node is not None]
@@ -181,7 +181,7 @@ def _reached(nodes: Iterable[Any], until: Set[int], stops: Set[str] = PRODUCTS) 
 
 
 def _operation(node: Any) -> str:
-    """Return the name of a node's operation, such as ``Addmm``; empty if it joins one tensor only."""
+    """Return the name of a node's operation, such as ``Addmm``; empty if it joins only one tensor."""
     name: str = node.name().partition("Backward")[0]
     return "" if name in ("Cat", "Stack") and len(node.next_functions) == 1 else name
 
@@ -199,20 +199,20 @@ def _place(
     calls: Sequence[_Call],
     num_calls: Counter[str],
 ) -> tuple[str, str]:
-    """Return the name under which a layer's neurons are recorded, or an empty one and the reason."""
+    """Return the name under which a layer's neurons are recorded; or an empty name and the reason."""
     kind = type(layer.module).__name__
     if not isinstance(layer.module, nn.Linear | nn.Conv2d):
         return "", f"{kind} is neither a linear layer nor a two-dimensional convolution"
     if num_calls[layer.name] > 1:
-        return "", f"it is called {num_calls[layer.name]} times for a batch"
+        return "", f"it is called {num_calls[layer.name]} times per batch"
     if len(layer.output_shape) not in (2, 4):
         return "", f"it returns a tensor of shape {layer.output_shape}, neither (N, C) nor (N, C, H, W)"
     if not consumers:
-        return "", "no layer with weights takes its outputs as they are"
+        return "", "no layer with weights takes its outputs unchanged"
     width, outputs = layer.output_shape[1], {id(one.output) for one in weighted}
 
     def has_neurons(node: Any) -> bool:
-        """Return whether the neurons of the layer arrive at a node, not joined with others."""
+        """Return whether the neurons of the layer reach a node without being joined with others."""
         return id(layer.output) in _reached([node], outputs, PRODUCTS | MIXES)
 
     consumer = max(consumers, key=lambda one: prod(one.input_shape[2:]))  # the first of the largest
@@ -240,9 +240,9 @@ def _place(
             shape = shape_of(before)
         node = before
     if num_calls[consumer.name] > 1:
-        return "", f"the next layer, {consumer.name}, is called {num_calls[consumer.name]} times for a batch"
+        return "", f"the next layer, {consumer.name}, is called {num_calls[consumer.name]} times per batch"
     if not has_neurons(consumer.source):
-        return "", f"the next layer, {consumer.name}, takes them together with others, or some of them"
+        return "", f"the next layer, {consumer.name}, takes them together with others, or only some of them"
     if len(consumer.input_shape) in (2, 4) and consumer.input_shape[1] == width:
         return consumer.name + INPUT, ""
     if len(shape) == 4 and shape[1] == width and consumer.input_shape[1:] == (prod(shape[1:]),):

@@ -1,4 +1,4 @@
-"""What each output of a linear layer or a convolution is computed from: its windows (im2col), as a view."""
+"""Windows (im2col): the inputs of each output of a linear layer or a convolution, as a view."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def as_map(values: Tensor, module: nn.Module, *, vector: bool = False) -> Tensor:
-    """Return a layer's outputs as maps ``(N, out, H, W)``; a vector so that it is added to such outputs."""
+    """Return a layer's outputs as maps ``(N, out, H, W)``; a vector is shaped to be added to such maps."""
     is_map = isinstance(module, nn.Conv2d)
     if vector:
         return values[:, None, None] if is_map else values
@@ -17,7 +17,7 @@ def as_map(values: Tensor, module: nn.Module, *, vector: bool = False) -> Tensor
 
 
 def windows_of(module: Any, inputs: Tensor, *, pads: bool) -> Tensor:
-    """Return a view of what each output of a layer is computed from, shape ``(N, C, H, W, kh, kw)``."""
+    """Return a view of the inputs of each output of a layer, shape ``(N, C, H, W, kh, kw)``."""
     if isinstance(module, nn.Linear):
         return as_map(inputs, module)[..., None, None]
     if pads:
@@ -43,12 +43,12 @@ def _form(module: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int
 
 
 def _same(size: int, kernel: int, stride: int, dilation: int) -> int:
-    """Return how many zeros make a map as large as its input over the stride."""
+    """Return the number of padding zeros for which the output size is the input size over the stride."""
     return max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
 
 
 def padding_of(module: Any, inputs: Tensor, output: Tensor) -> bool | None:
-    """Return whether a layer pads as much as it needs; None if its weights do not make its output."""
+    """Return whether a layer pads to the output size; None if its output is not determined by its weights."""
     groups = getattr(module, "groups", 1)
     weight = module.weight.detach().reshape(groups, len(module.weight) // groups, -1)
     bias = 0 if module.bias is None else module.bias.detach()[:, None, None]

@@ -1,8 +1,8 @@
-"""The direct test: change some neurons of a network, and see which inputs of the next layers move.
+"""Direct test of independence: change some neurons, and see which inputs of the next layers move.
 
-The layers that compute neurons return what they returned before, except for the changed neurons. So only what
-stands between them and the next layers is tested: whatever moves there without being a column of a changed
-neuron depends on neurons that it does not belong to, as in a division by a sum over channels.
+All layers that compute neurons return what they returned in a first run, except for the changed neurons, so
+only the operations between them and the next layers are tested. If an input moves that is not a column of a
+changed neuron, it depends on neurons that it does not belong to, as after a division by a sum over channels.
 """
 
 import math
@@ -24,20 +24,20 @@ from fer.neurons.nested import tensors_in
 from fer.neurons.trace import Float64
 
 TOLERANCE: Final = 1e-9
-"""Share of the largest value in float64 by which a value has to move to count as moved."""
+"""Share of the largest value by which a value has to change to count as moved; float64."""
 
 
 class DirectTest:
-    """A network whose layers return what they returned in a first run, except for neurons that are changed.
+    """A network whose layers return their outputs of a first run, except for the changed neurons.
 
     Args:
-        network: A copy in float64 and in the mode to test; it changes, and cannot be used afterwards.
-        inputs: What it is called with.
+        network: A copy in float64 and in the mode to test; it cannot be used afterwards.
+        inputs: Arguments of the network.
 
     Attributes:
-        inputs: What it is called with.
-        outputs: The tensors that the network returned.
-        called: Names of the layers with rows that it called, with their outputs.
+        inputs: Arguments of the network.
+        outputs: Tensors that the network returned.
+        called: Outputs of the layers with rows that it called, by name.
         used: Names of the parameters that it used.
 
     Raises:
@@ -64,19 +64,19 @@ class DirectTest:
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether a second run is equal to the first: nothing else is drawn at random or kept."""
+        """Whether a second run gives the same result: no other random numbers, no state that is kept."""
         return self._moved_in_run() is None
 
     def dependent(self, groups: Sequence[NeuronGroup], *, every_pair: bool = True) -> dict[str, str]:
-        """Return the groups whose neurons move more than their own columns, with the layer that they move.
+        """Return the groups whose neurons move more than their own columns, with the layer whose input moves.
 
         Args:
             groups: Groups of the network's neurons.
-            every_pair: Whether to test for each pair of neurons whether one moves the other's columns; else
-                in two runs, for what every second neuron moves.
+            every_pair: Whether to test for each pair of neurons whether one moves the other's columns. If
+                not, two runs test the even and the odd neurons.
 
         Returns:
-            By the name of a group the name of a layer, or empty text for the network's outputs.
+            Name of the layer, or empty text for the network's outputs, by the name of the group.
         """
         choose = _every_pair if every_pair else _every_second
         together = self._moved_by(groups, choose)
@@ -90,7 +90,7 @@ class DirectTest:
         return None if layer is None else Fault(layer, layer)
 
     def _moved_by(self, groups: Sequence[NeuronGroup], choose: Callable[[int], Tensor]) -> str | None:
-        """Return the first layer that neurons of groups move where they should not; None without any."""
+        """Return the first layer whose input moves where it should not; None if there is none."""
         sizes = [group.num_neurons for group in groups]
         for chosen in choose(sum(sizes)):
             self._changed, self._allowed = {}, {}
@@ -101,7 +101,7 @@ class DirectTest:
         return None
 
     def _change(self, group: NeuronGroup, chosen: Tensor) -> None:
-        """Let the next run change the chosen neurons of a group, a mask of shape ``(C,)``."""
+        """Make the next run change the chosen neurons of a group, a mask of shape ``(C,)``."""
         for layer, rows in group.rows.items():
             changed = self._changed.setdefault(layer, self._none(self.called, layer))
             changed[torch.tensor(rows)[chosen].flatten()] = True
@@ -112,7 +112,7 @@ class DirectTest:
             self._allowed.setdefault(layer, self._none(self._taken, layer))[column] = True
 
     def _none(self, tensors: Mapping[str, Sequence[Tensor]], layer: str) -> Tensor:
-        """Return a mask without any entry of a layer's inputs or outputs."""
+        """Return an all-false mask over a layer's inputs or outputs."""
         first = next(iter(tensors.get(layer, ())), None)
         size = 0 if first is None else first.shape[self._axis(layer)]
         return torch.zeros(size, dtype=torch.bool)
@@ -121,7 +121,7 @@ class DirectTest:
         return -1 if isinstance(self._network.get_submodule(layer), nn.Linear) else -3
 
     def _record(self, name: str, forward: Any, *args: Any, **named: Any) -> Any:
-        """Keep what a layer takes and returns."""
+        """Keep the inputs and outputs of a layer."""
         taken = next(tensors_in((args, named))).detach().clone()
         output = forward(*args, **named)
         self._taken[name].append(taken)
@@ -129,7 +129,7 @@ class DirectTest:
         return output
 
     def _replay(self, name: str, *args: Any, **named: Any) -> Tensor:
-        """Return what a layer returned, with the changed neurons; its input may move where it is allowed."""
+        """Return a layer's recorded output with the neurons changed, after checking its input."""
         number = self._counts[name]
         self._counts[name] += 1
         if number >= len(self.called[name]):
@@ -140,11 +140,11 @@ class DirectTest:
             rows = output.movedim(self._axis(name), 0)
             chosen = rows[self._changed[name]]
             size = output.abs().max() if output.any() else 1.0
-            rows[self._changed[name]] = chosen + chosen.abs() + size  # dropout draws the same as before
+            rows[self._changed[name]] = chosen + chosen.abs() + size  # dropout draws the same mask as before
         return output
 
     def _compare(self, name: str, taken: Tensor, before: Tensor) -> None:
-        """Check that a layer's input moves in allowed columns only."""
+        """Check that a layer's input moves only in the allowed columns."""
         axis, allowed = self._axis(name), self._allowed.get(name)
         if taken.shape == before.shape and allowed is not None:
             fixed = (~allowed).nonzero().flatten().to(before.device)
@@ -153,7 +153,7 @@ class DirectTest:
             raise _MovedError(name)
 
     def _moved_in_run(self) -> str | None:
-        """Run the network, and return the first layer whose input moves where it should not."""
+        """Run the network; return the first layer whose input moves where it should not."""
         self._counts.clear()
         try:
             outputs = run_seeded(self._network, self.inputs)
@@ -166,7 +166,7 @@ class DirectTest:
 
 
 class _MovedError(Exception):
-    """An input of a layer moved that belongs to none of the changed neurons."""
+    """An input moved that belongs to none of the changed neurons."""
 
     def __init__(self, layer: str) -> None:
         super().__init__(layer)
@@ -174,7 +174,7 @@ class _MovedError(Exception):
 
 
 class _UsedParameters(TorchFunctionMode):
-    """Note the parameters that tensors are computed from, while the context lasts."""
+    """Record the parameters that tensors are computed from, while the context lasts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class _UsedParameters(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call a function of torch; to look at a shape or a type is no use."""
+        """Call a torch function; reading a shape or a type does not count as use."""
         del types
         result = func(*args, **(kwargs or {}))
         if next(tensors_in(result), None) is not None:
@@ -192,9 +192,9 @@ class _UsedParameters(TorchFunctionMode):
 
 
 def _every_pair(num: int) -> Tensor:
-    """Return masks of neurons, shape ``(R, num)``: of any two, one mask has the first without the second.
+    """Return masks of neurons, shape ``(R, num)``; for any ordered pair, one has only the first of them.
 
-    Each neuron is in half of the masks, no two in the same ones: none is in all that another one is in.
+    Each neuron is in half of the masks, and no two neurons are in the same ones.
 
     >>> _every_pair(3).int().tolist()
     [[1, 1, 0], [1, 0, 1], [0, 1, 1]]
@@ -207,7 +207,7 @@ def _every_pair(num: int) -> Tensor:
 
 
 def _every_second(num: int) -> Tensor:
-    """Return a mask of the neurons with even numbers, and one of the others.
+    """Return one mask of the even neurons and one of the odd neurons.
 
     >>> _every_second(3).int().tolist()
     [[1, 0, 1], [0, 1, 0]]
@@ -216,7 +216,7 @@ def _every_second(num: int) -> Tensor:
 
 
 def differs(one: Tensor, other: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-    """Return where tensors differ, as a share of the largest value; everywhere if their shapes differ."""
+    """Return where tensors differ, relative to the largest value; everywhere if their shapes differ."""
     if one.shape != other.shape:
         return torch.ones_like(other, dtype=torch.bool)
     finite = other[other.isfinite()].abs()
@@ -225,9 +225,9 @@ def differs(one: Tensor, other: Tensor, tolerance: float = TOLERANCE) -> Tensor:
 
 
 def run_seeded(network: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """Return all tensors that a network returns, in float64; what it draws at random is always the same.
+    """Return all tensors that a network returns, in float64, with the same random numbers in each run.
 
-    Torch's random state changes, Python's does not.
+    Changes torch's random state, but not Python's.
     """
     state = random.getstate()
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What a network is called with: taken out of a batch, moved to the network, and passed to its forward."""
+"""Inputs of a network: taken from a batch, moved to the network, and passed to its ``forward``."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -14,11 +14,11 @@ from fer.neurons.networks import FOREIGN_ERRORS, device_of, one_line
 
 Batches = Iterable[Any]
 """Batches that can be iterated over more than once, such as a list or a loader; or one tensor, which is split
-into batches. See :func:`inputs_of` for what a batch may be."""
+into batches. See :func:`inputs_of` for the forms of a batch."""
 
 InputsOf = Callable[[Any], Any]
-"""A function from a batch to what a network's ``forward`` takes: a tensor, a tuple of its arguments, or a
-mapping of them by name."""
+"""Function from a batch to the arguments of a network's ``forward``: a tensor, a tuple of positional
+arguments, or a mapping by name."""
 
 LABELS: Final = ("labels", "label", "targets", "target", "y")
 """Names under which a mapping holds labels."""
@@ -31,7 +31,7 @@ class Inputs:
     Attributes:
         args: Arguments by position.
         kwargs: Arguments by name.
-        batch: The batch that they were taken from, for its labels; None if it is not known.
+        batch: The batch that they were taken from, for its labels; None if unknown.
     """
 
     args: tuple[Any, ...] = ()
@@ -40,7 +40,7 @@ class Inputs:
 
     @classmethod
     def of(cls, given: Any, batch: Any = None) -> Self:
-        """Return the arguments that a tensor, a tuple of arguments or a mapping by name stands for."""
+        """Wrap a tensor, a tuple of arguments or a mapping by name."""
         if isinstance(given, Mapping):
             return cls(kwargs=dict(given), batch=batch)
         return cls(args=given if isinstance(given, tuple) else (given,), batch=batch)
@@ -59,23 +59,23 @@ class Inputs:
         return list(tensors_in((self.args, self.kwargs)))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Return the arguments with each tensor changed."""
+        """Return the arguments with a function applied to each tensor."""
         return replace(self, args=map_tensors(change, self.args), kwargs=map_tensors(change, self.kwargs))
 
     def take(self, num: int) -> Self:
-        """Return the arguments, and the batch, of the first samples; other tensors stay whole."""
+        """Return the arguments and the batch for the first samples; other tensors stay whole."""
         return self._per_sample(lambda tensor: tensor[:num])
 
     def pick(self, chosen: Tensor) -> Self:
-        """Return the arguments, and the batch, of the samples for which a mask of shape ``(N,)`` is true."""
+        """Return the arguments and the batch for the samples where a mask of shape ``(N,)`` is true."""
         return self._per_sample(lambda tensor: tensor[chosen])
 
     def repeat(self, num: int) -> Self:
-        """Return the arguments, and the batch, of the first sample, ``num`` times."""
+        """Return the arguments and the batch with the first sample repeated ``num`` times."""
         return self._per_sample(lambda tensor: torch.cat([tensor[:1]] * num))
 
     def _per_sample(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Change the tensors that have an entry for each sample; what is one tensor stays one."""
+        """Change the tensors that have an entry per sample; the same tensor is changed only once."""
         n = len(self)
         changed: dict[int, Tensor] = {}
 
@@ -89,7 +89,7 @@ class Inputs:
         return replace(self.map(change_once), batch=map_tensors(change_once, self.batch))
 
     def to(self, network: nn.Module) -> Self:
-        """Return the arguments on the device of a network, and in its floating-point type."""
+        """Return the arguments on a network's device and in its floating-point type."""
         device, dtype = device_of(network), _dtype_of(network)
         return self.map(
             lambda tensor: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
@@ -106,19 +106,19 @@ class Inputs:
 
 
 def inputs_of(batch: Any, network: nn.Module | None = None, inputs: InputsOf | None = None) -> Inputs:
-    """Return what a network is called with for a batch.
+    """Return the arguments with which a network is called for a batch.
 
-    A tensor is the input. Of a list or tuple, the first part that holds a tensor is taken. Of a mapping, the
-    entries that the network's ``forward`` has parameters for are passed by name; if there are none, its first
-    tensor is the input.
+    A tensor is the input. In a list or tuple, the first part that holds a tensor is the input. In a mapping,
+    the entries named like parameters of the network's ``forward`` are passed by name; if there are none, the
+    first tensor is the input.
 
     Args:
         batch: A batch, or :class:`Inputs`, which are returned as they are.
         network: The network; None: a mapping's first tensor is the input.
-        inputs: A function that takes the inputs out of a batch instead.
+        inputs: Function that takes the arguments from a batch instead.
 
     Raises:
-        InputError: The batch holds no tensor, or the function fails.
+        InputError: The batch holds no tensor, or ``inputs`` fails.
 
     >>> inputs_of((torch.zeros(2, 3), torch.ones(2))).describe()
     'float32 (2, 3)'
@@ -136,14 +136,14 @@ def inputs_of(batch: Any, network: nn.Module | None = None, inputs: InputsOf | N
     if found is None:
         msg = (
             f"a batch is a {type(batch).__name__} without tensors: give tensors, sequences or mappings of "
-            "them, or inputs=, a function from a batch to what the network takes"
+            "them, or inputs=, a function from a batch to the network's arguments"
         )
         raise InputError(msg)
     return Inputs((found,), batch=batch)
 
 
 def _taken_by(inputs: InputsOf, batch: Any) -> Inputs:
-    """Return what the user's function takes out of a batch."""
+    """Call the user's function ``inputs=`` on a batch."""
     try:
         found = Inputs.of(inputs(batch), batch)
     except FOREIGN_ERRORS as error:
@@ -156,7 +156,7 @@ def _taken_by(inputs: InputsOf, batch: Any) -> Inputs:
 
 
 def labels_of(batch: Any) -> Tensor:
-    """Return the labels of a batch: of a mapping what is called so, else the first tensor behind the inputs.
+    """Return the labels of a batch: the entry ``labels`` of a mapping, or the first tensor after the inputs.
 
     Raises:
         InputError: The batch has no tensor that is not an input.
@@ -179,7 +179,7 @@ def labels_of(batch: Any) -> Tensor:
 
 
 def call(network: nn.Module, batch: Any) -> Any:
-    """Return a network's output for a batch, which is moved to its device and floating-point type.
+    """Call a network on a batch, moved to its device and floating-point type.
 
     Raises:
         InputError: The network does not take the batch.
@@ -195,7 +195,7 @@ def call(network: nn.Module, batch: Any) -> Any:
 
 
 def _named(batch: Mapping[Any, Any], network: nn.Module) -> dict[str, Any]:
-    """Return the entries of a mapping that a network's forward takes by name."""
+    """Return the entries of a mapping that are parameters of a network's ``forward``."""
     parameters = inspect.signature(network.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return {key: value for key, value in batch.items() if isinstance(key, str)}
@@ -205,7 +205,7 @@ def _named(batch: Mapping[Any, Any], network: nn.Module) -> dict[str, Any]:
 
 
 def _dtype_of(network: nn.Module) -> torch.dtype:
-    """Return the floating-point type of a network's parameters; the default type if it has none."""
+    """Return the floating-point type of a network's parameters; the default type if there are none."""
     dtypes = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
     return next(dtypes, torch.get_default_dtype())
 

@@ -1,4 +1,4 @@
-"""Measure the neurons of a network in one pass: of layers by name, or of the groups that can be pruned."""
+"""Measure neurons in one pass: those of named layers, or of the groups that can be pruned."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,30 +37,30 @@ def measure(
     on_layer: Callable[[str, Tensor], None] | None = None,
     on_outputs: Callable[[Inputs, Any], None] | None = None,
 ) -> dict[str, ActivationStatistics]:
-    """Return the statistics of the outputs of layers; the network does not change.
+    """Measure the outputs of layers in one pass; the network does not change.
 
     Args:
-        network: Any network. The kind of neuron is known where a layer is an ``nn.Sigmoid`` or ``nn.Tanh``.
-        batches: Batches of N samples that the network takes, in a list or a loader: tensors, or sequences or
-            mappings of them; see :func:`fer.neurons.inputs.inputs_of`. Or one tensor with all samples. They
-            are moved to the device of the network.
-        layers: Names as :func:`fer.neurons.record` takes them; a string is one name. None: all hidden layers,
-            as :func:`fer.neurons.find_hidden_layers` finds them, as the next layer takes their neurons.
-        inputs: A function from a batch to what the network takes: a tensor, a tuple of its arguments, or a
-            mapping of them by name.
+        network: Any network. The kind of neuron is known if the layer is an ``nn.Sigmoid`` or ``nn.Tanh``.
+        batches: Batches of N samples, in a list or a loader: tensors, or sequences or mappings of them; see
+            :func:`fer.neurons.inputs.inputs_of`. Or one tensor with all samples. They are moved to the
+            network's device.
+        layers: Names for :func:`fer.neurons.record`; a string is one name. None: all hidden layers that
+            :func:`fer.neurons.find_hidden_layers` finds, as the next layer takes their neurons.
+        inputs: Function from a batch to the network's arguments: a tensor, a tuple of positional arguments,
+            or a mapping by name.
         maps: What a sample of a feature map is, for all layers or by name (``positions`` for names left out).
         pattern_minmax: Whether to rescale each sample; see :func:`fer.neurons.statistics.pattern_minmax`.
         progress: Whether to show a progress bar.
-        on_layer: Called with the name under which a layer is recorded and its output for a batch, which the
-            next layer may overwrite.
-        on_outputs: Called with each batch and what the network returns for it.
+        on_layer: Called with the name under which a layer is recorded and its output for a batch. The next
+            layer may overwrite the output.
+        on_outputs: Called with each batch and the network's outputs for it.
 
     Returns:
-        By layer, in the order given, or in forward order.
+        Statistics by layer, in the given order or in forward order.
 
     Raises:
         InputError: A layer is unknown, returns no tensor or one that is neither a matrix nor feature maps, is
-            too wide, or is called never or twice for a batch; there are no samples, or no hidden layers.
+            too wide, or is not called exactly once per batch; or there are no samples or no hidden layers.
     """
     batches = InputBatches.of(batches, network, inputs, progress=progress).titled("measuring layers")
     more: dict[str, Any] = {
@@ -93,7 +93,7 @@ def _measure_layers(
     on_layer: Callable[[str, Tensor], None],
     on_outputs: Callable[[Inputs, Any], None],
 ) -> dict[str, ActivationStatistics]:
-    """Return the statistics of layers, by the names that :func:`fer.neurons.record` takes."""
+    """Return the statistics of layers, by their names for :func:`fer.neurons.record`."""
     modules = find_layers(network, layers)
     by_layer = {name: maps if isinstance(maps, str) else maps.get(name, "positions") for name in modules}
     statistics: dict[str, ActivationStatistics] = {}
@@ -102,7 +102,7 @@ def _measure_layers(
 
     def receive(name: str, output: Tensor) -> None:
         if name in called:
-            msg = f"layer {name!r} is called twice for a batch, as if it were two: name a layer around it"
+            msg = f"layer {name!r} is called more than once per batch: name a layer around it"
             raise InputError(msg)
         called.add(name)
         try:
@@ -126,7 +126,7 @@ def _measure_layers(
     if is_empty:
         raise InputError(EMPTY)
     if missed := [name for name in modules if name not in statistics]:
-        msg = f"the network has but does not call {', '.join(missed)}: name layers that it calls"
+        msg = f"the network does not call its layers {', '.join(missed)}: name layers that it calls"
         raise InputError(msg)
     return {name: statistics[name] for name in modules}
 
@@ -147,11 +147,11 @@ class Measurement:
     """Measurement of a network's neurons, from which it can be pruned in several ways.
 
     Attributes:
-        prunable: What can be pruned, and what cannot.
-        statistics: Statistics of each group that was measured, at the input of each of its next layers.
+        prunable: Groups that can be pruned, and layers that cannot.
+        statistics: Statistics of each measured group at the input of each of its next layers.
         pattern_minmax: Whether each sample was rescaled; see :func:`fer.neurons.statistics.pattern_minmax`.
-        gradients: By the name of a group, how the loss depends on its neurons; empty unless a criterion
-            asked.
+        gradients: Derivatives of the loss with respect to the neurons, by the name of the group; empty unless
+            the criterion needs them.
     """
 
     prunable: PrunableLayers
@@ -160,14 +160,14 @@ class Measurement:
     gradients: Mapping[str, Gradients] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """Return the name and number of neurons of each group, and the number of samples at the first."""
+        """Return the name and number of neurons of each group, and the number of samples of the first."""
         sizes = listed(f"{group.name}: {group.num_neurons}" for group in self.groups)
         count = next((one.count for one in self.statistics.values()), 0)
         return f"Measurement(neurons: {sizes}; {count:,} samples at the first)"
 
     @property
     def groups(self) -> list[NeuronGroup]:
-        """The groups that were measured, in forward order."""
+        """Groups that were measured, in forward order."""
         measured = {name for name, _ in self.statistics}
         return [group for group in self.prunable.groups if group.name in measured]
 
@@ -176,7 +176,7 @@ class Measurement:
         return reduce(add, [self.statistics[group.name, consumer.layer] for consumer in group.consumers])
 
     def centred_statistics_of(self, group: NeuronGroup) -> ActivationStatistics:
-        """Return those statistics with the scatter around the mean at each next layer."""
+        """Return the same statistics with the scatter around the mean at each next layer."""
         uppers = [self.statistics[group.name, consumer.layer].upper for consumer in group.consumers]
         return replace(self.statistics_of(group), upper=reduce(torch.add, uppers))
 
@@ -191,20 +191,20 @@ def measure_groups(
     inputs: InputsOf | None = None,
     progress: bool = False,
 ) -> Measurement:
-    """Return the measurement of a network's neurons, to prune it in several ways with :func:`prune`.
+    """Measure a network's neurons, so that :func:`prune` can prune it in several ways.
 
     Args:
         network: See :func:`fer.neurons.prune`.
         batches: See :func:`fer.neurons.prune`.
-        layers: Names of layers whose neurons may be removed; None: all.
-        criterion: Gradients are measured if the criterion needs them.
+        layers: Names of the layers whose neurons may be removed; None: all.
+        criterion: Criterion; gradients are measured only if it needs them.
         pattern_minmax: Whether to rescale each sample, as Jain's rule does.
-        inputs: A function from a batch to what the network takes; see :func:`measure`.
+        inputs: Function from a batch to the network's arguments; see :func:`measure`.
         progress: Whether to show a progress bar for each pass.
 
     Raises:
-        InputError: As of :func:`fer.neurons.find_prunable`; or the batches can be iterated over only once,
-            lack the labels that the criterion needs, no neurons can be removed, or a layer is unknown.
+        InputError: As raised by :func:`fer.neurons.find_prunable`; or the batches can be iterated over only
+            once, lack the labels that the criterion needs, no neurons can be removed, or a layer is unknown.
     """
     batches = InputBatches.of(batches, network, inputs, progress=progress)
     with eval_state(network):
@@ -223,26 +223,26 @@ def measure_groups(
 def _choose(
     network: nn.Module, found: PrunableLayers, layers: str | Sequence[str] | None
 ) -> list[NeuronGroup]:
-    """Return the groups of the named layers."""
+    """Return the groups that contain the named layers."""
     by_layer = {layer: group for group in found.groups for layer in group.producers}
     if not by_layer:
         reasons = join_reasons(found.refused) or "it has no linear layers or convolutions"
-        msg = f"{type(network).__name__} has no hidden neurons that can go ({reasons})"
+        msg = f"{type(network).__name__} has no hidden neurons that can be removed ({reasons})"
         raise InputError(msg)
     if layers is None:
         return list(found.groups)
     names = [layers] if isinstance(layers, str) else list(layers)
     if not names:
-        msg = f"layers is empty: name some of {', '.join(by_layer)}, or leave it out for all of them"
+        msg = f"layers is empty: name some of {', '.join(by_layer)}, or leave it out to prune all of them"
         raise InputError(msg)
     for layer in names:
         if layer in found.refused:
-            msg = f"the neurons of layer {layer!r} cannot go: {found.refused[layer]}"
+            msg = f"the neurons of layer {layer!r} cannot be removed: {found.refused[layer]}"
             raise InputError(msg)
         if layer not in by_layer:
             msg = (
-                f"{type(network).__name__} has no layer {layer!r} with neurons that can go: "
-                f"{did_you_mean(layer, by_layer)}there are {', '.join(by_layer)}"
+                f"{type(network).__name__} has no layer {layer!r} whose neurons can be removed: "
+                f"{did_you_mean(layer, by_layer)}choose from {', '.join(by_layer)}"
             )
             raise InputError(msg)
     return [group for group in found.groups if {*names} & {*group.producers}]
@@ -251,14 +251,14 @@ def _choose(
 def measure_inputs(
     network: nn.Module, groups: Iterable[NeuronGroup], batches: Batches, *, pattern_minmax: bool = False
 ) -> dict[Key, ActivationStatistics]:
-    """Return the statistics of each group at the input of each of its next layers."""
+    """Measure each group at the input of each of its next layers."""
     by_input = consumers_by_input(groups)
     statistics: dict[Key, ActivationStatistics] = {}
 
     def receive(name: str, inputs: Tensor) -> None:
         for group, consumer in by_input[name]:
             neurons, key = neurons_in(network, consumer, inputs).flatten(2, -2), (group, consumer.layer)
-            if key in statistics:  # attention takes means and maxima one after the other
+            if key in statistics:  # spatial attention takes the mean and then the maximum
                 statistics[key].update(neurons)
             else:
                 statistics[key] = ActivationStatistics.of(neurons, pattern_minmax=pattern_minmax)
@@ -270,7 +270,7 @@ def measure_inputs(
 
 
 def consumers_by_input(groups: Iterable[NeuronGroup]) -> dict[str, list[tuple[str, Consumer]]]:
-    """Return, by the name of their input, the next layers of groups with the group's name."""
+    """Return the next layers of groups, with the group's name, by the name of the layer's input."""
     by_input = defaultdict(list)
     for group in groups:
         for consumer in group.consumers:
@@ -279,7 +279,7 @@ def consumers_by_input(groups: Iterable[NeuronGroup]) -> dict[str, list[tuple[st
 
 
 def neurons_in(network: nn.Module, consumer: Consumer, inputs: Tensor) -> Tensor:
-    """Return the neurons in a next layer's input, shape ``(N, C, columns, H, W)``; H = W = 1 without maps."""
+    """Return the neurons in a next layer's input, shape ``(N, C, columns, H, W)``; H = W = 1 for vectors."""
     if isinstance(network.get_submodule(consumer.layer), nn.Linear):
         inputs = inputs.flatten(0, -2)[..., None, None]
     return inputs[:, torch.tensor(consumer.columns)]
@@ -288,10 +288,10 @@ def neurons_in(network: nn.Module, consumer: Consumer, inputs: Tensor) -> Tensor
 def measure_gradients(
     network: nn.Module, groups: Sequence[NeuronGroup], batches: Batches
 ) -> dict[str, Gradients]:
-    """Return how the cross-entropy loss depends on a factor on each neuron; the network does not change.
+    """Measure how the cross-entropy depends on a factor on each neuron; the network does not change.
 
-    The derivative with respect to the factor is the sum of activation times gradient over the positions and
-    over all next layers, for each sample.
+    The derivative with respect to the factor is the sum over positions and next layers of activation times
+    gradient, for each sample.
 
     Args:
         network: A classifier, which returns logits of shape ``(N, num_classes)``.
@@ -299,10 +299,10 @@ def measure_gradients(
         batches: Batches with labels; see :func:`fer.neurons.inputs.labels_of`.
 
     Returns:
-        By the name of a group.
+        Gradients by the name of the group.
 
     Raises:
-        InputError: A batch has no labels, the labels do not fit the logits, or the network returns none.
+        InputError: A batch has no labels, the labels do not fit the logits, or the network returns no logits.
     """
     by_input = consumers_by_input(groups)
     squares = {group.name: [torch.zeros(()), torch.zeros(())] for group in groups}
@@ -336,7 +336,7 @@ def measure_gradients(
 
 
 def _as_source(tensor: Tensor) -> Tensor:
-    """Return a copy of an input, which requires a gradient so that layers without weights have one."""
+    """Return a copy of an input that requires a gradient, so that gradients reach layers without weights."""
     return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
 
 
@@ -344,12 +344,12 @@ def _loss(network: nn.Module, logits: Any, labels: Tensor) -> Tensor:
     """Return the cross-entropy, summed over the samples.
 
     Raises:
-        InputError: The outputs are no logits, or the labels do not fit them.
+        InputError: The outputs are not logits, or the labels do not fit them.
     """
     if not isinstance(logits, Tensor):
         msg = (
-            f"{type(network).__name__} returns a {type(logits).__name__}, and the criterion needs logits of "
-            "shape (N, classes): take a criterion without labels, such as 'span'"
+            f"{type(network).__name__} returns a {type(logits).__name__}, but the criterion needs logits of "
+            "shape (N, classes): use a criterion without labels, such as 'span'"
         )
         raise InputError(msg)
     try:

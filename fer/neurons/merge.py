@@ -11,19 +11,20 @@ from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
 from fer.neurons.warn import warn
 
 MergeRule = Literal["refit", "affine", "scale", "gram", "add", "drop"]
-"""How the next layers are corrected for a removed neuron.
+"""Correction of the next layers for a removed neuron.
 
 - ``refit``: all survivors approximate it, by least squares on the samples.
-- ``affine``: the survivor that it is merged into, times a factor, plus a constant, by least squares.
-- ``scale``: the same without the constant.
+- ``affine``: the survivor that it is merged into approximates it, by a factor and a constant fitted by least
+  squares.
+- ``scale``: as ``affine``, without the constant.
 - ``gram``: all survivors approximate it, by least squares without a constant and with a ridge of 0.001 of
   the mean square (GRAIL).
-- ``add``: that survivor, as if the two were equal (the papers); in a complementary pair the negative of it,
-  and a constant.
-- ``drop``: nothing.
+- ``add``: the survivor replaces it as if the two were equal (the papers); in a complementary pair, the
+  negative of the survivor plus a constant.
+- ``drop``: nothing replaces it.
 
-A neuron that is merged into no other is replaced by its mean; with ``refit`` by all survivors, with ``drop``
-by nothing.
+A neuron that is merged into no survivor is replaced by its mean; with ``refit`` by all survivors, with
+``drop`` by nothing.
 """
 
 FITTED: Final = ("refit", "affine", "scale")
@@ -36,7 +37,7 @@ RIDGE: Final = 1e-6
 """Ridge of the refit, relative to the variance of a survivor."""
 
 STEPS: Final = 3
-"""Steps of the refit: each divides the error that the ridge causes by 1 + variance / ridge."""
+"""Steps of the refit; each divides the error caused by the ridge by 1 + variance / ridge."""
 
 
 def coefficients(
@@ -50,13 +51,13 @@ def coefficients(
     """Return how the survivors approximate the activations of all neurons: a ≈ Mᵀ a_kept + c.
 
     ``refit`` starts from ``affine`` (without constants, from ``scale``) and takes :data:`STEPS` steps of
-    iterated Tikhonov regularisation. No step can raise the squared error on the samples, and what the first
-    merge fits exactly, a copy, stays exact. The ridge only acts in directions in which the survivors do not
-    vary; the larger it is, the nearer the result stays to ``affine``.
+    iterated Tikhonov regularisation. No step can raise the squared error on the samples, and neurons that the
+    start fits exactly, such as copies, stay exact. The ridge acts only in directions in which the survivors
+    do not vary; the larger it is, the nearer the result stays to ``affine``.
 
-    For the next layer M and c are exact if it is linear, a convolution without zero padding, or behind a
-    flatten. To a zero-padded convolution a constant is not constant at the border: there ``constants=False``
-    may err less.
+    M and c are exact for a next layer that is linear, a convolution without zero padding, or behind a
+    flatten. For a zero-padded convolution a constant is wrong at the border, so ``constants=False`` may give
+    a smaller error.
 
     Args:
         plan: Plan for C neurons, of which K are kept.
@@ -70,9 +71,9 @@ def coefficients(
         for survivors; float64, on the device of the statistics.
 
     Raises:
-        InputError: The statistics are of another layer, of no samples, of rescaled samples (except for
-            ``add`` and ``drop`` without constants), or not finite for a removed neuron; the merge is unknown;
-            the ridge is 0.
+        InputError: The statistics belong to another layer, have no samples, have rescaled samples (allowed
+            for ``add`` and ``drop`` without constants), or are not finite for a removed neuron; the merge is
+            unknown; the ridge is not above 0.
 
     Source: iterated Tikhonov: Riley, "Solving Systems of Linear Equations with a Positive Definite,
     Symmetric, but Possibly Ill-Conditioned Matrix", 1955.
@@ -102,7 +103,7 @@ def coefficients(
         matrix[block] = torch.cholesky_solve(products[kept[rows][:, None], gone], factor)
         return matrix, constant
     goes, stays, signs = _merges(plan, products)
-    bare = goes[:0] if is_centred else goes  # those that are replaced without a constant
+    bare = goes[:0] if is_centred else goes  # replaced without a constant
     if merge == "add":
         factors, bare = signs, goes[signs > 0]
     else:
@@ -122,8 +123,8 @@ def coefficients(
 def add_incoming(plan: PrunePlan, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return the incoming weights of the survivors under Jain's rule.
 
-    The incoming weights of a merged neuron are added to those of its survivor. The survivor then computes
-    another function, which no correction of the next layer can undo: the rule is here for comparison.
+    The incoming weights of a merged neuron are added to those of its survivor. The survivor then computes a
+    different function, which no correction of the next layer can undo; the rule exists for comparison.
 
     Args:
         plan: Plan for C neurons, of which K are kept.
@@ -134,7 +135,7 @@ def add_incoming(plan: PrunePlan, weight: Tensor, bias: Tensor | None) -> tuple[
         Shapes ``(K, ...)`` and ``(K,)``.
 
     Raises:
-        InputError: The weights are not those of C neurons.
+        InputError: The weights do not belong to C neurons.
 
     Source: Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying Faces-Emotion
     via Transfer Learning", section 2.6, and its code.
@@ -181,10 +182,12 @@ def _check(
         msg = f"merge is {merge!r}: it must be one of {', '.join(get_args(MergeRule))}"
         raise InputError(msg)
     if not ridge > 0:
-        msg = f"ridge is {ridge}: it must be above 0, because similar neurons have no unique fit without it"
+        msg = f"ridge is {ridge}: it must be above 0, because without it similar neurons have no unique fit"
         raise InputError(msg)
     if plan.num_neurons != statistics.num_neurons:
-        msg = f"a plan for {plan.num_neurons} neurons does not fit statistics of {statistics.num_neurons}"
+        msg = (
+            f"the plan is for {plan.num_neurons} neurons, but the statistics are of {statistics.num_neurons}"
+        )
         raise InputError(msg)
     if merge == "drop" or (merge == "add" and not constants):
         return
@@ -194,19 +197,19 @@ def _check(
     if statistics.pattern_minmax:
         msg = (
             "statistics of rescaled samples lack the scale of the activations: measure again with "
-            "pattern_minmax=False, or merge by drop, or by add without constants"
+            "pattern_minmax=False, or use the merge 'drop', or 'add' without constants"
         )
         raise InputError(msg)
     removed = [removal.neuron for removal in plan.removals if statistics.non_finite[removal.neuron]]
     if removed:
-        msg = f"neuron {removed[0]} was once not finite, and nothing can approximate it: keep it, or drop it"
+        msg = f"neuron {removed[0]} was NaN or infinite: keep it, or use the merge 'drop'"
         raise InputError(msg)
 
 
 def _warn_of_few(num_samples: int, num_survivors: int) -> None:
     if num_samples < SAMPLES_PER_NEURON * num_survivors:
         warn(
-            "%d survivors are fitted to %d samples, fewer than %d a neuron: on other samples the error is "
+            "%d survivors are fitted to %d samples, fewer than %d per neuron: on other samples the error is "
             "larger; give %d samples",
             num_survivors,
             num_samples,

@@ -28,7 +28,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Return nested lists, tuples, mappings and dataclasses with each tensor changed."""
+    """Apply a function to each tensor in nested lists, tuples, mappings and dataclasses."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):

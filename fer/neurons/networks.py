@@ -21,12 +21,12 @@ FOREIGN_ERRORS: Final = (
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an exception without line breaks."""
+    """Return the message of an exception on one line."""
     return " ".join(str(error).split())
 
 
 def class_path(network_class: type[nn.Module]) -> str:
-    """Return the path under which a class is imported.
+    """Return the import path of a class.
 
     >>> class_path(nn.Linear)
     'torch.nn.modules.linear.Linear'
@@ -38,8 +38,8 @@ def check_network(network: nn.Module) -> None:
     """Check that a network can be hooked, traced and copied.
 
     Raises:
-        InputError: It is scripted or quantized, or has parameters without values (lazy, or on the meta
-            device).
+        InputError: The network is scripted or quantized, or has parameters without values (lazy, or on the
+            meta device).
     """
     kind = type(network).__name__
     for name, module in network.named_modules():
@@ -59,19 +59,19 @@ def check_network(network: nn.Module) -> None:
 
 
 def copy_network(network: nn.Module, shared: Sequence[Tensor] = ()) -> nn.Module:
-    """Return a deep copy of a network, which computes with its own weights, uncompiled.
+    """Return a deep copy of a network that computes with its own weights, uncompiled.
 
-    Tensors that a module computes and keeps as plain attributes are detached in the copy: the weights of
-    ``torch.nn.utils.weight_norm``, ``spectral_norm`` and ``torch.nn.utils.prune``, which hooks compute again
-    before each call, and the losses of an epoch. A LightningModule is copied without its trainer.
+    Tensors that a module computes and keeps as plain attributes are detached in the copy, such as the weights
+    of ``torch.nn.utils.weight_norm``, ``spectral_norm`` and ``torch.nn.utils.prune``, which hooks recompute
+    before each call, and accumulated losses. A LightningModule is copied without its trainer.
 
     Args:
         network: Any network.
-        shared: Its parameters that the copy shares with it instead.
+        shared: Parameters of the network that the copy shares instead of copying.
 
     Raises:
-        InputError: The network cannot be copied, a function that it holds would go on computing with the
-            original's weights, or as of :func:`check_network`.
+        InputError: The network cannot be copied; a function that it holds would go on computing with the
+            original's weights; or as raised by :func:`check_network`.
     """
     check_network(network)
     held = (tensor for module in network.modules() for tensor in tensors_in(vars(module)))
@@ -81,7 +81,7 @@ def copy_network(network: nn.Module, shared: Sequence[Tensor] = ()) -> nn.Module
         twin = copy.deepcopy(network, memo | {id(tensor): tensor for tensor in shared})
     except FOREIGN_ERRORS as error:
         msg = (
-            f"{type(network).__name__} cannot be copied ({one_line(error)}): remove what it holds besides "
+            f"{type(network).__name__} cannot be copied ({one_line(error)}): remove attributes other than "
             "modules, parameters, buffers and plain values"
         )
         raise InputError(msg) from error
@@ -90,10 +90,10 @@ def copy_network(network: nn.Module, shared: Sequence[Tensor] = ()) -> nn.Module
 
 
 def copy_to_trace(network: nn.Module) -> nn.Module:
-    """Return a copy in eval mode whose parameters require gradients, to follow its operations by autograd.
+    """Return a copy in eval mode whose parameters require gradients, to trace its operations by autograd.
 
     Raises:
-        InputError: As of :func:`copy_network`.
+        InputError: As raised by :func:`copy_network`.
     """
     twin = copy_network(network).eval()
     for parameter in twin.parameters():
@@ -106,9 +106,9 @@ def copy_to_trace(network: nn.Module) -> nn.Module:
 def eval_state(network: nn.Module) -> Iterator[None]:
     """Run a network in eval mode without gradients, then restore its state and the random state.
 
-    The mode of each module and torch's random state, of the CPU and of the network's GPUs, are restored.
-    Gradients and batch norm statistics do not change. A data loader draws from the random state even where
-    it does not shuffle: iterate over it inside the context.
+    The mode of each module is restored, and so is torch's random state on the CPU and on the network's GPUs.
+    Gradients and batch norm statistics do not change. A data loader draws from the random state even if it
+    does not shuffle, so iterate over it inside the context.
 
     Args:
         network: Any network.

@@ -1,4 +1,4 @@
-"""Least squares from sums: normal equations that add up, and a ridge that is chosen on held-out samples."""
+"""Least squares from sums over batches, with a ridge selected on held-out samples."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 RIDGES: Final = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Ridges that are tried, relative to the variance of each regressor."""
+"""Candidate ridges, relative to the variance of each regressor."""
 
 LEAST_GAIN: Final = 1e-12
-"""Share of the targets' variance by which a fit must lower the held-out error: less is rounding."""
+"""Smallest gain in held-out error, as a share of the targets' variance; less is rounding."""
 
 BLOCK: Final = 256
-"""Rows of a symmetric matrix that are computed at a time."""
+"""Number of rows of a symmetric matrix that are computed at a time."""
 
 FLAT: Final = 1e-7
 """Spread of a regressor, relative to the largest one, up to which it counts as constant."""
@@ -25,10 +25,10 @@ class Fit(NamedTuple):
 
     Attributes:
         weight: Shape ``(G, o, d)``.
-        constant: Shape ``(G, o)``; zero where none is allowed.
-        ridge: The ridge that was chosen.
+        constant: Shape ``(G, o)``; zero if the fit has no constant.
+        ridge: Selected ridge.
         before: Held-out error without the fit, as a share of the targets' variance.
-        after: Held-out error with it.
+        after: Held-out error with the fit.
     """
 
     weight: Tensor
@@ -40,14 +40,14 @@ class Fit(NamedTuple):
 
 @dataclass(eq=False)
 class Sums:
-    """Sums over rows of d regressors z and o residuals r, in each of G groups; float64.
+    """Sums over rows of d regressors z and o residuals r, for each of G groups; float64.
 
     Attributes:
         count: Number of rows.
         z: Shape ``(G, d)``.
-        zz: Shape ``(G, d, d)``; the part below the diagonal is not valid, see :meth:`whole`.
+        zz: Shape ``(G, d, d)``; entries below the diagonal are not valid, see :meth:`whole`.
         r: Shape ``(G, o)``.
-        rr: Squares only, shape ``(G, o)``.
+        rr: Sums of squares, shape ``(G, o)``.
         rz: Shape ``(G, o, d)``.
     """
 
@@ -60,7 +60,7 @@ class Sums:
 
     @classmethod
     def like(cls, z: Tensor, r: Tensor) -> Self:
-        """Return sums over no rows, for rows of shapes ``(G, n, d)`` and ``(G, n, o)``."""
+        """Return empty sums for rows of shapes ``(G, n, d)`` and ``(G, n, o)``."""
         (g, _, d), o = z.shape, r.shape[2]
         sizes = (g, d), (g, d, d), (g, o), (g, o), (g, o, d)
         return cls(0, *(torch.zeros(size, dtype=torch.float64, device=z.device) for size in sizes))
@@ -72,7 +72,7 @@ class Sums:
         self.r += r.sum(1)
         self.rr += r.square().sum(1)
         self.rz.baddbmm_(r.transpose(1, 2), z)
-        for first in range(0, z.shape[2], BLOCK):  # zz is symmetric
+        for first in range(0, z.shape[2], BLOCK):  # zz is symmetric, so half of it is enough
             rows = z[:, :, first : first + BLOCK].transpose(1, 2)
             self.zz[:, first : first + BLOCK, first:].baddbmm_(rows, z[:, :, first:])
 
@@ -81,7 +81,7 @@ class Sums:
         return Sums(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def whole(self) -> "Sums":
-        """Return the same sums with all of ``zz``."""
+        """Return the same sums with ``zz`` filled in below the diagonal."""
         upper = self.zz.triu()
         return replace(self, zz=upper + self.zz.triu(1).transpose(1, 2))
 
@@ -105,7 +105,7 @@ class Sums:
 
 
 class NormalEquations:
-    """A fit of residuals by regressors, to which rows add up.
+    """Least-squares fit of residuals by regressors, to which rows are added batch by batch.
 
     Args:
         has_constant: Whether the fit may have a constant.
@@ -123,11 +123,11 @@ class NormalEquations:
         Args:
             z: Regressors, shape ``(G, n, d)``.
             r: Residuals, shape ``(G, n, o)``.
-            targets: What errors are shares of, shape ``(G, n, o)``.
-            held_out: Which rows are held out, bool, shape ``(n,)``.
+            targets: Targets whose variance is the unit of the errors, shape ``(G, n, o)``.
+            held_out: Whether each row is held out, bool, shape ``(n,)``.
         """
         r, targets = r.double(), targets.double()
-        if self.fitted is None and self.held_out is None:  # sums around first means lose no digits
+        if self.fitted is None and self.held_out is None:  # shift by the first means, to avoid cancellation
             first = z.double()
             self._origin = first.mean(1) if self.has_constant else torch.zeros_like(first[:, 0])
             self._centre, self._spread = targets.mean(1), torch.zeros_like(targets[:, 0])
@@ -141,15 +141,15 @@ class NormalEquations:
 
     @property
     def num_rows(self) -> int:
-        """Number of rows that are fitted."""
+        """Number of rows that are not held out."""
         return 0 if self.fitted is None else self.fitted.count
 
     @property
     def num_unknowns(self) -> int:
-        """Number of regressors that vary, in the group with most of them."""
+        """Number of regressors that vary, in the group that has the most of them."""
         if self.fitted is None:
             return 0
-        return int((_scales(self._products(self.fitted)[0]) > 0).sum(1).max())  # needs the diagonal only
+        return int((_scales(self._products(self.fitted)[0]) > 0).sum(1).max())  # needs only the diagonal
 
     @property
     def is_finite(self) -> bool:
@@ -158,7 +158,7 @@ class NormalEquations:
         return all(bool((each.zz.isfinite().all() & each.rr.isfinite().all()).all()) for each in parts)
 
     def solve(self) -> Fit | None:
-        """Return the fit with the smallest error on held-out rows, by all rows; None if none lowers it."""
+        """Return the fit with the smallest held-out error, refitted on all rows; None if no fit lowers it."""
         if self.fitted is None or self.held_out is None:
             return None
         fitted, held_out = self.fitted.whole(), self.held_out.whole()
@@ -181,7 +181,7 @@ class NormalEquations:
         return sums.centred() if self.has_constant else (sums.zz, sums.rz)
 
     def _fits(self, sums: Sums, ridges: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the weights and constants for ridges; a regressor that does not vary has weight 0."""
+        """Yield weights and constants for each ridge; a regressor that does not vary has weight 0."""
         zz, rz = self._products(sums)
         scale = _scales(zz)
         cosines, mixed = zz * scale[:, :, None] * scale[:, None], rz * scale[:, None]
@@ -196,6 +196,6 @@ class NormalEquations:
 
 
 def _scales(zz: Tensor) -> Tensor:
-    """Return one over the root of each diagonal entry, shape ``(G, d)``; 0 for what does not vary."""
+    """Return one over the square root of each diagonal entry, shape ``(G, d)``; 0 for constant regressors."""
     size = zz.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
     return torch.where(size > FLAT * size.amax(1, keepdim=True), 1 / size, 0)

@@ -1,4 +1,4 @@
-"""Prune plans as plain data: which neurons are removed, why, and into which others they are merged."""
+"""Prune plans as plain data: which neurons are removed, why, and which survivors they are merged into."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from fer.errors import InputError
 
 RemovalReason = str
-"""Why a neuron is removed: a key of :data:`REMOVAL_REASONS`."""
+"""Reason for a removal: a key of :data:`REMOVAL_REASONS`."""
 
 REMOVAL_REASONS: Final[Mapping[RemovalReason, str]] = {
     "dead": "dead",
@@ -21,31 +21,31 @@ REMOVAL_REASONS: Final[Mapping[RemovalReason, str]] = {
     "criterion": "criterion",
     "block": "block",
 }
-"""Each removal reason with its label, in display order. Tables, figures and reports are made from it.
+"""Removal reasons with their labels, in display order. Tables, figures and reports use this order.
 
 - ``dead``, ``constant``: its output is always zero, or never changes; see
   :class:`fer.neurons.ActivationStatistics`.
-- ``similar``, ``complementary``: its activation vector is nearly parallel, or opposite, to another neuron's.
+- ``similar``, ``complementary``: its activation vector is nearly parallel or opposite to another neuron's.
 - ``span``: it lies near the linear span of the other neurons.
 - ``criterion``: another criterion, such as the norm of its weights, ranked it lowest.
 - ``block``: it is removed together with a whole block of the network.
 """
 
 MOST_NEURONS: Final = 2**31
-"""Largest number that a plan may hold: larger ones do not come from a network."""
+"""Largest number that a plan may hold; no network has larger ones."""
 
 
 @dataclass(frozen=True)
 class Removal:
-    """One neuron that is removed.
+    """Removal of one neuron.
 
     Attributes:
-        neuron: Its index in the layer.
-        reason: Why; a key of :data:`REMOVAL_REASONS`.
-        into: The survivor that it is merged into; None if there is none, or if all survivors approximate it.
-        degrees: The angle that decided, to another neuron or to the linear span of the survivors.
-        cost: What its removal costs by the criterion, if a cost decided; for the linear span the squared
-            error, of a sample, that its removal adds to the outputs of the next layers.
+        neuron: Index of the neuron in the layer.
+        reason: Reason for the removal; a key of :data:`REMOVAL_REASONS`.
+        into: Survivor that it is merged into; None if there is none or if all survivors approximate it.
+        degrees: Angle that decided, to another neuron or to the linear span of the survivors.
+        cost: Cost of the removal by the criterion, if a cost decided; for the linear span, the squared error
+            per sample that the removal adds to the outputs of the next layers.
     """
 
     neuron: int
@@ -61,7 +61,7 @@ class PrunePlan:
 
     Attributes:
         num_neurons: Number of neurons before pruning, C.
-        removals: In the order in which they were decided.
+        removals: Removals in the order in which they were decided.
 
     Raises:
         InputError: No neuron is left, a neuron is removed twice or merged into one that is removed, an index
@@ -76,7 +76,7 @@ class PrunePlan:
         for removal in self.removals:
             for index in (removal.neuron, removal.into):
                 if index is not None and not 0 <= index < self.num_neurons:
-                    msg = f"a plan for {self.num_neurons} neurons names neuron {index} of another layer"
+                    msg = f"the plan names neuron {index}, but the layer has {self.num_neurons} neurons"
                     raise InputError(msg)
             if removal.reason not in REMOVAL_REASONS:
                 msg = f"reason is {removal.reason!r}: it must be one of {', '.join(REMOVAL_REASONS)}"
@@ -87,32 +87,32 @@ class PrunePlan:
             removed.add(removal.neuron)
         for removal in self.removals:
             if removal.into in removed:
-                msg = f"neuron {removal.neuron} is merged into neuron {removal.into}, which is removed itself"
+                msg = f"neuron {removal.neuron} is merged into neuron {removal.into}, which is removed, too"
                 raise InputError(msg)
         if len(removed) >= self.num_neurons:
-            msg = f"the plan leaves none of {self.num_neurons} neurons: a layer keeps at least one"
+            msg = f"the plan removes all {self.num_neurons} neurons: a layer must keep at least one"
             raise InputError(msg)
 
     def __repr__(self) -> str:
-        """Return the number of neurons that are kept, and why others are removed."""
+        """Return the number of neurons that are kept, and the reasons for the removals."""
         counts = ", ".join(f"{count} {reason}" for reason, count in self.counts.items() if count)
         left = self.num_neurons - len(self.removals)
         return f"PrunePlan({left} of {self.num_neurons} neurons kept; removed: {counts or 'none'})"
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """The neurons that are kept, ascending."""
+        """Indices of the neurons that are kept, ascending."""
         removed = {removal.neuron for removal in self.removals}
         return tuple(neuron for neuron in range(self.num_neurons) if neuron not in removed)
 
     @property
     def counts(self) -> dict[RemovalReason, int]:
-        """Number of removed neurons for every reason."""
+        """Number of removed neurons by reason."""
         reasons = [removal.reason for removal in self.removals]
         return {reason: reasons.count(reason) for reason in REMOVAL_REASONS}
 
     def to_json(self) -> str:
-        """Return the plan as text, for :meth:`from_json`."""
+        """Return the plan as JSON, for :meth:`from_json`."""
         return json.dumps(asdict(self), allow_nan=False)
 
     @classmethod
@@ -123,7 +123,7 @@ class PrunePlan:
             InputError: The text is not a plan, or the plan contradicts itself.
         """
         try:
-            values = json.loads(text, parse_constant=str)  # NaN, which no plan has, becomes text
+            values = json.loads(text, parse_constant=str)  # NaN becomes text, which is refused below
         except (ValueError, RecursionError) as error:
             msg = f"the plan is not JSON: {error}"
             raise InputError(msg) from error
@@ -145,11 +145,11 @@ class PrunePlan:
 
 
 def count_removed(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Return plain numbers by layer: neurons ``before`` and ``after``, and how many were removed, by reason.
+    """Count neurons ``before`` and ``after``, and removals by reason, for each layer.
 
     Args:
-        plans: By layer.
-        gone: Number of neurons that were removed with their blocks, by layer; see
+        plans: Plans by layer.
+        gone: Number of neurons that were removed together with their blocks, by layer; see
             :func:`fer.neurons.prunable.neurons_within`.
     """
     pruned = {
@@ -163,16 +163,16 @@ def count_removed(plans: Mapping[str, PrunePlan], gone: Mapping[str, int]) -> di
 
 def _check_parts(what: str, values: Any, types: Mapping[str, tuple[type, ...]]) -> None:
     if not isinstance(values, dict) or values.keys() != types.keys():
-        msg = f"{what} must have {', '.join(types)} and no more, not {_short(values)}"
+        msg = f"{what} must have {', '.join(types)} and nothing else, not {_short(values)}"
         raise InputError(msg)
     for name, allowed in types.items():
         value = values[name]
-        if type(value) not in allowed:  # a bool is an int to isinstance
+        if type(value) not in allowed:  # isinstance would accept a bool as an int
             names = " or ".join("null" if one is NoneType else one.__name__ for one in allowed)
             msg = f"{name} of {what} is {_short(value)}: it must be {names}"
             raise InputError(msg)
         if isinstance(value, int | float) and not (abs(value) < MOST_NEURONS or _is_cost(name, value)):
-            msg = f"{name} of {what} is {_short(value)}: it is too large"
+            msg = f"{name} of {what} is {_short(value)}, which is too large"
             raise InputError(msg)
 
 

@@ -1,4 +1,4 @@
-"""Plan: decide which neurons of each group are removed, from a measurement and by a criterion."""
+"""Plan: decide by a criterion which neurons of each group to remove, given a measurement."""
 
 import itertools
 from collections.abc import Collection, Mapping
@@ -33,31 +33,31 @@ def plan_groups(
     num_removed: Mapping[str, int] | None = None,
     share_removed: float | None = None,
 ) -> dict[str, PrunePlan]:
-    """Return which neurons :func:`fer.neurons.prune` would remove, by the name of a group.
+    """Decide which neurons :func:`fer.neurons.prune` would remove, by the name of a group.
 
     Args:
         network: The network that was measured.
         measurement: Measurement of it, by :func:`fer.neurons.measure_groups`.
-        similar_below: As for :func:`fer.neurons.prune`.
-        complementary_above: As for :func:`fer.neurons.prune`.
-        criterion: As for :func:`fer.neurons.prune`.
-        merge: As for :func:`fer.neurons.prune`.
-        rule: As for :func:`fer.neurons.prune`.
-        num_removed: As for :func:`fer.neurons.prune`.
-        share_removed: As for :func:`fer.neurons.prune`.
+        similar_below: See :func:`fer.neurons.prune`.
+        complementary_above: See :func:`fer.neurons.prune`.
+        criterion: See :func:`fer.neurons.prune`.
+        merge: See :func:`fer.neurons.prune`.
+        rule: See :func:`fer.neurons.prune`.
+        num_removed: See :func:`fer.neurons.prune`.
+        share_removed: See :func:`fer.neurons.prune`.
 
     Raises:
-        InputError: As of :func:`plan_pruning`; or a rule is unknown, the measurement does not fit the rule or
-            lacks the gradients that the criterion needs, or ``num_removed`` names no group, or a number that
-            the blocks of a group cannot share equally.
+        InputError: As raised by :func:`plan_pruning`; or a rule is unknown, the measurement does not fit the
+            rule or lacks the gradients that the criterion needs, or ``num_removed`` names an unknown group or
+            a number that is not a multiple of the group's blocks.
     """
     settings = make_rule(rule, criterion, merge)
     if measurement.pattern_minmax != settings.pattern_minmax:
         wanted = "as they are" if measurement.pattern_minmax else "rescaled"
-        msg = f"the measurement is not for this rule, which takes samples {wanted}"
+        msg = f"the measurement does not fit this rule, which needs samples {wanted}: measure again"
         raise InputError(msg)
     if settings.criterion.needs_gradients and not measurement.gradients:
-        msg = "the measurement has no gradients, which the criterion needs: measure with this criterion"
+        msg = "the criterion needs gradients, but the measurement has none: measure with this criterion"
         raise InputError(msg)
     nums = _numbers(measurement, num_removed, share_removed)
     if nums and not settings.criterion.has_thresholds:
@@ -74,24 +74,24 @@ def plan_groups(
 def removal_costs(
     network: nn.Module, measurement: Measurement, criterion: CriterionName | Criterion = "span"
 ) -> dict[str, list[float]]:
-    """Return what it costs to remove the neurons of each group one after the other.
+    """Return the cost of each removal when the neurons of a group are removed one after another.
 
     Args:
         network: The network that was measured.
-        measurement: Measurement of it, of samples that were not rescaled.
-        criterion: A criterion whose costs compare between layers.
+        measurement: Measurement of it, on samples that were not rescaled.
+        criterion: Criterion whose costs are comparable between layers.
 
     Returns:
-        By the name of a group, in the order of the removals, for all neurons but one of each block: the cost
-        of each removal, see :class:`fer.neurons.Removal`; by the linear span as a share of what all neurons
-        by themselves add to the outputs of the next layers. No cost is below that of an earlier removal.
+        By name of the group, for all neurons but one of each block, in the order of the removals: the cost of
+        each removal, see :class:`fer.neurons.Removal`. For the linear span, costs are shares of the sum of
+        squares that all neurons, one by one, add to the outputs of the next layers. Costs never decrease.
 
     Raises:
-        InputError: As of :func:`plan_groups`; or the costs do not compare between layers.
+        InputError: As raised by :func:`plan_groups`; or the costs are not comparable between layers.
     """
     chosen = make_criterion(criterion)
     if not chosen.has_costs:
-        msg = f"the costs of criterion {criterion!r} do not compare between layers: give num_removed"
+        msg = f"the costs of criterion {criterion!r} are not comparable between layers: set num_removed"
         raise InputError(msg)
     most = {group.name: group.num_neurons - group.num_blocks for group in measurement.groups}
     plans = plan_groups(network, measurement, criterion=chosen, num_removed=most)
@@ -106,10 +106,10 @@ def removal_costs(
 def _numbers(
     measurement: Measurement, num_removed: Mapping[str, int] | None, share: float | None
 ) -> Mapping[str, int]:
-    """Return how many neurons are removed, by the name of a group; empty if the thresholds decide."""
+    """Return the number of removals by the name of a group; empty if the thresholds decide."""
     if share is not None:
         if num_removed is not None:
-            msg = "num_removed and share_removed exclude each other: give one of them"
+            msg = "num_removed and share_removed exclude each other: set only one of them"
             raise InputError(msg)
         if not 0 <= share < 1:
             msg = f"share_removed is {share}: it must be at least 0 and below 1"
@@ -122,7 +122,7 @@ def _numbers(
     for name in num_removed or ():
         if name not in known:
             near = did_you_mean(name, known)
-            msg = f"num_removed: there is no group {name!r}: {near}there are {', '.join(known)}"
+            msg = f"num_removed: there is no group {name!r}: {near}choose from {', '.join(known)}"
             raise InputError(msg)
     return num_removed or {}
 
@@ -130,22 +130,22 @@ def _numbers(
 def _plan_group(
     network: nn.Module, group: NeuronGroup, measurement: Measurement, rule: Rule, limits: Limits
 ) -> PrunePlan:
-    """Return a group's plan: each block by itself, with the same number of removals in each."""
+    """Return a group's plan: each block is pruned by itself, with the same number of removals."""
     is_fitted = rule.merge in FITTED
     whole = _neurons(network, group, measurement, is_fitted=is_fitted)
     has_exact_constants = group.takes_constants and not any(one.padded for one in group.consumers)
     if limits.num_removed is not None:
         if limits.num_removed % group.num_blocks:
             msg = (
-                f"num_removed of {group.name!r} is {limits.num_removed}: as many must go from each of its "
-                f"{group.num_blocks} blocks, so give a multiple of {group.num_blocks}"
+                f"num_removed of {group.name!r} is {limits.num_removed}: its {group.num_blocks} blocks must "
+                f"lose equally many neurons, so give a multiple of {group.num_blocks}"
             )
             raise InputError(msg)
         most = group.num_neurons - group.num_blocks
         if not 0 <= limits.num_removed <= most:
             msg = (
                 f"num_removed of {group.name!r} is {limits.num_removed}: of its {group.num_neurons} neurons "
-                f"0 to {most} can go"
+                f"0 to {most} can be removed"
             )
             raise InputError(msg)
         limits = replace(limits, num_removed=limits.num_removed // group.num_blocks)
@@ -153,7 +153,8 @@ def _plan_group(
     for block in group.blocks:
         part = _part(whole, block)
         statistics = part.statistics
-        # One constant neuron is kept for such layers: all others are merged into it without error.
+        # One constant neuron is kept for these layers: all other constant neurons merge into it without
+        # error.
         kept = (
             []
             if has_exact_constants or not is_fitted
@@ -163,7 +164,7 @@ def _plan_group(
         into = kept[0] if kept else None
         removals = [replace(one, into=into) if one.reason == "constant" else one for one in plan.removals]
         by_block.append([moved(removal, block.start) for removal in removals])
-    in_turn = zip(*by_block, strict=False)  # the same number from each
+    in_turn = zip(*by_block, strict=False)  # the same number from each block
     return PrunePlan(group.num_neurons, tuple(itertools.chain.from_iterable(in_turn)))
 
 
@@ -177,39 +178,41 @@ def plan_pruning(
     num_removed: int | None = None,
     protected: Collection[int] = (),
 ) -> PrunePlan:
-    """Return which neurons of one layer are removed, by the statistics of their activations.
+    """Decide which neurons of one layer are removed, given the statistics of their activations.
 
-    One neuron is always kept, and so are neurons that were once not finite, because nothing is known of them.
+    At least one neuron is kept, and so are neurons that were NaN or infinite, because nothing is known of
+    them.
 
     Args:
         statistics: Statistics of C neurons.
-        criterion: Decides which neurons are removed; see :mod:`fer.neurons.criteria`.
-        similar_below: Two neurons with a smaller angle are similar; by the linear span, a neuron with a
-            smaller angle to the span of the others is removed; degrees.
-        complementary_above: Two neurons with a larger angle are complementary; degrees.
-        outgoing: Each neuron's outgoing weights, those of all next layers side by side, shape ``(C, M)``; one
-            for each neuron if left out.
-        num_removed: Number of neurons to remove, whatever the thresholds, to compare at equal width.
+        criterion: Criterion that decides which neurons are removed; see :mod:`fer.neurons.criteria`.
+        similar_below: Angle below which two neurons are similar, in degrees; for the criterion ``span``,
+            angle to the linear span of the other neurons below which a neuron is removed.
+        complementary_above: Angle above which two neurons are complementary, in degrees.
+        outgoing: Outgoing weights of each neuron, with all next layers side by side, shape ``(C, M)``;
+            default: 1 for each neuron.
+        num_removed: Number of neurons to remove regardless of the thresholds, to compare at equal width.
         protected: Neurons that are kept; others may be merged into them.
 
     Raises:
-        InputError: There are no samples; thresholds that are not 0 to 180 degrees in this order; an unknown
-            criterion; outgoing weights of another layer; ``num_removed`` or ``protected`` that do not fit C.
+        InputError: There are no samples; the thresholds are not 0 to 180 degrees in this order; the criterion
+            is unknown; the outgoing weights belong to another layer; or ``num_removed`` or ``protected`` do
+            not fit C.
     """
     width = statistics.num_neurons
     weights = (torch.ones(width, 1) if outgoing is None else outgoing.detach()).to(statistics.std)
     if weights.ndim != 2 or len(weights) != width:
-        msg = f"outgoing weights of shape {tuple(weights.shape)} do not belong to a layer of {width} neurons"
+        msg = f"outgoing weights of shape {tuple(weights.shape)} do not fit a layer of {width} neurons"
         raise InputError(msg)
     limits = Limits(similar_below, complementary_above, num_removed, protected)
     return _plan(Neurons(statistics, weights), limits, make_criterion(criterion))
 
 
 def _plan(neurons: Neurons, limits: Limits, criterion: Criterion) -> PrunePlan:
-    """Return the plan of a criterion for neurons that are pruned by themselves."""
+    """Return the plan of a criterion for neurons without blocks."""
     width, num = neurons.statistics.num_neurons, limits.num_removed
     if num is not None and not 0 <= num < width:
-        msg = f"num_removed is {num}: of {width} neurons 0 to {width - 1} can go"
+        msg = f"num_removed is {num}: of {width} neurons 0 to {width - 1} can be removed"
         raise InputError(msg)
     if unknown := [neuron for neuron in limits.protected if not 0 <= neuron < width]:
         msg = f"protected names neuron {unknown[0]}: the layer has neurons 0 to {width - 1}"
@@ -217,7 +220,7 @@ def _plan(neurons: Neurons, limits: Limits, criterion: Criterion) -> PrunePlan:
     removals = criterion.removals(neurons, limits)
     if num is not None and len(removals) < num:
         warn(
-            "%d of %d neurons go, not %d: none of the others can be removed",
+            "%d of %d neurons are removed, not %d: none of the others can be removed",
             *(len(removals), width, num),
             severity=num - len(removals),
         )
@@ -225,7 +228,7 @@ def _plan(neurons: Neurons, limits: Limits, criterion: Criterion) -> PrunePlan:
 
 
 def _neurons(network: nn.Module, group: NeuronGroup, measurement: Measurement, *, is_fitted: bool) -> Neurons:
-    """Return the neurons of a group as a criterion sees them; a fit has a constant at each next layer."""
+    """Return the neurons of a group for a criterion; a fit can add a constant to each next layer."""
     statistics = measurement.centred_statistics_of(group) if is_fitted else measurement.statistics_of(group)
     return Neurons(
         statistics,
@@ -248,17 +251,17 @@ def _part(neurons: Neurons, block: slice) -> Neurons:
 
 
 def part_of(statistics: ActivationStatistics, block: slice) -> ActivationStatistics:
-    """Return the statistics of some neurons."""
+    """Return the statistics of a block of neurons."""
     vectors = {name: getattr(statistics, name)[block] for name in VECTORS}
     return replace(statistics, upper=statistics.upper[block, block], **vectors)
 
 
 def moved(removal: Removal, step: int) -> Removal:
-    """Return a removal with neurons numbered ``step`` higher."""
+    """Return a removal with all neuron indices raised by ``step``."""
     into = None if removal.into is None else removal.into + step
     return replace(removal, neuron=removal.neuron + step, into=into)
 
 
 def _largest(values: Tensor, among: Tensor) -> list[int]:
-    """Return the index of the largest value, if there is one to choose from."""
+    """Return the index of the largest value as a list; empty if there is none to choose from."""
     return [int(values.where(among, -1).argmax())] if among.any() else []

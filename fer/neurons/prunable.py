@@ -1,8 +1,8 @@
-"""Find what can be pruned in a network, and try it before it is believed.
+"""Find what can be pruned in a network, and test it on a copy.
 
-Without every other neuron of a group the network must compute the same whether the neurons are cut out or
-set to zero, and a changed neuron may move nothing but its own inputs of the next layers. Both are tried in
-eval and in training mode.
+With every other neuron of a group removed, the network must compute the same whether the neurons are cut out
+or set to zero, and a changed neuron may only change its own inputs of the next layers. Both tests run in eval
+and in training mode.
 """
 
 import logging
@@ -26,27 +26,26 @@ from fer.neurons.trace import trace_groups
 from fer.neurons.unreached import NOT_CALLED, may_be_taken, unreached_layers
 
 TOLERANCE: Final = 1e-9
-"""Share of the largest output in float64 by which a network without neurons may differ from one where they
-are zero.
+"""Largest relative difference, in float64, between a network without neurons and one where they are zero.
 
-Sums of other lengths are rounded differently: 1e-13 was observed. A missed dependency makes 1e-3 and more.
+Sums of different lengths round differently: 1e-13 was observed. A missed dependency gives 1e-3 and more.
 """
 
 MAX_EXAMPLES: Final = 2
-"""Samples that a network is traced with."""
+"""Number of samples that a network is traced with."""
 
 log = logging.getLogger("fer.neurons")
 
 
 def find_prunable(network: nn.Module, example: Any) -> PrunableLayers:
-    """Return what can be pruned in a network, and why the rest cannot.
+    """Find the groups of neurons that can be pruned, and the reasons why other layers cannot.
 
-    The network does not change: a copy of it is traced, in float64 and eval mode, on noise.
+    The network does not change: a copy is traced on noise, in float64 and eval mode.
 
     Args:
         network: Any network.
-        example: A batch that it takes; see :func:`fer.neurons.inputs.inputs_of`. Of tensors of a
-            floating-point type, only the shape counts.
+        example: A batch that it takes; see :func:`fer.neurons.inputs.inputs_of`. Only the shapes of
+            floating-point tensors are used.
 
     Raises:
         InputError: The network cannot be copied or traced, does not take the example, or returns no tensor.
@@ -56,11 +55,11 @@ def find_prunable(network: nn.Module, example: Any) -> PrunableLayers:
         with eval_state(network):
             call(network, inputs_of(example, network).take(MAX_EXAMPLES))
     except InputError as error:
-        msg = f"{error}; give inputs=, a function from a batch to what it takes"
+        msg = f"{error}; give inputs=, a function from a batch to the network's arguments"
         raise InputError(msg) from error
     noise = torch.Generator().manual_seed(0)
     for norm in twin.modules():
-        if isinstance(norm, _NormBase) and norm.affine:  # blocks may begin as the identity
+        if isinstance(norm, _NormBase) and norm.affine:  # a zero weight would hide what the block computes
             norm.weight.data.copy_(torch.rand(norm.num_features, generator=noise) + 0.5)
     with eval_state(twin):
         inputs = inputs_of(example, network).take(MAX_EXAMPLES).map(partial(_noise_like, generator=noise))
@@ -70,22 +69,22 @@ def find_prunable(network: nn.Module, example: Any) -> PrunableLayers:
 
 
 def _noise_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Return noise in the place of a tensor of a floating-point type."""
+    """Replace a floating-point tensor by noise."""
     if not tensor.is_floating_point():
         return tensor
     return torch.randn(tensor.shape, dtype=torch.float64, generator=generator)
 
 
 def neurons_within(network: nn.Module, example: Any, blocks: Collection[str]) -> dict[str, int]:
-    """Return the number of neurons in groups that belong to blocks alone, by the name of the group.
+    """Return the number of neurons in groups that lie entirely in the given blocks, by the name of the group.
 
     Args:
-        network: The network that has the blocks.
-        example: As for :func:`find_prunable`.
+        network: Network that has the blocks.
+        example: See :func:`find_prunable`.
         blocks: Names of modules.
 
     Raises:
-        InputError: As of :func:`find_prunable`.
+        InputError: As raised by :func:`find_prunable`.
     """
     if not blocks:
         return {}
@@ -100,7 +99,7 @@ def neurons_within(network: nn.Module, example: Any, blocks: Collection[str]) ->
 def _try(
     network: nn.Module, inputs: Inputs, groups: Sequence[NeuronGroup], refused: Mapping[str, str]
 ) -> PrunableLayers:
-    """Leave out the groups whose removal changes what the network computes."""
+    """Refuse the groups whose removal changes what the network computes."""
     reasons = dict(refused)
     training = _run_in_training_mode(network, inputs)
     reasons |= culprits(groups, partial(_difference, network, inputs, training))
@@ -133,20 +132,20 @@ def _without(groups: Sequence[NeuronGroup], reasons: Mapping[str, str]) -> list[
 
 
 def _reason(group: NeuronGroup, layer: str, called: Collection[str]) -> str:
-    """Return why neurons that move what is not theirs cannot be removed."""
+    """Return why neurons cannot be removed that change what does not belong to them."""
     if not layer:
         return "the network's outputs depend on them directly"
     if layer not in called:
-        return f"{layer} takes them, which evaluation does not call"
+        return f"{layer} takes them, but is not called in eval mode"
     if layer in {consumer.layer for consumer in group.consumers}:
         return f"inputs of {layer} depend on several of them, as after a division by their sum"
     return f"inputs of {layer} that belong to other neurons depend on them"
 
 
 def _run_in_training_mode(network: nn.Module, inputs: Inputs) -> DirectTest | None:
-    """Return a first run of a copy in training mode; None if it does not run so, or never twice the same."""
+    """Return a first run of a copy in training mode; None if it fails or is not repeatable."""
     if len(inputs) == 1:
-        inputs = inputs.repeat(2)  # batch norm has no variance of one sample
+        inputs = inputs.repeat(2)  # batch norm cannot normalise one sample
     try:
         test = DirectTest(copy_network(network).train(), inputs)
         return test if test.is_repeatable else None
@@ -158,7 +157,7 @@ def _run_in_training_mode(network: nn.Module, inputs: Inputs) -> DirectTest | No
 def _difference(
     network: nn.Module, inputs: Inputs, training: DirectTest | None, groups: Sequence[NeuronGroup]
 ) -> Fault | None:
-    """Return what is wrong when every other neuron is removed; None if nothing is."""
+    """Return what fails when every other neuron is removed; None if nothing does."""
     plans = {group.name: _every_other(group) for group in groups}
     changed = {layer for group in groups for layer in group.layers}
     shared = [each for name, each in network.named_parameters() if name.rpartition(".")[0] not in changed]
@@ -187,14 +186,14 @@ def _difference(
 
 
 def _note_calls(network: nn.Module, called: list[str]) -> None:
-    """Let a network note the names of its layers when it calls them."""
+    """Add hooks that record the names of the layers that a network calls."""
     for name, module in network.named_modules():
         if can_shrink(module):
             module.register_forward_pre_hook(lambda *_, name=name: called.append(name))
 
 
 def _every_other(group: NeuronGroup) -> PrunePlan:
-    """Return a plan without the first, third, ... neuron of each block; one of each is kept."""
+    """Return a plan that removes the first, third, ... neuron of each block and keeps at least one."""
     size = group.num_neurons // group.num_blocks
     removed = [
         neuron for neuron in range(group.num_neurons) if neuron % size % 2 == 0 and neuron % size != size - 1

@@ -26,16 +26,16 @@ from fer.neurons.warn import joined_warnings
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    """A smaller network, and which neurons were removed.
+    """A smaller network, with the neurons that were removed.
 
     Attributes:
         network: A smaller copy, on the same device and in the same mode.
-        plans: By the name of a group of neurons; see :class:`fer.neurons.groups.NeuronGroup`.
-        widths: For :func:`fer.neurons.resize`, so that the state dict can be loaded again.
-        report: Plain values: ``parameters`` ``before`` and ``after``; ``groups`` by name, as
-            :func:`fer.neurons.plan.count_removed` counts them; ``refused``, why the neurons of other layers
-            were kept, by the name of the layer; ``blocks``, the relative change of each removed block by its
-            name.
+        plans: Plans by the name of a group of neurons; see :class:`fer.neurons.groups.NeuronGroup`.
+        widths: Layer sizes for :func:`fer.neurons.resize`, so that the state dict can be loaded again.
+        report: Plain values: ``parameters`` ``before`` and ``after``; ``groups``, counted by
+            :func:`fer.neurons.plan.count_removed`, by name; ``refused``, the reason why the neurons of a
+            layer were kept, by the name of the layer; ``blocks``, the relative change of its input by each
+            removed block, by name.
     """
 
     network: nn.Module
@@ -73,47 +73,47 @@ def prune(
     inputs: InputsOf | None = None,
     progress: bool = False,
 ) -> Pruned:
-    """Return a smaller network, without the neurons that the others can approximate.
+    """Prune a network: return a smaller copy without the neurons that the others can approximate.
 
-    A neuron with several next layers, as in a residual stage, is evaluated by its activations at the input of
-    all of them; each next layer is corrected by those at its own input. The output of a zero-padded
-    convolution is corrected by its mean error; of a fit with and one without constants the better is used.
-    For such layers one constant neuron is kept, into which all others are merged without error.
+    A neuron with several next layers, as in a residual stage, is evaluated by its activations at the inputs
+    of all of them; each next layer is corrected by the activations at its own input. For a zero-padded
+    convolution, a fit with and a fit without constants are compared, and its output is corrected by the mean
+    error. For these layers one constant neuron is kept, into which all others are merged without error.
 
-    With ``refit``, and ten samples or more for each coefficient, a convolution or a layer behind a flatten is
-    fitted per kernel position. A ``conv6`` with 65.1 % on FER2013 had 61.8 % after the removal of 30 % of all
-    maps by the linear span of the other neurons, and 60.5 % with one fit for all positions.
+    With ``refit``, and at least ten samples per coefficient, a convolution or a layer behind a flatten is
+    fitted per kernel position. On FER2013, a ``conv6`` with 65.1 % had 61.8 % after the removal of 30 % of
+    all maps by the linear span of the other neurons, and 60.5 % with one fit for all positions.
 
     Args:
         network: Any network of linear layers and two-dimensional convolutions; it does not change.
-        batches: The samples to measure on, in a list or a loader that does not shuffle; see
-            :func:`fer.neurons.measure`. If the criterion needs labels, they follow the inputs, or are called
-            ``labels`` in a mapping. Unaugmented training samples, ten or more for each neuron of the widest
-            layer.
-        similar_below: Angle below which two neurons are similar; for the criterion ``span``, angle to the
-            linear span of the other neurons below which a neuron is removed; degrees.
-        complementary_above: Angle above which two neurons are complementary; degrees.
-        criterion: Decides which neurons are removed: a name in :data:`fer.neurons.criteria.CRITERIA`, the
-            path of a class, or an instance.
+        batches: Samples to measure on, in a list or a loader that does not shuffle; see
+            :func:`fer.neurons.measure`. Use unaugmented training samples, at least ten per neuron of the
+            widest layer. If the criterion needs labels, they follow the inputs, or are called ``labels`` in a
+            mapping.
+        similar_below: Angle below which two neurons are similar, in degrees; for the criterion ``span``,
+            angle to the linear span of the other neurons below which a neuron is removed.
+        complementary_above: Angle above which two neurons are complementary, in degrees.
+        criterion: Criterion that decides which neurons are removed: a name in
+            :data:`fer.neurons.criteria.CRITERIA`, the path of a class, or an instance.
         merge: How the next layers are corrected; see :data:`fer.neurons.merge.MergeRule`.
         refit: What the merge ``refit`` fits; see :data:`fer.neurons.rules.RefitMode`.
         rule: Name of a paper's rule in :data:`fer.neurons.RULES`, or of a rival in
             :data:`fer.neurons.rules.RIVALS`, instead of ``criterion``, ``merge`` and ``refit``.
-        layers: Names of layers whose neurons may be removed; all if left out. A layer whose outputs are added
-            to those of others, as in a residual stage, stands for all of them.
-        num_removed: Number of neurons to remove, by the name of a group, whatever the thresholds; the same
-            number from each block of a group.
+        layers: Names of the layers whose neurons may be removed; default: all. If the outputs of layers are
+            added, as in a residual stage, naming one of them selects all.
+        num_removed: Number of neurons to remove regardless of the thresholds, by the name of a group; each
+            block of a group loses the same number.
         share_removed: Share of the neurons to remove from each group, 0 to 1, instead of ``num_removed``.
-        plans: Plans by the name of a group, instead of a criterion's.
+        plans: Plans by the name of a group, instead of a criterion's plans.
         measurement: Result of :func:`fer.neurons.measure_groups` for this network and these batches.
         idle_below: Relative change of its input below which a block is removed; see
             :func:`fer.neurons.blocks.drop_idle_blocks`. Blocks are kept if a rule, layers, numbers, plans or
             a measurement are given.
-        inputs: A function from a batch to what the network takes; see :func:`fer.neurons.measure`.
+        inputs: Function from a batch to the network's arguments; see :func:`fer.neurons.measure`.
         progress: Whether to show a progress bar for each pass over the batches.
 
     Raises:
-        InputError: As of :func:`fer.neurons.measure_groups`, :func:`fer.neurons.plan_groups`,
+        InputError: As raised by :func:`fer.neurons.measure_groups`, :func:`fer.neurons.plan_groups`,
             :func:`fer.neurons.cut` and :func:`fer.neurons.verify.check_pruned`.
     """
     settings, whole = make_rule(rule, criterion, merge, refit), network

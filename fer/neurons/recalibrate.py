@@ -1,4 +1,4 @@
-"""Batch norm recalibration: compute the running means and variances of a network again."""
+"""Batch norm recalibration: recompute the running means and variances of a network."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,7 +15,7 @@ from fer.neurons.text import listed
 from fer.neurons.warn import warn
 
 FLAT: Final = 1e-7
-"""Spread of a channel, relative to its mean, up to which it counts as constant: the digits of float32."""
+"""Spread of a channel, relative to its mean, up to which it counts as constant: float32's resolution."""
 
 
 def batch_norms(network: nn.Module) -> dict[str, Any]:
@@ -28,17 +28,17 @@ def batch_norms(network: nn.Module) -> dict[str, Any]:
 
 
 def recalibrate_(network: nn.Module, batches: Batches) -> None:
-    """Compute the running means and variances of batch norm again, in place, in one pass without labels.
+    """Recompute the running means and variances of batch norm, in place, in one pass without labels.
 
-    Each is the mean, or the variance, over all samples, whatever the size of a batch. During the pass a layer
-    normalises by the statistics of the samples so far. All other layers stay in eval mode. A layer that is
-    not called, sees one value alone, or values that are not finite keeps its statistics; the last two are
-    warned of. A channel that does not vary keeps its variance: by a variance of 0, another sample for which
-    it does would be divided by nearly nothing.
+    Each is the mean or variance over all samples, whatever the batch size. During the pass, a layer
+    normalises by the statistics of the samples so far. All other layers stay in eval mode. A layer keeps its
+    statistics if it is not called or, with a warning, if it gets a single value or values that are not
+    finite. A channel that does not vary keeps its variance: with a variance of 0, any other sample would be
+    divided by almost nothing.
 
     Args:
         network: Any network; one without batch norm does not change.
-        batches: Samples as the network meets them in use, without augmentation; see
+        batches: Samples like those that the network is used on, without augmentation; see
             :func:`fer.neurons.measure`.
     """
     norms = batch_norms(network)
@@ -51,13 +51,13 @@ def recalibrate_(network: nn.Module, batches: Batches) -> None:
     kept = [name for name, each in moments.items() if each.finish()]
     if kept:
         warn(
-            "batch norm of %s saw fewer than two values or some that are not finite: it was kept",
+            "batch norm of %s got fewer than two values, or some that are not finite: it was kept",
             listed(kept),
         )
 
 
 def recalibrated(network: nn.Module, batches: Batches) -> nn.Module | None:
-    """Return a copy with recalibrated batch norm; None if the network has none."""
+    """Return a copy with recalibrated batch norm; None if the network has no batch norm."""
     if not batch_norms(network):
         return None
     twin = copy_network(network)
@@ -66,7 +66,7 @@ def recalibrated(network: nn.Module, batches: Batches) -> nn.Module | None:
 
 
 class _Moments:
-    """Mean and sum of squares around it of what a batch norm takes, in float64."""
+    """Mean of a batch norm's inputs, and sum of squares around it, in float64."""
 
     def __init__(self, norm: Any) -> None:
         self.norm = norm
@@ -75,7 +75,7 @@ class _Moments:
         self.mean = self.squares = torch.zeros(())
 
     def add(self, inputs: Tensor) -> None:
-        """Add a batch by Chan's formula, and let the layer normalise by all samples so far."""
+        """Add a batch by Chan's formula, and make the layer normalise by all samples so far."""
         values = inputs.detach().transpose(0, 1).flatten(1).double()
         num = values.shape[1]
         if num == 0:
@@ -89,7 +89,7 @@ class _Moments:
         self._write(self.mean, self.squares / max(total - 1, 1))
 
     def finish(self) -> bool:
-        """Return whether the layer was called, but keeps its statistics, which are restored."""
+        """Restore the statistics if they are not valid; return whether that happened to a called layer."""
         mean, variance = self.before
         is_good = self.count > 1 and bool((self.mean.isfinite() & self.squares.isfinite()).all())
         if is_good:
@@ -105,7 +105,7 @@ class _Moments:
 
 @contextmanager
 def _received(norms: Mapping[str, nn.Module], moments: Mapping[str, _Moments]) -> Iterator[None]:
-    """Let moments receive what batch norms take, before they normalise it."""
+    """Pass the inputs of batch norms to their moments before they are normalised."""
     with ExitStack() as hooks:
         hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code ignores new hooks
         for name, norm in norms.items():

@@ -1,9 +1,10 @@
 """Hooks as a context manager: hand over what the layers of a network take and return.
 
-A layer is named as ``network.named_modules()`` names it. The name alone means the layer's output, the name
-and :data:`INPUT` its input: ``"conv2:input"``. The input is known even where no module returns it, as behind
-an activation function or a module that the network calls twice. ``"fc1:input:8x4x4"`` means that the input is
-a flattened feature map of 8 channels and 4 x 4 positions, which is handed over unflattened.
+Layers are named as in ``network.named_modules()``. The name alone means the layer's output; with
+:data:`INPUT`, as in ``"conv2:input"``, it means the layer's input. The input is available even if no module
+returns it, as behind an activation function or a module that the network calls twice. ``"fc1:input:8x4x4"``
+means that the input is a flattened feature map of 8 channels and 4 x 4 positions, which is handed over
+unflattened.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,7 @@ from fer.errors import InputError, did_you_mean
 from fer.neurons.networks import check_network
 
 INPUT: Final = ":input"
-"""Follows a layer's name to mean its input instead of its output."""
+"""Suffix of a layer's name that means its input instead of its output."""
 
 
 @contextmanager
@@ -27,16 +28,16 @@ def record(
 ) -> Iterator[None]:
     """Hand over the outputs or inputs of layers each time they are called, while the context lasts.
 
-    A compiled network runs uncompiled meanwhile, because compiled code ignores new hooks.
+    Meanwhile, a compiled network runs uncompiled, because compiled code ignores new hooks.
 
     Args:
-        network: Any network; whoever opens the context calls it.
-        names: Names of layers, with :data:`INPUT` for their inputs.
+        network: Any network; the caller runs it inside the context.
+        names: Names of layers; with :data:`INPUT` for their inputs.
         receive: Called with a name and its detached tensor. The next layer may overwrite the tensor in
-            place: clone what has to last.
+            place: clone it to keep it.
 
     Raises:
-        InputError: A layer is unknown; later, when the network is called, a value is not a tensor.
+        InputError: A layer is unknown; or, when the network is called, a value is not a tensor.
     """
     check_network(network)
     with ExitStack() as hooks:
@@ -55,11 +56,11 @@ def record(
 def tap(network: nn.Module, names: Iterable[str], receive: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Hand over the inputs of layers as part of the autograd graph, while the context lasts.
 
-    Each layer takes a copy of its input, which is handed over: the gradient with respect to it is that of
-    this layer alone.
+    Each layer takes its own copy of its input, and that copy is handed over. Its gradient is therefore that
+    of this layer alone.
 
     Args:
-        network: As for :func:`record`.
+        network: See :func:`record`.
         names: Names of layers, with :data:`INPUT`.
         receive: Called with a name and its tensor, which has a gradient function.
     """

@@ -1,4 +1,4 @@
-"""Which share of a layer is of no use: neurons that hardly fire, clones, and sums of the others."""
+"""Redundant shares of a layer: neurons that hardly fire, clones, and neurons that the others can compute."""
 
 import math
 from typing import Final
@@ -11,22 +11,22 @@ from fer.neurons.criteria import SPAN_RIDGE
 from fer.neurons.statistics import ActivationStatistics
 
 DORMANT_BELOW: Final = 0.1
-"""Share of their layer's mean activation up to which neurons are dormant (Sokar et al.)."""
+"""Share of their layer's mean absolute output up to which neurons are dormant (Sokar et al.)."""
 
 LEAST_SAMPLES: Final = 2
-"""Samples for each neuron without which nothing is said of spans: fewer fit any neuron."""
+"""Smallest number of samples per neuron for :func:`redundant_share`; with fewer, every neuron is fitted."""
 
 
 def dormant_share(statistics: ActivationStatistics, tau: float = DORMANT_BELOW) -> float:
-    """Return the share of neurons that hardly fire: whose mean absolute output is small in their layer.
+    """Return the share of dormant neurons, whose mean absolute output is small compared with their layer's.
 
     Args:
         statistics: Statistics of C neurons.
-        tau: Share of the mean over the layer's neurons up to which a neuron is dormant; 0: the dead ones.
+        tau: Share of the layer's mean up to which a neuron is dormant; 0: dead neurons only.
 
     Returns:
-        0 to 1, of the neurons that are finite; 1 if all are dead. NaN if none is finite, or if the
-        statistics were saved by an older version, which did not measure this.
+        0 to 1, of the finite neurons; 1 if all are dead. NaN if none is finite, or if the statistics were
+        saved by an older version that did not measure magnitudes.
 
     Source: Sokar, Agarwal, Castro and Evci, "The Dormant Neuron Phenomenon in Deep Reinforcement Learning",
     2023, definition 3.1.
@@ -40,23 +40,24 @@ def dormant_share(statistics: ActivationStatistics, tau: float = DORMANT_BELOW) 
 def redundant_share(
     statistics: ActivationStatistics, degrees: Tensor | None = None, *, similar_below: float = SIMILAR_BELOW
 ) -> float:
-    """Return the share of neurons that the others of their layer can nearly compute together.
+    """Return the share of neurons that the other neurons of their layer can nearly compute together.
 
     With R the cosines between C neurons, neuron i is at the angle arcsin(1 / (R⁻¹)ᵢᵢ^½) to the linear span of
-    all others. Each neuron is looked at by itself: of two clones both are redundant, though one has to stay.
+    all others. Neurons are evaluated one by one: both of two clones are redundant, though one has to stay.
 
-    A fit to few samples is too good: of N samples only N - C are left to judge it. The squared sine is
-    therefore multiplied by (N - 1) / (N - C), as in the adjusted coefficient of determination.
+    A fit to few samples is too good, since only N - C of N samples are left to evaluate it. The squared sine
+    is therefore multiplied by (N - 1) / (N - C), as in the adjusted coefficient of determination.
 
     Args:
         statistics: Statistics of C neurons over N samples.
-        degrees: Their angles, of any normalisation, where they are known; None: those around the means.
-        similar_below: Angle to the span below which a neuron is redundant; degrees.
+        degrees: Angles between the neurons, of any normalisation, if already known; None: those around the
+            means.
+        similar_below: Angle to the linear span below which a neuron is redundant; degrees.
 
     Returns:
-        0 to 1, of the neurons that are finite; those that never change have no direction, and count as
-        redundant. NaN if none is finite, or where N is less than :data:`LEAST_SAMPLES` times C: with N - 1
-        neurons or more every one is in the span of the others, whatever it does.
+        0 to 1, of the finite neurons; neurons that never change have no direction and count as redundant. NaN
+        if none is finite, or if N is less than :data:`LEAST_SAMPLES` times C: N - 1 or more neurons always
+        span all samples.
     """
     finite = ~statistics.non_finite
     num = int((finite & ~statistics.dead & ~statistics.constant).sum())
@@ -91,28 +92,28 @@ def cloned_share(
 ) -> float:
     """Return the share of a layer's variance that groups of similar neurons explain by their means.
 
-    Neurons are in one group if a chain of similar neurons leads from one to the other. Each is rescaled to a
-    variance of 1, since a clone may be larger than the other. A group of one explains nothing.
+    Two neurons are in one group if a chain of similar neurons connects them. Each neuron is rescaled to a
+    variance of 1, because clones may differ in size. A group of one neuron explains nothing.
 
     Args:
         statistics: Statistics of C neurons.
-        degrees: Their angles, where they are known; None: those around the means. With those from another
-            origin the variance is that from this origin.
+        degrees: Angles between the neurons, if already known; None: those around the means. With angles from
+            another origin, the variance is that around this origin.
         similar_below: Two neurons with a smaller angle are similar; degrees.
 
     Returns:
         0 (no two neurons are similar) to 1 (every neuron has a clone), of the neurons that have an angle. NaN
-        if none has one, or of two samples, between which all angles are 0 or 180.
+        if no neuron has one, or for two samples, between which all angles are 0 or 180.
 
     Source: after Joudaki et al., "Barriers for Learning in an Evolving World", arXiv 2510.00304, 2025, who
-    find that cloned units end learning.
+    find that cloned units stop learning.
     """
     if statistics.count <= 2:
         return math.nan
     degrees = angles(statistics, "centre") if degrees is None else degrees
     num = int((~degrees.diagonal().isnan()).sum())
     similar = degrees < similar_below
-    members = similar.sum(dim=1) > 1  # each is similar to itself
+    members = similar.sum(dim=1) > 1  # each neuron is similar to itself
     if num == 0 or not members.any():
         return 0.0 if num else math.nan
     groups = groups_of(similar[members][:, members]).to(degrees.device)
@@ -121,10 +122,10 @@ def cloned_share(
 
 
 def groups_of(are_linked: Tensor) -> Tensor:
-    """Return the number of each neuron's group, the smallest index in it; linked neurons share a group.
+    """Return the group of each neuron as the smallest index in it; linked neurons share a group.
 
     Args:
-        are_linked: Which neurons are linked, symmetric, shape ``(C, C)``, bool.
+        are_linked: Whether two neurons are linked, symmetric, shape ``(C, C)``, bool.
     """
     numbers = torch.arange(len(are_linked))
     linked = are_linked.cpu() | torch.eye(len(are_linked), dtype=torch.bool)

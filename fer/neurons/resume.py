@@ -1,7 +1,7 @@
-"""Resume the runs of a network: the tensors that it holds at a layer are kept, and the next run starts there.
+"""Resume runs of a network at a layer: its tensors are kept there, and the next run starts from them.
 
-A run calls ``forward`` from its beginning, but up to that layer the functions of torch compute nothing:
-they return what was kept, or, where the network no longer held it, an empty tensor of the same shape.
+A run calls ``forward`` from its beginning, but before that layer torch's functions compute nothing: they
+return the kept tensors, or an empty tensor of the same shape if the network no longer holds the original.
 """
 
 import copy
@@ -18,27 +18,27 @@ from fer.neurons.inputs import Inputs, call
 from fer.neurons.nested import map_tensors, tensors_in
 
 MOST_KEPT: Final = 2**31
-"""Bytes of activations that are kept; batches beyond them are run from the input."""
+"""Largest number of bytes of activations to keep; further batches run from the input."""
 
 
 Receive = Callable[[str, Tensor, Tensor], None]
-"""Takes the name of a layer, its input and its output."""
+"""Function of a layer's name, input and output."""
 
 
 class Reached(Exception):  # noqa: N818  # not an error: it ends a run
-    """All that was asked for was seen."""
+    """End of a run: everything that was asked for was received."""
 
 
 class _Step(NamedTuple):
-    """A call of a function of torch: its result with empty tensors, and where the real ones are."""
+    """A call of a torch function: its result with empty tensors, and references to the real ones."""
 
     result: Any
-    tensors: list[Any]  # weak references; once kept: their numbers, or None
-    argument: int | None  # number of the argument that it returns
+    tensors: list[Any]  # weak references; in a kept step, their indices or None
+    argument: int | None  # index of the argument that it returns, if it does
 
 
 class _Kept(NamedTuple):
-    """What one batch needs at a layer."""
+    """State of the network at a layer, for one batch."""
 
     layer: str
     steps: list[_Step]
@@ -47,12 +47,12 @@ class _Kept(NamedTuple):
 
 
 class _Replay(TorchFunctionMode):
-    """Record what torch's functions return, or return it again."""
+    """Record the results of torch's functions, or return recorded ones."""
 
     def __init__(self, kept: _Kept | None) -> None:
         super().__init__()
         self.old = [] if kept is None else kept.steps
-        self.held = [] if kept is None else copy.deepcopy(kept.tensors)  # may be overwritten
+        self.held = [] if kept is None else copy.deepcopy(kept.tensors)  # the network may overwrite them
         self.steps: list[_Step] = []
         self.num_calls = 0
         self.is_recording = True
@@ -60,12 +60,12 @@ class _Replay(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call a function of torch, or return what it returned."""
+        """Call a torch function, or return its recorded result."""
         del types
         if self.num_calls < len(self.old):
             result = self._again(self.old[self.num_calls], args)
         else:
-            self.held.clear()  # only what the network still holds lives on
+            self.held.clear()  # from here on, only tensors that the network holds stay alive
             result = func(*args, **(kwargs or {}))
         self.num_calls += 1
         if self.is_recording:
@@ -92,7 +92,7 @@ class _Replay(TorchFunctionMode):
         self.steps.append(_Step(empty, [weakref.ref(each) for each in tensors_in(result)], None))
 
     def keep(self, layer: str) -> _Kept:
-        """Return copies of all tensors that the network holds, at the call of a layer."""
+        """Return copies of all tensors that the network holds when a layer is called."""
         self.is_recording = False
         self.held.clear()
         numbers: dict[int, int] = {}
@@ -107,7 +107,7 @@ class _Replay(TorchFunctionMode):
             return numbers[id(tensor)]
 
         steps = [step._replace(tensors=[number_of(each) for each in step.tensors]) for step in self.steps]
-        copies = copy.deepcopy(tensors)  # together: views stay views of the same memory
+        copies = copy.deepcopy(tensors)  # copied together, so that views still share memory
         storages = {each.untyped_storage().data_ptr(): each.untyped_storage() for each in copies}
         num_bytes = sum(storage.nbytes() for storage in storages.values())
         return _Kept(layer, steps, copies, num_bytes)
@@ -118,7 +118,7 @@ class Runs:
 
     Args:
         network: The network, in eval mode.
-        most_kept: Bytes of activations that are kept at most; 0: each run starts at the input.
+        most_kept: Largest number of bytes of activations to keep; 0: each run starts at the input.
     """
 
     def __init__(self, network: nn.Module, most_kept: int = MOST_KEPT) -> None:
@@ -133,14 +133,14 @@ class Runs:
         changing: Sequence[str],
         *inner: AbstractContextManager[Any],
     ) -> None:
-        """Call the network.
+        """Call the network on a batch, from where its kept state allows.
 
         Args:
-            number: Number of the batch.
+            number: Index of the batch.
             inputs: The batch.
-            changing: Names of all layers that may still change. What is called before the first of them must
-                not have a hook that computes.
-            inner: Contexts of the call that see all of torch's functions; of the same kinds in each run.
+            changing: Names of all layers that may still change. Modules called before the first of them must
+                not have hooks that compute.
+            inner: Contexts for the call that intercept all of torch's functions; the same kinds in each run.
         """
         if not self.most_kept:
             with ExitStack() as stack:
@@ -171,7 +171,7 @@ class Runs:
             call(self.network, inputs)
 
     def _keep(self, number: int, kept: _Kept) -> None:
-        """Keep more of a batch, if there is room; what was kept before stays right."""
+        """Keep the state of a batch if there is room; states that were kept before stay valid."""
         before = self._kept[number].num_bytes if number in self._kept else 0
         if self._num_bytes - before + kept.num_bytes <= self.most_kept:
             self._kept[number] = kept
@@ -180,7 +180,7 @@ class Runs:
 
 @contextmanager
 def received(network: nn.Module, names: Iterable[str], receive: Receive) -> Iterator[None]:
-    """Let a function receive what layers take and return, while the context lasts."""
+    """Pass the inputs and outputs of layers to a function while the context lasts."""
     with ExitStack() as hooks:
         hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code ignores new hooks
         for name in names:

@@ -1,6 +1,6 @@
-"""Rival methods without fine-tuning, for comparison, on the same statistics: how they choose neurons.
+"""Rival pruning methods without fine-tuning, for comparison: criteria on the same statistics.
 
-Each needs a number of neurons, or a size target; :data:`fer.neurons.rules.RIVALS` says how they compensate.
+Each needs a number of neurons or a size target. Their compensation is in :data:`fer.neurons.rules.RIVALS`.
 """
 
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from fer.neurons.evidence import Limits, Neurons
 from fer.neurons.plan import Removal
 
 LEAST_COSINE: Final = 0.45
-"""Cosine of incoming weights from which Kim et al. merge a filter into another."""
+"""Cosine of incoming weights above which Kim et al. merge a filter into another."""
 
 PENALTIES: Final = 60
-"""Penalties of the path of the LASSO, over five decades."""
+"""Number of penalties on the LASSO path, over five decades."""
 
 SWEEPS: Final = 20
-"""Passes of coordinate descent for each penalty at most, and rounds of k-means."""
+"""Largest number of coordinate descent passes per penalty, and of k-means rounds."""
 
 CONVERGED: Final = 1e-6
-"""Change of all factors of the LASSO, which begin at 1, below which its descent has ended."""
+"""Largest change of the LASSO's factors, which start at 1, at which its descent has converged."""
 
 
 @dataclass(frozen=True)
 class Magnitude(Criterion):
-    """Remove the neurons whose incoming weights have the smallest L2 norm: the choice of GRAIL's tables."""
+    """Remove the neurons whose incoming weights have the smallest L2 norm, as in GRAIL's tables."""
 
     has_thresholds: ClassVar[bool] = False
 
@@ -42,7 +42,7 @@ class Magnitude(Criterion):
 
 @dataclass(frozen=True)
 class Clusters(Criterion):
-    """Merge the neurons of each cluster of incoming weights, by k-means, into the first of them.
+    """Cluster the incoming weights by k-means, and merge each cluster's neurons into its first one.
 
     Source: Wang et al., "Forget the Data and Fine-Tuning! Just Fold the Network to Compress", 2025.
     """
@@ -50,11 +50,11 @@ class Clusters(Criterion):
     has_thresholds: ClassVar[bool] = False
 
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
-        """Return all neurons of a cluster but the first."""
+        """Return all neurons of each cluster but the first."""
         points = _incoming(neurons)
         num = len(points) - len(rank("folding", points.norm(dim=1), neurons, limits))
         centres = points[:1]
-        while len(centres) < num:  # the point that is farthest from all centres
+        while len(centres) < num:  # add the point that is farthest from all centres
             centres = torch.cat([centres, points[torch.cdist(points, centres).amin(1).argmax()][None]])
         for _ in range(SWEEPS):
             nearest = torch.cdist(points, centres).argmin(1)
@@ -64,15 +64,15 @@ class Clusters(Criterion):
         clusters: list[int] = torch.cdist(points, centres).argmin(1).tolist()
         firsts = [clusters.index(cluster) for cluster in clusters]
         removals = [Removal(k, "similar", first) for k, first in enumerate(firsts) if first != k]
-        return removals[: len(points) - num]  # equal points may share an empty cluster
+        return removals[: len(points) - num]  # equal points can leave clusters empty
 
 
 @dataclass(frozen=True)
 class Closest(Criterion):
-    """Remove the smallest incoming weights, each merged into the survivor with the nearest direction.
+    """Remove the neurons with the smallest weights, each merged into the survivor nearest in direction.
 
-    A neuron with a cosine below 0.45 to all survivors is merged into none. The paper takes the factor from
-    norms and batch norm; here it is fitted to the samples, which errs less.
+    A neuron whose cosine to all survivors is below 0.45 is merged into none. The paper computes the factor
+    from norms and batch norm; here it is fitted to the samples, which gives a smaller error.
 
     Source: Kim et al., "Neuron Merging: Compensating for Pruned Neurons", 2020.
     """
@@ -80,7 +80,7 @@ class Closest(Criterion):
     has_thresholds: ClassVar[bool] = False
 
     def removals(self, neurons: Neurons, limits: Limits) -> list[Removal]:
-        """Return the neurons with the smallest norms and their survivors."""
+        """Return the neurons with the smallest norms, with their survivors."""
         weights = _incoming(neurons)
         gone = [one.neuron for one in rank("neuron_merging", weights.abs().sum(1), neurons, limits)]
         cosines = F.normalize(weights) @ F.normalize(weights).T
@@ -94,10 +94,10 @@ class Closest(Criterion):
 
 @dataclass(frozen=True)
 class Lasso(Criterion):
-    """Remove the neurons that leave a LASSO of the next layers' outputs first, as its penalty grows.
+    """Remove the neurons that are first to leave a LASSO of the next layers' outputs as its penalty grows.
 
-    The regressors are what each neuron adds to the outputs; of a kernel's positions the products are taken
-    as if maps were equal there.
+    The regressors are the contributions of each neuron to the outputs; for the positions of a kernel,
+    products are computed as if the maps were equal at all of them.
 
     Source: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017.
     """

@@ -10,11 +10,11 @@ from fer.neurons.merge import MergeRule
 from fer.neurons.rivals import Closest, Clusters, Lasso, Magnitude
 
 RefitMode = Literal["sequential", "joint"]
-"""What the merge ``refit`` fits.
+"""Inputs and targets of the merge ``refit``.
 
-- ``sequential``: after the joint refit, each layer behind removed neurons again, from what the pruned network
-  gives it to what the whole network returns; see :mod:`fer.neurons.sequential`.
-- ``joint``: all layers at once, from what the whole network gives them.
+- ``sequential``: after the joint refit, each layer behind removed neurons is fitted again, from its inputs in
+  the pruned network to its outputs in the whole network; see :mod:`fer.neurons.sequential`.
+- ``joint``: all layers at once, from their inputs in the whole network.
 """
 
 Incoming = Literal["keep", "add", "mean"]
@@ -22,18 +22,18 @@ Incoming = Literal["keep", "add", "mean"]
 
 @dataclass(frozen=True)
 class Rule:
-    """How to prune: settings of the steps; the thresholds are the caller's.
+    """Settings of the pruning steps, except for the thresholds.
 
     Attributes:
-        criterion: Decides which neurons are removed.
+        criterion: Criterion that decides which neurons are removed.
         merge: How the next layers are corrected; see :data:`fer.neurons.merge.MergeRule`.
         constants: Whether the correction may add constants.
         pattern_minmax: Whether each sample is rescaled before it is measured; see
             :func:`fer.neurons.statistics.pattern_minmax`.
-        incoming: What becomes of the incoming weights: ``keep``; ``add`` those of a removed neuron, and its
-            bias, to the survivor's, see :func:`fer.neurons.merge.add_incoming`; or their ``mean``, with that
-            of batch norm.
-        refit: What the merge ``refit`` fits; see :data:`RefitMode`.
+        incoming: Treatment of incoming weights: ``keep`` leaves the survivor's as they are; ``add`` adds
+            those of the removed neuron, and its bias, to the survivor's, see
+            :func:`fer.neurons.merge.add_incoming`; ``mean`` averages them, and batch norm's.
+        refit: Inputs and targets of the merge ``refit``; see :data:`RefitMode`.
     """
 
     criterion: Criterion = field(default_factory=Pairs)
@@ -45,7 +45,7 @@ class Rule:
 
     @property
     def measure(self) -> dict[str, bool]:
-        """The settings with which neurons are measured, for :func:`fer.neurons.measure_groups`."""
+        """Settings with which neurons are measured, for :func:`fer.neurons.measure_groups`."""
         return {"pattern_minmax": self.pattern_minmax}
 
 
@@ -62,20 +62,21 @@ RULES: Final[Mapping[str, Rule]] = {
         incoming="add",
     ),
 }
-"""The papers' rules. None of them considers the size of a neuron's output or its weights in the next layer.
+"""Rules of the papers. None of them considers the size of a neuron's output or its weights in the next layer.
 
 - ``gedeon_harris``: the outgoing weights of a similar neuron are added to the survivor's. Both neurons of a
-  complementary pair are removed, and the next layer's bias takes their constant effect. Gedeon and Harris,
-  "Network Reduction Techniques", 1991.
-- ``narayan``: the same for feature maps, without the bias; 8 to 10 degrees are its best. Narayan and Ge,
-  "Emotion Detection through Static Images using Pruned Convolutional Neural Networks".
-- ``jain``: complementary pairs first, samples rescaled, incoming weights added as well, as in the paper's
+  complementary pair are removed, and their constant effect is added to the next layer's bias. Gedeon and
+  Harris, "Network Reduction Techniques", 1991.
+- ``narayan``: as ``gedeon_harris``, for feature maps and without the bias; the paper recommends 8 to 10
+  degrees. Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional Neural
+  Networks".
+- ``jain``: complementary pairs first, samples rescaled, and incoming weights added as well, as in the paper's
   code. Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying Faces-Emotion via
   Transfer Learning".
 
-The papers leave open which neuron of a pair is kept: all rules keep the one that contributes more. Two errors
-of Jain's code are not repeated: it merges neurons into others that it removes later, and restores some that
-it removed.
+The papers do not say which neuron of a pair is kept: all rules here keep the one that contributes more. Two
+errors of Jain's code are not repeated: it merges neurons into others that it removes later, and restores some
+neurons that it removed.
 """
 
 RIVALS: Final[Mapping[str, Rule]] = {
@@ -84,15 +85,15 @@ RIVALS: Final[Mapping[str, Rule]] = {
     "neuron_merging": Rule(Closest(), merge="scale", constants=False),
     "he2017": Rule(Lasso(), merge="refit", refit="sequential"),
 }
-"""Methods of others, for comparison; they need a number of neurons or a size target.
+"""Methods by other authors, for comparison; they need a number of neurons or a size target.
 
-- ``grail``: the smallest norms; one ridge regression on the Gram matrix for all positions of a kernel. Tang
-  et al., "GRAIL: Post-hoc Compensation by Linear Reconstruction for Compressed Networks", 2026.
-- ``folding``: clusters of weights become their means; with batch norm recalibration this is the paper's
-  REPAIR. Wang et al., "Forget the Data and Fine-Tuning! Just Fold the Network to Compress", 2025.
+- ``grail``: keeps the largest norms; one ridge regression on the Gram matrix for all positions of a kernel.
+  Tang et al., "GRAIL: Post-hoc Compensation by Linear Reconstruction for Compressed Networks", 2026.
+- ``folding``: clusters of weights are replaced by their means; with batch norm recalibration this is the
+  paper's REPAIR. Wang et al., "Forget the Data and Fine-Tuning! Just Fold the Network to Compress", 2025.
 - ``neuron_merging``: Kim et al., "Neuron Merging: Compensating for Pruned Neurons", 2020.
-- ``he2017``: chosen by a LASSO, then fitted in order. He, Zhang and Sun, "Channel Pruning for Accelerating
-  Very Deep Neural Networks", 2017.
+- ``he2017``: neurons selected by a LASSO, then layers fitted in order. He, Zhang and Sun, "Channel Pruning
+  for Accelerating Very Deep Neural Networks", 2017.
 """
 
 
@@ -102,7 +103,7 @@ def make_rule(
     merge: MergeRule,
     refit: RefitMode = "sequential",
 ) -> Rule:
-    """Return a published rule by its name, or a rule of a criterion and a merge if there is no name.
+    """Return the published rule with this name; without a name, a rule from a criterion and a merge.
 
     Raises:
         InputError: The rule, the criterion or the refit is unknown.

@@ -1,14 +1,15 @@
 """Sequential compensation: fit each layer from the pruned network's inputs to the whole network's outputs.
 
-Layer after layer in forward order, by least squares: the inputs of a layer are those of the network as pruned
-and fitted so far, its target is its output in the whole network, or, where its output is added to another
-term, what makes the sum that of the whole network. So later layers correct the errors of earlier ones.
+Layers are fitted in forward order by least squares. The inputs of a layer are those in the network as pruned
+and fitted so far. Its target is its output in the whole network; if its output is added to another term, the
+target is whatever makes the sum equal to that of the whole network. Later layers thus correct the errors of
+earlier ones.
 
-Each fit starts from the joint one (:mod:`fer.neurons.compensation`), and is used where it errs less on
-held-out samples: copies stay exact.
+Each fit starts from the joint one (:mod:`fer.neurons.compensation`), and is used only if its error on
+held-out samples is smaller, so copies stay exact.
 
 The whole network does not change: one pass gives the targets of many layers. The pruned network changes only
-from the layer on that was just fitted: its runs are resumed there (:mod:`fer.neurons.resume`).
+from the last fitted layer on, so its runs are resumed there (:mod:`fer.neurons.resume`).
 
 Source: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, section 3.2.
 """
@@ -36,19 +37,19 @@ from fer.neurons.turns import OTHER_CALLS, TRIED, Layer, find_turns, names_of
 from fer.neurons.warn import warn
 
 MAX_UNKNOWNS: Final = 5000
-"""Regressors of a layer up to which it is fitted: 200 MB a matrix."""
+"""Largest number of regressors for which a layer is fitted: 200 MB a matrix."""
 
 MOST_WINDOWS: Final = 100
-"""Windows for each regressor; of more, a random sample is drawn."""
+"""Windows per regressor; if there are more, a random sample is drawn."""
 
 HELD_OUT: Final = 5
 """Every fifth sample is held out."""
 
 CHUNK: Final = 2**24
-"""Values of windows at a time: 128 MB in float64."""
+"""Number of window values processed at a time: 128 MB in float64."""
 
 MOST_TARGETS: Final = 2**30
-"""Bytes of targets that one pass over the whole network gives, of one layer at least."""
+"""Bytes of targets from one pass over the whole network; at least one layer's targets are taken."""
 
 
 def refit_in_order_(
@@ -60,14 +61,14 @@ def refit_in_order_(
     """Fit the layers behind removed neurons one after the other, in place.
 
     Args:
-        masked: The network whose removed neurons are zero, corrected jointly; see
+        masked: The network with the removed neurons set to zero, corrected jointly; see
             :func:`fer.neurons.compensation.compensate`.
         network: The whole network.
         batches: The batches that it was measured on.
         pruned: The groups that lose neurons, with their plans.
 
     Returns:
-        By the name of a layer its fit; layers that keep the joint one are left out.
+        Fit by the name of a layer; layers that keep the joint fit are left out.
     """
     batches = InputBatches.of(batches, network)
     fits: dict[str, Fit] = {}
@@ -95,7 +96,7 @@ def refit_in_order_(
 
 
 def _parts(turns: Sequence[Sequence["_Fitting"]]) -> Iterator[list[Sequence["_Fitting"]]]:
-    """Yield successive turns whose targets fit in memory together."""
+    """Yield runs of successive turns whose targets fit in memory together."""
     part: list[Sequence[_Fitting]] = []
     num_bytes = 0
     for turn in turns:
@@ -116,7 +117,7 @@ def _look(
     views: Sequence["_Wanted | _Found"],
     changing: Sequence[str] = (),
 ) -> None:
-    """Let views receive what their layers take and return for a batch; the run ends where all is seen."""
+    """Pass a batch's layer inputs and outputs to views; the run ends when all of them are complete."""
     by_name = {view.layer.name: view for view in views}
     by_place = {view.layer.place.number: view for view in views if view.layer.place is not None}
     waiting = Counter({view.layer.name: view.layer.num_events for view in views})
@@ -140,13 +141,13 @@ def _look(
 
 
 class _Target(NamedTuple):
-    """What a call of a layer should return, in some of its windows.
+    """Target of a call of a layer, in some of its windows.
 
     Attributes:
         shape: Shape of the output.
-        windows: Numbers of the windows; None for all.
-        rows: The outputs there that are kept, shape ``(windows, rows)``.
-        others: What is added to them; None for nothing.
+        windows: Indices of the windows; None for all.
+        rows: Kept outputs in these windows, shape ``(windows, rows)``.
+        others: Term that is added to them; None if there is none.
     """
 
     shape: torch.Size
@@ -156,35 +157,35 @@ class _Target(NamedTuple):
 
 
 class _Wanted:
-    """A layer of the whole network in the run of a batch."""
+    """View of a layer in the whole network, for one batch: it collects targets."""
 
     def __init__(self, fitting: "_Fitting", targets: list[_Target]) -> None:
         self.fitting, self.layer, self.targets = fitting, fitting.layer, targets
 
     def receive(self, taken: Tensor, output: Tensor) -> None:
-        """Keep what the layer returns in some windows."""
+        """Keep the layer's output in some windows."""
         del taken
         maps = self.fitting.as_map(output)
         windows = self.fitting.choose(maps)
         self.targets.append(_Target(maps.shape, windows, self.fitting.rows_at(maps, windows)))
 
     def add(self, other: Tensor) -> None:
-        """Keep what is added to the output of the last call."""
+        """Keep the term that is added to the output of the last call."""
         target = self.targets[-1]
         others = self.fitting.rows_at(self.fitting.as_map(other), target.windows)
         self.targets[-1] = target._replace(others=others)
 
 
 class _Found:
-    """A layer of the pruned network in the run of a batch."""
+    """View of a layer in the pruned network, for one batch: it collects inputs and residuals."""
 
     def __init__(self, fitting: "_Fitting", targets: list[_Target], samples: range) -> None:
         self.fitting, self.layer, self.targets, self.samples = fitting, fitting.layer, targets, samples
         self.num_calls = 0
-        self.waiting: tuple[_Target, Tensor, Tensor] | None = None  # for what is added
+        self.waiting: tuple[_Target, Tensor, Tensor] | None = None  # until the other term of the sum is known
 
     def receive(self, taken: Tensor, output: Tensor) -> None:
-        """Give the fit what the layer takes, and what its output lacks."""
+        """Pass the layer's input and its residual to the fit."""
         self.num_calls += 1
         maps = self.fitting.as_map(output)
         target = self.targets[self.num_calls - 1] if self.num_calls <= len(self.targets) else None
@@ -196,10 +197,10 @@ class _Found:
         if target.others is None:
             self.fitting.add(self.samples, taken, target, residual)
         else:
-            self.waiting = target, taken.clone(), residual  # it may be overwritten
+            self.waiting = target, taken.clone(), residual  # the network may overwrite its input
 
     def add(self, other: Tensor) -> None:
-        """Let the output make up for what is added to it."""
+        """Add the difference in the other term of the sum to the residual."""
         if self.waiting is None or self.layer.place is None:
             return
         target, taken, residual = self.waiting
@@ -220,7 +221,7 @@ class _Found:
 
 
 class _Fitting:
-    """The fit of one layer, to which batches add up."""
+    """Fit of one layer, to which batches are added."""
 
     def __init__(self, layer: Layer, masked: nn.Module, network: nn.Module, num_samples: int) -> None:
         self.layer, self.masked = layer, masked
@@ -229,7 +230,7 @@ class _Fitting:
         self.groups = getattr(module, "groups", 1)
         num = self.num_regressors = len(layer.columns) * module.weight[0, 0].numel() // self.groups
         self.is_narrow = num <= MAX_UNKNOWNS
-        self.fewest = len(layer.columns) // self.groups + 1  # some position of a kernel sees each map
+        self.fewest = len(layer.columns) // self.groups + 1  # every map is seen by some kernel position
         num_windows = num_samples * layer.positions
         self.most_rows = num_windows * (HELD_OUT - 1) // HELD_OUT
         self.takes_samples = self.is_narrow and self.most_rows >= self.fewest
@@ -238,22 +239,22 @@ class _Fitting:
         row_bytes = module.weight.element_size() * len(layer.rows) * num_tensors
         self.num_bytes = math.ceil(self.share * num_windows) * row_bytes if self.takes_samples else 0
         self.generator = torch.Generator().manual_seed(0)
-        self.is_alike = True  # in the whole network and the pruned one
+        self.is_alike = True  # whether both networks call the layer in the same way
         self.targets: dict[int, list[_Target]] = defaultdict(list)
         self.equations = NormalEquations(has_constant=layer.shift is not None)
         self.rows = torch.tensor(layer.rows, device=module.weight.device)
         self.columns = torch.tensor(layer.columns, device=module.weight.device)
-        self.constant: Tensor | float = 0.0  # what a batch norm behind the layer has taken already
+        self.constant: Tensor | float = 0.0  # added to a batch norm behind the layer so far
         if layer.shift is not None and layer.shift != layer.name:
             whole, now = (each.get_buffer(f"{layer.shift}.running_mean") for each in (network, masked))
             self.constant = (whole - now)[self.rows]
 
     def wanted(self, number: int) -> _Wanted:
-        """Return the view of the whole network for a batch."""
+        """Return a view of the layer in the whole network for a batch."""
         return _Wanted(self, self.targets[number])
 
     def found(self, number: int, samples: range) -> _Found:
-        """Return the view of the pruned network for a batch of numbered samples."""
+        """Return a view of the layer in the pruned network for a batch of numbered samples."""
         return _Found(self, self.targets.pop(number, []), samples)
 
     def as_map(self, output: Tensor) -> Tensor:
@@ -261,7 +262,7 @@ class _Fitting:
         return as_map(output.movedim(self.layer.axis, 0), self.module)
 
     def choose(self, maps: Tensor) -> Tensor | None:
-        """Return the numbers of the windows that are taken; None for all."""
+        """Return the indices of the windows to use; None for all."""
         num = maps[:, 0].numel()
         if self.share == 1:
             return None
@@ -269,15 +270,15 @@ class _Fitting:
         return order[: max(1, math.ceil(self.share * num))].to(maps.device)
 
     def rows_at(self, maps: Tensor, windows: Tensor | None) -> Tensor:
-        """Return the rows of maps that are kept, in some windows, shape ``(windows, rows)``."""
+        """Return the kept rows of maps in some windows, shape ``(windows, rows)``."""
         if windows is None:
             return maps.index_select(1, self.rows).movedim(1, 3).flatten(0, 2)
         n, y, x = torch.unravel_index(windows[:, None], maps[:, 0].shape)
         return maps[n, self.rows, y, x]
 
     def add(self, samples: range, taken: Tensor, target: _Target, residual: Tensor) -> None:
-        """Add some windows of a call for some samples."""
-        parts = max(1, target.shape[0] // len(samples))  # of a sample, as windows of attention
+        """Add some windows of a call, for the numbered samples."""
+        parts = max(1, target.shape[0] // len(samples))  # entries per sample, as for attention windows
         kept = self._kept(taken.movedim(self.layer.axis, 0))
         first = 0
         for n, rows in _pieces(windows_of(self.module, kept, pads=self.layer.pads), target.windows):
@@ -288,20 +289,20 @@ class _Fitting:
             first += len(n)
 
     def _kept(self, taken: Tensor) -> Tensor:
-        """Return the kept columns of a layer's input; of grouped layers all, without what is removed."""
+        """Return the kept columns of a layer's input; a grouped layer keeps all, removed ones as zeros."""
         axis = 1 if isinstance(self.module, nn.Conv2d) else taken.ndim - 1
         kept = taken.index_select(axis, self.columns)
         return kept if self.groups == 1 else torch.zeros_like(taken).index_copy(axis, self.columns, kept)
 
     def _of_groups(self, values: Tensor) -> Tensor:
-        """Return kept outputs of shape ``(n, rows)`` as ``(G, n, o)``; the others are 0 if G > 1."""
+        """Return kept outputs of shape ``(n, rows)`` as ``(G, n, o)``; removed ones are 0 if G > 1."""
         if self.groups == 1:
             return values[None]
         every = values.new_zeros(len(values), len(self.module.weight)).index_copy(1, self.rows, values)
         return every.reshape(len(values), self.groups, -1).transpose(0, 1)
 
     def finish_(self) -> Fit | None:
-        """Change the layer's weights by the fit; None: it keeps the joint one."""
+        """Fit the layer's weights in place; return None if it keeps the joint fit."""
         name, equations = self.layer.name, self.equations
         if not self.is_narrow:
             warn("layer %s keeps the joint fit: it has more than %d regressors", name, MAX_UNKNOWNS)
@@ -316,11 +317,13 @@ class _Fitting:
         if self.most_rows < self.fewest:
             num, unknowns = self.most_rows, self.fewest
         if num < unknowns or equations.held_out is None:
-            fitted = self.layer.positions * (HELD_OUT - 1) / HELD_OUT  # windows of a sample, on average
-            most = self.num_regressors + 1  # more may vary on more samples
+            fitted = (
+                self.layer.positions * (HELD_OUT - 1) / HELD_OUT
+            )  # windows per sample that are not held out
+            most = self.num_regressors + 1  # with more samples, more regressors may vary
             enough = max(HELD_OUT, math.ceil(most / fitted))
             warn(
-                "layer %s keeps the joint fit: %d windows are fewer than its unknowns, up to %d; give %d "
+                "layer %s keeps the joint fit: it has %d windows, fewer than its unknowns, up to %d; give %d "
                 "samples",
                 *(name, num, most, enough),
                 severity=enough,
@@ -332,7 +335,7 @@ class _Fitting:
         return fit
 
     def _write(self, fit: Fit) -> None:
-        """Add a fit to the weights of the layer, and its constant."""
+        """Add a fit's weights and constant to the layer."""
         weight: Tensor = self.module.weight.data
         rows, columns = self.rows, self.columns
         found, constant = fit.weight.flatten(0, 1).to(weight), fit.constant.flatten().to(weight)
@@ -347,7 +350,7 @@ class _Fitting:
 
 
 def _pieces(windows: Tensor, chosen: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the samples of chosen windows ``(N, C, H, W, kh, kw)``, and these as rows, a part at a time."""
+    """Yield chosen windows with their samples, ``(N, C, H, W, kh, kw)`` as rows, in parts."""
     shape = len(windows), *windows.shape[2:4]
     width = max(1, windows[0, :, 0, 0].numel())
     if chosen is None:

@@ -1,33 +1,35 @@
 """Label the training stage of a layer at each measurement of its angles and the losses.
 
-A measurement is evaluated by a window of :data:`WINDOW` of them, in this order:
+Each measurement is evaluated by a window of :data:`WINDOW` measurements, in this order:
 
-1. *Initial*: the train loss has not fallen yet, or the angles are still about as fast as at the start and
-   it has not fallen far; for :data:`WARM_UP` measurements at most.
-2. *Intermediate*: the angles are not at rest (their speed has not come to its floor: it still changes),
-   or the train loss moves and the validation loss does not contradict it. A train loss that falls while
-   the validation loss rises is no progress.
-3. Else all stands still, as it does, even in the warm-up, when the updates are below :data:`FROZEN`.
-   *Solution* if the network has learned and the validation loss is as good as it ever was; else *Plateau*:
-   ``overfit`` (it has learned, the train loss is at its best and the validation loss is not),
-   ``lr_frozen`` (the updates are too small to move anything) or ``stuck``.
+1. *Initial*: the train loss has not fallen yet; or it has not fallen far, and the angles are still about as
+fast
+   as at the start. It lasts for at most :data:`WARM_UP` measurements.
+2. *Intermediate*: the angles are not at rest (their speed still changes), or the train loss moves and the
+   validation loss does not contradict it: a train loss that falls while the validation loss rises is no
+   progress.
+3. Otherwise everything is at rest, as it also is, even in the warm-up, when the updates are below
+   :data:`FROZEN`. The stage is *Solution* if the network has learned and the validation loss is as good as it
+   ever was. Otherwise it is *Plateau*: ``overfit`` (the network has learned, and the train loss is at its
+   best but the validation loss is not), ``lr_frozen`` (the updates are too small to move anything) or
+   ``stuck``.
 
-Windows count measurements, not epochs: a run of 8 epochs with 25 measurements in each is evaluated like one
-of 200 epochs with one in each. Slopes are over time, so that measurements may lie at any distance.
+Windows count measurements, not epochs: a run of 8 epochs with 25 measurements each is evaluated like one of
+200 epochs with one each. Slopes are over time, so measurements need not be equally spaced.
 
-A rest that lasts is looked at as a whole, too: a train loss that falls in it, too slowly for a window, is
-motion, or overfitting if the validation loss rises.
+A long rest is also evaluated as a whole: if the train loss falls during it, too slowly for a window, it
+counts as motion, or as overfitting if the validation loss rises.
 
-What moves, and what is worse than it was, is measured against the run's own noise: ten times the losses
-or the speeds change no label. There is hysteresis: it takes more motion to leave a rest than to put one
-off, and a label changes when the next one has held for :data:`DWELL` measurements.
+All thresholds for motion and for getting worse are relative to the run's own noise: multiplying the losses or
+the speeds by ten changes no label. There is hysteresis: it takes more motion to end a rest than to prevent
+one, and a label changes only when the next one has held for :data:`DWELL` measurements.
 
-Two forms, one rule. :func:`live_stages` looks back from each measurement, so that no label depends on what
-came after it. :func:`label_stages` sees the whole run: its windows are centred, and a change is dated to
-where the curves bend.
+The rule has two forms. :func:`live_stages` looks back from each measurement, so no label depends on later
+measurements. :func:`label_stages` sees the whole run: its windows are centred, and changes are dated to where
+the curves bend.
 
-Source: the stages are those of Markou's study of hidden neurons on SFEW, who drew them by hand (about 25
-and 100 of 200 epochs); after Gedeon, "Hidden units in a plateau", 1992.
+Source: the stages are those of Markou's study of hidden neurons on SFEW, which were drawn by hand (at about
+25 and 100 of 200 epochs); after Gedeon, "Hidden units in a plateau", 1992.
 """
 
 import math
@@ -40,58 +42,59 @@ import numpy as np
 from fer.neurons.windows import Array, Windowed, medians, stretched, windowed, windows
 
 WINDOW: Final = 17
-"""Measurements that are evaluated together. Fewer miss a slow fall in a noisy loss; of 100 to 200 in a run
-they are some 8 to 17 %; odd, so that one is in the centre and the median is one of the values."""
+"""Number of measurements in a window. Fewer miss a slow fall in a noisy loss; in a run of 100 to 200 they are
+some 8 to 17 %; odd, so that one measurement is in the centre and the median is one of the values."""
 
 LEAST_VALUES: Final = WINDOW // 2 + 1
-"""Measurements below which a window says nothing: half of one, which is what its end of the run has."""
+"""Smallest number of values in a window: half of one, which is what a window at the end of the run has."""
 
 LEAST_SPEED: Final = 0.1
-"""Share of all that the speed changed so far below which its change over a window is none: angles that have
-come to rest still wander slowly, by a few per cent of their first rush."""
+"""Share of the speed's total change so far below which its change over a window counts as none: angles at
+rest still drift slowly, by a few per cent of their initial change."""
 
 LEAST_TRAIN: Final = 0.005
-"""The same share for the train loss: 200 windows, more than ten runs, would repeat the fall."""
+"""The same share for the train loss: at this rate, 200 windows, more than ten runs, would repeat its fall."""
 
 LEAST_VAL: Final = 0.02
-"""The same share for the validation loss, and how far above its best it counts as its best."""
+"""The same share for the validation loss; also the distance above its minimum that counts as its minimum."""
 
 CALM: Final = 0.75
-"""Share of their highest speed (of window medians, whose own scatter is some 5 %) below which the angles
-are past their first rush."""
+"""Share of the highest speed (of window medians, which scatter by some 5 %) below which the angles are past
+their initial phase."""
 
 BEGUN: Final = 0.3
-"""Share of its highest level by which the train loss has fallen if the training has begun, however fast the
-angles still are: under a rising learning rate their rush lasts."""
+"""Share of its highest level by which the train loss must fall for the training to have begun, however fast
+the angles still are: under a rising learning rate they stay fast."""
 
 LEARNED: Final = 0.1
-"""Share of its highest level by which the train loss has fallen if the network has learned anything, and the
-share of that fall that it may lose again. Markou's ANN, whose learning rate moved nothing, fell by 4.5 % in
-2,000 epochs."""
+"""Share of its highest level by which the train loss must fall for the network to have learned anything, and
+the share of that fall that it may lose again. Markou's ANN, whose learning rate moved nothing, fell by 4.5 %
+in 2,000 epochs."""
 
 FROZEN: Final = 1e-5
-"""Update ratio, ``|change of the weights| / |weights|`` of a step, below which nothing can move: 100,000
-steps would not replace the weights, and float32 resolves no more than a hundredth of one. It is of a step,
-and the same however many steps lie between two measurements."""
+"""Update ratio of a step, ``|change of the weights| / |weights|``, below which nothing can move: 100,000
+steps would not replace the weights, and float32 resolves no more than a hundredth of one step. It does not
+depend on the number of steps between two measurements."""
 
 WARM_UP: Final = 40
-"""Measurements after which a network that has not begun is stuck, if an epoch is over: 20 to 40 % of a run of
-100 to 200. Markou's longest warm-up is about 25 of 200, and half a window more shows its end."""
+"""Number of measurements after which a network that has not begun to learn is stuck, if an epoch is over: 20
+to 40 % of a run of 100 to 200. Markou's longest warm-up is about 25 of 200, and its end takes half a window
+to see."""
 
 DWELL: Final = 4
-"""Measurements for which a label holds at least: a quarter of a window, so that one odd value changes
+"""Smallest number of measurements for which a label holds: a quarter of a window, so that one outlier changes
 nothing."""
 
 
 REST: Final = 4 * WINDOW
-"""Measurements of a rest that are looked at together, to find a loss that falls too slowly for a window."""
+"""Number of measurements of a rest that are evaluated together, to find a slow fall of the loss."""
 
 SLOW: Final = 4.0
-"""Standard errors of a slope over a rest beyond which a loss has fallen, or risen, in it."""
+"""Number of standard errors beyond which the slope of a loss during a rest counts as a fall or a rise."""
 
 
 class Stage(StrEnum):
-    """Where a layer, or a network, is in its training."""
+    """Stage of a layer's, or a network's, training."""
 
     INITIAL = "initial"
     INTERMEDIATE = "intermediate"
@@ -100,11 +103,11 @@ class Stage(StrEnum):
 
 
 class StageLabel(NamedTuple):
-    """The stage at a measurement and why.
+    """Stage at a measurement, with the reason.
 
     Attributes:
         stage: The stage.
-        reason: ``warm_up`` (Initial), ``moving`` (Intermediate), ``settled`` (Solution), or for a Plateau
+        reason: ``warm_up`` (Initial), ``moving`` (Intermediate), ``settled`` (Solution); or, for a Plateau,
             ``overfit``, ``lr_frozen`` or ``stuck``.
     """
 
@@ -120,20 +123,20 @@ LABELS: Final = (
     StageLabel(Stage.PLATEAU, "lr_frozen"),
     StageLabel(Stage.PLATEAU, "stuck"),
 )
-"""All labels that there are."""
+"""All possible labels."""
 
 _WARM_UP, _MOVING, _SETTLED, _OVERFIT, _LR_FROZEN, _STUCK = range(len(LABELS))
 
 
 class _Interval(NamedTuple):
-    """Measurements with one label, an index in :data:`LABELS`, from ``begin`` to the next interval."""
+    """Measurements from ``begin`` to the next interval with one label, an index in :data:`LABELS`."""
 
     begin: int
     label: int
 
 
 class _Histories(NamedTuple):
-    """What is known of a layer: update ratio and time, of shape ``(measurements,)``, are as measured."""
+    """Quantities of a layer; update ratio and times, of shape ``(measurements,)``, are not windowed."""
 
     speed: Windowed
     train: Windowed
@@ -150,30 +153,33 @@ def label_stages(
     update_ratio: Sequence[float] | None = None,
     times: Sequence[float] | None = None,
 ) -> list[StageLabel]:
-    """Return the stage at every measurement of a run that is over.
+    """Return the stage at every measurement of a finished run.
 
     Args:
-        angular_speed: Mean change of a layer's angles since the measurement before, by time, 0 or more, in
-            any unit; NaN where it was not measured, as at the first. Until it is, the losses alone decide.
-        train_loss: In any unit, NaN where it was not measured, as within an epoch if it is logged once in it.
-        val_loss: In any unit, NaN where it was not measured. Until it is, the train loss is used for it.
-        update_ratio: ``|change of the weights| / |weights|`` of a step, NaN where it was not measured;
-            left out, no measurement is ``lr_frozen``.
-        times: Time of each measurement in epochs, increasing; left out: 1, 2, 3 and so on.
+        angular_speed: Mean change of a layer's angles since the measurement before, divided by the time, not
+            negative, in any unit; NaN where it was not measured, as at the first. Before the first value, the
+            losses alone decide.
+        train_loss: In any unit; NaN where it was not measured, such as within an epoch if it is logged per
+            epoch.
+        val_loss: In any unit; NaN where it was not measured. Before its first value, the train loss replaces
+            it.
+        update_ratio: ``|change of the weights| / |weights|`` of a step; NaN where it was not measured.
+            Without it, no measurement is ``lr_frozen``.
+        times: Time of each measurement in epochs, increasing; default: 1, 2, 3, ...
 
     Returns:
-        A label for each measurement. None lasts less than :data:`DWELL` measurements, if the run does not;
-        fewer than :data:`LEAST_VALUES` are all Initial, unless they are ``lr_frozen``.
+        A label for each measurement. No label lasts less than :data:`DWELL` measurements, unless the run is
+        shorter. Fewer than :data:`LEAST_VALUES` measurements are all Initial, unless they are ``lr_frozen``.
 
     Raises:
-        ValueError: The sequences are not equally long, or the times do not increase.
+        ValueError: The sequences differ in length, or the times do not increase.
 
     >>> still, falling = [math.nan] + [1e-7] * 11, [2.02 - 0.001 * i for i in range(12)]
     >>> label_stages(still, falling, falling, update_ratio=[1e-6] * 12)[0].reason
     'lr_frozen'
     """
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, times, centred=True)
-    # Of the last measurements there are but halves of windows, which must not begin a stage.
+    # Windows of the last measurements are only half filled, and must not begin a stage.
     num = len(train_loss)
     last = max(num - WINDOW // 4, min(num, 2 * WINDOW))
     intervals = _without_slow_falls(_intervals(_evaluate(histories), last), histories, last, centred=True)
@@ -190,29 +196,29 @@ def live_stages(
     update_ratio: Sequence[float] | None = None,
     times: Sequence[float] | None = None,
 ) -> list[StageLabel]:
-    """Return what was known at every measurement when it was made; the last label is that of the present.
+    """Return the stage as it was known at every measurement; the last label is the current stage.
 
-    Measurements to come never change a label, so that the history is all the state that there is.
+    Later measurements never change a label, so the history is the only state.
 
     Args:
-        angular_speed: The history so far, as in :func:`label_stages`.
-        train_loss: As in :func:`label_stages`.
-        val_loss: As in :func:`label_stages`.
-        update_ratio: As in :func:`label_stages`.
-        times: As in :func:`label_stages`.
+        angular_speed: History so far; see :func:`label_stages`.
+        train_loss: See :func:`label_stages`.
+        val_loss: See :func:`label_stages`.
+        update_ratio: See :func:`label_stages`.
+        times: See :func:`label_stages`.
 
     Returns:
-        A label for each measurement. A change is seen when it fills enough of a window to stand out, and
-        has held for :data:`DWELL` measurements: some 10 to 20 measurements late.
+        A label for each measurement. A change is recognised some 10 to 20 measurements late: when it fills
+        enough of a window to stand out and has held for :data:`DWELL` measurements.
 
     Raises:
-        ValueError: The sequences are not equally long, or the times do not increase.
+        ValueError: The sequences differ in length, or the times do not increase.
     """
     histories = _histories(angular_speed, train_loss, val_loss, update_ratio, times, centred=False)
     num = len(train_loss)
     intervals = _intervals(_evaluate(histories), num)
     first, *changes = _without_slow_falls(intervals, histories, num, centred=False)
-    # A change is dated to its first measurement, but was not known before the last of those that must agree.
+    # A change is dated to its first measurement, but is known only after the last of those that must agree.
     known = [interval._replace(begin=interval.begin + DWELL - 1) for interval in changes]
     return _labels([first, *known], num)
 
@@ -226,10 +232,10 @@ def _histories(
     *,
     centred: bool,
 ) -> _Histories:
-    """Return the quantities seen through windows.
+    """Return the windowed quantities.
 
     Raises:
-        ValueError: They are not equally long, or the times do not increase.
+        ValueError: The sequences differ in length, or the times do not increase.
     """
     num = len(train_loss)
     ratio = [math.nan] * num if update_ratio is None else update_ratio
@@ -238,13 +244,13 @@ def _histories(
     if len(set(lengths)) > 1:
         msg = (
             f"speed, train loss, val loss, update ratio and times have {lengths} values: "
-            "one each a measurement"
+            "give one per measurement"
         )
         raise ValueError(msg)
     for i in range(num):
         if not (math.isfinite(at[i]) and (i == 0 or at[i] > at[i - 1])):
             after = f" after {at[i - 1]}" if i else ""
-            msg = f"the time of measurement {i + 1} is {at[i]}{after}: times are finite and increase"
+            msg = f"the time of measurement {i + 1} is {at[i]}{after}: times must be finite and increase"
             raise ValueError(msg)
     ratios = np.array(ratio, dtype=np.float64)
     is_known = np.isfinite(ratios)
@@ -260,12 +266,12 @@ def _histories(
 
 
 def _evaluate(histories: _Histories) -> Array:
-    """Return the label of each measurement by its window alone, an index in :data:`LABELS`.
+    """Return the label of each measurement from its window alone, an index in :data:`LABELS`.
 
-    There are two, in an array of shape ``(2, measurements)``: if the last stage moved, and if it stood still.
+    The array of shape ``(2, measurements)`` holds two: for when the stage before was in motion, and at rest.
     """
     speed, train, _, ratio, times = histories
-    # A speed that has risen is no first rush: the learning rate has.
+    # If the speed has risen above its start, the start was no initial phase: the learning rate has risen.
     is_past_rush = (speed.level <= CALM * speed.high) | (speed.low <= CALM * speed.level)
     num = np.arange(len(times))
     is_well_begun = train.level <= (1 - BEGUN) * train.high
@@ -277,10 +283,10 @@ def _evaluate(histories: _Histories) -> Array:
     val_is_bad = _val_is_bad(histories)
     has_learned = train.level <= (1 - LEARNED) * train.high
     is_frozen = ratio < FROZEN
-    # Noise never lets the speed fall to 0; that it has found its floor shows in that it falls no more.
+    # Noise keeps the speed above 0: it is at its floor when it no longer falls.
     is_static = is_frozen | ((speed.is_flat | speed.is_unknown) & (train.is_flat | val_is_bad))
 
-    # From the weakest claim to the strongest.
+    # From the weakest label to the strongest; later ones overwrite earlier ones.
     label = np.where(is_frozen, _LR_FROZEN, _STUCK)
     is_at_best = ~train.is_worse | (train.level <= train.low + LEARNED * (train.high - train.low))
     label = np.where(has_learned & is_at_best, _OVERFIT, label)
@@ -289,19 +295,19 @@ def _evaluate(histories: _Histories) -> Array:
 
 
 def _val_is_bad(histories: _Histories) -> Array:
-    """Return whether the validation loss, or else the train loss, is bad."""
+    """Return whether the validation loss, or the train loss before its first value, is bad."""
     return np.where(histories.val.is_unknown, histories.train.is_bad, histories.val.is_bad)
 
 
 def _so_far(condition: Array) -> Array:
-    """Return whether a condition held at any measurement until each."""
+    """Return for each measurement whether a condition has held at it or before."""
     return np.logical_or.accumulate(condition)
 
 
 def _intervals(labels: Array, num: int) -> list[_Interval]:
-    """Return labels with a minimum dwell: one that holds for less never counts. The first is Initial.
+    """Return labels with a minimum dwell: one that holds for less is ignored. The first label is Initial.
 
-    After ``num`` measurements only a freeze, which needs no window, begins another.
+    After ``num`` measurements, only a freeze, which needs no window, begins another interval.
 
     Args:
         labels: See :func:`_evaluate`.
@@ -322,9 +328,9 @@ def _intervals(labels: Array, num: int) -> list[_Interval]:
 def _without_slow_falls(
     intervals: Sequence[_Interval], histories: _Histories, num: int, *, centred: bool
 ) -> list[_Interval]:
-    """Return the intervals without rests in which the train loss goes on to fall, too slowly for a window.
+    """Return the intervals without the parts of rests in which the train loss still falls slowly.
 
-    Each measurement of a rest is evaluated by up to :data:`REST` of them around it, or until it.
+    Each measurement of a rest is evaluated by up to :data:`REST` measurements around or before it.
     """
     labels = _spread(intervals, len(histories.times))
     val_is_bad = _val_is_bad(histories)
@@ -332,7 +338,7 @@ def _without_slow_falls(
     edges = np.flatnonzero(np.diff(is_rest, prepend=False, append=False))
     for begin, end in edges.reshape(-1, 2):
         at = np.arange(begin, end)
-        # The windows that begin a rest may hold the end of a fall.
+        # The windows at the start of a rest may contain the end of a fall.
         start = min(begin + WINDOW, end - 1)
         first = np.maximum(start, at - REST // 2) if centred else np.maximum(begin, at - REST + 1)
         last = np.minimum(end - 1, np.maximum(at, start) + REST // 2) if centred else at
@@ -345,22 +351,22 @@ def _without_slow_falls(
 
 
 def _slope(loss: Windowed, times: Array, at: Array, first: Array, last: Array) -> Array:
-    """Return the slope of a loss from one measurement to another by least squares, in its standard errors.
+    """Return the least-squares slope of a loss between measurements, in its standard errors.
 
     Args:
         loss: The loss.
-        times: Of its measurements.
-        at: Measurements whose noise counts, shape ``(N,)``.
-        first: First measurement for each, shape ``(N,)``.
-        last: Last one.
+        times: Times of its measurements.
+        at: Measurements at which the noise is taken, shape ``(N,)``.
+        first: First measurement of each interval, shape ``(N,)``.
+        last: Last measurement of each interval, shape ``(N,)``.
 
     Returns:
-        Shape ``(N,)``; 0 where fewer than two windows of values are known, or the change would be small
-        even so: see :data:`LEAST_TRAIN`.
+        Shape ``(N,)``; 0 where fewer than two windows of values are known, or where the change is small
+        anyway: see :data:`LEAST_TRAIN`.
     """
     is_known = np.isfinite(loss.values)
     y = np.zeros_like(times)
-    y[is_known] = medians(windows(loss.values[is_known], 3, 0))  # without odd values
+    y[is_known] = medians(windows(loss.values[is_known], 3, 0))  # without outliers
     t = np.where(is_known, times, 0.0)
     sums = np.cumsum([is_known, t, t * t, y, t * y], axis=1)
     until = np.pad(sums, ((0, 0), (1, 0)))
@@ -373,22 +379,22 @@ def _slope(loss: Windowed, times: Array, at: Array, first: Array, last: Array) -
 
 
 def _spread(intervals: Sequence[_Interval], num: int) -> Array:
-    """Return the label of each of the measurements, an index in :data:`LABELS`."""
+    """Return the label of each of ``num`` measurements, an index in :data:`LABELS`."""
     lengths = np.diff([*(interval.begin for interval in intervals), num])
     return np.repeat([interval.label for interval in intervals], lengths)
 
 
 def _labels(intervals: Sequence[_Interval], num: int) -> list[StageLabel]:
-    """Return one label for each of the measurements."""
+    """Return one label for each of ``num`` measurements."""
     return [LABELS[label] for label in _spread(intervals, num).tolist()]
 
 
 def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
-    """Return the intervals, each change moved to where the curves bend most, by up to a window.
+    """Return the intervals with each change moved, by up to a window, to where the curves bend most.
 
-    A window that is partly in the next stage already sees it, the earlier the less noise there is; noise may
-    also pass for motion after it, so that it is seen too late. Two straight lines that meet are fitted to all
-    curves by least squares, each curve weighed by its own noise.
+    A window that overlaps the next stage already sees it, the earlier the less noise there is; noise after a
+    change may also look like motion and delay it. Two straight lines that meet are fitted to all curves by
+    least squares, weighted by each curve's noise.
     """
     dated = list(intervals[:1])
     ends = [*(interval.begin for interval in intervals[1:]), len(histories.times)]
@@ -401,7 +407,7 @@ def _dated_by_bends(intervals: Sequence[_Interval], histories: _Histories) -> li
 
 
 def _bend(near: int, after: int, before: int, histories: _Histories) -> int:
-    """Return the measurement near the given one, :data:`DWELL` away from its neighbours, where lines meet."""
+    """Return the measurement at which the lines meet, :data:`DWELL` away from the neighbouring changes."""
     candidates = np.arange(max(near - WINDOW, after + DWELL), min(near + WINDOW // 2, before - DWELL) + 1)
     if len(candidates) == 0:
         return near
@@ -413,7 +419,7 @@ def _bend(near: int, after: int, before: int, histories: _Histories) -> int:
         y, t, least = curve.values[window][is_known], times[is_known], curve.least[near]
         if not least > 0 or len(y) < 2 * DWELL:
             continue
-        y = medians(windows(y, 3, 1)) / least  # one odd value must not hold the bend
+        y = medians(windows(y, 3, 1)) / least  # without outliers
         beyond = (t - histories.times[candidates][:, None]) / (times[-1] - times[0])
         lines = np.stack([np.ones_like(beyond), beyond.clip(max=0), beyond.clip(min=0)], axis=2)
         misfit += np.square(lines @ (np.linalg.pinv(lines) @ y)[:, :, None] - y[:, None]).sum(axis=(1, 2))

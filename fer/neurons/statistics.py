@@ -1,7 +1,7 @@
 """Activation statistics: sums over the samples of a layer's activations, from one pass.
 
-One output of a linear layer is a neuron, and so is a feature map of a convolution. What the papers call a
-pattern is a sample.
+One output of a linear layer is a neuron, and so is a feature map of a convolution. A sample is what the
+papers call a pattern.
 """
 
 import math
@@ -14,42 +14,42 @@ from torch import Tensor
 from fer.errors import InputError
 
 MapSample = Literal["positions", "mean"]
-"""What a sample of a feature map is.
+"""Sample of a feature map.
 
-- ``positions``: every position of every image, which is what a convolution takes.
-- ``mean``: the mean over the positions of an image, which is what global average pooling returns.
+- ``positions``: every position of every image, as a convolution sees them.
+- ``mean``: the mean over the positions of an image, as global average pooling returns it.
 """
 
 Unit = Literal["logistic", "tanh", "other"]
 """The kind of a layer's neurons, on which ``normalise="auto"`` depends; see :func:`fer.neurons.angles`."""
 
 MAX_NEURONS: Final = 16_384
-"""Neurons of the widest layer that can be measured: its matrix takes 2 GiB, and angles need two."""
+"""Largest number of neurons that can be measured: their matrix takes 2 GiB, and angles need two."""
 
 CHUNK: Final = 2**18
-"""Values converted at a time: 2 MiB in float64, which fit in the processor's cache."""
+"""Number of values converted at a time: 2 MiB in float64, which fit in the processor's cache."""
 
 MIN_SAMPLES: Final = 1024
 """Smallest number of samples in a chunk, because products of narrow matrices are slow."""
 
 BLOCK: Final = 512
-"""Rows of a matrix computed at a time."""
+"""Number of rows of a matrix computed at a time."""
 
 SAMPLES_PER_NEURON: Final = 10
-"""Samples for each neuron below which a fit is warned about.
+"""Samples per neuron below which a fit is warned about.
 
-A fit of K neurons to N samples errs by (N + K) / (N - K) times as much on other samples: here by 1.2 times
-(Akaike, "Fitting Autoregressive Models for Prediction", 1969). Positions of one image are similar, and count
-for less.
+The error of a fit of K neurons to N samples is (N + K) / (N - K) times as large on other samples: here 1.2
+times (Akaike, "Fitting Autoregressive Models for Prediction", 1969). Positions of one image are similar, so
+they count for less.
 """
 
 VECTORS: Final = ("mean", "minimum", "maximum", "magnitude")
-"""What statistics hold of each neuron by itself."""
+"""Statistics that are kept for each neuron separately."""
 
 FLAT: Final = 1e-6
-"""A neuron's spread, relative to its layer's or to its own mean, up to which it counts as constant.
+"""Spread up to which a neuron counts as constant, relative to its layer's spread or its own mean.
 
-In float32 a number that does not change is uncertain by 1e-7 of itself.
+In float32 a constant number has a relative uncertainty of 1e-7.
 """
 
 
@@ -57,25 +57,25 @@ In float32 a number that does not change is uncertain by 1e-7 of itself.
 class ActivationStatistics:
     """Count, mean, scatter, magnitude, minimum and maximum of C neurons' outputs over N samples, in float64.
 
-    Memory is C x C for any number of samples. Batches and processes add up with ``+``; their order changes
-    only the last digits. A neuron whose output was once NaN or infinite has a mean, a row and a column of
-    NaN; other neurons are not affected.
+    Memory is C x C for any number of samples. Statistics of batches and processes can be added with ``+``;
+    their order changes only the last digits. If a neuron's output was ever NaN or infinite, its mean, row and
+    column are NaN; other neurons are not affected.
 
-    Batches are centred at their own means and merged by Chan's formula, which avoids cancellation where a
-    mean is large against the spread. Products are float64 as well: an angle near 0 is the root of the last
-    digits of a cosine, where float32 errs by 0.03 degrees and float64 by 5e-6.
+    Batches are centred at their own means and merged by Chan's formula, which avoids cancellation if a mean
+    is large compared with the spread. Products are in float64, too: near 0, an angle is the root of the last
+    digits of a cosine, where float32 has an error of 0.03 degrees and float64 of 5e-6.
 
     Attributes:
         count: Number of samples, N; 0 is allowed.
         mean: Mean of each neuron, shape ``(C,)``.
-        upper: Upper triangle of the scatter matrix, see :attr:`scatter`; the part below is not valid.
+        upper: Upper triangle of the scatter matrix, see :attr:`scatter`; entries below it are not valid.
         minimum: Minimum of each neuron, shape ``(C,)``; plus infinity where N is 0.
         maximum: Maximum of each neuron, shape ``(C,)``; minus infinity where N is 0.
-        magnitude: Mean of each neuron's absolute value, shape ``(C,)``; NaN if it is not known, as in
-            statistics that were saved without it.
-        maps: What a sample of a feature map is.
+        magnitude: Mean of each neuron's absolute value, shape ``(C,)``; NaN if unknown, as in statistics that
+            were saved without it.
+        maps: Sample of a feature map; see :data:`MapSample`.
         pattern_minmax: Whether each sample was rescaled over its neurons; see :func:`pattern_minmax`.
-        unit: The kind of neuron.
+        unit: Kind of neuron; see :data:`Unit`.
 
     Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
     Variances", 1979, equation 2.1, for matrices.
@@ -113,12 +113,13 @@ class ActivationStatistics:
 
         Args:
             activations: Activations of N samples, shape ``(N, C)``, or feature maps, ``(N, C, H, W)``.
-            maps: What a sample of a feature map is; N samples for ``mean``, N x H x W for ``positions``.
+            maps: Sample of a feature map: ``mean`` gives N samples, ``positions`` N x H x W.
             pattern_minmax: Whether to rescale each sample over its neurons; see :func:`pattern_minmax`.
-            unit: The kind of neuron.
+            unit: Kind of neuron; see :data:`Unit`.
 
         Raises:
-            InputError: Another shape, more neurons than :data:`MAX_NEURONS`, or an unknown choice.
+            InputError: The shape is wrong, there are more than :data:`MAX_NEURONS` neurons, or a choice is
+                unknown.
         """
         for name, value, choices in (("maps", maps, MapSample), ("unit", unit, Unit)):
             if value not in get_args(choices):
@@ -148,14 +149,14 @@ class ActivationStatistics:
         """Add a batch in place, which takes less memory than ``+``.
 
         Args:
-            activations: As for :meth:`of`, of the same C neurons.
+            activations: Activations of the same C neurons; see :meth:`of`.
 
         Raises:
-            InputError: Another shape.
+            InputError: The shape is wrong.
         """
         _check_activations(activations)
         if activations.shape[1] != self.num_neurons:
-            msg = f"{activations.shape[1]} neurons do not add to statistics of {self.num_neurons}"
+            msg = f"the batch has {activations.shape[1]} neurons, but the statistics have {self.num_neurons}"
             raise InputError(msg)
         with torch.inference_mode(mode=False), torch.no_grad():
             activations = activations.to(self.mean.device)
@@ -180,10 +181,10 @@ class ActivationStatistics:
         magnitude = torch.linalg.vector_norm(centred, ord=1, dim=1) / num
         mean = centred.mean(1)
         centred -= mean[:, None]
-        # The step between the two means is Chan's second term: one more sample in the same product.
+        # The difference between the two means is Chan's second term: one more sample in the same product.
         gap = mean - self.mean
         rows[:, num] = gap * math.sqrt(self.count * num / total)
-        # Some processors add the terms of a product one by one: 26,000 at once make an error of 5e-14.
+        # Some processors add the terms of a product one by one: 26,000 at once give an error of 5e-14.
         for part in torch.split(rows, MIN_SAMPLES + 1, dim=1):
             for start in range(0, len(part), BLOCK):
                 self.upper[start : start + BLOCK, start:].addmm_(part[start : start + BLOCK], part[start:].T)
@@ -192,14 +193,14 @@ class ActivationStatistics:
         self.count = total
 
     def __add__(self, other: Self) -> Self:
-        """Return the statistics over the samples of both, on this one's device.
+        """Return the statistics over both sets of samples, on this one's device.
 
         Raises:
-            ValueError: They differ in the number or kind of neurons, or in what a sample is.
+            ValueError: They differ in the number or kind of neurons, or in the kind of sample.
         """
         if self._settings() != other._settings() or self.num_neurons != other.num_neurons:
             mine, theirs = ({"neurons": one.num_neurons, **one._settings()} for one in (self, other))
-            msg = f"statistics of {theirs} do not add to those of {mine}"
+            msg = f"statistics of {theirs} cannot be added to statistics of {mine}"
             raise ValueError(msg)
         device = self.mean.device
         total = self.count + other.count
@@ -228,45 +229,45 @@ class ActivationStatistics:
 
     @property
     def scatter(self) -> Tensor:
-        """The sum over the samples of (a - mean)(a - mean)ᵀ, N times the covariance, shape ``(C, C)``."""
+        """Sum over the samples of (a - mean)(a - mean)ᵀ, N times the covariance, shape ``(C, C)``."""
         return self.upper.triu() + self.upper.triu(1).T
 
     @property
     def sum(self) -> Tensor:
-        """The sum over the samples, shape ``(C,)``."""
+        """Sum over the samples, shape ``(C,)``."""
         return self.mean * self.count
 
     @property
     def gram(self) -> Tensor:
-        """The sum over the samples of a aᵀ, shape ``(C, C)``."""
+        """Sum over the samples of a aᵀ, shape ``(C, C)``."""
         return self.scatter + torch.outer(self.mean, self.sum)
 
     @property
     def std(self) -> Tensor:
-        """Standard deviation of each neuron, with N below the root, shape ``(C,)``; 0 where N is 0."""
+        """Standard deviation of each neuron (division by N), shape ``(C,)``; 0 if N is 0."""
         return (self.upper.diagonal() / max(self.count, 1)).sqrt()
 
     @property
     def non_finite(self) -> Tensor:
-        """Which neurons were once NaN or infinite, shape ``(C,)``."""
+        """Whether each neuron was NaN or infinite at least once, shape ``(C,)``."""
         return ~self.mean.isfinite()
 
     @property
     def dead(self) -> Tensor:
-        """Which neurons were always exactly zero, shape ``(C,)``."""
+        """Whether each neuron was always exactly zero, shape ``(C,)``."""
         return (self.minimum == 0) & (self.maximum == 0)
 
     @property
     def constant(self) -> Tensor:
-        """Which neurons did not change but are not dead, shape ``(C,)``.
+        """Whether each neuron never changed but is not dead, shape ``(C,)``.
 
-        Their standard deviation is at most :data:`FLAT` times their layer's (root mean square over the
-        neurons) or their own mean. After :func:`pattern_minmax` dead neurons count as constant.
+        Its standard deviation is at most :data:`FLAT` times the layer's (root mean square over the neurons)
+        or the neuron's own mean. After :func:`pattern_minmax`, dead neurons count as constant.
         """
         std, is_finite = self.std, ~self.non_finite
         total = std.masked_fill(~is_finite, 0).square().sum()
         layer = (total / is_finite.sum()).sqrt() if self.count else std.new_zeros(())
-        # A layer that is NaN throughout has no spread, and no neuron of it is constant.
+        # A layer that is all NaN has no spread, so none of its neurons is constant.
         return (std <= FLAT * torch.maximum(layer, self.mean.abs())) & ~self.dead
 
     def to_dict(self) -> dict[str, Any]:
@@ -283,23 +284,23 @@ class ActivationStatistics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return the statistics of a result of :meth:`to_dict`, with which they share no memory.
+        """Return the statistics from a result of :meth:`to_dict`; they share no memory with it.
 
-        Results of older versions, without ``magnitude``, are read.
+        Results of older versions, without ``magnitude``, can be read.
 
         Raises:
-            ValueError: A part is missing, unknown, or of another shape than the rest.
+            ValueError: A part is missing, unknown, or has the wrong shape.
         """
         width = len(values.get("mean", ()))
         values = {"magnitude": torch.full((width,), math.nan), **values}
         shapes = {"scatter": (width, width)} | dict.fromkeys(VECTORS, (width,))
         settings = {"maps", "pattern_minmax", "unit"}
         if values.keys() != {"count", *shapes, *settings}:
-            msg = f"these are no statistics of activations: they have {', '.join(values) or 'no parts'}"
+            msg = f"these are not activation statistics: they have {', '.join(values) or 'no parts'}"
             raise ValueError(msg)
         for name, shape in shapes.items():
             if values[name].shape != shape:
-                msg = f"{name} of {width} neurons has shape {tuple(values[name].shape)}, not {shape}"
+                msg = f"{name} of {width} neurons has shape {tuple(values[name].shape)} instead of {shape}"
                 raise ValueError(msg)
         with torch.inference_mode(mode=False):
             tensors = {name: values[name].to(torch.float64, copy=True) for name in shapes}
@@ -310,14 +311,14 @@ class ActivationStatistics:
 def pattern_minmax(activations: Tensor) -> Tensor:
     """Rescale each sample over its neurons to -0.5 to 0.5.
 
-    This is not a map of each neuron by itself, so that :func:`fer.neurons.angles` cannot apply it afterwards:
-    every batch is rescaled before it is added.
+    The rescaling mixes neurons, so :func:`fer.neurons.angles` cannot apply it afterwards: every batch is
+    rescaled before it is added.
 
     Args:
-        activations: Shape ``(N, C)``, or ``(N, C, H, W)``, where every position is a sample.
+        activations: Shape ``(N, C)``; or ``(N, C, H, W)``, in which every position is a sample.
 
     Returns:
-        The same shape, float64. A sample in which all neurons are equal is 0 throughout.
+        The same shape, float64. A sample in which all neurons are equal becomes 0.
 
     Source: Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying
     Faces-Emotion via Transfer Learning": the paper's code.
@@ -330,12 +331,12 @@ def pattern_minmax(activations: Tensor) -> Tensor:
 
 def _check_activations(activations: Tensor) -> None:
     if activations.ndim not in (2, 4) or 0 in activations.shape[1:]:
-        msg = f"expected activations (N, C) or maps (N, C, H, W), not of shape {tuple(activations.shape)}"
+        msg = f"expected activations (N, C) or maps (N, C, H, W), but the shape is {tuple(activations.shape)}"
         raise InputError(msg)
     if (width := activations.shape[1]) > MAX_NEURONS:
         gib = 8 * width**2 / 2**30
         msg = (
-            f"{width:,} neurons are more than the {MAX_NEURONS:,} that can be measured at once: a matrix of "
-            f"their angles takes {gib:.1f} GiB; choose a narrower layer, or give a part of the neurons"
+            f"{width:,} neurons are more than the {MAX_NEURONS:,} that can be measured at once (a matrix of "
+            f"their angles takes {gib:.1f} GiB): choose a narrower layer, or give only some of the neurons"
         )
         raise InputError(msg)

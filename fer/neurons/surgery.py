@@ -19,9 +19,9 @@ class Compensation(NamedTuple):
     """Correction of a next layer for the neurons that were removed.
 
     Attributes:
-        matrix: M of :func:`fer.neurons.merge.coefficients`, shape ``(K, C)``; or ``(K P, C P)`` where each of
-            the P positions of the layer's kernel was fitted by itself.
-        shift: Constant to add to the layer's output, shape ``(out,)``; None for none.
+        matrix: M of :func:`fer.neurons.merge.coefficients`, shape ``(K, C)``; or ``(K P, C P)`` if each of
+            the P positions of the layer's kernel was fitted separately.
+        shift: Constant to add to the layer's output, shape ``(out,)``; None if there is none.
     """
 
     matrix: Tensor
@@ -34,13 +34,13 @@ def mask(
     plans: Mapping[str, PrunePlan],
     compensations: Mapping[Key, Compensation] | None = None,
 ) -> nn.Module:
-    """Return a copy of the network, of the same size, in which the removed neurons are zero and not used.
+    """Return a copy of the network, of the same size, in which the removed neurons are zero and unused.
 
     Args:
         network: Any network.
-        groups: Its groups; see :func:`fer.neurons.find_prunable`.
-        plans: By the name of a group; groups without a plan keep all neurons.
-        compensations: By the names of a group and a next layer; layers without one are not corrected.
+        groups: Groups of its neurons; see :func:`fer.neurons.find_prunable`.
+        plans: Plans by the name of a group; groups without a plan keep all neurons.
+        compensations: Corrections by the names of a group and a next layer; other layers are not corrected.
 
     Raises:
         InputError: A plan does not fit its group.
@@ -57,7 +57,7 @@ def mask_(
     plan: PrunePlan,
     compensations: Mapping[Key, Compensation] | None = None,
 ) -> None:
-    """Do for one group what :func:`mask` does, in place."""
+    """Mask one group in place; see :func:`mask`."""
     removed = sorted({removal.neuron for removal in plan.removals})
     kept = list(plan.kept)
     with torch.no_grad():
@@ -78,7 +78,7 @@ def mask_(
 
 
 def restore_(masked: nn.Module, network: nn.Module, group: NeuronGroup, plan: PrunePlan) -> None:
-    """Let a masked network compute the removed neurons of a group as before, in place; they stay unused."""
+    """Make a masked network compute the removed neurons of a group again, in place; they stay unused."""
     removed = sorted({removal.neuron for removal in plan.removals})
     with torch.no_grad():
         for layer, entries in (*group.rows.items(), *group.attached.items()):
@@ -101,13 +101,13 @@ def outgoing_weight(network: nn.Module, consumer: Consumer) -> Tensor:
 
 
 def outgoing_weights(network: nn.Module, group: NeuronGroup) -> Tensor:
-    """Return each neuron's outgoing weights, those of all next layers side by side, shape ``(C, M)``."""
+    """Return each neuron's outgoing weights, with all next layers side by side, shape ``(C, M)``."""
     weights = [outgoing_weight(network, consumer).double() for consumer in group.consumers]
     return torch.cat([each.transpose(0, 1).flatten(1) for each in weights], dim=1)
 
 
 def incoming_weights(network: nn.Module, group: NeuronGroup) -> Tensor:
-    """Return the weights that compute each neuron, those of all its layers side by side, shape ``(C, M)``."""
+    """Return the weights that compute each neuron, with all layers side by side, shape ``(C, M)``."""
     weights = [
         network.get_parameter(f"{layer}.weight").detach()[torch.tensor(rows)].double()
         for layer, rows in group.rows.items()
@@ -116,7 +116,7 @@ def incoming_weights(network: nn.Module, group: NeuronGroup) -> Tensor:
 
 
 def add_constant(network: nn.Module, layer: str | None, constant: Tensor) -> None:
-    """Add a constant, in place: to what a batch norm takes, or what another layer returns, by its bias."""
+    """Add a constant, in place, to a layer's output by its bias, or to a batch norm's input by its mean."""
     if layer is None:
         msg = "a layer without a bias and without batch norm behind it takes no constant"
         raise ValueError(msg)
@@ -138,10 +138,10 @@ def cut(
     """Return a smaller copy of the network, without the removed neurons; other weights do not change.
 
     Args:
-        network: The network that the groups were found in, or what :func:`mask` made of it.
-        groups: As for :func:`mask`.
-        plans: As for :func:`mask`.
-        compensations: As for :func:`mask`.
+        network: The network that the groups were found in, or its masked copy from :func:`mask`.
+        groups: Groups of its neurons; see :func:`fer.neurons.find_prunable`.
+        plans: Plans by the name of a group; groups without a plan keep all neurons.
+        compensations: Corrections by the names of a group and a next layer; other layers are not corrected.
 
     Raises:
         InputError: A plan does not fit its group, or removes more neurons from one block than from another.
@@ -153,7 +153,7 @@ def cut(
 
 
 def cut_(network: nn.Module, groups: Iterable[NeuronGroup], plans: Mapping[str, PrunePlan]) -> None:
-    """Do what :func:`cut` does, in place."""
+    """Cut neurons out in place; see :func:`cut`."""
     rows: dict[str, set[int]] = defaultdict(set)
     columns: dict[str, set[int]] = defaultdict(set)
     for group, plan in planned(groups, plans):
@@ -181,10 +181,10 @@ def planned(
     by_name = {group.name: group for group in groups}
     for name, plan in plans.items():
         if name not in by_name:
-            msg = f"there is no group {name!r}: {did_you_mean(name, by_name)}there are {', '.join(by_name)}"
+            msg = f"there is no group {name!r}: {did_you_mean(name, by_name)}choose from {', '.join(by_name)}"
             raise InputError(msg)
         if plan.num_neurons != by_name[name].num_neurons:
-            msg = f"{name} has {by_name[name].num_neurons} neurons, and its plan is for {plan.num_neurons}"
+            msg = f"{name} has {by_name[name].num_neurons} neurons, but its plan is for {plan.num_neurons}"
             raise InputError(msg)
     return [(by_name[name], plan) for name, plan in plans.items() if plan.removals]
 
@@ -193,7 +193,7 @@ def _check_blocks(group: NeuronGroup, removed: Sequence[int]) -> None:
     if len({sum(block.start <= neuron < block.stop for neuron in removed) for block in group.blocks}) > 1:
         msg = (
             f"{group.name}: grouped convolutions take its neurons in {group.num_blocks} blocks of "
-            f"{group.num_neurons // group.num_blocks} neurons: a plan must remove the same number from each"
+            f"{group.num_neurons // group.num_blocks} neurons; a plan must remove the same number from each"
         )
         raise InputError(msg)
 
@@ -203,20 +203,20 @@ def _pick(entries: Entries, neurons: Iterable[int]) -> list[int]:
 
 
 def vectors_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of a layer that have an entry for each row, by name."""
+    """Return the tensors of a layer that have one entry per row, by name."""
     names = ("weight", "bias", "running_mean", "running_var")
     found = {name: getattr(module, name, None) for name in names}
     return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def _set_zero(module: nn.Module, rows: list[int]) -> None:
-    """Make a layer return zero for rows; a norm, where its input is zero."""
+    """Make a layer return zero in some rows; a norm returns zero there for inputs of zero."""
     for name, tensor in vectors_of(module).items():
         tensor[rows] = 1 if name == "running_var" else 0
 
 
 def _dense(module: Any) -> Tensor:
-    """Return a copy of a layer's weight, shape ``(out, in, ...)``; a grouped one is zero between groups."""
+    """Return a copy of a layer's weight, shape ``(out, in, ...)``; between groups it is zero."""
     weight: Tensor = module.weight.detach().clone()
     groups = getattr(module, "groups", 1)
     if groups == 1:
@@ -230,7 +230,7 @@ def _dense(module: Any) -> Tensor:
 
 
 def _grouped(dense: Tensor, groups: int) -> Tensor:
-    """Return the weight of a grouped layer: the blocks on the diagonal of a dense one."""
+    """Return the weight of a grouped layer: the diagonal blocks of a dense weight."""
     rows, columns = dense.shape[0] // groups, dense.shape[1] // groups
     parts = [
         dense[group * rows : (group + 1) * rows, group * columns : (group + 1) * columns]
@@ -255,10 +255,10 @@ def _slice(module: Any, rows: set[int], columns: set[int]) -> None:
 
 
 def _replace(module: nn.Module, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
-    """Replace tensors and sizes of a layer."""
+    """Replace the tensors and sizes of a layer."""
     for name, tensor in tensors.items():
         old = getattr(module, name)
-        # Indexing changes the strides; channels_last is faster on some processors.
+        # Indexing changes the strides, but channels_last is faster on some processors.
         is_last = old.ndim == 4 and old.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if is_last else torch.contiguous_format
         new = tensor.detach().clone(memory_format=layout)
@@ -275,8 +275,8 @@ def widths(network: nn.Module) -> dict[str, int]:
     """Return the sizes of a network's layers, for :func:`resize`.
 
     Returns:
-        Plain numbers by ``layer.attribute``, such as ``{"conv1.out_channels": 16}``, for a checkpoint; a
-        block that was removed has its name alone and 0.
+        Plain numbers by ``layer.attribute``, such as ``{"conv1.out_channels": 16}``, for a checkpoint. A
+        removed block is listed by its name alone, with 0.
     """
     sizes = {
         f"{name}.{size}": getattr(module, size)
@@ -291,11 +291,11 @@ def resize(network: nn.Module, sizes: Mapping[str, int]) -> nn.Module:
     """Return a copy of a full network with the sizes of a pruned one, so that it can load its state dict.
 
     Args:
-        network: Network of the class and settings that the pruned network had before.
+        network: Network with the class and settings that the pruned network had before pruning.
         sizes: Result of :func:`widths` for the pruned network.
 
     Raises:
-        InputError: The network has no such layer, or a smaller one.
+        InputError: The network lacks one of the layers, or has a smaller one.
     """
     blocks = {
         name for name, module in network.named_modules() if name and any(True for _ in module.children())
@@ -307,7 +307,7 @@ def resize(network: nn.Module, sizes: Mapping[str, int]) -> nn.Module:
             continue
         if name not in full:
             msg = (
-                f"{type(network).__name__} has no {name}, which a pruned network has: "
+                f"{type(network).__name__} has no {name}, but the pruned network does: "
                 f"{did_you_mean(name, full)}create it with the settings that it was trained with"
             )
             raise InputError(msg)

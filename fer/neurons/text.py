@@ -1,14 +1,14 @@
-"""Short texts for messages and for ``repr``: long lists of layers fit a line."""
+"""Short texts for messages and ``repr``: long lists of layers shortened to one line."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 MOST_NAMED: Final = 6
-"""Entries of a list that are named."""
+"""Number of entries of a list that are named."""
 
 
 def listed(parts: Iterable[str], most: int = MOST_NAMED) -> str:
-    """Return the first entries of a list in one line, and how many more there are.
+    """Return the first entries of a list in one line, with the total number if there are more.
 
     >>> listed(["conv1", "conv2", "fc1"]), listed(["conv1", "conv2", "fc1"], 1), listed([])
     ('conv1, conv2, fc1', 'conv1, ... (3 in all)', 'none')
@@ -19,10 +19,10 @@ def listed(parts: Iterable[str], most: int = MOST_NAMED) -> str:
 
 
 def join_reasons(refused: Mapping[str, str], most: int = 4) -> str:
-    """Return why layers were refused, in one line; empty if none were.
+    """Return why layers were refused, in one line; empty if none was.
 
     Args:
-        refused: Reasons by the name of a layer.
+        refused: Reason by the name of a layer.
         most: Largest number of layers that are named.
 
     >>> join_reasons({"a": "not called", "b": "an output", "c": "an output"}, 1)

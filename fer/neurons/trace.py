@@ -1,7 +1,6 @@
-"""Trace a network: the dependency graph of its neurons, from Torch-Pruning and the order of the calls.
+"""Trace a network: the dependency graph of its neurons, from Torch-Pruning, and the order of the calls.
 
-All that touches Torch-Pruning, or parts of it that are private, is in this file and in
-:mod:`fer.neurons.follow`.
+All uses of Torch-Pruning and of its private parts are in this file and in :mod:`fer.neurons.follow`.
 """
 
 import math
@@ -39,7 +38,7 @@ OUTPUTS = "these are the network's outputs"
 
 MEAN = "Mean"
 MAXIMA = ("AmaxBackward", "MaxBackward")
-"""Beginnings of autograd's names for a mean and for maxima over a dimension."""
+"""Prefixes of autograd's names for a mean and for a maximum over a dimension."""
 
 
 class Float64(TorchFunctionMode):
@@ -51,7 +50,7 @@ class Float64(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call a function of torch, and cast what it returns."""
+        """Call a torch function, and cast its result to float64."""
         del types
         result = func(*args, **(kwargs or {}))
         is_cast = isinstance(result, Tensor) and result.is_floating_point() and result.dtype != torch.float64
@@ -63,13 +62,13 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
 
     Args:
         network: A copy in float64 and eval mode, whose parameters require gradients; it may change.
-        inputs: What it is called with: tensors in float64, and others.
+        inputs: Arguments of the network; floating-point tensors in float64.
 
     Raises:
         InputError: The network does not take the inputs, returns no tensor, or cannot be traced.
     """
     for name, slope in list(network.named_modules()):
-        # Torch-Pruning takes it for a layer of one channel.
+        # Torch-Pruning takes this module for a layer of one channel.
         if name and type(slope) is nn.PReLU and slope.num_parameters == 1:
             network.set_submodule(name, nn.LeakyReLU(slope.weight.item()))
     calls = _Calls(network, inputs)
@@ -87,7 +86,7 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
             continue
         try:
             items = follow(graph, module)
-        except FOREIGN_ERRORS:  # an index that a recurrent layer lacks, or too many
+        except FOREIGN_ERRORS:  # an index that a recurrent layer lacks, or too many indices
             refused[layer] = _reason_untraced(network)
             continue
         rows = [names[item.module] for item in items if _computes_neurons(item)]
@@ -109,11 +108,11 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
 
 
 class _RefusedError(Exception):
-    """The reason why the neurons of a group cannot be removed."""
+    """Reason why the neurons of a group cannot be removed."""
 
 
 class _Calls:
-    """The order in which layers are called, and which layer takes whose output."""
+    """Order in which layers are called, and which layer takes whose output."""
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
         self.layers: list[str] = []
@@ -121,7 +120,7 @@ class _Calls:
         made_by: dict[tuple[int, int], tuple[str, Tensor]] = {}
 
         def version(tensor: Tensor) -> tuple[int, int]:
-            return id(tensor), tensor._version  # which every operation in place raises
+            return id(tensor), tensor._version  # every in-place operation raises the version
 
         def note(
             name: str, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any], output: Any
@@ -132,7 +131,7 @@ class _Calls:
             if (taken := next(tensors_in((args, named)), None)) is not None:
                 self._sources[name].append(made_by.get(version(taken), (None,))[0])
             if isinstance(output, Tensor):
-                made_by[version(output)] = name, output  # held, so that the id is not used again
+                made_by[version(output)] = name, output  # the reference keeps the id from being reused
 
         modules = [(name, module) for name, module in network.named_modules() if can_shrink(module)]
         with ExitStack() as stack:
@@ -144,7 +143,7 @@ class _Calls:
             call(network, inputs)
 
     def norm_after(self, layer: str, network: nn.Module) -> str | None:
-        """Return the batch norm that takes the output of a layer, and nothing else."""
+        """Return the batch norm that is the only consumer of a layer's output; None if there is none."""
         for name in (name for name, sources in self._sources.items() if sources == [layer]):
             module = network.get_submodule(name)
             if isinstance(module, _NormBase) and module.running_mean is not None:
@@ -153,7 +152,7 @@ class _Calls:
 
 
 def _shared_weights(network: nn.Module) -> dict[str, str]:
-    """Return the parameters that a layer shares with another, by the name of the layer."""
+    """Return the parameters that a layer shares with other layers, by the name of the layer."""
     names = defaultdict(list)
     for name, parameter in network.named_parameters(remove_duplicate=False):
         names[id(parameter)].append(name)
@@ -169,27 +168,27 @@ def _reason_untraced(network: nn.Module) -> str:
 
 
 def _trace(network: nn.Module, inputs: Inputs) -> tuple["DependencyGraph", dict["Node", "Node"]]:
-    """Return the dependency graph, and the nodes whose mean or maximum over the neurons is taken, by that."""
-    # It imports timm, which takes seconds.
+    """Return the dependency graph, and each mean or maximum over neurons by the node that takes it."""
+    # Importing Torch-Pruning imports timm, which takes seconds.
     from torch_pruning.dependency import DependencyGraph
     from torch_pruning.ops import _ConcatOp, _ElementWiseOp
 
     reduced: dict[Node, Node] = {}
 
     def as_outputs(output: Any) -> list[Tensor]:
-        """Return the outputs, each made by an operation of its own.
+        """Return the outputs, each from an operation of its own.
 
-        Torch-Pruning takes only what no layer made, and what leads to no other output, for an output.
+        Torch-Pruning recognises an output only if no layer returned it and no other output depends on it.
         """
         return [tensor * 1 for tensor in traced_outputs(network, output) if tensor.requires_grad]
 
     class Graph(DependencyGraph):  # type: ignore[misc]  # it has no types
-        """The graph without the edges after which the second dimension no longer means the neurons."""
+        """Dependency graph without the edges behind which the second dimension is not the neurons."""
 
         def _build_dependency(self, module2node: Mapping[nn.Module, "Node"]) -> None:
             for node in module2node.values():
                 if isinstance(node.module, _ConcatOp):
-                    # Torch-Pruning would guess them from the layers before.
+                    # Torch-Pruning would guess them from the layers before it.
                     node.module.concat_sizes = [
                         (*shape_of(before.grad_fn), 0, 0)[1] for before in node.inputs
                     ]
@@ -216,7 +215,7 @@ def _trace(network: nn.Module, inputs: Inputs) -> tuple["DependencyGraph", dict[
 
 
 def traced_outputs(network: nn.Module, output: Any) -> list[Tensor]:
-    """Return the tensors in what a network returns: a tensor, or sequences, mappings or dataclasses of them.
+    """Return the tensors in a network's output: a tensor, or sequences, mappings or dataclasses of tensors.
 
     Raises:
         InputError: There are none, or they do not depend on the parameters, which require gradients.
@@ -271,7 +270,7 @@ def _describe(
     calls: _Calls,
     shared: Mapping[str, str],
 ) -> NeuronGroup:
-    """Return a traced group in our terms.
+    """Convert a traced group into a :class:`NeuronGroup`.
 
     Raises:
         _RefusedError: It cannot be pruned.
@@ -284,7 +283,7 @@ def _describe(
     for item in items:
         module = item.module
         if isinstance(module, nn.Parameter):
-            msg = f"{graph._param_to_name[module]} is a parameter outside of the layers that can be cut"
+            msg = f"{graph._param_to_name[module]} is a parameter outside of the layers that can be pruned"
             raise _RefusedError(msg)
         if module not in names:
             if type(module).__name__ == "_OutputOp":
@@ -338,7 +337,7 @@ def _check_layer(layer: str, module: nn.Module, shared: Mapping[str, str]) -> No
 
 
 def _check_size(layer: str, entries: Entries, module: nn.Module, axis: int) -> None:
-    """Check that a layer has the outputs (axis 0) or inputs (axis 1) that neurons were traced to."""
+    """Check that a layer has the outputs (axis 0) or inputs (axis 1) to which neurons were traced."""
     names = next(names for kind, names in SIZES.items() if isinstance(module, kind))
     size, last = getattr(module, names[axis]), max(map(max, entries))
     if last >= size:
@@ -355,7 +354,7 @@ def _entries(layer: str, item: Item, width: int) -> Entries:
     for index, neuron in item.indices():
         by_neuron[neuron].append(index)
     if len({len(entries) for entries in by_neuron}) != 1:
-        msg = f"{layer} takes some of them, or some more often than others"
+        msg = f"{layer} takes only some of them, or some more often than others"
         raise _RefusedError(msg)
     return tuple(tuple(sorted(entries)) for entries in by_neuron)
 

@@ -1,7 +1,7 @@
 """Turns of the sequential refit: which layers are fitted, in which order, and where their outputs are added.
 
-They are found on a few samples in float64: a layer is fitted if it takes removed neurons, or takes something
-else in the pruned network than in the whole one.
+They are found on a few samples in float64. A layer is fitted if it takes removed neurons, or if its input in
+the pruned network differs from that in the whole one.
 """
 
 import math
@@ -28,9 +28,9 @@ from fer.neurons.trace import Float64
 from fer.neurons.warn import warn
 
 TRIED: Final = 4
-"""Samples that layers are looked at with."""
+"""Number of samples with which layers are examined."""
 
-OTHER_CALLS: Final = "layer %s keeps the joint fit: the pruned network does not call it as the whole one does"
+OTHER_CALLS: Final = "layer %s keeps the joint fit: the pruned and the whole network call it differently"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +38,15 @@ class Layer:
     """A layer that is fitted.
 
     Attributes:
-        name: Its name.
-        rows: Its outputs that are kept.
-        columns: Its inputs that are kept.
-        shift: Name of the layer that takes its constant; None for none.
-        num_calls: How often it is called for a batch.
-        positions: Number of its windows for a sample, of all calls; at least 1.
-        pads: Whether it pads as much as each input needs, as ``Conv2dSame`` of timm.
-        axis: Axis of its output along which samples are.
-        place: Where its output is added to another term; None for nowhere.
+        name: Name of the layer.
+        rows: Indices of its outputs that are kept.
+        columns: Indices of its inputs that are kept.
+        shift: Name of the layer that takes its constant; None if there is none.
+        num_calls: Number of its calls per batch.
+        positions: Number of its windows per sample, over all calls; at least 1.
+        pads: Whether it pads to the output size, as timm's ``Conv2dSame``.
+        axis: Sample axis of its output.
+        place: Addition of its output to another term; None if there is none.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Layer:
 
     @property
     def num_events(self) -> int:
-        """What is seen of it in a run: its calls, and the addition of its output."""
+        """Number of its events in a run: its calls, and the addition of its output."""
         return self.num_calls + (self.place is not None)
 
 
@@ -71,18 +71,18 @@ Turn = list[Layer]
 
 @dataclass
 class _Calls:
-    """The calls of a layer in a run: digests of what it took, and shapes of what it returned."""
+    """Calls of a layer in a run: digests of its inputs, and shapes of its outputs."""
 
     taken: list[bytes] = field(default_factory=list)
     shapes: list[torch.Size] = field(default_factory=list)
-    pads: list[bool | None] = field(default_factory=list)  # as padding_of() says
+    pads: list[bool | None] = field(default_factory=list)  # results of padding_of()
     source: int = 0  # the same number for layers that take the same tensor
-    num_additions: int = 0  # before its first call
+    num_additions: int = 0  # additions before its first call
 
 
 @dataclass
 class _Run:
-    """A run: the calls of layers, in the order of first calls, and digests of the terms of all additions."""
+    """A run: calls of layers, in the order of first calls, and digests of the terms of all additions."""
 
     calls: dict[str, _Calls] = field(default_factory=dict)
     terms: list[tuple[bytes, ...]] = field(default_factory=list)
@@ -94,12 +94,12 @@ def find_turns(
     inputs: Inputs,
     pruned: Sequence[tuple[NeuronGroup, PrunePlan]],
 ) -> tuple[list[Turn], bool]:
-    """Return the layers to fit, turn after turn, and whether runs of the network can be resumed.
+    """Return the layers to fit, turn by turn, and whether runs of the network can be resumed.
 
     Args:
-        masked: The network whose removed neurons are zero.
+        masked: The network with the removed neurons set to zero.
         network: The whole network.
-        inputs: A few samples.
+        inputs: Arguments for a few samples.
         pruned: The groups that lose neurons, with their plans.
     """
     rows, columns, shifts = _removed(pruned)
@@ -116,7 +116,7 @@ def find_turns(
         elif name not in shifts and found.taken == calls.taken:
             continue
         elif None in found.pads:
-            warn("layer %s keeps the joint fit: its output is not that of its weights alone", name)
+            warn("layer %s keeps the joint fit: its output does not depend on its weights alone", name)
         else:
             chosen.append(name)
     once = [name for name in chosen if len(seen[name].taken) == 1]
@@ -145,7 +145,7 @@ def find_turns(
 def _find_places(
     whole: nn.Module, names: Sequence[str], inputs: Inputs, run: _Run
 ) -> dict[str, Place | None]:
-    """Return where the outputs of layers are added to another term."""
+    """Return the additions of layers' outputs to another term, by layer."""
     taken = {name: calls.taken for name, calls in run.calls.items()}
     try:
         runs = Runs(whole)
@@ -153,13 +153,13 @@ def _find_places(
             name: find_addition(runs, name, inputs, run.terms, taken, names[number:])
             for number, name in enumerate(names)
         }
-    except FOREIGN_ERRORS:  # it cannot be resumed
+    except FOREIGN_ERRORS:  # the network cannot be resumed
         runs = Runs(whole, most_kept=0)
         return {name: find_addition(runs, name, inputs, run.terms, taken) for name in names}
 
 
 def _one_for_each_sum(passes: list[Turn]) -> list[Turn]:
-    """Leave only the last of the layers that are added to each other to make their sum right."""
+    """Keep only the last of the layers that are added to each other: one is enough to correct their sum."""
     last = {each.place.number: each.name for layers in passes for each in layers if each.place is not None}
     return [
         [
@@ -171,7 +171,7 @@ def _one_for_each_sum(passes: list[Turn]) -> list[Turn]:
 
 
 def _in_order(passes: list[Turn], seen: Mapping[str, _Calls]) -> list[Turn]:
-    """Fit what makes a sum right behind all layers called before the sum: they make the other term right."""
+    """Sort layers: one that corrects a sum is fitted after all layers that are called before the sum."""
     turns: dict[tuple[int, int], Turn] = defaultdict(list)
     called = list(seen)
     for layers in passes:
@@ -186,7 +186,7 @@ def _in_order(passes: list[Turn], seen: Mapping[str, _Calls]) -> list[Turn]:
 
 
 def _can_resume(small: nn.Module, turns: Sequence[Turn], inputs: Inputs, now: Mapping[str, _Calls]) -> bool:
-    """Return whether layers take the same in runs that are resumed as in a whole run."""
+    """Return whether layers get the same inputs in resumed runs as in full runs."""
     runs = Runs(small)
     for number, turn in enumerate(turns):
         waiting = Counter({layer.name: layer.num_calls for layer in turn})
@@ -212,7 +212,7 @@ def _can_resume(small: nn.Module, turns: Sequence[Turn], inputs: Inputs, now: Ma
 
 
 def names_of(turns: Iterable[Turn]) -> list[str]:
-    """Return the names of the layers of turns."""
+    """Return the names of the layers in turns."""
     return [layer.name for turn in turns for layer in turn]
 
 
@@ -236,7 +236,7 @@ def _removed(
 
 
 def _candidates(network: nn.Module) -> list[str]:
-    """Return the names of linear layers and convolutions whose weights are their own."""
+    """Return the names of linear layers and convolutions that share no weights."""
     uses = Counter(id(each) for _, each in network.named_parameters(remove_duplicate=False))
     return [
         name
@@ -249,7 +249,7 @@ def _candidates(network: nn.Module) -> list[str]:
 
 
 def _follow(network: nn.Module, names: Iterable[str], inputs: Inputs, *, with_pads: bool = False) -> _Run:
-    """Run a network in float64, and follow some of its layers."""
+    """Run a network in float64 and record some of its layers."""
     run = _Run()
     sources: list[tuple[weakref.ref[Tensor], int]] = []
 
@@ -277,7 +277,7 @@ def _follow(network: nn.Module, names: Iterable[str], inputs: Inputs, *, with_pa
 
 
 def _sample_axes(network: nn.Module, shapes: Mapping[str, torch.Size], inputs: Inputs) -> dict[str, int]:
-    """Return the axis of samples in the outputs of linear layers: it is shorter for fewer samples."""
+    """Return the sample axis in the outputs of linear layers: the one that is shorter for fewer samples."""
     axes: dict[str, int] = {}
 
     def receive(name: str, taken: Tensor, output: Tensor) -> None:

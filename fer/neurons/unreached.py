@@ -1,7 +1,7 @@
-"""Layers that no trial run calls: which neurons they may take, and how they are named.
+"""Layers that no trial run calls, and the neurons that they may take.
 
-An auxiliary head that only a rare batch reaches takes neurons that no trace follows. Without a run that
-reaches it, the number of its inputs is all that is known.
+An auxiliary head that is called only for some batches takes neurons that no trace follows. Without a run that
+calls it, only the number of its inputs is known.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from fer.neurons.groups import NeuronGroup, has_rows
 
-NOT_CALLED: Final = "no trial run calls it, neither in evaluation nor in training mode"
+NOT_CALLED: Final = "no trial run calls it, neither in eval nor in training mode"
 
 
 def unreached_layers(network: nn.Module, used: Collection[str]) -> dict[str, nn.Module]:
-    """Return the modules of which no trial run used a parameter, by name; the network itself may be one.
+    """Return the modules whose parameters no trial run used, by name; the network itself may be one.
 
     Args:
         network: Any network.
@@ -31,15 +31,15 @@ def may_be_taken(
     groups: Sequence[NeuronGroup],
     outputs: Mapping[str, Sequence[Tensor]],
 ) -> dict[str, str]:
-    """Return why groups have to be kept for parameters that no trial run used, by the name of the group.
+    """Return why groups have to be kept because of unused parameters, by the name of the group.
 
     Args:
         network: Any network.
         used: Names of the parameters that were used.
         groups: Groups of its neurons.
-        outputs: What layers returned in the trial run, by name.
+        outputs: Outputs of the layers in the trial run, by name.
     """
-    readers = list(_readers(network, used))
+    readers = list(_possible_consumers(network, used))
     reasons = {}
     for group in groups:
         sizes = _sizes(group, outputs)
@@ -53,10 +53,10 @@ def may_be_taken(
     return reasons
 
 
-def _readers(network: nn.Module, used: Collection[str]) -> Iterator[tuple[str, set[int], bool]]:
-    """Yield what may take neurons of the layers that are called, with its possible numbers of inputs.
+def _possible_consumers(network: nn.Module, used: Collection[str]) -> Iterator[tuple[str, set[int], bool]]:
+    """Yield modules that may take neurons of called layers, with their possible numbers of inputs.
 
-    The third value says whether it may take maps that were flattened.
+    The third value says whether the module may take flattened maps.
     """
     fed = set(_fed(network, used))
     for name, module in unreached_layers(network, used).items():
@@ -73,7 +73,7 @@ def _readers(network: nn.Module, used: Collection[str]) -> Iterator[tuple[str, s
 
 
 def _fed(network: nn.Module, used: Collection[str]) -> Iterator[str]:
-    """Yield the unreached modules that follow another one in an ``nn.Sequential``, and take its outputs."""
+    """Yield the unreached modules that take the outputs of another one in an ``nn.Sequential``."""
     reached = {name.rpartition(".")[0] for name in used}
     unreached = unreached_layers(network, used)
     for name, module in network.named_modules():
@@ -87,7 +87,7 @@ def _fed(network: nn.Module, used: Collection[str]) -> Iterator[str]:
 
 
 def _sizes(group: NeuronGroup, outputs: Mapping[str, Sequence[Tensor]]) -> set[int]:
-    """Return the numbers of entries that the neurons have as vectors, or as maps that are flattened."""
+    """Return the possible numbers of inputs for the neurons of a group, as vectors or as flattened maps."""
     positions = {1} | {len(consumer.columns[0]) for consumer in group.consumers}
     for layer in group.rows:
         for output in outputs.get(layer, ()):

@@ -1,4 +1,4 @@
-"""Compare a pruned network with the whole network, in which the removed neurons are not consumed."""
+"""Compare a pruned network with the whole network in which the removed neurons are unused."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -14,7 +14,7 @@ from fer.neurons.plan import PrunePlan
 from fer.neurons.surgery import planned, restore_
 
 MAX_SAMPLES: Final = 16
-"""Samples that both networks are called with; a wrong index shows on each of them."""
+"""Number of samples in the comparison; a wrong index shows on each of them."""
 
 
 class PruneError(InputError):
@@ -29,23 +29,23 @@ def check_pruned(
     plans: Mapping[str, PrunePlan],
     batches: InputBatches,
 ) -> None:
-    """Check that a pruned network computes the same as the whole network whose new weights it has.
+    """Check that a pruned network computes the same as the whole network with the same corrected weights.
 
-    In the whole network the removed neurons are computed as before, and the columns of the next layers that
-    take them are zero; only where a convolution takes the mean or the maximum over the neurons are they zero
-    themselves. Both networks run once, on at most 16 samples, in eval mode and in float64: the sums of other
-    lengths then differ by 1e-13 of the largest output, and 1e-9 is accepted, far below float32's rounding.
+    In the whole network the removed neurons are computed as before, but the columns of the next layers that
+    take them are zero; the neurons themselves are zero only if a convolution takes their mean or maximum.
+    Both networks run once, on at most 16 samples, in eval mode and in float64. Sums of different lengths then
+    differ by 1e-13 of the largest output; 1e-9 is accepted, which is far below float32's rounding.
 
     Args:
         network: The network before pruning.
         compensated: The whole network with the corrected weights, in which the removed neurons are zero.
         small: The pruned network.
-        groups: The groups of neurons.
-        plans: By the name of a group.
+        groups: Groups of its neurons.
+        plans: Plans by the name of a group.
         batches: Samples that the network was measured on.
 
     Raises:
-        PruneError: They differ by more than rounding.
+        PruneError: The outputs differ by more than rounding.
     """
     whole = copy_network(compensated)
     for group, plan in planned(groups, plans):
@@ -72,5 +72,5 @@ def check_pruned(
 def _message(network: nn.Module, what: str) -> str:
     return (
         f"{type(network).__name__} cannot be pruned: compared with the whole network without the removed "
-        f"neurons, the pruned one {what}; prune other layers (layers=), and report this network as a bug"
+        f"neurons, the pruned one {what}. Prune other layers (layers=), and report this network as a bug"
     )

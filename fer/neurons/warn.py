@@ -1,4 +1,4 @@
-"""Warnings about single layers, joined into one for a network."""
+"""Warnings about single layers, joined into one per network."""
 
 import logging
 from collections import defaultdict
@@ -13,12 +13,12 @@ _waiting: ContextVar[_Warnings | None] = ContextVar("warnings of layers that wai
 
 
 def warn(message: str, *args: object, severity: float = 0.0) -> None:
-    """Log a warning; inside :func:`joined_warnings`, the most severe of all with the same message.
+    """Log a warning; inside :func:`joined_warnings`, only the most severe one for each message is logged.
 
     Args:
-        message: The message, with placeholders.
+        message: Message with placeholders.
         args: Values for the placeholders.
-        severity: The larger, the worse.
+        severity: Severity; the warning with the largest one is logged.
     """
     waiting = _waiting.get()
     if waiting is None:
@@ -29,9 +29,9 @@ def warn(message: str, *args: object, severity: float = 0.0) -> None:
 
 @contextmanager
 def joined_warnings() -> Iterator[None]:
-    """Log the worst of each kind of warning at the end, and how many more there are.
+    """Log the most severe warning of each kind at the end, and how many more there are.
 
-    Of contexts inside each other the outermost counts.
+    If contexts are nested, the outermost one logs.
     """
     if _waiting.get() is not None:
         yield
@@ -50,7 +50,7 @@ def joined_warnings() -> Iterator[None]:
 
 @contextmanager
 def warnings_of_trials_dropped() -> Iterator[None]:
-    """Drop the warnings about a trial on part of the samples: what is done in the end warns by itself."""
+    """Drop the warnings about a trial on some of the samples; the final fit logs its own."""
     token = _waiting.set(defaultdict(list))
     try:
         yield

@@ -1,6 +1,7 @@
-"""Windows over a history of measurements: level, change and noise of a quantity around each measurement.
+"""Windows over a history of measurements: level, change and noise of a quantity at each measurement.
 
-NumPy, since it sorts short rows ten times as fast as torch: live stages do so at every measurement.
+NumPy is used because it sorts short rows ten times as fast as torch, and live stages sort at every
+measurement.
 """
 
 import math
@@ -14,36 +15,36 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 LEAST_WINDOW: Final = 7
-"""Values in a window at least, for a quantity that is known at few of the measurements."""
+"""Smallest number of values in a window, for a quantity that is known at few of the measurements."""
 
 NOISE_WINDOW: Final = 51
-"""Values from which the size of the noise is taken: enough for it to be known within some 15 %, few enough to
+"""Number of values that determine the size of the noise: enough for an error of some 15 %, few enough to
 follow a schedule."""
 
 NOISE_STEP: Final = 10
-"""Values after which the correlation of the noise is evaluated again."""
+"""Number of values after which the correlation of the noise is estimated again."""
 
 NOISES: Final = 4.5
-"""Standard errors beyond which a change is one. Three are rare by chance; the size of the noise is itself
-known to some 20 % only, and a run has many windows."""
+"""Standard errors above which a change counts as motion. Three are rare by chance, but the size of the noise
+has an error of some 20 %, and a run has many windows."""
 
 NOISES_AT_REST: Final = 1.8
-"""Standard errors below which a change may be none: at rest, 9 windows in 10 have less. Between the two, a
-quantity that moved still moves and one that rested still rests."""
+"""Standard errors below which a change may count as rest: 9 of 10 windows at rest have less. Between the two
+thresholds, the state before continues."""
 
 
 class Windowed(NamedTuple):
-    """A quantity seen through windows, each array of shape ``(measurements,)``; NaN where nothing is known.
+    """A quantity in windows; arrays of shape ``(measurements,)``, NaN where unknown.
 
     Attributes:
-        values: As they were measured.
+        values: Measured values.
         level: Median of the window.
-        change: Last minus first of the window without the noise: its median slope times its length.
-        least: Size that a change has at least, given the noise and all that changed so far.
-        rest: Size of a change below which a quantity has come to rest.
-        low: Lowest median of a window of the past so far.
-        high: Highest of them.
-        noise: Size of the noise of a value, as it counts in a slope.
+        change: Change over the window without the noise: its median slope times its length.
+        least: Smallest change that counts as motion, given the noise and all changes so far.
+        rest: Change below which a quantity has come to rest.
+        low: Lowest window median so far.
+        high: Highest window median so far.
+        noise: Size of the noise of a value, as it affects a slope.
     """
 
     values: Array
@@ -57,7 +58,7 @@ class Windowed(NamedTuple):
 
     @property
     def is_flat(self) -> Array:
-        """Whether it stands still: if it moved before, and if it stood still before."""
+        """Whether it is at rest, in two rows: if it was in motion before, and if it was at rest before."""
         return abs(self.change) <= np.stack([self.rest, self.least])
 
     @property
@@ -67,35 +68,36 @@ class Windowed(NamedTuple):
 
     @property
     def is_worse(self) -> Array:
-        """For a loss: whether it stands above its best. Levels scatter less than changes do."""
+        """For a loss: whether it is above its minimum. Levels scatter less than changes."""
         return self.level > self.low + (self.rest + self.least) / 2
 
     @property
     def is_bad(self) -> Array:
-        """For a loss: whether it stands above its best or is on its way there."""
+        """For a loss: whether it is above its minimum or rising towards that."""
         return self.is_worse | (self.change > self.least)
 
 
 def windowed(
     values: Sequence[float], times: Sequence[float], *, window: int, least_share: float, centred: bool
 ) -> Windowed:
-    """Return what the window of each measurement says.
+    """Return level, change and noise of a quantity in the window of each measurement.
 
-    What was not measured takes no room in a window: a quantity that is known at every third measurement is
-    evaluated over its own values, and keeps its last verdict in between. Its windows have fewer values, and
-    cover more time, since both cost: how many is decided by the first two that are known.
+    Missing values take no room in a window: a quantity that is known at every third measurement is evaluated
+    over its own values, and keeps its last result in between. Its windows have fewer values and cover more
+    time, a compromise between the two; the spacing of the first two known values decides how many.
 
     Args:
-        values: One a measurement; NaN or infinite where nothing was measured.
+        values: One per measurement; NaN or infinite where nothing was measured.
         times: Time of each measurement, increasing.
-        window: Number of values of a window, odd; those at the ends have half of it at least, or say nothing.
-        least_share: Share of all that changed so far below which a change is none.
-        centred: Whether the window lies around its measurement; otherwise it ends with it.
+        window: Number of values in a window, odd; a window at either end is valid if it is at least half
+            full.
+        least_share: Share of all changes so far below which a change counts as none.
+        centred: Whether the window is centred on its measurement; otherwise it ends there.
     """
     return _windowed(tuple(values), tuple(times), window, least_share, centred)
 
 
-# Layers share the losses of their network, which need not be evaluated for each.
+# Layers share the losses of their network, which then need not be evaluated for each layer.
 @lru_cache(maxsize=8)
 @np.errstate(all="ignore")  # windows of one value have no slope; the largest values overflow
 def _windowed(
@@ -113,7 +115,7 @@ def _windowed(
     is_in = ~np.isnan(rows)
     num = is_in.sum(axis=1)
 
-    # Theil and Sen's slope, which no odd value can pull; pairs of near values hold little but noise.
+    # Theil and Sen's slope is robust to outliers; pairs of adjacent values hold little but noise.
     i, j = _pairs(size)
     slope = medians((rows[:, j] - rows[:, i]) / (at[:, j] - at[:, i]))
     length = np.nanmax(at, axis=1) - np.nanmin(at, axis=1)
@@ -133,7 +135,7 @@ def _windowed(
 
 
 def stretched(known: Array, is_known: Array) -> Array:
-    """Return for each measurement the last value that was known, NaN before the first."""
+    """Return the last known value at each measurement, NaN before the first."""
     found: Array = np.append(math.nan, known)[is_known.cumsum()]
     return found
 
@@ -141,7 +143,7 @@ def stretched(known: Array, is_known: Array) -> Array:
 def windows(values: Array, size: int, ahead: int) -> Array:
     """Return the window of each value, NaN beyond the ends: shape ``(N, size)`` for ``(N,)``.
 
-    The window ends ``ahead`` values after its own, so that 0 sees only the past.
+    The window extends ``ahead`` values past its own value, so 0 sees only the past.
     """
     padded = np.full(len(values) + size - 1, math.nan)
     padded[size - 1 - ahead : len(padded) - ahead] = values
@@ -150,7 +152,7 @@ def windows(values: Array, size: int, ahead: int) -> Array:
 
 
 def medians(rows: Array) -> Array:
-    """Return the median of each row without its NaN; of two in the middle, the lower.
+    """Return the median of each row without its NaN; with two in the middle, the lower one.
 
     >>> medians(np.array([[3.0, math.nan, 1.0, 2.0], [math.nan] * 4])).tolist()
     [2.0, nan]
@@ -163,25 +165,25 @@ def medians(rows: Array) -> Array:
 
 @lru_cache
 def _pairs(size: int) -> tuple[Array, Array]:
-    """Return the positions of every two values of a window that are a third of it apart at least."""
+    """Return the positions of all pairs of values in a window that are at least a third of it apart."""
     first, second = np.triu_indices(size, size // 3)
     return first, second
 
 
 def noise_of(y: Array, t: Array, *, centred: bool) -> Array:
-    """Return the size of the noise of each value as it counts in a slope.
+    """Return the size of the noise of each value as it affects a slope.
 
-    A value is compared with the line through its neighbours: that takes out any steady fall. Noise that
-    lasts for some measurements hides from near neighbours and misleads a slope: that far ones differ more
-    than near ones tells of it. The power of their ratio is what a slope's error grows by, to 20 %, for noise
-    of the first order with a correlation up to 0.6 from one measurement to the next; noise that lasts longer
-    is taken for motion.
+    A value is compared with the line through its neighbours, which removes any steady fall. Correlated noise
+    is hidden from near neighbours but misleads a slope; it shows in larger differences from far neighbours
+    than from near ones. A power of their ratio is the factor by which a slope's error grows, to within 20 %,
+    for first-order noise with a correlation of up to 0.6 between measurements; noise with a longer
+    correlation is taken for motion.
     """
     near, far = _bends(y, t, 1), _bends(y, t, 3)
     noise = 1.4826 * medians(windows(near, NOISE_WINDOW, NOISE_WINDOW // 2 if centred else 0))
-    # The correlation changes little, and takes more values to be known: all of the run, or all so far.
+    # The correlation changes little and takes many values to estimate: use all of the run, or all so far.
     step = len(y) if centred else NOISE_STEP
-    with np.errstate(all="ignore"):  # no noise at all
+    with np.errstate(all="ignore"):  # without any noise
         apart = far / noise
     ratio = 1.4826 * medians(windows(apart, len(y), 0)[step - 1 :: step])
     growth = np.nan_to_num(ratio, nan=1.0).clip(1, 1.6) ** 2.5
@@ -190,7 +192,7 @@ def noise_of(y: Array, t: Array, *, centred: bool) -> Array:
 
 
 def _bends(y: Array, t: Array, lag: int) -> Array:
-    """Return how far each value is from the line through its neighbours, in units of one value's noise."""
+    """Return each value's distance from the line through its neighbours, in units of one value's noise."""
     if len(y) <= 2 * lag:
         return np.full_like(y, math.nan)
     weight = (t[2 * lag :] - t[lag:-lag]) / (t[2 * lag :] - t[: -2 * lag])

@@ -1,7 +1,7 @@
 """The network that ships with the package."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -14,10 +14,22 @@ from fer.predict.preprocessing import Preprocessing
 from fer.predict.torch_module import TorchNetwork
 
 FOLDER: Final = Path(fer.__file__).parent / "weights"
-"""Folder of the package that holds ``default.safetensors``, and ``default.json`` with its preprocessing and
-the settings of its class."""
+"""Folder of the package that holds ``default.safetensors``, and ``default.json`` with its preprocessing, the
+settings of its class, and by layer the :data:`~fer.explain.answering.Distinctness` of its neurons."""
 
 WAY_OUT: Final = "install fer again, or name a network with --ckpt_path CHECKPOINT|RUN|MODEL.onnx"
+
+
+def read_default_facts(folder: Path = FOLDER) -> dict[str, Any]:
+    """Return what is kept beside the weights of the package's own model.
+
+    Raises:
+        InputError: This version of the package has no such model, or the file is damaged.
+    """
+    if not all((folder / f"default.{suffix}").is_file() for suffix in ("json", "safetensors")):
+        msg = "this fer ships no network of its own: name yours with --ckpt_path CHECKPOINT|RUN|MODEL.onnx"
+        raise InputError(msg)
+    return read_json(folder / "default.json", WAY_OUT)
 
 
 def load_default(folder: Path = FOLDER) -> tuple[Preprocessing, TorchNetwork]:
@@ -28,11 +40,8 @@ def load_default(folder: Path = FOLDER) -> tuple[Preprocessing, TorchNetwork]:
     Raises:
         InputError: This version of the package has none, or its files are damaged.
     """
+    facts = read_default_facts(folder)
     facts_path, weights_path = folder / "default.json", folder / "default.safetensors"
-    if not (facts_path.is_file() and weights_path.is_file()):
-        msg = "this fer ships no network of its own: name yours with --ckpt_path CHECKPOINT|RUN|MODEL.onnx"
-        raise InputError(msg)
-    facts = read_json(facts_path, WAY_OUT)
     try:
         preprocessing = Preprocessing.from_json(facts_path.read_text("utf-8"), source=str(facts_path))
         by_class = {each.__name__: each for each in NETWORKS.values()}

@@ -7,14 +7,15 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from fer.errors import InputError
 from fer.predict.notes import notes_on
 from fer.predict.recognizer import Recognizer
 from fer.predict.sources import Frame, SourceFile, printable
 from fer.predict.timeline import Timeline
 from fer.predict.timeline_page import MOST_FACES
 from fer.predict.tracks import TrackedFace
-from fer.predict.videos import Camera, Video, VideoFrame
-from fer.predict.watch import Outputs, until_interrupted, watch
+from fer.predict.videos import Camera, Video
+from fer.predict.watch import Outputs, WatchedFrame, until_interrupted, watch
 from fer.predict.writing import PredictionWriter
 
 EVERY: Final = 1.0
@@ -30,7 +31,7 @@ def predict_video(
     *,
     smooth: float,
     advance: Callable[[int | None], None],
-) -> None:
+) -> Timeline:
     """Recognise the faces of a video, print what was seen, and write its rows, annotated copy and timeline.
 
     Args:
@@ -42,14 +43,17 @@ def predict_video(
         smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`.
         advance: Called after each frame with the number of all, if it is known.
 
+    Returns:
+        What was seen, with the frames whose faces could not be looked for.
+
     Raises:
         InputError: It is no video, or has no frames.
     """
     outputs = None if copy is None else Outputs.named(copy)
 
-    def answer(frame: VideoFrame, faces: Sequence[TrackedFace]) -> None:
+    def answer(watched: WatchedFrame) -> None:
         if writer is not None:
-            _write(writer, file, frame, faces, recognizer)
+            _write(writer, file, watched, recognizer)
         advance(video.num_frames)
 
     with Video(file.path) as video:
@@ -58,6 +62,7 @@ def predict_video(
         print_film(console, name, timeline, outputs)
         if video.shortfall:
             console.print(f"truncated    {name}: {video.shortfall}", markup=False)
+    return timeline
 
 
 def predict_camera(
@@ -80,19 +85,20 @@ def predict_camera(
         smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`.
 
     Raises:
-        InputError: There is no such camera, or it gives no image.
+        InputError: There is no such camera, or it gives no image; or the detector failed on some images:
+            the others are done.
     """
     file = SourceFile(Path(f"camera-{index}"), Path(f"camera-{index}"))
     outputs = None if out is None else Outputs.named(out / "videos" / f"{file.name}.webm")
     due = 0.0
 
-    def answer(frame: VideoFrame, faces: Sequence[TrackedFace]) -> None:
+    def answer(watched: WatchedFrame) -> None:
         nonlocal due
         if writer is not None:
-            _write(writer, file, frame, faces, recognizer)
-        if frame.time >= due:
-            due = (frame.time // EVERY + 1) * EVERY
-            console.print(describe_frame(frame.time, faces), markup=False)
+            _write(writer, file, watched, recognizer)
+        if (time := watched.frame.time) >= due:
+            due = (time // EVERY + 1) * EVERY
+            console.print(describe_frame(time, watched.faces, watched.failure), markup=False)
 
     with ExitStack() as stack:
         camera = stack.enter_context(Camera(index))
@@ -114,16 +120,19 @@ def predict_camera(
     print_film(console, f"camera {index}", timeline, outputs)
     if out is not None:
         console.print(f"table        {printable(out / 'predictions.csv')}", markup=False)
+    if timeline.num_failed:
+        msg = f"camera {index}: {timeline.failed}"
+        raise InputError(msg)
 
 
-def describe_frame(time: float, faces: Sequence[TrackedFace]) -> str:
+def describe_frame(time: float, faces: Sequence[TrackedFace], failure: str = "") -> str:
     """Return a line about the faces in a frame.
 
     >>> describe_frame(12.04, [])
     '12.0 s       no face'
     """
     labels = [f"{number} {face.label} {face.probabilities[face.label]:.0%}" for number, face in faces]
-    return f"{f'{time:.1f} s':<12} {', '.join(labels) or 'no face'}"
+    return f"{f'{time:.1f} s':<12} {', '.join(labels) or failure or 'no face'}"
 
 
 def print_film(console: Console, name: str, timeline: Timeline, outputs: Outputs | None) -> None:
@@ -141,14 +150,10 @@ def print_film(console: Console, name: str, timeline: Timeline, outputs: Outputs
     console.print("\n".join(lines), markup=False)
 
 
-def _write(
-    writer: PredictionWriter,
-    file: SourceFile,
-    frame: VideoFrame,
-    tracked: Sequence[TrackedFace],
-    recognizer: Recognizer,
-) -> None:
+def _write(writer: PredictionWriter, file: SourceFile, watched: WatchedFrame, recognizer: Recognizer) -> None:
+    frame, tracked, failure = watched
     faces = [each.face for each in tracked]
     written = Frame(file, frame.image, frame.number, frame.time)
     numbers = [each.track for each in tracked]
-    writer.write(written, faces, notes_on(frame.image, faces, recognizer), numbers)
+    notes = [failure] if failure else notes_on(frame.image, faces, recognizer)
+    writer.write(written, faces, notes, numbers)

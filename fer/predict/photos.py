@@ -22,8 +22,8 @@ from fer.files import atomic_write, free_name
 from fer.predict.drawing import NUM_SHEET, annotate, draw_sheet, thumbnail
 from fer.predict.films import predict_video
 from fer.predict.notes import notes_on
-from fer.predict.recognizer import Face, Recognizer
-from fer.predict.sources import Frame, SourceFile, Sources, chunks, is_video, printable, read_frames
+from fer.predict.recognizer import Face, Recognizer, recognize_each
+from fer.predict.sources import OUTPUTS, Frame, SourceFile, Sources, chunks, is_video, printable, read_frames
 from fer.predict.videos import BadVideoError
 from fer.predict.writing import PredictionWriter
 
@@ -69,26 +69,16 @@ def answers(recognizer: Recognizer, files: Sequence[SourceFile]) -> Iterator[Ans
     """Yield what is found in each frame of files, in order, or why a file cannot be used."""
     for chunk in chunks(read_frames(files)):
         frames = [each for each in chunk if isinstance(each, Frame)]
-        found = iter(recognize_each(recognizer, frames))
+        found = iter(recognize_each(recognizer, [frame.image for frame in frames]))
         for each in chunk:
             if isinstance(each, BadImageError):
                 yield each
                 continue
             faces = next(found)
-            if isinstance(faces, BadImageError):
-                yield faces
+            if isinstance(faces, InputError):
+                yield BadImageError(each.file.path, str(faces))
             else:
                 yield each, faces, notes_on(each.image, faces, recognizer)
-
-
-def recognize_each(recognizer: Recognizer, frames: Sequence[Frame]) -> list[list[Face] | BadImageError]:
-    """Return the faces of each frame; where the detector fails on one, the reason."""
-    try:
-        return list(recognizer.recognize([frame.image for frame in frames]))
-    except InputError as e:
-        if len(frames) == 1:
-            return [BadImageError(frames[0].file.path, str(e))]
-        return [faces for frame in frames for faces in recognize_each(recognizer, [frame])]
 
 
 def predict_files(
@@ -155,8 +145,12 @@ def predict_files(
                 progress.update(part, advance=1, total=num_frames)
 
             try:
-                predict_video(recognizer, file, writer, copy, console, smooth=smooth, advance=advance)
+                timeline = predict_video(
+                    recognizer, file, writer, copy, console, smooth=smooth, advance=advance
+                )
                 summary.num_videos += 1
+                if timeline.num_failed:
+                    summary.bad.append(f"{file.path}: {timeline.failed}")
             except BadVideoError as e:
                 summary.bad.append(f"{e.path}: {e.reason}")
             progress.remove_task(part)
@@ -257,8 +251,7 @@ def _count(number: int, noun: str) -> str:
 
 def _print_outputs(console: Console, out: Path, *, has_photos: bool, has_sheet: bool) -> None:
     outputs = [
-        ("table", out / "predictions.csv"),
-        ("table", out / "predictions.json"),
+        *(("table", out / name) for name in OUTPUTS),
         *([("annotated", out / "annotated")] if has_photos else []),
         *([("look at it", out / "contact-sheet.jpg")] if has_sheet else []),
     ]

@@ -239,6 +239,23 @@ class Recognizer:
         )
 
 
+def recognize_each(
+    recognizer: Recognizer, images: Sequence[NDArray[np.uint8]]
+) -> list[list[Face] | InputError]:
+    """Return the faces of each image, or why they cannot be found: one that fails does not end the others.
+
+    Args:
+        recognizer: Finds them.
+        images: RGB, uint8, each of shape ``(H, W, 3)``.
+    """
+    try:
+        return list(recognizer.recognize(images))
+    except InputError as e:
+        if len(images) == 1:
+            return [e]
+        return [faces for image in images for faces in recognize_each(recognizer, [image])]
+
+
 def as_rgb(image: NDArray[np.uint8] | Image.Image | Path | str) -> NDArray[np.uint8]:
     """Return a file, a PIL image or an array as RGB, uint8, shape ``(H, W, 3)``.
 

@@ -17,6 +17,9 @@ from fer.runs import Run
 NETWORK_SUFFIXES: Final = (".ckpt", ".onnx", ".pt", ".pth", ".safetensors")
 """Suffixes of files that hold a network."""
 
+OUTPUTS: Final = ("predictions.csv", "predictions.json")
+"""Files that tell a folder that ``fer predict`` wrote: its images are no sources of a folder around it."""
+
 CHUNK_FRAMES: Final = 64
 CHUNK_PIXELS: Final = 16_000_000
 """Frames that are recognised at once, and the pixels from which on no further frame is added."""
@@ -108,12 +111,23 @@ def _add(path: Path, found: Sources) -> None:
         found.files.append(SourceFile(path, Path(path.name)))
         return
     files = find_files(path)
-    usable = sorted([*files.images, *filter(is_video, files.skipped)], key=lambda each: each.parts)
+    written = _written_below(path, [*files.images, *files.skipped])
+    images, others = (
+        [each for each in some if written.isdisjoint(each.parents)] for some in (files.images, files.skipped)
+    )
+    usable = sorted([*images, *filter(is_video, others)], key=lambda each: each.parts)
     found.files += [SourceFile(each, each.relative_to(path)) for each in usable]
-    if skipped := [each for each in files.skipped if not is_video(each)]:
+    if skipped := [each for each in others if not is_video(each)]:
         found.remarks.append(describe_skipped(skipped, path))
+    found.remarks += [f"left out {folder}: fer predict wrote it" for folder in sorted(written)]
     if not usable:
         found.bad.append(f"{path}: no image and no video in this folder")
+
+
+def _written_below(folder: Path, files: Iterable[Path]) -> set[Path]:
+    """Return the folders below a folder that an earlier ``fer predict`` wrote, of those that hold files."""
+    holders = {holder for file in files for holder in file.parents if folder in holder.parents}
+    return {holder for holder in holders if all((holder / name).is_file() for name in OUTPUTS)}
 
 
 def is_video(path: Path) -> bool:

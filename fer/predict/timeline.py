@@ -124,6 +124,8 @@ class Timeline:
         step: Seconds that are averaged to a point.
         num_frames: That were added.
         num_faceless: Of them, those without a face.
+        num_failed: Of them, those whose faces could not be looked for.
+        failure: Why not, of the first of them.
         end: Time of the last of them, in seconds.
         num_dropped: Tracked faces that were dropped; see :data:`MAX_TRACKS`.
         frames: Some frames, evenly spread over the time.
@@ -131,7 +133,8 @@ class Timeline:
 
     def __init__(self, class_names: Sequence[str], rate: float) -> None:
         self.class_names, self.rate = tuple(class_names), rate
-        self.num_frames, self.num_faceless, self.num_dropped = 0, 0, 0
+        self.num_frames, self.num_faceless, self.num_failed, self.num_dropped = 0, 0, 0, 0
+        self.failure = ""
         self.step, self.end = FIRST_STEP, 0.0
         self.frames: list[KeptFrame] = []
         self._between, self._next = FIRST_STEP, 0.0
@@ -141,7 +144,14 @@ class Timeline:
         """Return how long the video is, and how many faces were found."""
         faces = f"{self.num_tracks:,} tracked face{'' if self.num_tracks == 1 else 's'}"
         frames = f"{self.num_frames:,} frame{'' if self.num_frames == 1 else 's'}"
-        return f"{frames} ({self.num_faceless:,} without a face) in {self.seconds:.1f} s, {faces}"
+        failed = f", {self.num_failed:,} failed" if self.num_failed else ""
+        return f"{frames} ({self.num_faceless:,} without a face{failed}) in {self.seconds:.1f} s, {faces}"
+
+    @property
+    def failed(self) -> str:
+        """How many frames failed, and why the first of them did; empty if none did."""
+        count = f"{self.num_failed:,} of {self.num_frames:,} frames failed"
+        return f"{count}: {self.failure}" if self.num_failed else ""
 
     def longest(self, most: int) -> list[Track]:
         """Return the tracked faces that were seen in the most frames, in the order in which they appear."""
@@ -164,7 +174,12 @@ class Timeline:
         return max(MAX_GAP, 2 * self.step)
 
     def add(
-        self, time: float, image: NDArray[np.uint8], faces: Sequence[TrackedFace], marks: Sequence[Mark]
+        self,
+        time: float,
+        image: NDArray[np.uint8],
+        faces: Sequence[TrackedFace],
+        marks: Sequence[Mark],
+        failure: str = "",
     ) -> None:
         """Add the next frame.
 
@@ -173,9 +188,12 @@ class Timeline:
             image: RGB, uint8, shape ``(H, W, 3)``.
             faces: Its tracked faces.
             marks: How each of them is marked.
+            failure: Why faces could not be looked for; empty if they were.
         """
         self.num_frames += 1
-        self.num_faceless += not faces
+        self.num_faceless += not faces and not failure
+        self.num_failed += bool(failure)
+        self.failure = self.failure or failure
         self.end = time
         while time >= MAX_POINTS * self.step:
             self._double()

@@ -7,11 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NamedTuple
 
+from fer.errors import InputError
 from fer.predict.drawing import mark_face
 from fer.predict.marks import draw_marks
-from fer.predict.recognizer import Recognizer
+from fer.predict.recognizer import Recognizer, recognize_each
 from fer.predict.timeline import Timeline
 from fer.predict.timeline_page import write_timeline
 from fer.predict.tracks import FaceTracker, TrackedFace
@@ -24,8 +25,23 @@ BATCH_FRAMES: Final = 16
 BATCH_PIXELS: Final = 12_500_000
 """Pixels of the frames that are recognised at once: large frames go in smaller batches."""
 
-FrameAnswer = Callable[[VideoFrame, Sequence[TrackedFace]], None]
-"""What is told of a frame when its faces are known: called once for each frame, in order."""
+
+class WatchedFrame(NamedTuple):
+    """A frame whose faces are known.
+
+    Attributes:
+        frame: The frame.
+        faces: Its tracked faces.
+        failure: Why its faces could not be looked for; empty if they were.
+    """
+
+    frame: VideoFrame
+    faces: Sequence[TrackedFace]
+    failure: str = ""
+
+
+FrameAnswer = Callable[[WatchedFrame], None]
+"""Is told of each frame when its faces are known, in order."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ def watch(
         frames: In the order of their times.
         rate: Frames a second.
         recognizer: Finds the faces and their probabilities.
-        answer: Is given each frame with its faces.
+        answer: Is given each frame with its faces; one on which the detector fails has none.
         name: Of the video.
         outputs: Files to write; None: none.
         smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`. 0 does not smooth.
@@ -82,12 +98,13 @@ def watch(
     timeline = Timeline(recognizer.preprocessing.class_names, rate)
     with ExitStack() as stack:
         copy = None if outputs is None else stack.enter_context(WebmWriter(outputs.copy, rate))
-        for frame, faces in recognize_frames(frames, recognizer, FaceTracker(smooth), at_once):
+        for watched in recognize_frames(frames, recognizer, FaceTracker(smooth), at_once):
+            frame, faces, failure = watched
             marks = [mark_face(face, number) for number, face in faces]
             if copy is not None:
                 copy.write(frame.time, draw_marks(frame.image, marks))
-            timeline.add(frame.time, frame.image, faces, marks)
-            answer(frame, faces)
+            timeline.add(frame.time, frame.image, faces, marks, failure)
+            answer(watched)
     if outputs is not None:
         notes = _notes(recognizer, smooth)
         write_timeline(timeline, outputs.figure, outputs.page, name=name, notes=notes)
@@ -96,7 +113,7 @@ def watch(
 
 def recognize_frames(
     frames: Iterable[VideoFrame], recognizer: Recognizer, tracker: FaceTracker, at_once: int = BATCH_FRAMES
-) -> Iterator[tuple[VideoFrame, list[TrackedFace]]]:
+) -> Iterator[WatchedFrame]:
     """Yield each frame with its tracked faces, in order.
 
     Args:
@@ -106,8 +123,12 @@ def recognize_frames(
         at_once: Frames in a batch at most.
     """
     for batch in _batches(frames, at_once):
-        for frame, faces in zip(batch, recognizer.recognize([each.image for each in batch]), strict=True):
-            yield frame, tracker.follow(frame.time, faces)
+        found = recognize_each(recognizer, [each.image for each in batch])
+        for frame, faces in zip(batch, found, strict=True):
+            if isinstance(faces, InputError):
+                yield WatchedFrame(frame, tracker.follow(frame.time, []), str(faces))
+            else:
+                yield WatchedFrame(frame, tracker.follow(frame.time, faces))
 
 
 def _batches(frames: Iterable[VideoFrame], at_once: int) -> Iterator[list[VideoFrame]]:

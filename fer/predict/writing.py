@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, Final, Self
 
 from fer.cells import path_cell, text_cell
 from fer.data.crop_report import LANDMARKS
 from fer.files import atomic_write
 from fer.predict.recognizer import Face
-from fer.predict.sources import Frame
+from fer.predict.sources import OUTPUTS, Frame
 
 POSITION: Final = (
     "left",
@@ -44,8 +44,9 @@ class PredictionWriter:
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
-        self._csv: BinaryIO = self._opened.enter_context(atomic_write(self.folder / "predictions.csv"))
-        self._json: BinaryIO = self._opened.enter_context(atomic_write(self.folder / "predictions.json"))
+        self._csv, self._json = (
+            self._opened.enter_context(atomic_write(self.folder / name)) for name in OUTPUTS
+        )
         names = [text_cell(name) for name in self.class_names]
         self._write_row(
             ["file", "frame", "time", "face", *POSITION, "detected", "label", *names, "entropy", "note"]

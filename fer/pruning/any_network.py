@@ -114,7 +114,7 @@ def prune_unlabelled(
         tune: Fine-tunes the pruned network; see :func:`fer.pruning.fine_tune`. None: it is not trained.
 
     Raises:
-        InputError: The outputs are not logits, or as of :func:`fer.pruning.prune_once`.
+        InputError: The outputs are not logits, or as raised by :func:`fer.pruning.prune_once`.
     """
     batches = InputBatches.of(batches, network)
     example = batches.first()

@@ -1,1 +1,1 @@
-"""Many runs as one: cross-validation."""
+"""Many runs as one: cross-validations, repeats with several seeds, and sweeps."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final
 
 from fer.errors import InputError
+from fer.studies.members import KINDS
 from fer.studies.search import Tried, suggest
 from fer.studies.storage import writing
 from fer.studies.study import Study
@@ -311,7 +312,7 @@ def command_of(study: Study, trial: Trial) -> list[str]:
         return words
     run_dir = study.run_dir(trial)
     words += ["--runs_dir", str(run_dir.parent), "--run_name", run_dir.name]
-    if study.sweep.project is not None and ours[0] != "crossval":  # which reads WANDB_PROJECT
+    if study.sweep.project is not None and ours[0] not in KINDS:  # which read WANDB_PROJECT
         words += ["--wandb.project", study.sweep.project]
     return words
 

@@ -19,6 +19,7 @@ import yaml
 
 from fer.files import atomic_write, read_json
 from fer.studies import child
+from fer.studies.members import KINDS
 from fer.studies.trials import State, Trial
 from fer.studies.warm import Forked, WarmServer
 
@@ -207,8 +208,9 @@ def read_values(folder: Path, run_dir: Path, metric: str) -> list[float]:
     """Return the values of a metric that a trial has logged, in order; NaN for a value that is no number.
 
     They come from the file that :data:`METRICS_VARIABLE` names, else from the run's ``metrics.csv``, else
-    from its ``crossval.json``. The first two may still be written: an incomplete last line is ignored, and
-    so is a line that is no JSON object, which :func:`broken_line` reports.
+    from the summary of its members, such as ``crossval.json``. The first two may still be written: an
+    incomplete last line is ignored, and so is a line that is no JSON object, which :func:`broken_line`
+    reports.
 
     Args:
         folder: Folder of the trial.
@@ -221,10 +223,10 @@ def read_values(folder: Path, run_dir: Path, metric: str) -> list[float]:
     table = csv.DictReader(StringIO("".join(_whole_lines(run_dir / "metrics.csv"))))
     if values := [_float(row[metric]) for row in table if row.get(metric)]:
         return values
-    whole = run_dir / "crossval.json"
-    if whole.is_file():
-        summary = json.loads(whole.read_text())
-        return [_float(summary[metric])] if metric in summary else []
+    for whole in (kind.summary_path(run_dir) for kind in KINDS.values()):
+        if whole.is_file():
+            summary = json.loads(whole.read_text())
+            return [_float(summary[metric])] if metric in summary else []
     return []
 
 

@@ -1,7 +1,7 @@
 """The training loop, written once for every network."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, cast
@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.transforms.v2 import MixUp
+from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
 
 from fer.checkpoints import calibration_in
 from fer.errors import InputError
@@ -59,6 +59,8 @@ class ClassificationTask(EvaluatedTask):
             Not together with
             ``data.sampler: balanced``.
         mixup: Parameter alpha of mixup (Zhang et al., 2018); 0: no mixup.
+        cutmix: Parameter alpha of CutMix (Yun et al., 2019); 0: no CutMix. With both, each batch is mixed by
+            one of the two, drawn with equal probability.
         optimizer: Optimizer: ``sgd``, ``adam`` or ``adamw``.
         lr: Learning rate; the peak for ``onecycle``, the lower bound for ``cyclic``.
         weight_decay: Weight decay; not applied to biases and normalisation layers.
@@ -95,6 +97,7 @@ class ClassificationTask(EvaluatedTask):
         label_smoothing: float = 0.0,
         class_weights: Literal["none", "balanced"] = "none",
         mixup: float = 0.0,
+        cutmix: float = 0.0,
         optimizer: OptimizerName = "adam",
         lr: float = 1e-3,
         weight_decay: float = 0.0,
@@ -116,6 +119,7 @@ class ClassificationTask(EvaluatedTask):
         self.save_hyperparameters(ignore=["network"], logger=False)
         check_setting("label_smoothing", label_smoothing, is_right=0 <= label_smoothing <= 1, wanted="0 to 1")
         check_setting("mixup", mixup, is_right=mixup >= 0, wanted="0 or more")
+        check_setting("cutmix", cutmix, is_right=cutmix >= 0, wanted="0 or more")
         check_setting("num_classes", num_classes, is_right=num_classes >= 2, wanted="2 or more")
         kept = train_features or 0
         check_setting("train_features", kept, is_right=kept >= 0, wanted="0 or more, or null")
@@ -127,7 +131,7 @@ class ClassificationTask(EvaluatedTask):
         self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
-        self.mix = MixUp(alpha=mixup, num_classes=num_classes) if mixup > 0 else None
+        self.mix = _mixer({MixUp: mixup, CutMix: cutmix}, num_classes)
         self.optimizer_settings = OptimizerSettings(optimizer, lr, weight_decay, momentum, nesterov)
         self.schedule_settings = ScheduleSettings(
             schedule, tuple(milestones), gamma, max_lr, cycle_epochs, patience, min_lr, warmup
@@ -393,6 +397,12 @@ class ClassificationTask(EvaluatedTask):
         self._name_classes(tuple(checkpoint.get("class_names", self.class_names)))
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)
         self.calibrator.load(calibration_in(checkpoint))
+
+
+def _mixer(alphas: Mapping[type[nn.Module], float], num_classes: int) -> nn.Module | None:
+    """Return what mixes the images and the labels of a batch; None where nothing is to be mixed."""
+    mixers = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in alphas.items() if alpha > 0]
+    return RandomChoice(mixers) if len(mixers) > 1 else next(iter(mixers), None)
 
 
 def _only_finite(loss: Tensor, logits: Tensor) -> Tensor:

@@ -162,7 +162,8 @@ def _training_versions(task: "ClassificationTask", data: GivesFeatures) -> tuple
     """Return how many versions of each training sample are kept, and a remark on it."""
     wanted: int | None = task.hparams["train_features"]
     if task.mix is not None:
-        return 0, ", but training samples in each epoch, since model.mixup mixes their pixels"
+        mixers = " and ".join(f"model.{name}" for name in ("mixup", "cutmix") if task.hparams[name])
+        return 0, f", but training samples in each epoch, since their pixels are mixed by {mixers}"
     if _is_limited(task, "train"):
         return 0, ", but training samples in each epoch, since trainer.limit_train_batches is set"
     if not data.augments:

@@ -6,6 +6,7 @@ that is best on val. The network is evaluated anew in float32, as it is shipped.
 
 import argparse
 import json
+import math
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,12 +16,13 @@ import torch
 from lightning.pytorch import Trainer
 from safetensors.torch import save
 
+from fer import angles, distinctness, measure
 from fer.__main__ import main as run_fer
 from fer.callbacks import EvaluationCallback
 from fer.callbacks.model_card import model_card
 from fer.checkpoints import normalisation_in, read_checkpoint, temperature_of
 from fer.commands.report import settings_of
-from fer.data import DATA_MODULES
+from fer.data import DATA_MODULES, ExpressionDataModule
 from fer.files import atomic_write
 from fer.predict.torch_network import preprocessing_of
 from fer.report.gather import gather
@@ -31,6 +33,9 @@ RECIPE = "conv6"
 """The recipe of the best small network at hand."""
 
 WEIGHTS = Path(__file__).parent
+NUM_SAMPLES = 1000
+"""Training images on which it is measured how distinct the neurons are."""
+
 MOST_BYTES = 2_000_000
 """Of the weights, which everybody downloads with the package."""
 
@@ -85,6 +90,7 @@ def release(run: Run, commit: str, *, num_runs: int) -> None:
         "view_temperatures": {tta: each["temperature"] for tta, each in known.get("views", {}).items()},
         "settings": settings,
         "calibration": known,
+        "distinctness": measure_distinctness(task.network, data_of(run)),
         "dtype": "float32",
         "command": command,
         "commit": commit,
@@ -126,6 +132,19 @@ def evaluate(run: Run) -> tuple[ClassificationTask, dict[str, Any]]:
         trainer.validate(task, datamodule=data, verbose=False)
         trainer.test(task, datamodule=data, verbose=False)
         return task, Run(Path(folder)).read_results()
+
+
+def measure_distinctness(network: Any, data: ExpressionDataModule) -> dict[str, list[float | None]]:
+    """Return by hidden layer how distinct each neuron is on training images, for ``fer explain``."""
+    data.setup("fit")
+    batches = [batch[0] for batch in data.sample_dataloader("train", NUM_SAMPLES)]
+    layers = network.neuron_layers
+    statistics = measure(network, batches, layers.values())
+    degrees = {layer: distinctness(angles(statistics[place])) for layer, place in layers.items()}
+    return {
+        layer: [None if math.isnan(value) else round(value, 1) for value in values.tolist()]
+        for layer, values in degrees.items()
+    }
 
 
 def data_of(run: Run) -> Any:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from measured import HEAD, SIZES, Figure, machine, say
+from measured import SIZES, Figure, print_figures
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -102,16 +102,5 @@ def figures(given: argparse.Namespace) -> Iterator[Figure]:
             yield Figure(f"{network}: peak memory of a training", totals, "GiB", most=2.0, note=note)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one training of conv6")
-    given = parser.parse_args(argv)
-    say(machine())
-    say(HEAD)
-    for figure in figures(given):
-        say(str(figure))
-
-
 if __name__ == "__main__":
-    main()
+    print_figures(figures, __doc__, quick="one training of conv6")

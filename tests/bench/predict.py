@@ -1,7 +1,8 @@
-"""Photos that are recognised in a second, one by one and in batches, and the memory that a large photo takes.
+"""Photos recognised in a second, one by one and in batches, and what a large photo and many faces take.
 
-``python tests/bench/predict.py CHECKPOINT|RUN|MODEL.onnx [FOLDER]``; without a folder, on a photo in several
-poses. Both ways start from decoded images and are timed in turn, in one process, by the processor's time.
+``python tests/bench/predict.py [FOLDER] [--ckpt_path CHECKPOINT|RUN|MODEL.onnx]``; without a folder, on a
+photo in several poses, and without a network with the one that ships. Both ways start from decoded images
+and are timed in turn, in one process, by the processor's time.
 """
 
 import argparse
@@ -22,6 +23,11 @@ from skimage import data
 from fer import Recognizer
 from fer.data.reading import find_images, read_image
 
+CROWD = 25
+"""Faces side by side in the photo of tiles, 80 pixels each: 625 faces in 4 megapixels."""
+
+NUM_CROPS = 10_000
+
 LARGE = (7216, 5412)
 """Width and height of the large photo: 39 megapixels."""
 
@@ -29,10 +35,10 @@ LARGE = (7216, 5412)
 def main() -> None:
     """Measure, and write one line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("ckpt_path", type=Path)
     parser.add_argument(
         "folder", type=Path, nargs="?", help="images; left out, an astronaut in several poses"
     )
+    parser.add_argument("--ckpt_path", type=Path)
     parser.add_argument("--num", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
@@ -44,6 +50,7 @@ def main() -> None:
     recognizer = Recognizer.load(given.ckpt_path)
     recognizer(data.astronaut())
     _measure_memory(recognizer)
+    _measure_crowd(recognizer)
     images = [read_image(path) for path in find_images(given.folder)] if given.folder else _poses(given.num)
     images = [images[place % len(images)] for place in range(given.num)]
     seconds: dict[str, list[float]] = {"one by one": [], "in batches": []}
@@ -75,10 +82,29 @@ def _measure_memory(recognizer: Recognizer) -> None:
         photo.paste(Image.fromarray(data.astronaut()).resize((2048, 2048)), (700, 900))
         photo.save(Path(folder) / "large.jpg")
         del photo
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start, before = time.process_time(), _peak()
         faces = recognizer(Path(folder) / "large.jpg")
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    _say(f"39 megapixels {(after - before) / 1024:,.0f} MB more than before at the peak, {len(faces)} faces")
+        _say(f"39 megapixels {len(faces)} faces, {_taken(start, before)}")
+
+
+def _measure_crowd(recognizer: Recognizer) -> None:
+    """Write how long many faces take: those of a photo of tiles, and crops without a detector."""
+    face = np.asarray(Image.fromarray(data.astronaut()[40:210, 140:310]).resize((80, 80)))
+    start, before = time.process_time(), _peak()
+    faces = recognizer(np.tile(face, (CROWD, CROWD, 1)))
+    _say(f"crowd        {len(faces)} of {CROWD**2} faces found in one photo, {_taken(start, before)}")
+    whole = Recognizer(recognizer.preprocessing, recognizer.network, whole=True)
+    start, before = time.process_time(), _peak()
+    num = sum(len(each) for each in whole.recognize([face] * NUM_CROPS))
+    _say(f"crops        {num:,} faces without a detector, {_taken(start, before)}")
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _taken(start: float, before: float) -> str:
+    return f"{time.process_time() - start:.1f} CPU s, {_peak() - before:,.0f} MB more than before at the peak"
 
 
 def _poses(num: int) -> list[np.ndarray]:

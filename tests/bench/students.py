@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from torchvision.datasets import ImageFolder
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from measured import HEAD, Figure, machine, quieten, ratios, say
+from measured import Figure, print_figures, quieten, ratios
 from timed_fit import BATCH_SIZE, QUICK, Size, fit
 
 from fer.configs import config_path
@@ -132,16 +132,5 @@ def figures(given: argparse.Namespace) -> Iterator[Figure]:
                 )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer steps and turns")
-    given = parser.parse_args(argv)
-    say(machine())
-    say(HEAD)
-    for figure in figures(given):
-        say(str(figure))
-
-
 if __name__ == "__main__":
-    main()
+    print_figures(figures, __doc__, quick="fewer steps and turns")

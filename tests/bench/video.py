@@ -24,9 +24,9 @@ from fer.data.drawing import draw_faces
 from fer.predict import Recognizer
 from fer.predict.recognizer import Face
 from fer.predict.sources import Frame, SourceFile
-from fer.predict.tracks import FaceTracker, TrackedFace
-from fer.predict.videos import Video, VideoFrame
-from fer.predict.watch import BATCH_FRAMES, Outputs, recognize_frames, watch
+from fer.predict.tracks import FaceTracker
+from fer.predict.videos import Video
+from fer.predict.watch import BATCH_FRAMES, Outputs, WatchedFrame, recognize_frames, watch
 from fer.predict.writing import PredictionWriter
 
 RATE = 5.0
@@ -60,7 +60,8 @@ def _watch(path: Path, out: Path, recognizer: Recognizer) -> None:
         total = video.num_frames or 0
         marks = {max(1, round(share * total)) for share in (0.02, 0.1, 0.25, 0.5, 0.75, 1)}
 
-        def answer(frame: VideoFrame, tracked: Sequence[TrackedFace]) -> None:
+        def answer(watched: WatchedFrame) -> None:
+            frame, tracked, _ = watched
             faces: list[Face] = [each.face for each in tracked]
             notes = [""] * max(1, len(faces))
             numbers = [each.track for each in tracked]

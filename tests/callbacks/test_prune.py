@@ -37,7 +37,7 @@ def pruned_run(tmp_path_factory, sandboxed):
     with sandboxed(folder):
         trained = call("fit", *WORDS, "--run_name", "a", *wide)
     assert trained.status == 0
-    assert "fewer than 10 a neuron" in trained.err  # of so few samples, and of nothing else
+    assert "fewer than 10 per neuron" in trained.err  # of so few samples, and of nothing else
     assert all("fewer than" in line for line in trained.err.splitlines())
     return folder / "runs" / "a", trained.out
 
@@ -90,7 +90,7 @@ def test_a_checkpoint_is_pruned_by_a_command(pruned_run, tmp_path):
         pytest.param(["gone.ckpt"], "gone.ckpt: no such checkpoint; give runs/NAME", id="no checkpoint"),
         pytest.param([], "fer prune needs a checkpoint", id="none given"),
         pytest.param(["--prune.similar_below", "170"], "in this order", id="thresholds crossed"),
-        pytest.param(["--prune.layers", "[conv9]"], "has no layer 'conv9' with neurons", id="unknown layer"),
+        pytest.param(["--prune.layers", "[conv9]"], "has no layer 'conv9' whose neurons", id="unknown layer"),
         pytest.param(["--prune.layers", "[conv6]"], "conv6", id="output layer"),
         pytest.param(["--prune.layers", "[]"], "layers is empty", id="no layers"),
     ],

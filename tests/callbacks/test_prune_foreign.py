@@ -88,7 +88,7 @@ def fit(tiny_trainer, tmp_path):
 def warnings_in(caplog):
     """Return what was warned of, without the advice on few samples."""
     texts = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
-    return [text for text in texts if "fewer than 10 a neuron" not in text and "of the others" not in text]
+    return [text for text in texts if "fewer than 10 per neuron" not in text and "of the others" not in text]
 
 
 def test_a_training_ends_with_a_smaller_module(fit, tmp_path, caplog, capsys):
@@ -456,7 +456,7 @@ class Flat(Foreign):
         pytest.param(
             Flat,
             {},
-            "Flat has no hidden neurons that can go (backbone: these are the network's outputs)",
+            "Flat has no hidden neurons that can be removed (backbone: these are the network's outputs)",
             id="nothing to prune",
         ),
         pytest.param(

@@ -138,7 +138,7 @@ def test_what_is_no_run_is_refused_in_one_line(names, message, tmp_path):
         make_run(tmp_path / name)
     for name in ("folds", "search", "empty"):
         (tmp_path / name).mkdir()
-    (tmp_path / "folds" / "settings.json").write_text("{}")
+    (tmp_path / "folds" / "settings.json").write_text('{"folds": 2}')
     (tmp_path / "search" / "study.json").write_text("{}")
     with pytest.raises(InputError, match=r".") as refused:
         read_runs([Path(name) for name in names])

@@ -24,7 +24,7 @@ def logged(tmp_path_factory, sandboxed):
         called = call("fit", *DATA, *words, "--run_name", "run")
     assert called.status == 0, called.err
     # Of so few samples, and of nothing else.
-    few = "fewer than 10 a neuron", "fewer samples than neurons", "windows are fewer than its"
+    few = "fewer than 10 per neuron", "fewer samples than neurons", "windows, fewer than its"
     assert all(any(each in line for each in few) for line in called.err.splitlines()), called.err
     (record,) = Path(folder, "runs", "run", "wandb").glob("offline-run-*")
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(record)]

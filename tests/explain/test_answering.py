@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from fer.explain.answering import answering_neurons, choose_neurons, distinctness
+from fer.explain import distinctness_of
+from fer.explain.answering import answering_neurons, choose_neurons
+from fer.neurons import distinctness
+from fer.predict.default import load_default
 
 NAN = float("nan")
 # 0 and 1 do the same, 2 is the opposite of 3, 4 stands alone, 5 is dead.
@@ -17,11 +20,11 @@ DEGREES[5] = DEGREES[:, 5] = NAN
 
 
 def test_distinctness_is_the_angle_to_the_nearest_twin_or_opposite():
-    assert np.allclose(distinctness(DEGREES), [5, 5, 20, 20, 90, NAN], equal_nan=True)
+    assert np.allclose(distinctness(torch.from_numpy(DEGREES)), [5, 5, 20, 20, 90, NAN], equal_nan=True)
 
 
 def test_a_single_neuron_is_as_distinct_as_can_be():
-    assert distinctness(np.zeros((1, 1))).tolist() == [90]
+    assert distinctness(torch.zeros(1, 1)).tolist() == [90]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,8 @@ def test_a_single_neuron_is_as_distinct_as_can_be():
     ],
 )
 def test_the_strongest_of_the_distinct_half(strengths, degrees, chosen):
-    assert choose_neurons(np.array(strengths, float), degrees) == chosen
+    apart = None if degrees is None else distinctness(torch.from_numpy(degrees)).numpy()
+    assert choose_neurons(np.array(strengths, float), apart) == chosen
 
 
 def test_no_more_than_asked_for():
@@ -50,12 +54,22 @@ def test_maps_of_layers_in_order_and_layers_without_angles():
         *(nn.Flatten(), nn.Linear(4 * 64, 5), nn.ReLU(), nn.Linear(5, 2)),
     )
     image = torch.rand(1, 1, 8, 8)
-    found, without = answering_neurons(network, image, {"0": DEGREES, "2": DEGREES})
+    apart = distinctness(torch.from_numpy(DEGREES)).numpy()
+    found, without = answering_neurons(network, image, {"0": apart, "2": apart})
     assert list(found) == ["0", "2"]  # a linear layer has no maps
-    assert without == ["2"]  # 4 neurons, and angles of 6
+    assert without == ["2"]  # 4 neurons, and what was measured of 6
     maps = network[:2](image)[0].detach()
     for neuron in found["0"]:
         assert neuron.index in (2, 3, 4)
         assert np.allclose(neuron.values, maps[neuron.index])
         assert neuron.strength == pytest.approx(float(maps[neuron.index].mean()))
     assert all(np.isnan(neuron.degrees) for neuron in found["2"])
+
+
+def test_it_is_known_of_the_network_that_ships_how_distinct_its_neurons_are():
+    preprocessing, network = load_default()
+    size = preprocessing.image_size
+    image = torch.rand(1, preprocessing.channels, size, size)
+    found, without = answering_neurons(network.module, image, distinctness_of(None))
+    assert without == []
+    assert all(0 < neuron.degrees <= 90 for neurons in found.values() for neuron in neurons)

@@ -129,7 +129,7 @@ def test_what_is_asked_for_by_name_is_an_error_before_training(make, message, fi
         pytest.param(
             lambda: DistinctivenessCallback(samples=[{"name": "a"}]),
             "a batch is a dict without tensors: give tensors, sequences or mappings of them, or inputs=, a "
-            "function from a batch to what the network takes$",
+            "function from a batch to the network's arguments$",
             id="samples without tensors",
         ),
         pytest.param(
@@ -232,7 +232,7 @@ def test_a_network_without_hidden_layers_is_one_warning_of_each(fit, warned):
     assert warned() == [
         "no angles: the hidden layers are none (layer_3: these are the network's outputs); name others with "
         "layers=[…]",
-        "prune: nothing is pruned: Linear has no hidden neurons that can go (layer_3: these are the "
+        "prune: nothing is pruned: Linear has no hidden neurons that can be removed (layer_3: these are the "
         "network's outputs)",
     ]
 
@@ -273,7 +273,7 @@ def test_a_recurrent_layer_asked_for_by_name_is_an_error(fit):
 
 def test_pruning_of_a_recurrent_layer_asked_for_by_name_is_an_error(fit):
     pruning = PruneCallback(enabled=True, metric="val_acc", layers=["lstm"])
-    message = r"^the neurons of layer 'lstm' cannot go: it is of type LSTM, which cannot lose neurons$"
+    message = r"layer 'lstm' cannot be removed: it is of type LSTM, which cannot lose neurons$"
     with pytest.raises(InputError, match=message):
         fit(LSTMClassifier, SentencesDataModule(), [pruning])
 

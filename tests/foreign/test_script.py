@@ -101,7 +101,7 @@ def test_the_script_measures_labels_and_prunes(module, data, layers, fit, warned
     assert num_parameters(pruning.pruned) < num_parameters(net)
     assert [path.name for path in tmp_path.rglob("pruned.ckpt")] == ["pruned.ckpt"]
     refused = ["layers without angles"] if module is LSTMClassifier else []
-    few = [text for text in warned() if "fewer than 10 a neuron" in text]  # of 64 samples
+    few = [text for text in warned() if "fewer than 10 per neuron" in text]  # of 64 samples
     assert len(few) <= 1
     assert [text.partition(":")[0] for text in warned() if text not in few] == refused
 

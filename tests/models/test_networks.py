@@ -17,6 +17,7 @@ from fer.models import (
     Conv6Net,
     ResNet,
     TransferNet,
+    VggNet,
 )
 
 SMALL = [
@@ -31,7 +32,11 @@ SMALL = [
     ),
     pytest.param(ResNet, {"depth": 18}, 32, id="resnet"),
     pytest.param(ResNet, {"depth": 18, "stem": "small"}, 8, id="resnet, small stem"),
+    pytest.param(ResNet, {"depth": 18, "stem": "half", "width": 3}, 16, id="resnet, half stem"),
+    pytest.param(VggNet, {"widths": (2, 3, 4, 5)}, 16, id="vgg"),
+    pytest.param(VggNet, {"widths": (2, 3, 4), "depths": (1, 2, 1)}, 8, id="vgg, three stages"),
     pytest.param(CbamResNet, {"depth": 18}, 32, id="cbam"),
+    pytest.param(CbamResNet, {"depth": 50, "width": 4}, 32, id="cbam, narrow"),
     pytest.param(CbamResNet, {"depth": 18, "arrangement": "parallel"}, 32, id="cbam, parallel"),
     pytest.param(TransferNet, {"backbone": "alexnet", "hidden": 5}, 63, id="transfer, alexnet"),
     pytest.param(TransferNet, {"backbone": "resnet18", "unfreeze": 1}, 1, id="transfer, resnet18"),
@@ -73,6 +78,10 @@ def test_a_image_that_would_shrink_to_nothing_is_refused(kind, settings, smalles
         (AlexNet, {"hidden": ()}),
         (AlexNet, {"dropout": -0.1}),
         (ResNet, {"depth": 101}),
+        (ResNet, {"width": 0}),
+        (VggNet, {"widths": (2, 3)}),
+        (VggNet, {"depths": (2, 2, 2)}),
+        (VggNet, {"dropout": 1.0}),
         (ResNet, {"stem": "large"}),
         (ResNet, {"channels": 0}),
         (CbamResNet, {"num_classes": 0}),
@@ -119,6 +128,13 @@ def test_unsuitable_settings_are_named(kind, settings):
             id="alexnet",
         ),
         pytest.param(
+            VggNet,
+            {"widths": (2, 3, 4, 5), "depths": (1, 2, 1, 1)},
+            "conv1_1 bn1_1 relu1_1 pool1 conv2_1 bn2_1 relu2_1 conv2_2 bn2_2 relu2_2 pool2 "
+            "conv3_1 bn3_1 relu3_1 pool3 conv4_1 bn4_1 relu4_1 pool4 avgpool flatten dropout fc",
+            id="vgg",
+        ),
+        pytest.param(
             AlexNet,
             {"batch_norm": True},
             "conv1 bn1 relu1 pool1 conv2 bn2 relu2 pool2 conv3 bn3 relu3 conv4 bn4 relu4 "
@@ -146,6 +162,7 @@ def _fc(inputs, outputs, *, bn=False):
     [
         pytest.param(Conv1Net, _conv(3, 32, 5, bn=False) + _fc(32 * 112**2, 7), id="conv1"),
         pytest.param(Conv2Net, 25_715_719, id="conv2"),
+        pytest.param(VggNet, 4_689_735, id="vgg"),
         pytest.param(
             Conv4Net,
             _conv(1, 64) + _conv(64, 128) + _conv(128, 1024) + _conv(1024, 512)
@@ -168,6 +185,15 @@ def _fc(inputs, outputs, *, bn=False):
 )  # fmt: skip
 def test_number_of_parameters(kind, num_parameters):
     assert sum(p.numel() for p in kind().parameters()) == num_parameters
+
+
+def test_a_residual_network_of_half_the_width_has_the_layers_of_torchvisions_with_half_the_maps():
+    wide, narrow = ResNet(depth=18), ResNet(depth=18, width=32, stem="half")
+    shapes = {name: p.shape for name, p in narrow.named_parameters()}
+    assert shapes.keys() == {name for name, _ in wide.named_parameters()}
+    assert all(2 * shapes[name][0] == p.shape[0] for name, p in wide.named_parameters() if "fc" not in name)
+    assert sum(p.numel() for p in narrow.parameters()) == 2_796_263
+    assert narrow.neuron_layers.keys() == wide.neuron_layers.keys()
 
 
 def test_conv6_has_one_number_a_feature_map_after_its_fifth_pool():

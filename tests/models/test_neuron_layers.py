@@ -14,6 +14,7 @@ from fer.models import (
     Conv6Net,
     ResNet,
     TransferNet,
+    VggNet,
 )
 from fer.neurons import measure
 
@@ -34,6 +35,11 @@ SMALL = {"channels": 1, "image_size": 32}
             Conv4Net(**SMALL, widths=(2, 3, 4, 5)),
             {f"conv{k}": f"pool{k}" for k in range(1, 5)} | {f"fc{k}": f"fc{k}_relu" for k in (1, 2)},
             id="conv4: dropout does nothing in evaluation",
+        ),
+        pytest.param(
+            VggNet(widths=(2, 3, 4), depths=(1, 2, 1)),
+            {"conv1_1": "pool1", "conv2_1": "relu2_1", "conv2_2": "pool2", "conv3_1": "avgpool"},
+            id="vgg",
         ),
         pytest.param(Conv6Net(), {f"conv{k}": f"pool{k}" for k in range(1, 6)}, id="conv6"),
         pytest.param(

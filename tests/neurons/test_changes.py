@@ -79,7 +79,7 @@ def test_a_boundary_is_confirmed_by_the_series_that_change_near_it():
 
 
 def test_a_series_of_another_length_is_refused():
-    with pytest.raises(ValueError, match="rank has 2 values, times has 3"):
+    with pytest.raises(ValueError, match="rank has 2 values, but times has 3"):
         agreeing(1.0, {"rank": [1.0, 2.0]}, [1.0, 2.0, 3.0], 0.1)
 
 

@@ -189,13 +189,13 @@ GLOBAL = task()
 )
 def test_a_function_that_would_use_the_originals_weights_is_refused(network, name):
     made = network()
-    with pytest.raises(InputError, match=rf"{name}.*which the copy would share: make it a method"):
+    with pytest.raises(InputError, match=rf"{name}.*which the copy would share: make the function a method"):
         copy_network(made)
 
 
 def test_a_layer_that_a_function_takes_from_the_program_is_found():
     GLOBAL.encode = lambda inputs: GLOBAL.net(inputs)
-    with pytest.raises(InputError, match="the function encode holds a layer"):
+    with pytest.raises(InputError, match="the function encode holds one of its layers"):
         copy_network(GLOBAL)
 
 

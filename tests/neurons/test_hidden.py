@@ -86,7 +86,7 @@ def test_sums_and_joined_branches():
     assert found.layers == {"a": "b:input", "b": "left:input", "left": "sigmoid"}
     assert found.refused == {
         "short": "its outputs are combined with those of b, and recorded there",
-        "right": "the next layer, out, takes them together with others, or some of them",
+        "right": "the next layer, out, takes them together with others, or only some of them",
         "out": OUTPUTS,
     }
 
@@ -121,7 +121,7 @@ class Twice(nn.Module):
     ("network", "shape", "layer", "reason"),
     [
         pytest.param(Recurrent(), (7, 3), "lstm", "LSTM is neither a linear layer nor", id="recurrent"),
-        pytest.param(Twice(), (4,), "fc", "it is called 2 times for a batch", id="twice"),
+        pytest.param(Twice(), (4,), "fc", "it is called 2 times per batch", id="twice"),
         pytest.param(nn.Linear(4, 2), (4,), "", OUTPUTS, id="one layer"),
         pytest.param(
             nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)), (7, 4), "0", "shape", id="tokens"

@@ -125,11 +125,11 @@ def test_a_network_without_hidden_layers_says_why():
 @pytest.mark.parametrize(
     ("batches", "reason"),
     [
-        pytest.param({"x": torch.zeros(2, 3)}, "batches are a dict: give a list of batches", id="mapping"),
-        pytest.param(None, "batches are a NoneType", id="none"),
+        pytest.param({"x": torch.zeros(2, 3)}, "batches is a dict: give a list of batches", id="mapping"),
+        pytest.param(None, "batches is a NoneType", id="none"),
         pytest.param([], "the analysis set is empty", id="empty"),
         pytest.param([torch.zeros(0, 3)], "the analysis set is empty", id="no samples"),
-        pytest.param(iter([torch.zeros(2, 3)]), "the batches come only once", id="once"),
+        pytest.param(iter([torch.zeros(2, 3)]), "the batches can be iterated over only once", id="once"),
         pytest.param(
             [torch.zeros(2, 3, dtype=torch.complex64)], "Sequential does not take complex64", id="type"
         ),
@@ -192,7 +192,7 @@ def test_a_batch_without_labels_is_refused(batch):
     ("network", "reason"),
     [
         pytest.param(
-            nn.GRU(3, 2, batch_first=True), "GRU returns a tuple, and the criterion needs", id="tuple"
+            nn.GRU(3, 2, batch_first=True), "GRU returns a tuple, but the criterion needs", id="tuple"
         ),
         pytest.param(
             nn.Linear(3, 1), r"labels of shape \(2,\) do not fit outputs of shape \(2, 1\)", id="shape"

@@ -267,7 +267,7 @@ def test_neurons_that_were_not_finite_are_left_alone():
         assert matrix.isfinite().all()
         assert shift.isfinite().all()
         assert matrix[1].tolist() == [0, 1, 0, 0, 0, 0]
-    with pytest.raises(InputError, match="neuron 1 was once not finite"):
+    with pytest.raises(InputError, match="neuron 1 was NaN or infinite"):
         coefficients(PrunePlan(6, (Removal(1, "span"),)), statistics)
     coefficients(PrunePlan(6, (Removal(1, "span"),)), statistics, "drop")
 
@@ -325,7 +325,7 @@ def test_a_fit_on_few_patterns_is_warned_of_with_the_numbers(caplog):
         pytest.param({"ridge": 0.0}, "ridge is 0.0: it must be above 0", id="no ridge"),
         pytest.param(
             {"plan": PrunePlan(4), "weight": torch.ones(2, 4)},
-            "a plan for 4 neurons does not fit statistics of 3",
+            "the plan is for 4 neurons, but the statistics are of 3",
             id="other statistics",
         ),
         pytest.param(

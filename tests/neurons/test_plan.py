@@ -363,7 +363,7 @@ def test_fewer_than_wished_for_are_said(criterion, caplog):
     assert plan_pruning(statistics, num_removed=7, criterion=criterion, protected=[5]).kept == (5,)
     assert caplog.text == ""
     assert plan_pruning(statistics, num_removed=7, criterion=criterion, protected=[5, 2]).kept == (2, 5)
-    assert "6 of 8 neurons go, not 7" in caplog.text
+    assert "6 of 8 neurons are removed, not 7" in caplog.text
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -439,14 +439,12 @@ class TestRules:
         pytest.param({"order": "index"}, "order is 'index': it must be one of closest", id="order"),
         pytest.param({"complementary": "keep"}, "it must be one of merge, remove_both", id="complementary"),
         pytest.param({"normalise": "max"}, "normalise is 'max'", id="normalise"),
-        pytest.param({"num_removed": 3}, "num_removed is 3: of 3 neurons 0 to 2 can go", id="all"),
+        pytest.param({"num_removed": 3}, "num_removed is 3: of 3 neurons 0 to 2 can be removed", id="all"),
         pytest.param({"num_removed": -1}, "num_removed is -1", id="fewer than none"),
         pytest.param(
             {"protected": [3]}, "protected names neuron 3: the layer has neurons 0 to 2", id="protected"
         ),
-        pytest.param(
-            {"outgoing": torch.ones(4)}, r"shape \(4,\) do not belong to a layer of 3", id="outgoing"
-        ),
+        pytest.param({"outgoing": torch.ones(4)}, r"shape \(4,\) do not fit a layer of 3", id="outgoing"),
     ],
 )
 def test_what_cannot_be_done_is_said(settings, reason):
@@ -493,23 +491,23 @@ def text(**changes):
     [
         pytest.param("", "the plan is not JSON", id="empty"),
         pytest.param('{"num_neurons": 3, "removals": [', "the plan is not JSON", id="cut off"),
-        pytest.param("[1, 2]", "the plan must have num_neurons, removals and no more", id="a list"),
+        pytest.param("[1, 2]", "the plan must have num_neurons, removals and nothing else", id="a list"),
         pytest.param('{"num_neurons": 3}', "must have num_neurons, removals", id="a part is missing"),
-        pytest.param('{"num_neurons": 3, "removals": [], "x": 1}', "and no more", id="unknown part"),
+        pytest.param('{"num_neurons": 3, "removals": [], "x": 1}', "and nothing else", id="unknown part"),
         pytest.param('{"num_neurons": 3.0, "removals": []}', "num_neurons of the plan is 3.0", id="float"),
         pytest.param('{"num_neurons": true, "removals": []}', "num_neurons of the plan is true", id="bool"),
-        pytest.param('{"num_neurons": 0, "removals": []}', "leaves none of 0 neurons", id="no neurons"),
+        pytest.param('{"num_neurons": 0, "removals": []}', "removes all 0 neurons", id="no neurons"),
         pytest.param('{"num_neurons": 3, "removals": [1]}', "removal 1 of the plan must have", id="a number"),
         pytest.param(text(neuron=None), "neuron of removal 1 of the plan is null: it must be int", id="null"),
         pytest.param(text(into="1"), "into of removal 1 .* it must be int or null", id="text for a number"),
         pytest.param(text(degrees=math.nan), "degrees of removal 1 of the plan is .NaN", id="not a number"),
         pytest.param(text(cost=True), "cost of removal 1 of the plan is true", id="a cost that is none"),
         pytest.param(text(reason="ugly"), "reason is 'ugly': it must be one of dead, constant", id="reason"),
-        pytest.param(text(neuron=3), "a plan for 3 neurons names neuron 3", id="beyond the layer"),
+        pytest.param(text(neuron=3), "the plan names neuron 3, but the layer has 3", id="beyond the layer"),
         pytest.param(text(neuron=-1), "names neuron -1", id="below 0"),
         pytest.param(text(into=5), "names neuron 5", id="survivor beyond the layer"),
         pytest.param(
-            text(into=0), "neuron 0 is merged into neuron 0, which is removed itself", id="into itself"
+            text(into=0), "neuron 0 is merged into neuron 0, which is removed, too", id="into itself"
         ),
     ],
 )
@@ -523,12 +521,12 @@ def test_broken_text_is_refused_in_words(broken, reason):
     [
         pytest.param([(0, None), (0, 1)], "removes neuron 0 twice", id="twice"),
         pytest.param(
-            [(0, 1), (1, 2)], "neuron 0 is merged into neuron 1, which is removed itself", id="a chain"
+            [(0, 1), (1, 2)], "neuron 0 is merged into neuron 1, which is removed, too", id="a chain"
         ),
         pytest.param(
-            [(1, 2), (0, 1)], "neuron 0 is merged into neuron 1, which is removed itself", id="backwards"
+            [(1, 2), (0, 1)], "neuron 0 is merged into neuron 1, which is removed, too", id="backwards"
         ),
-        pytest.param([(0, None), (1, None), (2, None)], "leaves none of 3 neurons", id="nothing left"),
+        pytest.param([(0, None), (1, None), (2, None)], "removes all 3 neurons", id="nothing left"),
     ],
 )
 def test_a_plan_that_contradicts_itself_is_refused(removals, reason):
@@ -556,7 +554,7 @@ def test_dead_neurons_that_are_protected_are_kept_by_span():
         pytest.param('{"num_neurons": ' + "9" * 5000 + "}", "not JSON: Exceeds the limit", id="5,000 digits"),
         pytest.param("[" * 100_000, "the plan is not JSON", id="nested"),
         pytest.param(
-            text(degrees=777).replace("777", "1e999"), "degrees .* is Infinity: it is too large", id="inf"
+            text(degrees=777).replace("777", "1e999"), "degrees .* is Infinity, which is too large", id="inf"
         ),
         pytest.param(
             text(neuron=10**300), "neuron of removal 1 of the plan is 1000.*too large", id="far away"

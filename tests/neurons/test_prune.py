@@ -326,14 +326,14 @@ def test_batches_may_have_labels():
     ("settings", "reason"),
     [
         pytest.param(
-            {"layers": ["fc2"]}, "'fc2' cannot go: these are the network's outputs", id="output layer"
+            {"layers": ["fc2"]}, "'fc2' cannot be removed: these are the network's outputs", id="output layer"
         ),
         pytest.param({"layers": ["fc11"]}, "no layer 'fc11' .*did you mean 'fc1'", id="unknown layer"),
         pytest.param({"rule": "jane"}, "rule is 'jane': did you mean 'jain'", id="unknown rule"),
         pytest.param({"similar_below": 170}, "they must be 0 to 180 degrees in this order", id="order"),
         pytest.param({"criterion": "triples"}, "criterion is 'triples'", id="criterion"),
         pytest.param({"merge": "glue"}, "merge is 'glue'", id="merge"),
-        pytest.param({"plans": {"fc1": PrunePlan(3)}}, "fc1 has 9 neurons, and its plan is for 3", id="plan"),
+        pytest.param({"plans": {"fc1": PrunePlan(3)}}, "fc1 has 9 neurons, but its plan is for 3", id="plan"),
         pytest.param({"num_removed": {"fc": 2}}, "no group 'fc': did you mean 'fc1'", id="number of what"),
         pytest.param({"layers": []}, "layers is empty: name some of fc1", id="no layers"),
     ],
@@ -350,7 +350,7 @@ def test_what_cannot_be_done_is_refused(settings, reason):
     [
         pytest.param([], "the analysis set is empty", id="empty"),
         pytest.param([torch.zeros(0, 10)], "the analysis set is empty", id="no samples"),
-        pytest.param(iter([torch.zeros(2, 10)]), "come only once", id="once"),
+        pytest.param(iter([torch.zeros(2, 10)]), "can be iterated over only once", id="once"),
         pytest.param([torch.zeros(2, 3)], r"AnnNet does not take float32 \(2, 3\)", id="another shape"),
     ],
 )
@@ -413,7 +413,7 @@ def test_attention_is_refused_in_words_and_left_whole():
     torch.manual_seed(0)
     network = timm.create_model("vit_tiny_patch16_224", num_classes=7, img_size=64, depth=2).eval()
     batches = torch.randn(24, 3, 64, 64).split(8)
-    with pytest.raises(InputError, match=r"'blocks\.0\.attn\.qkv' cannot go: .* takes some of them"):
+    with pytest.raises(InputError, match=r"'blocks\.0\.attn\.qkv' cannot be .* takes only some of them"):
         prune(network, batches, layers=["blocks.0.attn.qkv"])
     pruned = prune(network, batches, similar_below=75)
     assert [*pruned.report["groups"]] == ["blocks.0.mlp.fc1", "blocks.1.mlp.fc1"]
@@ -489,7 +489,7 @@ def test_costs_of_spans_are_in_the_order_in_which_blocks_lose_neurons_in_turn():
     assert [removal.neuron // 8 for removal in plan.removals] == [0, 1] * 7
     costs = removal_costs(network, measurement)["0"]
     assert costs[5] < costs[9] < costs[13]
-    with pytest.raises(InputError, match="'0' is 3: as many must go from each of its 2 blocks"):
+    with pytest.raises(InputError, match="'0' is 3: its 2 blocks must lose equally many neurons"):
         prune(network, [torch.randn(50, 1, 9, 9)], criterion="span", num_removed={"0": 3})
 
 

@@ -78,7 +78,9 @@ def test_norms_without_a_variance_are_kept_in_words(inputs, caplog):
 
     assert network[1].running_mean.equal(torch.zeros(2))
     assert network[1].running_var.equal(torch.ones(2))
-    assert "batch norm of 1 saw fewer than two values or some that are not finite: it was kept" in caplog.text
+    assert (
+        "batch norm of 1 got fewer than two values, or some that are not finite: it was kept" in caplog.text
+    )
 
 
 def test_channels_that_do_not_vary_keep_their_variance():

@@ -154,7 +154,7 @@ class Shared(nn.Module):
         ),
         pytest.param("", "no layer ''", id="the network itself"),
         pytest.param("recurrent", r"layer 'recurrent' \(GRU\) returns a tuple, not a tensor", id="tuple"),
-        pytest.param("activation", "layer 'activation' is called twice", id="shared"),
+        pytest.param("activation", "layer 'activation' is called more than once", id="shared"),
         pytest.param("protected", "does not call protected", id="not called"),
     ],
 )

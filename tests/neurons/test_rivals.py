@@ -94,5 +94,5 @@ def test_folding_takes_means_of_weights_and_batch_norm():
 
 @pytest.mark.parametrize("rule", RIVALS)
 def test_they_need_a_number(rule):
-    with pytest.raises(InputError, match="has no threshold: give num_removed"):
+    with pytest.raises(InputError, match="has no threshold: set num_removed"):
         prune(network(), normal(60, 1, 9, 9), rule=rule)

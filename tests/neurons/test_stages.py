@@ -275,9 +275,9 @@ def test_a_network_is_not_stuck_within_its_first_epoch():
 @pytest.mark.parametrize(
     ("times", "message"),
     [
-        ([0.5, 0.5, 1.0], "time of measurement 2 is 0.5 after 0.5: times are finite and increase"),
+        ([0.5, 0.5, 1.0], "time of measurement 2 is 0.5 after 0.5: times must be finite and increase"),
         ([0.5, 1.0, NAN], "time of measurement 3 is nan"),
-        ([0.5, 1.0], "one each a measurement"),
+        ([0.5, 1.0], "give one per measurement"),
     ],
 )
 def test_times_that_do_not_increase_are_refused(form, times, message):
@@ -338,5 +338,5 @@ def test_infinite_losses_are_as_if_not_measured(form):
 def test_histories_of_different_lengths_are_refused(form):
     with pytest.raises(ValueError, match=r"\[3, 3, 2, 3, 3\]"):
         form([NAN, 1.0, 1.0], [2.0, 1.0, 1.0], [2.0, 1.0])
-    with pytest.raises(ValueError, match="one each a measurement"):
+    with pytest.raises(ValueError, match="give one per measurement"):
         form([NAN], [1.0], [1.0], [])

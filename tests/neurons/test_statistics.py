@@ -170,12 +170,12 @@ def test_a_layer_of_20000_neurons_is_refused_before_memory_is_gone():
     ],
 )
 def test_what_differs_does_not_add(other):
-    with pytest.raises(ValueError, match="do not add to those of"):
+    with pytest.raises(ValueError, match="cannot be added to statistics of"):
         ActivationStatistics.of(outputs(5, 3)) + other
 
 
 def test_a_batch_of_other_neurons_does_not_add():
-    with pytest.raises(InputError, match="4 neurons do not add to statistics of 3"):
+    with pytest.raises(InputError, match="the batch has 4 neurons, but the statistics have 3"):
         ActivationStatistics.of(outputs(5, 3)).update(outputs(5, 4))
 
 
@@ -203,7 +203,7 @@ def test_statistics_are_saved_and_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        pytest.param({"extra": 1}, "no statistics of activations", id="unknown part"),
+        pytest.param({"extra": 1}, "not activation statistics", id="unknown part"),
         pytest.param({"scatter": torch.zeros(2, 2)}, r"scatter of 3 neurons has shape \(2, 2\)", id="shape"),
     ],
 )

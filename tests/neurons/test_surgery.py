@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fer.errors import InputError
-from fer.models import AlexNet, AnnNet, CbamResNet, Conv2Net, Conv4Net, Conv6Net, ResNet, TransferNet
+from fer.models import AlexNet, AnnNet, CbamResNet, Conv2Net, Conv4Net, Conv6Net, ResNet, TransferNet, VggNet
 from fer.neurons import PrunePlan, Removal, cut, find_prunable, measure_groups, resize
 from fer.neurons.prunable import neurons_within
 from fer.neurons.surgery import mask, widths
@@ -41,7 +41,9 @@ NETWORKS = {
         lambda: AlexNet(widths=(4, 5, 6, 7, 8), hidden=(9, 8), batch_norm=True),
         (1, 32, 32),
     ),
+    "vgg": (lambda: VggNet(widths=(4, 5, 6, 7), depths=(1, 2, 1, 1)), (1, 32, 32)),
     "resnet": (lambda: narrow(ResNet(depth=18)), (1, 32, 32)),
+    "resnet, half stem": (lambda: ResNet(depth=18, width=4, stem="half"), (1, 32, 32)),
     "cbam": (lambda: narrow(CbamResNet(depth=18)), (1, 32, 32)),
     "cbam, parallel": (lambda: narrow(CbamResNet(depth=18, arrangement="parallel")), (1, 32, 32)),
 }
@@ -379,7 +381,7 @@ def test_shared_weights_stay():
     result = find_prunable(network, torch.zeros(2, 4))
     assert result.groups == ()
     assert result.refused["0"] == "0.weight and 2.weight are the same weights"
-    with pytest.raises(InputError, match=r"no hidden neurons that can go \(0: 0.weight and 2.weight are"):
+    with pytest.raises(InputError, match=r"can be removed \(0: 0.weight and 2.weight are"):
         measure_groups(network, [torch.zeros(2, 4)])
 
 
@@ -401,7 +403,7 @@ class Several(nn.Linear):
 @pytest.mark.parametrize(
     ("network", "shape", "reason"),
     [
-        pytest.param(nn.Linear(4, 2), (2, 4), "Linear has no hidden neurons that can go", id="one layer"),
+        pytest.param(nn.Linear(4, 2), (2, 4), "Linear has no hidden neurons", id="one layer"),
         pytest.param(nn.ReLU(), (2, 4), "ReLU has no hidden .*it has no linear layers", id="no layer"),
         pytest.param(AnnNet(), (2, 4), r"AnnNet does not take float32 \(2, 4\): ", id="another shape"),
         pytest.param(Several(4, 2), (2, 4), "Several cannot be traced: AttributeError: 'tuple'", id="tuple"),
@@ -418,7 +420,7 @@ def test_networks_that_cannot_be_pruned_are_refused(network, shape, reason):
 @pytest.mark.parametrize(
     ("plans", "reason"),
     [
-        pytest.param({"conv1": plan_without(5)}, "conv1 has 4 neurons, and its plan is for 5", id="width"),
+        pytest.param({"conv1": plan_without(5)}, "conv1 has 4 neurons, but its plan is for 5", id="width"),
         pytest.param(
             {"conv6": plan_without(7, 1)}, "no group 'conv6': did you mean 'conv", id="output layer"
         ),
@@ -435,7 +437,7 @@ def test_blocks_lose_as_many_neurons_each():
     network, _, groups = found("grouped")
     assert [group.num_blocks for group in groups] == [2, 2, 1]
     with pytest.raises(
-        InputError, match="in 2 blocks of 6 neurons: a plan must remove the same number from each"
+        InputError, match="in 2 blocks of 6 neurons; a plan must remove the same number from each"
     ):
         cut(network, groups, {"3": plan_without(12, 0, 1)})
     small = cut(network, groups, {"3": plan_without(12, 0, 11), "0": plan_without(8, 3, 4)})

@@ -104,6 +104,22 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_done(tmp_path):
     ]
 
 
+def test_frames_on_which_the_detector_fails_are_named_at_the_end(tmp_path, monkeypatch):
+    def fail_on_one(self, images):
+        if len(images) > 1 or not self.batches:
+            self.batches += [0] * (len(images) == 1)
+            raise InputError("the detector fails on it")
+        return recognize(self, images)
+
+    recognize = TwoFaces.recognize
+    monkeypatch.setattr(TwoFaces, "recognize", fail_on_one)
+    film = write_video(tmp_path / "clip.mp4", draw_change(4))
+    with pytest.raises(InputError, match=r"clip.mp4: 1 of 4 frames failed: the detector fails.*1 video done"):
+        run([film], tmp_path / "out")
+    assert [row["note"] for row in rows_of(tmp_path / "out")][:2] == ["the detector fails on it", ""]
+    assert (tmp_path / "out" / "videos" / "clip.webm").is_file()
+
+
 class Plugged:
     """A camera that sees the same for ever."""
 

@@ -61,6 +61,16 @@ def test_a_folder_becomes_a_table_files_and_a_sheet(photos, model):
             image.load()
 
 
+def test_what_an_earlier_run_wrote_below_the_folder_is_left_out(photos, model):
+    words = ["predict", photos, "--whole", "--ckpt_path", model, "--out"]
+    done(*words, photos / "answers")
+    out = done(*words, photos / "more")
+    assert "2 faces in 2 images" in out
+    assert f"left out {photos / 'answers'}: fer predict wrote it" in out
+    assert len(rows(photos / "more" / "predictions.csv")) == 2
+    assert "2 faces in 2 images" in done("predict", photos / "answers" / "annotated", *words[2:5])
+
+
 def test_without_out_nothing_is_written(photos, model):
     done("predict", photos / "bright.png", "--whole", "--ckpt_path", model)
     assert sorted(path.name for path in Path().iterdir()) == ["photos"]

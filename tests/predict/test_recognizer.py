@@ -14,7 +14,7 @@ from fer.data.detectors import Face as FoundFace
 from fer.errors import InputError
 from fer.predict import Preprocessing, Recognizer
 from fer.predict.notes import notes_on
-from fer.predict.recognizer import as_rgb
+from fer.predict.recognizer import as_rgb, recognize_each
 from fer.predict.sources import Frame, SourceFile, chunks
 
 SETTINGS = replace(DARK_OR_BRIGHT, margin=0.0)
@@ -80,12 +80,7 @@ def test_a_detector_that_fails_on_one_image_does_not_take_the_others_with_it(rec
     images = [image_of((3, 4)), np.full((40, 60, 3), 77, np.uint8)]
     with pytest.raises(InputError, match="the face detector fails on it"):
         recognizer.recognize(images)
-    from fer.predict.photos import recognize_each
-
-    frames = [
-        Frame(SourceFile(Path("x"), Path(f"{number}.png")), image) for number, image in enumerate(images)
-    ]
-    good, bad = recognize_each(recognizer, frames)
+    good, bad = recognize_each(recognizer, images)
     assert len(good) == 1
     assert "fails" in str(bad)
 

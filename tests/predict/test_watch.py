@@ -40,12 +40,12 @@ def watch_film(film, recognizer, answer, **settings):
 def test_a_video_is_answered_and_written(film, outputs):
     answers = []
     recognizer = FakeRecognizer(changing)
-    timeline = watch_film(film, recognizer, lambda *each: answers.append(each), outputs=outputs)
+    timeline = watch_film(film, recognizer, answers.append, outputs=outputs)
     assert str(timeline) == "20 frames (0 without a face) in 2.0 s, 2 tracked faces"
     assert recognizer.batches == [16, 4]
-    assert [frame.number for frame, _ in answers] == list(range(20))
-    assert [[track for track, _ in faces] for _, faces in answers] == [[1]] * 10 + [[1, 2]] * 10
-    assert [faces[0].face.label for _, faces in answers] == ["neutral"] * 10 + ["happy"] * 10
+    assert [frame.number for frame, _, _ in answers] == list(range(20))
+    assert [[track for track, _ in faces] for _, faces, _ in answers] == [[1]] * 10 + [[1, 2]] * 10
+    assert [faces[0].face.label for _, faces, _ in answers] == ["neutral"] * 10 + ["happy"] * 10
     with Video(outputs.copy) as copy:
         frames = list(copy)
     assert len(frames) == 20
@@ -61,11 +61,32 @@ def test_a_video_is_answered_and_written(film, outputs):
 def test_smoothing_delays_a_label(film, outputs):
     answers = []
     recognizer = FakeRecognizer(lambda number: [make_face(LEFT, **{"happy" if number >= 10 else "sad": 1.0})])
-    watch_film(film, recognizer, lambda *each: answers.append(each), outputs=outputs, smooth=0.5)
-    labels = [faces[0].face.label for _, faces in answers]
+    watch_film(film, recognizer, answers.append, outputs=outputs, smooth=0.5)
+    labels = [faces[0].face.label for _, faces, _ in answers]
     # Half of a step is reached after 0.5 s ln 2 = 0.35 s, and the step begins with its first frame.
     assert labels == ["sad"] * 13 + ["happy"] * 7
     assert "time constant of 0.5 s" in outputs.page.read_text()
+
+
+def test_a_frame_on_which_the_detector_fails_is_counted_and_the_others_go_on(film, outputs):
+    class FailsOnce(FakeRecognizer):
+        def recognize(self, images):
+            if any(np.array_equal(image, broken) for image in images):
+                raise InputError("the detector fails on it")
+            return super().recognize(images)
+
+    with Video(film) as video:
+        broken = list(video)[4].image
+    answers = []
+    timeline = watch_film(
+        film, FailsOnce(lambda _: [make_face(LEFT, sad=0.9)]), answers.append, outputs=outputs
+    )
+    assert str(timeline) == "20 frames (0 without a face, 1 failed) in 2.0 s, 1 tracked face"
+    assert timeline.failed == "1 of 20 frames failed: the detector fails on it"
+    assert [frame.number for frame, _, _ in answers] == list(range(20))
+    failures = {frame.number: failure for frame, faces, failure in answers if not faces}
+    assert failures == {4: "the detector fails on it"}
+    assert outputs.copy.is_file()
 
 
 def test_large_frames_are_recognised_in_smaller_batches(monkeypatch):

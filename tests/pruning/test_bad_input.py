@@ -130,7 +130,7 @@ def test_of_a_dead_layer_one_neuron_is_left(network, train, criterion):
 def test_no_layer_vanishes(network, train, num):
     settings = replace(HALF, share_removed=None, num_removed={"conv2": num})
 
-    with pytest.raises(InputError, match=f"num_removed of 'conv2' is {num}: of its 6 neurons 0 to 5 can go"):
+    with pytest.raises(InputError, match=f"num_removed of 'conv2' is {num}: of its 6 neurons 0 to 5 can"):
         prune_once(network, train, settings)
     assert measure_groups(network, train).groups  # the network can be pruned otherwise
 
@@ -150,7 +150,7 @@ def test_batch_norm_of_one_sample_is_kept_and_of_batches_of_one_recalibrated(is_
     one = [(torch.randn(1, 5), torch.tensor([0]))]
 
     prune_and_check(network, one)
-    assert "batch norm of 1 saw fewer than two values" in caplog.text
+    assert "batch norm of 1 got fewer than two values" in caplog.text
 
     many = [(torch.randn(1, 5), torch.tensor([0])) for _ in range(40)]
     pruning = prune_once(network, many, HALF)

@@ -123,7 +123,7 @@ class Other(nn.Module):
             Small, "", {"widths": None}, "holds no pruned network: give the pruned.ckpt", id="not pruned"
         ),
         pytest.param(
-            Other, "", {}, "Other has no backbone.0.out_features, which a pruned network has", id="other"
+            Other, "", {}, "Other has no backbone.0.out_features, but the pruned network does", id="other"
         ),
         pytest.param(
             Other, "backbone", {}, "Other has no module 'backbone', which was pruned", id="no network"

@@ -170,7 +170,7 @@ def test_statistics_of_frozen_batch_norm_do_not_drift():
     ("val", "message"),
     [
         pytest.param([], "there are no samples", id="empty"),
-        pytest.param(iter([torch.randn(9, 3)]), "come only once", id="an iterator"),
+        pytest.param(iter([torch.randn(9, 3)]), "can be iterated over only once", id="an iterator"),
     ],
 )
 def test_a_validation_split_that_cannot_be_evaluated_is_refused(val, message):

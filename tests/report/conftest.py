@@ -198,6 +198,23 @@ def study_dir(tmp_path):
     return folder
 
 
+@pytest.fixture
+def repeat_dir(study_dir):
+    """The folder of a repeat, of whose three seeds two are done, compared with another one."""
+    folder = study_dir.with_name("repeat")
+    study_dir.rename(folder)
+    for seed, fold in ((3, 0), (7, 1)):
+        (folder / f"fold-{fold}").rename(folder / f"seed-{seed}")
+    settings = json.loads((folder / "settings.json").read_text())
+    del settings["folds"]
+    write_json(folder / "settings.json", {"seeds": [3, 7, 9], **settings})
+    paired = {"before": 0.4, "after": 0.5, "mcnemar": {"lost": 3, "won": 10, "p": 0.09}}
+    seeds = [{"seed": seed, "difference": 0.1, **paired} for seed in (3, 7)]
+    of_all = {"name": "runs/other", "n": 70, "difference": 0.1, "of_seeds": None, "of_samples": [0.0, 0.2]}
+    write_json(folder / "against.json", {**of_all, "seeds": seeds})
+    return folder
+
+
 SWEEP = """
 method: random
 metric: {name: val/acc_best, goal: maximize}

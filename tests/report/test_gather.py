@@ -124,11 +124,36 @@ def test_a_class_that_does_not_occur_has_no_recall(run_dir, settings_of):
 def test_a_cross_validation_says_how_many_folds_are_done_and_pools_them(study_dir, settings_of):
     found = gather(study_dir, settings_of)
     assert found["unfinished"] == "2 of 3 folds are done."
-    assert [row["test"]["acc"] for row in found["folds"]["rows"]] == [0.4, 0.6]
-    assert found["folds"]["mean"]["test"] == 0.5
+    assert [row["test"]["acc"] for row in found["members"]["rows"]] == [0.4, 0.6]
+    assert found["members"]["mean"]["test"] == 0.5
     assert [(split["n"], split["acc"]) for split in found["results"]] == [(140, 0.5)]
-    assert sorted(found["fold_curves"]) == ["0", "1"]
+    assert sorted(found["member_curves"]) == ["0", "1"]
     assert found["repeat"]["command"] == "fer crossval --folds 3 --config ann --model.lr 0.1"
+
+
+def test_a_repeat_has_a_row_for_each_seed_and_counts_each_sample_once_in_its_intervals(
+    repeat_dir, settings_of
+):
+    found = gather(repeat_dir, settings_of)
+    assert found["unfinished"] == "2 of 3 seeds are done."
+    assert [(row["number"], row["test"]["acc"]) for row in found["members"]["rows"]] == [(3, 0.4), (7, 0.6)]
+    (pooled,) = found["results"]
+    once = wilson_interval(35, 70)
+    assert (pooled["n"], pooled["acc"]) == (140, 0.5)
+    assert (pooled["low"], pooled["high"]) == pytest.approx(once, abs=1e-6)
+    assert pooled["classes"][0]["low"] == pytest.approx(wilson_interval(5, 10)[0], abs=1e-6)
+    low, high = found["members"]["interval"].values()
+    assert (low + high) / 2 == pytest.approx(0.5, abs=1e-5)
+    assert found["against"]["seeds"][0]["mcnemar"]["won"] == 10
+    assert "Seed" not in dict(found["facts"])
+    command = "fer repeat --seeds '[3, 7, 9]' --config ann --model.lr 0.1"
+    assert found["repeat"]["command"] == command
+
+
+def test_a_damaged_comparison_of_repeats_is_named(repeat_dir, settings_of):
+    (repeat_dir / "against.json").write_text('{"name": 3}')
+    with pytest.raises(InputError, match=r"against\.json is damaged"):
+        gather(repeat_dir, settings_of)
 
 
 def test_a_cross_validation_without_a_finished_fold_has_no_results(study_dir, settings_of):
@@ -137,7 +162,7 @@ def test_a_cross_validation_without_a_finished_fold_has_no_results(study_dir, se
     found = gather(study_dir, settings_of)
     assert found["unfinished"] == "0 of 3 folds are done."
     assert "results" not in found
-    assert "folds" not in found
+    assert "members" not in found
 
 
 def test_the_best_trial_is_repeated_as_it_was_run_whatever_the_environment_is_now(

@@ -132,8 +132,18 @@ def test_a_setting_that_was_drawn_stands_on_one_line_of_a_phone(tab, run_dir, se
 def test_a_cross_validation(tab, study_dir, settings_of):
     tab.open(write_report(study_dir, None, settings_of))
     assert tab.complaints == []
-    assert tab.run(SECTIONS) == ["run", "folds", "results", "classes"]
+    assert tab.run(SECTIONS) == ["run", "members", "results", "classes"]
     assert "2 of 3 folds are done." in tab.run("document.querySelector('.warn').textContent")
+
+
+def test_a_repeat(tab, repeat_dir, settings_of):
+    tab.open(write_report(repeat_dir, None, settings_of))
+    assert tab.complaints == []
+    assert tab.run(SECTIONS) == ["run", "members", "results", "classes"]
+    text = tab.run("document.querySelector('#members').textContent")
+    for words in ("Against runs/other", "Mean difference +10.00 percentage points", "seed 3"):
+        assert words in text
+    assert "of other seeds (Student" not in text  # it has no such interval
 
 
 def test_what_a_folder_says_stays_text(tab, run_dir, settings_of):

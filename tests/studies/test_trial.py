@@ -33,8 +33,9 @@ def test_half_a_line_is_not_read(folder):
     assert values(folder) == [0.125]
 
 
-def test_a_cross_validation_has_one_value(folder):
-    (folder / "run" / "crossval.json").write_text(json.dumps({"val/acc_best": 0.4, "val/acc_std": None}))
+@pytest.mark.parametrize("name", ["crossval", "repeat"])
+def test_a_study_of_several_runs_has_one_value(folder, name):
+    (folder / "run" / f"{name}.json").write_text(json.dumps({"val/acc_best": 0.4, "val/acc_std": None}))
     assert values(folder) == [0.4]
 
 

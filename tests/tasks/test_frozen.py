@@ -216,7 +216,8 @@ class Learning(Frozen):
         pytest.param({"train_features": 0}, "val", "model.train_features is 0", id="switched off"),
         pytest.param({"trainer": {"limit_val_batches": 1}}, "val", "limit_val_batches is set", id="val"),
         pytest.param({"trainer": {"fast_dev_run": True}}, "val", "limit_val_batches is set", id="dry"),
-        pytest.param({"mixup": 0.4}, "train", "model.mixup mixes their pixels", id="mixup"),
+        pytest.param({"mixup": 0.4}, "train", "mixed by model.mixup", id="mixup"),
+        pytest.param({"cutmix": 1.0}, "train", "mixed by model.cutmix", id="cutmix"),
         pytest.param({"data": {"augment": "markou"}}, "train", "--model.train_features 8", id="augmented"),
         pytest.param(
             {"trainer": {"limit_train_batches": 0.5}}, "train", "limit_train_batches is set", id="train"
@@ -252,8 +253,8 @@ class Twice(Frozen):
 @pytest.mark.parametrize(
     ("network", "problem"),
     [
-        pytest.param(Deaf, "its outputs are not taken in the place of inputs", id="takes none"),
-        pytest.param(Twice, "returns other values for its outputs than for the inputs", id="other values"),
+        pytest.param(Deaf, "forward does not accept the outputs of that part", id="takes none"),
+        pytest.param(Twice, "returns other values for that part's outputs", id="other values"),
     ],
 )
 def test_a_declaration_that_does_not_hold_is_refused(network, problem, fit):

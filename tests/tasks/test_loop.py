@@ -116,8 +116,10 @@ def test_soft_targets_train_by_cross_entropy_and_count_their_largest_class(mixup
     assert all(parameter.grad is not None for parameter in task.parameters())
 
 
-def test_mixup_trains_on_mixtures_and_counts_the_plain_labels():
-    task = _task(mixup=0.4)
+@pytest.mark.parametrize("alphas", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}], ids=str)
+def test_it_trains_on_mixtures_and_counts_the_plain_labels(alphas):
+    torch.manual_seed(0)
+    task = _task(**alphas)
     seen = []
     task.loss_of = lambda logits, targets: seen.append(targets) or logits.sum()
     task.log = lambda *args, **kwargs: None
@@ -127,6 +129,21 @@ def test_mixup_trains_on_mixtures_and_counts_the_plain_labels():
     assert targets.shape == (7, 7)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(7))
     assert 1 < (targets > 0).sum(dim=1).max() <= 2
+
+
+def test_cutmix_gives_an_image_a_part_of_another_and_the_label_that_share():
+    torch.manual_seed(0)
+    task, seen = _task(cutmix=1.0), {}
+    task.network = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
+    task.network.register_forward_pre_hook(lambda _, inputs: seen.update(inputs=inputs[0]))
+    task.loss_of = lambda logits, targets: seen.update(targets=targets) or logits.sum()
+    task.log = lambda *args, **kwargs: None
+    labels = torch.arange(7)
+    images = labels.float()[:, None, None, None].expand(7, 1, 8, 8).clone()
+    task.training_step((images, labels), 0)
+    own = (seen["inputs"] == images).float().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(seen["targets"][labels, labels], own)
+    assert 0 < own.min() < 1
 
 
 # What a fit logs

@@ -21,6 +21,7 @@ SMALL = {
     "alexnet": {"image_size": 8, "widths": (2, 3, 4, 5, 6), "hidden": (7, 8)},
     "resnet": {"image_size": 32, "depth": 18},
     "cbam": {"image_size": 32, "depth": 18},
+    "vgg": {"image_size": 16, "widths": (2, 3, 4, 5)},
     "transfer": {"image_size": 32, "channels": 1, "hidden": 5},
 }
 HEAVY = {"resnet", "cbam", "transfer"}

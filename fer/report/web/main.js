@@ -3,7 +3,7 @@
 showHead();
 showRun();
 showSweep();
-showFolds();
+showMembers();
 showResults();
 showCalibration();
 showTraining();

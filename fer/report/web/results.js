@@ -17,9 +17,8 @@ function showResults() {
   const caption =
     "Top-1 accuracy with its Wilson interval; recall and F1 are means over the classes";
   const origin =
-    page.kind === "Cross-validation"
-      ? "Each image is tested once, by a network that was not trained on it."
-      : "All splits are evaluated with one checkpoint, selected on the validation split.";
+    page.origin ??
+    "All splits are evaluated with one checkpoint, selected on the validation split.";
   const largest =
     "The grey mark, “largest class”, is the accuracy of always predicting the largest class. ";
   made.append(table(columns, splits, { caption }), note(largest, origin));

@@ -3,16 +3,16 @@
 function showHead() {
   const splits = page.results ?? [];
   const test = splits.find((split) => split.name === "test") ?? splits.at(-1);
-  const { folds, sweep, prune } = page;
+  const { members, member, sweep, prune } = page;
   const figures = [];
   if (test) {
     const more = `95 %: ${interval(test.low, test.high)}, n = ${count(test.n)}`;
     figures.push([`Accuracy, ${test.name}`, percent(test.acc), more]);
     figures.push(["Mean recall", percent(test.balanced), "over the classes"]);
   }
-  if (folds) {
-    const more = `standard deviation ${percent(folds.std.test)}`;
-    figures.push(["Mean over the folds", percent(folds.mean.test), more]);
+  if (members) {
+    const more = `standard deviation ${percent(members.std.test)}`;
+    figures.push([`Mean over the ${member}s`, percent(members.mean.test), more]);
   }
   if (sweep?.best) {
     const more = `${sweep.best.name} of ${plural(sweep.rows.length, "trial")}`;

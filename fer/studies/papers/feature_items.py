@@ -143,10 +143,14 @@ def ann20_pruned(papers: Papers, pool: FeatureSplit, store: Store, *, quick: boo
     }
     removed = sorted({20 - each["left"] for each in results})
     lines = []
-    for name in ("test", "pruned"):
-        by_removed = [[100 * each[name] for each in results if 20 - each["left"] == num] for num in removed]
-        label = "before pruning" if name == "test" else "after pruning"
-        lines.append(Line(label, removed, [float(np.mean(each)) for each in by_removed], is_points=True))
+    for name, when in (("test", "before"), ("pruned", "after")):
+        by_removed = {
+            num: proportion([each[name] for each in results if 20 - each["left"] == num], n)
+            for num in removed
+        }
+        ours |= {f"fig3_{when}: {num} pruned": each for num, each in by_removed.items()}
+        y = [each.value for each in by_removed.values()]
+        lines.append(Line(f"{when} pruning", removed, y, is_points=True))
     for name in ("fig3_before", "fig3_after"):
         cells = papers["s4"][name].cells()
         x = [int(label.split()[0]) for label in cells]

@@ -14,7 +14,7 @@ from fer.studies.papers.sfew_rows import hold_out, scaled
 LARGEST_SUPPORT: Final = 39
 """Largest number of test images of a class that is tried: 10 % of SFEW has about 10."""
 
-SAMPLE: Final = 5
+SAMPLE: Final = 3
 """Seeds of the checks that train."""
 
 

@@ -138,12 +138,14 @@ def leakage(papers: Papers, pool: FeatureSplit) -> Finding:
         for kind, groups in (("clip", clips), ("movie", movies))
     }
     twice = names[counts > 1]
+    # A name with a dash where the others have an underscore is a frame of the same clip.
+    _, as_meant = np.unique(np.char.replace(clips, "-", "_"), return_counts=True)
     return Finding(
         printed="random folds and hold-outs (Markou, Narayan and Ge, Jain)",
         recomputed=f"{len(pool)} images of {len(frames)} clips of {len(np.unique(movies))} films; "
-        f"{(frames > 1).sum()} "
-        f"clips have several frames ({frames[frames > 1].sum()} images), {conflicting} of them several "
-        "labels; "
+        f"{(frames > 1).sum()} clips have several frames ({frames[frames > 1].sum()} images), {conflicting} "
+        f"of them several labels ({len(as_meant)}, {(as_meant > 1).sum()} and "
+        f"{as_meant[as_meant > 1].sum()} if a dash is read as the underscore that the other names have); "
         f"twice in the set: {', '.join(twice) or 'none'}; in random 5-fold {100 * shares['clip']:.0f} % of "
         "the "
         f"test images share a clip with training, {100 * shares['movie']:.0f} % a film",

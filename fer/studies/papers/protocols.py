@@ -22,8 +22,8 @@ class Protocol:
 
     Attributes:
         recompute: Returns what follows from printed numbers, by their labels.
-        on_features: Replays networks on SFEW's features: facts, rows, finished parts, and whether it is '
-        'quick.
+        on_features: Replays networks on SFEW's features: facts, rows, finished parts, and whether it is
+            quick.
         steps: Runs of commands.
         read: Returns what finished runs answer.
         needs: The data of the steps, for people.
@@ -68,7 +68,7 @@ def _markou(name: str, label: str, *words: str) -> Step:
         *("--model.lr", "0.001", "--model.max_lr", "0.1", "--model.cycle_epochs", "40"),
         *("--trainer.max_epochs", "200", "--data.augment", "markou", *words),
     )
-    return Step(f"markou-{name}", label, common)
+    return Step(f"markou-{name}", label, common, quick=("--folds", "2", *run_items.SHORT_LARGE))
 
 
 CNN: Final = _markou("conv2", "CNN")
@@ -171,7 +171,7 @@ def _jain(name: str, label: str, *words: str, hidden: int = 200, epochs: int = 5
         *("fit", "--config", "transfer", "--model.backbone", "alexnet", "--model.hidden", str(hidden)),
         *("--model.schedule", "none", "--model.lr", lr, "--trainer.max_epochs", str(epochs), *words),
     )
-    return Step(f"jain-{name}", label, common)
+    return Step(f"jain-{name}", label, common, quick=run_items.SHORT_LARGE)
 
 
 def _pruned_head(hidden: int) -> Step:
@@ -190,6 +190,7 @@ BACKBONES: Final = (
             f"jain-{n}",
             n,
             ("fit", "--config", n, "--dataset", "sfew", "--data.crop", "mtcnn", "--data.protocol", "80/20"),
+            quick=run_items.SHORT_LARGE,
         )
         for n in ("conv1", "conv2")
     ),
@@ -198,6 +199,7 @@ BACKBONES: Final = (
             f"jain-{name}",
             name,
             ("fit", "--config", "transfer", "--model.backbone", name, "--trainer.max_epochs", "50"),
+            quick=run_items.SHORT_LARGE,
         )
         for name in ("resnet18", "resnet50", "resnet152", "vgg13", "alexnet")
     ),

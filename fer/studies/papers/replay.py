@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fer.files import atomic_write, write_json
+from fer.files import atomic_write
 from fer.metrics import wilson_interval
 from fer.studies.papers.facts import Item, Paper
 
@@ -37,6 +37,10 @@ class Measured:
     low: float = math.nan
     high: float = math.nan
     sd: float = math.nan
+
+
+TableRow = tuple[str, float, float, Measured | None]
+"""Label, printed and recomputed number (NaN: there is none), and ours."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def printed_values(paper: Paper, item: Item) -> tuple[dict[str, float], str]:
 
 def rows_of(
     printed: Mapping[str, float], recomputed: Mapping[str, float], ours: Mapping[str, Measured]
-) -> list[tuple[str, float, float, Measured | None]]:
+) -> list[TableRow]:
     """Return label, printed, recomputed (NaN where there is none) and ours, one row for each label."""
     labels = dict.fromkeys((*printed, *recomputed, *ours))
     return [
@@ -134,7 +138,7 @@ def rows_of(
     ]
 
 
-def table(rows: Sequence[tuple[str, float, float, Measured | None]]) -> str:
+def table(rows: Sequence[TableRow]) -> str:
     """Return rows as an aligned table, with a header."""
     cells = [HEADER, *(_cells(*row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -176,14 +180,9 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) and abs(value) >= 1000 else f"{value:,.2f}"
 
 
-def write_replay(
-    folder: Path,
-    item: Item,
-    rows: Sequence[tuple[str, float, float, Measured | None]],
-    content: Mapping[str, Any],
-) -> None:
-    """Write the rows as ``ITEM.json``, with further content, and as ``ITEM.csv``."""
-    known = [
+def rows_as_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
+    """Return rows as JSON has them, without what is not known."""
+    return [
         {
             "label": label,
             **_known({"printed": printed, "recomputed": recomputed}),
@@ -191,7 +190,33 @@ def write_replay(
         }
         for label, printed, recomputed, ours in rows
     ]
-    write_json(folder / f"{item.name}.json", {"item": item.name, **content, "rows": known})
+
+
+def panels_as_json(panels: Sequence[Panel]) -> list[dict[str, Any]]:
+    """Return panels as JSON has them, five digits of each number, null for NaN."""
+
+    def digits(values: Sequence[float]) -> list[float | None]:
+        return [None if math.isnan(value) else float(f"{value:.5g}") for value in values]
+
+    return [
+        {
+            "x": panel.x,
+            "y": panel.y,
+            "lines": [
+                {
+                    "label": line.label,
+                    **{name: digits(getattr(line, name)) for name in ("x", "y", "low", "high")},
+                    "is_points": line.is_points,
+                }
+                for line in panel.lines
+            ],
+        }
+        for panel in panels
+    ]
+
+
+def write_csv(path: Path, rows: Sequence[TableRow]) -> None:
+    """Write the rows as CSV, empty where a number is not known."""
     text = io.StringIO()
     writer = csv.writer(text)
     names = ("value", "low", "high", "sd", "n", "seeds")
@@ -201,7 +226,7 @@ def write_replay(
         numbers = _known({"printed": printed, "recomputed": recomputed})
         columns = [numbers.get(name, "") for name in ("printed", "recomputed")]
         writer.writerow([label, *columns, *(measured.get(name, "") for name in names)])
-    with atomic_write(folder / f"{item.name}.csv") as file:
+    with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 
 

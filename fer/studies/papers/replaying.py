@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +13,24 @@ from fer.files import read_json, write_json
 from fer.runs import Run
 from fer.studies.papers.facts import Item, Papers
 from fer.studies.papers.protocols import Protocol
-from fer.studies.papers.replay import Measured, Panel, Replay, printed_values, rows_of, table, write_replay
+from fer.studies.papers.replay import (
+    Measured,
+    Panel,
+    Replay,
+    panels_as_json,
+    printed_values,
+    rows_as_json,
+    rows_of,
+    table,
+    write_csv,
+)
 from fer.studies.papers.run_items import Step
 from fer.studies.papers.store import WAY_OUT, Store
 
 QUICK: Final = "-quick"
+MOST_QUICK: Final = 3
+"""Runs of an item if it has to be quick: the first, the middle and the last one."""
+
 RESULTS: Final[Mapping[str, str]] = {
     "fit": "results.json",
     "crossval": "crossval.json",
@@ -54,12 +67,16 @@ class Replaying:
         quick: Whether trainings are short and seeds few.
         root: Folder of the data; None: the environment's.
         run: Runs a command with its words.
+        made: What is kept with the outcome: command, commit, machine.
+        out: Folder for a second copy of the outcome, such as one under version control; None: none.
     """
 
     folder: Path
     quick: bool
     root: str | None
     run: Callable[[str, Sequence[str]], None]
+    made: Mapping[str, str] = field(default_factory=dict)
+    out: Path | None = None
 
     @property
     def runs_dir(self) -> Path:
@@ -82,22 +99,25 @@ class Replaying:
             InputError: There is a finished run of other settings.
         """
         parts = []
-        notes = (
-            ["--quick: fewer seeds and short trainings; these numbers say that it runs, no more"]
-            if self.quick
-            else []
-        )
+        steps = self._chosen(protocol.steps)
+        notes = [quick_note(protocol, steps)] if self.quick else []
         if protocol.on_features is not None and pool is not None:
             store = Store(self.runs_dir / f"features{QUICK if self.quick else ''}")
             parts.append(protocol.on_features(papers, pool, store, self.quick))
         elif protocol.on_features is not None:
             notes.append(f"not run on features: {missing}")
         if protocol.read is not None:
-            runs, failed = self._run_all(protocol.steps)
+            runs, failed = self._run_all(steps)
             notes += failed
             if runs:
                 parts.append(protocol.read(runs))
         return self._conclude(papers, item, protocol, parts, notes)
+
+    def _chosen(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """Return the steps that are run: all, or some of many if it has to be quick."""
+        if not self.quick or len(steps) <= MOST_QUICK:
+            return steps
+        return [steps[0], steps[len(steps) // 2], steps[-1]]
 
     def _run_all(self, steps: Sequence[Step]) -> tuple[dict[str, Run], list[str]]:
         """Return the finished runs by label, and why the others were not run."""
@@ -171,15 +191,41 @@ class Replaying:
         printed, unit = printed_values(paper, item)
         recomputed = {} if protocol.recompute is None else protocol.recompute(papers)
         rows = rows_of(printed, recomputed, ours)
-        content = {
+        outcome = {
+            "item": item.name,
             "paper": f"{paper.authors}: {paper.title}",
             "place": item.place,
             "shows": item.shows,
             "unit": unit,
             "quick": self.quick,
             "notes": notes,
+            "made": dict(self.made),
+            "rows": rows_as_json(rows),
+            "panels": panels_as_json(panels),
         }
-        write_replay(folder, item, rows, content)
+        for place in (folder, *([self.out] if self.out else [])):
+            write_json(place / f"{item.name}.json", outcome)
+        write_csv(folder / f"{item.name}.csv", rows)
         heading = f"{item.name}  {paper.authors}, {item.place}: {item.shows}"
         text = "\n".join([heading, *([f"printed in {unit}"] if unit else []), table(rows), *notes])
         return Done(folder, text, panels, pictures)
+
+
+def quick_note(protocol: Protocol, steps: Sequence[Step]) -> str:
+    """Return how a quick replay differs from the paper's protocol, in a sentence.
+
+    Args:
+        protocol: The whole one.
+        steps: Those of its steps that are run.
+    """
+    parts = []
+    if protocol.on_features is not None:
+        parts.append("small networks with a tenth of the epochs and fewer seeds")
+    if steps:
+        parts.append(f"{len(steps)} of {len(protocol.steps)} runs")
+    parts += [
+        f"fer {command} with {' '.join(words)}"
+        for command, words in dict.fromkeys((step.command, step.quick) for step in steps)
+        if words
+    ]
+    return f"--quick: {', '.join(parts)}; these numbers show that the protocol runs, no more"

@@ -2,19 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import torch
 
 from fer.metrics import ClassificationReport, report
 from fer.runs import Run
-from fer.studies.crossval import read_folds, summarise
+from fer.studies.members import read_members, summarise
 from fer.studies.papers.feature_items import class_metrics
 from fer.studies.papers.replay import Line, Measured, Panel, Replay, average, proportion
 
-SHORT: Final = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "20")
-"""Settings of a quick training."""
+
+def short(num_batches: int) -> tuple[str, ...]:
+    """Return the settings of a quick training: two epochs, the first batches of every split."""
+    limits = (f"--trainer.limit_{split}_batches" for split in ("train", "val", "test"))
+    return ("--trainer.max_epochs", "2", *(word for each in limits for word in (each, str(num_batches))))
+
+
+SHORT: Final = short(20)
+"""Settings of a quick training on small images."""
+
+SHORT_LARGE: Final = short(3)
+"""Settings of a quick training on images of 224 pixels, of which each takes as long as twenty small ones."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ def history_panel(runs: Runs, key: str, title: str) -> Panel:
 
 def folds_accuracy(runs: Runs) -> Replay:
     """Return the pooled accuracy of each cross-validation."""
-    pooled = {label: summarise(read_folds(run.folder)).pooled for label, run in runs.items()}
+    pooled = {label: summarise(read_members(run.folder)).pooled for label, run in runs.items()}
     return Replay({label: proportion([each.accuracy], each.n) for label, each in pooled.items()})
 
 
@@ -135,7 +144,7 @@ def folds_classes(runs: Runs) -> Replay:
     """Return the class metrics of each cross-validation, folds pooled."""
     ours: dict[str, Measured] = {}
     for label, run in runs.items():
-        pooled = summarise(read_folds(run.folder)).pooled
+        pooled = summarise(read_members(run.folder)).pooled
         ours |= class_metrics(label, [pooled], ("precision", "recall", "specificity"))
     return Replay(ours)
 
@@ -145,8 +154,10 @@ def fold_angles(fold: int) -> Callable[[Runs], Replay]:
 
     def read(runs: Runs) -> Replay:
         (run,) = runs.values()
-        of_fold = Run(run.folder / f"fold-{fold}")
-        return Replay(folds_accuracy(runs).ours, pictures=[of_fold.figures_dir / "angles.png"])
+        num = len(read_folds(run.folder))
+        shown = min(fold, num - 1)  # a quick cross-validation has fewer
+        pictures = [Run(run.folder / f"fold-{shown}").figures_dir / "angles.png"]
+        return Replay(folds_accuracy(runs).ours, pictures=pictures, notes=(f"fold {shown + 1} of {num}",))
 
     return read
 
@@ -157,7 +168,8 @@ def pruned_accuracies(runs: Runs) -> Replay:
     for label, run in runs.items():
         found = run.read_prune()
         n = int(found["n"])
-        before, after = (found[when]["neurons"] for when in ("before", "after"))
+        layers = found["layers"].values()
+        before, after = (sum(layer[when] for layer in layers) for when in ("before", "after"))
         ours[f"before: {label}"] = proportion([found["before"]["acc"]], n)
         ours[f"after: {label}"] = proportion([found["after"]["acc"]], n)
         ours[f"pruned: {label}"] = average([float(before - after)])
@@ -178,8 +190,18 @@ def pruned_classes(when: str) -> Callable[[Runs], Replay]:
 
 
 def pruning_curve(runs: Runs) -> Replay:
-    """Return the accuracy by threshold of Narayan's rule, and draw it."""
-    found = next(run.read_curve() for run in runs.values() if run.curve_path.is_file())
+    """Return the accuracy by threshold of Narayan's rule, and draw it beside that of other rules."""
+    if not (curves := [run for run in runs.values() if run.curve_path.is_file()]):
+        return Replay()
+    found = curves[0].read_curve()
+    n = int(found["n"])
     lines = [Line(rule, table["threshold"], table["acc"]) for rule, table in found["rules"].items()]
-    pictures: list[Path] = []
-    return Replay({}, (Panel("threshold in degrees", "accuracy on val", lines),), pictures)
+    narayan = found["rules"]["narayan"]
+    ours = {
+        f"below {threshold:g} degrees": proportion([accuracy], n)
+        for threshold, accuracy in zip(narayan["threshold"], narayan["acc"], strict=True)
+    }
+    panel = Panel("threshold in degrees", f"accuracy on val, n = {n}", lines)
+    return Replay(
+        ours, (panel,), notes=("numbers are of rule narayan, on val, which selected the checkpoint",)
+    )

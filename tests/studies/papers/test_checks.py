@@ -189,6 +189,14 @@ def test_leakage_and_outlier_are_found_in_rows_that_have_them(pool):
     assert markou.descriptor_scaling(PAPERS, pool).holds
 
 
+def test_a_clip_whose_frames_are_spelled_apart_is_counted_both_ways(pool):
+    clips = np.char.replace(pool.groups["clip"], "clip", "clip_")
+    clips[1] = "clip-0"
+    leakage = markou.leakage(PAPERS, replace(pool, groups={**pool.groups, "clip": clips}))
+    assert "140 images of 71 clips" in leakage.recomputed
+    assert "(70, 70 and 140 if a dash is read as the underscore" in leakage.recomputed
+
+
 def test_clean_rows_have_neither(pool):
     clean = replace(
         pool,

@@ -1,12 +1,16 @@
-"""Cross-validation: the summary of the folds, and how it continues after an interruption."""
+"""Folds and seeds: their summary, and how a study continues after an interruption."""
 
 import json
 
 import numpy as np
 import pytest
+import torch
 
+from fer.callbacks.calibration import calibration_numbers
 from fer.errors import InputError
-from fer.studies.crossval import read_folds, run_folds, summarise
+from fer.metrics import wilson_interval
+from fer.metrics.calibration import calibration, pooled_calibration
+from fer.studies.members import CROSSVAL, REPEAT, read_members, run_members, summarise
 
 
 def _results(*rights, n=10, predicted=3):
@@ -61,7 +65,7 @@ def test_one_fold_has_no_spread():
 
 def test_the_table_names_every_fold():
     table = summarise(_results(4, 6)).table().splitlines()
-    assert [line.split()[0] for line in table] == ["fold", "0", "1", "mean", "std", "pooled"]
+    assert [line.split()[0] for line in table] == ["fold", "0", "1", "mean", "std", "pooled:"]
     assert "40.00 %" in table[1]
     assert "50.00 %" in table[3]
 
@@ -76,7 +80,7 @@ def _run(folder, *, cut_off_at=None, words=("--a",), folds=3):
         if fold != cut_off_at:
             (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
 
-    return ran, lambda: run_folds(folder, folds, {"words": words}, run_fold)
+    return ran, lambda: run_members(CROSSVAL, folder, folds, {"words": words}, run_fold)
 
 
 def test_every_fold_is_run_once(tmp_path):
@@ -105,7 +109,7 @@ def test_a_fold_that_was_cut_off_finds_its_files(tmp_path):
         run_dir.mkdir(exist_ok=True)
         (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
 
-    assert len(run_folds(tmp_path / "study", 3, {"words": ("--a",)}, run_fold)) == 3
+    assert len(run_members(CROSSVAL, tmp_path / "study", 3, {"words": ("--a",)}, run_fold)) == 3
     assert held == {1: ["log"], 2: []}
 
 
@@ -145,7 +149,7 @@ def test_a_second_study_of_one_name_is_refused_until_the_first_one_ends(tmp_path
         run_dir.mkdir()
         (run_dir / "results.json").write_text(json.dumps({"fold": fold}))
 
-    before = run_folds(tmp_path / "study", 3, {"words": ("--a",)}, run_fold)
+    before = run_members(CROSSVAL, tmp_path / "study", 3, {"words": ("--a",)}, run_fold)
     assert len(refused) == 3
     assert second() == before
 
@@ -155,7 +159,7 @@ def test_a_study_that_failed_can_be_started_again_at_once(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_folds(tmp_path / "study", 3, {"words": ("--a",)}, fail)
+        run_members(CROSSVAL, tmp_path / "study", 3, {"words": ("--a",)}, fail)
     _, start = _run(tmp_path / "study")
     assert len(start()) == 3
 
@@ -163,14 +167,55 @@ def test_a_study_that_failed_can_be_started_again_at_once(tmp_path):
 def test_the_folds_of_a_folder_are_read_in_order(tmp_path):
     _, start = _run(tmp_path / "study", folds=11)
     start()
-    assert [fold["fold"] for fold in read_folds(tmp_path / "study")] == list(range(11))
+    assert [fold["fold"] for fold in read_members(tmp_path / "study")] == list(range(11))
 
 
 def test_a_folder_without_all_folds_is_not_read(tmp_path):
     with pytest.raises(InputError, match="holds no cross-validation"):
-        read_folds(tmp_path)
+        read_members(tmp_path)
     _, start = _run(tmp_path / "study", cut_off_at=1)
     with pytest.raises(InputError):
         start()
     with pytest.raises(InputError, match=r"fold-1 has no results"):
-        read_folds(tmp_path / "study")
+        read_members(tmp_path / "study")
+
+
+def test_seeds_have_the_same_samples_which_intervals_count_once():
+    results = _results(40, 60, 80, n=100)
+    seeds = summarise(results, REPEAT, [3, 7, 9])
+    flat = seeds.scalars()
+    assert flat["test/pooled_acc"] == pytest.approx(0.6)
+    assert (flat["test/pooled_acc_low"], flat["test/pooled_acc_high"]) == wilson_interval(60, 100)
+    # Student's t with 2 degrees of freedom: 4.303 * 0.2 / sqrt(3).
+    assert flat["test/acc_mean_low"] == pytest.approx(0.6 - 0.4968, abs=1e-3)
+    assert flat["test/acc_mean_high"] == pytest.approx(0.6 + 0.4968, abs=1e-3)
+    assert "test/acc_mean_low" not in summarise(results).scalars()  # folds are not independent
+    table = seeds.table().splitlines()
+    assert [line.split()[0] for line in table] == ["seed", "3", "7", "9", "mean", "std", "mean", "mean"]
+
+
+def test_other_test_splits_and_views_are_summarised_as_well():
+    results = _results(4, 6)
+    for member, right in zip(results, (5, 9), strict=True):
+        splits = member["splits"]
+        splits["clean"] = splits["test"]
+        splits["test"] = {**splits["test"], "tta": {"flip": {"acc": right / 10}}}
+    summary = summarise(results, REPEAT, [0, 1])
+    flat = summary.scalars()
+    assert (flat["clean/acc"], flat["test/acc_tta_flip"]) == pytest.approx((0.5, 0.7))
+    assert " ".join(summary.table().splitlines()[0].split()) == "seed val acc test acc clean test flip n test"
+    del results[1]["splits"]["test"]["tta"]
+    assert "test/acc_tta_flip" not in summarise(results, REPEAT, [0, 1]).scalars()
+
+
+def test_reliabilities_are_added_up_bin_by_bin():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 30, 1, 7), torch.arange(30) % 7
+    both = [calibration(each, labels, temperature=2.0) for each in logits]
+    plain = [calibration_numbers({"none": each})["calibration"] for each in both]
+    whole = calibration(logits.flatten(0, 1), labels.repeat(2), temperature=2.0)
+    pooled = pooled_calibration(plain)
+    for name in ("before", "after"):
+        assert getattr(pooled, name).ece == pytest.approx(getattr(whole, name).ece)
+    assert pooled.nll_after == pytest.approx(whole.nll_after)
+    assert (pooled.n, pooled.num_right) == (whole.n, whole.num_right)

@@ -1,4 +1,4 @@
-"""The folds of a cross-validation beside each other."""
+"""The members of a study beside each other: folds of a cross-validation, seeds of a repeat."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,31 +23,33 @@ from fer.figures.style import (
 from fer.metrics import ClassificationReport
 
 
-def folds_figure(
-    reports: Sequence[ClassificationReport],
+def members_figure(
+    reports: Mapping[int, ClassificationReport],
     histories: Sequence[Mapping[str, Sequence[float]]],
     title: str = "",
+    member: str = "fold",
 ) -> Figure:
-    """Draw each fold's test accuracy with its interval, and the loss and accuracy of every fold's training.
+    """Draw each member's test accuracy with its interval, and the losses and accuracies of its training.
 
     Args:
-        reports: K folds' reports of their test samples.
-        histories: K folds' columns over the epochs; see :func:`fer.figures.curves_figure`.
+        reports: By the number of a member its report of the test samples, M members.
+        histories: M members' columns over the epochs; see :func:`fer.figures.curves_figure`.
         title: Above the figure.
+        member: What a member is called.
 
     Returns:
-        The figure with three panels: accuracies of the folds with mean and standard deviation, losses,
+        The figure with three panels: accuracies of the members with mean and standard deviation, losses,
         accuracies over the epochs.
 
     Raises:
-        ValueError: There is no fold, or the histories are not as many.
+        ValueError: There is no member, or the histories are not as many.
     """
     if not reports or len(reports) != len(histories):
-        msg = f"{len(reports)} reports and {len(histories)} histories: one of each is needed for every fold"
+        msg = f"{len(reports)} reports and {len(histories)} histories: every {member} needs one of each"
         raise ValueError(msg)
     figure = new_figure(8.4, 2.9)
     axes = figure.subplots(1, 3, width_ratios=[1.0, 1.2, 1.2])
-    _draw_accuracies(axes[0], reports)
+    _draw_accuracies(axes[0], reports, member)
     for panel, keys in ((axes[1], LOSS), (axes[2], ACCURACY)):
         _draw_histories(panel, keys, histories)
     axes[1].set_ylabel("loss")
@@ -58,10 +60,10 @@ def folds_figure(
     return figure
 
 
-def _draw_accuracies(axes: Axes, reports: Sequence[ClassificationReport]) -> None:
-    """Draw a dot with its Wilson interval for each fold, their mean as a line, mean ± std as a band."""
-    accuracies = np.array([fold.accuracy for fold in reports])
-    bounds = np.array([fold.interval for fold in reports])
+def _draw_accuracies(axes: Axes, reports: Mapping[int, ClassificationReport], member: str) -> None:
+    """Draw a dot with its Wilson interval for each member, their mean as a line, mean ± std as a band."""
+    accuracies = np.array([each.accuracy for each in reports.values()])
+    bounds = np.array([each.interval for each in reports.values()])
     mean = accuracies.mean()
     text = f"mean {100 * mean:.2f} %"
     if len(reports) > 1:
@@ -70,13 +72,13 @@ def _draw_accuracies(axes: Axes, reports: Sequence[ClassificationReport]) -> Non
         text += f", std {100 * spread:.2f}"
     axes.axhline(mean, color=GREY, linewidth=1)
     below_above = np.abs(bounds.T - accuracies)
-    folds = np.arange(len(reports))
+    places = np.arange(len(reports))
     axes.errorbar(
-        folds, accuracies, yerr=below_above, fmt="o", color=BLUE, markersize=4, linewidth=1, capsize=2
+        places, accuracies, yerr=below_above, fmt="o", color=BLUE, markersize=4, linewidth=1, capsize=2
     )
-    axes.set_xticks(folds)
+    axes.set_xticks(places, map(str, reports))
     axes.set_xlim(-0.5, len(reports) - 0.5)
-    axes.set_xlabel("fold")
+    axes.set_xlabel(member)
     axes.set_ylabel("test accuracy, 95 % intervals")
     axes.yaxis.set_major_formatter(percent())
     axes.set_title(text, fontsize=NORMAL, color=INK)
@@ -86,7 +88,7 @@ def _draw_accuracies(axes: Axes, reports: Sequence[ClassificationReport]) -> Non
 def _draw_histories(
     axes: Axes, keys: Sequence[str], histories: Sequence[Mapping[str, Sequence[float]]]
 ) -> None:
-    """Draw every fold's train and val values as thin lines, and the mean of the folds as a thick one."""
+    """Draw every member's train and val values as thin lines, and their mean as a thick one."""
     epochs: list[float] = [0.0]
     for key in keys:
         split = key.split("/")[0]

@@ -1,0 +1,155 @@
+"""Two repeats, paired by seed and by sample."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fer.compare.answers import Answers, pair, why_not_paired
+from fer.errors import InputError
+from fer.metrics import Comparison, mean_interval, normal_interval
+
+
+@dataclass(frozen=True)
+class PairedSeed:
+    """Two networks of one seed on the same samples.
+
+    Attributes:
+        seed: The seed.
+        before: Accuracy of the one that is compared with.
+        after: Accuracy of the other.
+        mcnemar: Samples that the first one alone, or the second one alone, classifies correctly.
+    """
+
+    seed: int
+    before: float
+    after: float
+    mcnemar: Comparison
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the second, less that of the first."""
+        return self.after - self.before
+
+
+@dataclass(frozen=True)
+class PairedRepeats:
+    """The difference between two repeats with the same seeds, on the same samples.
+
+    Attributes:
+        name: Of the repeat that is compared with.
+        n: Number of samples.
+        seeds: Each seed.
+        of_seeds: Student's 95 % interval of the mean difference, for other seeds on these samples; NaN of
+            one seed.
+        of_samples: 95 % interval of the mean difference, for these networks on other samples.
+    """
+
+    name: str
+    n: int
+    seeds: tuple[PairedSeed, ...]
+    of_seeds: tuple[float, float]
+    of_samples: tuple[float, float]
+
+    @property
+    def difference(self) -> float:
+        """Mean accuracy less that of the repeat that is compared with."""
+        return math.fsum(each.difference for each in self.seeds) / len(self.seeds)
+
+    def plain(self) -> dict[str, Any]:
+        """Return all values as JSON can hold them."""
+        low, high = self.of_seeds
+        return {
+            "name": self.name,
+            "n": self.n,
+            "difference": self.difference,
+            "of_seeds": None if math.isnan(low) else [low, high],
+            "of_samples": list(self.of_samples),
+            "seeds": [
+                {**asdict(each), "difference": each.difference, "mcnemar": each.mcnemar._asdict()}
+                for each in self.seeds
+            ],
+        }
+
+    def table(self) -> str:
+        """Return a line for each seed, the mean difference and its intervals; percentage points."""
+        lines = [
+            f"against {self.name}, paired by seed and by test sample (n = {self.n:,})",
+            "seed       before      after   difference    lost     won   McNemar's p",
+        ]
+        lines += [
+            f"{each.seed:<6}{_accuracies(each.before, each.after)}"
+            f"   {each.mcnemar.lost:7,} {each.mcnemar.won:7,}   {each.mcnemar.p:11.2g}"
+            for each in self.seeds
+        ]
+        before, after = (
+            math.fsum(getattr(each, when) for each in self.seeds) / len(self.seeds)
+            for when in ("before", "after")
+        )
+        lines.append(f"{'mean':<6}{_accuracies(before, after)}")
+        intervals = {"of other seeds": self.of_seeds, "on other samples": self.of_samples}
+        lines += [
+            f"mean difference {name}: [{100 * low:+.2f}, {100 * high:+.2f}] percentage points"
+            for name, (low, high) in intervals.items()
+            if not math.isnan(low)
+        ]
+        if len(self.seeds) > 1:
+            lines.append(f"The p-values of these {len(self.seeds)} tests are not corrected for their number.")
+        return "\n".join(lines)
+
+
+def _accuracies(before: float, after: float) -> str:
+    return f" {100 * before:8.2f} % {100 * after:8.2f} %   {100 * (after - before):+10.2f}"
+
+
+def pair_repeats(name: str, before: Mapping[int, Answers], after: Mapping[int, Answers]) -> PairedRepeats:
+    """Return how two repeats differ.
+
+    Args:
+        name: Of the repeat that is compared with.
+        before: Its answers on the test split by seed.
+        after: The answers of the other, by the same seeds.
+
+    Raises:
+        InputError: The seeds differ, or the test samples do.
+    """
+    check_seeds(name, list(before), list(after))
+    seeds, differences = [], []
+    for seed, answers in after.items():
+        if problem := why_not_paired(before[seed], answers):
+            msg = f"--against {name}: seed {seed} cannot be paired, {problem}"
+            raise InputError(msg)
+        seeds.append(
+            PairedSeed(
+                seed,
+                float(before[seed].right.mean()),
+                float(answers.right.mean()),
+                pair(before[seed], answers),
+            )
+        )
+        differences.append(answers.right.astype(float) - before[seed].right)
+    of_samples = np.mean(differences, axis=0)
+    return PairedRepeats(
+        name,
+        len(of_samples),
+        tuple(seeds),
+        mean_interval([each.difference for each in seeds]),
+        normal_interval(of_samples.tolist()),
+    )
+
+
+def check_seeds(name: str, before: list[int], after: list[int]) -> None:
+    """Refuse to pair repeats of different seeds.
+
+    Raises:
+        InputError: The seeds differ.
+    """
+    if {*before} != {*after}:
+        theirs, ours = (", ".join(map(str, sorted(seeds))) for seeds in (before, after))
+        msg = (
+            f"--against {name}: it has the seeds {theirs}, and this repeat {ours}, which cannot be paired: "
+            f'give the same, --seeds "[{theirs}]"'
+        )
+        raise InputError(msg)

@@ -1,0 +1,161 @@
+"""The page of several runs as one: the folds of a cross-validation, or the seeds of a repeat."""
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fer.configs import flatten
+from fer.files import find_problem, read_json
+from fer.report.images import images
+from fer.report.parts import Page, curves_of, damaged, differing_settings, facts_of, split_of
+from fer.report.repeat import SettingsOf, as_word, name_configs, versions
+from fer.runs import WAY_OUT
+from fer.studies.members import CROSSVAL, SETTINGS, Kind, Summary, read_settings, summarise
+
+AGAINST: Final = "against.json"
+"""The comparison with another repeat, in the folder of a repeat."""
+
+NUMBER: Final = (int, float)
+_AGAINST: Final = {
+    **{"name": str, "n": int, "difference": NUMBER, "of_seeds": object, "of_samples": [NUMBER]},
+    "seeds": [{"seed": int, "before": NUMBER, "after": NUMBER, "difference": NUMBER, "mcnemar": dict}],
+}
+"""What the page needs of it, for :func:`fer.files.find_problem`."""
+
+TITLES: Final = {"crossval": "Cross-validation", "repeat": "Repeat with several seeds"}
+
+ORIGINS: Final = {
+    "crossval": "Each image is tested once, by a network that was not trained on it.",
+    "repeat": "Each image is tested once by the network of each seed, and the counts are summed; the "
+    "intervals count each image once.",
+}
+"""What the page says of the pooled matrix."""
+
+RELIABILITY: Final = {
+    "reliability-pooled": (
+        "Reliability on test",
+        "Share of right answers over the probability of the predicted class, before and after calibration.",
+    )
+}
+
+
+def members_page(kind: Kind, folder: Path, settings_of: SettingsOf) -> Page:
+    """Return the page of a study of several runs, finished or not.
+
+    Args:
+        kind: What the members are.
+        folder: Of the study.
+        settings_of: Parses the arguments of ``fer fit``.
+
+    Raises:
+        InputError: A file is damaged.
+    """
+    settings = read_settings(folder)
+    if problem := find_problem(settings, {"words": [str], "configs": [dict]}):
+        raise damaged(folder / SETTINGS, problem)
+    runs = {number: kind.run(folder, number) for number in kind.numbers(settings)}
+    done = {number: results for number, run in runs.items() if (results := run.read_results())}
+    first = runs[min(done, default=min(runs))]
+    config = flatten(first.read_config())
+    found: Page = {
+        "kind": TITLES[kind.name],
+        "unfinished": f"{len(done)} of {len(runs)} {kind.setting} are done."
+        if len(done) < len(runs)
+        else None,
+        "member": kind.member,
+        "member_curves": {
+            str(number): curves["acc"]["val"]
+            for number, run in runs.items()
+            if "val" in (curves := curves_of(run.read_metrics())).get("acc", {})
+        },
+    }
+    if done:
+        summary = summarise(list(done.values()), kind, list(done))
+        left_out = {"Epochs", "Time", "Seed" if kind is not CROSSVAL else ""}
+        found["facts"] = [
+            (name, re.sub(r", fold \d+", "", text))
+            for name, text in facts_of(first.folder, config, done[min(done)])
+            if name not in left_out
+        ]
+        found["members"] = _table(summary, done)
+        found["results"] = [split_of(f"test, all {kind.setting}", summary.pooled)]
+        found["origin"] = ORIGINS[kind.name]
+        found["images"] = images(folder, RELIABILITY)
+    found["against"] = _against(folder)
+    members = settings[kind.setting]
+    found["repeat"] = {
+        "command": shlex.join(
+            ["fer", kind.name, f"--{kind.setting}", as_word(members), *_words(settings, config)]
+        ),
+        **(differing_settings(config, settings_of) if config else {}),
+        "seed": config.get("seed_everything"),
+        "versions": versions(first.folder),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _table(summary: Summary, done: Mapping[int, Mapping[str, Any]]) -> Page:
+    """Return a row for each member that is done, and what is known of all of them."""
+    scalars = summary.scalars()
+    sums = {
+        name: {split: scalars[f"{split}/acc{end}"] for split in ("val", "test")}
+        for name, end in (("mean", ""), ("std", "_std"))
+    }
+    notes = []
+    if summary.kind.shares_samples:
+        low, high = scalars["test/acc_mean_low"], scalars["test/acc_mean_high"]
+        sums["interval"] = {"low": low, "high": high}
+        if not math.isnan(low):
+            notes.append(
+                "The standard deviation, and the interval of the mean by Student's t, "
+                "are those of other seeds on these test samples."
+            )
+    others = {split: f"{split}/acc" for split in summary.reports if split not in ("val", "test")}
+    others |= {key.replace("/acc_tta_", " with "): key for key in summary.views}
+    notes += [
+        f"Accuracy of {name}: {100 * mean:.2f} %, standard deviation {100 * std:.2f}."
+        for name, key in others.items()
+        for mean, std in [(scalars[key], scalars[f"{key}_std"])]
+        if not math.isnan(std)
+    ]
+    return {
+        "rows": [
+            {
+                "number": number,
+                "val": split_of("val", summary.reports["val"][place]),
+                "test": split_of("test", summary.reports["test"][place]),
+                "epochs": results.get("epochs"),
+                "seconds": results.get("fit_seconds"),
+            }
+            for place, (number, results) in enumerate(done.items())
+        ],
+        **sums,
+        "notes": notes,
+    }
+
+
+def _against(folder: Path) -> Page:
+    """Return the comparison with another repeat; empty if there is none."""
+    path = folder / AGAINST
+    if not path.is_file():
+        return {}
+    content: Page = read_json(path, WAY_OUT)
+    if problem := find_problem(content, _AGAINST):
+        raise damaged(path, problem)
+    return content
+
+
+def _words(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of a study, with the network and data set that no config names.
+
+    Args:
+        settings: Of the study.
+        config: Of a member; it names both where the settings, of an older version, do not.
+    """
+    by_config = {key: value for content in settings["configs"] for key, value in content.items()}
+    chosen = {key: settings.get(key, config.get(key)) for key in ("network", "dataset")}
+    given = [(key, name) for key, name in chosen.items() if name and name != by_config.get(key)]
+    return [*(word for key, name in given for word in (f"--{key}", name)), *name_configs(settings["words"])]
