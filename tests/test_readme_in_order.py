@@ -87,7 +87,7 @@ def small_settings(words: tuple[str, ...]) -> list[str]:
     match words:
         case ["fit", *_, "demo"]:
             return [*FIT, *NARROW, *FEW]
-        case ["fit", *_] if "conv6" in words:
+        case ["fit" | "repeat", *_] if "conv6" in words:
             return [*FIT, *NARROW]
         case ["fit", *_]:
             return FIT
