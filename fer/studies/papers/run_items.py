@@ -154,7 +154,7 @@ def fold_angles(fold: int) -> Callable[[Runs], Replay]:
 
     def read(runs: Runs) -> Replay:
         (run,) = runs.values()
-        num = len(read_folds(run.folder))
+        num = len(read_members(run.folder))
         shown = min(fold, num - 1)  # a quick cross-validation has fewer
         pictures = [Run(run.folder / f"fold-{shown}").figures_dir / "angles.png"]
         return Replay(folds_accuracy(runs).ours, pictures=pictures, notes=(f"fold {shown + 1} of {num}",))
