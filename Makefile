@@ -92,6 +92,10 @@ data-fer2013: setup ## Download FER2013 from Kaggle into $FER_DATA_DIR (default:
 release-model: setup ## Write the package's own network (ARGS="RUN…"; without a run it is trained first)
 	$(BIN)/python -m fer.weights.release $(ARGS)
 
+.PHONY: notebooks
+notebooks: setup ## Run the notebooks and store their outputs in them
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
 dashboard: setup ## Make the W&B workspace and report of all runs (ARGS="--project NAME", or "--json FILE" without an account)
 	@$(BIN)/python -c 'import wandb_workspaces' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dashboard]'

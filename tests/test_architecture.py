@@ -25,7 +25,7 @@ class Room(NamedTuple):
 
 EVERYWHERE = {
     *("fer", "fer.arrays", "fer.cells", "fer.checkpoints", "fer.errors", "fer.labels", "fer.files"),
-    *("fer.home", "fer.palette", "fer.processes", "fer.views", "fer.yamltext"),
+    *("fer.home", "fer.palette", "fer.processes", "fer.provenance", "fer.views", "fer.yamltext"),
 }
 """The ground that all stand on: it imports nothing of fer but itself."""
 
@@ -37,6 +37,7 @@ ROOMS = {
     "home": Room(),
     "palette": Room(),
     "processes": Room(others={"lightning"}),
+    "provenance": Room(),
     "checkpoints": Room(others={"torch"}),
     "arrays": Room(others={"numpy"}),
     "cells": Room(),

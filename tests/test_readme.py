@@ -1,7 +1,7 @@
-"""The commands in the READMEs and in the notebook of results are ones that exist."""
+"""The commands in the READMEs and in the table of results are ones that exist."""
 
 import ast
-import json
+import csv
 import re
 import shlex
 from pathlib import Path
@@ -17,9 +17,8 @@ from fer.pruning import load_pruned
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-RESULTS = json.loads((ROOT / "notebooks" / "results.ipynb").read_text())["cells"]
 OF_PACKAGES = {path.parent.name: path.read_text() for path in sorted((ROOT / "fer").glob("*/README.md"))}
-TEXTS = "\n\n".join([README, *OF_PACKAGES.values(), *("".join(cell["source"]) for cell in RESULTS)])
+TEXTS = "\n\n".join([README, *OF_PACKAGES.values()])
 
 
 def blocks_in(text: str) -> list[tuple[str, str]]:
@@ -34,13 +33,24 @@ PYTHON = [
     for language, block in blocks_in(text)
     if language == "python"
 ]
-LINES = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
 
 
 def words(line: str) -> list[str]:
     return shlex.split(line, comments=True)
 
 
+def measured() -> list[str]:
+    """Return the commands of the measured results, of those with the same options one."""
+    with (ROOT / "notebooks" / "results.csv").open(newline="") as file:
+        lines = [row["command"] for row in csv.DictReader(file)]
+    kinds = {tuple(word for word in words(line) if not re.search(r"\d", word)): line for line in lines}
+    return list(kinds.values())
+
+
+LINES = [
+    *(line for language, block in BLOCKS if language == "sh" for line in block.splitlines()),
+    *measured(),
+]
 FER = [words(line)[1:] for line in LINES if line.startswith("fer ")]
 LAUNCHED = [words(line) for line in LINES if line.startswith(("torchrun ", "srun "))]
 MAKE = sorted(

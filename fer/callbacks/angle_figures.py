@@ -37,7 +37,7 @@ def draw_feature_maps(
     example: Inputs,
     places: Mapping[str, str],
     *,
-    title: str,
+    epochs: int,
     name: str | None,
 ) -> None:
     """Draw each layer's feature maps of the first sample, if that is an image.
@@ -48,7 +48,7 @@ def draw_feature_maps(
         network: The network in it.
         example: Samples that it takes.
         places: By layer the name under which its activations are recorded.
-        title: Of the figure.
+        epochs: Epochs trained.
         name: The network's name, if the user gave one.
     """
     image = _image_of(example.tensors[0])
@@ -67,7 +67,11 @@ def draw_feature_maps(
     if maps:
         drawn = {layer: maps[layer] for layer in evenly([each for each in places if each in maps])}
         save_figure(
-            *(trainer, "feature-maps", lambda: feature_maps_figure(image, drawn, title)),
+            *(
+                trainer,
+                "feature-maps",
+                lambda: feature_maps_figure(image, drawn, f"Feature maps {_after(epochs)}"),
+            ),
             formats=FORMATS,
             network=name,
         )
@@ -77,18 +81,29 @@ def draw_angles(
     trainer: Trainer,
     degrees: Mapping[str, Tensor],
     *,
-    title: str,
+    epochs: int,
     similar_below: float,
     complementary_above: float,
     name: str | None,
 ) -> None:
-    """Draw the angles of each layer, given in degrees: as a matrix, a histogram, and examples of pairs."""
+    """Draw the angles of each layer, given in degrees: as a matrix, a histogram, and examples of pairs.
+
+    Args:
+        trainer: The trainer.
+        degrees: By layer the angles between its C neurons, shape ``(C, C)``.
+        epochs: Epochs trained.
+        similar_below: Angle below which two neurons are similar, degrees.
+        complementary_above: Angle above which two neurons are complementary, degrees.
+        name: The network's name, if the user gave one.
+    """
     arrays = {layer: degrees[layer].numpy() for layer in evenly(list(degrees))}
     thresholds = {"similar_below": similar_below, "complementary_above": complementary_above}
     figures = {
-        "angle-matrix": lambda: matrix_figure(arrays, title),
-        "angle-histogram": lambda: histogram_figure(arrays, title, **thresholds),
-        "angle-pairs": lambda: pairs_figure(arrays, title),
+        "angle-matrix": lambda: matrix_figure(arrays, f"Angle between every two neurons {_after(epochs)}"),
+        "angle-histogram": lambda: histogram_figure(
+            arrays, f"Distribution of the angles {_after(epochs)}", **thresholds
+        ),
+        "angle-pairs": lambda: pairs_figure(arrays, f"Pairs of neurons nearest 0° and 180° {_after(epochs)}"),
     }
     for figure, draw in figures.items():
         save_figure(trainer, figure, draw, formats=FORMATS, network=name)
@@ -104,6 +119,15 @@ def draw_collapse(
             formats=FORMATS,
             network=name,
         )
+
+
+def _after(epochs: int) -> str:
+    """Return when the angles were measured, for a title.
+
+    >>> _after(1), _after(30)
+    ('after 1 epoch', 'after 30 epochs')
+    """
+    return f"after {epochs} epoch{'s' * (epochs != 1)}"
 
 
 def evenly(layers: Sequence[T], most: int = NUM_DRAWN) -> list[T]:

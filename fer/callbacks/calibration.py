@@ -90,7 +90,7 @@ def draw_calibration(trainer: Trainer, module: ReportsCalibration, protocol: str
     """Draw the reliability of each split's probabilities."""
     for name, views in module.calibrations.items():
         if "none" in views and views["none"].n:
-            draw = partial(reliability_figure, views["none"], title=f"{name} ({protocol})")
+            draw = partial(reliability_figure, views["none"], title=f"Calibration, {name} ({protocol})")
             save_figure(trainer, f"reliability-{name}", draw)
 
 

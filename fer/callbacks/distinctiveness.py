@@ -22,7 +22,7 @@ from fer.callbacks.layer_values import (
 )
 from fer.callbacks.layers import find_places
 from fer.callbacks.measuring import LossOf, Measured, Pass, SampleSets, collect_sets, find_loss, raised_in_all
-from fer.callbacks.media import is_dry_run, run_of_trainer
+from fer.callbacks.media import Logged, is_dry_run, log_numbers, run_of_trainer
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.samples import Samples, aside, is_taken_whole
 from fer.callbacks.schedule import LEAST_SAMPLES, MOST_MEASUREMENTS, check_intervals
@@ -54,12 +54,13 @@ class DistinctivenessCallback(HistoryCallback):
     (of the pairs), ``dead``, ``constant`` and ``non_finite`` (of the neurons);
     ``rank/<layer>/effective`` and ``…/participation`` (how many different neurons there are),
     ``cka/<layer>`` (similarity to the measurement before), ``neurons/<layer>/dormant``, and at the end of an
-    epoch ``…/cloned`` and ``…/redundant`` (shares). Logs ``sample/train_loss`` and ``sample/val_loss``, the
-    losses on fixed samples, if the LightningModule has a method ``plain_loss(logits, labels)``, as those of
-    fer have, or with ``loss``. With classes, logs ``collapse/nc1``, ``…/nc2_angle`` and ``…/nc4`` of the last
-    layer at the end of an epoch (``collapse/<network>/nc1``, … with ``network``). The angles at the
-    end of each epoch are stored in ``angles/epoch-….npz`` in the run's folder
-    (:meth:`fer.runs.Run.read_angles`), the last ones are drawn. With ``fast_dev_run`` no file is written.
+    epoch ``…/cloned`` and ``…/redundant`` (shares). Means over the layers are ``angles/mean`` and the like
+    (:data:`fer.metrics.keys.OVER_LAYERS`). Logs ``sample/train_loss`` and ``sample/val_loss``, the losses on
+    fixed samples, with ``loss`` or if the LightningModule has a method ``plain_loss(logits, labels)``. With
+    classes, logs ``collapse/nc1``, ``…/nc2_angle`` and ``…/nc4`` of the last layer at the end of an epoch
+    (``collapse/<network>/nc1``, … with ``network``). The angles at the end of each epoch are stored in
+    ``angles/epoch-….npz`` (:meth:`fer.runs.Run.read_angles`), the last ones are drawn. With ``fast_dev_run``
+    no file is written.
 
     Args:
         budget: Share of the training time that measuring may take, more than 0, up to 1.
@@ -85,6 +86,7 @@ class DistinctivenessCallback(HistoryCallback):
             mapping of them by name; null: see :func:`fer.neurons.inputs.inputs_of`.
         loss: A function from the network's outputs and a batch to the mean loss, a tensor of one value.
         num_patterns: The old name of ``num_samples``.
+        log: Numbers in W&B: ``all``, or a ``summary`` without those of single layers and classes.
 
     Raises:
         InputError: A setting is out of range; when training starts: there is no such network or layer, or
@@ -113,9 +115,11 @@ class DistinctivenessCallback(HistoryCallback):
         every_n_steps: int | None = None,
         first_step: int = 0,
         loss: LossOf | None = None,
+        log: Logged = "summary",
     ) -> None:
         if num_patterns is not None:
-            log.warning("num_patterns is now called num_samples; the old name will go")
+            text = "num_patterns is now called num_samples; the old name will go"
+            logging.getLogger("fer.callbacks").warning(text)  # log is a setting here
             num_samples = num_patterns
         check_intervals(every_n_steps, every_n_epochs, budget, first_step)
         if keep_epochs is not None and keep_epochs < 1:
@@ -130,30 +134,28 @@ class DistinctivenessCallback(HistoryCallback):
                 f"{complementary_above}: they must be 0 to 180 degrees in this order"
             )
             raise InputError(msg)
-        for name, value, choices in (("split", split, Split), ("normalise", normalise, Origin)):
+        chosen = (("split", split, Split), ("normalise", normalise, Origin), ("log", log, Logged))
+        for name, value, choices in chosen:
             if value not in get_args(choices):
                 msg = f"distinctiveness.{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
                 raise InputError(msg)
         super().__init__()
         self.keep_epochs = keep_epochs
         self.num_samples = num_samples
-        self.split = split
-        self.layers = layers
+        self.split, self.layers = split, layers
         self.normalise: Origin = normalise
         self.similar_below = similar_below
         self.complementary_above = complementary_above
         self.given = samples
         self.network = network
-        self.inputs = inputs
-        self.loss = loss
+        self.inputs, self.loss, self.log = inputs, loss, log
         settings = {
             "every_n_steps": every_n_steps,
             "every_n_epochs": every_n_epochs,
             "num_samples": num_samples,
             "first_step": first_step,
         }
-        self.when = Timetable(settings, budget, time.perf_counter)
-        """When to measure."""
+        self.when = Timetable(settings, budget, time.perf_counter)  # to measure
         self.console = Console(highlight=False, soft_wrap=True)
         self.found: FoundNetwork | None = None
         """The network; None before training."""
@@ -164,8 +166,7 @@ class DistinctivenessCallback(HistoryCallback):
         self.loss_of: LossOf | None = None
         self.places: dict[str, str] = {}
         """By layer: the name under which its activations are recorded. Empty: nothing is measured."""
-        self.has_measured = False
-        """Whether it was measured when :meth:`measure_if_due` was called last."""
+        self.has_measured = False  # when measure_if_due was called last
         self.said: set[str] = set()
         """What was said once."""
 
@@ -343,7 +344,7 @@ class DistinctivenessCallback(HistoryCallback):
         values = self._values(measured, is_last=is_last)
         self._report_non_finite(trainer.current_epoch, values)
         now = self.when.time(trainer)
-        logged = self.append(now, measured, values)
+        logged = self.append(now, measured, values, self.network)
         if is_last:
             if found := collapse_values(measured, list(self.places)[-1]):
                 logged |= self.append_collapse(found, self.network)
@@ -352,8 +353,7 @@ class DistinctivenessCallback(HistoryCallback):
             pl_module.log_dict(logged, logger=False, sync_dist=True)
             self.epoch = trainer.current_epoch
             self._store(trainer)
-        for logger in trainer.loggers if trainer.is_global_zero else ():
-            logger.log_metrics({**logged, "epoch": now}, step=trainer.global_step)
+        log_numbers(trainer, logged, now, which=self.log)
         return True
 
     def _pass(self, trainer: Trainer, pl_module: LightningModule, sets: SampleSets | None) -> Measured:
@@ -426,7 +426,7 @@ class DistinctivenessCallback(HistoryCallback):
             self.found.module,
             self.samples.example,
             self.places,
-            title=f"epoch {self.epoch}",
+            epochs=self.epoch + 1,
             name=self.network,
         )
 
@@ -436,7 +436,7 @@ class DistinctivenessCallback(HistoryCallback):
         del pl_module
         if self.degrees:
             limits = {"similar_below": self.similar_below, "complementary_above": self.complementary_above}
-            draw_angles(trainer, self.degrees, title=f"epoch {self.epoch}", name=self.network, **limits)
+            draw_angles(trainer, self.degrees, epochs=self.epoch + 1, name=self.network, **limits)
         draw_collapse(trainer, self.collapse, self.num_classes, name=self.network)
 
     def state_dict(self) -> dict[str, Any]:

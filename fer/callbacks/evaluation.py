@@ -30,6 +30,7 @@ from fer.figures.style import drawing
 from fer.files import atomic_write
 from fer.metrics import ClassificationReport
 from fer.metrics.keys import is_learning_rate, parse_key
+from fer.provenance import package_commit, processor
 
 NUM_SAMPLES: Final = 16
 """Number of images whose predictions are drawn."""
@@ -150,13 +151,12 @@ class EvaluationCallback(Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of the whole training."""
-        del pl_module
         self.fit_seconds = self._seconds()
         if is_dry(trainer) or not self.history["epoch"]:
             return
         with drawing("curves", missing_figures(trainer)):
             try:
-                figure = curves_figure(self.history, quantities=self.curves)
+                figure = curves_figure(self.history, quantities=self.curves, chance=_chance(pl_module))
             except ValueError:
                 log.warning(
                     'no curves are drawn: no loss or metric was logged; call self.log("train_loss", loss)'
@@ -212,6 +212,8 @@ class EvaluationCallback(Callback):
             "seed": int(os.environ.get("PL_GLOBAL_SEED", "-1")),  # where Lightning keeps it
             "fit_seconds": None if self.fit_seconds is None else round(self.fit_seconds, 3),
             "best": _best(trainer),
+            "machine": describe_machine(trainer),
+            "commit": package_commit(),
             "metrics": {key: _finite(float(value)) for key, value in trainer.callback_metrics.items()},
         }
 
@@ -223,7 +225,7 @@ class EvaluationCallback(Callback):
         self.console.print()
         self.console.print(list(reports.values())[-1].table())
         for name, report in reports.items():
-            title = f"{name} ({protocol})"
+            title = f"Confusion matrix, {name} ({protocol})"
             draw = partial(confusion_figure, report.confusion, report.class_names, title=title)
             save_figure(trainer, f"confusion-{name}", draw)
 
@@ -243,7 +245,8 @@ class EvaluationCallback(Callback):
             probabilities = pl_module(inputs).float().softmax(dim=1).cpu()
         split = data.splits[name].take(rows)
         shown = (split.images, torch.from_numpy(split.labels), probabilities, pl_module.class_names)
-        save_figure(trainer, "predictions", lambda: predictions_figure(*shown))
+        title = f"Sample predictions, {name}"
+        save_figure(trainer, "predictions", lambda: predictions_figure(*shown, title))
 
     def _seconds(self) -> float:
         """Return the seconds that training has taken so far."""
@@ -297,6 +300,23 @@ def _numbers(report: ClassificationReport) -> dict[str, Any]:
 def _finite(value: float) -> float | None:
     """Return a number as JSON knows it: None for NaN and infinity."""
     return value if math.isfinite(value) else None
+
+
+def describe_machine(trainer: Trainer) -> str:
+    """Return the device that a network runs on, its threads or its processes, and the precision."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    parts = [name if device.type in ("cuda", "cpu") else f"{device.type} of {name}"]
+    if device.type == "cpu":
+        parts.append(f"{(num := torch.get_num_threads())} thread{'s' * (num != 1)}")
+    if trainer.world_size > 1:
+        parts.append(f"{trainer.world_size} processes")
+    return ", ".join([*parts, str(trainer.precision)])
+
+
+def _chance(pl_module: LightningModule) -> float | None:
+    """Return the accuracy of who guesses; None for a module that is no classifier."""
+    return 1 / len(pl_module.class_names) if isinstance(pl_module, ReportsClasses) else None
 
 
 def _best(trainer: Trainer) -> dict[str, float | None] | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from fer.callbacks.layer_values import NUM_VALUES, LayerValues, keys_of
+from fer.callbacks.layer_values import NUM_VALUES, LayerValues, keys_of, over_layers
 from fer.callbacks.measuring import Measured
 from fer.neurons.angles import angular_speed
 
@@ -65,15 +65,19 @@ class HistoryCallback(Callback):
         if self.time > now:
             self.epoch, self.time, self.degrees, self.rows = -1, 0.0, {}, {}
 
-    def append(self, now: float, measured: Measured, values: Mapping[str, LayerValues]) -> dict[str, float]:
+    def append(
+        self, now: float, measured: Measured, values: Mapping[str, LayerValues], network: str | None = None
+    ) -> dict[str, float]:
         """Append a measurement, and return by key what is logged of it.
 
         Args:
             now: Its time, in epochs trained.
             measured: The measurement.
             values: By layer the numbers that it gave.
+            network: The network that a callback was told to work on: it follows the keys of the means.
         """
         logged: dict[str, float] = {}
+        rows: dict[str, dict[str, float]] = {}
         for layer, of_layer in values.items():
             row = of_layer.values | {"speed": math.nan}
             if layer in self.degrees:
@@ -81,6 +85,9 @@ class HistoryCallback(Callback):
                 row["speed"] = angular_speed(before, of_layer.degrees, num_epochs=num_epochs)
             _append(self.history.setdefault(layer, {}), {"epoch": now} | row)
             logged |= {key: row[name] for name, key in keys_of(layer).items()}
+            rows[layer] = row
+        means = over_layers(rows, {layer: len(of_layer.degrees) for layer, of_layer in values.items()})
+        logged |= {key if network is None else f"{key}/{network}": mean for key, mean in means.items()}
         losses = {name: measured.losses[split] for name, split in LOSSES.items()}
         _append(self.losses, {"epoch": now} | losses)
         logged |= {SAMPLE_LOSS.format(split): measured.losses[split] for split in LOSSES.values()}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fer.callbacks.measuring import Measured
+from fer.metrics.keys import OVER_LAYERS
 from fer.neurons import ActivationStatistics, angles, classify
 from fer.neurons.angles import Origin, summarise
 from fer.neurons.cka import linear_cka
@@ -98,6 +99,21 @@ def layer_values(
         values["cloned"] = cloned_share(statistics, around_mean, similar_below=similar_below)
         values["redundant"] = redundant_share(statistics, around_mean, similar_below=similar_below)
     return LayerValues(degrees.float().double().cpu(), values, len(classes.non_finite))
+
+
+def over_layers(rows: Mapping[str, Mapping[str, float]], widths: Mapping[str, int]) -> dict[str, float]:
+    """Return by key the means over the layers, each with the same weight; NaN where no layer has a value.
+
+    Args:
+        rows: By layer its values by name.
+        widths: By layer its number of neurons.
+    """
+    filled = {
+        layer: {**row, "effective_share": row["effective"] / widths[layer]} for layer, row in rows.items()
+    }
+    found = {key: [row[name] for row in filled.values()] for key, name in OVER_LAYERS.items()}
+    known = {key: [value for value in values if math.isfinite(value)] for key, values in found.items()}
+    return {key: sum(values) / len(values) if values else math.nan for key, values in known.items()}
 
 
 def warn_of_few_samples(measured: Mapping[str, ActivationStatistics]) -> None:

@@ -1,10 +1,10 @@
 """Save figures to the run's folder and show them in every logger that takes images."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
 from fer.figures.style import DPI, drawing, write_figure
+from fer.metrics.keys import is_summary
 from fer.runs import Run
 
 
@@ -75,6 +76,36 @@ def draw_now(trainer: Trainer) -> None:
     figures = _LATER.get(trainer, [])
     while figures:
         figures.pop(0)()
+
+
+Logged = Literal["summary", "all"]
+"""What W&B is given: the network's values, or those of each layer and each class as well."""
+
+
+@rank_zero_only
+def log_numbers(
+    trainer: Trainer,
+    numbers: Mapping[str, float],
+    time: float,
+    *,
+    which: Logged,
+    always: Collection[str] = (),
+) -> None:
+    """Hand measurements to the loggers: all of them to files and TensorBoard, to W&B as is asked for.
+
+    Args:
+        trainer: The run's trainer.
+        numbers: By key.
+        time: Of the measurement, in epochs trained.
+        which: What W&B is given; see :func:`fer.metrics.keys.is_summary`.
+        always: Keys that W&B is given in any case.
+    """
+    for logger in trainer.loggers:
+        is_brief = which == "summary" and isinstance(logger, WandbLogger)
+        shown = {
+            key: value for key, value in numbers.items() if not is_brief or key in always or is_summary(key)
+        }
+        logger.log_metrics({**shown, "epoch": time}, step=trainer.global_step)
 
 
 @rank_zero_only

@@ -23,7 +23,7 @@ from fer.callbacks.boundaries import (
 )
 from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.history import LOSSES
-from fer.callbacks.media import is_dry_run, run_of_trainer, save_figure
+from fer.callbacks.media import is_dry_run, log_numbers, run_of_trainer, save_figure
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.plateau import OnPlateau, Taken, act, actions_of, check_possible, is_action_due
 from fer.callbacks.steps import FirstSteps, update_ratio
@@ -238,14 +238,17 @@ class StageCallback(Callback):
             pl_module.log_dict(numbers, logger=False, sync_dist=True)
         if not trainer.is_global_zero:
             return
-        time = {"epoch": self.times[-1]}
+        which = next((each.log for each in self._measuring(trainer)), "summary")
+        of_network = {f"{family}/{self._key(NETWORK)}" for family in ("stage", "update_ratio")}
+        log_numbers(trainer, numbers, self.times[-1], which=which, always=of_network)
         reasons: dict[str, Any] = {
-            f"stage/{self._key(each)}/reason": label.reason for each, label in self.now.items()
+            f"stage/{self._key(each)}/reason": label.reason
+            for each, label in self.now.items()
+            if which == "all" or each == NETWORK
         }
         for logger in trainer.loggers:
-            logger.log_metrics(numbers | time, step=trainer.global_step)
             if isinstance(logger, WandbLogger):
-                logger.log_metrics(reasons | time, step=trainer.global_step)
+                logger.log_metrics(reasons | {"epoch": self.times[-1]}, step=trainer.global_step)
 
     def _key(self, layer: str) -> str:
         """Return what a layer is called in logs: the whole network by the name that was given."""

@@ -64,6 +64,7 @@ from fer.data.folder import FaceFolderDataModule
 from fer.errors import InputError
 from fer.files import in_use, remove_drafts
 from fer.home import hide_home
+from fer.metrics.keys import is_summary
 from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
@@ -252,6 +253,7 @@ class ExperimentCLI(LightningCLI):
             self.run_dir,
             stop=lambda: self.stop.asked.set(),  # W&B copies its settings, and cannot copy an event
             resume=self.resumed is not None,
+            is_shown=None if self._logs_all else is_summary,
             **self._wandb_settings(),
         )
         if to_wandb is None:
@@ -259,6 +261,12 @@ class ExperimentCLI(LightningCLI):
         if self.resumed is not None and process_rank() == 0:
             log_again(to_wandb, to_csv.rows)
         return [to_csv, to_wandb]
+
+    @property
+    def _logs_all(self) -> bool:
+        """Whether W&B is given the numbers of each layer and each class."""
+        settings = self.config.get("distinctiveness")
+        return settings is not None and settings.log == "all"
 
     @cached_property
     def _position(self) -> tuple[int, float]:

@@ -65,7 +65,7 @@ def explain(words: Sequence[str]) -> None:
     facts = [
         ("Network", settings.network or "unknown"),
         ("Trained on", settings.trained_on or "unknown data"),
-        ("Checkpoint", "of fer itself" if given.ckpt_path is None else str(given.ckpt_path)),
+        ("Checkpoint", "the one that ships with fer" if given.ckpt_path is None else str(given.ckpt_path)),
         ("Grad-CAM at", explanation.layer),
     ]
     out = given.out or Path(f"{given.photo.stem}-explained")

@@ -181,16 +181,20 @@ def _figures(summary: Summary, runs: Sequence[Run], title: str) -> dict[str, Cal
         kind.setting: lambda: members_figure(
             dict(zip(summary.numbers, summary.reports["test"], strict=True)),
             [run.read_metrics() for run in runs],
-            title,
+            f"{kind.noun.capitalize()}, {title}",
             kind.member,
         ),
         "confusion-pooled": lambda: confusion_figure(
-            *(pooled.confusion, pooled.class_names, of_all, pooled.non_finite), repeats=pooled.repeats
+            pooled.confusion,
+            pooled.class_names,
+            title=f"Confusion matrix, {of_all}",
+            non_finite=pooled.non_finite,
+            repeats=pooled.repeats,
         ),
     }
     if calibration is not None and calibration.n:
         figures["reliability-pooled"] = lambda: reliability_figure(
-            calibration, of_all, repeats=pooled.repeats
+            calibration, f"Calibration, {of_all}", repeats=pooled.repeats
         )
     return figures
 

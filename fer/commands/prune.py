@@ -410,7 +410,10 @@ class PruneCLI(ExperimentCLI):
                 curves[method][key].append(value)
         n = len(self.datamodule.dataset("val"))
         run = Run(self.run_dir)
-        run.write_curve({"protocol": self.datamodule.protocol_name, "n": n, "rules": curves})
-        title = f"{type(self.model.network).__name__}, val, n = {n:,}; without fine-tuning"
-        write_figure(curve_figure(curves, title), run.figures_dir / "prune-curve.png", DPI)
+        chance = 1 / len(self.datamodule.class_names)
+        content = {"protocol": self.datamodule.protocol_name, "n": n, "chance": chance, "rules": curves}
+        run.write_curve(content)
+        title = f"Accuracy as neurons are removed from {type(self.model.network).__name__}, val, n = {n:,}"
+        figure = curve_figure(curves, title, chance=chance)
+        write_figure(figure, run.figures_dir / "prune-curve.png", DPI)
         CONSOLE.print(f"{curve_table(curves)}\n\ncurve        {run.curve_path}", markup=False)

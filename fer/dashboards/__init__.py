@@ -44,6 +44,7 @@ def wandb_logger(
     notes: str | None = None,
     resume: bool = False,
     stop: Callable[[], None] | None = None,
+    is_shown: Callable[[str], bool] | None = None,
 ) -> WandbLogger | None:
     """Return the W&B logger of a run, or None if W&B is disabled.
 
@@ -60,6 +61,7 @@ def wandb_logger(
         notes: Description of the run.
         resume: Whether to go on with the W&B run that the folder holds, if there is one.
         stop: Called, in another thread, when W&B stops the run; None: W&B interrupts the program.
+        is_shown: Whether W&B is given the metric of a key; None: it is given all.
 
     Raises:
         InputError: The run is to be online, and W&B has no key.
@@ -96,7 +98,25 @@ def wandb_logger(
         _set_aside(run_dir, Path(run.dir).parent)
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
-    return WandbLogger(save_dir=run_dir, experiment=run)
+    return _RunLogger(is_shown, save_dir=run_dir, experiment=run)
+
+
+class _RunLogger(WandbLogger):
+    """W&B's logger of a run, which may leave out metrics.
+
+    Args:
+        is_shown: Whether the metric of a key is logged; None: all are.
+        **kwargs: See Lightning's ``WandbLogger``.
+    """
+
+    def __init__(self, is_shown: Callable[[str], bool] | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.is_shown = is_shown
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log the metrics that are shown."""
+        shown = {key: each for key, each in metrics.items() if self.is_shown is None or self.is_shown(key)}
+        super().log_metrics(shown, step)
 
 
 def _id_in(run_dir: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from lightning.pytorch.loggers import WandbLogger
 
 import fer
+from fer.provenance import package_commit
 from fer.runs import Run, run_of
 
 Artifacts = Literal["none", "best", "all"]
@@ -142,18 +142,3 @@ def _log(
         log.warning("W&B did not take %s, which is in the run's folder: %s", name, e)
         return []
     return [f"{name}:{alias}"]
-
-
-def package_commit() -> str | None:
-    """Return the commit that last changed the package; None if it is installed without its history."""
-    try:
-        said = subprocess.run(
-            ["git", "log", "-1", "--format=%H", "--", "."],
-            cwd=Path(fer.__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return said.stdout.strip() or None

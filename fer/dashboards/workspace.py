@@ -93,11 +93,16 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
             "layer and network are in: 0 initial, 1 intermediate, 2 plateau, 3 solution. Similar is below 15 "
             "degrees, complementary above 165. The effective rank is the number of directions in which a "
             "layer's activations vary; CKA compares them with the measurement before (1: the same); dormant "
-            "neurons hardly fire, cloned ones have a twin, redundant ones follow from the others.",
+            "neurons hardly fire, cloned ones have a twin, redundant ones follow from the others. Panels of "
+            "each layer are filled by runs with --distinctiveness.log all.",
             [
+                _lines("Stage of the network", "stage/network", range_y=(0, 3)),
+                _lines("Mean angle, mean of the layers, degrees", "angles/mean"),
+                _lines("Angular speed, mean of the layers, degrees an epoch", "angles/speed"),
+                _lines("Share of similar pairs, mean of the layers", "angles/similar"),
+                _lines("Effective rank as a share of the width, mean of the layers", "rank/effective_share"),
                 _lines_like("Mean angle, degrees", r"angles/.*/mean"),
                 _lines_like("Angular speed, degrees an epoch", r"angles/.*/speed"),
-                _lines("Stage of the network", "stage/network", range_y=(0, 3)),
                 _lines_like("Stage of each layer", r"stage/[^/]+$", range_y=(0, 3)),
                 _lines_like("Share of similar pairs", r"angles/.*/similar"),
                 _lines_like("Share of complementary pairs", r"angles/.*/complementary"),

@@ -27,7 +27,7 @@ CSS = """
 .faces { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 10rem), 1fr)); gap: 1rem; }
 .faces figure, .maps figure { margin: 0; }
 .faces img { width: 100%; height: auto; image-rendering: pixelated; }
-.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(5.5rem, 1fr)); gap: .6rem; }
+.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: .6rem; }
 .maps img { width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--pale); }
 .maps figcaption { font-size: .8rem; margin-top: .1rem; }
 """

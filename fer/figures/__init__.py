@@ -11,6 +11,7 @@ from fer.figures.confusion import confusion_figure
 from fer.figures.curves import curves_figure
 from fer.figures.gradients import gradient_figure, gradient_histograms
 from fer.figures.images import image_grid, predictions_figure
+from fer.figures.intervals import intervals_figure
 from fer.figures.maps import feature_maps_figure
 from fer.figures.members import members_figure
 from fer.figures.merges import dendrogram_figure
@@ -32,6 +33,7 @@ __all__ = [
     "gradient_histograms",
     "histogram_figure",
     "image_grid",
+    "intervals_figure",
     "matrix_figure",
     "members_figure",
     "pairs_figure",

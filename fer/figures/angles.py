@@ -26,6 +26,7 @@ from fer.figures.style import (
     inch_canvas,
     new_figure,
     tidy,
+    write_title,
 )
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 
@@ -50,7 +51,9 @@ BIN: Final = 3
 """Width of a histogram's bins, in degrees: the usual lines at 15 and 165 lie between two."""
 
 
-def matrix_figure(degrees: Mapping[str, NDArray[np.floating]], title: str = "") -> Figure:
+def matrix_figure(
+    degrees: Mapping[str, NDArray[np.floating]], title: str = "Angle between every two neurons"
+) -> Figure:
     """Draw the angle between every two neurons of each layer, neurons that are nearly alike side by side.
 
     Neurons without an angle are left out and counted. Of a layer with more than :data:`MAX_SHOWN` others
@@ -99,7 +102,7 @@ def matrix_figure(degrees: Mapping[str, NDArray[np.floating]], title: str = "") 
     bar.ax.tick_params(labelsize=TINY, length=2, color=GREY)
     bar.set_label("angle between two neurons", fontsize=SMALL)
     bar.outline.set(linewidth=0.5, edgecolor=GREY)
-    _write_title(figure, title)
+    write_title(figure, title)
     return figure
 
 
@@ -133,7 +136,7 @@ def cluster_order(degrees: NDArray[np.floating]) -> NDArray[np.intp]:
 
 def histogram_figure(
     degrees: Mapping[str, NDArray[np.floating]],
-    title: str = "",
+    title: str = "Distribution of the angles between neurons",
     *,
     similar_below: float = SIMILAR_BELOW,
     complementary_above: float = COMPLEMENTARY_ABOVE,
@@ -196,11 +199,16 @@ def histogram_figure(
             )
     figure.supxlabel("angle between two neurons", fontsize=NORMAL)
     figure.supylabel(f"share of pairs in {BIN}{DEGREE}", fontsize=NORMAL)
-    _write_title(figure, title)
+    write_title(figure, title)
     return figure
 
 
-def pairs_figure(degrees: Mapping[str, NDArray[np.floating]], title: str = "", *, count: int = 5) -> Figure:
+def pairs_figure(
+    degrees: Mapping[str, NDArray[np.floating]],
+    title: str = "Pairs of neurons nearest 0° and 180°",
+    *,
+    count: int = 5,
+) -> Figure:
     """Draw for each layer a table of the pairs of neurons nearest 0 and nearest 180 degrees.
 
     Pairs below :data:`SIMILAR_BELOW` and above :data:`COMPLEMENTARY_ABOVE` are bold.
@@ -322,12 +330,6 @@ def say(axes: Axes, text: str) -> None:
     look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "color": GREY}
     box = {"facecolor": "white", "linewidth": 0, "pad": 2}  # lines may lie behind
     axes.text(0.5, 0.5, text, transform=axes.transAxes, bbox=box, **look)
-
-
-def _write_title(figure: Figure, title: str) -> None:
-    """Write the title of a figure, if it has one."""
-    if title:
-        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
 
 
 def _count(num: int, thing: str) -> str:

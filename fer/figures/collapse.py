@@ -34,7 +34,11 @@ TITLES: Final = (
 """Of the panels, from the top."""
 
 
-def collapse_figure(columns: Mapping[str, Sequence[float]], num_classes: int, title: str = "") -> Figure:
+def collapse_figure(
+    columns: Mapping[str, Sequence[float]],
+    num_classes: int,
+    title: str = "Neural collapse of the last hidden layer",
+) -> Figure:
     """Draw how near the last hidden layer is to neural collapse during a training.
 
     Args:

@@ -13,14 +13,15 @@ from fer.figures.style import (
     BLUE,
     GREY,
     INK,
-    LARGE,
     NORMAL,
     SMALL,
     VERMILLION,
     array,
+    mark_chance,
     new_figure,
     scale_epochs,
     tidy,
+    write_title,
 )
 from fer.metrics.keys import COUNTERS, LoggedKey, is_learning_rate, is_of_neurons, parse_key
 
@@ -31,6 +32,9 @@ ACCURACY_NAME: Final = "accuracy"
 RATE: Final = "learning\nrate"
 MOST_PANELS: Final = 8
 """Most quantities that are drawn unless they are named; more would not fit a page."""
+
+MOST_NAMED: Final = 4
+"""Epochs with the same best accuracy that are named."""
 
 LINES: dict[str, dict[str, Any]] = {
     "train": {"color": BLUE, "linestyle": (0, (4, 1.5)), "linewidth": 1.3},
@@ -55,11 +59,15 @@ class Panel(NamedTuple):
 
 
 def curves_figure(
-    history: Mapping[str, Sequence[float]], title: str = "", quantities: Sequence[str] | None = None
+    history: Mapping[str, Sequence[float]],
+    title: str = "Training curves",
+    quantities: Sequence[str] | None = None,
+    *,
+    chance: float | None = None,
 ) -> Figure:
     """Draw losses, metrics and learning rate over the epochs, train and val of one quantity in one panel.
 
-    Losses come first, then the accuracy, with its best epoch on val marked, then what was logged for both
+    Losses come first, then the accuracy, with its best epochs on val marked, then what was logged for both
     splits, then the rest; a thin panel of the learning rate is last.
 
     Args:
@@ -70,6 +78,7 @@ def curves_figure(
             of a test is left out.
         title: Above the figure.
         quantities: The quantities to draw, such as ``loss`` and ``acc``, in this order; None: all, at most 8.
+        chance: Accuracy of who guesses, 0 to 1; a broken line. None: no line.
 
     Raises:
         ValueError: None of the columns has a value.
@@ -97,6 +106,9 @@ def curves_figure(
             axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
 
     for row, panel in enumerate(panels):
+        if chance is not None and panel.name == ACCURACY_NAME and _is_share(panel):
+            is_late = "val" in panel.curves and _is_late(panel.curves["val"])
+            mark_chance(rows[row], chance, side="left" if is_late else "right")
         if panel.name == ACCURACY_NAME and "val" in panel.curves:
             _mark_best(rows, row, panel)
     rows[-1].set_xlabel("epoch", fontsize=NORMAL)
@@ -104,8 +116,7 @@ def curves_figure(
         rows[-1], np.concatenate([curve.epochs for panel in panels for curve in panel.curves.values()])
     )
     figure.align_ylabels(rows)
-    if title:
-        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
+    write_title(figure, title)
     return figure
 
 
@@ -259,18 +270,21 @@ def _draw_rates(axes: Axes, curves: Mapping[str, Curve]) -> None:
 
 
 def _mark_best(rows: Sequence[Axes], accuracy_row: int, panel: Panel) -> None:
-    """Mark the first epoch with the highest validation accuracy, by a line through every panel."""
+    """Mark each epoch with the highest validation accuracy, by a star and a line through every panel."""
     curve = panel.curves["val"]
-    best = int(curve.values.argmax())
-    epoch, value = float(curve.epochs[best]), float(curve.values[best])
+    value = float(curve.values.max())
+    epochs = curve.epochs[curve.values == value]
     for axes in rows:
-        axes.axvline(epoch, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
+        for epoch in epochs:
+            axes.axvline(epoch, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
     axes = rows[accuracy_row]
-    axes.plot(epoch, value, marker="*", markersize=10, color=VERMILLION, markeredgecolor="white", zorder=5)
-    is_late = epoch > (curve.epochs[0] + curve.epochs[-1]) / 2
+    look: dict[str, Any] = {"color": VERMILLION, "markeredgecolor": "white", "markersize": 10, "zorder": 5}
+    axes.plot(epochs, [value] * len(epochs), marker="*", linestyle="none", **look)
+    is_late = _is_late(curve)
+    shown = ", ".join(f"{epoch:g}" for epoch in epochs[:MOST_NAMED]) + ", …" * (len(epochs) > MOST_NAMED)
     axes.annotate(
-        f"best {100 * value if _is_share(panel) else value:.2f} % at epoch {epoch:g}",
-        (epoch, 0.05),
+        f"best {100 * value if _is_share(panel) else value:.2f} % at epoch{'s' * (len(epochs) > 1)} {shown}",
+        (float(epochs[0]), 0.05),
         xycoords=axes.get_xaxis_transform(),
         xytext=(-5 if is_late else 5, 0),
         textcoords="offset points",
@@ -278,3 +292,8 @@ def _mark_best(rows: Sequence[Axes], accuracy_row: int, panel: Panel) -> None:
         fontsize=SMALL,
         color=INK,
     )
+
+
+def _is_late(curve: Curve) -> bool:
+    """Return whether the first epoch with the highest value is in the second half."""
+    return bool(curve.epochs[curve.values.argmax()] > (curve.epochs[0] + curve.epochs[-1]) / 2)

@@ -27,6 +27,7 @@ from fer.figures.style import (
     percent,
     scale_epochs,
     tidy,
+    write_title,
 )
 
 DASHES: list[Any] = ["solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5))]
@@ -160,7 +161,7 @@ def gradient_histograms(
         axes.set_visible(False)
     figure.supxlabel("epoch", fontsize=NORMAL)
     figure.supylabel("gradient", fontsize=NORMAL)
-    figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
+    write_title(figure, title)
     if mesh is not None:
         bar = figure.colorbar(mesh, ax=panels, aspect=30, pad=0.02)
         bar.ax.yaxis.set_major_locator(MaxNLocator(5))

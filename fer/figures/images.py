@@ -46,7 +46,7 @@ TITLE_HEIGHT = 0.3
 def image_grid(
     images: Tensor | NDArray[np.uint8],
     captions: Sequence[str] = (),
-    title: str = "",
+    title: str = "Images",
     num_columns: int | None = None,
     image_width: float = 0.9,
 ) -> Figure:
@@ -95,7 +95,7 @@ def predictions_figure(
     labels: Tensor | Sequence[int],
     probabilities: Tensor | NDArray[np.float32],
     class_names: Sequence[str] = EXPRESSIONS,
-    title: str = "",
+    title: str = "Sample predictions",
     num_columns: int | None = None,
 ) -> Figure:
     """Draw sample predictions: the image, what it was taken for, and the probability of each class.

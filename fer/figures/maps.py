@@ -24,7 +24,7 @@ MARGIN: Final = 0.12
 def feature_maps_figure(
     image: NDArray[np.uint8],
     maps: Mapping[str, NDArray[np.floating]],
-    title: str = "",
+    title: str = "Feature maps of one image",
     *,
     max_maps: int = 16,
 ) -> Figure:

@@ -11,14 +11,15 @@ from fer.figures.style import (
     BLUE,
     GREY,
     INK,
-    LARGE,
     NORMAL,
     PALE,
     SMALL,
+    mark_chance,
     new_figure,
     percent,
     scale_epochs,
     tidy,
+    write_title,
 )
 from fer.metrics import ClassificationReport
 
@@ -26,7 +27,7 @@ from fer.metrics import ClassificationReport
 def members_figure(
     reports: Mapping[int, ClassificationReport],
     histories: Sequence[Mapping[str, Sequence[float]]],
-    title: str = "",
+    title: str = "Runs",
     member: str = "fold",
 ) -> Figure:
     """Draw each member's test accuracy with its interval, and the losses and accuracies of its training.
@@ -55,8 +56,9 @@ def members_figure(
     axes[1].set_ylabel("loss")
     axes[2].set_ylabel("accuracy")
     axes[2].yaxis.set_major_formatter(percent())
-    if title:
-        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
+    for panel in (axes[0], axes[2]):
+        mark_chance(panel, 1 / len(next(iter(reports.values())).class_names))
+    write_title(figure, title)
     return figure
 
 

@@ -18,13 +18,13 @@ from fer.figures.style import (
     GREEN,
     GREY,
     INK,
-    LARGE,
     SMALL,
     TINY,
     VERMILLION,
     new_figure,
     reason_look,
     tidy,
+    write_title,
 )
 from fer.neurons import REMOVAL_REASONS, PrunePlan, Removal
 
@@ -66,7 +66,7 @@ DROPPED: Final[Mapping[str, Any]] = {"marker": "x", "color": INK, "markersize": 
 def dendrogram_figure(
     plans: Mapping[str, PrunePlan],
     degrees: Mapping[str, NDArray[np.floating]],
-    title: str = "",
+    title: str = "Merged neurons",
     *,
     similar_below: float,
     complementary_above: float,
@@ -134,9 +134,7 @@ def dendrogram_figure(
             handlelength=2.2,
             columnspacing=1.4,
         )
-    if title:
-        look: dict[str, Any] = {"fontsize": LARGE, "fontweight": "bold", "color": INK}
-        figure.suptitle(title, y=1 - 0.08 / total, va="top", **look)
+    write_title(figure, title, y=1 - 0.08 / total, va="top")
     return figure
 
 

@@ -35,7 +35,9 @@ LOOKS: Final[Mapping[str, dict[str, Any]]] = {
 }
 
 
-def overlay_figure(histories: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> Figure:
+def overlay_figure(
+    histories: Mapping[str, Mapping[str, Sequence[float]]], title: str = "Training curves by run"
+) -> Figure:
     """Draw the loss and the accuracy of several runs over the epochs, a colour for each run.
 
     The legend is below the panels, where it hides no curve.

@@ -13,15 +13,15 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from fer.figures.style import (
     BLUE,
     GREEN,
-    GREY,
     INK,
-    LARGE,
     PALE,
     PURPLE,
     SMALL,
     VERMILLION,
+    mark_chance,
     new_figure,
     tidy,
+    write_title,
 )
 from fer.metrics import ClassificationReport, report
 
@@ -43,8 +43,8 @@ class _Row(NamedTuple):
 
 def protocols_figure(
     summaries: Mapping[str, Mapping[str, Sequence[ClassificationReport]]],
-    title: str = "",
-    chance: float = 1 / 7,
+    title: str = "Accuracy by protocol",
+    chance: float | None = None,
 ) -> Figure:
     """Draw for each network what it scores under each protocol, and how much the next protocol takes away.
 
@@ -56,7 +56,7 @@ def protocols_figure(
         summaries: By network and then by protocol, such as ``random folds`` and ``by film``, the folds'
             reports of their tests; four protocols at most.
         title: Above the figure.
-        chance: Accuracy of who guesses, 0 to 1; a broken line.
+        chance: Accuracy of who guesses, 0 to 1; a broken line. None: 1 / K for K classes.
 
     Returns:
         The figure; its one axes has a heading for each network and a row below it for each protocol.
@@ -74,7 +74,6 @@ def protocols_figure(
     num_rows = sum(len(summary) + 1 for summary in summaries.values())
     figure = new_figure(6.3, 0.8 + 0.3 * num_rows)
     axes = figure.subplots()
-    axes.axvline(chance, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     labels: dict[float, str] = {}
     headings: list[float] = []
     top = 0
@@ -98,14 +97,16 @@ def protocols_figure(
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
     tidy(axes)
-    _mark_chance(axes, chance)
+    if chance is None:
+        [first, *_] = chain.from_iterable(chain.from_iterable(of.values() for of in summaries.values()))
+        chance = 1 / len(first.class_names)
+    mark_chance(axes, chance, "x")
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=PALE, linewidth=0.6)
     axes.tick_params(axis="y", length=0)
     for place, label in zip(labels, axes.get_yticklabels(), strict=True):
         label.set(color=INK, fontweight="bold" if place in headings else "normal")
-    if title:
-        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
+    write_title(figure, title)
     return figure
 
 
@@ -172,18 +173,4 @@ def _draw_change(axes: Axes, upper: _Row, lower: _Row) -> None:
         color=INK,
         bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
         zorder=1.5,
-    )
-
-
-def _mark_chance(axes: Axes, chance: float) -> None:
-    """Write what the broken line is, above it."""
-    axes.annotate(
-        f"guessing {100 * chance:.1f} %",
-        (chance, 1),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="center",
-        fontsize=SMALL,
-        color=GREY,
     )

@@ -54,7 +54,7 @@ WHEN: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-def prune_figure(results: Mapping[str, Any], title: str = "") -> Figure:
+def prune_figure(results: Mapping[str, Any], title: str = "Before and after pruning") -> Figure:
     """Draw a pruning on one page: removed neurons, accuracy, size and recall.
 
     At most :data:`MOST_LAYERS` layers have a bar, those that lost the most neurons, and at most
@@ -126,8 +126,8 @@ def _draw_layers(axes: Axes, layers: Mapping[str, Mapping[str, int]], size: floa
             share = count / layer["before"]
             axes.barh(place, share, 0.78, begin, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4)
             if share >= LEAST_NUMBERED and size == SMALL:
-                box = {"facecolor": colour, "linewidth": 0, "pad": 0.8}
-                ink = "white" if colour in DARK else INK
+                box = {"facecolor": "white" if hatch else colour, "linewidth": 0, "pad": 0.8}
+                ink = "white" if colour in DARK and not hatch else INK
                 look: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": size - 1}
                 axes.text(begin + share / 2, place, f"{count:,}", color=ink, bbox=box, **look)
             begin += share

@@ -22,6 +22,7 @@ from fer.figures.style import (
     SMALL,
     VERMILLION,
     array,
+    mark_chance,
     new_figure,
     percent,
     tidy,
@@ -36,7 +37,11 @@ MARKERS: Final = "os^DvPX"
 """Looks of the first method, the second, and so on; with four kinds of dashes, 28 methods differ."""
 
 
-def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> Figure:
+def curve_figure(
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    title: str = "Accuracy as neurons are removed",
+    chance: float | None = None,
+) -> Figure:
     """Draw accuracy over the threshold, and over the neurons and multiply-adds left, for each method.
 
     A row with all neurons left is the network before pruning, whose accuracy is a line through all panels.
@@ -47,6 +52,7 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str
             ``acc_low`` and ``acc_high``, and the shares left of ``neurons`` and ``macs``; all but the
             threshold 0 to 1.
         title: Title of the figure.
+        chance: Accuracy of who guesses, 0 to 1; a broken line. None: no line.
 
     Returns:
         The figure with three panels: accuracy against the threshold, against neurons left, and against
@@ -86,6 +92,8 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], title: str
                 markeredgewidth=0.4,
                 linewidth=1.2,
             )
+        if chance is not None:
+            mark_chance(axes, chance)
         axes.set_xlabel(name)
         nbins = 6 if x == "threshold" else 4  # shares may need many digits
         axes.xaxis.set_major_locator(MaxNLocator(nbins=nbins, steps=[1, 2, 2.5, 5, 10]))

@@ -20,7 +20,7 @@ from fer.metrics import wilson_interval
 from fer.metrics.calibration import Calibration, Reliability
 
 
-def reliability_figure(found: Calibration, title: str = "", *, repeats: int = 1) -> Figure:
+def reliability_figure(found: Calibration, title: str = "Calibration", *, repeats: int = 1) -> Figure:
     """Draw accuracy over the probability of the predicted class, before and after temperature scaling.
 
     A dot is a bin of probabilities: their mean, and the share of right answers with Wilson's 95 % interval.

@@ -24,7 +24,6 @@ from fer.figures.style import (
     BLUE,
     GREY,
     INK,
-    LARGE,
     NORMAL,
     SMALL,
     TINY,
@@ -33,6 +32,7 @@ from fer.figures.style import (
     new_figure,
     scale_time,
     tidy,
+    write_title,
 )
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.neurons.stages import StageLabel
@@ -73,7 +73,7 @@ def fan_figure(
     layers: Mapping[str, Mapping[str, Sequence[float]]],
     losses: Mapping[str, Sequence[float]],
     stages: Mapping[str, Sequence[StageLabel]],
-    title: str = "",
+    title: str = "Angles between neurons, stages and loss",
     *,
     widths: Mapping[str, int] | None = None,
     confirmed: Confirmed | None = None,
@@ -155,7 +155,7 @@ def speed_figure(
     speeds: Mapping[str, Mapping[str, Sequence[float]]],
     losses: Mapping[str, Sequence[float]],
     stages: Mapping[str, Sequence[StageLabel]],
-    title: str = "",
+    title: str = "Speed of the angles, stages and loss",
     *,
     confirmed: Confirmed | None = None,
 ) -> Figure:
@@ -247,8 +247,7 @@ def _stacked(
         axes.tick_params(labelbottom=False)
     rows[-1].set_xlabel("epochs trained", fontsize=NORMAL)
     figure.align_ylabels(rows)
-    if title:
-        figure.suptitle(title, y=1 - 0.08 / total, va="top", fontsize=LARGE, fontweight="bold", color=INK)
+    write_title(figure, title, y=1 - 0.08 / total, va="top")
     return figure, rows
 
 

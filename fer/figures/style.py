@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -300,7 +300,38 @@ def percent() -> PercentFormatter:
     return PercentFormatter(xmax=1, decimals=None, symbol=" %")
 
 
-def write_title(figure: Figure, title: str) -> None:
-    """Write the title of a figure, if it has one."""
+def write_title(figure: Figure, title: str, **place: Any) -> None:
+    """Write the title of a figure, if it has one.
+
+    Args:
+        figure: The figure.
+        title: Its title.
+        **place: Where it stands, if not above all panels; see :meth:`matplotlib.figure.Figure.suptitle`.
+    """
     if title:
-        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
+        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK, **place)
+
+
+def mark_chance(
+    axes: Axes, chance: float, axis: Literal["x", "y"] = "y", side: Literal["left", "right"] = "left"
+) -> None:
+    """Draw a broken line at the accuracy of who guesses, and write what it is.
+
+    Args:
+        axes: Whose axis is an accuracy from 0 to 1; its limits make room for the line.
+        chance: Accuracy of who guesses, 0 to 1.
+        axis: The axis of the accuracy.
+        side: Where its name stands above a horizontal line.
+    """
+    look: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 1}
+    text: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, "color": GREY}
+    name = f"chance {100 * chance:.1f} %"
+    if axis == "x":
+        axes.axvline(chance, **look)
+        axes.annotate(name, (chance, 1), (0, 2), axes.get_xaxis_transform(), ha="center", va="bottom", **text)
+    else:
+        axes.axhline(chance, **look)
+        place, shift = {"left": (0, 3), "right": (1, -3)}[side]
+        axes.annotate(
+            name, (place, chance), (shift, 2), axes.get_yaxis_transform(), ha=side, va="bottom", **text
+        )

@@ -17,7 +17,6 @@ from fer.figures.style import (
     GREEN,
     GREY,
     INK,
-    LARGE,
     ORANGE,
     PALE,
     PURPLE,
@@ -27,6 +26,7 @@ from fer.figures.style import (
     VERMILLION,
     new_figure,
     tidy,
+    write_title,
 )
 
 Points = Sequence[Mapping[str, Any]]
@@ -79,7 +79,7 @@ def importances_figure(
         tidy(panel)
         panel.grid(visible=False, axis="y")
         panel.grid(visible=True, axis="x", color=PALE, linewidth=0.6)
-    _entitle(figure, title)
+    write_title(figure, title)
     return figure
 
 
@@ -153,7 +153,7 @@ def parallel_figure(
     bar = figure.colorbar(mappable, ax=axes, fraction=0.02, pad=0.01)
     bar.ax.tick_params(labelsize=TINY)
     bar.outline.set_visible(False)
-    _entitle(figure, title)
+    write_title(figure, title)
     return figure
 
 
@@ -218,7 +218,7 @@ def slices_figure(
     bar.set_label("trial", fontsize=SMALL)
     bar.ax.tick_params(labelsize=TINY)
     bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    _entitle(figure, title)
+    write_title(figure, title)
     return figure
 
 
@@ -268,7 +268,7 @@ def search_figure(
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     tidy(axes)
     axes.legend(fontsize=SMALL, frameon=False, loc="best")
-    _entitle(figure, title)
+    write_title(figure, title)
     return figure
 
 
@@ -369,11 +369,6 @@ def _broken(name: str) -> str:
             first, rest = name.split(sign, 1)
             return f"{first}{sign}\n{_short(rest)}"
     return _short(name)
-
-
-def _entitle(figure: Figure, title: str) -> None:
-    if title:
-        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK)
 
 
 def _check(points: Points, values: Sequence[float]) -> None:

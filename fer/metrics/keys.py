@@ -19,9 +19,31 @@ NO_CURVES: Final = ("angles/", "stage/", "gradients/", "update_ratio/", "prune/"
 
 _MEASURED: Final = re.compile(
     r"rank/.+/(effective|participation)|neurons/.+/(dormant|cloned|redundant)|cka/.+|"
+    r"rank/effective_share(/.+)?|neurons/(dormant|redundant)(/.+)?|"
     r"collapse/(.+/)?(nc1|nc2_angle|nc4)|sample/(train|val)_loss"
 )
 """Keys of the other statistics of neurons, and of the losses on the samples that they are measured on."""
+
+OVER_LAYERS: Final = {
+    "angles/mean": "mean",
+    "angles/speed": "speed",
+    "angles/similar": "similar",
+    "angles/complementary": "complementary",
+    "angles/dead": "dead",
+    "neurons/dormant": "dormant",
+    "neurons/redundant": "redundant",
+    "rank/effective_share": "effective_share",
+}
+"""By key the value of a layer whose mean over the layers it holds."""
+
+_DETAILS: Final = re.compile(
+    r"(angles|cka|gradients|neurons|rank)/.+|"  # of one layer, unless the key is in OVER_LAYERS
+    r"(stage|update_ratio)/(?!network(/|$)).+|"  # of one layer
+    r"(test|val|final)/(.+/)?(ovr_acc|precision|recall|specificity)(/.+)?|.+/f1/.+|"  # of one class, or rare
+    r"(test|final)/(.+/)?(nll|nll_calibrated|ece|temperature|num_non_finite|undefined)|"
+    r"final/.+/(?!acc$).+"
+)
+
 
 LOWER_IS_BETTER: Final = frozenset(
     {"loss", "error", "err", "mse", "mae", "rmse", "nll", "perplexity", "ppl", "wer", "cer"}
@@ -62,6 +84,20 @@ def is_of_neurons(key: str) -> bool:
     [True, True, True, False]
     """
     return key.startswith(NO_CURVES) or _MEASURED.fullmatch(key) is not None
+
+
+def is_summary(key: str) -> bool:
+    """Return whether a dashboard shows a key by default: one of no single layer and no single class.
+
+    Keys of the user's own are shown.
+
+    >>> [is_summary(key) for key in ("val/acc", "angles/mean", "stage/network", "test/n", "my_metric")]
+    [True, True, True, True, True]
+    >>> [is_summary(key) for key in ("val/recall/fear", "angles/conv1/mean", "stage/conv1", "final/val/n")]
+    [False, False, False, False]
+    """
+    of_network = any(f"{key}/".startswith(f"{name}/") for name in OVER_LAYERS)
+    return of_network or _DETAILS.fullmatch(key) is None
 
 
 def parse_key(key: str) -> LoggedKey | None:

@@ -48,7 +48,7 @@ def save_pruning(
 def draw_pruning(pruning: Pruning, results: PruneResults) -> dict[str, Figure]:
     """Return the figures of a pruning by their names: ``prune``, and ``prune-merges`` of pairs."""
     name = type(pruning.network).__name__
-    title = f"{name}: {_extent(pruning, results)}, {pruning.settings.label}"
+    title = f"Pruning of {name}: {_extent(pruning, results)}, {pruning.settings.label}"
     figures = {"prune": prune_figure(results.to_dict(), title)}
     criterion = pruning.settings.method.criterion
     is_rescaled = pruning.measurement.pattern_minmax
@@ -74,7 +74,7 @@ def _merges_figure(pruning: Pruning, criterion: Pairs, name: str) -> Figure:
         for group in measurement.groups
     }
     return dendrogram_figure(
-        *(pruning.plans, degrees, f"{name}: merged neurons"),
+        *(pruning.plans, degrees, f"Merged neurons of {name}"),
         similar_below=settings.similar_below,
         complementary_above=settings.complementary_above,
     )

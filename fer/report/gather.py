@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 
 from fer import __version__
+from fer.callbacks.limits import LIMITS, describe_limits
 from fer.configs import flatten
 from fer.errors import InputError
 from fer.figures.curves import measured_times
@@ -112,6 +113,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         "unfinished": "No results.json yet: the run is still going on, or was interrupted."
         if command != "prune" and not results and not is_untested
         else None,
+        "limits": describe_limits({name: config.get(f"trainer.{name}") for name in LIMITS}),
         "curves": curves_of(history),
         "stages": {
             name: [_interval(each) for each in intervals["final"]] for name, intervals in stages.items()
@@ -125,7 +127,9 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         "prune_curve": curve,
     }
     if results:
-        found["results"] = [split_of(name, each) for name, each in read_reports(run, results).items()]
+        reports = read_reports(run, results)
+        found["results"] = [split_of(name, each) for name, each in reports.items()]
+        found["chance"] = next((1 / len(each.class_names) for each in reports.values()), None)
         found["calibration"] = _calibration(folder, results)
         found["card"] = run.model_card_path.name if run.model_card_path.is_file() else None
     if config:

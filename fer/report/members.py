@@ -81,6 +81,7 @@ def members_page(kind: Kind, folder: Path, settings_of: SettingsOf) -> Page:
             if name not in left_out
         ]
         found["members"] = _table(summary, done)
+        found["chance"] = 1 / len(summary.pooled.class_names)
         found["results"] = [split_of(f"test, all {kind.setting}", summary.pooled)]
         found["origin"] = ORIGINS[kind.name]
         found["images"] = images(folder, RELIABILITY)

@@ -91,6 +91,8 @@ def facts_of(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any]
         "Seed": config.get("seed_everything", results.get("seed")),
         "Checkpoint": config.get("ckpt_path"),
         "Begun": started(folder),
+        "Machine": results.get("machine"),
+        "Commit": results.get("commit"),
     }
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
 

@@ -1,6 +1,7 @@
 """What is left of a run: one JSON file, and images."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -116,6 +117,8 @@ def test_any_module_leaves_curves_and_results(tiny_trainer, tmp_path, drawn):
     assert results["best"] == {"val_loss": pytest.approx(float(checkpoint.best_model_score))}
     assert results["best"]["val_loss"] == pytest.approx(min(history["val_loss"]))
     assert not {"splits", "class_names", "best_val_acc"} & results.keys()
+    assert re.fullmatch(r".+, \d+ cores?, \d+ threads?, 32-true", results["machine"])
+    assert results["commit"] is None or re.fullmatch(r"[0-9a-f]{40}", results["commit"])
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["curves.png"]
 
 

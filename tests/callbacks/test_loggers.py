@@ -20,9 +20,12 @@ pytestmark = [
 ]
 
 NUMBERS = {
-    *("angles/net.0/mean", "angles/net.2/similar", "stage/network", "stage/net.0", "update_ratio/net.2"),
+    *("angles/mean", "angles/similar", "rank/effective_share", "stage/network"),
     *("train_loss", "val_acc", "prune/parameters_after", "prune/val_acc_after"),
 }
+OF_LAYERS = {"angles/net.0/mean", "angles/net.2/similar", "stage/net.0", "update_ratio/net.2"}
+"""W&B is given them only if the callback is told so: they are many."""
+
 FIGURES = {"angles", "angular-speed", "angle-matrix", "angle-histogram", "angle-pairs", "curves", "prune"}
 
 
@@ -45,14 +48,14 @@ MAKERS = {"csv": _to_csv, "tensorboard": _to_tensorboard, "wandb": _to_wandb}
 def fitted(tiny_trainer, tmp_path):
     """Fit and test a small module with loggers; return them by name, and the folder of the run."""
 
-    def fit(*names):
+    def fit(*names, log="summary"):
         loggers = {name: MAKERS[name](tmp_path) for name in names}
         trainer = tiny_trainer(
             max_epochs=3,
             logger=list(loggers.values()),
             enable_checkpointing=True,
             callbacks=[
-                DistinctivenessCallback(samples=small_loader().dataset.tensors[0]),
+                DistinctivenessCallback(samples=small_loader().dataset.tensors[0], log=log),
                 StageCallback(train_loss="train_loss", val_loss="val_loss"),
                 PruneCallback(enabled=True, metric="val_acc", share_removed=0.5),
                 EvaluationCallback(),
@@ -126,5 +129,14 @@ def test_numbers_and_figures_arrive(names, folder, fitted, tmp_path):
     for name, logger in loggers.items():
         numbers, images = READERS[name](logger)
         assert NUMBERS - numbers == set(), name
+        assert numbers & OF_LAYERS == (set() if name == "wandb" else OF_LAYERS), name
         if name != "csv":
             assert {f"figures/{each}" for each in FIGURES} - images == set(), name
+
+
+@pytest.mark.slow
+def test_wandb_is_given_the_numbers_of_each_layer_on_request(fitted):
+    loggers, _ = fitted("wandb", log="all")
+
+    numbers, _ = _of_wandb(loggers["wandb"])
+    assert (NUMBERS | OF_LAYERS) - numbers == set()

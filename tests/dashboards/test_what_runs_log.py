@@ -14,14 +14,21 @@ from fer.dashboards.workspace import OBJECTIVE, RESULTS, chapters
 DATA = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "16"]
 
 
+MOST_NUMBERS = 60
+"""Numbers of a run that a person can look through."""
+
+
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory, sandboxed):
-    """All keys in the record of a run that was trained, tested and pruned."""
-    folder = tmp_path_factory.mktemp("logged")
+    """All keys in the record of a run that was trained, tested and pruned, with those of each layer."""
+    words = ["--trainer.max_epochs", "2", "--prune.enabled", "true", "--distinctiveness.log", "all"]
+    return keys_of_run(tmp_path_factory.mktemp("logged"), sandboxed, *words)
+
+
+def keys_of_run(folder, sandboxed, *words):
     with sandboxed(folder):
-        words = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", "--prune.enabled", "true"]
-        words += ["--model.widths", "[4, 6, 6, 8, 8]"]
-        called = call("fit", *DATA, *words, "--run_name", "run")
+        small = ["--trainer.accelerator", "cpu", "--model.widths", "[4, 6, 6, 8, 8]"]
+        called = call("fit", *DATA, *small, *words, "--run_name", "run")
     assert called.status == 0, called.err
     # Of so few samples, and of nothing else.
     few = "fewer than 10 per neuron", "fewer samples than neurons", "windows, fewer than its"
@@ -54,3 +61,12 @@ def test_every_panel_has_something_to_show(chapter, logged):
 @pytest.mark.slow
 def test_the_table_of_runs_has_its_columns(logged):
     assert {*RESULTS, OBJECTIVE, "prune/compression", "epoch"} - logged == set()
+
+
+@pytest.mark.slow
+def test_by_default_a_run_logs_what_a_person_can_look_through(tmp_path, sandboxed):
+    keys = keys_of_run(tmp_path, sandboxed, "--trainer.max_epochs", "1")
+
+    numbers = {key for key in keys if not key.startswith(("_", "figures/"))}
+    assert {"train/loss", "val/acc", "test/acc", "angles/mean", "stage/network"} <= numbers
+    assert len(numbers) <= MOST_NUMBERS

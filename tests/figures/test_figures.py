@@ -136,7 +136,7 @@ def test_grid_keeps_the_shape_of_the_images() -> None:
 
 
 def test_grid_shortens_long_captions_to_three_lines() -> None:
-    texts = draw(image_grid(images(1, 8, 8), ["a very long caption " * 20]))
+    texts = draw(image_grid(images(1, 8, 8), ["a very long caption " * 20], title=""))
 
     assert len(texts) == 1
     assert texts[0].count("\n") == 2

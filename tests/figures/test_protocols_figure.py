@@ -92,10 +92,10 @@ def test_a_protocol_has_one_look_wherever_it_stands() -> None:
     assert sum("points" in text for text in draw(figure)) == 1  # there is nothing to compare ann with
 
 
-def test_guessing_is_a_line_of_its_own() -> None:
-    assert "guessing 14.3 %" in draw(protocols_figure(TWO))
+def test_chance_is_a_line_of_its_own() -> None:
+    assert "chance 14.3 %" in draw(protocols_figure(TWO))
     figure = protocols_figure(TWO, chance=0.25)
-    assert "guessing 25.0 %" in draw(figure)
+    assert "chance 25.0 %" in draw(figure)
     assert [0.25, 0.25] in [list(line.get_xdata()) for line in figure.axes[0].lines]
 
 

@@ -50,8 +50,8 @@ def test_a_run(tab, run_dir, settings_of):
     tab.run("document.querySelector('#epoch').focus()")
     last = tab.run(PIXELS)
     tab.press("ArrowLeft")
-    assert tab.run("document.querySelector('output').textContent") == "epoch 10"
-    assert tab.run("document.querySelector('#heat-words h4').textContent") == "conv1, epoch 10"
+    assert tab.run("document.querySelector('output').textContent") == "epoch 11"
+    assert tab.run("document.querySelector('#heat-words h4').textContent") == "conv1, epoch 11"
     assert tab.run(PIXELS) != last
     tab.press("End")
     assert tab.run(PIXELS) == last

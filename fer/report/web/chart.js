@@ -15,7 +15,7 @@ const groups = {};
 /* One chart.
    series: [{ name, x, y, color, dash, width, hasMarks, low, high }]; label: for screen readers;
    bands: [{ begin, end, text, color, isWeak }] behind it; areas: [{ x, low, high, color }];
-   lines: [y, …]; best: { x, y }; domain: [low, high] and ticks: [y, …], if not from the data;
+   lines: [y, …]; best: [{ x, y }, …]; domain: [low, high] and ticks: [y, …], else from the data;
    format(y), tickFormat(y), xFormat(x), xLabel, isTime (epochs trained, from 0), isContinuous,
    isNarrow, height, group */
 function chart(spec) {
@@ -89,7 +89,7 @@ function chart(spec) {
 // What the axes span, in units of the data.
 function limitsOf(spec, xs) {
   const values = spec.series.flatMap(({ y, low, high }) => [...y, ...(low ?? []), ...(high ?? [])]);
-  const known = values.filter(isNumber);
+  const known = [...values, ...(spec.lines ?? [])].filter(isNumber);
   let [low, high] = spec.domain ?? [Math.min(...known), Math.max(...known)];
   const room = low === high ? Math.abs(low) / 10 || 0.5 : (high - low) * 0.05;
   if (!spec.domain) [low, high] = [low - room, high + room];
@@ -175,7 +175,7 @@ function foreground(spec, frame) {
         hasMarks && points.map(([x, y]) => circle(x, y, 3, { fill: each.color })),
       ];
     }),
-    spec.best && circle(X(spec.best.x), Y(spec.best.y), 4.5, RING),
+    (spec.best ?? []).map(({ x, y }) => circle(X(x), Y(y), 4.5, RING)),
   ];
 }
 
@@ -216,6 +216,10 @@ function key(entries) {
   const entry = (each) => el("li", svg("svg", { "aria-hidden": "true" }, sign(each)), each.name);
   return el("ul", { class: "key" }, entries.map(entry));
 }
+
+// Of a chart of accuracies: where it has a line for guessing, and what the key says of it.
+const chanceLines = (chance = page.chance) => (isNumber(chance) ? [chance] : []);
+const chanceSign = (y) => ({ name: `chance ${percent1(y)}`, color: "var(--grey)", dash: "6 4" });
 
 // The first and the last values of series, in words.
 const ends = (series, format) =>

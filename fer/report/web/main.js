@@ -1,7 +1,6 @@
 // The page: its sections in order, and the contents beside it.
 
 showHead();
-showRun();
 showSweep();
 showMembers();
 showResults();
@@ -9,6 +8,7 @@ showCalibration();
 showTraining();
 showNeurons();
 showPruning();
+showRun();
 main.append(
   el(
     "footer",

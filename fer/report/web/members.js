@@ -18,9 +18,16 @@ function showMembers() {
   }));
   if (!series.length) return;
   const label = `Accuracy on val over the epochs, one line per ${member}. ${ends(series, percent)}`;
-  const spec = { series, label, xLabel: TIME, isTime: true, format: percent, tickFormat: percent0 };
+  const lines = chanceLines();
+  const shared = { xLabel: TIME, isTime: true, format: percent, tickFormat: percent0 };
+  const spec = { series, label, lines, ...shared };
   made.append(
-    el("figure", el("h3", "Accuracy on val"), key(series), chart({ ...spec, height: 260 })),
+    el(
+      "figure",
+      el("h3", "Accuracy on val"),
+      key([...series, ...lines.map(chanceSign)]),
+      chart({ ...spec, height: 260 }),
+    ),
   );
 }
 

@@ -196,9 +196,9 @@ function heat({ step, epochs, measured, layers }) {
     frame = next;
     const codes = frames[layer][frame];
     slider.value = frame;
-    output.textContent = `epoch ${epochs[frame]}`;
+    output.textContent = `epoch ${epochs[frame] + 1}`;
     slider.setAttribute("aria-valuetext", output.textContent);
-    const title = `${layers[layer].name}, epoch ${epochs[frame]}`;
+    const title = `${layers[layer].name}, epoch ${epochs[frame] + 1}`;
     paint(canvas, codes, layers[layer].shown.length);
     canvas.setAttribute("aria-label", `Angles between the neurons of ${title}`);
     summary.replaceChildren(el("h4", title), facts(angleFacts(codes, step, layers[layer])));

@@ -89,7 +89,7 @@ function compared({ before, after, recalibration, tuning, n }) {
     numbers("loss", "loss on val", null),
   ];
   const tests = [
-    [recalibration?.mcnemar, "with batch norm recalibrated in both, before fine-tuning"],
+    [recalibration?.mcnemar, recalibratedIn(tuning)],
     [tuning?.mcnemar, "by fine-tuning"],
   ];
   return [
@@ -98,6 +98,9 @@ function compared({ before, after, recalibration, tuning, n }) {
     tuning && note(tuned(tuning)),
   ].filter(Boolean);
 }
+
+const recalibratedIn = (tuning) =>
+  `with batch norm recalibrated in both${tuning ? ", before fine-tuning" : ""}`;
 
 function tuned({ epochs, best, is_distilled: isDistilled }) {
   const from = isDistilled ? "the outputs of the whole network" : "the labels";
@@ -156,7 +159,8 @@ function removals(layers) {
   ];
 }
 
-function pruneCurve({ protocol, n, rules }) {
+function pruneCurve({ protocol, n, rules, chance }) {
+  const lines = chanceLines(chance);
   const axes = [
     { name: "threshold", title: "threshold", format: short },
     { name: "neurons", title: "neurons left", format: count },
@@ -174,8 +178,11 @@ function pruneCurve({ protocol, n, rules }) {
       return { ...look, x: along(name), y: along("acc"), ...range };
     });
     const label = `Accuracy over ${title}`;
-    const spec = { series, label, xLabel: title, xFormat, format: percent, tickFormat: percent0 };
-    place.replaceChildren(key(series), chart({ ...spec, height: 300, isContinuous: true }));
+    const shared = { xLabel: title, xFormat, format: percent, tickFormat: percent0 };
+    const spec = { series, label, lines, ...shared };
+    const signs = lines.map(chanceSign);
+    const drawn = chart({ ...spec, height: 300, isContinuous: true });
+    place.replaceChildren(key([...series, ...signs]), drawn);
   }
   show(0);
   const titles = axes.map(({ title }) => title);

@@ -79,7 +79,7 @@ function confusion(split) {
     el(
       "table",
       { class: names.length > 10 ? "confusion many-classes" : "confusion" },
-      el("caption", caption),
+      el("caption", el("span", caption)),
       el(
         "colgroup",
         el("col"),

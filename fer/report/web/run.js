@@ -35,9 +35,15 @@ function showHead() {
       el("p", { class: "kicker" }, page.kind),
       el("h1", page.name),
       page.unfinished && el("p", { class: "warn", role: "note" }, page.unfinished),
+      page.limits && el("p", { class: "warn", role: "note" }, limited(page.limits)),
       figures.length > 0 && el("dl", { class: "figures" }, figures.map(figure)),
     ),
   );
+}
+
+// What --trainer.limit_…_batches took away.
+function limited(limits) {
+  return `Not comparable with runs of the whole protocol: ${limits.join(", ")}.`;
 }
 
 function showRun() {

@@ -53,7 +53,7 @@ function table(columns, rows, { caption, sortable, foot, tall, onrow } = {}) {
   return el(
     "div",
     { ...box, "aria-label": name },
-    el("table", caption && el("caption", caption), head, body, foot),
+    el("table", caption && el("caption", el("span", caption)), head, body, foot),
   );
 }
 

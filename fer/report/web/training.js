@@ -20,21 +20,23 @@ function showTraining() {
       ...(LINES[split] ?? LINES.lr),
       ...curve,
     }));
-    const best = spec.best ? [{ name: spec.best.text, isRing: true }] : [];
+    const best = spec.best?.length ? [{ name: bestText(spec.best), isRing: true }] : [];
+    const lines = (spec.lines ?? []).map(chanceSign);
     const values = ends(series, spec.format ?? short);
     const label = `${title} over the epochs trained; arrow keys read the values. ${values}`;
     made.append(
       el(
         "figure",
         el("h3", title),
-        name !== "lr" && key([...series, ...best]),
+        name !== "lr" && key([...series, ...best, ...lines]),
         chart({ series, bands, group: "epochs", isTime: true, label, ...spec }),
       ),
     );
   };
   panel("loss", "Loss", { height: 240 });
   const best = all.acc?.val && bestOf(all.acc.val);
-  panel("acc", "Accuracy", { height: 260, format: percent, tickFormat: percent0, best });
+  const lines = chanceLines();
+  panel("acc", "Accuracy", { height: 260, format: percent, tickFormat: percent0, best, lines });
   panel("lr", "Learning rate", { height: 150, xLabel: TIME });
   if (bands.length) made.append(stageTable(bands), note(page.stage_notes));
   made.append(el("details", el("summary", "All values"), allValues(all)));
@@ -69,10 +71,17 @@ function stageTable(bands) {
   );
 }
 
+// All epochs with the best value: which of them is the best, the value does not say.
 function bestOf({ x, y }) {
-  const place = y.indexOf(Math.max(...y.filter(isNumber)));
-  const text = `best on val: ${percent(y[place])}, epoch ${x[place] - 1}`;
-  return { x: x[place], y: y[place], text };
+  const most = Math.max(...y.filter(isNumber));
+  return [...x.keys()].filter((i) => y[i] === most).map((i) => ({ x: x[i], y: y[i] }));
+}
+
+function bestText(best) {
+  const epochs = best.slice(0, 4).map(({ x }) => x);
+  if (best.length > 4) epochs.push("…");
+  const noun = best.length > 1 ? "epochs" : "epoch";
+  return `best on val: ${percent(best[0].y)}, ${noun} ${epochs.join(", ")}`;
 }
 
 function allValues(all) {
@@ -86,7 +95,7 @@ function allValues(all) {
   const epochs = [...new Set(columns.flatMap(({ curve }) => curve.x))].sort((a, b) => a - b);
   const rows = epochs.map((epoch) => {
     const values = columns.map(({ key, curve }) => [key, curve.y[curve.x.indexOf(epoch)] ?? null]);
-    return { epoch: epoch - 1, ...Object.fromEntries(values) };
+    return { epoch, ...Object.fromEntries(values) };
   });
   const more = { caption: "Values of every epoch", sortable: true, tall: true };
   return table([numbers("epoch", "epoch"), ...columns], rows, more);
