@@ -85,7 +85,7 @@ class Shell:
 def small_settings(words: tuple[str, ...]) -> list[str]:
     """Return what is added behind a command."""
     match words:
-        case ["fit", *_, "demo"]:
+        case ["fit", *_] if "demo" in words:
             return [*FIT, *NARROW, *FEW]
         case ["fit" | "repeat", *_] if "conv6" in words:
             return [*FIT, *NARROW]
