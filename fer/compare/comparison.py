@@ -283,7 +283,8 @@ def _latency(size: int) -> Cell:
         if f"latency_ms/{size}" not in values:
             return None
         low, middle, high = (values[f"latency_ms/{size}{end}"] for end in ("_q25", "", "_q75"))
-        return f"{middle:.3g} ms [{low:.3g}, {high:.3g}]"
+        shown = [f"{each:,.0f}" if each >= 100 else f"{each:.3g}" for each in (middle, low, high)]
+        return f"{shown[0]} ms [{shown[1]}, {shown[2]}]"
 
     return cell
 

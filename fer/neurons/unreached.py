@@ -39,11 +39,11 @@ def may_be_taken(
         groups: Groups of its neurons.
         outputs: Outputs of the layers in the trial run, by name.
     """
-    readers = list(_possible_consumers(network, used))
+    consumers = list(_possible_consumers(network, used))
     reasons = {}
     for group in groups:
         sizes = _sizes(group, outputs)
-        for name, takes, is_flat in readers:
+        for name, takes, is_flat in consumers:
             if takes & sizes if is_flat else group.num_neurons in takes:
                 reasons[group.name] = (
                     f"no trial run uses {name}, which has as many inputs as there are neurons, "

@@ -82,16 +82,20 @@ def members_page(kind: Kind, folder: Path, settings_of: SettingsOf) -> Page:
         ]
         found["members"] = _table(summary, done)
         found["chance"] = 1 / len(summary.pooled.class_names)
-        found["results"] = [split_of(f"test, all {kind.setting}", summary.pooled)]
+        times = f", each image {len(done)} times" if kind.shares_samples and len(done) > 1 else ""
+        found["results"] = [split_of(f"test, all {kind.setting}{times}", summary.pooled)]
         found["origin"] = ORIGINS[kind.name]
         found["images"] = images(folder, RELIABILITY)
     found["against"] = _against(folder)
     members = settings[kind.setting]
+    shared = differing_settings(config, settings_of) if config else {}
+    if "differs" in shared:
+        shared["differs"] = [each for each in shared["differs"] if each["name"] != kind.option]
     found["repeat"] = {
         "command": shlex.join(
             ["fer", kind.name, f"--{kind.setting}", as_word(members), *_words(settings, config)]
         ),
-        **(differing_settings(config, settings_of) if config else {}),
+        **shared,
         "seed": config.get("seed_everything"),
         "versions": versions(first.folder),
     }
@@ -117,7 +121,7 @@ def _table(summary: Summary, done: Mapping[int, Mapping[str, Any]]) -> Page:
     others = {split: f"{split}/acc" for split in summary.reports if split not in ("val", "test")}
     others |= {key.replace("/acc_tta_", " with "): key for key in summary.views}
     notes += [
-        f"Accuracy of {name}: {100 * mean:.2f} %, standard deviation {100 * std:.2f}."
+        f"Accuracy on {name}: {100 * mean:.2f} %, standard deviation {100 * std:.2f}."
         for name, key in others.items()
         for mean, std in [(scalars[key], scalars[f"{key}_std"])]
         if not math.isnan(std)

@@ -119,8 +119,10 @@ class Summary:
                 if key not in ("acc_low", "acc_high"):  # intervals of members have no mean
                     flat |= _mean_and_std(f"{split}/{key}", [member[key] for member in members])
             if self.kind.shares_samples:
-                bounds = mean_interval([each.accuracy for each in reports])
-                flat[f"{split}/acc_mean_low"], flat[f"{split}/acc_mean_high"] = bounds
+                low, high = mean_interval([each.accuracy for each in reports])
+                # Of two seeds it may be wider than what an accuracy can be.
+                flat[f"{split}/acc_mean_low"] = low if math.isnan(low) else max(low, 0.0)
+                flat[f"{split}/acc_mean_high"] = high if math.isnan(high) else min(high, 1.0)
         for key, values in self.views.items():
             flat |= _mean_and_std(key, values)
         flat["test/pooled_acc"] = self.pooled.accuracy

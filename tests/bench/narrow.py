@@ -200,7 +200,8 @@ def draw(results: Sequence[Result]) -> Drawing:
     for axes, name in zip(panels[1], MEASURES, strict=False):
         values, costs = [each.redundancy[name] for each in cut], [each.cost for each in cut]
         axes.plot(values, costs, "o", color=GREY, markersize=4)
-        rho = float(spearmanr(values, costs).statistic) if len(cut) > 2 else math.nan
+        has_rank = min(len(set(values)), len(set(costs))) > 2
+        rho = float(spearmanr(values, costs).statistic) if has_rank else math.nan
         title = name if math.isnan(rho) else f"{name}: rank correlation {rho:+.2f}, n = {len(cut)}"
         axes.set_title(title, fontsize=NORMAL)
         axes.set_xlabel("share of the neurons")

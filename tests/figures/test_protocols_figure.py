@@ -93,7 +93,7 @@ def test_a_protocol_has_one_look_wherever_it_stands() -> None:
 
 
 def test_chance_is_a_line_of_its_own() -> None:
-    assert "chance 14.3 %" in draw(protocols_figure(TWO))
+    assert "chance 50.0 %" in draw(protocols_figure(TWO))  # of two classes
     figure = protocols_figure(TWO, chance=0.25)
     assert "chance 25.0 %" in draw(figure)
     assert [0.25, 0.25] in [list(line.get_xdata()) for line in figure.axes[0].lines]

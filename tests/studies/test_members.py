@@ -181,14 +181,16 @@ def test_a_folder_without_all_folds_is_not_read(tmp_path):
 
 
 def test_seeds_have_the_same_samples_which_intervals_count_once():
-    results = _results(40, 60, 80, n=100)
+    results = _results(50, 60, 70, n=100)
     seeds = summarise(results, REPEAT, [3, 7, 9])
     flat = seeds.scalars()
     assert flat["test/pooled_acc"] == pytest.approx(0.6)
     assert (flat["test/pooled_acc_low"], flat["test/pooled_acc_high"]) == wilson_interval(60, 100)
-    # Student's t with 2 degrees of freedom: 4.303 * 0.2 / sqrt(3).
-    assert flat["test/acc_mean_low"] == pytest.approx(0.6 - 0.4968, abs=1e-3)
-    assert flat["test/acc_mean_high"] == pytest.approx(0.6 + 0.4968, abs=1e-3)
+    # Student's t with 2 degrees of freedom: 4.303 * 0.1 / sqrt(3).
+    assert flat["test/acc_mean_low"] == pytest.approx(0.6 - 0.2484, abs=1e-3)
+    assert flat["test/acc_mean_high"] == pytest.approx(0.6 + 0.2484, abs=1e-3)
+    wide = summarise(_results(10, 90, n=100), REPEAT, [0, 1]).scalars()
+    assert (wide["test/acc_mean_low"], wide["test/acc_mean_high"]) == (0, 1)
     assert "test/acc_mean_low" not in summarise(results).scalars()  # folds are not independent
     table = seeds.table().splitlines()
     assert [line.split()[0] for line in table] == ["seed", "3", "7", "9", "mean", "std", "mean", "mean"]

@@ -116,7 +116,7 @@ def test_soft_targets_train_by_cross_entropy_and_count_their_largest_class(mixup
     assert all(parameter.grad is not None for parameter in task.parameters())
 
 
-@pytest.mark.parametrize("alphas", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}], ids=str)
+@pytest.mark.parametrize("alphas", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 4.0, "cutmix": 4.0}], ids=str)
 def test_it_trains_on_mixtures_and_counts_the_plain_labels(alphas):
     torch.manual_seed(0)
     task = _task(**alphas)

@@ -90,7 +90,7 @@ def logistic(papers: Papers) -> Finding:
         f"{activations.max():g}",
         recomputed=f"at x = -2 and 2 the printed function is {values[0]:.2f} and {values[1]:.2f}",
         verdict="a misprint: (1 + e^-x)^-1 is meant, which is between 0 and 1 as the activations are.",
-        holds=is_within and (values[0] < 0 and values[1] > 1),
+        holds=bool(is_within and values[0] < 0 and values[1] > 1),
     )
 
 

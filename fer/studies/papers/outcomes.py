@@ -43,7 +43,9 @@ class Outcome:
 
     Attributes:
         item: Such as ``s0-table3``.
-        title: Authors, place and what is shown.
+        paper: Its authors and title.
+        place: Such as ``Table 3``.
+        shows: What the table or figure shows.
         unit: Of the printed numbers.
         is_quick: Whether the protocol was shortened.
         notes: What a reader must know.
@@ -53,7 +55,9 @@ class Outcome:
     """
 
     item: str
-    title: str
+    paper: str
+    place: str
+    shows: str
     unit: str
     is_quick: bool
     notes: Sequence[str]
@@ -100,14 +104,12 @@ def read_outcome(path: Path) -> Outcome:
         msg = f"{path}: {problem}; {WAY_OUT}"
         raise InputError(msg)
     return Outcome(
-        content["item"],
-        f"{content['paper']}, {content['place']}: {content['shows']}",
-        content["unit"],
-        content["quick"],
-        content["notes"],
-        content["made"],
-        [_row(row) for row in content["rows"]],
-        [Panel(each["x"], each["y"], [_line(line) for line in each["lines"]]) for each in content["panels"]],
+        **{name: content[name] for name in ("item", "paper", "place", "shows", "unit", "notes", "made")},
+        is_quick=content["quick"],
+        rows=[_row(row) for row in content["rows"]],
+        panels=[
+            Panel(each["x"], each["y"], [_line(line) for line in each["lines"]]) for each in content["panels"]
+        ],
     )
 
 

@@ -187,6 +187,8 @@ class Replaying:
                 if path.is_file():
                     folder.mkdir(parents=True, exist_ok=True)
                     pictures.append(Path(shutil.copy(path, folder / f"{item.name}-{path.name}")))
+                else:
+                    notes.append(f"the run has no {path.name}")
         paper = papers[item.name.partition("-")[0]]
         printed, unit = printed_values(paper, item)
         recomputed = {} if protocol.recompute is None else protocol.recompute(papers)

@@ -107,7 +107,7 @@ def size_of_test(papers: Papers) -> Finding:
         verdict="the rows are the class counts of PublicTest and PrivateTest together, so that the numbers "
         "are "
         "comparable with those of neither.",
-        holds=is_both and both.sum() == 2 * printed,
+        holds=bool(is_both and both.sum() == 2 * printed),
     )
 
 

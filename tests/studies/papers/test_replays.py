@@ -16,6 +16,7 @@ from fer.studies.papers.run_items import (
     Step,
     accuracies,
     curves,
+    figure_of,
     fold_angles,
     folds_classes,
     one_matrix,
@@ -24,14 +25,12 @@ from fer.studies.papers.run_items import (
 )
 
 PAPERS = read_papers()
-COMMON = (
-    *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--gradients.every_n_epochs", "0"),
-    *("--stages.enabled", "false"),
-)
+COMMON = (*("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--gradients.every_n_epochs", "0"),)
 TRAINING = Step(
     *("training", "40 epochs, lr 0.0001"),
     (
         *("fit", *COMMON, "--model.widths", "[4, 6, 6, 8, 8]", "--distinctiveness.every_n_epochs", "0"),
+        *("--stages.enabled", "false"),
         *("--data.num_train", "140", "--data.num_val", "35", "--data.num_test", "35"),
         *("--data.batch_size", "20", "--prune.enabled", "true", "--prune.rule", "narayan"),
         *("--prune.layers", "[conv5]", "--prune.similar_below", "8", "--prune.complementary_above", "172"),
@@ -101,6 +100,12 @@ def test_images(folder):
     accuracy = 100 * found["splits"]["test"]["acc"]
     assert f"{accuracy:.2f}" in row(done.text, "accuracy ")
     assert row(done.text, "accuracy ")[-2:] == ["35", "1"]
+
+
+def test_a_picture_that_was_not_drawn_is_named(folder):
+    done = replay(folder, "s3-fig1", figure_of("feature-maps"), TRAINING)
+    assert done.pictures == []
+    assert "the run has no feature-maps.png" in done.text
 
 
 def test_a_figure_of_curves(folder):
