@@ -28,8 +28,9 @@ OWN_NETWORK = """
 from torch import nn
 
 class Small(nn.Sequential):
-    def __init__(self, num_classes=7):
-        super().__init__(nn.Flatten(), nn.Linear(2304, 8), nn.ReLU(), nn.Linear(8, num_classes))
+    def __init__(self, channels: int = 3, num_classes: int = 7):
+        layers = [nn.Conv2d(channels, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))
 """
 FIT = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.batch_size", "16"]
 NARROW = ["--model.widths", "[8, 8, 16, 16, 16]"]
@@ -85,9 +86,9 @@ class Shell:
 def small_settings(words: tuple[str, ...]) -> list[str]:
     """Return what is added behind a command."""
     match words:
-        case ["fit", *_, "demo"]:
+        case ["fit", *_] if "demo" in words:
             return [*FIT, *NARROW, *FEW]
-        case ["fit", *_] if "conv6" in words:
+        case ["fit" | "repeat", *_] if "conv6" in words:
             return [*FIT, *NARROW]
         case ["fit", *_]:
             return FIT
@@ -106,10 +107,9 @@ def newcomer(tmp_path, monkeypatch, make_images) -> Shell:
     make_images(data / "animals", num=10, class_names=["cat", "dog", "owl"], size=(48, 48))
     Image.fromarray(astronaut()[:300, 60:360]).save("photo.jpg")
     Path("mynets.py").write_text(OWN_NETWORK)
-    own = torch.nn.Sequential(
-        torch.nn.Flatten(), torch.nn.Linear(2304, 8), torch.nn.ReLU(), torch.nn.Linear(8, 7)
-    )
-    torch.save(own.state_dict(), "weights.pth")
+    names: dict = {}
+    exec(OWN_NETWORK, names)
+    torch.save(names["Small"]().state_dict(), "weights.pth")
     Path("sweeps").mkdir()
     for path in (ROOT / "sweeps").glob("*.yaml"):
         sweep = yaml.safe_load(path.read_text())

@@ -47,11 +47,17 @@ def import_class(path: str, *, option: str, base: type) -> type:
     return found
 
 
-def _import(name: str, place: str) -> ModuleType:
-    """Import a module by name."""
+def import_from_here() -> str:
+    """Let modules of the working directory be imported, as ``python -m`` does, and return it."""
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` does
+        sys.path.insert(0, here)
+    return here
+
+
+def _import(name: str, place: str) -> ModuleType:
+    """Import a module by name."""
+    here = import_from_here()
     try:
         return import_module(name)
     except ModuleNotFoundError as e:

@@ -36,7 +36,7 @@ from fer.commands.header import facts_of_checkpoint, facts_of_start
 from fer.commands.help import HelpFormatter
 from fer.commands.limits import check_settings, explained_interval
 from fer.commands.naming import following, standard
-from fer.commands.outputs import ConfigCallback, list_files, write_page
+from fer.commands.outputs import ConfigCallback, print_files
 from fer.commands.own_callbacks import callbacks_of
 from fer.commands.parsing import CONSOLE, parse
 from fer.commands.precision import AUTO, PRECISION, precision_of
@@ -334,7 +334,7 @@ class ExperimentCLI(LightningCLI):
         if self.command != "fit":
             self._mark_latest()
         self._log_files()
-        self._print_files()
+        print_files(Run(self.run_dir), missing_figures(self.trainer), is_reported=self.config.report)
 
     @rank_zero_only
     def _discard(self) -> None:
@@ -443,10 +443,3 @@ class ExperimentCLI(LightningCLI):
         if self.command == "fit":
             facts.append(("disk", describe_space(self.model, self.hidden.layers, self.config, self.run_dir)))
         CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts))
-
-    @rank_zero_only
-    def _print_files(self) -> None:
-        """Print what the run wrote and what to do next, after writing its report page if that is set."""
-        run, missing = Run(self.run_dir), missing_figures(self.trainer)
-        page = write_page(run, missing) if self.config.report else None
-        CONSOLE.print("\n".join(["", *list_files(run, missing, page)]), markup=False)

@@ -12,6 +12,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from fer.commands.parsing import CONSOLE
 from fer.configs import flatten
 from fer.dashboards import log_config
 from fer.figures.style import describe_missing, drawing
@@ -59,6 +60,19 @@ class ConfigCallback(SaveConfigCallback):
         return flatten(yaml.safe_load(text))
 
 
+@rank_zero_only
+def print_files(run: Run, missing: dict[str, str], *, is_reported: bool) -> None:
+    """Print what a run has found and written, and what to do next.
+
+    Args:
+        run: The run.
+        missing: By name the figures that could not be drawn or written, and why.
+        is_reported: Whether its report page is written first.
+    """
+    page = write_page(run, missing) if is_reported else None
+    CONSOLE.print("\n".join(["", *list_files(run, missing, page)]), markup=False)
+
+
 def write_page(run: Run, missing: dict[str, str]) -> Path | None:
     """Write the report page of a run and return its path; None after a warning if it cannot be written."""
     from fer.commands.report import settings_of  # not above: it imports the commands on runs
@@ -84,7 +98,8 @@ def list_files(run: Run, missing: Mapping[str, str], page: Path | None = None) -
         names = wrap(", ".join(path.stem for path in figures), NARROW - len(INDENT), break_on_hyphens=False)
         lines += [f"figures      {run.figures_dir}", *(f"{INDENT}{names}" for names in names)]
     lines += describe_missing(missing)
-    return [*lines, *summarise(run), *_next_commands(run, page), *([] if page is None else _named(page))]
+    named = [] if page is None else [f"report       {page}  (open it in a browser)"]
+    return [*lines, *summarise(run), *_next_commands(run, page), *named]
 
 
 def summarise(run: Run) -> list[str]:
@@ -110,7 +125,3 @@ def _next_commands(run: Run, page: Path | None) -> list[str]:
         commands.append((f"wandb sync {offline[-1]}", "upload the run to W&B"))
     lines = (line for command, aim in commands for line in (f"  # {aim}", f"  {command}"))
     return ["next", *lines] if commands else []
-
-
-def _named(page: Path) -> list[str]:
-    return [f"report       {page}  (open it in a browser)"]

@@ -14,6 +14,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from fer.commands.classpath import import_from_here
 from fer.commands.parsing import CONSOLE, make_parser, parse
 from fer.commands.size_targets import add_size_targets, limit_of, take_size_target
 from fer.commands.tuning import tuning_line
@@ -32,6 +33,7 @@ log = logging.getLogger("fer.commands")
 
 def prune_network(arguments: Sequence[str]) -> None:
     """Prune a network of timm, or of any class, on a folder of images."""
+    import_from_here()  # the class of --network
     parser = make_parser(
         "fer prune",
         "Prune any network on images without labels, and report how often the predicted class is "

@@ -59,8 +59,13 @@ def main() -> None:
     }
     for name, theme in THEMES.items():
         file = HERE / f"angles-{name}.png"
-        write_figure(draw(run, given.layer, maps, theme), file, dpi=160)
-        Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)  # a third of the size
+        write_figure(draw(run, given.layer, maps, theme), file, dpi=170)
+        few = (
+            Image.open(file)
+            .convert("RGB")
+            .quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        )
+        few.save(file, optimize=True)  # a third of the size
     photograph(run.folder / "report.html", HERE / "report.png")
 
 
