@@ -12,12 +12,12 @@ import torch
 import fer
 from fer.commands import load
 from fer.commands.parsing import CONSOLE
-from fer.dashboards.artifacts import package_commit
 from fer.data.features import FeatureSplit
 from fer.data.sfew import SfewFeaturesDataModule
 from fer.errors import InputError
 from fer.figures.series import series_figure
 from fer.figures.style import write_figure
+from fer.provenance import package_commit
 from fer.studies.papers.checks import CHECKS, describe, findings
 from fer.studies.papers.facts import find_item, read_papers
 from fer.studies.papers.protocols import PROTOCOLS, how

@@ -266,7 +266,7 @@ def test_cka_is_hsic_of_linear_kernels(widths):
 
 def test_cka_of_nothing_is_unknown():
     assert math.isnan(linear_cka(torch.ones(5, 2), draw(5, 2)))
-    with pytest.raises(ValueError, match="4 and 5 samples"):
+    with pytest.raises(ValueError, match="there are 4 and 5"):
         linear_cka(draw(4, 2), draw(5, 2))
 
 

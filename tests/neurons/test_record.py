@@ -155,7 +155,7 @@ class Shared(nn.Module):
         pytest.param("", "no layer ''", id="the network itself"),
         pytest.param("recurrent", r"layer 'recurrent' \(GRU\) returns a tuple, not a tensor", id="tuple"),
         pytest.param("activation", "layer 'activation' is called more than once", id="shared"),
-        pytest.param("protected", "does not call protected", id="not called"),
+        pytest.param("protected", "does not call its layers protected", id="not called"),
     ],
 )
 def test_layers_that_cannot_be_measured_are_named(layer, reason):
@@ -203,7 +203,7 @@ def test_what_is_given_is_known_where_one_activation_serves_twice():
             return self.act(self.fc2(self.act(self.fc1(inputs))))
 
     network, inputs = Twice(), torch.randn(9, 3)
-    with pytest.raises(InputError, match="called twice"):
+    with pytest.raises(InputError, match="called more than once"):
         measure(network, [inputs], ["act"])
     statistics = measure(network, [inputs], ["fc2:input"])["fc2:input"]
     torch.testing.assert_close(statistics.mean, network.fc1(inputs).relu().detach().double().mean(0))

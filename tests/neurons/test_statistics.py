@@ -150,7 +150,7 @@ def test_one_pattern_leaves_constants_and_no_pattern_nothing():
     ],
 )
 def test_other_shapes_are_refused(activations):
-    with pytest.raises(InputError, match=re.escape(f"not of shape {tuple(activations.shape)}")):
+    with pytest.raises(InputError, match=re.escape(f"the shape is {tuple(activations.shape)}")):
         ActivationStatistics.of(activations)
 
 

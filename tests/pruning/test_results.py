@@ -88,7 +88,7 @@ def test_a_damaged_file_is_named(change, message, results, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"prune\.json: no such file"):
+    with pytest.raises(InputError, match=r"prune\.json does not exist"):
         PruneResults.read(tmp_path)
 
 
