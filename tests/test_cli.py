@@ -131,7 +131,7 @@ def test_a_runs_numbers_belong_together(trained):
 
 
 def test_a_run_says_what_it_does_and_where_it_is(trained):
-    for words in ("conv6: ", "drawn by code", "device       cpu", "val loss", "n = 35", "macro mean"):
+    for words in ("conv6: ", "synthetic faces", "device       cpu", "val loss", "n = 35", "macro mean"):
         assert words in trained.out
     assert "checkpoint   runs/first/checkpoints/best.ckpt" in trained.out
     assert "wandb sync runs/first/wandb/offline-run-" in trained.out

@@ -69,7 +69,7 @@ SFEW: Final = DataCard(
 )
 
 DRAWN: Final = DataCard(
-    about=("The images are faces drawn by code, for trying things out: no person is in them.",),
+    about=("The images are synthetic faces, for trying things out: no person is in them.",),
     limits=("A network that was trained on them knows nothing of photos.",),
 )
 
@@ -80,7 +80,7 @@ CARDS: Final = {"Fer2013": FER2013, "Sfew": SFEW, "SfewFeatures": SFEW, "Synthet
 def card_of(trained_on: str | None) -> DataCard | None:
     """Return what is known of the data that a network was trained on.
 
-    >>> card_of("SyntheticFaces, drawn by code") is DRAWN, card_of("FaceFolder (mine), 80/20"), card_of(None)
+    >>> card_of("SyntheticFaces, synthetic faces") is DRAWN, card_of("FaceFolder (mine), 80/20"), card_of(None)
     (True, None, None)
     """
     return CARDS.get((trained_on or "").split(",")[0].split(" ")[0])

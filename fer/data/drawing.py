@@ -1,4 +1,4 @@
-"""Faces drawn by code: the toolkit's own data, there without a download."""
+"""Synthetic faces: the toolkit's own data, there without a download."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields

@@ -13,7 +13,7 @@ _SPLIT_SPACING: Final = 7 * 10**8
 
 
 class SyntheticFacesDataModule(ImageDataModule):
-    """Faces drawn by code, for trying things out where no data set is at hand.
+    """Synthetic faces, for trying things out where no data set is at hand.
 
     Args:
         num_train: Images in the train split.
@@ -40,7 +40,7 @@ class SyntheticFacesDataModule(ImageDataModule):
     @property
     def protocol_name(self) -> str:
         """How the splits were made, in words."""
-        return "drawn by code"
+        return "synthetic faces"
 
     def load_splits(self) -> dict[str, ImageSplit]:
         """Draw the splits, each from its own range of places in the seed's album."""

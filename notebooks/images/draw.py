@@ -26,8 +26,8 @@ HERE: Final = Path(__file__).parent
 WIDTH: Final = 9.6
 """Of the picture, in inches; a README shows it about 830 pixels wide."""
 
-PAGE: Final = (240, 2715, 1100, 3582)
-"""What is shown of the demo's report page: left, top, right and bottom, in pixels."""
+SCREEN: Final = (1100, 800)
+"""Width and height of the photographed screen, in pixels."""
 
 
 class Theme(NamedTuple):
@@ -131,15 +131,15 @@ def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
 
 
 def photograph(page: Path, file: Path) -> None:
-    """Photograph the fans of a report page by Chromium, if that is installed and there is a page."""
+    """Photograph the first screen of a report page by Chromium, if that is installed and there is a page."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None or not page.is_file():
         return
     with tempfile.TemporaryDirectory() as folder:
         words = [chromium, "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={folder}"]
-        size = [f"--window-size={PAGE[2]},{PAGE[3]}", "--virtual-time-budget=5000", f"--screenshot={file}"]
+        size = [f"--window-size={SCREEN[0]},{SCREEN[1]}", "--virtual-time-budget=5000", f"--screenshot={file}"]
         subprocess.run([*words, *size, page.resolve().as_uri()], check=True, capture_output=True)
-    Image.open(file).convert("RGB").crop(PAGE).quantize(64).save(file, optimize=True)
+    Image.open(file).convert("RGB").quantize(64).save(file, optimize=True)
 
 
 if __name__ == "__main__":

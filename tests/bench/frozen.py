@@ -1,6 +1,6 @@
 """Epochs of transfer whose frozen backbone computes once, or anew in each: CPU seconds and accuracy.
 
-``python tests/bench/frozen.py``. As many images as SFEW has (486, 54 and 135), drawn by code, the first
+``python tests/bench/frozen.py``. As many images as SFEW has (486, 54 and 135), synthetic, the first
 of FER2013's (``--root``), or SFEW's own stills (``--stills``), whole and split as SFEW's protocol 80/20.
 The trainings of one seed take turns. An epoch is the median of those after the first; ``first`` is all from
 the start of the fit to the first one's end. ``--lite0`` takes ImageNet's weights from the package

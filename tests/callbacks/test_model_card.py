@@ -64,7 +64,7 @@ def test_every_card_belongs_to_a_data_set():
     ("trained_on", "expected"),
     [
         pytest.param(None, [CARDS["SyntheticFaces"]], id="nothing known of the training"),
-        pytest.param("SyntheticFaces, drawn by code", [CARDS["SyntheticFaces"]], id="the same data"),
+        pytest.param("SyntheticFaces, synthetic faces", [CARDS["SyntheticFaces"]], id="the same data"),
         pytest.param("Fer2013, official", [FER2013, CARDS["SyntheticFaces"]], id="other data"),
         pytest.param("Mine, 80/20", [None, CARDS["SyntheticFaces"]], id="unknown data"),
     ],
