@@ -80,7 +80,7 @@ CARDS: Final = {"Fer2013": FER2013, "Sfew": SFEW, "SfewFeatures": SFEW, "Synthet
 def card_of(trained_on: str | None) -> DataCard | None:
     """Return what is known of the data that a network was trained on.
 
-    >>> card_of("SyntheticFaces, synthetic faces") is DRAWN, card_of("FaceFolder (mine), 80/20"), card_of(None)
+    >>> card_of("SyntheticFaces, any protocol") is DRAWN, card_of("FaceFolder (mine), 80/20"), card_of(None)
     (True, None, None)
     """
     return CARDS.get((trained_on or "").split(",")[0].split(" ")[0])

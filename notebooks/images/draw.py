@@ -137,8 +137,10 @@ def photograph(page: Path, file: Path) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         words = [chromium, "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={folder}"]
-        size = [f"--window-size={SCREEN[0]},{SCREEN[1]}", "--virtual-time-budget=5000", f"--screenshot={file}"]
-        subprocess.run([*words, *size, page.resolve().as_uri()], check=True, capture_output=True)
+        size = [f"--window-size={SCREEN[0]},{SCREEN[1]}", "--virtual-time-budget=5000"]
+        subprocess.run(
+            [*words, *size, f"--screenshot={file}", page.resolve().as_uri()], check=True, capture_output=True
+        )
     Image.open(file).convert("RGB").quantize(64).save(file, optimize=True)
 
 
