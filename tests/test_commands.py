@@ -31,7 +31,7 @@ TINY = [
 ]
 ALL = [command.name for command in find_commands()]
 ON_A_RUN = ["fit", "validate", "test", "prune"]
-MARKUP = re.compile(r"`|:(class|data|func|meth|mod|attr):")
+MARKUP = re.compile(r"`|%%|:(class|data|func|meth|mod|attr):")
 
 
 # Registration

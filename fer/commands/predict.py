@@ -108,7 +108,7 @@ def predict(words: Sequence[str]) -> None:
         default=0.0,
         metavar="SECONDS",
         help="time constant of a causal exponential moving average of each tracked face's probabilities; "
-        "after it, 63 %% of a change are shown; 0: none",
+        "after it, 63 percent of a change is shown; 0: none",
     )
     given = parse(parser, words)
     check_smooth(given.smooth)

@@ -22,7 +22,7 @@ def report(arguments: Sequence[str]) -> None:
         prog="fer report",
         allow_abbrev=False,
         description="Write one HTML page about a run, a cross-validation, a repeat or a sweep, finished or "
-        "not: its settings and how to repeat it, results with n and 95 %% intervals, confusion between "
+        "not: its settings and how to repeat it, results with n and 95 % intervals, confusion between "
         "classes, curves with the stages of training, angles between hidden neurons over the epochs, and "
         "pruning. Sections without data are left out. The page is one file that loads nothing from the "
         "network. It contains the images of figures/predictions.png: check that you may publish these faces.",
