@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import fer.figures
-from fer.figures import curve_figure, curves_figure, folds_figure, intervals_figure
+from fer.figures import curve_figure, curves_figure, intervals_figure, members_figure
 from fer.metrics import report
 
 REPORT = report(torch.tensor([[3, 1], [2, 4]]), ("no", "yes"))
@@ -33,7 +33,7 @@ def test_every_figure_has_a_title_unless_it_is_told_otherwise(name: str) -> None
     "figure",
     [
         pytest.param(lambda: curves_figure(HISTORY, chance=0.5), id="curves"),
-        pytest.param(lambda: folds_figure([REPORT], [HISTORY]), id="folds"),
+        pytest.param(lambda: members_figure({0: REPORT}, [HISTORY]), id="members"),
         pytest.param(lambda: curve_figure({"refit": CURVE}, chance=0.5), id="pruning curve"),
         pytest.param(lambda: intervals_figure({"ann": (0.7, 0.6, 0.8)}, chance=0.5), id="intervals"),
     ],
