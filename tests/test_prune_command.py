@@ -284,7 +284,7 @@ def test_fine_tuning_that_was_killed_begins_again(checkpoint, tmp_path):
     killed = run_python("-c", KILLED, "prune", *words, "cut")
     assert killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), killed.stderr
     refused = call("prune", *words, "cut", "--tune_lr", "0.1")
-    assert "had 0.01; give the same value to complete" in refused.err
+    assert "an interrupted pruning with 0.01; give the same value to complete" in refused.err
     prune(*words, "cut")
 
     whole, again = tmp_path / "runs" / "whole", tmp_path / "runs" / "cut"

@@ -79,7 +79,13 @@ class Shell:
     @staticmethod
     def printed_by_make(*words: str) -> str:
         """Return the commands of a target, without running them."""
-        called = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+        called = subprocess.run(
+            ["make", "-n", "-W", "pyproject.toml", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return called.stdout
 
 

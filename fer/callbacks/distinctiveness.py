@@ -148,7 +148,8 @@ class DistinctivenessCallback(HistoryCallback):
         self.complementary_above = complementary_above
         self.given = samples
         self.network = network
-        self.inputs, self.loss, self.log = inputs, loss, log
+        self.inputs, self.loss = inputs, loss
+        self.logged = log  # Lightning replaces a callback's attribute ``log``
         settings = {
             "every_n_steps": every_n_steps,
             "every_n_epochs": every_n_epochs,
@@ -330,7 +331,7 @@ class DistinctivenessCallback(HistoryCallback):
             log.warning(
                 "no angles from epoch %d on: %s measurements are the most that are kept; set "
                 "distinctiveness.every_n_steps or every_n_epochs to a longer interval",
-                *(trainer.current_epoch, f"{MOST_MEASUREMENTS:,}"),
+                *(trainer.current_epoch + 1, f"{MOST_MEASUREMENTS:,}"),
             )
             self.places = {}
             return False
@@ -353,7 +354,7 @@ class DistinctivenessCallback(HistoryCallback):
             pl_module.log_dict(logged, logger=False, sync_dist=True)
             self.epoch = trainer.current_epoch
             self._store(trainer)
-        log_numbers(trainer, logged, now, which=self.log)
+        log_numbers(trainer, logged, now, which=self.logged)
         return True
 
     def _pass(self, trainer: Trainer, pl_module: LightningModule, sets: SampleSets | None) -> Measured:

@@ -238,7 +238,7 @@ class StageCallback(Callback):
             pl_module.log_dict(numbers, logger=False, sync_dist=True)
         if not trainer.is_global_zero:
             return
-        which: Logged = next((each.log for each in self._measuring(trainer)), "summary")
+        which: Logged = next((each.logged for each in self._measuring(trainer)), "summary")
         of_network = {f"{family}/{self._key(NETWORK)}" for family in ("stage", "update_ratio")}
         log_numbers(trainer, numbers, self.times[-1], which=which, always=of_network)
         reasons: dict[str, Any] = {

@@ -39,7 +39,8 @@ OVER_LAYERS: Final = {
 _DETAILS: Final = re.compile(
     r"(angles|cka|gradients|neurons|rank)/.+|"  # of one layer, unless the key is in OVER_LAYERS
     r"(stage|update_ratio)/(?!network(/|$)).+|"  # of one layer
-    r"(test|val|final)/(.+/)?(ovr_acc|precision|recall|specificity)(/.+)?|.+/f1/.+|"  # of one class, or rare
+    r"val/(ovr_acc|precision|recall|specificity|f1)/.+|"  # of one class
+    r"(test|final)/(.+/)?((ovr_acc|precision|recall|specificity)(/.+)?|f1/.+)|"  # of one class, or rare
     r"(test|final)/(.+/)?(nll|nll_calibrated|ece|temperature|num_non_finite|undefined)|"
     r"final/.+/(?!acc$).+"
 )
@@ -91,7 +92,7 @@ def is_summary(key: str) -> bool:
 
     Keys of the user's own are shown.
 
-    >>> [is_summary(key) for key in ("val/acc", "angles/mean", "stage/network", "test/n", "my_metric")]
+    >>> [is_summary(key) for key in ("val/recall", "angles/mean", "stage/network", "test/n", "my_metric")]
     [True, True, True, True, True]
     >>> [is_summary(key) for key in ("val/recall/fear", "angles/conv1/mean", "stage/conv1", "final/val/n")]
     [False, False, False, False]

@@ -252,4 +252,4 @@ def test_best_and_epoch_lines_of_any_module(monitor, best, tiny_trainer, drawn, 
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
     values = zip(*(history[key] for key in ("train_loss", "val_loss", "val_acc")), strict=True)
     for line, (train, val, acc) in zip(lines, values, strict=True):
-        assert f"train loss {train:.4f}   val loss {val:.4f} acc {100 * acc:.2f} %" in line
+        assert f"train loss {train:.4f}  val loss {val:.4f} acc {100 * acc:.2f} %" in line

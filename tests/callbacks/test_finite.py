@@ -265,7 +265,7 @@ def test_a_validation_loss_that_is_not_finite_stops_before_the_checkpoint(tiny_t
     with pytest.raises(InputError) as error:
         fit_validated(tiny_trainer, tmp_path, "stop", [0.5, NAN], [0.5, 0.9])
     assert str(error.value) == (
-        "epoch 1: the validation loss is not finite in 2 of 2 batches, first in batch 0; "
+        "epoch 2: the validation loss is not finite in 2 of 2 batches, first in batch 0; "
         "lower the learning rate"
     )
     assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["best-epoch=0.ckpt", "last.ckpt"]
@@ -276,7 +276,7 @@ def test_skip_only_warns_of_it(tiny_trainer, tmp_path, caplog):
     caplog.set_level("WARNING", "fer.callbacks")
     fit_validated(tiny_trainer, tmp_path, "skip", [0.5, math.inf], [0.5, 0.4])
     assert caplog.messages == [
-        "epoch 1: the validation loss is not finite in 2 of 2 batches, first in batch 0"
+        "epoch 2: the validation loss is not finite in 2 of 2 batches, first in batch 0"
     ]
 
 

@@ -25,8 +25,9 @@ def asked(monkeypatch):
         return asked["run"]
 
     monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr("fer.dashboards.WandbLogger", lambda save_dir: (save_dir, None))
     monkeypatch.setattr(
-        "fer.dashboards.WandbLogger", lambda save_dir, experiment=None: (save_dir, experiment)
+        "fer.dashboards._RunLogger", lambda is_shown, save_dir, experiment: (save_dir, experiment)
     )
     return asked
 

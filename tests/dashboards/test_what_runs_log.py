@@ -33,9 +33,11 @@ def keys_of_run(folder, sandboxed, *words):
     # Of so few samples, and of nothing else.
     few = "fewer than 10 per neuron", "fewer samples than neurons", "windows, fewer than its"
     assert all(any(each in line for each in few) for line in called.err.splitlines()), called.err
-    (record,) = Path(folder, "runs", "run", "wandb").glob("offline-run-*")
+    (record,) = Path(folder, "runs", "run", "wandb").glob("offline-run-*/*.wandb")
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(record)]
-    lines = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.splitlines()
+    shown = subprocess.run(inspect, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
     keys = set()
     for each in map(json.loads, lines):
         if each["type"] == "history":

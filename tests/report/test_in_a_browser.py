@@ -37,7 +37,7 @@ def test_a_run(tab, run_dir, settings_of):
     tab.open(path)
     assert tab.complaints == []
     assert tab.requests == [path.as_uri()]
-    assert tab.run(SECTIONS) == ["run", "results", "classes", "training", "neurons", "pruning"]
+    assert tab.run(SECTIONS) == ["results", "classes", "training", "neurons", "pruning", "run"]
     assert tab.run("document.querySelector('h1').textContent") == "made-up"
     assert "plateau: lr frozen" in tab.run("document.querySelector('#training').textContent")
     # Every chart has lines in it.
@@ -132,14 +132,14 @@ def test_a_setting_that_was_drawn_stands_on_one_line_of_a_phone(tab, run_dir, se
 def test_a_cross_validation(tab, study_dir, settings_of):
     tab.open(write_report(study_dir, None, settings_of))
     assert tab.complaints == []
-    assert tab.run(SECTIONS) == ["run", "members", "results", "classes"]
+    assert tab.run(SECTIONS) == ["members", "results", "classes", "run"]
     assert "2 of 3 folds are done." in tab.run("document.querySelector('.warn').textContent")
 
 
 def test_a_repeat(tab, repeat_dir, settings_of):
     tab.open(write_report(repeat_dir, None, settings_of))
     assert tab.complaints == []
-    assert tab.run(SECTIONS) == ["run", "members", "results", "classes"]
+    assert tab.run(SECTIONS) == ["members", "results", "classes", "run"]
     text = tab.run("document.querySelector('#members').textContent")
     for words in ("Against runs/other", "Mean difference +10.00 percentage points", "seed 3"):
         assert words in text
@@ -157,7 +157,7 @@ def test_what_a_folder_says_stays_text(tab, run_dir, settings_of):
 def test_a_sweep(tab, sweep_dir, settings_of):
     tab.open(write_report(sweep_dir, None, settings_of))
     assert tab.complaints == []
-    assert tab.run(SECTIONS) == ["run", "trials"]
+    assert tab.run(SECTIONS) == ["trials", "run"]
     assert tab.run("document.querySelectorAll('#trials svg path').length") == 9  # the failed one has no value
     heads = "[...document.querySelectorAll('#trials th button')]"
     first = "document.querySelector('#trials tbody th').textContent"
