@@ -148,8 +148,7 @@ class DistinctivenessCallback(HistoryCallback):
         self.complementary_above = complementary_above
         self.given = samples
         self.network = network
-        self.inputs, self.loss = inputs, loss
-        self.logged = log  # Lightning replaces a callback's attribute ``log``
+        self.inputs, self.loss, self.logged = inputs, loss, log  # Lightning sets an attribute ``log``
         settings = {
             "every_n_steps": every_n_steps,
             "every_n_epochs": every_n_epochs,
