@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
 from fer.figures.style import DPI, drawing, write_figure
-from fer.metrics.keys import is_summary as is_summary  # "as": also for those who import it from here
+from fer.metrics.keys import is_summary
 from fer.runs import Run
 
 
@@ -79,7 +79,16 @@ def draw_now(trainer: Trainer) -> None:
 
 
 Logged = Literal["summary", "all"]
-"""What W&B is given: the network's values, or those of each layer and each class as well."""
+"""Which numbers W&B gets: those of the whole network, or those of each layer and each class, too."""
+
+
+def is_shown(key: str, which: Logged) -> bool:
+    """Return whether W&B gets the number of a key.
+
+    >>> [is_shown("val/recall/fear", which) for which in ("summary", "all")]
+    [False, True]
+    """
+    return which == "all" or is_summary(key)
 
 
 @rank_zero_only
@@ -91,20 +100,18 @@ def log_numbers(
     which: Logged,
     always: Collection[str] = (),
 ) -> None:
-    """Hand measurements to the loggers: all of them to files and TensorBoard, to W&B as is asked for.
+    """Log measurements: all of them to files and TensorBoard, and those that are shown to W&B.
 
     Args:
         trainer: The run's trainer.
         numbers: By key.
         time: Of the measurement, in epochs trained.
-        which: What W&B is given; see :func:`fer.metrics.keys.is_summary`.
-        always: Keys that W&B is given in any case.
+        which: Which numbers W&B gets; see :func:`is_shown`.
+        always: Keys that W&B always gets.
     """
     for logger in trainer.loggers:
-        is_brief = which == "summary" and isinstance(logger, WandbLogger)
-        shown = {
-            key: value for key, value in numbers.items() if not is_brief or key in always or is_summary(key)
-        }
+        of_logger = which if isinstance(logger, WandbLogger) else "all"
+        shown = {key: value for key, value in numbers.items() if key in always or is_shown(key, of_logger)}
         logger.log_metrics({**shown, "epoch": time}, step=trainer.global_step)
 
 

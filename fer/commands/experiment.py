@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from fer.callbacks import StopCallback
 from fer.callbacks.checkpoint_io import write_whole_checkpoints
 from fer.callbacks.history import measured_until
 from fer.callbacks.limits import limit_protocol
-from fer.callbacks.media import draw_later, is_summary, missing_figures
+from fer.callbacks.media import Logged, draw_later, is_shown, missing_figures
 from fer.callbacks.stop import TRY_AGAIN, OnSigterm, exit_on_sigterm
 from fer.checkpoints import read_any_checkpoint
 from fer.commands.arguments import add_run_arguments
@@ -252,7 +252,7 @@ class ExperimentCLI(LightningCLI):
             self.run_dir,
             stop=lambda: self.stop.asked.set(),  # W&B copies its settings, and cannot copy an event
             resume=self.resumed is not None,
-            is_shown=None if self._logs_all else is_summary,
+            is_shown=partial(is_shown, which=self._logged),
             **self._wandb_settings(),
         )
         if to_wandb is None:
@@ -262,10 +262,11 @@ class ExperimentCLI(LightningCLI):
         return [to_csv, to_wandb]
 
     @property
-    def _logs_all(self) -> bool:
-        """Whether W&B is given the numbers of each layer and each class."""
+    def _logged(self) -> Logged:
+        """Which numbers W&B gets."""
         settings = self.config.get("distinctiveness")
-        return settings is not None and bool(settings.log == "all")
+        logged: Logged = "summary" if settings is None else settings.log
+        return logged
 
     @cached_property
     def _position(self) -> tuple[int, float]:

@@ -34,7 +34,7 @@ OVER_LAYERS: Final = {
     "neurons/redundant": "redundant",
     "rank/effective_share": "effective_share",
 }
-"""By key the value of a layer whose mean over the layers it holds."""
+"""Keys of means over all layers, and for each key the value of a layer that is averaged."""
 
 _DETAILS: Final = re.compile(
     r"(angles|cka|gradients|neurons|rank)/.+|"  # of one layer, unless the key is in OVER_LAYERS
@@ -79,7 +79,7 @@ class LoggedKey(NamedTuple):
 
 
 def is_of_neurons(key: str) -> bool:
-    """Return whether a key is of the callbacks' own measurements, several of which may lie within an epoch.
+    """Return whether a key is one of the callbacks' own measurements, of which an epoch may have several.
 
     >>> [is_of_neurons(key) for key in ("rank/conv1/effective", "cka/fc", "sample/val_loss", "rank/mrr")]
     [True, True, True, False]
@@ -88,9 +88,9 @@ def is_of_neurons(key: str) -> bool:
 
 
 def is_summary(key: str) -> bool:
-    """Return whether a dashboard shows a key by default: one of no single layer and no single class.
+    """Return whether a dashboard shows a key by default.
 
-    Keys of the user's own are shown.
+    Keys of a single layer or a single class are not shown. All others are, also the user's own.
 
     >>> [is_summary(key) for key in ("val/recall", "angles/mean", "stage/network", "test/n", "my_metric")]
     [True, True, True, True, True]

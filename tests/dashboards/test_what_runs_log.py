@@ -27,7 +27,7 @@ def logged(tmp_path_factory, sandboxed):
 def keys_of_run(folder, sandboxed, *words):
     with sandboxed(folder):
         small = ["--trainer.accelerator", "cpu", "--model.widths", "[4, 6, 6, 8, 8]"]
-        # In a process of its own: W&B writes no record of a second run of one process under the tests.
+        # In a process of its own, so that no W&B run of another test is open.
         fit = [sys.executable, "-m", "fer", "fit", *DATA, *small, *words, "--run_name", "run"]
         called = subprocess.run(fit, cwd=folder, capture_output=True, text=True, check=False)
     assert called.returncode == 0, called.stderr
