@@ -324,12 +324,28 @@ def test_a_search_without_an_end_is_refused(toy):
     assert (called.status, "--count is missing" in called.err) == (2, True)
 
 
-def test_a_search_without_an_end_is_refused_by_an_agent_with_an_account(toy, monkeypatch):
+@pytest.fixture
+def _account(monkeypatch):
+    """An account on W&B, where no sweep may be created."""
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setattr(fer.commands.agent, "is_logged_in", lambda: True)
     monkeypatch.setattr(fer.commands.agent, "create_sweep", lambda *args: pytest.fail("it began"))
+
+
+@pytest.mark.usefixtures("_account")
+def test_a_search_without_an_end_is_refused_by_an_agent(toy):
     called = call("agent", toy)
     assert (called.status, "--count is missing" in called.err) == (2, True)
+
+
+@pytest.mark.usefixtures("_account")
+def test_a_metric_that_wandb_does_not_get_is_refused_by_an_agent():
+    change = {"metric": {"name": "angles/fc1/mean", "goal": "maximize"}}
+    called = call("agent", write(FIT | change))
+    assert "add that to the command" in called.err, called
+    command = [*FIT["command"], "--distinctiveness.log", "all"]
+    with pytest.raises(pytest.fail.Exception, match="it began"):
+        call("agent", write(FIT | change | {"command": command}))
 
 
 def test_options_are_checked(toy):

@@ -53,7 +53,7 @@ def agent(arguments: Sequence[str]) -> None:
     if is_address:
         run_agent(given.sweep, given.count)
         return
-    check_sweep(read_sweep(path), given.count)
+    check_sweep(read_sweep(path), given.count, is_on_wandb=True)
     address = create_sweep(yaml.safe_load(path.read_text()), path.stem)
     CONSOLE.print(f"sweep        {address}\nmore agents  fer agent {address}")
     run_agent(address, given.count)

@@ -14,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from fer.callbacks.history import LOSSES, SAMPLE_LOSS
 from fer.callbacks.layer_values import keys_of
+from fer.callbacks.media import is_shown
 from fer.callbacks.stages import NETWORK
 from fer.commands.checks import count_classes
 from fer.commands.choices import choose, find_data_module, find_task
@@ -47,7 +48,7 @@ _OF_STUDIES: Final = {
 }
 
 
-def check_sweep(sweep: SweepFile, count: int | None) -> None:
+def check_sweep(sweep: SweepFile, count: int | None, *, is_on_wandb: bool = False) -> None:
     """Refuse a sweep without an end, or whose trials cannot run.
 
     Every value of a categorical parameter, and the ends and the middle of every other parameter, is parsed
@@ -56,6 +57,7 @@ def check_sweep(sweep: SweepFile, count: int | None) -> None:
     Args:
         sweep: The file.
         count: Largest number of points; None: no limit.
+        is_on_wandb: Whether W&B reads the metric; else it is read from the trial's ``metrics.csv``.
 
     Raises:
         InputError: The sweep cannot run; the message names the line.
@@ -91,7 +93,7 @@ def check_sweep(sweep: SweepFile, count: int | None) -> None:
                 path = _meant(sweep, problem) or (changed.path if changed else _meant_by_last(sweep, problem))
                 keys = ["parameters", *path] if path else ["command"]
                 raise InputError(located(sweep.path, keys, problem)) from e
-            if problem := _metric_problem(sweep.metric.name, ours[0], config, task):
+            if problem := _metric_problem(sweep.metric.name, ours[0], config, task, is_on_wandb=is_on_wandb):
                 msg = f"metric {sweep.metric.name}: {problem}"
                 raise InputError(located(sweep.path, ["metric", "name"], msg))
 
@@ -130,8 +132,10 @@ def _meant_by_last(sweep: SweepFile, problem: str) -> tuple[str, ...]:
     return paths[0] if len(paths) == 1 else ()
 
 
-def _metric_problem(name: str, command: str, config: Any, task: ClassificationTask) -> str:
-    """Return why a trial would not log a metric; empty if it would."""
+def _metric_problem(
+    name: str, command: str, config: Any, task: ClassificationTask, *, is_on_wandb: bool
+) -> str:
+    """Return why a sweep could not read a metric of its trials; empty if it could."""
     if name.startswith(("test/", "final/")):
         return "settings are not selected on the test split; use val/acc_best"
     of_settings = _logged_with(config, task) if command == "fit" else {}
@@ -142,6 +146,8 @@ def _metric_problem(name: str, command: str, config: Any, task: ClassificationTa
         logged += [*_LOGGED, *task.val_keys]
     else:
         logged += SCALARS if command == "prune" else _of_members(KINDS[command], task.class_names)
+    if name in logged and is_on_wandb and command == "fit" and not is_shown(name, config.distinctiveness.log):
+        return "W&B gets it only with --distinctiveness.log all; add that to the command"
     usual = "prune/acc_after" if command == "prune" else "val/acc_best"
     return "" if name in logged else f"fer {command} does not log it; {did_you_mean(name, logged)}use {usual}"
 
