@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
@@ -25,7 +25,8 @@ from fer.callbacks.measuring import LossOf, Measured, Pass, SampleSets, collect_
 from fer.callbacks.media import Logged, is_dry_run, log_numbers, run_of_trainer
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.samples import Samples, aside, is_taken_whole
-from fer.callbacks.schedule import LEAST_SAMPLES, MOST_MEASUREMENTS, check_intervals
+from fer.callbacks.schedule import LEAST_SAMPLES, MOST_MEASUREMENTS
+from fer.callbacks.settings import check_choice, check_intervals, check_limits, check_samples
 from fer.callbacks.timetable import Timetable
 from fer.errors import InputError
 from fer.neurons import HiddenLayers
@@ -86,7 +87,7 @@ class DistinctivenessCallback(HistoryCallback):
             mapping of them by name; null: see :func:`fer.neurons.inputs.inputs_of`.
         loss: A function from the network's outputs and a batch to the mean loss, a tensor of one value.
         num_patterns: The old name of ``num_samples``.
-        log: Numbers in W&B: ``all``, or a ``summary`` without those of single layers and classes.
+        log: Numbers that W&B gets: ``all``, or ``summary`` without those of single layers and classes.
 
     Raises:
         InputError: A setting is out of range; when training starts: there is no such network or layer, or
@@ -122,40 +123,33 @@ class DistinctivenessCallback(HistoryCallback):
             logging.getLogger("fer.callbacks").warning(text)  # log is a setting here
             num_samples = num_patterns
         check_intervals(every_n_steps, every_n_epochs, budget, first_step)
-        if keep_epochs is not None and keep_epochs < 1:
-            msg = f"distinctiveness.keep_epochs is {keep_epochs}: it must be 1 or more, or null for all"
-            raise InputError(msg)
-        if num_samples < 2:
-            msg = f"distinctiveness.num_samples is {num_samples}: angles need 2 samples or more"
-            raise InputError(msg)
-        if not 0 <= similar_below <= complementary_above <= 180:
-            msg = (
-                f"distinctiveness.similar_below is {similar_below} and complementary_above "
-                f"{complementary_above}: they must be 0 to 180 degrees in this order"
-            )
-            raise InputError(msg)
-        chosen = (("split", split, Split), ("normalise", normalise, Origin), ("log", log, Logged))
-        for name, value, choices in chosen:
-            if value not in get_args(choices):
-                msg = f"distinctiveness.{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
-                raise InputError(msg)
+        check_samples(num_samples, keep_epochs)
+        check_limits(similar_below, complementary_above)
+        check_choice("split", split, Split)
+        check_choice("normalise", normalise, Origin)
+        check_choice("log", log, Logged)
         super().__init__()
         self.keep_epochs = keep_epochs
         self.num_samples = num_samples
-        self.split, self.layers = split, layers
+        self.split = split
+        self.layers = layers
         self.normalise: Origin = normalise
         self.similar_below = similar_below
         self.complementary_above = complementary_above
         self.given = samples
         self.network = network
-        self.inputs, self.loss, self.logged = inputs, loss, log  # Lightning sets an attribute ``log``
+        self.inputs = inputs
+        self.loss = loss
+        self.logged = log
+        """Which numbers W&B gets; Lightning itself sets an attribute ``log``."""
         settings = {
             "every_n_steps": every_n_steps,
             "every_n_epochs": every_n_epochs,
             "num_samples": num_samples,
             "first_step": first_step,
         }
-        self.when = Timetable(settings, budget, time.perf_counter)  # to measure
+        self.when = Timetable(settings, budget, time.perf_counter)
+        """When to measure."""
         self.console = Console(highlight=False, soft_wrap=True)
         self.found: FoundNetwork | None = None
         """The network; None before training."""
@@ -166,9 +160,10 @@ class DistinctivenessCallback(HistoryCallback):
         self.loss_of: LossOf | None = None
         self.places: dict[str, str] = {}
         """By layer: the name under which its activations are recorded. Empty: nothing is measured."""
-        self.has_measured = False  # when measure_if_due was called last
+        self.has_measured = False
+        """Whether the last call of :meth:`measure_if_due` measured."""
         self.said: set[str] = set()
-        """What was said once."""
+        """Messages that are not repeated."""
 
     @property
     def state_key(self) -> str:
