@@ -3,7 +3,6 @@
 import argparse
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count, pairwise
@@ -23,7 +22,7 @@ from fer.figures import confusion_figure, members_figure, reliability_figure
 from fer.figures.style import describe_missing, drawing, write_figure
 from fer.files import read_json, write_json
 from fer.runs import WAY_OUT, Run
-from fer.studies.members import Kind, Summary, run_members, summarise
+from fer.studies.members import Kind, Summary, run_members, summarise, without_fold
 
 SET_BY_STUDY: Final = (
     *("--test", "--ckpt_path", "--resume", "--trainer.devices"),
@@ -144,7 +143,7 @@ def unused_name(folder: Path, name: str) -> str:
 def _conclude(kind: Kind, folder: Path, numbers: Sequence[int], results: Sequence[Mapping[str, Any]]) -> None:
     """Write, draw, log and print the results of all members together."""
     summary = summarise(results, kind, numbers)
-    protocol = re.sub(r", fold \d+", "", str(results[0]["protocol"]))
+    protocol = without_fold(str(results[0]["protocol"]))
     title = f"{results[0]['network']}: {protocol}"
     runs = [kind.run(folder, number) for number in numbers]
     missing: dict[str, str] = {}

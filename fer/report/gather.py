@@ -27,7 +27,7 @@ from fer.report.repeat import SettingsOf, command_of, versions
 from fer.report.statistics import statistics_of
 from fer.report.sweep import is_sweep, sweep_of
 from fer.runs import WAY_OUT, Run
-from fer.studies.members import find_kind
+from fer.studies.members import CALIBRATED, find_kind
 
 QUANTILES: Final = ("min", "q05", "q25", "median", "q75", "q95", "max")
 
@@ -48,10 +48,6 @@ _PRUNE: Final = {
     "rounds?": [dict],
 }
 """What the page needs of ``prune.json``, for :func:`fer.files.find_problem`."""
-
-_ERRORS: Final = {"before": (int, float), "after": (int, float)}
-_CALIBRATED: Final = {"n": int, "temperature": (int, float), "ece": _ERRORS, "nll": _ERRORS}
-"""What the page needs of a calibration in ``results.json``."""
 
 
 def gather(folder: Path, settings_of: SettingsOf) -> Page:
@@ -163,7 +159,7 @@ def _calibration(folder: Path, results: Mapping[str, Any]) -> Page:
                 },
             }
             for tta, each in views.items()
-            if not find_problem(each, _CALIBRATED)
+            if not find_problem(each, CALIBRATED)
         ]
     if not rows:
         return {}

@@ -1,7 +1,6 @@
 """The page of several runs as one: the folds of a cross-validation, or the seeds of a repeat."""
 
 import math
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +12,20 @@ from fer.report.images import images
 from fer.report.parts import Page, curves_of, damaged, differing_settings, facts_of, split_of
 from fer.report.repeat import SettingsOf, as_word, name_configs, versions
 from fer.runs import WAY_OUT
-from fer.studies.members import CROSSVAL, SETTINGS, Kind, Summary, read_settings, summarise
+from fer.studies.members import (
+    CROSSVAL,
+    NUMBER,
+    SETTINGS,
+    Kind,
+    Summary,
+    read_settings,
+    summarise,
+    without_fold,
+)
 
 AGAINST: Final = "against.json"
 """The comparison with another repeat, in the folder of a repeat."""
 
-NUMBER: Final = (int, float)
 _AGAINST: Final = {
     **{"name": str, "n": int, "difference": NUMBER, "of_seeds": object, "of_samples": [NUMBER]},
     "seeds": [{"seed": int, "before": NUMBER, "after": NUMBER, "difference": NUMBER, "mcnemar": dict}],
@@ -76,7 +83,7 @@ def members_page(kind: Kind, folder: Path, settings_of: SettingsOf) -> Page:
         summary = summarise(list(done.values()), kind, list(done))
         left_out = {"Epochs", "Time", "Seed" if kind is not CROSSVAL else ""}
         found["facts"] = [
-            (name, re.sub(r", fold \d+", "", text))
+            (name, without_fold(text))
             for name, text in facts_of(first.folder, config, done[min(done)])
             if name not in left_out
         ]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,11 +27,19 @@ SPLITS: Final = ("val", "test")
 NUMBER: Final = (int, float)
 _BINS: Final = {"counts": [int], "confidence": [object], "accuracy": [object]}
 _BOTH: Final = {"before": NUMBER, "after": NUMBER}
-CALIBRATED: Final = {
-    **{"n": int, "temperature": NUMBER, "ece": _BOTH, "nll": _BOTH},
-    "bins": {"before": _BINS, "after": _BINS},
-}
-"""What a summary needs of a calibration in ``results.json``, for :func:`fer.files.find_problem`."""
+CALIBRATED: Final = {"n": int, "temperature": NUMBER, "ece": _BOTH, "nll": _BOTH}
+"""Shape of a calibration in ``results.json``, for :func:`fer.files.find_problem`."""
+_CALIBRATED_IN_BINS: Final = {**CALIBRATED, "bins": {"before": _BINS, "after": _BINS}}
+"""The same with the bins, which a summary adds up."""
+
+
+def without_fold(text: str) -> str:
+    """Return the description of a protocol without the number of the fold.
+
+    >>> without_fold("5 folds by film, fold 2, crop mtcnn")
+    '5 folds by film, crop mtcnn'
+    """
+    return re.sub(r", fold \d+", "", text)
 
 
 @dataclass(frozen=True)
@@ -204,7 +213,7 @@ def summarise(
     )
     pooled = report(confusion, names, non_finite, repeats=len(results) if kind.shares_samples else 1)
     calibrations = [each["test"].get("calibration") for each in all_splits]
-    is_calibrated = not any(find_problem(each, CALIBRATED) for each in calibrations)
+    is_calibrated = not any(find_problem(each, _CALIBRATED_IN_BINS) for each in calibrations)
     return Summary(
         *(kind, numbers, reports, pooled),
         views={
