@@ -19,7 +19,7 @@ SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 IN_PARALLEL := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 release-model dashboard pictures clean
+.PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 release-model dashboard pictures notebooks clean
 
 help: ## List all targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-32s %s\n", $$1, $$2}'
@@ -92,7 +92,6 @@ data-fer2013: setup ## Download FER2013 from Kaggle into $FER_DATA_DIR (default:
 release-model: setup ## Write the package's own network (ARGS="RUN…"; without a run it is trained first)
 	$(BIN)/python -m fer.weights.release $(ARGS)
 
-.PHONY: notebooks
 notebooks: setup ## Run the notebooks and store their outputs in them
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 

@@ -315,7 +315,7 @@ def describe_machine(trainer: Trainer) -> str:
 
 
 def _chance(pl_module: LightningModule) -> float | None:
-    """Return the accuracy of who guesses; None for a module that is no classifier."""
+    """Return the chance accuracy; None for a module that is no classifier."""
     return 1 / len(pl_module.class_names) if isinstance(pl_module, ReportsClasses) else None
 
 

@@ -95,8 +95,9 @@ def list_files(run: Run, missing: Mapping[str, str], page: Path | None = None) -
     if run.best_checkpoint.is_file():
         lines.append(f"checkpoint   {run.best_checkpoint}")
     if figures := sorted(run.figures_dir.glob("*.png")):
-        names = wrap(", ".join(path.stem for path in figures), NARROW - len(INDENT), break_on_hyphens=False)
-        lines += [f"figures      {run.figures_dir}", *(f"{INDENT}{names}" for names in names)]
+        names = ", ".join(path.stem for path in figures)
+        wrapped = wrap(names, NARROW - len(INDENT), break_on_hyphens=False)
+        lines += [f"figures      {run.figures_dir}", *(f"{INDENT}{line}" for line in wrapped)]
     lines += describe_missing(missing)
     named = [] if page is None else [f"report       {page}  (open it in a browser)"]
     return [*lines, *summarise(run), *_next_commands(run, page), *named]

@@ -78,7 +78,7 @@ def curves_figure(
             of a test is left out.
         title: Above the figure.
         quantities: The quantities to draw, such as ``loss`` and ``acc``, in this order; None: all, at most 8.
-        chance: Accuracy of who guesses, 0 to 1; a broken line. None: no line.
+        chance: Chance accuracy, 0 to 1, drawn as a dashed line; None: no line.
 
     Raises:
         ValueError: None of the columns has a value.

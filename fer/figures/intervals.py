@@ -22,7 +22,7 @@ def intervals_figure(
     Args:
         rows: By name the accuracy and the ends of its interval, 0 to 1.
         title: Above the figure.
-        chance: Accuracy of who guesses, 0 to 1; a broken line. None: no line.
+        chance: Chance accuracy, 0 to 1, drawn as a dashed line; None: no line.
 
     Returns:
         The figure; its one axes has the names at the left and the numbers at the right.

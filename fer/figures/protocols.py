@@ -56,7 +56,7 @@ def protocols_figure(
         summaries: By network and then by protocol, such as ``random folds`` and ``by film``, the folds'
             reports of their tests; four protocols at most.
         title: Above the figure.
-        chance: Accuracy of who guesses, 0 to 1; a broken line. None: 1 / K for K classes.
+        chance: Chance accuracy, 0 to 1, drawn as a dashed line; None: 1 / K for K classes.
 
     Returns:
         The figure; its one axes has a heading for each network and a row below it for each protocol.

@@ -52,7 +52,7 @@ def curve_figure(
             ``acc_low`` and ``acc_high``, and the shares left of ``neurons`` and ``macs``; all but the
             threshold 0 to 1.
         title: Title of the figure.
-        chance: Accuracy of who guesses, 0 to 1; a broken line. None: no line.
+        chance: Chance accuracy, 0 to 1, drawn as a dashed line; None: no line.
 
     Returns:
         The figure with three panels: accuracy against the threshold, against neurons left, and against

@@ -315,13 +315,13 @@ def write_title(figure: Figure, title: str, **place: Any) -> None:
 def mark_chance(
     axes: Axes, chance: float, axis: Literal["x", "y"] = "y", side: Literal["left", "right"] = "left"
 ) -> None:
-    """Draw a broken line at the accuracy of who guesses, and write what it is.
+    """Draw a dashed line at chance accuracy, and label it.
 
     Args:
-        axes: Whose axis is an accuracy from 0 to 1; its limits make room for the line.
-        chance: Accuracy of who guesses, 0 to 1.
+        axes: The panel; the line widens its limits if it has to.
+        chance: Chance accuracy, 0 to 1.
         axis: The axis of the accuracy.
-        side: Where its name stands above a horizontal line.
+        side: End of a horizontal line at which its label stands.
     """
     look: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 1}
     text: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, "color": GREY}

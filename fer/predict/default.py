@@ -14,8 +14,8 @@ from fer.predict.preprocessing import Preprocessing
 from fer.predict.torch_module import TorchNetwork
 
 FOLDER: Final = Path(fer.__file__).parent / "weights"
-"""Folder of the package that holds ``default.safetensors``, and ``default.json`` with its preprocessing, the
-settings of its class, and by layer the :data:`~fer.explain.answering.Distinctness` of its neurons."""
+"""Folder of the package with ``default.safetensors`` and ``default.json``, which holds the preprocessing, the
+settings of the network's class, and for each layer how distinct its neurons are."""
 
 WAY_OUT: Final = "install fer again, or name a network with --ckpt_path CHECKPOINT|RUN|MODEL.onnx"
 
