@@ -66,7 +66,7 @@ def compare(words: Sequence[str]) -> None:
     comparison = compare_runs(runs, networks, costs)
     CONSOLE.print(comparison.text(), markup=False)
     if given.out is not None:
-        paths = write_comparison(given.out, comparison, {run.name: run.history for run in runs})
+        paths = write_comparison(given.out, comparison, runs)
         CONSOLE.print("\n" + "\n".join(f"wrote        {path}" for path in paths), markup=False)
 
 

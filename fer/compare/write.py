@@ -2,12 +2,15 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from fer.compare.answers import sample_rows
 from fer.compare.comparison import Comparison
+from fer.compare.folders import ComparedRun
 from fer.errors import InputError
 from fer.figures.overlay import overlay_figure
 from fer.figures.style import write_figure
@@ -15,9 +18,7 @@ from fer.files import atomic_write
 from fer.report.still import image, still_page, table
 
 
-def write_comparison(
-    out: Path, comparison: Comparison, histories: Mapping[str, Mapping[str, Sequence[float]]]
-) -> list[Path]:
+def write_comparison(out: Path, comparison: Comparison, runs: Sequence[ComparedRun]) -> list[Path]:
     """Write a comparison into a folder, and return the files.
 
     ``comparison.csv`` has all values, ``samples.csv`` what each run answers on each test sample that all
@@ -26,8 +27,8 @@ def write_comparison(
 
     Args:
         out: The folder; it is made.
-        comparison: The runs.
-        histories: By run the columns of its ``metrics.csv``.
+        comparison: Their comparison.
+        runs: The runs, whose curves are drawn.
 
     Raises:
         InputError: A file cannot be written.
@@ -40,7 +41,7 @@ def write_comparison(
     curves = out / "curves.png"
     try:
         try:
-            write_figure(overlay_figure(histories, " \N{MIDDLE DOT} ".join(histories)[:80]), curves)
+            write_figure(_curves(runs), curves)
             figure = curves.read_bytes()
         except ValueError:  # runs that trained nothing have no curves
             figure = b""
@@ -52,6 +53,18 @@ def write_comparison(
         msg = f"--out {out}: nothing can be written there ({e.strerror}); choose another folder"
         raise InputError(msg) from e
     return [*(out / name for name in texts), *([curves] if figure else [])]
+
+
+def _curves(runs: Sequence[ComparedRun]) -> Figure:
+    """Draw the curves of the runs, with the chance accuracy where all have as many classes.
+
+    Raises:
+        ValueError: None of the runs has curves.
+    """
+    numbers = {len(run.results["class_names"]) for run in runs if run.results.get("class_names")}
+    chance = 1 / numbers.pop() if len(numbers) == 1 else None
+    histories = {run.name: run.history for run in runs}
+    return overlay_figure(histories, " \N{MIDDLE DOT} ".join(histories)[:80], chance=chance)
 
 
 def _page(comparison: Comparison, figure: bytes) -> str:

@@ -16,6 +16,7 @@ from fer.figures.style import (
     SKY,
     SMALL,
     VERMILLION,
+    mark_chance,
     new_figure,
     percent,
     scale_epochs,
@@ -36,7 +37,10 @@ LOOKS: Final[Mapping[str, dict[str, Any]]] = {
 
 
 def overlay_figure(
-    histories: Mapping[str, Mapping[str, Sequence[float]]], title: str = "Training curves by run"
+    histories: Mapping[str, Mapping[str, Sequence[float]]],
+    title: str = "Training curves by run",
+    *,
+    chance: float | None = None,
 ) -> Figure:
     """Draw the loss and the accuracy of several runs over the epochs, a colour for each run.
 
@@ -45,6 +49,7 @@ def overlay_figure(
     Args:
         histories: By run the columns of its ``metrics.csv``, some with ``train/loss``, ``val/acc`` and so on.
         title: Above the figure.
+        chance: Chance accuracy, 0 to 1, drawn as a dashed line; None: no line.
 
     Raises:
         ValueError: None of the runs has a loss or an accuracy.
@@ -80,6 +85,8 @@ def overlay_figure(
                     epochs += curve.epochs.tolist()
         if name == ACCURACY_NAME:
             axes.yaxis.set_major_formatter(percent())
+            if chance is not None:
+                mark_chance(axes, chance, side="right")
     grid[-1].set_xlabel("epoch")
     scale_epochs(grid[-1], epochs)
     handles = [Line2D([], [], **_look(number) | LOOKS["val"], label=run) for run, number in names.items()]

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from fer.compare import compare_runs, read_runs, write_comparison
 from fer.compare.answers import Answers, pair, why_not_paired
@@ -157,7 +158,7 @@ def test_the_files(tmp_path):
     folders = [make_run(tmp_path / name, predicted="aabb", right=5) for name in "ab"]
     runs = read_runs(folders)
     found = compare_runs(runs, {}, {})
-    paths = write_comparison(tmp_path / "out", found, {run.name: run.history for run in runs})
+    paths = write_comparison(tmp_path / "out", found, runs)
     assert {path.name for path in paths} == {"comparison.csv", "samples.csv", "comparison.html", "curves.png"}
     assert (tmp_path / "out" / "samples.csv").read_text().splitlines()[:2] == ["name,label,a,b", "1,a,a,a"]
     page = (tmp_path / "out" / "comparison.html").read_text()
@@ -165,13 +166,26 @@ def test_the_files(tmp_path):
     assert "http" not in page.replace("http-equiv", "")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="--out"):
-        write_comparison(tmp_path / "file", found, {})
+        write_comparison(tmp_path / "file", found, [])
+
+
+@pytest.mark.parametrize(("classes", "chance"), [(("ab", "cd"), 0.5), (("ab", "abc"), None)])
+def test_chance_is_drawn_where_all_runs_have_as_many_classes(classes, chance, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "fer.compare.write.overlay_figure", lambda *_, chance: drawn.append(chance) or Figure()
+    )
+    runs = read_runs([make_run(tmp_path / names, predicted="aabb") for names in classes])
+    for run, names in zip(runs, classes, strict=True):
+        run.results["class_names"] = list(names)
+    write_comparison(tmp_path / "out", compare_runs(runs, {}, {}), runs)
+    assert drawn == [chance]
 
 
 def test_names_and_settings_cannot_become_tags(tmp_path):
     runs = [make_run(tmp_path / f"<b>{number}", lr=f"<i>{number}", right=5) for number in range(2)]
     found = compared(*runs)
-    write_comparison(tmp_path / "out", found, {})
+    write_comparison(tmp_path / "out", found, [])
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert "<b>" not in page
     assert "<i>" not in page
