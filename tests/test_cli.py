@@ -217,6 +217,14 @@ def test_without_a_test_the_test_split_is_left_alone():
     assert not list(Path("runs/a/figures").glob("confusion*"))
 
 
+def test_a_dry_run_leaves_nothing_and_invites_to_nothing():
+    called = call("fit", *ANN, *TINY, "--trainer.fast_dev_run", "true", "--run_name", "dry")
+    assert called.status == 0, called.err
+    assert "fast_dev_run: the code was tried on a few batches" in called.err
+    assert called.out.splitlines()[-1] == f"run          {Path('runs', 'dry')}"
+    assert [path for path in Path("runs/dry").rglob("*") if path.is_file()] == []
+
+
 def test_early_stopping_ends_a_training_that_gets_no_better():
     words = [
         "--early_stopping",

@@ -21,7 +21,7 @@ from fer.callbacks.calibration import (
     draw_calibration,
 )
 from fer.callbacks.limits import limit_protocol
-from fer.callbacks.media import draw_now, missing_figures, run_of_trainer, save_figure
+from fer.callbacks.media import draw_now, is_dry_run, missing_figures, run_of_trainer, save_figure
 from fer.callbacks.model_card import HasCards, model_card
 from fer.callbacks.network import find_network
 from fer.callbacks.samples import first_loader
@@ -152,7 +152,7 @@ class EvaluationCallback(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of the whole training."""
         self.fit_seconds = self._seconds()
-        if is_dry(trainer) or not self.history["epoch"]:
+        if is_dry_run(trainer) or not self.history["epoch"]:
             return
         with drawing("curves", missing_figures(trainer)):
             try:
@@ -167,7 +167,7 @@ class EvaluationCallback(Callback):
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw and write the results of the test."""
-        if is_dry(trainer):
+        if is_dry_run(trainer):
             return
         results = self._results(trainer, pl_module)
         if isinstance(pl_module, ReportsClasses):
@@ -259,11 +259,6 @@ class EvaluationCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the history and the time."""
         self.history, self.seconds_before = state_dict["history"], state_dict.get("seconds", 0.0)
-
-
-def is_dry(trainer: Trainer) -> bool:
-    """Return whether a trainer only tries a few batches (``fast_dev_run``), of which nothing is kept."""
-    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def append_row(history: Mapping[str, Sequence[float]], row: Mapping[str, float]) -> dict[str, list[float]]:

@@ -14,6 +14,8 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from fer.callbacks.media import is_dry_run
+
 LOGGED_WITH: Final = ("prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx")
 """Settings of ``self.log`` that a mean over the epoch is restored with."""
 
@@ -111,12 +113,14 @@ class LastCheckpoint(Checkpoint):
             self.is_kept = True
 
     def save(self, trainer: Trainer, *, is_within_epoch: bool = False) -> None:
-        """Write the checkpoint; in all processes.
+        """Write the checkpoint; in all processes. With ``fast_dev_run`` nothing is written.
 
         Args:
             trainer: The trainer.
             is_within_epoch: Whether a batch has just ended that is not the last one of its epoch.
         """
+        if is_dry_run(trainer):
+            return
         self.is_within_epoch = is_within_epoch
         for logger in trainer.loggers:
             logger.save()  # what was logged is on disk before the checkpoint is

@@ -41,7 +41,7 @@ def _folder(trainer: Trainer) -> Path:
 
 
 def is_dry_run(trainer: Trainer) -> bool:
-    """Return whether the run is to leave no files: it has ``fast_dev_run``."""
+    """Return whether a trainer only tries a few batches (``fast_dev_run``) and writes no files."""
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 

@@ -25,7 +25,7 @@ from fer.callbacks import StopCallback
 from fer.callbacks.checkpoint_io import write_whole_checkpoints
 from fer.callbacks.history import measured_until
 from fer.callbacks.limits import limit_protocol
-from fer.callbacks.media import Logged, draw_later, is_shown, missing_figures
+from fer.callbacks.media import Logged, draw_later, is_dry_run, is_shown, missing_figures
 from fer.callbacks.stop import TRY_AGAIN, OnSigterm, exit_on_sigterm
 from fer.checkpoints import read_any_checkpoint
 from fer.commands.arguments import add_run_arguments
@@ -366,6 +366,9 @@ class ExperimentCLI(LightningCLI):
             sys.exit(TRY_AGAIN)
         # The first process's: one that started a second later would name another folder.
         best = Path(self.trainer.strategy.broadcast(str(Run(self.run_dir).best_checkpoint)))
+        if is_dry_run(self.trainer):
+            log.info("trainer.fast_dev_run: the code was tried on a few batches, nothing is kept or tested")
+            return
         if not best.is_file():
             log.warning(
                 "no best checkpoint: training ended before a validation with a finite %s", self.config.monitor
@@ -441,6 +444,6 @@ class ExperimentCLI(LightningCLI):
             ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}{note}"),
             ("run", str(self.run_dir)),
         ]
-        if self.command == "fit":
+        if self.command == "fit" and not is_dry_run(self.trainer):
             facts.append(("disk", describe_space(self.model, self.hidden.layers, self.config, self.run_dir)))
         CONSOLE.print("\n".join(f"{name:<12} {fact}" for name, fact in facts))

@@ -115,7 +115,9 @@ def summarise(run: Run) -> list[str]:
 
 
 def _next_commands(run: Run, page: Path | None) -> list[str]:
-    """Return the commands that a run invites to, each with what it is for."""
+    """Return the commands to try next on a run that left files, each with its purpose."""
+    if not run.is_run:
+        return []
     commands = [] if page else [(f"fer report {run.folder}", "results, angles and stages as one HTML page")]
     if run.pruned_checkpoint.is_file():
         commands.append((f"fer test {run.pruned_checkpoint}", "evaluate the pruned network"))
