@@ -79,7 +79,12 @@ class Shell:
     @staticmethod
     def printed_by_make(*words: str) -> str:
         """Return the commands of a target, without running them."""
-        outside = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # of a `make test ARGS=…` that runs these tests
+        outside = (
+            "ARGS",
+            "MAKEFLAGS",
+            "MAKEOVERRIDES",
+            "MFLAGS",
+        )  # of a `make test ARGS=…` that runs these tests
         called = subprocess.run(
             ["make", "-n", "-W", "pyproject.toml", *words],
             cwd=ROOT,
@@ -137,6 +142,13 @@ def test_every_command_runs_as_it_stands(newcomer):
     assert newcomer.done == COMMANDS
     assert {path.name for path in Path("runs").iterdir()} >= {"first", "first-prune", "latest"}
     assert Path("runs/first/report.html").is_file()
+
+
+def test_a_make_that_runs_the_tests_adds_nothing_to_the_commands(monkeypatch):
+    plain = Shell.printed_by_make("demo")
+    monkeypatch.setenv("ARGS", "-m slow")
+    monkeypatch.setenv("MAKEFLAGS", "-- ARGS=-m\\ slow")
+    assert Shell.printed_by_make("demo") == plain
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
