@@ -79,16 +79,10 @@ class Shell:
     @staticmethod
     def printed_by_make(*words: str) -> str:
         """Return the commands of a target, without running them."""
-        outside = (
-            "ARGS",
-            "MAKEFLAGS",
-            "MAKEOVERRIDES",
-            "MFLAGS",
-        )  # of a `make test ARGS=…` that runs these tests
         called = subprocess.run(
             ["make", "-n", "-W", "pyproject.toml", *words],
             cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if name not in outside},
+            env={**os.environ, "ARGS": "", "MAKEFLAGS": ""},  # not those of a make that runs the tests
             capture_output=True,
             text=True,
             check=True,
