@@ -10,10 +10,10 @@ from fer.callbacks.schedule import (
     MOST_MEASUREMENTS,
     Cost,
     Schedule,
-    check_intervals,
     is_due,
     plan,
 )
+from fer.callbacks.settings import check_intervals
 from fer.errors import InputError
 
 
