@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import run_python
 
 from fer.dashboards.workspace import OBJECTIVE, RESULTS, chapters
 
@@ -28,8 +29,7 @@ def keys_of_run(folder, sandboxed, *words):
     with sandboxed(folder):
         small = ["--trainer.accelerator", "cpu", "--model.widths", "[4, 6, 6, 8, 8]"]
         # In a process of its own, so that no W&B run of another test is open.
-        fit = [sys.executable, "-m", "fer", "fit", *DATA, *small, *words, "--run_name", "run"]
-        called = subprocess.run(fit, cwd=folder, capture_output=True, text=True, check=False)
+        called = run_python("-m", "fer", "fit", *DATA, *small, *words, "--run_name", "run", cwd=folder)
     assert called.returncode == 0, called.stderr
     # Of so few samples, and of nothing else.
     few = "fewer than 10 per neuron", "fewer samples than neurons", "windows, fewer than its"
