@@ -35,6 +35,7 @@ def measured(name):
     return str((state["history"], state["losses"], state["collapse"], angles, run.metrics_path.read_text()))
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_by_its_config_and_goes_on_with_the_same_command():
     words = [*FIT, "--run_name", "whole", "--on_sigterm", "requeue"]
     with pytest.MonkeyPatch.context() as patch:

@@ -120,6 +120,7 @@ def test_a_metric_that_is_not_logged_cannot_select(make_images, tmp_path):
     assert "--monitor val/recall/cta: no such metric; did you mean 'val/recall/cat'?" in called.err
 
 
+@pytest.mark.slow
 def test_affectnet_is_a_subclass_of_a_few_lines(make_images, tmp_path, monkeypatch):
     """Eight classes, by a class of one's own, through fit and test."""
     (tmp_path / "affectnet.py").write_text(AFFECTNET)

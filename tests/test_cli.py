@@ -140,6 +140,7 @@ def test_a_run_says_what_it_does_and_where_it_is(trained):
 # A run is taken up again
 
 
+@pytest.mark.slow
 def test_a_runs_config_repeats_it_to_the_last_digit(trained):
     done_on_few("fit", "--config", trained.run / "config.yaml", "--wandb.mode", "disabled")
     again = Path("runs") / "first"
@@ -148,6 +149,7 @@ def test_a_runs_config_repeats_it_to_the_last_digit(trained):
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])
+@pytest.mark.slow
 def test_a_checkpoint_alone_says_which_network_and_data(command, trained):
     best = trained.run / "checkpoints" / "best.ckpt"
     out = done(command, "--ckpt_path", best, "--wandb.mode", "disabled", "--run_name", "again")
@@ -168,6 +170,7 @@ def test_a_checkpoint_alone_says_which_network_and_data(command, trained):
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])
+@pytest.mark.slow
 def test_evaluating_a_checkpoint_leaves_its_run_as_it_was(command, trained, monkeypatch):
     monkeypatch.chdir(trained.run.parent.parent)
     names = ("config.yaml", "metrics.csv", "results.json")
@@ -176,6 +179,7 @@ def test_evaluating_a_checkpoint_leaves_its_run_as_it_was(command, trained, monk
     assert [(trained.run / name).read_text() for name in names] == before
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_from_a_checkpoint(trained):
     last = trained.run / "checkpoints" / "last.ckpt"
     words = ["--trainer.max_epochs", 3, "--model.schedule", "none", "--wandb.mode", "disabled"]
@@ -242,6 +246,7 @@ def test_early_stopping_ends_a_training_that_gets_no_better():
     assert epochs(Path("runs/a")) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_moving_average_trains():
     done("fit", *ANN, *TINY, "--ema", "true", "--trainer.max_epochs", 4, "--run_name", "a")
     found = results(Path("runs/a"))
@@ -428,6 +433,7 @@ def test_another_networks_checkpoint_is_not_gone_on_from(trained):
     assert "holds another network (Conv6Task)" in called.err
 
 
+@pytest.mark.slow
 def test_a_run_does_not_write_over_another():
     done("fit", *ANN, *TINY, "--test", "false", "--run_name", "a")
     before = Path("runs/a/metrics.csv").read_text()
@@ -438,6 +444,7 @@ def test_a_run_does_not_write_over_another():
     assert Path("runs/a/metrics.csv").read_text() == before
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_second_have_folders_of_their_own(monkeypatch):
     monkeypatch.setattr(fer.commands.resume.time, "strftime", lambda _: "20260101-000000")
     for _ in range(2):
@@ -450,6 +457,7 @@ def test_debug_shows_where_a_mistake_was_found():
         main(["fit", "--network", "resnett", "--debug"])
 
 
+@pytest.mark.slow
 def test_every_network_has_settings_of_its_own():
     for name in TASKS:
         assert yaml.safe_load(done_printing("fit", "--network", name))["network"] == name
@@ -599,6 +607,7 @@ def test_a_command_on_images_teaches(command):
 # A start from other weights
 
 
+@pytest.mark.slow
 def test_training_starts_from_the_weights_of_a_checkpoint(trained, tmp_path):
     start = trained.run / "checkpoints" / "best.ckpt"
     words = ["fit", *TINY, "--wandb.mode", "disabled", *UNWATCHED, "--test", "false"]

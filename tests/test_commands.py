@@ -217,6 +217,7 @@ def here(trained, monkeypatch):
     return trained
 
 
+@pytest.mark.slow
 def test_latest_is_the_newest_run_and_stands_for_its_checkpoint(here):
     latest = here / "runs" / "latest"
     for command in ("validate", "test"):
@@ -250,6 +251,7 @@ def test_some_predictions_name_their_samples():
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.slow
 def test_a_limited_test_is_not_called_the_whole_one():
     words = ["--wandb.mode", "disabled", "--run_name", "part", "--trainer.limit_test_batches", "1"]
     assert ", first batch only" in done("test", "runs/first", *words)

@@ -53,6 +53,7 @@ def _fill(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
         pytest.param("results.json", 1, "the run is safe up to epoch 3; free some space, then", id="results"),
     ],
 )
+@pytest.mark.slow
 def test_a_full_disk_ends_in_one_line_that_says_what_is_safe(name, number, message, monkeypatch):
     _fill(monkeypatch, name, number)
     called = call(*FIT)
@@ -69,11 +70,13 @@ def test_a_full_disk_ends_in_one_line_that_says_what_is_safe(name, number, messa
     assert RUN.folder.exists() == (name != "config.yaml")
 
 
+@pytest.mark.slow
 def test_a_training_that_has_ended_is_tested_on_a_full_disk(monkeypatch):
     _fill(monkeypatch, "last.ckpt", 3)
     assert "n = 35" in call(*FIT).out  # the test's accuracy
 
 
+@pytest.mark.slow
 def test_figures_that_cannot_be_written_do_not_fail_the_run(monkeypatch):
     sync = os.fsync
 
@@ -92,6 +95,7 @@ def test_figures_that_cannot_be_written_do_not_fail_the_run(monkeypatch):
     assert RUN.read_results()["splits"]["test"]["n"] == 35
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_will_write_and_keeps_to_it(monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(9e9, 0, 2_000_000_000))
@@ -113,6 +117,7 @@ def test_a_run_says_what_it_will_write_and_keeps_to_it(monkeypatch):
     assert sizes["epoch-0001.npz"] + sizes["epoch-0002.npz"] <= 1000 * (angles + 1)
 
 
+@pytest.mark.slow
 def test_a_run_warns_where_it_will_not_fit(monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(9e9, 0, 1000))

@@ -85,6 +85,7 @@ def test_every_network_of_ours_can_be_exported_from_a_checkpoint(name, tmp_path)
     assert metadata_of(checkpoint.with_suffix(".onnx"))["network"] == type(TASKS[name]().network).__name__
 
 
+@pytest.mark.slow
 def test_the_file_says_how_to_be_fed_and_the_command_how_to_use_it(tmp_path):
     torch.manual_seed(0)
     normalisation = {"mean": [0.5], "std": [0.25]}
@@ -109,6 +110,7 @@ def test_the_file_says_how_to_be_fed_and_the_command_how_to_use_it(tmp_path):
     assert names["logits"].shape == (2, 7)
 
 
+@pytest.mark.slow
 def test_a_normalisation_that_cannot_be_found_is_said_to_be_missing(tmp_path):
     checkpoint = save(TASKS["conv6"](**SMALL["conv6"]), tmp_path / "checkpoints" / "best.ckpt")
     assert "normalisation is not known" in done("export", checkpoint)
@@ -133,6 +135,7 @@ def test_a_pruned_checkpoint_takes_the_normalisation_of_its_runs_data(tmp_path):
     assert json.loads(full["mean"]) == json.loads(small["mean"])
 
 
+@pytest.mark.slow
 def test_a_pruned_network_is_exported_with_the_sizes_that_it_has(tmp_path):
     torch.manual_seed(0)
     task = TASKS["ann"](hidden=20)
@@ -192,12 +195,14 @@ class Unwritable(nn.Module):
         pytest.param(AnnNet(), {"opset": 11}, "opset is 11: .* with 18 to 23", id="old opset"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_not_right_is_refused_and_leaves_no_file(network, settings, reason, tmp_path):
     with pytest.raises(InputError, match=reason):
         export_onnx(network, torch.zeros(1, 10), tmp_path / "a.onnx", **settings)
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.slow
 def test_a_small_error_is_measured(tmp_path):
     written = export_onnx(Wrong(error=5e-5), torch.zeros(1, 10), tmp_path / "a.onnx")
     assert written.difference == pytest.approx(5e-5, rel=0.02)

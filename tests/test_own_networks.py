@@ -123,6 +123,7 @@ def own_module(tmp_path):
 @pytest.mark.parametrize(
     ("name", "found"), [("Plain", "0 … 3 (2 layers)"), ("Functional", "conv … fc1 (2 layers)")]
 )
+@pytest.mark.slow
 def test_an_own_network_trains_is_tested_pruned_and_exported(name, found):
     own = ["--network", f"mynets.{name}"]
     out = done("fit", *own, *TINY, "--run_name", "a")
@@ -141,6 +142,7 @@ def test_an_own_network_trains_is_tested_pruned_and_exported(name, found):
     assert type(fer.tasks.load(pruned, network=network).network) is network
 
 
+@pytest.mark.slow
 def test_own_data_trains_and_tests_an_own_network():
     own = ["--network", "mynets.Plain", "--dataset", "mynets.Own"]
     watched = ["--distinctiveness.every_n_epochs", "1", "--stages.enabled", "true"]
@@ -229,6 +231,7 @@ def test_a_published_class_trains(path, settings):
         ),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_be_used_is_named_in_one_line(words, reasons):
     Path("broken.py").write_text("class Net(:\n")
     called = call("fit", *words.split(), *QUIET)
@@ -239,6 +242,7 @@ def test_what_cannot_be_used_is_named_in_one_line(words, reasons):
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_too_small_for_batch_norm_is_refused():
     called = call("fit", "--network", "conv6", *QUIET, "--data.batch_size", "1")
     assert called.status == 2
@@ -269,6 +273,7 @@ def test_nothing_is_imported_that_the_user_did_not_name():
     assert "mynets" not in sys.modules
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_the_class_is_named():
     done("fit", "--network", "mynets.Plain", *TINY, "--run_name", "a", "--test", "false")
     best = "runs/a/checkpoints/best.ckpt"
@@ -288,6 +293,7 @@ def test_a_config_for_other_data_gives_the_network_and_what_the_data_sets_share(
     assert config["data"]["protocol"] != "official"
 
 
+@pytest.mark.slow
 def test_a_config_for_another_network_leaves_out_what_it_does_not_take():
     called = call("fit", "--config", "cbam", "--network", "mynets.Plain", "--print_config")
     config = yaml.safe_load(called.out)
@@ -295,6 +301,7 @@ def test_a_config_for_another_network_leaves_out_what_it_does_not_take():
     assert (config["network"], config["model"]["lr"]) == ("mynets.Plain", 0.05)
 
 
+@pytest.mark.slow
 def test_a_config_may_be_a_runs_folder():
     done("fit", "--network", "ann", *TINY, "--model.hidden", "9", "--run_name", "a", "--test", "false")
     config = yaml.safe_load(done("fit", "--config", "runs/a", "--print_config"))

@@ -100,6 +100,7 @@ def _header(out: str) -> str:
 AUTO = ("--trainer.precision", "auto")
 
 
+@pytest.mark.slow
 def test_a_run_says_and_writes_what_was_chosen_and_keeps_it_elsewhere(machine):
     machine(has_amx=True)
     out = done(*FIT, *AUTO, "--run_name", "a", "--trainer.max_epochs", "1")
@@ -116,6 +117,7 @@ def test_a_run_says_and_writes_what_was_chosen_and_keeps_it_elsewhere(machine):
     assert "--trainer.precision 32-true: runs/a has bf16-mixed" in called.err
 
 
+@pytest.mark.slow
 def test_a_job_that_is_started_again_elsewhere_goes_on_in_its_precision(machine):
     machine(has_amx=True)
     words = [*FIT, *AUTO, "--run_name", "a", "--on_sigterm", "requeue"]
@@ -125,6 +127,7 @@ def test_a_job_that_is_started_again_elsewhere_goes_on_in_its_precision(machine)
     assert (_header(out), _precision("a")) == ("precision bf16-mixed (auto: as the run began)", BF16)
 
 
+@pytest.mark.slow
 def test_what_auto_stands_for_names_no_run_on_the_dashboard(machine, monkeypatch):
     names = []
     monkeypatch.setattr(

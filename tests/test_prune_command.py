@@ -60,6 +60,7 @@ def prune(*words):
 
 
 @pytest.mark.drawn
+@pytest.mark.slow
 def test_a_curve_is_drawn_for_each_rule(checkpoint, tmp_path):
     out = prune("--curve", "true", checkpoint, "--run_name", "b")
     curve = json.loads((tmp_path / "runs" / "b" / "curve.json").read_text())
@@ -71,6 +72,7 @@ def test_a_curve_is_drawn_for_each_rule(checkpoint, tmp_path):
     assert not list((tmp_path / "runs" / "b").rglob("pruned.ckpt"))
 
 
+@pytest.mark.slow
 def test_a_share_of_the_multiply_adds_is_left(checkpoint, tmp_path):
     prune(checkpoint, "--target-macs", "0.7", "--prune.criterion", "span", "--run_name", "b")
     results = json.loads((tmp_path / "runs" / "b" / "prune.json").read_text())
@@ -81,6 +83,7 @@ def test_a_share_of_the_multiply_adds_is_left(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["params", "latency"])
+@pytest.mark.slow
 def test_a_share_of_another_size_is_left(kind, checkpoint, tmp_path, monkeypatch):
     """A nanosecond a weight, so that the load of the machine does not count."""
 
@@ -99,6 +102,7 @@ def test_a_share_of_another_size_is_left(kind, checkpoint, tmp_path, monkeypatch
     assert results.after.parameters <= 0.7 * results.before.parameters
 
 
+@pytest.mark.slow
 def test_a_criterion_that_needs_labels_gets_them(checkpoint, tmp_path):
     prune(checkpoint, "--target_macs", "0.7", "--prune.criterion", "fisher", "--run_name", "b")
     results = PruneResults.read(tmp_path / "runs" / "b")
@@ -106,6 +110,7 @@ def test_a_criterion_that_needs_labels_gets_them(checkpoint, tmp_path):
     assert sum(layer["criterion"] for layer in results.layers.values()) > 0
 
 
+@pytest.mark.slow
 def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
     out = prune(
         *(checkpoint, "--rounds", "2", "--tolerance", "1", "--trainer.precision", "bf16-true"),
@@ -157,6 +162,7 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
         ),
     ],
 )
+@pytest.mark.slow
 def test_what_is_refused(words, message, checkpoint):
     called = call("prune", checkpoint, *words)
     assert called.status == 2
@@ -164,6 +170,7 @@ def test_what_is_refused(words, message, checkpoint):
     assert [run.name for run in checkpoint.parent.parent.parent.iterdir() if not run.is_symlink()] == ["a"]
 
 
+@pytest.mark.slow
 def test_a_run_is_pruned_beside_itself(checkpoint):
     run = checkpoint.parent.parent
 
@@ -178,6 +185,7 @@ def test_a_run_is_pruned_beside_itself(checkpoint):
     done("test", "--ckpt_path", pruned, "--run_name", "c")
 
 
+@pytest.mark.slow
 def test_a_run_is_pruned_where_the_user_says(checkpoint, tmp_path):
     prune(checkpoint.parent.parent, "--runs_dir", "others", "--prune.num_removed", "{conv1: 2}")
 
@@ -217,6 +225,7 @@ def whole(checkpoint, tmp_path_factory, sandboxed):
 
 
 @pytest.mark.parametrize("cut_off", ["after a round", "within a round", "before the results"])
+@pytest.mark.slow
 def test_rounds_that_were_cut_off_are_completed(cut_off, checkpoint, whole, tmp_path, monkeypatch):
     trained = []
     fine_tune = PruneCLI._fine_tune
@@ -275,6 +284,7 @@ def test_a_name_is_found_again_and_a_process_at_work_is_left_alone(tmp_path):
             find_cut_off(tmp_path / "a-2", is_named=True)
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_was_killed_begins_again(checkpoint, tmp_path):
     words = [
         *(checkpoint, "--target_macs", "0.5", "--prune.criterion", "span", "--tune_epochs", "2"),

@@ -25,6 +25,7 @@ def weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp_path):
     make_images(tmp_path / "images", num=2)
     words = [
@@ -80,6 +81,7 @@ def test_what_is_refused(name, message, weights, make_images, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_class_path_names_any_network(make_images, tmp_path):
     make_images(tmp_path / "images", num=1)
     words = ["--network", "torchvision.models.SqueezeNet", "--network.num_classes", "4", "--image_size", "64"]
@@ -114,6 +116,7 @@ def test_images_are_wanted(weights, tmp_path):
     assert "empty" in called.err
 
 
+@pytest.mark.slow
 def test_images_are_cut_off_where_they_cannot_be_read(weights, make_images, tmp_path):
     make_images(tmp_path / "images", num=1)
     (tmp_path / "images" / "angry" / "broken.png").write_bytes(b"no image")

@@ -148,6 +148,7 @@ def test_torchrun_understands_how_it_is_called() -> None:
         assert command[command.index("--trainer.num_nodes") + 1] == given.nnodes
 
 
+@pytest.mark.slow
 def test_the_arithmetic_of_several_gpus() -> None:
     from fer.models import NETWORKS
 
@@ -185,6 +186,7 @@ def _block(words: str) -> str:
 
 @pytest.mark.filterwarnings("ignore:The number of training batches")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+@pytest.mark.slow
 def test_the_callbacks_work_in_any_training_as_shown() -> None:
     names = {"MyModule": SmallModule, "MyData": SmallData, "images": small_loader(160).dataset.tensors[0]}
 

@@ -108,6 +108,7 @@ def whole():
         pytest.param("on_test_start", 1, id="test"),
     ],
 )
+@pytest.mark.slow
 def test_a_run_that_was_killed_is_completed_in_its_folder(hook, number, whole):
     assert fit_until(hook, number, "--run_name", "cut").status == 9
     assert not Run(Path("runs/cut")).results_path.exists()
@@ -119,6 +120,7 @@ def test_a_run_that_was_killed_is_completed_in_its_folder(hook, number, whole):
     assert "this run is complete" in again.err
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_moved_keeps_its_best_checkpoint():
     words = ["--model.lr", "0", "--run_name", "cut"]  # the first epoch stays the best
     fit_until("on_train_epoch_end", 3, *words)
@@ -127,6 +129,7 @@ def test_a_folder_that_was_moved_keeps_its_best_checkpoint():
     assert torch.load("moved/checkpoints/best.ckpt", weights_only=True)["epoch"] == 0
 
 
+@pytest.mark.slow
 def test_a_torn_checkpoint_is_passed_over(whole):
     fit_until("on_train_batch_end", 12, "--run_name", "cut")
     last = Path("runs/cut/checkpoints/last.ckpt")
@@ -138,6 +141,7 @@ def test_a_torn_checkpoint_is_passed_over(whole):
     assert_equal("cut", whole)
 
 
+@pytest.mark.slow
 def test_a_training_that_ended_early_is_only_tested(monkeypatch):
     words = ["--early_stopping", "1", "--model.lr", "0", "--trainer.max_epochs", "9"]
     done(*FIT, *words, "--run_name", "whole")
@@ -168,6 +172,7 @@ def test_other_settings_are_refused_by_name(words, said):
     assert said in called.err
 
 
+@pytest.mark.slow
 def test_a_complete_run_becomes_longer_at_its_last_rate(whole):
     done("fit", "--resume", "runs/whole", "--trainer.max_epochs", "5", "--model.schedule", "none")
     epochs = Run(Path("runs/whole")).read_metrics()
@@ -185,6 +190,7 @@ def test_a_folder_without_a_run_is_named():
 
 
 @pytest.mark.parametrize("more", [[], ["--ema", "true"]], ids=["weights", "averaged weights"])
+@pytest.mark.slow
 def test_a_preempted_training_goes_on_with_the_same_command(more):
     done(*FIT, *more, "--run_name", "whole")
     words = [*more, "--run_name", "cut", "--on_sigterm", "requeue"]
@@ -200,6 +206,7 @@ def test_a_preempted_training_goes_on_with_the_same_command(more):
     assert (called.status, "is complete" in called.out + called.err) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_preemption_costs_at_most_the_current_batch():
     words = ["--run_name", "cut", "--on_sigterm", "requeue"]
     fit_until("on_train_batch_end", 7, *words, action=preempt)
@@ -209,6 +216,7 @@ def test_a_preemption_costs_at_most_the_current_batch():
     assert batches.calls == 3 * 4 - 7
 
 
+@pytest.mark.slow
 def test_slurm_names_the_run_and_starts_the_job_again(monkeypatch, tmp_path):
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
@@ -224,6 +232,7 @@ def test_slurm_names_the_run_and_starts_the_job_again(monkeypatch, tmp_path):
     assert names == ["ann-synthetic-job17", "ann-synthetic-job17-2"]
 
 
+@pytest.mark.slow
 def test_another_run_that_goes_on_keeps_the_best_checkpoint_so_far():
     words = ["--model.lr", "0", "--run_name"]
     done(*FIT, *words, "a", "--model.schedule", "none")
@@ -235,6 +244,7 @@ def test_another_run_that_goes_on_keeps_the_best_checkpoint_so_far():
 
 
 @pytest.mark.parametrize("schedule", ["onecycle", "cosine"])
+@pytest.mark.slow
 def test_no_schedule_is_gone_on_with_beyond_its_end(schedule):
     done(*FIT, "--model.schedule", schedule, "--run_name", "a")
     called = call(*FIT, "--model.schedule", schedule, "--trainer.max_epochs", "6", "--ckpt_path", "runs/a")
@@ -243,6 +253,7 @@ def test_no_schedule_is_gone_on_with_beyond_its_end(schedule):
     assert "has 0 steps left, and 12 are to be trained" in called.err
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_pipeline_that_auto_chose(monkeypatch):
     """Of --resume and of the same command again, on a machine where another one would be chosen."""
     words = ["--run_name", "kept", "--on_sigterm", "requeue"]

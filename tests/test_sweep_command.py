@@ -67,6 +67,7 @@ def toy():
 
 
 @pytest.mark.drawn
+@pytest.mark.slow
 def test_a_sweep_says_what_it_does_and_what_was_best(toy):
     out = done("sweep", toy, "--count", "9", "--agents", "3", "--run_name", "s")
     assert "sweep        sweep.yaml: random, 9 points, 3 in parallel" in out
@@ -101,6 +102,7 @@ def test_the_table_of_a_small_terminal_has_the_best_then_what_runs(toy, monkeypa
     assert rows[2].rstrip().endswith("…")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_points(toy):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         done("sweep", toy, "--count", "2", "--run_name", name, "--seed", seed)
@@ -118,6 +120,7 @@ def test_a_sweep_that_fails_ends_with_a_status(toy):
 
 
 @pytest.mark.drawn
+@pytest.mark.slow
 def test_searches_are_compared(toy):
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch)  # only the comparison is looked at
@@ -131,6 +134,7 @@ def test_searches_are_compared(toy):
     assert "runs holds no sweep" in call("sweep", "--compare", "runs").err
 
 
+@pytest.mark.slow
 def test_what_is_not_the_same_search_by_another_seed_is_not_compared(toy):
     done("sweep", toy, "--count", "1", "--run_name", "a")
     done("sweep", toy, "--count", "1", "--run_name", "b")
@@ -170,6 +174,7 @@ def test_where_a_image_cannot_be_written_the_best_is_known_all_the_same(toy):
     assert "cannot be written" in call("sweep", toy, "--count", "1", "--runs_dir", "train.py").err
 
 
+@pytest.mark.slow
 def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
     done("sweep", toy, "--count", "2", "--run_name", "good", "--seed", "1")
     Path("train.py").write_text("raise SystemExit('no luck')")

@@ -368,6 +368,7 @@ def test_a_callback_can_be_used_again(tiny_trainer):
     assert len(gradients.norms["head"]) == len(stages.speeds["body.0"]) == 2
 
 
+@pytest.mark.slow
 def test_a_compiled_part_keeps_its_names(tiny_trainer):
     module = AnyModule()
     module.body = torch.compile(module.body, backend="eager")

@@ -106,6 +106,7 @@ EPOCHS = SHORT // 4 + 4
 """Epochs of four steps that are long enough to be timed."""
 
 
+@pytest.mark.slow
 def test_the_first_steps_decide(monkeypatch, tiny_data, tiny_trainer, capsys):
     callbacks, callback = _timed(monkeypatch, fixed=0.09)
     _fit(callbacks, tiny_data, tiny_trainer, max_epochs=EPOCHS)
@@ -121,6 +122,7 @@ def test_the_first_steps_decide(monkeypatch, tiny_data, tiny_trainer, capsys):
     assert "2 measurements an epoch on 28 samples: 4.5 % of the time (budget 5 %); 40 meas" in lines[1]
 
 
+@pytest.mark.slow
 def test_few_measurements_are_afforded(monkeypatch, tiny_data, tiny_trainer, capsys):
     callbacks, callback = _timed(monkeypatch, fixed=0.7)
     _fit(callbacks, tiny_data, tiny_trainer, max_epochs=EPOCHS)
@@ -129,6 +131,7 @@ def test_few_measurements_are_afforded(monkeypatch, tiny_data, tiny_trainer, cap
     assert "a measurement every 4 epochs on 28 samples: 4.4 %" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_an_epoch_takes_beside_its_steps_counts_in_a_long_training(monkeypatch, tiny_data, tiny_trainer):
     callbacks, callback = _timed(monkeypatch, fixed=10.0, validation=1000.0)
     settings = {"max_epochs": LONG, "limit_train_batches": 2, "num_sanity_val_steps": 0}
@@ -139,6 +142,7 @@ def test_what_an_epoch_takes_beside_its_steps_counts_in_a_long_training(monkeypa
     assert callback.losses["epoch"][:3] == [6, 6.5, 7]
 
 
+@pytest.mark.slow
 def test_a_training_too_short_for_its_budget_is_measured_after_its_last_epoch(
     monkeypatch, tiny_data, tiny_trainer
 ):
@@ -152,6 +156,7 @@ def test_a_training_too_short_for_its_budget_is_measured_after_its_last_epoch(
     assert again.history["conv"]["epoch"] == [EPOCHS]
 
 
+@pytest.mark.slow
 def test_the_settings_that_were_decided_give_the_same_history(monkeypatch, tiny_data, tiny_trainer):
     callbacks, callback = _timed(monkeypatch, fixed=0.01, per_sample=0.01, of_callback={"num_samples": 20})
     _, task, _ = _fit(callbacks, tiny_data, tiny_trainer, max_epochs=EPOCHS)
@@ -165,6 +170,7 @@ def test_the_settings_that_were_decided_give_the_same_history(monkeypatch, tiny_
 
 
 @pytest.mark.parametrize("more", [{"every_n_steps": 1}, {}], ids=["each step", "budget"])
+@pytest.mark.slow
 def test_training_does_not_notice(more, monkeypatch, tiny_data, tiny_trainer):
     callbacks, callback = _timed(monkeypatch, of_callback=more)
     weights = []
@@ -177,6 +183,7 @@ def test_training_does_not_notice(more, monkeypatch, tiny_data, tiny_trainer):
     assert torch.equal(*weights)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_decision(monkeypatch, tiny_data, tiny_trainer, tmp_path):
     callbacks, callback = _timed(monkeypatch, fixed=0.09)
     trainer, _, _ = _fit(callbacks, tiny_data, tiny_trainer, max_epochs=EPOCHS)

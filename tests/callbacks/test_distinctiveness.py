@@ -95,6 +95,7 @@ def test_speed_is_per_epoch(tiny_data, tiny_trainer, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on(tiny_data, tiny_trainer, tmp_path):
     whole, first, second = (DistinctivenessCallback() for _ in range(3))
     _fit([whole], tiny_data, tiny_trainer, max_epochs=4)

@@ -96,6 +96,7 @@ CUTS = [
 
 
 @pytest.mark.parametrize(("hook", "number"), CUTS)
+@pytest.mark.slow
 def test_a_training_that_was_killed_is_completed_bit_for_bit(
     hook, number, whole, tmp_path, tiny_data, tiny_trainer
 ):

@@ -98,6 +98,7 @@ def test_the_folder_of_a_run(dirpath, with_logger, expected, tmp_path):
 
 
 @pytest.mark.parametrize("make_logger", [CSVLogger, TensorBoardLogger])
+@pytest.mark.slow
 def test_numbers_and_figures_go_where_a_training_of_others_logs(make_logger, tiny_trainer, tmp_path):
     logger = make_logger(tmp_path, name="any", version="1")
     callbacks = [DistinctivenessCallback(), ModelCheckpoint()]

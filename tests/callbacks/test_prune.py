@@ -57,6 +57,7 @@ def test_a_training_can_end_with_pruning(pruned_run):
     assert f"pruned       {run.relative_to(run.parent.parent)}/checkpoints/pruned.ckpt" in out
 
 
+@pytest.mark.slow
 def test_a_pruned_checkpoint_is_tested_and_trained_on(pruned_run, tmp_path):
     run, _ = pruned_run
     pruned = run / "checkpoints" / "pruned.ckpt"
@@ -72,6 +73,7 @@ def test_a_pruned_checkpoint_is_tested_and_trained_on(pruned_run, tmp_path):
 
 
 @pytest.mark.drawn
+@pytest.mark.slow
 def test_a_checkpoint_is_pruned_by_a_command(pruned_run, tmp_path):
     run, _ = pruned_run
     words = ["--prune.layers", "[conv5]", "--prune.similar_below", "60", "--run_name", "b"]

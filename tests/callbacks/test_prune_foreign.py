@@ -326,6 +326,7 @@ class WholeCompiled:
         pytest.param(Foreign, {"limit_val_batches": 2}, id="part of the validation"),
     ],
 )
+@pytest.mark.slow
 def test_any_training_ends_with_a_smaller_module(make, settings, fit, tmp_path, caplog):
     module = make()
     callback, trainer = fit(module, **settings)

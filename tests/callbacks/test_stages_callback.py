@@ -237,6 +237,7 @@ def test_a_plateau_can_change_the_learning_rate(on_plateau, schedule, lr_of_epoc
     assert stages.taken == [(1, on_plateau)]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on(tiny_data, tiny_trainer, tmp_path):
     whole, first, second = StageCallback(), Plateau(on_plateau="restart_lr"), StageCallback()
     _fit(whole, tiny_data, tiny_trainer, max_epochs=4)
@@ -317,6 +318,7 @@ def test_a_validation_loss_counts_in_its_own_epoch_only(tiny_trainer):
     assert all(map(math.isfinite, stages.losses["train/loss"]))
 
 
+@pytest.mark.slow
 def test_the_order_of_the_callbacks_does_not_matter(tiny_trainer):
     speeds = []
     for is_first in (True, False):
@@ -558,6 +560,7 @@ def test_epochs_of_one_batch(tiny_trainer):
     assert all(value > 0 for value in stages.ratios["body.0"])
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_cut_short_after_a_measurement_is_not_measured_twice(tiny_trainer, tmp_path):
     class Cut(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):

@@ -61,6 +61,7 @@ def recorded(run_dir):
     return [record["artifact"] for record in map(json.loads, lines) if record["type"] == "artifact"]
 
 
+@pytest.mark.slow
 def test_an_offline_run_holds_what_will_be_synced(run_dir):
     logger = wandb_logger(run_dir)
     names = log_artifacts(logger, run_dir, "first", "all", ABOUT)
@@ -186,6 +187,7 @@ def server(monkeypatch, tmp_path):
     wandb.teardown()
 
 
+@pytest.mark.slow
 def test_a_server_is_given_the_networks_and_told_where_a_run_began(server, run_dir, tmp_path, caplog):
     first = wandb_logger(run_dir)
     log_artifacts(first, run_dir, "first", "best", ABOUT)

@@ -81,6 +81,7 @@ def _draws_of_albumentations(strength, num):
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.slow
 def test_what_is_drawn_is_what_albumentations_draws(strength):
     """Rates, ranges and means of every number of ``fer``, whose transforms include those of the others."""
     num = 3000

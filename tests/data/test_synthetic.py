@@ -145,6 +145,7 @@ def test_validation_faces_stay_when_the_train_split_grows():
     np.testing.assert_array_equal(small["val"].images, large["val"].images)
 
 
+@pytest.mark.slow
 def test_a_linear_classifier_of_pixels_stays_below_60_percent():
     linear_model = pytest.importorskip("sklearn.linear_model")
     (train, train_labels), (val, val_labels) = (

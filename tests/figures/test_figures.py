@@ -449,6 +449,7 @@ def test_gradient_histograms_have_a_panel_a_layer(
     assert [axes.get_title() for axes in panels] == list(histograms)
 
 
+@pytest.mark.slow
 def test_gradient_histograms_of_many_layers_fill_a_grid() -> None:
     histograms = {f"conv{layer}": (torch.ones(3, 25), SYMMETRIC) for layer in range(10)}
 
@@ -484,6 +485,7 @@ def test_the_legend_of_many_long_names_leaves_the_norms_their_room():
 
 
 @pytest.mark.parametrize("num_classes", [2, 13, 50])
+@pytest.mark.slow
 def test_confusion_of_any_number_of_classes_is_legible(num_classes: int) -> None:
     """No two texts overlap, and the page stays printable."""
     names = [f"a longer class name {label}" for label in range(num_classes)]

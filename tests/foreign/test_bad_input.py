@@ -205,6 +205,7 @@ def test_given_samples_need_no_validation_loop(fit, warned):
     assert warned() == []
 
 
+@pytest.mark.slow
 def test_a_dataset_without_length_is_measured(fit, warned):
     distinct = DistinctivenessCallback(num_samples=100)
     pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5)

@@ -84,6 +84,7 @@ def test_the_modules_know_nothing_of_this_package(name):
         pytest.param(Segmenter, CornersDataModule, {"net.down1": 8, "net.down2": 12}, id="segmentation"),
     ],
 )
+@pytest.mark.slow
 def test_the_script_measures_labels_and_prunes(module, data, layers, fit, warned, tmp_path):
     distinct, stages, pruning = callbacks = script()
     net = module()
@@ -139,6 +140,7 @@ def test_batches_that_are_tensors_are_measured(fit):
     assert pruning.pruned is not None
 
 
+@pytest.mark.slow
 def test_a_dict_of_outputs_is_measured(fit):
     distinct, *_ = callbacks = script()
     trainer = fit(Segmenter(DictConvNet()), CornersDataModule(), callbacks)
@@ -146,6 +148,7 @@ def test_a_dict_of_outputs_is_measured(fit):
     assert list(distinct.degrees) == ["net.down1", "net.down2"]
 
 
+@pytest.mark.slow
 def test_samples_are_a_tensor_a_list_of_batches_or_a_loader(fit):
     data = noise_with_corners(48, 16, seed=5)
     images = data.tensors[0]
@@ -160,6 +163,7 @@ def test_samples_are_a_tensor_a_list_of_batches_or_a_loader(fit):
             torch.testing.assert_close(matrix, degrees[0][name], atol=0.02, rtol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_a_network_is_named_by_its_attribute(fit):
     distinct, _, pruning = callbacks = script(network="backbone")
     net = LitTransfer()

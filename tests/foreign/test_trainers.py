@@ -47,12 +47,14 @@ def assert_all_worked(trainer, callbacks, warned):
         pytest.param({"reload_dataloaders_every_n_epochs": 1}, id="loaders made anew", marks=SLOW),
     ],
 )
+@pytest.mark.slow
 def test_a_trainer_may_be_set_in_any_way(settings, fit, warned):
     callbacks = callbacks_of()
     trainer = fit(LitDigits, DigitsDataModule(), callbacks, **settings)
     assert_all_worked(trainer, callbacks, warned)
 
 
+@pytest.mark.slow
 def test_the_first_of_several_validation_loaders_is_measured(fit, warned):
     class Several(DigitsDataModule):
         def val_dataloader(self):

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+import pytest
 from command import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,6 +78,7 @@ def parse_fit(arguments: list[str]) -> None:
 
 @settings(settings.get_profile("slow-fuzz"))
 @given(words())
+@pytest.mark.slow
 def test_words_of_fit(arguments: list[str]) -> None:
     with suppress(InputError):
         parse_fit(arguments)
@@ -95,5 +97,6 @@ def test_words_of_fit(arguments: list[str]) -> None:
         max_size=4,
     ),
 )
+@pytest.mark.slow
 def test_words_of_other_commands(command: str, arguments: list[str]) -> None:
     assert call(command, "gone/gone", *arguments).status == 2

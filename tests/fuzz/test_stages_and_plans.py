@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ def histories(draw: st.DrawFn) -> list[list[float]]:
 
 
 @given(histories(), st.booleans())
+@pytest.mark.slow
 def test_every_epoch_of_any_history_has_a_stage(columns, has_ratio: bool) -> None:
     speed, train, val, ratio = columns
     updates = ratio if has_ratio else None

@@ -32,6 +32,7 @@ def settings_of(*_):
     return {}
 
 
+@pytest.mark.slow
 def test_a_png_of_billions_of_pixels_is_refused_by_its_header(tmp_path: Path) -> None:
     path = write_png(tmp_path / "bomb.png", 50_000, 50_000)
     assert path.stat().st_size < 1_000_000

@@ -165,6 +165,7 @@ def test_one_channel_sums_what_three_equal_channels_saw(backbone, image_size, tm
     torch.testing.assert_close(network.backbone(grey), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_torchvisions_alexnet_gives_the_features(tmp_path):
     oracle = torchvision.models.alexnet(weights=None).eval()
     torch.save(oracle.state_dict(), tmp_path / "alexnet.pth")

@@ -95,6 +95,7 @@ def test_by_zero_all_blocks_stay():
     assert drop_idle_blocks(network, [IMAGES], 0) == (network, {})
 
 
+@pytest.mark.slow
 def test_pruning_takes_idle_blocks_and_the_small_network_loads_again():
     network = resnet(ResNet, "layer2.1", "layer3.1")
     pruned = prune(network, [IMAGES], similar_below=0, complementary_above=180)
@@ -119,6 +120,7 @@ def test_pruning_takes_idle_blocks_and_the_small_network_loads_again():
         {"num_removed": {"layer2.1.conv1": 2}},
     ],
 )
+@pytest.mark.slow
 def test_blocks_stay_where_something_else_decides(settings):
     network = resnet(ResNet, "layer2.1")
     assert prune(network, [IMAGES], **settings).report["blocks"] == {}

@@ -83,6 +83,7 @@ def test_a_series_of_another_length_is_refused():
         agreeing(1.0, {"rank": [1.0, 2.0]}, [1.0, 2.0, 3.0], 0.1)
 
 
+@pytest.mark.slow
 def test_the_speed_confirms_most_known_boundaries_and_few_other_times(record_property):
     at_truth, elsewhere = [], []
     for shape in SHAPES:

@@ -200,6 +200,7 @@ def test_the_error_names_what_keeps_the_only_layer():
         pytest.param(lambda: timm.create_model("regnety_002"), 44, {"head.fc"}, id="squeeze and excitation"),
     ],
 )
+@pytest.mark.slow
 def test_networks_of_others_keep_what_they_could_do(make, num_groups, refused):
     found = find_prunable(make(), torch.rand(2, 3, 32, 32))
     assert len(found.groups) == num_groups

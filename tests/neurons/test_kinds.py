@@ -202,6 +202,7 @@ def test_a_network_of_any_kind_is_measured_and_pruned(kind):
         pytest.param(lambda: timm.create_model("resnet10t", num_classes=10), id="timm"),
     ],
 )
+@pytest.mark.slow
 def test_residual_networks_of_others_have_hidden_layers_and_groups(make):
     network, batch = make(), images(3, 32, 32, num=2)
     hidden, prunable = find_hidden_layers(network, batch), find_prunable(network, batch)

@@ -59,6 +59,7 @@ def names(network):
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.slow
 def test_a_recurrent_layer_is_refused_and_others_are_pruned(kind):
     torch.manual_seed(0)
     network = Recurrent(kind)

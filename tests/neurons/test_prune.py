@@ -169,6 +169,7 @@ def assert_same_logits(pruned, network, inputs):
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.slow
 def test_what_is_planted_goes_and_the_logits_stay(place):
     """Neuron 1 copies 0, 3 is a multiple of 2, 4 and 5 are constant, 6 is dead; ReLUs."""
     network, inputs, group = make(place)
@@ -214,6 +215,7 @@ def test_one_of_two_opposites_stands_for_both(network, shape, layer):
     assert_same_logits(pruned, network, inputs)
 
 
+@pytest.mark.slow
 def test_a_mean_over_maps_stays_when_half_of_them_are_copies():
     torch.manual_seed(0)
     network, inputs = stir(narrow(CbamResNet(depth=18))), torch.randn(40, 1, 64, 64, dtype=torch.float64)
@@ -244,6 +246,7 @@ def test_parameters_are_those_of_the_formula():
         assert group == {"before": plan.num_neurons, "after": len(plan.kept), **plan.counts, "block": 0}
 
 
+@pytest.mark.slow
 def test_only_the_layers_that_are_named_lose_neurons():
     network, inputs, _ = make("residual stage")
     pruned = prune(network, inputs.split(20), layers=["layer2.1.conv2"], similar_below=40)
@@ -256,6 +259,7 @@ def test_only_the_layers_that_are_named_lose_neurons():
     }
 
 
+@pytest.mark.slow
 def test_a_constant_that_a_padded_convolution_lacks_is_measured():
     """On one position the convolution sees its middle weights only; on more it sees a border, too."""
     torch.manual_seed(0)
@@ -298,6 +302,7 @@ def test_the_papers_rules_prune_too(rule):
         assert_same_logits(pruned, network, inputs)
 
 
+@pytest.mark.slow
 def test_pruning_leaves_the_network_alone():
     network, inputs, _ = make("in a residual block")
     network.train()

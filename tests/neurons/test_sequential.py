@@ -158,6 +158,7 @@ def test_later_layers_correct_the_errors_of_earlier_ones():
     assert sequential < 0.85 * joint
 
 
+@pytest.mark.slow
 def test_the_last_convolution_of_a_block_makes_the_sum_right():
     """Only the stream's first block loses neurons; conv4 sees no removed neuron, but wrong inputs."""
     network, inputs = block(), normal(300, 1, 8, 8)

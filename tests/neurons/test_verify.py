@@ -93,6 +93,7 @@ def swap_rows(original):
 
 @pytest.mark.parametrize("broken", [break_columns, break_rows, swap_rows])
 @pytest.mark.parametrize("kind", [kind for kind in NETWORKS if kind != "grouped"])
+@pytest.mark.slow
 def test_broken_surgery_is_an_error(kind, broken, monkeypatch):
     network, shape = make(NETWORKS[kind][0]), NETWORKS[kind][1]
     batches = [torch.rand(8, *shape)]

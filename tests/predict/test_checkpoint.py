@@ -109,6 +109,7 @@ def test_a_damaged_network_of_its_own_is_said(write, tmp_path):
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["beside the graph", "in the graph"])
+@pytest.mark.slow
 def test_an_exported_network_answers_as_its_checkpoint(write, tmp_path, inside):
     checkpoint, path = write(), tmp_path / "model.onnx"
     called = call("export", checkpoint, "--out", path, *(["--uint8"] if inside else []))

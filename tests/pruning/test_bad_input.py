@@ -68,6 +68,7 @@ def test_samples_may_be_of_one_class(network, train, method):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: next(iter(method.values())))
+@pytest.mark.slow
 def test_half_precision_is_kept(network, train, method, dtype):
     prune_and_check(network.to(dtype), train, replace(HALF, **method))
 

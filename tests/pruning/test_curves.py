@@ -2,10 +2,13 @@
 
 import copy
 
+import pytest
+
 from fer.pruning import METHODS, evaluate, threshold_curves
 from fer.pruning.curves import curve_table, measure_twice, measurement_for
 
 
+@pytest.mark.slow
 def test_a_curve_begins_with_the_network_before_pruning(network, train, val):
     state = copy.deepcopy(network.state_dict())
     rows: dict[str, list] = {}

@@ -20,6 +20,7 @@ def train_a_step(network, widths):
     return network.eval()
 
 
+@pytest.mark.slow
 def test_thresholds_approach_the_target_in_equal_steps(network, train, val):
     whole = count_macs(network, train[0][0])
     state = copy.deepcopy(network.state_dict())
@@ -50,6 +51,7 @@ def test_rounds_have_two_thresholds(network, train, val):
     assert not any(layer["complementary"] for layer in only.result.layers.values())
 
 
+@pytest.mark.slow
 def test_multiply_adds_approach_the_target_in_equal_steps(network, train, val):
     whole = count_macs(network, train[0][0])
     settings = PruneSettings(criterion="span")
@@ -64,6 +66,7 @@ def test_multiply_adds_approach_the_target_in_equal_steps(network, train, val):
     assert [each.result.threshold for each in rounds] == [None, None]
 
 
+@pytest.mark.slow
 def test_a_size_is_approached_in_equal_steps_as_well_as_a_share(network, train, val):
     whole = count_macs(network, train[0][0])
     settings, limit = PruneSettings(criterion="span"), Limit("macs", whole // 2)
@@ -73,6 +76,7 @@ def test_a_size_is_approached_in_equal_steps_as_well_as_a_share(network, train, 
     assert [each.pruning.target.most for each in rounds] == pytest.approx([whole * 0.75, whole * 0.5], abs=1)
 
 
+@pytest.mark.slow
 def test_only_one_round_alone_has_a_network_without_recalibration(network, train, val):
     rounds = list(prune_in_rounds(network, train, val, BELOW_80, rounds=2, tolerance=1.0))
     results = [compare(network, join_rounds(rounds[:num], BELOW_80, network), val) for num in (1, 2)]

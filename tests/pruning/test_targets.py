@@ -14,6 +14,7 @@ from fer.pruning.size import count_parameters
 from fer.pruning.targets import settings_at_size, threshold_at_size
 
 
+@pytest.mark.slow
 def test_numbers_of_neurons_are_found(network, train):
     whole = count_macs(network, train[0][0])
 
@@ -24,6 +25,7 @@ def test_numbers_of_neurons_are_found(network, train):
     assert pruning.settings.num_removed == removed
 
 
+@pytest.mark.slow
 def test_parameters_are_limited(network, train):
     pruning = prune_once(network, train, PruneSettings(criterion="span"), max_params=1000)
 
@@ -35,6 +37,7 @@ def test_parameters_are_limited(network, train):
 
 
 @pytest.mark.parametrize("kind", ["macs", "params"])
+@pytest.mark.slow
 def test_no_neuron_can_be_given_back(kind, network, train):
     """What is left over is less than any one neuron needs."""
     limit = Limit(kind, 0.6, of=network)
@@ -76,6 +79,7 @@ def test_a_limit_and_numbers_of_neurons_exclude_each_other(network, train, numbe
         prune_once(network, train, PruneSettings(criterion="span", **numbers), max_params=1000)
 
 
+@pytest.mark.slow
 def test_the_settings_are_left_as_they_are(network, train):
     settings = PruneSettings(criterion="span")
     measurement = measure_for(network, train, settings)
@@ -109,6 +113,7 @@ def test_a_threshold_is_searched_for_any_criterion(network, train):
 
 
 @pytest.mark.parametrize("criterion", ["pairs", "span", "l1", "taylor", "fisher"])
+@pytest.mark.slow
 def test_every_criterion_reaches_a_size(criterion, network, train):
     whole = count_macs(network, train[0][0])
 

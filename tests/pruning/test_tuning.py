@@ -242,6 +242,7 @@ def test_results_say_what_fine_tuning_brought(network, pruned, train, val, tmp_p
     assert PruneResults.read(tmp_path) == results
 
 
+@pytest.mark.slow
 def test_rounds_hold_all_networks_that_are_compared(network, train, val, tmp_path):
     """Also those of a round that was read from disk."""
     settings = replace(HALF, share_removed=None, similar_below=60.0, criterion="span")

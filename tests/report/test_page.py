@@ -91,6 +91,7 @@ def test_a_place_that_cannot_be_written_to_is_named(run_dir, settings_of, tmp_pa
         write_report(run_dir, tmp_path / "file" / "page.html", settings_of)
 
 
+@pytest.mark.slow
 def test_a_large_run_stays_below_the_budget(run_dir, settings_of):
     rng = np.random.default_rng(0)
     for epoch in range(40):  # angles at random, which cannot be compressed

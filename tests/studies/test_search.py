@@ -50,6 +50,7 @@ def test_random_draws_do_not_depend_on_what_was_found():
 
 @pytest.mark.parametrize("is_parallel", [False, True], ids=["Gaussian process", "TPE"])
 @pytest.mark.parametrize("maximize", [True, False])
+@pytest.mark.slow
 def test_bayes_comes_nearer_than_chance(is_parallel, maximize):
     sign = 1 if maximize else -1
 

@@ -53,6 +53,7 @@ def claim(trials):
     return trials.claim(choose, lambda trial: {"run": f"elsewhere:{trial.name}"})
 
 
+@pytest.mark.slow
 def test_machines_share_trials_and_one_that_is_lost_is_noticed(url, monkeypatch):
     here, there = machine(url, "here"), machine(url, "there")
     with here.running(), there.running():

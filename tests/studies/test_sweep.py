@@ -118,6 +118,7 @@ def test_there_are_as_many_points_as_are_wanted(sweep_of):
     assert len(run(sweep)) == 3
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_kept_with_its_reason_and_the_others_go_on(sweep_of):
     trials = run(sweep_of("error", 1, "nan", 2, "silent", 3, "killed"))
     reasons = {trial.point["x"]: trial.reason for trial in trials if trial.state == "failed"}
@@ -342,6 +343,7 @@ def test_a_sweep_of_an_earlier_version_is_continued(sweep_of):
     assert run(sweep) == trials
 
 
+@pytest.mark.slow
 def test_two_who_ask_at_once_get_two_points(sweep_of):
     sweep = sweep_of(*range(40))
     study = open_study(Path("study"), sweep, 0)
@@ -399,6 +401,7 @@ def test_a_folder_holds_one_sweep(sweep_of):
         open_study(Path("other"), sweep_of(1), 0)
 
 
+@pytest.mark.slow
 def test_bayes_takes_the_worst_for_what_failed(sweep_of):
     sweep = sweep_of(1, 2, "error", 3, method="bayes", run_cap=4)
     trials = run(sweep)

@@ -163,6 +163,7 @@ def test_our_own_command_is_known(words, found):
         pytest.param("method: random", "method: grid", "line 7: .*a grid cannot go", id="endless grid"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_wrong_is_said_with_its_line(old, new, words):
     assert old in GOOD
     with pytest.raises(InputError, match=re.compile(rf"^sweep\.yaml.*{words}", re.DOTALL)):

@@ -56,6 +56,7 @@ def test_a_training_step_and_new_sizes_make_it_void(trained, tmp_path):
     assert calibration_in(read_checkpoint(path)) is None
 
 
+@pytest.mark.slow
 def test_a_test_uses_the_temperature_of_the_checkpoint_and_reports_without_one(
     trained, tiny_trainer, tmp_path
 ):

@@ -98,6 +98,7 @@ SOFT = {"labels": [0, 0, 0, 0, *range(7), *range(7), *range(7), 1, 2, 3]}
         pytest.param({"optimizer": "adamw", "weight_decay": 0.1, "schedule": "onecycle"}, {}, id="schedule"),
     ],
 )
+@pytest.mark.slow
 def test_a_training_on_features_ends_as_one_on_inputs(settings, data, fit):
     whole, trainer, given = fit(train_features=0, data=data, **settings)
     once, other, features = fit(data=data, **settings)
@@ -159,6 +160,7 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_that_was_not_stopped(fit, tm
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
+@pytest.mark.slow
 def test_augmented_versions_are_drawn_in_each_epoch(fit):
     data = {"augment": "markou"}
     _, one, given = fit(data=data, train_features=1)
@@ -309,6 +311,7 @@ def test_outside_of_a_run_and_for_other_networks_loaders_give_inputs(tiny_data, 
     assert next(iter(data.val_dataloader()))[0].shape[1:] == (1, 8, 8)
 
 
+@pytest.mark.slow
 def test_angles_of_the_head_are_the_same_and_the_backbone_computes_its_samples_once(fit):
     measured, num_computed = [], []
     for kept, epochs in ((0, 2), (None, 2), (None, 4)):

@@ -53,6 +53,7 @@ def task_on(name, mode, device, monkeypatch, **settings):
 
 
 @pytest.mark.parametrize("name", TASKS)
+@pytest.mark.slow
 def test_a_step_mixes_no_devices_and_does_not_wait(name, monkeypatch):
     mode = FakeTensorMode()
     task, batch = task_on(name, mode, CUDA, monkeypatch)
@@ -84,6 +85,7 @@ def test_neither_does_any_loss(settings, monkeypatch):
 
 
 @pytest.mark.parametrize("name", TASKS)
+@pytest.mark.slow
 def test_backward_and_the_optimizer_do_not_wait(name, monkeypatch):
     mode = FakeTensorMode()
     task, batch = task_on(name, mode, CPU, monkeypatch)
@@ -97,6 +99,7 @@ def test_backward_and_the_optimizer_do_not_wait(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", TASKS)
+@pytest.mark.slow
 def test_measuring_neurons_does_not_wait_before_the_angles_are_there(name, monkeypatch):
     mode = FakeTensorMode()
     task, (inputs, _) = task_on(name, mode, CUDA, monkeypatch)

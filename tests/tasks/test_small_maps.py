@@ -101,6 +101,7 @@ def test_what_is_small_depends_on_the_type(dtype, size, expected):
         assert _is_product(layer, inputs) == (expected and dtype != torch.float32)
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_same_by_it(monkeypatch):
     task = ResnetTask(depth=18)
     inputs, labels = torch.randn(8, 1, 48, 48), torch.arange(8) % 7

@@ -127,6 +127,7 @@ def _many_images(rows: Fer2013Rows) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("form", ["csv", "zip of a csv", "tar of a csv", "folder", "zip", "tar"])
+@pytest.mark.slow
 def test_reading_takes_less_than_twice_the_memory_of_the_data(
     form: str, root: Path, rows: Fer2013Rows
 ) -> None:

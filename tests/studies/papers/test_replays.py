@@ -92,6 +92,7 @@ def row(text: str, label: str) -> list[str]:
     return line.removeprefix(label).split()
 
 
+@pytest.mark.slow
 def test_images(folder):
     done = replay(folder, "s2-fig5", one_matrix, TRAINING)
     (picture,) = done.pictures
@@ -102,18 +103,21 @@ def test_images(folder):
     assert row(done.text, "accuracy ")[-2:] == ["35", "1"]
 
 
+@pytest.mark.slow
 def test_a_picture_that_was_not_drawn_is_named(folder):
     done = replay(folder, "s3-fig1", figure_of("feature-maps"), TRAINING)
     assert done.pictures == []
     assert "the run has no feature-maps.png" in done.text
 
 
+@pytest.mark.slow
 def test_a_figure_of_curves(folder):
     done = replay(folder, "s2-fig3", curves("val/acc", "accuracy on val"), TRAINING)
     (panel,) = done.panels
     assert [line.x for line in panel.lines] == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_pruned_network(folder):
     done = replay(folder, "s3-table1", pruned_accuracies, TRAINING)
     before = row(done.text, "before: 40 epochs, lr 0.0001")
@@ -122,6 +126,7 @@ def test_a_pruned_network(folder):
     assert float(row(done.text, "pruned: 40 epochs, lr 0.0001")[2]) >= 0
 
 
+@pytest.mark.slow
 def test_a_pruning_curve(folder):
     done = replay(folder, "s3-fig2", pruning_curve, TRAINING, CURVE)
     assert {"narayan", "jain"} <= {line.label for line in done.panels[0].lines}
@@ -129,6 +134,7 @@ def test_a_pruning_curve(folder):
     assert replay(folder, "s3-fig2", pruning_curve, TRAINING).panels == []
 
 
+@pytest.mark.slow
 def test_a_cross_validation(folder):
     step = crossval_step(folder / "images")
     done = replay(folder, "s0-table4", folds_classes, step)
@@ -138,6 +144,7 @@ def test_a_cross_validation(folder):
     assert "fold 2 of 2" in shown.text
 
 
+@pytest.mark.slow
 def test_an_outcome_is_kept_and_read_again(folder, tmp_path):
     made = {"command": "fer reproduce s2-fig3", "commit": "0123456789ab"}
     done = replay(folder, "s2-fig3", curves("val/acc", "accuracy"), TRAINING, made=made, out=tmp_path)
