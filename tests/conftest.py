@@ -42,6 +42,7 @@ def sandbox(folder: Path, *, drawn: bool = False) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
+    modules = {*sys.modules}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", [*sys.path])  # commands add the working directory
@@ -57,8 +58,8 @@ def sandbox(folder: Path, *, drawn: bool = False) -> Iterator[None]:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         shorten(patch, drawn=drawn)
         yield
-    for name, module in [*sys.modules.items()]:  # a test's own modules are not the next one's
-        if (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+    for name in sys.modules.keys() - modules:  # a test's own modules are not the next one's
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}{os.sep}"):
             del sys.modules[name]
     torch.random.set_rng_state(states[0])
     np.random.set_state(states[1])

@@ -67,7 +67,7 @@ def trained(tmp_path_factory, sandboxed):
         seen.update(wandb.run.config)
         wandb.finish()
 
-    with sandboxed(folder, drawn=True), patch.object(fer.commands.experiment, "finish", finish):
+    with sandboxed(folder), patch.object(fer.commands.experiment, "finish", finish):
         out = done_on_few("fit", *TINY, *NARROW, "--run_name", "first", "--model.lr", "0.01")
     return Trained(folder / "runs" / "first", out, seen)
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from fer.compare.answers import sample_rows
 from fer.compare.comparison import Comparison
 from fer.compare.folders import ComparedRun
@@ -38,10 +36,12 @@ def write_comparison(out: Path, comparison: Comparison, runs: Sequence[ComparedR
         file = io.StringIO()
         csv.writer(file, lineterminator="\n").writerows(sample_rows(comparison.paired))
         texts["samples.csv"] = file.getvalue()
+    histories = {run.name: run.history for run in runs}
     curves = out / "curves.png"
     try:
         try:
-            write_figure(_curves(runs), curves)
+            title = " \N{MIDDLE DOT} ".join(histories)[:80]
+            write_figure(overlay_figure(histories, title, chance=_chance(runs)), curves)
             figure = curves.read_bytes()
         except ValueError:  # runs that trained nothing have no curves
             figure = b""
@@ -55,16 +55,10 @@ def write_comparison(out: Path, comparison: Comparison, runs: Sequence[ComparedR
     return [*(out / name for name in texts), *([curves] if figure else [])]
 
 
-def _curves(runs: Sequence[ComparedRun]) -> Figure:
-    """Draw the curves of the runs, with the chance accuracy where all have as many classes.
-
-    Raises:
-        ValueError: None of the runs has curves.
-    """
+def _chance(runs: Sequence[ComparedRun]) -> float | None:
+    """Return the chance accuracy; None where the runs differ in their number of classes."""
     numbers = {len(run.results["class_names"]) for run in runs if run.results.get("class_names")}
-    chance = 1 / numbers.pop() if len(numbers) == 1 else None
-    histories = {run.name: run.history for run in runs}
-    return overlay_figure(histories, " \N{MIDDLE DOT} ".join(histories)[:80], chance=chance)
+    return 1 / numbers.pop() if len(numbers) == 1 else None
 
 
 def _page(comparison: Comparison, figure: bytes) -> str:
