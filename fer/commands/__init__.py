@@ -7,6 +7,7 @@ under which it is listed.
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,14 +32,19 @@ class Command(NamedTuple):
 
 def find_commands() -> list[Command]:
     """Return all commands in the order of their sections and names, without importing their files."""
-    commands = [
+    order = {section: number for number, section in enumerate(SECTIONS)}
+    found = (command for folder in __path__ for command in _commands_in(folder))
+    return sorted(found, key=lambda each: (order.get(each.section, len(order)), each.section, each.name))
+
+
+@cache
+def _commands_in(folder: str) -> tuple[Command, ...]:
+    """Return the commands of a folder."""
+    return tuple(
         Command(path.stem, constants["HELP"], constants.get("SECTION", "other"))
-        for folder in __path__
         for path in Path(folder).glob("*.py")
         if "HELP" in (constants := dict(_constants(path)))
-    ]
-    order = {section: number for number, section in enumerate(SECTIONS)}
-    return sorted(commands, key=lambda each: (order.get(each.section, len(order)), each.section, each.name))
+    )
 
 
 def load(command: str) -> Callable[[Sequence[str]], None]:

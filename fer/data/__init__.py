@@ -1,6 +1,6 @@
-"""Data modules: faces, or features of faces, in splits, as batches ``(inputs, labels)``.
+"""Data modules: splits of face images, or of their features, as batches ``(inputs, labels)``.
 
-The names below are imported when they are first used: files of this room that need no torch, such as
+The names below are imported lazily, on first use, so that modules that do not need torch, such as
 :mod:`fer.data.faces`, can be imported without it.
 """
 

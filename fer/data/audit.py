@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fer.data.images import ImageSplit
 
 LEARNT_FROM: Final = ("train", "val")
-"""The splits that a test should share nothing with."""
+"""Splits that a test split must not overlap with."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Member:
 
     Attributes:
         split: Name of its split.
-        row: In its split, from 0.
-        name: What it is called in its source.
+        row: Row in its split, from 0.
+        name: Name in its source.
         label: Name of its class.
     """
 
@@ -46,20 +46,20 @@ def is_conflicting(members: Members) -> bool:
 
 
 def is_straddling(members: Members) -> bool:
-    """Return whether the samples stand in more than one split."""
+    """Return whether the samples are in more than one split."""
     return len({member.split for member in members}) > 1
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many samples of a split have company in others.
+    """Numbers of samples of a split that also occur in other splits.
 
     Attributes:
         split: The split.
-        others: The others, taken together.
-        identical: Samples that stand identical in the others.
-        alike: Samples that stand identical or as a near duplicate in the others.
-        grouped: For each kind of group, samples whose group has samples in the others.
+        others: The other splits, taken together.
+        identical: Samples with an identical copy in the others.
+        alike: Samples with an identical copy or a near duplicate in the others.
+        grouped: For each kind of group, samples whose group also occurs in the others.
     """
 
     split: str
@@ -71,13 +71,13 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Grouping:
-    """What one kind of group is like.
+    """Counts for one kind of group.
 
     Attributes:
-        kind: Such as ``clip``.
+        kind: Kind of group, such as ``clip``.
         groups: Number of groups.
         shared: Groups of two samples or more.
-        samples: Samples in these.
+        samples: Samples in groups of two or more.
         conflicting: Groups with more than one label.
         straddling: Groups in more than one split.
     """
@@ -101,12 +101,12 @@ class Value:
 
 @dataclass(frozen=True)
 class FeatureFindings:
-    """What is odd among features.
+    """Missing, constant and outlying feature values.
 
     Attributes:
         missing: Values that are missing.
         constant: Columns whose values are all the same, or all missing.
-        outliers: Values far outside of their column; see :func:`fer.data.features.far_outliers`.
+        outliers: Values far outside their column; see :func:`fer.data.features.far_outliers`.
     """
 
     missing: tuple[Value, ...]
@@ -116,17 +116,17 @@ class FeatureFindings:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What an audit found.
+    """Findings of an audit.
 
     Attributes:
         class_names: Names of the K classes, in the order of their labels.
-        class_counts: For each split the samples of each class, K numbers.
+        class_counts: Number of samples of each class, K numbers for each split.
         blank: Images of one colour.
-        identical: Groups of samples that are the same in every pixel (or feature).
-        near: Groups of images that are the same photo, or nearly so, and not all identical. One is linked
-            to the next: its first and its last may differ more.
+        identical: Groups of samples that are equal in every pixel (or feature).
+        near: Groups of near duplicates that are not all identical. They are linked in pairs, so that two
+            members of a group may differ by more than a pair does.
         overlaps: Val against train; each test against train, val, and both together.
-        groupings: What the data's kinds of groups are like.
+        groupings: Counts for each kind of group.
         features: None for images.
     """
 
@@ -140,7 +140,7 @@ class AuditReport:
     features: FeatureFindings | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all findings and their counts, of what JSON can hold."""
+        """Return all findings and their counts as plain data for JSON."""
         duplicates = {"identical": self.identical, "near": self.near}
         counts = {kind: _duplicate_counts(groups) for kind, groups in duplicates.items()}
         return {"counts": {"blank": len(self.blank), **counts}, **asdict(self)}
@@ -201,18 +201,18 @@ def audit(
 ) -> AuditReport:
     """Find duplicates, conflicting labels, leakage between splits, blank images and odd features.
 
-    Identical means every pixel, or every feature. Near duplicates, of images alone, have perceptual
-    hashes within a few bits and thumbnails that correlate; see :mod:`fer.data.near`.
-    Memory is bounded but for the pairs that are found.
+    Identical samples are equal in every pixel, or in every feature. Near duplicates, for images only, have
+    perceptual hashes within a few bits and correlated thumbnails; see :mod:`fer.data.near`.
+    Memory is bounded, except for the pairs that are found.
 
     Args:
-        splits: By their names; the comparisons across splits are those of :class:`AuditReport`.
+        splits: The splits by name; see :class:`AuditReport` for the comparisons between them.
         class_names: Names of the classes, in the order of their labels.
 
     Returns:
         All findings.
 
-    Source of the hash: Krawetz, "Looks Like It", The Hacker Factor Blog, 2011, as imagehash has it.
+    Source of the hash: Krawetz, "Looks Like It", The Hacker Factor Blog, 2011, as implemented by imagehash.
     """
     members = [
         Member(name, row, str(split.names[row]), class_names[split.labels[row]])
@@ -248,7 +248,7 @@ def audit(
         },
         blank=tuple(members[index] for index in np.flatnonzero(blank)),
         identical=tuple(_gather(members, distinct)),
-        # Identical images alone are no near duplicates: their group holds one image, many times.
+        # A group of identical images only is not a group of near duplicates.
         near=tuple(_gather(members, _components(pairs, len(firsts))[distinct], among=distinct)),
         overlaps=tuple(
             _overlap(where, split, others, distinct, pairs, groups) for split, others in _opponents(splits)
@@ -259,11 +259,11 @@ def audit(
 
 
 def seen_in(images: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]]) -> NDArray[np.bool_]:
-    """Tell which images stand pixel-identical among others.
+    """Return which images have a pixel-identical copy among others.
 
     Args:
         images: uint8, shape (N, H, W) or (N, H, W, 3).
-        others: Arrays of images, of any number and size each.
+        others: Arrays of images, each of any number and size.
 
     Returns:
         bool, shape (N,).
@@ -273,19 +273,19 @@ def seen_in(images: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]]) -> N
 
 
 def _digest(sample: NDArray[Any]) -> bytes:
-    """Return what two samples have in common if their sizes and values are the same, and else never."""
+    """Return a digest of a sample's shape and values."""
     size = str(sample.shape).encode()
     return hashlib.blake2b(sample.tobytes(), digest_size=16, salt=size[:16]).digest()
 
 
 def _number(keys: Sequence[bytes] | Sequence[str]) -> NDArray[np.intp]:
-    """Return a number for each key, from 0 in order of appearance, the same for the same key."""
+    """Number the keys from 0 in order of appearance; equal keys get the same number."""
     numbers: dict[bytes | str, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
 
 
 def _components(pairs: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """Return for each of ``count`` nodes the lowest node that it is linked to, directly or through others."""
+    """Return the lowest node in the connected component of each of ``count`` nodes."""
     from scipy.sparse import coo_array  # not above: it is slow to import
     from scipy.sparse.csgraph import connected_components
 
@@ -302,8 +302,8 @@ def _gather(
 
     Args:
         members: All samples.
-        groups: The group of each.
-        among: What there must be two of in a group; None: samples.
+        groups: Group of each sample.
+        among: Key of each sample, of which a group must have two or more; None: two samples are enough.
     """
     order = np.argsort(groups, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
@@ -312,7 +312,7 @@ def _gather(
 
 
 def _opponents(splits: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield each split with the splits that it should share nothing with, one by one and together."""
+    """Yield each split with the splits that it must not overlap with, one by one and together."""
     learnt: tuple[str, ...] = ()
     for name in splits:
         yield from ((name, (other,)) for other in learnt)
@@ -330,7 +330,7 @@ def _overlap(
     pairs: NDArray[np.intp],
     groups: Mapping[str, NDArray[np.intp]],
 ) -> Overlap:
-    """Count the samples of a split that have company in others."""
+    """Count the samples of a split that also occur in others."""
     here, there = where == split, np.isin(where, others)
     identical = np.isin(distinct[here], distinct[there])
     is_there = np.zeros(distinct.max(initial=-1) + 1, np.bool_)
@@ -348,7 +348,7 @@ def _overlap(
 
 
 def _grouping(kind: str, shared: Sequence[Members], groups: NDArray[np.intp]) -> Grouping:
-    """Count what is to be known of one kind of group."""
+    """Count the groups of one kind."""
     return Grouping(
         kind=kind,
         groups=len(np.unique(groups)),
@@ -360,7 +360,7 @@ def _grouping(kind: str, shared: Sequence[Members], groups: NDArray[np.intp]) ->
 
 
 def _feature_findings(members: Sequence[Member], features: NDArray[np.float64]) -> FeatureFindings:
-    """Return what is odd among the features (N, F) of N samples."""
+    """Return the missing, constant and outlying values of features (N, F)."""
     missing = np.isnan(features)
     known = np.where(missing.all(axis=0), 0.0, features)
     constant = np.nanmin(known, axis=0) == np.nanmax(known, axis=0)
@@ -390,7 +390,7 @@ def _duplicate_counts(groups: Sequence[Members]) -> dict[str, int]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells as text, words to the left, numbers to the right."""
+    """Return rows of cells as text, words left-aligned, numbers right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     words = [
         number == 0 or not any(character.isdigit() for cell in column[1:] for character in cell)

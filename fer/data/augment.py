@@ -1,4 +1,4 @@
-"""Named augmentations: the papers' and ours, drawn anew for every image in every epoch."""
+"""Named augmentations, the papers' and our own, drawn anew for every image in every epoch."""
 
 import os
 import random
@@ -10,17 +10,17 @@ import numpy as np
 
 from fer.errors import InputError
 
-# albumentations asks PyPI for a newer release when it is imported, which no training should wait for.
+# albumentations asks PyPI for a newer release when it is imported; training should not wait for that.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 if TYPE_CHECKING:
     import albumentations as A
 
 Augment = Literal["none", "fer", "markou", "onghena", "narayan", "jain"]
-"""What is done to a training image.
+"""How training images are augmented.
 
-- ``none``: nothing.
-- ``fer``: ours: flip, shift, scale, rotation, light, and a patch erased.
+- ``none``: not at all.
+- ``fer``: our own: flip, shift, scale, rotation, brightness and contrast, random erasing.
 - ``markou``: horizontal flip and rotation up to 25 degrees (Markou, section 2.1).
 - ``onghena``: horizontal flip (the code that Onghena and Belo built on).
 - ``narayan``: rotation, brightness, contrast and saturation, flip (Narayan and Ge, section 3).
@@ -30,25 +30,27 @@ Augment = Literal["none", "fer", "markou", "onghena", "narayan", "jain"]
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What an augmentation draws for an image; all ranges are uniform.
+    """Random ranges of an augmentation; all distributions are uniform.
 
-    The image is mirrored, warped by one affine map, lit and erased, in this order.
+    An image is mirrored, warped by one affine map, changed in brightness and contrast, and erased, in this
+    order.
 
     Attributes:
-        flip: Probability of a mirrored image.
-        flip_last: Whether the mirror comes after the rest, which changes no distribution.
+        flip: Probability of mirroring.
+        flip_last: Whether mirroring comes last; the distribution is the same.
         warp: Probability of the affine map.
-        degrees: Largest rotation to either side.
-        scale: Largest change of width and of height, each drawn by itself, as a share of 1.
-        shift: Largest shift in x and in y, as a share of the image's size; whole pixels.
-        replicate: Whether the image's border is repeated outside of it; else it is black there.
-        light: Probability of another brightness and contrast.
-        contrast: Largest change of contrast around black, as a share of 1.
-        brightness: Largest brightness that is added, as a share of white.
-        jitter: Factors, from and to, of brightness, contrast around the mean and saturation, in random order.
-        erase: Probability of a black rectangle.
+        degrees: Largest rotation in either direction, in degrees.
+        scale: Largest relative change of width and of height, drawn independently.
+        shift: Largest shift in x and in y, as a share of the image's size; truncated to whole pixels.
+        replicate: Whether the area outside the image repeats its border; otherwise it is black.
+        light: Probability of a change of brightness and contrast.
+        contrast: Largest relative change of contrast around black.
+        brightness: Largest change of brightness, as a share of white.
+        jitter: Lowest and highest factor of brightness, contrast around the mean and saturation, which are
+            changed in random order; None: no jitter.
+        erase: Probability of erasing a rectangle to black.
         area: Smallest and largest area of the rectangle, as a share of the image.
-        ratio: Smallest and largest width of the rectangle, as a share of its height.
+        ratio: Smallest and largest ratio of the rectangle's width to its height.
     """
 
     flip: float = 0.5
@@ -83,7 +85,7 @@ _POLICIES: Final[dict[str, Callable[[float], Policy | None]]] = {
     ),
     "markou": lambda strength: Policy(warp=1.0, degrees=25 * strength),
     "onghena": lambda strength: Policy(flip=0.5 * min(strength, 1.0)),
-    # The paper gives no sizes: rotation as Jain's and jitter as torchvision's examples have them.
+    # The paper gives no magnitudes: rotation is Jain's, jitter that of torchvision's examples.
     "narayan": lambda strength: Policy(
         warp=1.0,
         degrees=10 * strength,
@@ -95,12 +97,12 @@ _POLICIES: Final[dict[str, Callable[[float], Policy | None]]] = {
 
 
 def policy_of(name: Augment, *, strength: float = 1.0) -> Policy | None:
-    """Return the distributions of an augmentation; None where there is nothing to do.
+    """Return the policy of an augmentation; None for ``none``.
 
     Args:
-        name: Which one; see :data:`Augment`.
-        strength: Scales ranges of angles, shifts and contrasts; 1 is as published, 0 next to
-            nothing but the mirror; 3 at most.
+        name: Name of the augmentation; see :data:`Augment`.
+        strength: Factor of the ranges of angles, shifts and contrasts, 0 to 3: 1 is as published, 0
+            leaves little but mirroring.
 
     Raises:
         InputError: The name is unknown or the strength out of its range.
@@ -115,15 +117,15 @@ def policy_of(name: Augment, *, strength: float = 1.0) -> Policy | None:
 
 
 def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
-    """Build an augmentation of uint8 images (H, W) or (H, W, C), one at a time, by albumentations.
+    """Build an albumentations transform of a uint8 image (H, W) or (H, W, C).
 
     Args:
-        name: Which one; see :data:`Augment`.
+        name: Name of the augmentation; see :data:`Augment`.
         strength: See :func:`policy_of`.
 
     Returns:
-        The composed transform, or None where there is nothing to do. albumentations heeds no global seed:
-        :func:`seed_augmentation` seeds it.
+        The composed transform, or None for ``none``. albumentations ignores global seeds: seed it with
+        :func:`seed_augmentation`.
 
     Raises:
         InputError: The name is unknown or the strength out of its range.
@@ -159,11 +161,11 @@ def augmentation(name: Augment, *, strength: float = 1.0) -> "A.Compose | None":
 
 
 def seed_augmentation(transform: "A.Compose", seed: int) -> None:
-    """Let a transform draw its next image's random numbers from a seed.
+    """Seed the random numbers of a transform's next image.
 
     Args:
-        transform: Its parts share one generator: if each had one of the same seed, every rotation to the left
-            would be the one that is mirrored, too.
-        seed: 0 or more.
+        transform: The composed transform. Its parts share one generator: with equal seeds of their own,
+            rotation and mirroring would be correlated.
+        seed: Seed, 0 or more.
     """
     transform.set_random_state(np.random.default_rng(seed), random.Random(seed))

@@ -1,4 +1,4 @@
-"""What every data module shares: splits in memory, and batches ``(inputs, labels)`` of them."""
+"""Base class of all data modules: splits in memory, and loaders of batches ``(inputs, labels)``."""
 
 import logging
 import os
@@ -28,8 +28,8 @@ log = logging.getLogger("fer.data")
 SamplerName = Literal["none", "balanced"]
 """How training samples are drawn in an epoch.
 
-- ``none``: each once, in random order.
-- ``balanced``: as many as there are, with replacement, each class equally often on average.
+- ``none``: each sample once, in random order.
+- ``balanced``: with replacement, each class equally often on average; the length of an epoch is unchanged.
 """
 
 Item = tuple[Tensor, ...]
@@ -42,9 +42,9 @@ class Split:
 
     Attributes:
         labels: int64, shape (N,), 0 to K - 1: indices into the data module's ``class_names``.
-        names: What each sample is called in its source, such as a file or a row; shape (N,).
-        groups: What samples may have in common beside their label, such as the clip they are a frame
-            of: for each kind of group the group of each sample, shape (N,).
+        names: Name of each sample in its source, such as a file or a row; shape (N,).
+        groups: Group of each sample, shape (N,), for each kind of group, such as the clip that a frame is
+            taken from.
         targets: Class probabilities to train on instead of the labels, float32, shape (N, K); None: the
             labels.
     """
@@ -58,11 +58,11 @@ class Split:
         return len(self.labels)
 
     def targets_of(self, *, training: bool) -> NDArray[Any]:
-        """Return what a batch holds beside the inputs: soft targets where they train, else the labels."""
+        """Return the targets of the samples: soft targets for training if there are any, else the labels."""
         return self.targets if training and self.targets is not None else self.labels
 
     def take(self, rows: NDArray[np.integer]) -> Self:
-        """Return the split that holds the given rows, in their order."""
+        """Return a split with the given rows, in their order."""
         arrays = {key: value[rows] for key, value in vars(self).items() if isinstance(value, np.ndarray)}
         groups = {kind: group[rows] for kind, group in self.groups.items()}
         return replace(self, **arrays, groups=groups)
@@ -74,9 +74,9 @@ def numbered(count: int) -> NDArray[np.str_]:
 
 
 class ExpressionDataModule(LightningDataModule, ABC):
-    """Samples with a class each, as batches ``(inputs, labels)``.
+    """Base class: labelled samples as batches ``(inputs, labels)``.
 
-    A label is an index into :attr:`class_names`. The default vocabulary is the seven expressions.
+    A label is an index into :attr:`class_names`, by default the seven expressions.
 
     Args:
         batch_size: Samples per step, in each process.
@@ -91,10 +91,10 @@ class ExpressionDataModule(LightningDataModule, ABC):
     """
 
     card: DataCard | None = None
-    """What is known of a public data set, for model cards; None: nothing."""
+    """Description of a public data set, for model cards; None: there is none."""
 
     splits: dict[str, Any]
-    """The splits by name, once :meth:`setup` ran; of the module's own kind of :class:`Split`."""
+    """The splits by name, filled by :meth:`setup`; each is of the module's own subclass of :class:`Split`."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         self.splits = {}
         self.match: ClassMatch | None = None
         self.frozen: ComputesFeatures | None = None
-        """Computes the features that loaders give in the place of inputs; None: they give inputs."""
+        """Computes the features that loaders yield instead of inputs; None: they yield inputs."""
         self.features = KeptFeatures()
         self.save_hyperparameters(logger=False)
 
@@ -131,24 +131,24 @@ class ExpressionDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def dataset(self, name: str, *, augmented: bool = False) -> Dataset[Item]:
-        """Return a split as a dataset of network inputs, augmented as training wants it or as it is."""
+        """Return a split as a dataset of network inputs, augmented for training or unchanged."""
 
     @property
     @abstractmethod
     def num_features(self) -> int:
-        """Numbers in one network input; known before the splits are."""
+        """Number of values in one network input; known before the splits are loaded."""
 
     @property
     def augments(self) -> bool:
-        """Whether :meth:`dataset` draws a training sample anew each time that it is asked for."""
+        """Whether :meth:`dataset` augments a training sample anew each time it is accessed."""
         return True
 
     def prepare_splits(self, splits: dict[str, Any]) -> dict[str, Any]:
-        """Return the loaded splits as they are used."""
+        """Return the loaded splits after the module's own preparation; unchanged by default."""
         return splits
 
     def fit(self, train: Any) -> None:
-        """Fit on train what is fixed from then on, such as the normalisation."""
+        """Fit what depends on the train split, such as the normalisation; nothing by default."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -162,16 +162,16 @@ class ExpressionDataModule(LightningDataModule, ABC):
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """What the labels of :attr:`splits` mean: :attr:`class_names`, or those of a matched network."""
+        """Class names of the labels in :attr:`splits`: :attr:`class_names`, or those of a matched network."""
         return self.class_names if self.match is None else self.match.names
 
     @property
     def title(self) -> str:
-        """What the data set is called where a result says what a network was trained on."""
+        """Name of the data set, as recorded with the networks that are trained on it."""
         return type(self).__name__.removesuffix("DataModule")
 
     def cards(self, trained_on: str | None) -> tuple[DataCard | None, ...]:
-        """Return what is known of the data that a network was trained on, and of this data if it is other.
+        """Return the cards of the data that a network was trained on and, if it differs, of this data.
 
         Args:
             trained_on: Data set and protocol of the training; None: this data.
@@ -181,10 +181,10 @@ class ExpressionDataModule(LightningDataModule, ABC):
         return (self.card,) if is_same else (trained, self.card)
 
     def match_network(self, class_names: Sequence[str]) -> ClassMatch:
-        """Take the labels of a trained network, before the data is read.
+        """Use the labels of a trained network; call this before the data is read.
 
         Classes are matched by name, aliases included. Samples of classes that the network does not know
-        are left out, and counted in a message.
+        are left out, and counted in a log message.
 
         Args:
             class_names: The network's classes, in the order of its logits.
@@ -216,31 +216,31 @@ class ExpressionDataModule(LightningDataModule, ABC):
         return np.bincount(self.splits["train"].labels, minlength=len(self.label_names))
 
     def sample(self, name: str, num_samples: int) -> NDArray[np.int64]:
-        """Return rows of a split, each class among them as often as in the split, within one.
+        """Return a stratified sample of a split's rows; class counts are within one of their share.
 
         Args:
-            name: Of the split.
-            num_samples: How many; a smaller split is taken whole.
+            name: Name of the split.
+            num_samples: Number of rows; a smaller split is taken whole.
 
         Returns:
-            Sorted rows, the same in every process and for every run of one :attr:`seed`.
+            Sorted rows, the same in every process and in every run with the same :attr:`seed`.
         """
         labels = self.splits[name].labels
         shuffled = np.random.default_rng(self.seed).permutation(len(labels))
         by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
-        # Steps of equal size through the rows in the order of their labels meet each label in its share.
+        # Equal steps through the rows, sorted by label, select each label in proportion.
         num = min(num_samples, len(labels))
         steps = (2 * np.arange(num) + 1) * len(labels) // (2 * num)
         return np.sort(by_label[steps])
 
     def sample_dataloader(self, name: str, num_samples: int) -> DataLoader[Item]:
-        """Batches of the rows of :meth:`sample`, in order, without augmentation: to measure neurons on."""
+        """Return a loader of the rows of :meth:`sample`, in order, not augmented, to measure neurons on."""
         rows = self.sample(name, num_samples)
         samples = Subset(self.dataset(name), rows.tolist())
         return DataLoader(samples, batch_size=self.batch_size, collate_fn=collate)
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits, once, and fit on train what is fitted."""
+        """Load the splits once, and call :meth:`fit` with train."""
         del stage  # every stage needs train: what is fitted on it is applied to the others
         if self.splits:
             return
@@ -279,9 +279,9 @@ class ExpressionDataModule(LightningDataModule, ABC):
         return relabelled
 
     def train_dataloader(self) -> EpochLoader:
-        """Batches in random order, drawn by :attr:`sampler`; a last batch that is not full is left out.
+        """Return batches in random order, drawn by :attr:`sampler`; an incomplete last batch is dropped.
 
-        What is drawn follows from the run's seed and the number of the epoch, whatever the number of workers.
+        The draw depends only on the run's seed and the epoch, not on the number of workers.
         """
         dataset, labels = self._given("train", augmented=True), self.splits["train"].labels
         weights = 1 / np.maximum(self.class_counts, 1)[labels] if self.sampler == "balanced" else None
@@ -297,27 +297,27 @@ class ExpressionDataModule(LightningDataModule, ABC):
         )
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """Batches of the validation split, in order."""
+        """Return batches of the validation split, in order."""
         return self._loader(self._given("val"))
 
     def test_dataloader(self) -> list[DataLoader[Item]]:
-        """Batches of each split that testing reports, in the order of :attr:`evaluated_names`."""
+        """Return batches of each split that testing reports, in the order of :attr:`evaluated_names`."""
         return [self._loader(self._given(name)) for name in self.evaluated_names]
 
     def predict_dataloader(self) -> list[DataLoader[Item]]:
-        """Batches of each test split, in the order of :attr:`test_names`."""
+        """Return batches of each test split, in the order of :attr:`test_names`."""
         return [self._loader(self._given(name)) for name in self.test_names]
 
     def give_features(self, part: ComputesFeatures | None) -> None:
-        """Let loaders give the features of a network's frozen part from now on; None: inputs, as before.
+        """Make loaders yield the features of a network's frozen part; None: inputs again.
 
-        It ends with the trainer's run.
+        The end of the trainer's run resets it.
         """
         self.frozen = part
 
     @contextmanager
     def giving_inputs(self) -> Iterator[None]:
-        """Let loaders that are made in the context give inputs."""
+        """Make loaders that are created in this context yield inputs."""
         part, self.frozen = self.frozen, None
         try:
             yield
@@ -325,17 +325,17 @@ class ExpressionDataModule(LightningDataModule, ABC):
             self.frozen = part
 
     def teardown(self, stage: str) -> None:
-        """Give inputs again."""
+        """Make loaders yield inputs again."""
         del stage
         self.give_features(None)
 
     def on_exception(self, exception: BaseException) -> None:
-        """Give inputs again."""
+        """Make loaders yield inputs again."""
         del exception
         self.give_features(None)
 
     def _given(self, name: str, *, augmented: bool = False) -> Dataset[Item]:
-        """Return what a loader gives of a split: inputs, or features in their place."""
+        """Return the dataset behind a split's loader: inputs, or features instead."""
         dataset = self.dataset(name, augmented=augmented)
         if self.frozen is None or (augmented and self.frozen.versions == 0):
             return dataset
@@ -345,16 +345,16 @@ class ExpressionDataModule(LightningDataModule, ABC):
 
     @property
     def device(self) -> torch.device:
-        """The device that trains; the CPU without a trainer."""
+        """Training device; the CPU without a trainer."""
         strategy = getattr(self.trainer, "strategy", None)
         return torch.device("cpu") if strategy is None else strategy.root_device
 
     def _loading(self, dataset: Dataset[Item]) -> dict[str, Any]:
-        """How loaders get their batches of a data set."""
+        """Return the ``DataLoader`` settings for a dataset."""
         on_gpu = torch.cuda.is_available()
         automatic = min(os.cpu_count() or 1, 8) if on_gpu else 0
         if isinstance(dataset, BatchedImages):
-            # What lies on a GPU needs neither workers, which could not use it, nor a way there.
+            # Data on a GPU needs neither workers, which could not use it, nor pinned memory.
             on_gpu, automatic = on_gpu and not dataset.on_gpu, 0
         num_workers = automatic if self.num_workers is None else self.num_workers
         if isinstance(dataset, FeatureDataset) or (isinstance(dataset, BatchedImages) and dataset.on_gpu):
@@ -367,7 +367,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         }
 
     def _loader(self, dataset: Dataset[Item]) -> DataLoader[Item]:
-        # With a generator of its own it draws nothing from the random state of the training, whose numbers
-        # would depend on the number of workers.
+        # A separate generator leaves the training's random state alone, which would otherwise depend on the
+        # number of workers.
         generator = torch.Generator().manual_seed(0)
         return DataLoader(dataset, batch_size=self.batch_size, generator=generator, **self._loading(dataset))

@@ -1,7 +1,7 @@
-"""Images augmented, normalised and resized by the batch, on the device that holds them.
+"""Augment, normalise and resize images in batches, on the device that holds them.
 
-The random numbers of an image follow from the seed of its draw alone. So neither the size of a batch, nor the
-number of workers or processes changes them.
+The random numbers of an image depend only on the seed of its draw, not on the batch size or the number of
+workers and processes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,20 +18,20 @@ from fer.data.augment import Policy
 from fer.data.draws import Draw
 
 NUM_RANDOM: Final = 19
-"""Random numbers that are drawn for an image."""
+"""Random numbers drawn per image."""
 
 Order = tuple[int, int, int]
 
 ORDERS: Final[tuple[Order, ...]] = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-"""In which brightness (0), contrast (1) and saturation (2) can follow one another."""
+"""Possible orders of brightness (0), contrast (1) and saturation (2)."""
 
 
 def uniform_numbers(seeds: NDArray[np.uint64], num: int) -> NDArray[np.float64]:
-    """Return random numbers from 0 to 1 for each seed: the first of SplitMix64 (Steele et al., 2014).
+    """Return uniform random numbers in [0, 1) for each seed, by SplitMix64 (Steele et al., 2014).
 
     Args:
         seeds: Shape (N,).
-        num: How many for each.
+        num: Numbers per seed.
 
     Returns:
         Shape (num, N).
@@ -45,24 +45,24 @@ def uniform_numbers(seeds: NDArray[np.uint64], num: int) -> NDArray[np.float64]:
 
 
 THETA, LIGHT, BOX, JITTER = slice(0, 6), slice(6, 8), slice(8, 12), slice(12, 21)
-"""Columns of the table of what is done to images.
+"""Columns of the augmentation table, which has one row per image.
 
-- ``THETA``: an affine map from places in the result to places in the image, each from -1 to 1: three numbers
-  for x, three for y.
-- ``LIGHT``: a factor, and what is added, of pixels from 0 to 255.
+- ``THETA``: the affine map from output to input coordinates, both from -1 to 1: three numbers for x, three
+  for y.
+- ``LIGHT``: factor and offset of the pixels, which are 0 to 255.
 - ``BOX``: the erased rectangle: top, bottom, left, right, in pixels.
-- ``JITTER``: three steps, each a share of the pixel, of its grey and of the mean grey.
+- ``JITTER``: three steps, each with the weights of the pixel, its luminance and the image's mean luminance.
 """
 
 
 def draw_numbers(policy: Policy, seeds: NDArray[np.uint64], height: int, width: int) -> NDArray[np.float32]:
-    """Draw what is done to images, as albumentations 2.0 draws it.
+    """Draw the augmentation parameters of images, with the distributions of albumentations 2.0.
 
     Args:
-        policy: The distributions.
-        seeds: One for each image, 0 or more, shape (N,).
-        height: Of an image, in pixels.
-        width: Of an image, in pixels.
+        policy: The augmentation policy.
+        seeds: Seed of each image, 0 or more, shape (N,).
+        height: Height of an image, in pixels.
+        width: Width of an image, in pixels.
 
     Returns:
         The table, shape (N, 21); see :data:`THETA` for its columns.
@@ -82,7 +82,7 @@ def draw_numbers(policy: Policy, seeds: NDArray[np.uint64], height: int, width: 
 def _theta(policy: Policy, u: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
     """Return the affine maps, shape (6, N)."""
     is_flipped, is_warped = u[0] < policy.flip, u[1] < policy.warp
-    # Whole pixels, as albumentations cuts them off.
+    # Truncated to whole pixels, as in albumentations.
     shift_x = np.where(is_warped, np.trunc(policy.shift * (2 * u[2] - 1) * width), 0)
     shift_y = np.where(is_warped, np.trunc(policy.shift * (2 * u[3] - 1) * height), 0)
     scale_x = np.where(is_warped, 1 + policy.scale * (2 * u[4] - 1), 1)
@@ -104,7 +104,7 @@ def _theta(policy: Policy, u: NDArray[np.float64], height: int, width: int) -> N
 
 
 def _boxes(policy: Policy, u: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
-    """Return the erased rectangles, empty where nothing is erased, shape (4, N)."""
+    """Return the erased rectangles, empty for images that are not erased, shape (4, N)."""
     (least, most), (narrow, wide) = policy.area, policy.ratio
     total = height * width
     most = min(most * total, narrow * height**2, width**2 / wide)
@@ -137,7 +137,7 @@ def _jitter(factors: tuple[float, float], u: NDArray[np.float64]) -> NDArray[np.
 
 
 class Batch(Sequence[tuple[Tensor, Tensor]]):
-    """Samples of a batch that is ready: a sequence of ``(inputs, target)`` for whoever collates them.
+    """A finished batch that is also a sequence of samples ``(inputs, target)``, for any collate function.
 
     Args:
         inputs: Shape (N, C, H, W).
@@ -163,22 +163,22 @@ class Batch(Sequence[tuple[Tensor, Tensor]]):
 
 
 def collate(samples: Sequence[Any]) -> Any:
-    """Return samples as a batch, at once where they are one already."""
+    """Collate samples into a batch; the tensors of a :class:`Batch` are returned as they are."""
     if isinstance(samples, Batch):
         return [samples.inputs, samples.targets]
     return default_collate(list(samples))
 
 
 class Augmenter:
-    """Turns rows of uint8 images into network inputs, by the batch, without waiting for the device.
+    """Turns uint8 images into network inputs, in batches and without synchronising with the device.
 
     Args:
         images: uint8, shape (N, H, W, C), on the device.
-        mean: Of the pixels in 0..1, shape (C,) or (1,).
-        std: Of the pixels in 0..1, shape (C,) or (1,).
-        channels: Of the inputs; grey images are repeated.
-        image_size: Of the inputs, in pixels; None: as the images are.
-        policy: What is drawn for each image; None: nothing.
+        mean: Mean of the pixels, scaled to 0..1, shape (C,) or (1,).
+        std: Standard deviation of the pixels, scaled to 0..1, shape (C,) or (1,).
+        channels: Channels of the inputs; grey images are repeated.
+        image_size: Height and width of the inputs, in pixels; None: those of the images.
+        policy: Augmentation policy; None: no augmentation.
     """
 
     def __init__(
@@ -208,8 +208,8 @@ class Augmenter:
         """Return the inputs, float32 of shape (N, channels, image_size, image_size).
 
         Args:
-            rows: Of the images, int64, on their device.
-            table: Of :func:`draw_numbers`, on their device; None: the images as they are.
+            rows: Rows of the images, int64, on the images' device.
+            table: Table of :func:`draw_numbers`, on the same device; None: no augmentation.
         """
         pixels = self.images.index_select(0, rows).permute(0, 3, 1, 2)
         if table is None or self.policy is None:
@@ -217,7 +217,7 @@ class Augmenter:
         else:
             values = self._augment(pixels.float(), table, self.policy)
         values = values.sub_(self.shift) if len(self.shift) <= values.shape[1] else values - self.shift
-        # By the deviation and not by its inverse, so that the numbers are those of a single image.
+        # Divide instead of multiplying by the inverse: the results then equal those of ImageDataset.
         values.div_(self.divisor)
         if self.weights is not None:
             down, right = self.weights
@@ -225,7 +225,7 @@ class Augmenter:
         return values.expand(-1, self.channels, -1, -1).contiguous()
 
     def _augment(self, values: Tensor, table: Tensor, policy: Policy) -> Tensor:
-        """Return images (N, C, H, W) of pixels from 0 to 255 mirrored, warped, lit and erased."""
+        """Augment images (N, C, H, W) of pixels from 0 to 255."""
         of_images = table.T[:, :, None, None, None]
         if policy.warp:
             values = self._warp(values, table[:, THETA].view(-1, 2, 3, 1), replicate=policy.replicate)
@@ -249,7 +249,7 @@ class Augmenter:
 
     def _warp(self, values: Tensor, theta: Tensor, *, replicate: bool) -> Tensor:
         """Return images (N, C, H, W) mapped by affine maps (N, 2, 3, 1)."""
-        # All x, and after them all y: five times as fast as pairs, for which the result is as fast to sample.
+        # All x first, then all y: five times as fast as interleaved pairs, and as fast to sample from.
         of_x, of_y, of_one = theta.unbind(2)
         grid = (of_x * self.x)[:, :, None, :] + (of_y * self.y + of_one)[:, :, :, None]
         border = "border" if replicate else "zeros"
@@ -257,24 +257,24 @@ class Augmenter:
 
 
 def _weights(size: int, new_size: int, height: int) -> NDArray[np.float32]:
-    """Return what each of the old pixels of a line contributes to the new ones, shape (new_size, size)."""
+    """Return the matrix that resizes one axis, shape (new_size, size)."""
     import cv2
 
-    # As fer.data.images.resize: resizing is linear, and rows and columns are resized one after the other.
+    # Equal to fer.data.pixels.resize, which is linear and separable.
     interpolation = cv2.INTER_AREA if height > new_size else cv2.INTER_LINEAR
     unit = np.eye(size, dtype=np.float32)
     return np.asarray(cv2.resize(unit, (size, new_size), interpolation=interpolation), np.float32)
 
 
 class BatchedImages(Dataset[tuple[Tensor, Tensor]]):
-    """Images of a split as network inputs, many at once.
+    """Dataset of network inputs that makes whole batches.
 
-    A loader asks for the rows of a batch at once, and gets a :class:`Batch`. Rows that are
-    :class:`fer.data.draws.Draw` bring the seeds of their augmentation; those of others are torch's.
+    A loader requests all rows of a batch at once and gets a :class:`Batch`. Rows of type
+    :class:`fer.data.draws.Draw` carry the seeds of their augmentation; torch draws seeds for other rows.
 
     Args:
         augmenter: Makes the inputs.
-        targets: Of each row, on the augmenter's device, shape (N,) or (N, K).
+        targets: Target of each row, on the augmenter's device, shape (N,) or (N, K).
     """
 
     def __init__(self, augmenter: Augmenter, targets: Tensor) -> None:
@@ -285,7 +285,7 @@ class BatchedImages(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the images lie on a GPU."""
+        """Whether the images are on a GPU."""
         return self.targets.is_cuda
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
@@ -293,16 +293,16 @@ class BatchedImages(Dataset[tuple[Tensor, Tensor]]):
         return self.__getitems__([row])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Return the samples of some rows."""
+        """Return the samples of the given rows."""
         return self._take(*self._prepare(indices))
 
     def batches(self, draws: Sequence[Draw], size: int, *, drop_last: bool) -> Iterator[Any]:
-        """Yield batches of draws; their rows and random numbers move to the device once.
+        """Yield batches of draws; all rows and random numbers are moved to the device once.
 
         Args:
-            draws: What is drawn, in its order.
-            size: Of a batch.
-            drop_last: Whether a last batch that is not full is left out.
+            draws: Rows and their seeds, in order.
+            size: Batch size.
+            drop_last: Whether an incomplete last batch is dropped.
         """
         if not draws:
             return
@@ -312,7 +312,7 @@ class BatchedImages(Dataset[tuple[Tensor, Tensor]]):
             yield collate(self._take(rows[part], None if table is None else table[part]))
 
     def _prepare(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Return rows and the table of what is done to them, on the device."""
+        """Return rows and their augmentation table, on the device."""
         rows = torch.tensor(indices)
         policy, images = self.augmenter.policy, self.augmenter.images
         if policy is None:
@@ -327,5 +327,5 @@ class BatchedImages(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on a device, which the CPU does not wait for."""
+    """Move a tensor to a device without blocking the CPU."""
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Where parsed data is kept between runs, under what name, and how it is written."""
+"""Cache of parsed data: its folder, and the fingerprints that name its files."""
 
 import hashlib
 import os
@@ -11,10 +11,10 @@ EDGE: Final = 64 * 1024
 
 
 def cache_dir() -> Path:
-    """Return the folder of the cache, which need not exist.
+    """Return the cache folder, which may not exist yet.
 
-    It is the environment's ``FER_CACHE_DIR``, else ``fer`` in its ``XDG_CACHE_HOME``, else
-    ``~/.cache/fer``. A variable that is set to nothing counts as not set.
+    It is the environment variable ``FER_CACHE_DIR``, else ``fer`` in ``XDG_CACHE_HOME``, else
+    ``~/.cache/fer``. An empty variable counts as not set.
     """
     if own := os.environ.get("FER_CACHE_DIR"):
         return Path(own).expanduser()
@@ -26,12 +26,12 @@ def cache_dir() -> Path:
 def fingerprint(paths: Iterable[Path]) -> str:
     """Return a name that changes when one of the files or folders changes.
 
-    A file counts with its resolved path, size, time of change and the first and last
-    :data:`EDGE` bytes; a folder with the paths, sizes and times of all files below it, whose
-    contents are not read.
+    The fingerprint of a file covers its resolved path, size, modification time and first and last
+    :data:`EDGE` bytes; that of a folder covers the paths, sizes and modification times of all files below
+    it, but not their contents.
 
     Args:
-        paths: Files and folders that exist; their order counts.
+        paths: Existing files and folders; their order matters.
 
     Returns:
         32 hexadecimal digits.

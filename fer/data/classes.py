@@ -1,4 +1,4 @@
-"""Which folder of a data set is which class: the setting ``data.classes``."""
+"""Mapping of a data set's folders to classes: the setting ``data.classes``."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from fer.errors import InputError, did_you_mean
 from fer.labels import EXPRESSIONS, KNOWN_NAMES, LABEL_TABLES, canonical_name, ordered_names
 
 FOLDERS: Final = "folders"
-"""The value of ``data.classes`` that takes the names of the folders as they are."""
+"""The value of ``data.classes`` that uses the folder names as class names."""
 
 ClassesSetting = Mapping[int | str, str] | str | None
-"""What ``data.classes`` can be: null, a name of :data:`fer.labels.LABEL_TABLES`, :data:`FOLDERS`, or a
-mapping from the names of folders to the names of classes."""
+"""Values of ``data.classes``: null, a name in :data:`fer.labels.LABEL_TABLES`, :data:`FOLDERS`, or a mapping
+from folder names to class names."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,9 @@ class ClassScheme:
 
     Attributes:
         names: Names of the classes in the order of their labels.
-        keys: For each name of a folder, in the form in which names are compared, the label of its class.
-        skipped: For each name of a folder that is left out, in that form, the entry of
-            ``data.skip_classes`` that names it or its class.
-        form: Brings a name into the form in which names are compared.
+        keys: Label of each folder, by its normalised name.
+        skipped: Entry of ``data.skip_classes`` that leaves a folder out, by the folder's normalised name.
+        form: Normalises a name, so that names can be compared.
     """
 
     names: tuple[str, ...]
@@ -34,23 +33,23 @@ class ClassScheme:
     form: Callable[[str], str] = canonical_name
 
     def label_of(self, folder: str) -> int | None:
-        """Return the label of a folder's class, None if it is no class's."""
+        """Return the label of a folder's class; None if it belongs to no class."""
         return self.keys.get(self.form(folder))
 
     def skipped_by(self, folder: str) -> str | None:
-        """Return the entry of ``data.skip_classes`` by which a folder is left out, None if it is not."""
+        """Return the entry of ``data.skip_classes`` that leaves a folder out; None if it is used."""
         return self.skipped.get(self.form(folder))
 
 
 def make_scheme(
     classes: ClassesSetting, skip: Sequence[str | int] = (), folders: Sequence[str] = ()
 ) -> ClassScheme:
-    """Return the classes that ``data.classes`` names.
+    """Return the class scheme of a value of ``data.classes``.
 
     Args:
-        classes: See :data:`ClassesSetting`; None is the default vocabulary.
-        skip: Names of folders or classes that are left out.
-        folders: Names of the folders, for :data:`FOLDERS` alone: sorted, by their numbers if all are numbers.
+        classes: See :data:`ClassesSetting`; None: the seven expressions.
+        skip: Names of folders or classes to leave out.
+        folders: Folder names, used only with :data:`FOLDERS`; sorted, numerically if all are numbers.
 
     Raises:
         InputError: There is no such table, or fewer than 2 classes are left.
@@ -82,9 +81,9 @@ def _scheme_of(
     skip: Iterable[str | int],
     form: Callable[[str], str] = canonical_name,
 ) -> ClassScheme:
-    """Return the scheme of a mapping from the names of folders to the names of classes.
+    """Return the scheme of a mapping from folder names to class names.
 
-    Folders may be named after the classes, too. A class all of whose folders are skipped is none.
+    Folders may also have the names of the classes. A class whose folders are all skipped is dropped.
     """
     entries = {form(str(entry)): str(entry) for entry in skip}
     skipped, kept = dict(entries), {}
@@ -112,12 +111,12 @@ def label_folders(folder: Path, names: Sequence[str], scheme: ClassScheme) -> di
     """Return the label of each folder that is not skipped.
 
     Args:
-        folder: That holds the folders.
-        names: Of the folders in it.
+        folder: Folder that holds the class folders.
+        names: Names of its subfolders.
         scheme: The classes.
 
     Raises:
-        InputError: No folder is a class's, or one is not; the message tells how to name or to skip it.
+        InputError: A folder, or every folder, belongs to no class; the message says how to name or skip it.
     """
     kept = sorted(name for name in names if scheme.skipped_by(name) is None)
     labels = {name: label for name in kept if (label := scheme.label_of(name)) is not None}
@@ -136,7 +135,7 @@ WAY_OUT: Final = "give the folder with --data.root or the environment's FER_DATA
 
 
 def _nothing_known(folder: Path, names: Sequence[str], scheme: ClassScheme) -> str:
-    """Return the message where no folder is named after a class."""
+    """Return the message for a folder without any known class folder."""
     shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
     if all(name.isdecimal() for name in names):
         return (
@@ -151,7 +150,7 @@ def _nothing_known(folder: Path, names: Sequence[str], scheme: ClassScheme) -> s
 
 
 def _one_unknown(path: Path, scheme: ClassScheme) -> str:
-    """Return the message for a folder that is no class's among others that are."""
+    """Return the message for one unknown folder among class folders."""
     name = path.name
     hint = did_you_mean(scheme.form(name), scheme.keys)
     way = f"rename it, or leave it out with --data.skip_classes '[{name}]'"

@@ -1,4 +1,4 @@
-"""What was done with each image file that was cropped: as CSV and as a table."""
+"""Report of the crops of image files, as CSV and as a table."""
 
 import csv
 import io
@@ -24,13 +24,13 @@ LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"
 def write_crops_csv(
     path: Path, records: Sequence[CropRecord], *, root: Path | None = None, names: Sequence[str] = ()
 ) -> None:
-    """Write one row for each image file: what was done, and where the face is in it, in pixels.
+    """Write a CSV with one row per image file: the policy applied, and the face's position in pixels.
 
     Args:
-        path: The CSV file; it is there whole or not at all. Where a file has no face, cells are empty.
-        records: What became of the files.
-        root: Folder that the files' paths are written relative to; left out, they are written as they are.
-        names: For each file the name of its crop, for a column of its own; left out, there is none.
+        path: The CSV file, written atomically. The cells of a file without a face are empty.
+        records: Crop record of each file.
+        root: Folder that the files' paths are written relative to; None: they are written unchanged.
+        names: Name of each file's crop, for the column ``crop``; empty: there is no such column.
 
     Raises:
         OSError: It cannot be written.
@@ -64,14 +64,14 @@ def _face_cells(face: Face | None) -> list[str]:
 
 
 def count_policies(records: Sequence[CropRecord], class_names: Sequence[str]) -> dict[str, Counter[str]]:
-    """Count for each class what was done.
+    """Count the policies applied in each class.
 
     Args:
-        records: What became of N files.
-        class_names: Class of each, N of them.
+        records: Crop records of N files.
+        class_names: Class of each file, N of them.
 
     Returns:
-        For each class, in the order of their names, how many files met each policy.
+        Number of files per policy for each class, sorted by class name.
     """
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for record, name in zip(records, class_names, strict=True):
@@ -80,10 +80,10 @@ def count_policies(records: Sequence[CropRecord], class_names: Sequence[str]) ->
 
 
 def policy_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
-    """Lay out what :func:`count_policies` counted, for rich to print, with a row of sums.
+    """Return the counts of :func:`count_policies` as a rich table with a row of totals.
 
     Args:
-        counts: For each class how many files met each policy.
+        counts: Number of files per policy for each class.
     """
     order = (*get_args(Policy), "bad")
     totals: Counter[str] = Counter()
