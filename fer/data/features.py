@@ -120,7 +120,7 @@ def far_outliers(features: NDArray[np.float64], *, deviations: float = 10.0) -> 
 
 
 class FeatureDataModule(ExpressionDataModule):
-    """Rows of features with one of seven expressions, as batches ``(inputs, labels)``.
+    """Rows of features with class labels, as batches ``(inputs, labels)``.
 
     ``inputs`` are float32 of shape (N, F), ``labels`` int64 of shape (N,).
 

@@ -141,7 +141,7 @@ def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], 
 
 
 class ImageDataModule(ExpressionDataModule):
-    """Images of faces with one of seven expressions, as batches ``(inputs, labels)``.
+    """Images with class labels, as batches ``(inputs, labels)``.
 
     ``inputs`` are float32 of shape (N, channels, image_size, image_size), ``labels`` int64 of shape (N,).
     Only the train split is augmented. Where images of a test split stand in train or val, too, its
