@@ -1,7 +1,8 @@
-"""The one exception that is the user's to mend, and how its message helps."""
+"""The exception that is the user's to mend, and helpers for its message."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any, get_args
 
 
 class InputError(ValueError):
@@ -20,3 +21,19 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(names), n=1)
     return f"did you mean {near[0]!r}? " if near else ""
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Check that a setting is one of the values of a ``Literal`` type.
+
+    Args:
+        name: Name of the setting, for the message.
+        value: Its value.
+        choices: The ``Literal`` type.
+
+    Raises:
+        InputError: The value is not among them.
+    """
+    if value not in get_args(choices):
+        msg = f"{name} is {value!r}: it must be one of {', '.join(map(str, get_args(choices)))}"
+        raise InputError(msg)

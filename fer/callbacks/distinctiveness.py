@@ -26,9 +26,9 @@ from fer.callbacks.media import Logged, is_dry_run, log_numbers, run_of_trainer
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.samples import Samples, aside, is_taken_whole
 from fer.callbacks.schedule import LEAST_SAMPLES, MOST_MEASUREMENTS
-from fer.callbacks.settings import check_choice, check_intervals, check_limits, check_samples
+from fer.callbacks.settings import check_counts, check_intervals, check_limits
 from fer.callbacks.timetable import Timetable
-from fer.errors import InputError
+from fer.errors import InputError, check_choice
 from fer.neurons import HiddenLayers
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin
 from fer.neurons.declared import describe_layers
@@ -123,11 +123,11 @@ class DistinctivenessCallback(HistoryCallback):
             logging.getLogger("fer.callbacks").warning(text)  # log is a setting here
             num_samples = num_patterns
         check_intervals(every_n_steps, every_n_epochs, budget, first_step)
-        check_samples(num_samples, keep_epochs)
+        check_counts(num_samples, keep_epochs)
         check_limits(similar_below, complementary_above)
-        check_choice("split", split, Split)
-        check_choice("normalise", normalise, Origin)
-        check_choice("log", log, Logged)
+        check_choice("distinctiveness.split", split, Split)
+        check_choice("distinctiveness.normalise", normalise, Origin)
+        check_choice("distinctiveness.log", log, Logged)
         super().__init__()
         self.keep_epochs = keep_epochs
         self.num_samples = num_samples

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningModule, Trainer
 
-from fer.errors import InputError, did_you_mean
+from fer.errors import InputError, check_choice, did_you_mean
 from fer.neurons import Stage
 from fer.neurons.stages import WINDOW, StageLabel
 
@@ -75,7 +75,7 @@ def actions_of(on_plateau: OnPlateau | Mapping[str, Any]) -> dict[str, str]:
     elif isinstance(on_plateau, Mapping):
         given = dict(on_plateau)
     else:
-        _check_action("stages.on_plateau", on_plateau)
+        check_choice("stages.on_plateau", on_plateau, Action)
         return dict.fromkeys(reasons, on_plateau)
     for reason, action in given.items():
         if reason not in reasons:
@@ -84,14 +84,8 @@ def actions_of(on_plateau: OnPlateau | Mapping[str, Any]) -> dict[str, str]:
                 f"reasons are {', '.join(reasons)}"
             )
             raise InputError(msg)
-        _check_action(f"stages.on_plateau.{reason}", action)
+        check_choice(f"stages.on_plateau.{reason}", action, Action)
     return dict.fromkeys(reasons, "none") | given
-
-
-def _check_action(name: str, action: object) -> None:
-    if action not in get_args(Action):
-        msg = f"{name} is {action!r}: it must be one of {', '.join(get_args(Action))}"
-        raise InputError(msg)
 
 
 def check_possible(actions: Mapping[str, str], trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,7 +1,5 @@
 """Checks of the settings of :class:`fer.callbacks.distinctiveness.DistinctivenessCallback`."""
 
-from typing import Any, get_args
-
 from fer.errors import InputError
 
 
@@ -34,8 +32,8 @@ def check_intervals(
         raise InputError(msg)
 
 
-def check_samples(num_samples: int, keep_epochs: int | None) -> None:
-    """Refuse fewer samples than an angle needs, and files of no epoch.
+def check_counts(num_samples: int, keep_epochs: int | None) -> None:
+    """Refuse fewer samples than an angle needs, and keeping the files of no epoch.
 
     Raises:
         InputError: The message names the setting.
@@ -59,15 +57,4 @@ def check_limits(similar_below: float, complementary_above: float) -> None:
             f"distinctiveness.similar_below is {similar_below} and complementary_above "
             f"{complementary_above}: they must be 0 to 180 degrees in this order"
         )
-        raise InputError(msg)
-
-
-def check_choice(name: str, value: str, choices: Any) -> None:
-    """Refuse a value that is none of those that a :data:`~typing.Literal` lists.
-
-    Raises:
-        InputError: The message names the setting and the choices.
-    """
-    if value not in get_args(choices):
-        msg = f"distinctiveness.{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
         raise InputError(msg)

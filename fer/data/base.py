@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from fer.data.batches import BatchedImages, collate
 from fer.data.draws import Draws, EpochLoader
 from fer.data.frozen import ComputesFeatures, FeatureDataset, KeptFeatures
 from fer.data.matching import UNKNOWN, ClassMatch, match_classes
-from fer.errors import InputError
+from fer.errors import InputError, check_choice
 from fer.labels import EXPRESSIONS
 
 log = logging.getLogger("fer.data")
@@ -111,9 +111,7 @@ class ExpressionDataModule(LightningDataModule, ABC):
         if num_workers is not None and num_workers < 0:
             msg = f"data.num_workers is {num_workers}: it must be 0 (none) or more, or null"
             raise InputError(msg)
-        if sampler not in get_args(SamplerName):
-            msg = f"data.sampler is {sampler!r}: it must be one of {', '.join(get_args(SamplerName))}"
-            raise InputError(msg)
+        check_choice("data.sampler", sampler, SamplerName)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed

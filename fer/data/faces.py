@@ -3,14 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer.data.detectors import Face, FaceDetector, Finder, Point, find_faces, make_detector
 from fer.data.pixels import resize
-from fer.errors import InputError
+from fer.errors import InputError, check_choice
 
 Detector = Literal["mtcnn", "viola_jones", "narayan", "none"]
 """Who finds the faces.
@@ -83,9 +83,9 @@ class CropSettings:
     fallback: Fallback = "centre"
 
     def __post_init__(self) -> None:
-        _check_choice("data.crop (fer crop: --detector)", self.detector, Detector)
-        _check_choice("data.crop_select (fer crop: --select)", self.select, Select)
-        _check_choice("data.crop_fallback (fer crop: --fallback)", self.fallback, Fallback)
+        check_choice("data.crop (fer crop: --detector)", self.detector, Detector)
+        check_choice("data.crop_select (fer crop: --select)", self.select, Select)
+        check_choice("data.crop_fallback (fer crop: --fallback)", self.fallback, Fallback)
         if not 1 <= self.size <= MAX_SIZE:
             msg = f"data.image_size (fer crop: --size) is {self.size}: it must be 1 to {MAX_SIZE} pixels"
             raise InputError(msg)
@@ -120,12 +120,6 @@ class CropSettings:
                 return ("mtcnn", "viola_jones")
             case "none":
                 return ()
-
-
-def _check_choice(option: str, value: str, choices: Any) -> None:
-    if value not in get_args(choices):
-        msg = f"{option} is {value!r}: it must be one of {', '.join(get_args(choices))}"
-        raise InputError(msg)
 
 
 def select_face(faces: Sequence[Face], shape: tuple[int, ...], select: Select) -> Face:

@@ -1,7 +1,7 @@
 """Features as network inputs: filled, clipped and scaled by what is fitted on train."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from fer.data.base import ExpressionDataModule, Split
-from fer.errors import InputError
+from fer.errors import InputError, check_choice
 
 Scale = Literal["column", "pooled", "minmax", "none"]
 """How features are scaled, by what is fitted on train.
@@ -137,9 +137,7 @@ class FeatureDataModule(ExpressionDataModule):
 
     def __init__(self, *, scale: Scale = "column", clip: float = 0.01, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if scale not in get_args(Scale):
-            msg = f"data.scale is {scale!r}: it must be one of {', '.join(get_args(Scale))}"
-            raise InputError(msg)
+        check_choice("data.scale", scale, Scale)
         if not 0 <= clip < 0.5:
             msg = f"data.clip is {clip}: it must be 0 (none) or more, and less than 0.5"
             raise InputError(msg)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from fer.data.descriptors import NUM_FEATURES, Descriptors
 from fer.data.draws import Draw
 from fer.data.faces import CropSettings
 from fer.data.pixels import resize, to_channels, to_grey
-from fer.errors import InputError
+from fer.errors import InputError, check_choice
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -186,12 +186,8 @@ class ImageDataModule(ExpressionDataModule):
         if channels not in (1, 3):
             msg = f"data.channels is {channels}: it must be 1 (grey) or 3 (RGB)"
             raise InputError(msg)
-        if normalise not in get_args(Normalise):
-            msg = f"data.normalise is {normalise!r}: it must be one of {', '.join(get_args(Normalise))}"
-            raise InputError(msg)
-        if pipeline not in get_args(Pipeline):
-            msg = f"data.pipeline is {pipeline!r}: it must be one of {', '.join(get_args(Pipeline))}"
-            raise InputError(msg)
+        check_choice("data.normalise", normalise, Normalise)
+        check_choice("data.pipeline", pipeline, Pipeline)
         if normalise == "imagenet" and channels != 3:
             msg = "data.normalise=imagenet needs three channels: set data.channels=3"
             raise InputError(msg)

@@ -1,12 +1,12 @@
 """Pyramid histogram of oriented gradients: which way edges run, in the whole image and in its parts."""
 
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.errors import InputError
+from fer.errors import InputError, check_choice
 from fer.features._checks import check_images
 
 Degrees = Literal[180, 360]
@@ -54,9 +54,7 @@ def phog(
     if bins < 1:
         msg = f"bins is {bins}: it must be at least 1"
         raise InputError(msg)
-    if degrees not in get_args(Degrees):
-        msg = f"degrees is {degrees}: it must be one of {', '.join(map(str, get_args(Degrees)))}"
-        raise InputError(msg)
+    check_choice("degrees", degrees, Degrees)
     if levels < 0:
         msg = f"levels is {levels}: it must be at least 0"
         raise InputError(msg)

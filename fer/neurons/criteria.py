@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Final, Literal, Protocol, TypeVar, get_args, runtime_checkable
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from fer.errors import InputError, did_you_mean
+from fer.errors import InputError, check_choice, did_you_mean
 from fer.neurons.angles import Origin, angles, classify, root_mean_squares
 from fer.neurons.evidence import Gradients, Limits, Neurons
 from fer.neurons.plan import Removal
@@ -382,17 +382,6 @@ def rank(name: str, costs: Tensor, neurons: Neurons, limits: Limits) -> list[Rem
     costs[list(limits.protected)] = torch.inf
     order = [neuron for neuron in costs.argsort(stable=True).tolist() if costs[neuron].isfinite()]
     return [Removal(neuron, "criterion", cost=float(costs[neuron])) for neuron in order[: limits.num_removed]]
-
-
-def check_choice(name: str, value: str, choices: Any) -> None:
-    """Check that a setting is one of the values of a ``Literal`` type.
-
-    Raises:
-        InputError: The value is not among them.
-    """
-    if value not in get_args(choices):
-        msg = f"{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
-        raise InputError(msg)
 
 
 def _silent(statistics: ActivationStatistics, degrees: Tensor, limits: Limits) -> tuple[list[Removal], int]:

@@ -1,11 +1,11 @@
 """Merge: how the survivors of a layer approximate the neurons that were removed."""
 
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
-from fer.errors import InputError
+from fer.errors import InputError, check_choice
 from fer.neurons.plan import PrunePlan
 from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
 from fer.neurons.warn import warn
@@ -178,9 +178,7 @@ def _refit(products: Tensor, kept: Tensor, gone: Tensor, start: Tensor, ridge: f
 def _check(
     plan: PrunePlan, statistics: ActivationStatistics, merge: MergeRule, ridge: float, *, constants: bool
 ) -> None:
-    if merge not in get_args(MergeRule):
-        msg = f"merge is {merge!r}: it must be one of {', '.join(get_args(MergeRule))}"
-        raise InputError(msg)
+    check_choice("merge", merge, MergeRule)
     if not ridge > 0:
         msg = f"ridge is {ridge}: it must be above 0, because without it similar neurons have no unique fit"
         raise InputError(msg)

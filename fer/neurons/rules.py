@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
-from fer.errors import InputError, did_you_mean
+from fer.errors import InputError, check_choice, did_you_mean
 from fer.neurons.criteria import Criterion, CriterionName, Pairs, make_criterion
 from fer.neurons.merge import MergeRule
 from fer.neurons.rivals import Closest, Clusters, Lasso, Magnitude
@@ -108,9 +108,7 @@ def make_rule(
     Raises:
         InputError: The rule, the criterion or the refit is unknown.
     """
-    if refit not in get_args(RefitMode):
-        msg = f"refit is {refit!r}: it must be one of {', '.join(get_args(RefitMode))}"
-        raise InputError(msg)
+    check_choice("refit", refit, RefitMode)
     if name is None:
         return Rule(make_criterion(criterion), merge, refit=refit)
     known = {**RULES, **RIVALS}

@@ -6,12 +6,12 @@ papers call a pattern.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self
 
 import torch
 from torch import Tensor
 
-from fer.errors import InputError
+from fer.errors import InputError, check_choice
 
 MapSample = Literal["positions", "mean"]
 """Sample of a feature map.
@@ -121,10 +121,8 @@ class ActivationStatistics:
             InputError: The shape is wrong, there are more than :data:`MAX_NEURONS` neurons, or a choice is
                 unknown.
         """
-        for name, value, choices in (("maps", maps, MapSample), ("unit", unit, Unit)):
-            if value not in get_args(choices):
-                msg = f"{name} is {value!r}: it must be one of {', '.join(get_args(choices))}"
-                raise InputError(msg)
+        check_choice("maps", maps, MapSample)
+        check_choice("unit", unit, Unit)
         _check_activations(activations)
         width = activations.shape[1]
         # Apple's GPUs have no float64.

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from fer.data.fer2013.reading import read_fer2013
 from fer.data.fer2013.rows import TRAINING, USAGES, WAY_OUT, Fer2013Rows, format_counts
 from fer.data.images import ImageDataModule, ImageSplit
 from fer.data.root import data_root
-from fer.errors import InputError, did_you_mean
+from fer.errors import InputError, check_choice, did_you_mean
 from fer.labels import EXPRESSIONS, canonical_name
 
 log = logging.getLogger("fer.data")
@@ -82,12 +82,8 @@ class Fer2013DataModule(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if protocol not in get_args(Protocol):
-            msg = f"data.protocol is {protocol!r}: it must be one of {', '.join(get_args(Protocol))}"
-            raise InputError(msg)
-        if labels not in get_args(Labels):
-            msg = f"data.labels is {labels!r}: it must be one of {', '.join(get_args(Labels))}"
-            raise InputError(msg)
+        check_choice("data.protocol", protocol, Protocol)
+        check_choice("data.labels", labels, Labels)
         self.root = root
         self.protocol = protocol
         self.labels = labels
