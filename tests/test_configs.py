@@ -53,7 +53,6 @@ def tiny_sfew_features(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", EACH)
-@pytest.mark.slow
 def test_a_config_trains_and_tests_its_network(name, request, capsys):
     config = yaml.safe_load(config_path(name).read_text())
     tiny = {

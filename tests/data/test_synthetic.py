@@ -160,20 +160,20 @@ def test_a_linear_classifier_of_pixels_stays_below_60_percent():
 
 
 @pytest.mark.slow
-def test_half_a_conv6_passes_70_percent_within_5_epochs():
+def test_conv6_passes_85_percent_within_5_epochs():
     from fer.models.conv6 import Conv6Net
 
     (train, labels), (val, val_labels) = (
-        draw_faces(count, offset=offset) for count, offset in ((1750, 0), (350, VAL_OFFSET))
+        draw_faces(count, offset=offset) for count, offset in ((3500, 0), (700, VAL_OFFSET))
     )
     inputs, val_inputs = (
         torch.from_numpy((split - train.mean()) / train.std()).float()[:, None] for split in (train, val)
     )
     torch.manual_seed(0)
-    network = Conv6Net(widths=(8, 16, 32, 64, 128))
+    network = Conv6Net()
     optimizer = torch.optim.Adam(network.parameters())
     num_steps = len(train) // 64
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=5 * num_steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=5 * num_steps)
     for _ in range(5):
         for rows in torch.randperm(len(train))[: num_steps * 64].split(64):
             optimizer.zero_grad()
@@ -182,4 +182,4 @@ def test_half_a_conv6_passes_70_percent_within_5_epochs():
             schedule.step()
     with torch.no_grad():
         predicted = network.eval()(val_inputs).argmax(dim=1)
-    assert (predicted.numpy() == val_labels).mean() > 0.7
+    assert (predicted.numpy() == val_labels).mean() > 0.85
