@@ -7,6 +7,7 @@ from typing import Final, Protocol, runtime_checkable
 import torch
 from lightning.pytorch import Trainer
 
+from fer.callbacks.media import is_dry_run
 from fer.callbacks.schedule import LEAST_SAMPLES, UNKNOWN_INTERVAL, Cost, Schedule, plan
 
 LEFT_OUT: Final = 4
@@ -148,7 +149,7 @@ def set_outright(
     if every_n_steps is not None or every_n_epochs is not None:
         return Schedule(num_samples, every_n_steps, every_n_epochs, first_step)
     num_steps, num_epochs = length_of(trainer)
-    if num_steps * num_epochs <= SHORT or trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if num_steps * num_epochs <= SHORT or is_dry_run(trainer):
         return Schedule(num_samples, every_n_epochs=1)
     return None
 

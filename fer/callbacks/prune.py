@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from torch import Tensor
 
-from fer.callbacks.media import missing_figures, run_of_trainer, save_figure
+from fer.callbacks.media import is_dry_run, missing_figures, run_of_trainer, save_figure
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.samples import Samples, aside, first_loader
 from fer.callbacks.stop import is_stopped
@@ -287,7 +287,7 @@ class _Done(NamedTuple):
 def why_not(trainer: Trainer) -> str:
     """Return why nothing can be pruned at the end of a fit; empty if there is no reason."""
     reasons = {
-        "fast_dev_run only tries the code": bool(trainer.fast_dev_run),  # type: ignore[attr-defined]
+        "fast_dev_run only tries the code": is_dry_run(trainer),
         "training was asked to stop": is_stopped(trainer),
         "no batch was trained on": trainer.fit_loop.epoch_loop.total_batch_idx < 0,
         f"{type(trainer.strategy).__name__} splits the weights over the processes; take DDP": is_sharded(
