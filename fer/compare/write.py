@@ -12,7 +12,7 @@ from fer.compare.folders import ComparedRun
 from fer.errors import InputError
 from fer.figures.overlay import overlay_figure
 from fer.figures.style import write_figure
-from fer.files import atomic_write
+from fer.files import atomic_write, find_problem
 from fer.report.still import image, still_page, table
 
 
@@ -56,8 +56,9 @@ def write_comparison(out: Path, comparison: Comparison, runs: Sequence[ComparedR
 
 
 def _chance(runs: Sequence[ComparedRun]) -> float | None:
-    """Return the chance accuracy; None where the runs differ in their number of classes."""
-    numbers = {len(run.results["class_names"]) for run in runs if run.results.get("class_names")}
+    """Return the chance accuracy; None where no run names its classes, or their numbers differ."""
+    all_names = [run.results.get("class_names") for run in runs]
+    numbers = {len(names) for names in all_names if names and not find_problem(names, [str])}
     return 1 / numbers.pop() if len(numbers) == 1 else None
 
 

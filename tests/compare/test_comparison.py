@@ -169,17 +169,30 @@ def test_the_files(tmp_path):
         write_comparison(tmp_path / "file", found, [])
 
 
-@pytest.mark.parametrize(("classes", "chance"), [(("ab", "cd"), 0.5), (("ab", "abc"), None)])
-def test_chance_is_drawn_where_all_runs_have_as_many_classes(classes, chance, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("all_names", "expected"),
+    [
+        (([*"ab"], [*"cd"]), 0.5),
+        (([*"ab"], [*"abc"]), None),
+        (([*"ab"], 5), 0.5),  # damaged, which is as good as unknown
+        (([], None), None),
+    ],
+)
+def test_chance_is_drawn_if_the_runs_have_the_same_number_of_classes(
+    all_names, expected, tmp_path, monkeypatch
+):
     drawn = []
-    monkeypatch.setattr(
-        "fer.compare.write.overlay_figure", lambda *_, chance: drawn.append(chance) or Figure()
-    )
-    runs = read_runs([make_run(tmp_path / names, predicted="aabb") for names in classes])
-    for run, names in zip(runs, classes, strict=True):
-        run.results["class_names"] = list(names)
+
+    def draw(*_, chance):
+        drawn.append(chance)
+        return Figure()
+
+    monkeypatch.setattr("fer.compare.write.overlay_figure", draw)
+    runs = read_runs([make_run(tmp_path / name, predicted="aabb") for name in "ab"])
+    for run, names in zip(runs, all_names, strict=True):
+        run.results["class_names"] = names
     write_comparison(tmp_path / "out", compare_runs(runs, {}, {}), runs)
-    assert drawn == [chance]
+    assert drawn == [expected]
 
 
 def test_names_and_settings_cannot_become_tags(tmp_path):
