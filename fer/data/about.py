@@ -35,9 +35,9 @@ FER2013: Final = DataCard(
         "FER2013 (Goodfellow et al., 2013) has 35,887 grey images of faces, 48 x 48 pixels, found by an "
         "image search on the web for emotion words, combined with words for gender, age and ethnicity; a "
         "face detector cropped them.",
-        "Labels are the search words, checked by annotators. They describe the impression that a face "
-        "makes, often a posed one, not what anyone felt. In a test by its authors, people agreed with "
-        "65 % (plus or minus 5) of the labels.",
+        "Labels are the search words, checked by annotators. They describe impressions of faces, many of "
+        "them posed, not what anyone felt. In a test by its authors, people agreed with 65 % (plus or "
+        "minus 5) of the labels.",
         "The images were published for research. They come from the web: the people in them were not "
         "asked, and others may hold rights to the images. Use these weights for research and teaching; "
         "any other use is for you to clear.",

@@ -30,7 +30,7 @@ _BOTH: Final = {"before": NUMBER, "after": NUMBER}
 CALIBRATED: Final = {"n": int, "temperature": NUMBER, "ece": _BOTH, "nll": _BOTH}
 """Shape of a calibration in ``results.json``, for :func:`fer.files.find_problem`."""
 _CALIBRATED_IN_BINS: Final = {**CALIBRATED, "bins": {"before": _BINS, "after": _BINS}}
-"""The same with the bins, which a summary adds up."""
+"""Shape of a calibration with its bins, which a summary adds up."""
 
 
 def without_fold(text: str) -> str:
