@@ -10,7 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from fer.figures.style import GREY, INK, LARGE, NORMAL, PALE, SHADES, SMALL, TINY, new_figure, tidy
+from fer.figures.style import (
+    GREY,
+    INK,
+    LARGE,
+    NORMAL,
+    PALE,
+    SHADES,
+    SMALL,
+    TINY,
+    new_figure,
+    tidy,
+    wrap_title,
+)
 from fer.labels import EXPRESSIONS
 from fer.metrics import report
 
@@ -114,7 +126,7 @@ def confusion_figure(
         line += f"; logits not finite: {result.num_non_finite:,}"
     axes.set_title(line, fontsize=NORMAL, color=INK, pad=8)
     axes.annotate(
-        title,
+        wrap_title(figure, title),
         (0.5, 1),
         xycoords=axes.title,
         xytext=(0, 4),

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -300,6 +301,12 @@ def percent() -> PercentFormatter:
     return PercentFormatter(xmax=1, decimals=None, symbol=" %")
 
 
+def wrap_title(figure: Figure, title: str) -> str:
+    """Return a title wrapped to the figure's width: one long line would squeeze the panels."""
+    num_characters = int(figure.get_figwidth() * 72 / (0.66 * LARGE))
+    return textwrap.fill(title, num_characters)
+
+
 def write_title(figure: Figure, title: str, **place: Any) -> None:
     """Write the title of a figure, if it has one.
 
@@ -309,7 +316,7 @@ def write_title(figure: Figure, title: str, **place: Any) -> None:
         **place: Where it stands, if not above all panels; see :meth:`matplotlib.figure.Figure.suptitle`.
     """
     if title:
-        figure.suptitle(title, fontsize=LARGE, fontweight="bold", color=INK, **place)
+        figure.suptitle(wrap_title(figure, title), fontsize=LARGE, fontweight="bold", color=INK, **place)
 
 
 def mark_chance(

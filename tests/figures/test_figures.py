@@ -74,6 +74,17 @@ def test_confusion_shows_counts_shares_margins_and_interval() -> None:
     assert "accuracy 70.00 % [39.68, 89.22], n = 10" in texts
 
 
+@pytest.mark.drawn
+def test_a_long_title_of_a_confusion_leaves_the_cells_their_width() -> None:
+    def cell_width(title: str) -> float:
+        figure = confusion_figure(torch.eye(7, dtype=torch.int64), title=title)
+        draw(figure)
+        (axes,) = figure.axes
+        return axes.get_window_extent().width
+
+    assert cell_width("protocol, trained on the first 5 batches " * 4) == pytest.approx(cell_width("short"))
+
+
 def test_confusion_names_the_seven_expressions() -> None:
     texts = draw(confusion_figure(torch.full((7, 7), 1234)))
 
