@@ -20,17 +20,14 @@ def test_a_narrow_network_has_nearly_as_many_multiply_adds_and_no_more(name, set
 
 
 @pytest.mark.drawn
-def test_the_figure_has_a_panel_for_each_network_and_each_measure():
-    measures = {"effective rank": 0.5, "cloned": 0.1, "reproducible": 0.3}
+def test_the_figure_has_a_panel_for_each_network():
     results = [
-        Result(config, seed, share, (9, 9), (0.6 * share, 0.5 * share), 0.1 * seed, measures)
+        Result(config, seed, share, (9, 9), (0.6 * share, 0.5 * share))
         for config in ("a", "b")
         for seed in range(2)
         for share in (1.0, 0.5)
     ]
-    shown = [axes.get_title() for axes in draw(results).axes if axes.get_visible()]
-    assert shown[:2] == ["a", "b"]
-    assert len(shown) == 5
+    assert [axes.get_title() for axes in draw(results).axes] == ["a", "b"]
 
 
 @pytest.mark.slow

@@ -4,14 +4,11 @@
 ``--`` are settings of every training. For each network and seed: the wide network is trained; it is pruned
 to each share of its multiply-adds and fine-tuned; and the same architecture, its widths scaled down to as
 many multiply-adds, is trained from scratch for the epochs of both. All are tested once, each by its best
-checkpoint. Beside it stands whether the redundancy of the wide network's neurons (effective rank, cloned and
-reproducible neurons, means over the layers) goes with what pruning to the smallest share costs on val before
-any fine-tuning. Runs that are finished are reused. Writes ``narrow.json`` and ``narrow.png``.
+checkpoint. Runs that are finished are reused. Writes ``narrow.json`` and ``narrow.png``.
 """
 
 import argparse
 import json
-import math
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,7 +18,6 @@ from typing import Any, Final, NamedTuple
 import torch
 import yaml
 from matplotlib.figure import Figure as Drawing
-from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -29,7 +25,7 @@ from measured import machine, say
 
 from fer.__main__ import main as fer
 from fer.configs import config_path
-from fer.figures.style import BLUE, GREY, NORMAL, VERMILLION, new_figure, percent, tidy, write_figure
+from fer.figures.style import BLUE, NORMAL, VERMILLION, new_figure, percent, tidy, write_figure
 from fer.models import NETWORKS
 from fer.pruning import count_macs
 from fer.runs import Run
@@ -37,12 +33,6 @@ from fer.tasks import constructor_parameters
 
 CONFIGS: Final = ("conv6", "vgg", "best")
 SHARES: Final = (0.5, 0.25)
-MEASURES: Final = {
-    "effective rank": "rank/{}/effective",
-    "cloned": "neurons/{}/cloned",
-    "reproducible": "neurons/{}/redundant",
-}
-"""By name the logged value of a layer; the rank becomes a share of the layer's width."""
 
 
 class Result(NamedTuple):
@@ -54,8 +44,6 @@ class Result(NamedTuple):
         share: Of the wide network's multiply-adds that may be left; 1 for the wide network.
         macs: Multiply-adds of the pruned network and of the narrow one, for one sample.
         accuracies: On test, of both.
-        cost: What pruning cost on val before fine-tuning, 0 to 1.
-        redundancy: Of the wide network's neurons, each measure from 0 to 1.
     """
 
     config: str
@@ -63,8 +51,6 @@ class Result(NamedTuple):
     share: float
     macs: tuple[int, int]
     accuracies: tuple[float, float]
-    cost: float
-    redundancy: dict[str, float]
 
 
 def macs_of(name: str, settings: Mapping[str, Any]) -> int:
@@ -117,20 +103,6 @@ def accuracy(found: Run) -> float:
     return float(found.read_results()["splits"]["test"]["acc"])
 
 
-def redundancy(found: Run) -> dict[str, float]:
-    """Return the redundancy of a network's neurons at the end of its training: means over the layers."""
-    history, widths = found.read_metrics(), {name: len(each) for name, each in found.read_angles().items()}
-    means = {}
-    for name, key in MEASURES.items():
-        values = []
-        for layer, width in widths.items():
-            known = [value for value in history.get(key.format(layer), ()) if not math.isnan(value)]
-            if known:
-                values.append(known[-1] / (width if name == "effective rank" else 1))
-        means[name] = statistics.fmean(values) if values else math.nan
-    return means
-
-
 def compare(config: str, seed: int, given: argparse.Namespace) -> list[Result]:
     """Train, prune and train narrow for a network and a seed."""
     content = yaml.safe_load(config_path(config).read_text())
@@ -153,32 +125,31 @@ def compare(config: str, seed: int, given: argparse.Namespace) -> list[Result]:
 
     wide = fit("wide", settings, given.epochs)
     whole = macs_of(network, settings)
-    found = redundancy(wide)
-    results = [Result(config, seed, 1.0, (whole, whole), (accuracy(wide), accuracy(wide)), 0.0, found)]
+    results = [Result(config, seed, 1.0, (whole, whole), (accuracy(wide), accuracy(wide)))]
     for share in given.shares:
         pruned = run(
             *(given.runs_dir / f"{name}-pruned-{share}", "prune", wide.folder, "--target_macs", share),
             *("--tune_epochs", given.tune_epochs, *given.words),
         )
         tested = run(given.runs_dir / f"{name}-pruned-{share}-test", "test", pruned.folder, *given.words)
-        content = pruned.read_prune()
-        untuned = content.get("tuning", {}).get("before", content["after"])
         narrow = fit(
             *(f"narrow-{share}", narrowed(network, settings, share * whole)),
             given.epochs + given.tune_epochs,
         )
-        sizes = content["after"]["macs"], macs_of(network, narrowed(network, settings, share * whole))
-        cost = content["before"]["acc"] - untuned["acc"]
-        results.append(Result(config, seed, share, sizes, (accuracy(tested), accuracy(narrow)), cost, found))
+        sizes = (
+            pruned.read_prune()["after"]["macs"],
+            macs_of(network, narrowed(network, settings, share * whole)),
+        )
+        results.append(Result(config, seed, share, sizes, (accuracy(tested), accuracy(narrow))))
     return results
 
 
 def draw(results: Sequence[Result]) -> Drawing:
-    """Draw the accuracies of pruned and narrow networks, and what pruning costs over each redundancy."""
+    """Draw the accuracies of pruned and narrow networks."""
     configs = list(dict.fromkeys(each.config for each in results))
-    figure = new_figure(2.5 * max(len(configs), len(MEASURES)), 5.0)
-    panels = figure.subplots(2, max(len(configs), len(MEASURES)), squeeze=False)
-    for axes, config in zip(panels[0], configs, strict=False):
+    figure = new_figure(2.5 * len(configs), 2.6)
+    panels = figure.subplots(1, len(configs), squeeze=False)
+    for axes, config in zip(panels[0], configs, strict=True):
         own = [each for each in results if each.config == config]
         for place, (label, colour) in enumerate((("pruned", BLUE), ("narrow", VERMILLION))):
             axes.plot(
@@ -194,23 +165,10 @@ def draw(results: Sequence[Result]) -> Drawing:
         axes.set_xlabel("multiply-adds left")
         axes.set_title(config, fontsize=NORMAL)
         axes.legend(fontsize=NORMAL, frameon=False)
-    panels[0, 0].set_ylabel("test accuracy")
-    smallest = min(each.share for each in results)
-    cut = [each for each in results if each.share == smallest]
-    for axes, name in zip(panels[1], MEASURES, strict=False):
-        values, costs = [each.redundancy[name] for each in cut], [each.cost for each in cut]
-        axes.plot(values, costs, "o", color=GREY, markersize=4)
-        has_rank = min(len(set(values)), len(set(costs))) > 2
-        rho = float(spearmanr(values, costs).statistic) if has_rank else math.nan
-        title = name if math.isnan(rho) else f"{name}: rank correlation {rho:+.2f}, n = {len(cut)}"
-        axes.set_title(title, fontsize=NORMAL)
-        axes.set_xlabel("share of the neurons")
-    panels[1, 0].set_ylabel(f"lost on val at {100 * smallest:g} %")
-    for axes in panels.flat:
         axes.xaxis.set_major_formatter(percent())
         axes.yaxis.set_major_formatter(percent())
         tidy(axes)
-        axes.set_visible(axes.has_data())
+    panels[0, 0].set_ylabel("test accuracy")
     return figure
 
 
