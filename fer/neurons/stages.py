@@ -3,8 +3,7 @@
 Each measurement is evaluated by a window of :data:`WINDOW` measurements, in this order:
 
 1. *Initial*: the train loss has not fallen yet; or it has not fallen far, and the angles are still about as
-fast
-   as at the start. It lasts for at most :data:`WARM_UP` measurements.
+   fast as at the start. It lasts for at most :data:`WARM_UP` measurements.
 2. *Intermediate*: the angles are not at rest (their speed still changes), or the train loss moves and the
    validation loss does not contradict it: a train loss that falls while the validation loss rises is no
    progress.
@@ -25,8 +24,9 @@ the speeds by ten changes no label. There is hysteresis: it takes more motion to
 one, and a label changes only when the next one has held for :data:`DWELL` measurements.
 
 The rule has two forms. :func:`live_stages` looks back from each measurement, so no label depends on later
-measurements. :func:`label_stages` sees the whole run: its windows are centred, and changes are dated to where
-the curves bend.
+measurements. :func:`label_stages` sees the whole run: its windows are centred, changes are dated to where
+the curves bend, and a rest after which the validation loss still falls far was a pause, not a Solution: it is
+*Intermediate*.
 
 Source: the stages are those of Markou's study of hidden neurons on SFEW, which were drawn by hand (at about
 25 and 100 of 200 epochs); after Gedeon, "Hidden units in a plateau", 1992.
@@ -70,6 +70,9 @@ LEARNED: Final = 0.1
 """Share of its highest level by which the train loss must fall for the network to have learned anything, and
 the share of that fall that it may lose again. Markou's ANN, whose learning rate moved nothing, fell by 4.5 %
 in 2,000 epochs."""
+
+PAUSE: Final = 0.1
+"""Share of its whole range by which the validation loss must fall after a rest for the rest to be a pause."""
 
 FROZEN: Final = 1e-5
 """Update ratio of a step, ``|change of the weights| / |weights|``, below which nothing can move: 100,000
@@ -183,6 +186,7 @@ def label_stages(
     num = len(train_loss)
     last = max(num - WINDOW // 4, min(num, 2 * WINDOW))
     intervals = _without_slow_falls(_intervals(_evaluate(histories), last), histories, last, centred=True)
+    intervals = _without_pauses(intervals, histories)
     if len(intervals) > 1 and intervals[1].begin < DWELL:
         intervals = [intervals[1]._replace(begin=0), *intervals[2:]]
     return _labels(_dated_by_bends(intervals, histories), len(train_loss))
@@ -347,6 +351,20 @@ def _without_slow_falls(
         val_rises = _slope(val, histories.times, at, first, last) > SLOW
         labels[at[falls & val_rises & (labels[at] == _SETTLED)]] = _OVERFIT
         labels[at[falls & ~val_rises & ~val_is_bad[at]]] = _MOVING
+    return _intervals(np.stack([labels, labels]), num)
+
+
+def _without_pauses(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
+    """Return the intervals with *Intermediate* in place of each *Solution* that was only a pause."""
+    num = len(histories.times)
+    labels = _spread(intervals, num)
+    level = np.where(histories.val.is_unknown, histories.train.level, histories.val.level)
+    far = PAUSE * (np.nanmax(level) - np.nanmin(level)) if np.isfinite(level).any() else math.inf
+    ends = [interval.begin for interval in intervals[1:]]  # nothing comes after the last
+    for interval, end in zip(intervals, ends, strict=False):
+        at_rest = slice(interval.begin, end)
+        if interval.label == _SETTLED and np.nanmedian(level[at_rest]) - np.nanmin(level[end:]) > far:
+            labels[at_rest] = _MOVING
     return _intervals(np.stack([labels, labels]), num)
 
 
