@@ -380,7 +380,11 @@ def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
     found = next((each for each in candidates if each.is_file()), None)
     if found is None:
         inside = sorted(each.name for each in path.iterdir() if Run(each).best_checkpoint.is_file())
-        hint = f"did you mean {path / inside[0]}?" if inside else "give the folder of a run, runs/NAME"
+        hint = "give the folder of a run, runs/NAME"
+        if inside:
+            hint = f"did you mean {path / inside[0]}?"
+        elif run.config_path.is_file():
+            hint = "its training has not finished an epoch yet, or has not kept any"
         msg = f"{path}: no checkpoint in {run.checkpoints_dir.name}/; {hint}"
         raise InputError(msg)
     return found

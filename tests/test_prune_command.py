@@ -198,7 +198,34 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
     called = call("prune", tmp_path)
 
     assert called.status == 2
-    assert "no checkpoint in checkpoints/" in called.err
+    assert "no checkpoint in checkpoints/; give the folder of a run" in called.err
+
+
+def test_a_run_that_has_just_begun_has_no_checkpoint_yet(tmp_path):
+    (tmp_path / "config.yaml").write_text("network: conv6\ndataset: synthetic\n")
+
+    assert "its training has not finished an epoch yet" in call("prune", tmp_path).err
+
+
+@pytest.mark.slow
+def test_a_target_replaces_the_size_in_the_config_of_the_run(checkpoint, tmp_path):
+    run = checkpoint.parent.parent
+    config = run / "config.yaml"
+    before = config.read_text()
+    config.write_text(before.replace("share_removed: null", "share_removed: 0.3"))
+    try:
+        said = prune(run, "--target_macs", "0.6", "--runs_dir", tmp_path, "--run_name", "smaller")
+    finally:
+        config.write_text(before)
+    assert "left out     prune.share_removed 0.3 of the config" in said
+    results = json.loads((tmp_path / "smaller" / "prune.json").read_text())
+    assert results["after"]["macs"] <= 0.6 * results["before"]["macs"]
+
+
+def test_a_target_and_a_size_on_the_command_line_exclude_each_other(checkpoint):
+    called = call("prune", checkpoint, "--target_macs", "0.6", "--prune.share_removed", "0.3")
+
+    assert "--prune.share_removed sets the size of the pruned network: leave out" in called.err
 
 
 ROUNDS = [

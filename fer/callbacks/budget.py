@@ -19,6 +19,10 @@ TIMED: Final = 8
 LONG: Final = 50
 """Epochs of a training whose first epoch, with its validation, is timed as a whole."""
 
+FREE_SECONDS: Final = 2.0
+"""Seconds that measuring may take in all, whatever the budget, but no more than half of the training: 5 % of
+ten seconds would leave too few measurements for stages."""
+
 SHORT: Final = 64
 """Steps of a training up to which nothing is timed, and each epoch is measured."""
 
@@ -191,6 +195,7 @@ def decide(
         budget=budget,
         num_samples=num_samples,
         least_samples=least_samples,
+        least_seconds=FREE_SECONDS,
     )
     found: Schedule = trainer.strategy.broadcast(decided)
     return found

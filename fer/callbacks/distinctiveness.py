@@ -64,10 +64,11 @@ class DistinctivenessCallback(HistoryCallback):
     no file is written.
 
     Args:
-        budget: Share of the training time that measuring may take, more than 0, up to 1.
-        every_n_steps: Interval in steps (batches) instead, rounded so that an epoch ends with a measurement;
-            0: never.
-        every_n_epochs: Interval in epochs instead; 0: never.
+        budget: Share of the training time that measuring may take, more than 0, up to 1; a short training may
+            be measured for two seconds.
+        every_n_steps: Interval in steps (batches) in place of ``budget``, rounded so that an epoch ends
+            with a measurement; 0: never.
+        every_n_epochs: Interval in epochs in place of ``budget``, counted back from the last epoch; 0: never.
         first_step: Step of the training, from 1, before which nothing is measured. It is set where a run has
             decided by itself, which then measures at least once.
         keep_epochs: Number of measured epochs whose files are kept, the newest; null: all.
@@ -287,7 +288,7 @@ class DistinctivenessCallback(HistoryCallback):
         self.has_measured = False
         if self.when.is_ready(trainer):
             self._decide(trainer, pl_module)
-        if self.places and self.when.is_due(trainer, is_first=not self.num_measurements):
+        if self.places and self.when.is_due(trainer):
             self.has_measured = self._measure(trainer, pl_module, is_last=batch_idx is None)
         return self.has_measured
 

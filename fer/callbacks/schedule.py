@@ -88,11 +88,16 @@ class Schedule:
             return step % self.every_n_steps == 0
         return step < num_steps and is_due(step, int(num_steps), self.per_epoch(num_steps))
 
-    def is_due_after(self, epoch: int) -> bool:
-        """Return whether a measurement is due after an epoch (from 0)."""
+    def is_due_after(self, epoch: int, num_epochs: float = math.inf) -> bool:
+        """Return whether a measurement is due after an epoch (from 0).
+
+        Intervals of several epochs are counted back from the last epoch, whose neurons are those of the
+        trained network; from the first one where the length of the training is not known.
+        """
         if self.every_n_epochs is None:
             return bool(self.every_n_steps)
-        return self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
+        number = epoch if math.isinf(num_epochs) else math.ceil(num_epochs) - 1 - epoch
+        return self.every_n_epochs > 0 and number % self.every_n_epochs == 0
 
     def total(self, num_steps: float, num_epochs: float) -> float:
         """Return the measurements of a training; infinite where its length is not known."""
@@ -144,7 +149,7 @@ class Schedule:
         line = f"{often} on {self.num_samples:,} samples"
         if math.isnan(self.share):
             return line
-        more = ", the least there can be" if self.share > budget else ""
+        more = ", of which short trainings take more" if self.share > budget else ""
         return f"{line}: {float(f'{100 * self.share:.2g}'):g} % of the time (budget {100 * budget:g} %{more})"
 
 
@@ -172,6 +177,7 @@ def plan(
     budget: float,
     num_samples: int,
     least_samples: int = LEAST_SAMPLES,
+    least_seconds: float = 0.0,
     wanted: int = WANTED,
 ) -> Schedule:
     """Return how often to measure, and on how many samples, so that it stays within a budget.
@@ -188,6 +194,8 @@ def plan(
         budget: Share of the training time that measuring may take, 0 to 1.
         num_samples: Most samples.
         least_samples: Fewest samples, if there are as many.
+        least_seconds: Seconds that measuring may take in all, whatever the budget, but no more than half of
+            the training.
         wanted: Measurements that the training should have.
     """
     least = min(least_samples, num_samples)
@@ -197,7 +205,8 @@ def plan(
     per_epoch = min(int(num_steps), round(wanted / known))
     stride = 1 if per_epoch else max(1, int(known // wanted))
     per_epoch = max(1, per_epoch)
-    of_epoch = budget * step_seconds * num_steps
+    training = step_seconds * num_steps
+    of_epoch = max(budget * training, min(least_seconds / known, training / 2))
     available = stride * of_epoch - cost.of_epoch
     num = _affordable(available / per_epoch, cost, num_samples, least)
     seconds = cost.of(num)

@@ -31,7 +31,7 @@ from fer.errors import InputError, did_you_mean
 from fer.figures import fan_figure, speed_figure
 from fer.metrics.keys import is_of_neurons
 from fer.neurons import Stage, label_stages, live_stages
-from fer.neurons.stages import StageLabel
+from fer.neurons.stages import LEAST_VALUES, StageLabel
 
 NETWORK: Final = "network"
 """Name of the whole network among the layers' names."""
@@ -394,7 +394,10 @@ class StageCallback(Callback):
         }
         if not is_dry_run(trainer):
             run_of_trainer(trainer, self.network).write_stages(content)
-        self.console.print(f"stages       {stages_line(content[NETWORK]['final'])}", markup=False)
+        line = stages_line(content[NETWORK]["final"])
+        if len(self.times) < LEAST_VALUES:
+            line = f"unknown: {len(self.times)} measurements, of {LEAST_VALUES} at least; measure more often"
+        self.console.print(f"stages       {line}", markup=False)
         if line := count_line(confirmed.values(), self.times[-1]):
             self.console.print(f"boundaries   {line}", markup=False)
         drawn = {layer: measured[layer] for layer in evenly(list(measured))}

@@ -97,19 +97,12 @@ class Timetable:
         """Whether it is at the end of an epoch."""
         return self.last_asked[1] is None
 
-    def is_due(self, trainer: Trainer, *, is_first: bool) -> bool:
-        """Return whether a measurement is due now.
-
-        Args:
-            trainer: The trainer.
-            is_first: Whether it would be the first one. If the epochs that are due were over before it was
-                decided how often to measure, it is made after the last epoch.
-        """
+    def is_due(self, trainer: Trainer) -> bool:
+        """Return whether a measurement is due now."""
         if self.schedule is None or self.number(trainer) < self.schedule.first_step:
             return False
         if self.is_end:
-            is_last = bool(self.schedule.first_step) and trainer.current_epoch + 1 == trainer.max_epochs
-            return (is_first and is_last) or self.schedule.is_due_after(trainer.current_epoch)
+            return self.schedule.is_due_after(trainer.current_epoch, length_of(trainer)[1])
         return self.schedule.is_due_at(self.step, float(trainer.num_training_batches))
 
     def time(self, trainer: Trainer) -> float:

@@ -167,7 +167,10 @@ def _config_of(checkpoint: str) -> Path:
         raise InputError(msg)
     config = path.resolve().parent.parent / "config.yaml"
     if not config.is_file():
-        msg = f"--ckpt_path {checkpoint}: no config.yaml beside its folder; give the run's with --config"
+        msg = (
+            f"--ckpt_path {checkpoint}: not in the folder of a run of fer ({config} is missing): give the "
+            "settings of its network and data with --config; for any other network see fer prune --network"
+        )
         raise InputError(msg)
     return config
 

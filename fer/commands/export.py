@@ -20,6 +20,7 @@ from fer.files import atomic_write
 from fer.predict.onnx_network import KEY
 from fer.predict.preprocessing import PREPROCESSING
 from fer.predict.torch_network import preprocessing_of
+from fer.runs import find_checkpoint
 from fer.tasks import ClassificationTask, load
 
 HELP: Final = "write a checkpoint's network as an ONNX file, checked against PyTorch"
@@ -34,7 +35,7 @@ def export(arguments: Sequence[str]) -> None:
         description="Write a checkpoint's network, pruned or not, as one ONNX file for batches of any size, "
         "with the names of its classes and the normalisation of its inputs; checked against torch.",
     )
-    parser.add_argument("checkpoint", type=Path, help="such as runs/…/checkpoints/best.ckpt, or pruned.ckpt")
+    parser.add_argument("checkpoint", type=Path, help="runs/NAME/checkpoints/best.ckpt, or a run: runs/NAME")
     parser.add_argument("--out", type=Path, help="the file (beside the checkpoint, of the same name, .onnx)")
     parser.add_argument(
         "--opset",
@@ -48,6 +49,7 @@ def export(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--network", help="the network's class, package.module.Class, if it is your own")
     given = parser.parse_args(list(arguments))
+    given.checkpoint = find_checkpoint(given.checkpoint)
     network = None if given.network is None else find_task(given.network).network_class
     task = load(given.checkpoint, network)
     shape = input_shape(task)

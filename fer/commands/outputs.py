@@ -1,5 +1,6 @@
 """What a run writes besides its results: its settings, and the list of its files at the end."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import wrap
@@ -17,6 +18,7 @@ from fer.configs import flatten
 from fer.dashboards import log_config
 from fer.figures.style import describe_missing, drawing
 from fer.home import hide_home
+from fer.neurons.stages import LEAST_VALUES
 from fer.pruning.results import PruneResults
 from fer.runs import Run
 
@@ -104,9 +106,14 @@ def list_files(run: Run, missing: Mapping[str, str], page: Path | None = None) -
 
 
 def summarise(run: Run) -> list[str]:
-    """Return a line on the stages of a training and one on its pruning, as far as there are any."""
+    """Return a line on the stages of a training and one on its pruning, as far as there are any.
+
+    Stages of fewer than :data:`LEAST_VALUES` measurements are unknown, as the training has said.
+    """
     lines = []
-    if of_network := run.read_stages().get("network", {}).get("final"):
+    num = sum(map(math.isfinite, run.read_metrics().get("stage/network", ())))
+    of_network = run.read_stages().get("network", {}).get("final")
+    if of_network and num >= LEAST_VALUES:
         spans = (f"{each['stage']} to {each['end']:.1f}" for each in of_network)
         lines.append(f"stages       {', '.join(spans)} epochs")
     if run.prune_path.is_file():

@@ -7,7 +7,7 @@ import math
 import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -202,10 +202,8 @@ class PruneCLI(ExperimentCLI):
         target = take_size_target(self.config)
         others = [name for name in Options.__annotations__ if name != "target"]
         self.options = Options(target=target, **{name: self.config.pop(name) for name in others})
-        sizes = [self.config.prune.num_removed, self.config.prune.share_removed]
-        if sizes != [None, None] and (self.options.rounds or target):
-            msg = "prune.num_removed and prune.share_removed set the size: leave out --rounds and --target_…"
-            raise InputError(msg)
+        if self.options.rounds or target:
+            self._drop_other_sizes({word.split("=")[0] for word in args})
         if self.options.num_epochs and self.config.trainer.limit_train_batches == 0:
             msg = "trainer.limit_train_batches is 0: --tune_epochs would train on nothing"
             raise InputError(msg)
@@ -215,6 +213,24 @@ class PruneCLI(ExperimentCLI):
                 self._stay_beside(run, is_placed=any(word.split("=")[0] == "--runs_dir" for word in args))
         if self.options.is_resumable:
             self._find_rounds()
+
+    def _drop_other_sizes(self, given: Set[str]) -> None:
+        """Let the size of the pruned network be set by ``--target_…`` or ``--rounds`` alone.
+
+        Args:
+            given: Options on the command line. Settings of the run's config give way to them.
+
+        Raises:
+            InputError: The command line has settings that exclude each other.
+        """
+        for name in ("num_removed", "share_removed"):
+            if (value := self.config.prune[name]) is None:
+                continue
+            if f"--prune.{name}" in given:
+                msg = f"--prune.{name} sets the size of the pruned network: leave out --rounds and --target_…"
+                raise InputError(msg)
+            self.config.prune[name] = None
+            CONSOLE.print(f"left out     prune.{name} {value} of the config: the command line sets the size")
 
     def _find_rounds(self) -> None:
         """Go on in the folder of rounds that were cut off, if there is one.

@@ -125,7 +125,12 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
             return make_scheme(self.classes, self.skip_classes)
         # Those that can be learnt: a folder that only the test has is a mistake.
         folder = self.given_folders().get("train", self.source)
-        return make_scheme(FOLDERS, self.skip_classes, [path.name for path in subfolders(folder)])
+        names = [path.name for path in subfolders(folder)]
+        if len(names) < 2:
+            found = f"only {names[0]}" if names else "no subfolder"
+            msg = f"{folder}: {found}; a data set has one subfolder for each class, of 2 classes or more"
+            raise InputError(msg)
+        return make_scheme(FOLDERS, self.skip_classes, names)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -78,8 +78,8 @@ def test_training_does_not_notice(tiny_data, tiny_trainer):
     assert torch.equal(*weights)
 
 
-@pytest.mark.parametrize(("every", "expected"), [(0, []), (1, [0, 1, 2, 3]), (2, [0, 2]), (9, [0])])
-def test_only_every_nth_epoch_is_measured(every, expected, tiny_data, tiny_trainer, tmp_path):
+@pytest.mark.parametrize(("every", "expected"), [(0, []), (1, [0, 1, 2, 3]), (2, [1, 3]), (9, [3])])
+def test_only_every_nth_epoch_is_measured_and_the_last(every, expected, tiny_data, tiny_trainer, tmp_path):
     callback = DistinctivenessCallback(every_n_epochs=every)
     _fit([callback], tiny_data, tiny_trainer, max_epochs=4)
     assert [int(path.stem[-4:]) for path in sorted(tmp_path.glob("angles/*.npz"))] == expected

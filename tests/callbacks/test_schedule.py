@@ -72,6 +72,14 @@ def test_the_budget_is_kept(step, of_epoch, num_steps, num_epochs, budget):
     assert LEAST_SAMPLES <= schedule.num_samples <= 1024
 
 
+def test_a_short_training_may_be_measured_for_some_seconds_whatever_the_budget():
+    few, more = (_plan(step=5e-3, num_epochs=20, least_seconds=seconds) for seconds in (0.0, 2.0))
+    assert few.total(100, 20) == 20 < more.total(100, 20)
+    assert 0.05 < more.share <= 0.2  # 2 of 10 seconds
+    assert 0.05 < _plan(step=1e-3, num_epochs=20, least_seconds=2.0).share <= 0.5
+    assert _plan(step=1.0, least_seconds=2.0) == _plan(step=1.0)  # which the budget allows anyway
+
+
 def test_samples_are_not_fewer_than_those_given_or_the_floor():
     assert _plan(step=1e-4, num_samples=100).num_samples == 100
     assert _plan(step=1e-4, least_samples=700).num_samples == 700

@@ -24,7 +24,7 @@ from fer.callbacks.steps import FirstSteps, update_ratio
 from fer.dashboards.metrics import MetricsLogger
 from fer.errors import InputError
 from fer.neurons import Stage, label_stages, live_stages
-from fer.neurons.stages import WINDOW, StageLabel
+from fer.neurons.stages import LEAST_VALUES, WINDOW, StageLabel
 from fer.tasks import ClassificationTask
 
 PLATEAU = StageLabel(Stage.PLATEAU, "stuck")
@@ -657,6 +657,13 @@ def test_who_confirms_a_boundary_is_written_and_printed(
     assert f"{line} [{', '.join(confirmed_by) or 'weak'}]" in printed
     assert f"boundaries   {2 * len(confirmed_by)} of 2 confirmed" in printed
     assert (tmp_path / "figures" / "angles.png").is_file()
+
+
+@pytest.mark.parametrize("num_epochs", [LEAST_VALUES - 1, LEAST_VALUES])
+def test_too_few_measurements_are_no_stages(num_epochs, tiny_trainer, capsys):
+    any_fit(tiny_trainer, [StageCallback(**STAGES), Planned(speed=lambda _: 1.0)], max_epochs=num_epochs)
+    line = f"stages       unknown: {num_epochs} measurements, of {LEAST_VALUES} at least; measure more often"
+    assert (line in capsys.readouterr().out) == (num_epochs < LEAST_VALUES)
 
 
 def test_only_the_first_of_several_steps_counts():

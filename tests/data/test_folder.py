@@ -271,6 +271,17 @@ def test_classes_of_folders(classes, folders, names, found, tmp_path, make_image
     assert _classes_of(data) == found
 
 
+@pytest.mark.parametrize(("folders", "found"), [([], "no subfolder"), (["cat"], "only cat")])
+def test_a_folder_with_fewer_than_two_classes_is_named(folders, found, tmp_path, make_images):
+    root = make_images(tmp_path / "pets", num=2, class_names=folders or ["cat"])
+    if not folders:
+        root = root / "cat"
+    with pytest.raises(
+        InputError, match=f"{root.name}: {found}; a data set has one subfolder for each class"
+    ):
+        _data(root, classes="folders")
+
+
 def test_folders_of_given_splits_must_be_those_of_train(tmp_path, make_images):
     make_images(tmp_path / "train", num=10, class_names=["cat", "dog"])
     make_images(tmp_path / "test", num=2, class_names=["cta", "dog"])
