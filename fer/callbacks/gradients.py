@@ -105,11 +105,12 @@ class GradientCallback(Callback):
             return
         for layer in self.norms:
             self._fill(layer, len(self.epochs))
-        save_figure(trainer, "gradient-norms", lambda: gradient_figure(self.norms, self.epochs))
+        epochs = [epoch + 1 for epoch in self.epochs]
+        save_figure(trainer, "gradient-norms", lambda: gradient_figure(self.norms, epochs))
         layers = list(self.counts)
         step = max(1, -(-len(layers) // NUM_DRAWN))
         drawn = {layer: (torch.stack(self.counts[layer]), self.edges) for layer in layers[::step]}
-        save_figure(trainer, "gradient-histograms", lambda: gradient_histograms(drawn, self.epochs))
+        save_figure(trainer, "gradient-histograms", lambda: gradient_histograms(drawn, epochs))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, so that a resumed run continues it."""

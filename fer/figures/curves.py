@@ -123,12 +123,12 @@ def curves_figure(
 def read_curves(
     history: Mapping[str, Sequence[float]], keys: Iterable[str] | None = None
 ) -> dict[str, Curve]:
-    """Return the columns that have a finite value.
+    """Return the columns that have a finite value, over the epochs as people count them, from 1.
 
     Args:
-        history: Columns over the epochs, and ``epoch``. A row without an epoch belongs to that of the next
-            row that has one, rows of measurements of neurons aside, which lie within an epoch; of several
-            rows of an epoch the mean is taken.
+        history: Columns over the epochs, and ``epoch``, from 0. A row without an epoch belongs to that of the
+            next row that has one, rows of measurements of neurons aside, which lie within an epoch; of
+            several rows of an epoch the mean is taken.
         keys: Names of columns; None: loss and accuracy as fer's own tasks log them, and learning rates.
 
     Raises:
@@ -147,7 +147,7 @@ def read_curves(
             raise ValueError(msg)
         is_finite = np.isfinite(values)
         if is_finite.any():
-            curves[key] = _by_epoch(epochs[is_finite], values[is_finite])
+            curves[key] = _by_epoch(epochs[is_finite] + 1, values[is_finite])
     return curves
 
 

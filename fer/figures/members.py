@@ -91,7 +91,7 @@ def _draw_histories(
     axes: Axes, keys: Sequence[str], histories: Sequence[Mapping[str, Sequence[float]]]
 ) -> None:
     """Draw every member's train and val values as thin lines, and their mean as a thick one."""
-    epochs: list[float] = [0.0]
+    epochs: list[float] = [1.0]
     for key in keys:
         split = key.split("/")[0]
         curves = [found[key] for history in histories if key in (found := read_curves(history))]

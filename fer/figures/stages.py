@@ -18,7 +18,7 @@ from fer.figures.bands import (
     stage_patches,
     text_width,
 )
-from fer.figures.curves import LINES, LOSS, Curve, finite, read_curves
+from fer.figures.curves import LINES, LOSS, Curve, finite
 from fer.figures.gradients import DASHES
 from fer.figures.style import (
     BLUE,
@@ -319,7 +319,8 @@ def _draw_fan(axes: Axes, columns: Mapping[str, Sequence[float]]) -> None:
 
 def _draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> None:
     """Draw the train and val loss."""
-    curves = read_curves({key: losses[key] for key in ("epoch", *LOSS) if key in losses})
+    curves = {key: finite(losses["epoch"], losses[key]) for key in LOSS if key in losses}
+    curves = {key: curve for key, curve in curves.items() if len(curve.values)}
     for key, (epochs, values) in curves.items():
         split = key.split("/")[0]
         marker = "o" if len(values) == 1 else None

@@ -136,7 +136,7 @@ def curves_of(history: Mapping[str, Sequence[float]]) -> Page:
         split, _, quantity = key.rpartition("/")
         panel = quantity if split else "lr"
         name = split or key
-        found.setdefault(panel, {})[name] = {"x": (curve.epochs + 1).tolist(), "y": curve.values.tolist()}
+        found.setdefault(panel, {})[name] = {"x": curve.epochs.tolist(), "y": curve.values.tolist()}
     return found
 
 

@@ -46,8 +46,8 @@ def test_epochs_that_are_equally_good_are_marked_alike() -> None:
     figure = curves_figure(HISTORY)
 
     [stars] = [line for line in figure.axes[0].get_lines() if line.get_marker() == "*"]
-    assert stars.get_xdata().tolist() == [1, 3]
-    assert "best 50.00 % at epochs 1, 3" in texts(figure)
+    assert stars.get_xdata().tolist() == [2, 4]
+    assert "best 50.00 % at epochs 2, 4" in texts(figure)
 
 
 def test_intervals_are_named_and_numbered() -> None:

@@ -244,7 +244,7 @@ def test_curves_have_three_panels_and_mark_the_best_epochs() -> None:
 
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy", "learning\nrate"]
     assert figure.axes[2].get_yscale() == "log"
-    assert {"conv2", "train", "val", "epoch", "best 50.00 % at epochs 2, 3"} <= set(texts)
+    assert {"conv2", "train", "val", "epoch", "best 50.00 % at epochs 3, 4"} <= set(texts)
 
 
 @pytest.mark.parametrize(
@@ -267,17 +267,17 @@ def test_curves_leave_out_missing_columns(columns: list[str], panels: list[str])
 def test_curves_skip_nan_and_keep_the_epochs_of_the_rest() -> None:
     figure = curves_figure({"epoch": [3, 4, 5, 6], "val/acc": [nan, 0.3, nan, 0.4], "val/loss": [nan] * 4})
 
-    assert "best 40.00 % at epoch 6" in draw(figure)
+    assert "best 40.00 % at epoch 7" in draw(figure)
     assert len(figure.axes) == 1
     line = next(line for line in figure.axes[0].get_lines() if line.get_label() == "val")
-    assert line.get_xdata().tolist() == [4, 6]
+    assert line.get_xdata().tolist() == [5, 7]
     assert line.get_ydata().tolist() == [0.3, 0.4]
 
 
 def test_curves_of_one_epoch_are_points() -> None:
     figure = curves_figure({column: values[:1] for column, values in HISTORY.items()})
 
-    assert "best 25.00 % at epoch 0" in draw(figure)
+    assert "best 25.00 % at epoch 1" in draw(figure)
     assert figure.axes[0].get_lines()[0].get_marker() == "o"
 
 
@@ -360,8 +360,8 @@ def test_measurements_within_an_epoch_are_no_curves_and_lend_no_epoch() -> None:
 
     assert [axes.get_ylabel() for axes in curves_figure(history).axes] == ["accuracy", "learning\nrate"]
     curves = read_curves(history)
-    assert curves["val/acc"].epochs.tolist() == [0, 1]
-    assert curves["lr"].epochs.tolist() == [0, 1]
+    assert curves["val/acc"].epochs.tolist() == [1, 2]
+    assert curves["lr"].epochs.tolist() == [1, 2]
     assert curves["lr"].values.tolist() == pytest.approx([0.3, 0.075])
 
 
@@ -381,14 +381,14 @@ def test_curves_take_the_mean_of_an_epoch_whose_rows_may_lack_it() -> None:
     figure = curves_figure({"epoch": [0, nan, 1, nan], "train_loss": [1.0, 3.0, 5.0, 7.0]})
 
     (line,) = figure.axes[0].get_lines()
-    assert line.get_xdata().tolist() == [0, 1]
+    assert line.get_xdata().tolist() == [1, 2]
     assert line.get_ydata().tolist() == [1.0, 5.0]
 
 
 def test_curves_of_accuracies_in_percent() -> None:
     texts = draw(curves_figure({"val_acc": [40.0, 62.5]}))
 
-    assert "best 62.50 % at epoch 1" in texts
+    assert "best 62.50 % at epoch 2" in texts
 
 
 def test_curves_refuse_columns_of_different_length() -> None:
