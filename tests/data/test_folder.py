@@ -309,7 +309,7 @@ def test_a_pool_is_found_one_folder_deeper(tmp_path, make_images):
     make_images(tmp_path / "data" / "images", num=10, class_names=["happy", "sad"])
     assert sum(map(len, _data(tmp_path / "data").splits.values())) == 20
     make_images(tmp_path / "data" / "more", num=10, class_names=["happy", "sad"])
-    with pytest.raises(InputError, match=r"data has several data sets \(images, more\)"):
+    with pytest.raises(InputError, match=r"data contains several data sets \(images, more\)"):
         _data(tmp_path / "data")
 
 
