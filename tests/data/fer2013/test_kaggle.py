@@ -79,7 +79,7 @@ def test_a_download_of_something_else_is_told(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_kagglehub(monkeypatch, lambda handle: str(tmp_path))
-    with pytest.raises(InputError, match="does not hold the folders train and test"):
+    with pytest.raises(InputError, match="has no folders train and test"):
         download(root)
 
 
