@@ -60,7 +60,7 @@ def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp
     ("name", "message"),
     [
         pytest.param("mobilenetv2_055", "timm has no such network: did you mean", id="unknown network"),
-        pytest.param("resnet18", "does not contain the weights of ResNet", id="another's weights"),
+        pytest.param("resnet18", "does not hold the weights of ResNet", id="another's weights"),
     ],
 )
 def test_what_is_refused(name, message, weights, make_images, tmp_path):
