@@ -152,7 +152,7 @@ class Stroke(NamedTuple):
     relief: float = 1.0
     """How the shape turns with the head: 1 on the front of the face, 0 on its outline, below 0 behind."""
     shown: Array | bool = True
-    """Which faces have it, shape ``(N, 1)``."""
+    """Mask of the faces that have this shape, shape ``(N, 1)``, or True for all."""
 
 
 def _mirror(stroke: Stroke) -> Iterator[Stroke]:
@@ -201,7 +201,7 @@ def _head(face: Faces) -> Iterator[Stroke]:
 
 
 def _eyes(face: Faces) -> Iterator[Stroke]:
-    """Yield both eyes, their lids, and the folds that raised cheeks push up."""
+    """Yield both eyes, their lids, and the folds below them if the cheeks are raised."""
     skin, size, apart, cheek = (
         _pick(_SKINS, face["skin"]),
         face["eye_size"],

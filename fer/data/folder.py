@@ -148,7 +148,7 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         return f"as given in folders{tested}{drawn}"
 
     def given_folders(self) -> dict[str, Path]:
-        """Return the folders of the given splits by the split's name; empty where the data is one pool.
+        """Return the folder of each given split, by the split's name; empty if the data is one pool.
 
         Raises:
             InputError: There are split folders, or the protocol is ``given``, but no train or no test.

@@ -146,7 +146,7 @@ class ImageDataModule(ExpressionDataModule):
 
     ``inputs`` are float32 of shape (N, channels, image_size, image_size), ``labels`` int64 of shape (N,).
     Only the train split is augmented. If images of a test split also occur in train or val, its metrics are
-    reported twice: for all images, and for those that do not (the clean split).
+    reported twice: for all images, and without these images (the clean split).
 
     Args:
         image_size: Height and width of the network's input, in pixels.

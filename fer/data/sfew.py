@@ -266,7 +266,7 @@ def _is_number(cell: object) -> bool:
 
 
 def _number(cell: object, name: str, path: Path, line: int) -> float:
-    """Return a cell's number; NaN where it is empty."""
+    """Return a cell's number; NaN if it is empty."""
     if cell is None or cell != cell:  # NaN is not equal to itself
         return math.nan
     if not _is_number(cell) or math.isinf(float(str(cell))):

@@ -106,7 +106,7 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings, *, fused: bo
         fused: Use torch's fused kernels; the results differ only by rounding.
 
     Raises:
-        InputError: No parameter is trainable, or their type cannot hold the learning rate.
+        InputError: No parameter is trainable, or the learning rate is too large for their data type.
     """
     groups = _groups(network, settings.weight_decay)
     if not groups:
