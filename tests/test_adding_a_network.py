@@ -80,5 +80,5 @@ def test_the_network_of_a_file_is_its_last_module():
 
     assert defined_network(cbam) is CbamResNet is NETWORKS["cbam"]
     assert NETWORKS["transfer"] is TransferNet
-    with pytest.raises(ImportError, match=r"_checks\.py defines no nn\.Module: start the file's name"):
+    with pytest.raises(ImportError, match=r"_checks\.py defines no nn\.Module: add one"):
         defined_network(_checks)

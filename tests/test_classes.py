@@ -94,7 +94,7 @@ def test_a_checkpoint_is_tested_on_other_data_by_class_names(animals, make_image
     assert called.status == 0, called.err
     assert "trained on   FaceFolder (data), 80/10/10, random" in called.out
     assert "classes      not known to the network, left out: eel" in called.out
-    assert "classes      not in the data; such an answer counts as wrong: bird" in called.out
+    assert "classes      not in the data, wrong if predicted: bird" in called.out
     results = _results(folder / "runs" / "t")
     assert results["class_names"] == list(ANIMALS)
     assert results["trained_on"] == "FaceFolder (data), 80/10/10, random"

@@ -215,7 +215,7 @@ def start(src: Path, dst: Path, cache: Path) -> Forked:
 def finish(*processes: Forked) -> None:
     for process in processes:
         said = process.communicate(timeout=300)[1]
-        assert (process.returncode, "made again" in said) == (0, False), said
+        assert (process.returncode, "is replaced" in said) == (0, False), said
 
 
 def kill_when_there_are(files: int, folder: Path, process: Forked) -> None:

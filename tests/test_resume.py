@@ -250,7 +250,7 @@ def test_no_schedule_is_gone_on_with_beyond_its_end(schedule):
     called = call(*FIT, "--model.schedule", schedule, "--trainer.max_epochs", "6", "--ckpt_path", "runs/a")
     assert called.status == 2
     assert called.err.count("\n") == 1
-    assert "has 0 steps left, and 12 are to be trained" in called.err
+    assert "has 0 steps left, but the training has 12" in called.err
 
 
 @pytest.mark.slow

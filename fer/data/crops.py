@@ -1,4 +1,4 @@
-"""Crops of many image files: each made once, kept in the cache, and accounted for."""
+"""Crop many image files: each crop is made once, cached, and recorded."""
 
 import hashlib
 import json
@@ -28,27 +28,27 @@ from fer.files import atomic_write
 log = logging.getLogger("fer.data")
 
 CACHE_FORMAT: Final = 3
-"""Raised when crops are made in another way, so that older cache files are not met."""
+"""Version in the names of cache files. Raise it when crops are made differently: older files are ignored."""
 
 BATCH_SIZE: Final = 16
-"""Images that a detector is given at once."""
+"""Images passed to a detector at once."""
 
 MAX_BAD_SHARE: Final = 0.05
-"""Part of the images that may be unusable before something else must be wrong."""
+"""Share of the images that may be unusable; above it, cropping stops with an error."""
 
 NUM_NAMED: Final = 5
-"""Images that a message names before it counts the rest."""
+"""Number of images that a message names; the rest are only counted."""
 
 
 @dataclass(frozen=True)
 class CropRecord:
-    """What became of one image file.
+    """The outcome for one image file.
 
     Attributes:
         path: The file.
-        policy: What was done; ``bad`` where the file cannot be used.
-        face: The face that was cropped; None where there is none.
-        reason: Why it is bad; empty where it is not.
+        policy: How it was cropped; ``bad`` if the file cannot be used.
+        face: The face that was cropped; None if there is none.
+        reason: Why the file is bad; empty if it is not.
     """
 
     path: Path
@@ -67,8 +67,8 @@ class Crops:
     """Crops of N image files, M of which were kept.
 
     Attributes:
-        images: Of the files that were kept, in their order, RGB, uint8, shape ``(M, size, size, 3)``.
-        records: One for each file, N of them, in the order they were given.
+        images: Crops of the files that were kept, in order, RGB, uint8, shape ``(M, size, size, 3)``.
+        records: One record for each of the N files, in the order of the paths.
     """
 
     images: NDArray[np.uint8]
@@ -76,7 +76,7 @@ class Crops:
 
     @property
     def kept(self) -> NDArray[np.bool_]:
-        """Which of the files are in :attr:`images`, shape ``(N,)``: ``labels[crops.kept]``."""
+        """Mask of the files that are in :attr:`images`, shape ``(N,)``; use it as ``labels[crops.kept]``."""
         return np.array([record.kept for record in self.records], np.bool_)
 
 
@@ -90,10 +90,9 @@ def crop_images(
 ) -> Crops:
     """Crop the face of each image file, in batches of images of one size.
 
-    What is made is kept in the cache, one file for each source, under a name that follows from the
-    source's bytes and the settings: wherever the source is moved it is found again. A batch is kept as soon
-    as it is made, so that a run that was killed goes on where it was, and processes that run at once
-    take over each other's work.
+    Each crop is cached in a file of its own, named by a hash of the source's bytes and the settings, so it
+    is found again after the source is moved. A batch is cached as soon as it is made: an interrupted run
+    continues where it stopped, and parallel processes share their work.
 
     Files that cannot be used are logged and left out.
 
@@ -101,15 +100,15 @@ def crop_images(
         paths: The files.
         settings: How faces are found and cropped.
         cache: Folder of the cache; :func:`fer.data.cache.cache_dir` by default.
-        batch_size: Images that the detector is given at once, 1 or more; fewer where they are large.
-        max_bad_share: Part of the files that may be unusable, 0 to 1; 0: none.
+        batch_size: Images passed to the detector at once, 1 or more; fewer if they are large.
+        max_bad_share: Share of the files that may be unusable, 0 to 1; 0: none.
 
     Returns:
         The crops, and a record for each file.
 
     Raises:
-        InputError: More files than that are unusable, or the settings' fallback is ``error`` and a
-            image has no face.
+        InputError: More files than ``max_bad_share`` allows are unusable, or the settings' fallback is
+            ``error`` and an image has no face.
     """
     folder = (cache or cache_dir()) / "crops"
     maker = _Maker(settings, folder)
@@ -150,10 +149,10 @@ def _record(path: Path, outcome: Crop | BadImageError) -> CropRecord:
 
 
 def _report(records: Sequence[CropRecord], max_bad_share: float) -> None:
-    """Log what was done, and refuse it where too many files are bad or a face was a condition.
+    """Log how the files were cropped; raise an error if too many are bad or a required face is missing.
 
     Raises:
-        InputError: As :func:`crop_images` has it.
+        InputError: See :func:`crop_images`.
     """
     bad = [f"{record.path}: {record.reason}" for record in records if record.policy == "bad"]
     if len(bad) > max_bad_share * len(records):
@@ -166,18 +165,18 @@ def _report(records: Sequence[CropRecord], max_bad_share: float) -> None:
         log.warning("%d of %d images cannot be used: %s", len(bad), len(records), _name_some(bad))
     if faceless := [str(record.path) for record in records if record.policy == "error"]:
         msg = (
-            f"no face is found in {len(faceless)} of {len(records)} images: {_name_some(faceless)}; "
-            "take another detector, or another data.crop_fallback (fer crop: --fallback) than error"
+            f"no face was found in {len(faceless)} of {len(records)} images: {_name_some(faceless)}; "
+            "choose another detector, or another data.crop_fallback (fer crop: --fallback) than error"
         )
         raise InputError(msg)
     counts = Counter(record.policy for record in records)
     written = ", ".join(f"{policy} {count:,}" for policy, count in counts.most_common())
-    if counts.keys() != {"none"}:  # nobody was asked to look
+    if counts.keys() != {"none"}:  # with detector "none" there is nothing to report
         log.info("crops of %s images: %s", f"{len(records):,}", written or "none")
 
 
 def _name_some(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are.
+    """Return the first names and the number of the others, as text.
 
     >>> _name_some(["a", "b", "c", "d", "e", "f", "g"])
     'a; b; c; d; e; and 2 more'
@@ -192,7 +191,7 @@ def _name_some(names: Sequence[str]) -> str:
 def _batches(
     missing: Mapping[tuple[int, int], Mapping[str, Path]], batch_size: int
 ) -> Iterator[dict[str, Path]]:
-    """Yield what is missing in batches of one size that are not too large."""
+    """Yield the missing files in batches of images of one size, smaller batches for large images."""
     for (height, width), paths in missing.items():
         size = max(1, min(batch_size, DETECTOR_PIXELS // (height * width)))
         waiting = iter(paths.items())
@@ -201,11 +200,11 @@ def _batches(
 
 
 class _Maker:
-    """Makes crops in batches and keeps them in the cache.
+    """Makes crops in batches and caches them.
 
     Args:
-        settings: How.
-        folder: Of the cache.
+        settings: How faces are found and cropped.
+        folder: Folder of the cached crops.
     """
 
     def __init__(self, settings: CropSettings, folder: Path) -> None:
@@ -215,14 +214,14 @@ class _Maker:
 
     @cached_property
     def cropper(self) -> FaceCropper:
-        """Made for the first batch: what is in the cache needs no detector."""
+        """The cropper, made for the first batch: cached crops need no detector."""
         folder = self.folder.with_name("faces")
         return FaceCropper(
             self.settings, {name: KeptDetector(name, folder) for name in self.settings.finders}
         )
 
     def kept(self, key: str) -> Path:
-        """Return where the cache keeps a crop."""
+        """Return the path of a cached crop."""
         return self.folder / f"{key}.npz"
 
     def make(self, paths: Mapping[str, Path]) -> dict[str, Crop | BadImageError]:
@@ -258,13 +257,13 @@ class _Maker:
         if not images:
             return []
         try:
-            # One image, which may be large, is not copied.
+            # A single image may be large, so it is not copied.
             return list(self.cropper.crop(np.stack(images) if len(images) > 1 else images[0][np.newaxis]))
-        # What is raised where the memory does not last, and by facenet-pytorch where MTCNN's first stage
-        # puts a face wholly beside the image.
+        # Raised when memory runs out, and by facenet-pytorch when MTCNN's first stage places a face
+        # entirely outside the image.
         except (RuntimeError, IndexError, MemoryError, cv2.error) as e:
             if len(images) == 1:
-                return [f"the detector fails on it ({e})"]
+                return [f"the face detector failed ({e})"]
             half = len(images) // 2
             return self._crop(images[:half]) + self._crop(images[half:])
 
@@ -277,8 +276,8 @@ class _Maker:
         except OSError as e:
             self.is_writable = False
             log.warning(
-                "faces are detected again in every run, since the cache cannot be written (%s); "
-                "name a folder that can with FER_CACHE_DIR",
+                "the cache cannot be written (%s), so faces are detected again in every run; "
+                "set FER_CACHE_DIR to a folder that can be written",
                 e,
             )
 
@@ -287,14 +286,13 @@ class _Maker:
 
 
 class KeptDetector:
-    """A detector that looks at an image once: what it finds is kept under the image's pixels.
+    """A face detector that caches the faces of each image under a hash of its pixels.
 
-    So another size, margin or alignment of the crops does not cost another search, which takes nearly all
-    of the time.
+    Detection takes nearly all of the time, so crops of another size, margin or alignment are cheap.
 
     Args:
-        name: Of the detector.
-        folder: Of the cache.
+        name: Name of the detector.
+        folder: Folder of the cached faces.
     """
 
     def __init__(self, name: Finder, folder: Path) -> None:
@@ -303,7 +301,7 @@ class KeptDetector:
 
     @cached_property
     def detector(self) -> FaceDetector:
-        """Made when it must look."""
+        """The detector, made when it is first needed."""
         return make_detector(self.name)
 
     def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
@@ -315,7 +313,7 @@ class KeptDetector:
             unknown = images if len(missing) == len(images) else images[missing]
             for index, faces in zip(missing, self.detector.find(unknown), strict=True):
                 found[index] = faces
-                # Where the cache cannot be written, what is kept of the crops says so.
+                # If the cache cannot be written, storing the crops logs a warning.
                 with suppress(OSError), atomic_write(paths[index]) as file:
                     file.write(json.dumps([asdict(face) for face in faces]).encode())
         return [faces or [] for faces in found]
@@ -340,19 +338,19 @@ def _load_faces(path: Path) -> list[Face] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as e:
-        log.warning("the cache file %s cannot be read and is made again (%s)", path, e)
+        log.warning("the cache file %s cannot be read and is replaced (%s)", path, e)
         return None
 
 
 def _key(path: Path, settings: CropSettings) -> str:
-    """Return the name of a source's crop, which follows from its bytes and the settings."""
+    """Return the cache name of a source's crop: a hash of the source's bytes and the settings."""
     digest = hashlib.blake2b(digest_image(path), digest_size=16)
     digest.update(json.dumps([CACHE_FORMAT, asdict(settings)], sort_keys=True).encode())
     return digest.hexdigest()
 
 
 def _write(file: BinaryIO, crop: Crop) -> None:
-    """Write a crop as arrays; what it lacks has no rows."""
+    """Write a crop as arrays; a missing image, face or landmarks becomes an array without rows."""
     face = crop.face
     np.savez(
         file,
@@ -368,14 +366,14 @@ def _read(arrays: Mapping[str, NDArray[Any]], size: int) -> Crop:
 
     Raises:
         KeyError: An array is missing.
-        ValueError: The arrays are no crop of that size.
+        ValueError: The arrays are not a crop of that size.
     """
     policy, images, faces = arrays["policy"].item(), arrays["images"], arrays["faces"]
     points = tuple((float(x), float(y)) for x, y in arrays["landmarks"])
     num_images = 0 if policy in ("drop", "error") else 1
     is_sound = policy in get_args(Policy) and len(images) == num_images and images.dtype == np.uint8
     if not is_sound or (num_images and images.shape[1:] != (size, size, 3)):
-        msg = f"no crop of {size}x{size} pixels"
+        msg = f"not a crop of {size}x{size} pixels"
         raise ValueError(msg)
     face = None
     if len(faces):
@@ -391,5 +389,5 @@ def _load(path: Path, settings: CropSettings) -> Crop | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (KeyError, TypeError, ValueError) as e:
-        log.warning("the cache file %s cannot be read and is made again (%s)", path, e)
+        log.warning("the cache file %s cannot be read and is replaced (%s)", path, e)
         return None

@@ -1,4 +1,4 @@
-"""Images as a few features: the first principal components of LPQ and of PHOG."""
+"""Image features: the first principal components of LPQ and of PHOG."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sklearn.decomposition import PCA
 
 NUM_COMPONENTS: Final = 5
-"""Components of each descriptor, as in SFEW's published features (Markou, section 2.1)."""
+"""Principal components of each descriptor, as in SFEW's published features (Markou, section 2.1)."""
 
 NUM_FEATURES: Final = 2 * NUM_COMPONENTS
 
@@ -24,9 +24,9 @@ class Descriptors:
     """Principal components and scaling, fitted on the train split, that turn images into features.
 
     Attributes:
-        lpq: Components of local phase quantisation.
-        phog: Components of the pyramid histogram of oriented gradients.
-        scaling: Of the components, to mean 0 and deviation 1.
+        lpq: PCA of local phase quantisation (LPQ).
+        phog: PCA of the pyramid histogram of oriented gradients (PHOG).
+        scaling: Scaling of the components to mean 0 and standard deviation 1.
     """
 
     lpq: "PCA"
@@ -42,8 +42,8 @@ class Descriptors:
         """
         if len(images) < NUM_COMPONENTS:
             msg = (
-                f"the train split has {len(images)} images, and {NUM_COMPONENTS} components of a descriptor "
-                f"need {NUM_COMPONENTS} or more; add images, or set data.descriptors=false"
+                f"the train split has {len(images)} images, but data.descriptors needs {NUM_COMPONENTS} or "
+                "more to fit its principal components; add images, or set data.descriptors=false"
             )
             raise InputError(msg)
         described = (lpq(images), phog(images))
@@ -58,9 +58,9 @@ class Descriptors:
 
 
 def _fit_components(descriptors: NDArray[np.float32]) -> "PCA":
-    """Fit the first components; the largest entry of each axis is positive, so that signs are unique."""
+    """Fit the first components; scikit-learn makes the largest entry of each axis positive."""
     from sklearn.decomposition import PCA
 
-    # Images that are all the same have no variance, of which scikit-learn computes each axis's share.
+    # If all images are the same, the variance is 0 and scikit-learn's share of it for each axis is 0 / 0.
     with np.errstate(invalid="ignore"):
         return PCA(NUM_COMPONENTS, svd_solver="full").fit(descriptors.astype(np.float64))

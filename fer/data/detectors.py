@@ -9,34 +9,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 Finder = Literal["mtcnn", "viola_jones"]
-"""A detector of its own, of which ``narayan`` combines two."""
+"""A single face detector; ``narayan`` combines the two."""
 
 MTCNN_MIN_FACE: Final = 20
-"""Side of the smallest face that MTCNN looks for, in pixels: facenet-pytorch's own. With 40 it takes half
-the time and finds as many in SFEW (643 of 675), but none in an image that is smaller."""
+"""Side of the smallest face that MTCNN looks for, in pixels: facenet-pytorch's default. With 40 it takes half
+the time and finds as many faces in SFEW (643 of 675), but none in images smaller than 40 pixels."""
 
 MTCNN_STEP: Final = 0.709
-"""Factor between the sizes at which MTCNN looks for faces: facenet-pytorch's own. An image that is shrunk by
-whole steps is searched at the same sizes."""
+"""Scale factor between the levels of MTCNN's image pyramid: facenet-pytorch's default. A copy that is smaller
+by a power of this factor is searched at the same levels."""
 
 MTCNN_GRID: Final = 8
-"""Steps in a pixel to which MTCNN's boxes and landmarks are rounded. They differ by some 1e-5 pixels with the
-images it is given at once and with the number of threads, and resampling would show it."""
+"""MTCNN's boxes and landmarks are rounded to 1/8 pixel. They vary by some 1e-5 pixels with the batch and the
+number of threads, which would otherwise change the resampled crops."""
 
 MTCNN_ROUND: Final = 64
-"""Candidates of MTCNN's second and third stage come in multiples of this number, filled up with zeros. oneDNN
-keeps what it compiled for each size of a batch, 0.8 MB each, so that the memory grew with the images."""
+"""Batches of MTCNN's second and third stage are padded with zeros to a multiple of this number. oneDNN keeps
+0.8 MB of compiled code for each batch size, so without padding the memory grows with the number of images."""
 
 VIOLA_JONES_MIN_FACE: Final = 40
 """Side of the smallest face that Viola-Jones looks for, in pixels."""
 
 VIOLA_JONES_SCALE: Final = 1.1
+"""Scale factor between the levels of Viola-Jones's image pyramid."""
+
 VIOLA_JONES_NEIGHBOURS: Final = 5
-"""Step between the sizes looked for, and hits that must agree on a face: with 3 it misses fewer, and
-takes more for a face that is none."""
+"""Detections that must overlap to count as a face. With 3, fewer faces are missed, but there are more false
+positives."""
 
 DETECTOR_PIXELS: Final = 12_500_000
-"""Pixels that a detector is given at once: an image of a phone, for which MTCNN takes some 600 MB."""
+"""Pixels passed to a detector at once: one phone photo, for which MTCNN takes some 600 MB."""
 
 Point = tuple[float, float]
 
@@ -46,10 +48,10 @@ class Face:
     """A face in an image, in pixels from the top left.
 
     Attributes:
-        box: Left, top, right and bottom; it may go beyond the image.
-        probability: That it is a face, 0 to 1; NaN where the detector gives none.
-        landmarks: Left eye, right eye, nose, left and right corner of the mouth, each ``(x, y)``, left
-            as one sees it; None where the detector gives none.
+        box: Left, top, right and bottom; it may extend beyond the image.
+        probability: Probability that this is a face, 0 to 1; NaN if the detector gives none.
+        landmarks: Left eye, right eye, nose, left and right corner of the mouth, each ``(x, y)``; left is
+            the viewer's left. None if the detector gives none.
     """
 
     box: tuple[float, float, float, float]
@@ -69,7 +71,7 @@ class Face:
         return right - left, bottom - top
 
     def scaled(self, across: float, down: float) -> "Face":
-        """Return the face as it is in an image that is so many times wider and higher."""
+        """Return the face in an image that is ``across`` times as wide and ``down`` times as high."""
         left, top, right, bottom = self.box
         points = None if self.landmarks is None else tuple((across * x, down * y) for x, y in self.landmarks)
         box = (across * left, down * top, across * right, down * bottom)
@@ -80,27 +82,27 @@ class FaceDetector(Protocol):
     """Finds faces in images of one size."""
 
     def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
-        """Return the faces of each image, in an order that is always the same.
+        """Return the faces of each image, in a reproducible order.
 
         Args:
-            images: RGB, uint8, shape ``(N, H, W, 3)``; of any size, down to 1x1.
+            images: RGB, uint8, shape ``(N, H, W, 3)``; any size from 1x1.
         """
         ...
 
 
 class Mtcnn:
-    """MTCNN of facenet-pytorch, on the GPU where there is one.
+    """facenet-pytorch's MTCNN, on the GPU if there is one.
 
     Source: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional
     Networks", 2016.
     """
 
     def __init__(self) -> None:
-        import torch  # not above: Viola-Jones needs none
+        import torch  # not at the top: Viola-Jones does not need it
         from facenet_pytorch import MTCNN
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # It stays in single precision whatever the default: it fails in half.
+        # Always in single precision, whatever torch's default: MTCNN fails in half precision.
         self.network = MTCNN(
             min_face_size=MTCNN_MIN_FACE, factor=MTCNN_STEP, keep_all=True, device=device
         ).float()
@@ -119,7 +121,7 @@ class Mtcnn:
 
 
 def _in_round_batches(forward: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return a function of a batch that calls another one with few sizes of batches; see MTCNN_ROUND."""
+    """Wrap ``forward`` so that its batches are padded to few different sizes; see :data:`MTCNN_ROUND`."""
 
     def call(batch: Any) -> tuple[Any, ...]:
         padded = batch.new_zeros(math.ceil(len(batch) / MTCNN_ROUND) * MTCNN_ROUND, *batch.shape[1:])
@@ -152,7 +154,7 @@ class ViolaJones:
         self.cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
 
     def find(self, images: NDArray[np.uint8]) -> list[list[Face]]:
-        """Return the faces of each image, by box, without probability and landmarks."""
+        """Return the faces of each image, sorted by box, without probabilities or landmarks."""
         return [self._find(image) for image in images]
 
     def _find(self, image: NDArray[np.uint8]) -> list[Face]:
@@ -164,22 +166,22 @@ class ViolaJones:
             minNeighbors=VIOLA_JONES_NEIGHBOURS,
             minSize=(VIOLA_JONES_MIN_FACE, VIOLA_JONES_MIN_FACE),
         )
-        # OpenCV's threads leave them in any order.
+        # OpenCV is multi-threaded and returns the boxes in an arbitrary order.
         ordered = sorted(tuple(map(int, box)) for box in boxes)
         return [Face((x, y, x + width, y + height)) for x, y, width, height in ordered]
 
 
 def make_detector(name: Finder) -> FaceDetector:
-    """Return a new detector of a name."""
+    """Make the detector of that name."""
     return Mtcnn() if name == "mtcnn" else ViolaJones()
 
 
 def search_scale(shape: tuple[int, ...], max_pixels: int = DETECTOR_PIXELS) -> float:
-    """Return the size of the copy that an image is searched in, as a share of its own.
+    """Return the scale at which an image is searched for faces: 1, or less for a large image.
 
     Args:
-        shape: Height and width of the image; more is ignored.
-        max_pixels: Most pixels of the copy.
+        shape: Height and width of the image; further dimensions are ignored.
+        max_pixels: Largest number of pixels that are searched.
 
     >>> [round(search_scale((6000, 6500), most), 3) for most in (40_000_000, 12_500_000, 4_000_000)]
     [1.0, 0.503, 0.253]
@@ -191,9 +193,10 @@ def search_scale(shape: tuple[int, ...], max_pixels: int = DETECTOR_PIXELS) -> f
 def find_faces(
     detector: FaceDetector, images: NDArray[np.uint8], max_pixels: int = DETECTOR_PIXELS
 ) -> list[list[Face]]:
-    """Return the faces of images of one size, searched in smaller copies beyond some pixels.
+    """Return the faces of images of one size; see :class:`FaceDetector`.
 
-    The smallest face that is found grows as the copy shrinks; see also :class:`FaceDetector`.
+    Images of more than ``max_pixels`` are searched in smaller copies. The smaller the copy, the larger the
+    smallest face that is found.
     """
     height, width = images.shape[1:3]
     scale = search_scale((height, width), max_pixels)

@@ -1,4 +1,4 @@
-"""Synthetic faces: the toolkit's own data, there without a download."""
+"""Draw synthetic faces: data for trying the toolkit without a download."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -14,15 +14,15 @@ from fer.labels import EXPRESSIONS, NUM_EXPRESSIONS
 
 Array: TypeAlias = NDArray[Any]
 Faces: TypeAlias = Mapping[str, Array]
-"""Actions and look of N faces: by the name of each, its values, shape ``(N, 1)``."""
+"""Actions and looks of N faces: each one's name and its values, shape ``(N, 1)``."""
 
 
 @dataclass(frozen=True)
 class FacialActions:
-    """What the muscles do, apart from whose face it is; all zero is a face at rest.
+    """Muscle movements of a face, independent of the person; all zero is a face at rest.
 
-    A value is a share of the strongest movement: -1 to 1 where the movement has an opposite,
-    else 0 to 1. AU numbers are the action units that a field stands for.
+    A value is a share of the strongest movement: -1 to 1 if the movement has an opposite,
+    else 0 to 1. AU numbers are the action units that a field represents.
 
     Source: Ekman and Friesen, "Facial Action Coding System", 1978.
     """
@@ -81,7 +81,7 @@ EXPRESSION_ACTIONS: Final[Mapping[str, FacialActions]] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""Each expression at full strength: the actions that its faces vary around."""
+"""Mean actions of each expression, at full strength."""
 
 LOOK_RANGES: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {
@@ -98,10 +98,10 @@ LOOK_RANGES: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
         "light_x": (-0.32, 0.32), "light_y": (-0.32, 0.32), "exposure": (0.75, 1.1), "noise": (2.0, 20.0),
     }
 )  # fmt: skip
-"""What identity, pose and light are drawn from, evenly.
+"""Ranges of the uniform distributions of identity, pose and light.
 
-Lengths are in face units (half the height of the head is 1), turns are sines, shifts and scale are in
-sides of the image, noise in grey levels from peak to peak; the rest are shares.
+Lengths are in face units (half the height of the head is 1). Rotations are sines. Shifts and scale are
+fractions of the image's side. Noise is in grey levels, peak to peak. All others are shares.
 """
 
 _LOWS, _SPANS = np.array([(low, high - low) for low, high in LOOK_RANGES.values()]).T
@@ -110,19 +110,19 @@ _MEAN_ACTIONS: Final = np.array([astuple(EXPRESSION_ACTIONS[name]) for name in E
 _ACTION_FLOOR: Final = np.where(_MEAN_ACTIONS.min(axis=0) < 0, -1.0, 0.0)
 _ACTION_SPREAD: Final = np.array([0.14 if name.startswith("mouth") else 0.1 for name in _ACTION_NAMES])
 _INTENSITY: Final = (0.3, 1.1)
-_LABEL_STREAM: Final = 7  # keeps the order of the labels apart from the images' random numbers
+_LABEL_STREAM: Final = 7  # separates the random order of the labels from the images' random numbers
 
-# Scales of colour, RGB: a face lies anywhere along each.
+# Colour scales, RGB: the colours of a face are interpolated along them.
 _SKINS: Final = np.array(((248, 218, 196), (226, 180, 146), (188, 136, 100), (132, 90, 66)))
 _HAIRS: Final = np.array(((26, 20, 18), (80, 52, 34), (146, 94, 50), (206, 174, 116), (180, 176, 172)))
 _IRISES: Final = np.array(((30, 20, 16), (84, 56, 30), (70, 104, 120)))
 _CLOTHES: Final = np.array(((40, 52, 84), (150, 60, 60), (90, 120, 90), (220, 216, 206)))
 _BLACK, _WHITE, _LIPS = np.array(((20.0, 12.0, 12.0), (248.0, 246.0, 242.0), (168.0, 52.0, 58.0)))
-_LUMA: Final = np.array((0.299, 0.587, 0.114))  # of RGB, ITU-R BT.601
+_LUMA: Final = np.array((0.299, 0.587, 0.114))  # weights of R, G and B, ITU-R BT.601
 
-_MAX_ROWS, _MAX_PIXELS = 64, 2**20  # drawn side by side
+_MAX_ROWS, _MAX_PIXELS = 64, 2**20  # largest batch that is drawn at once
 _SUPERSAMPLING: Final = 3
-_FRACTION_BITS: Final = 4  # of the coordinates that OpenCV draws
+_FRACTION_BITS: Final = 4  # fractional bits of OpenCV's coordinates
 _EYE_Y: Final = -0.04
 _BROW_Y: Final = -0.33
 _U: Final = np.linspace(-1.0, 1.0, 11)  # along an eye or a mouth
@@ -148,11 +148,11 @@ class Stroke(NamedTuple):
     colour: Array
     """RGB, shape ``(N, 3)`` or ``(3,)``."""
     width: float = 0.0
-    """Of a line; 0 fills the shape."""
+    """Line width; 0 fills the shape."""
     relief: float = 1.0
     """How the shape turns with the head: 1 on the front of the face, 0 on its outline, below 0 behind."""
     shown: Array | bool = True
-    """Which faces have it, shape ``(N, 1)``."""
+    """Mask of the faces that have this shape, shape ``(N, 1)``, or True for all."""
 
 
 def _mirror(stroke: Stroke) -> Iterator[Stroke]:
@@ -162,7 +162,7 @@ def _mirror(stroke: Stroke) -> Iterator[Stroke]:
 
 
 def _band(x: Array, top: Array, bottom: Array, inset: Array | float = 1.0) -> tuple[Array, Array]:
-    """Return the outline of what lies between two curves, the second one narrowed to ``inset``."""
+    """Return the outline of the area between two curves, the second one narrowed to ``inset``."""
     top, bottom = np.broadcast_arrays(top, bottom)
     return np.concatenate((x, inset * x[:, ::-1]), axis=1), np.concatenate((top, bottom[:, ::-1]), axis=1)
 
@@ -178,7 +178,7 @@ def _pick(scale: Array, place: Array) -> Array:
 
 
 def _head(face: Faces) -> Iterator[Stroke]:
-    """Yield what lies under the features: hair, shoulders, ears, head, beard."""
+    """Yield hair, shoulders, ears, head and beard."""
     skin, hair = _pick(_SKINS, face["skin"]), _pick(_HAIRS, face["hair_tone"])
     shadow, stubble = _mix(skin, _BLACK, 0.3), _mix(skin, _mix(hair, _BLACK, 0.3), 0.6)
     bald, long = face["hair_style"] < 0.12, face["hair_style"] > 0.55
@@ -201,7 +201,7 @@ def _head(face: Faces) -> Iterator[Stroke]:
 
 
 def _eyes(face: Faces) -> Iterator[Stroke]:
-    """Yield both eyes, their lids, and the folds that raised cheeks push up."""
+    """Yield both eyes, their lids, and the folds below them if the cheeks are raised."""
     skin, size, apart, cheek = (
         _pick(_SKINS, face["skin"]),
         face["eye_size"],
@@ -226,7 +226,7 @@ def _eyes(face: Faces) -> Iterator[Stroke]:
 
 
 def _brows(face: Faces) -> Iterator[Stroke]:
-    """Yield both brows and the lines that they fold into the forehead."""
+    """Yield both brows, and the wrinkles of the forehead above them."""
     skin, furrow = _pick(_SKINS, face["skin"]), face["brow_furrow"]
     inner = face["eye_apart"] - 1.05 * face["eye_size"] - 0.06 * furrow
     outer = face["eye_apart"] + 1.2 * face["eye_size"]
@@ -281,7 +281,7 @@ def _mouth(face: Faces) -> Iterator[Stroke]:
 
 
 def _glasses(face: Faces) -> Iterator[Stroke]:
-    """Yield glasses, on some faces."""
+    """Yield glasses, which some faces wear."""
     worn = face["glasses"] > 0.88
     lens = Stroke(face["eye_apart"] + 0.25 * _RIM_X, _EYE_Y + 0.03 + 0.22 * _RIM_Y, _BLACK, 0.035, shown=worn)
     yield from _mirror(lens)
@@ -289,7 +289,7 @@ def _glasses(face: Faces) -> Iterator[Stroke]:
 
 
 def _place(x: Array, y: Array, relief: Array, face: Faces) -> Array:
-    """Return points ``(N, points, 2)`` as the pose turns and places them, in sides of the image."""
+    """Return points ``(N, points, 2)``, rotated and shifted by the pose, in fractions of the image's side."""
     bulge = 0.7 * np.sqrt(np.maximum(1.0 - (x / 0.9) ** 2 - (y / 1.3) ** 2, 0.0))
     depth = np.where(relief < 0, relief, relief * bulge)
     x, y = x + depth * face["yaw"], y + depth * face["pitch"]
@@ -300,7 +300,7 @@ def _place(x: Array, y: Array, relief: Array, face: Faces) -> Array:
 
 
 def _background(rng: np.random.Generator, side: int, channels: int) -> NDArray[np.uint8]:
-    """Return a canvas of blending greyish colours with a few shapes lying about."""
+    """Return a background: a gradient of greyish colours with a few random shapes."""
     chance = rng.random((11, 9))
     colours = 20 + 175 * chance[:, :1] + 40 * chance[:, 1:4]
     if channels == 1:
@@ -319,7 +319,7 @@ def _background(rng: np.random.Generator, side: int, channels: int) -> NDArray[n
 
 
 def _expose(images: Array, noise: Array, face: Faces) -> NDArray[np.uint8]:
-    """Return images ``(N, H, W, C)`` under light from one side, with a camera's noise."""
+    """Return images ``(N, H, W, C)`` with exposure, light from one side, and camera noise."""
     cells = {name: column.astype(np.float32)[:, :, np.newaxis, np.newaxis] for name, column in face.items()}
     ramp = np.linspace(-1.0, 1.0, images.shape[1], dtype=np.float32)[:, np.newaxis]
     light = 1.0 + cells["light_x"] * ramp + cells["light_y"] * ramp[:, np.newaxis]
@@ -330,13 +330,13 @@ def _expose(images: Array, noise: Array, face: Faces) -> NDArray[np.uint8]:
 def _draw(
     actions: Sequence[FacialActions], rngs: Sequence[np.random.Generator], *, image_size: int, channels: int
 ) -> NDArray[np.uint8]:
-    """Draw N faces side by side: NumPy is asked once for all of them, OpenCV for each."""
+    """Draw N faces at once: NumPy computes all of them together, OpenCV draws each on its own."""
     num_faces, side, shape = len(rngs), _SUPERSAMPLING * image_size, (image_size, image_size, channels)
     looks = np.stack([_LOWS + _SPANS * rng.random(_LOWS.size) for rng in rngs])
     values = np.concatenate(([list(vars(each).values()) for each in actions], looks), axis=1)
     face = dict(zip((*_ACTION_NAMES, *LOOK_RANGES), values.T[:, :, np.newaxis], strict=True))
-    # From here on there are only sums, products and roots of the values: these are exact to the last
-    # bit, so that a face does not depend on those beside it.
+    # From here on the values are only added, multiplied, divided and square-rooted. These operations are
+    # correctly rounded, so a face does not depend on the others in its batch.
     strokes = [stroke for part in (_head, _nose, _eyes, _brows, _mouth, _glasses) for stroke in part(face)]
     lengths = [stroke.x.shape[-1] for stroke in strokes]
     x, y = (
@@ -373,12 +373,12 @@ def draw_face(
 ) -> NDArray[np.uint8]:
     """Draw one face.
 
-    Who it is, how it is held and lit and what lies behind come from ``rng`` alone: two generators
-    of one seed draw the same person with two expressions.
+    Identity, pose, light and background depend on ``rng`` alone: with two generators of the same seed,
+    two calls draw the same person with two expressions.
 
     Args:
-        actions: What the muscles do.
-        rng: Where everything else comes from.
+        actions: Muscle movements.
+        rng: Random numbers for everything else.
         image_size: Height and width in pixels.
         channels: 1 for grey, 3 for RGB.
 
@@ -390,7 +390,7 @@ def draw_face(
 
 
 def draw_actions(label: int, rng: np.random.Generator) -> FacialActions:
-    """Draw how one face shows the expression of a label: subtly to fully, and never twice the same."""
+    """Sample the actions of one face with the expression of a label, from subtle to full strength."""
     faint, full = _INTENSITY
     values = (faint + (full - faint) * rng.random()) * _MEAN_ACTIONS[label]
     values += _ACTION_SPREAD * rng.standard_normal(values.size)
@@ -400,17 +400,17 @@ def draw_actions(label: int, rng: np.random.Generator) -> FacialActions:
 def draw_faces(
     count: int, *, image_size: int = 48, channels: int = 1, seed: int = 0, offset: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw images ``offset`` to ``offset + count - 1`` of the endless album of a seed.
+    """Draw images ``offset`` to ``offset + count - 1`` of a seed's endless sequence of faces.
 
-    An image depends on the seed and on its place in the album, on nothing else. Every seven
-    images from a multiple of seven hold the seven expressions, in an order of their own.
+    An image depends only on the seed and on its position in the sequence. Each block of seven images that
+    starts at a multiple of seven contains all seven expressions, in random order.
 
     Args:
         count: Number of images, N.
         image_size: Height and width in pixels.
         channels: 1 for grey, 3 for RGB.
-        seed: Which album.
-        offset: First image's place in it.
+        seed: Seed of the sequence.
+        offset: Position of the first image in the sequence.
 
     Returns:
         Images, uint8, shape ``(N, H, W)`` or ``(N, H, W, 3)``; and labels, int64, shape ``(N,)``.

@@ -1,7 +1,7 @@
-"""Which training samples are drawn in an epoch, in which order, and with which random numbers.
+"""Sample the training rows of an epoch, their order, and the seeds of their augmentation.
 
-All of it follows from the seed and the number of the epoch, and is drawn in the main process. So the number
-of workers changes nothing, and an epoch can go on in the middle.
+All random numbers are drawn in the main process and depend only on the seed and the number of the epoch. So
+the number of workers makes no difference, and training can resume in the middle of an epoch.
 """
 
 from collections.abc import Iterator, Sized
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
 EPOCH_STEP: Final = 1_000_003
-"""Distance of the seeds of two epochs; a prime, so that runs with neighbouring seeds share none."""
+"""Difference between the seeds of two epochs; a large prime, so that runs with nearby seeds share none."""
 
 
 class Draw(int):
-    """The row of a sample, with the seed of the random numbers that augment it.
+    """A sample's row number that also carries the seed of its augmentation.
 
     >>> draw = Draw(7, seed=12)
     >>> ["a", "b", "c", "d", "e", "f", "g", "h"][draw], draw.seed
@@ -32,21 +32,20 @@ class Draw(int):
         return draw
 
     def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]
-        """Return what a copy in a worker process is made from."""
+        """Return the arguments from which a worker process unpickles its copy."""
         return int(self), self.seed
 
 
 class Draws(DistributedSampler[Draw]):
-    """The rows of an epoch, in random order unless it is fixed, each with a seed of its own.
+    """Sampler of the rows of an epoch, in random or fixed order, each with its own augmentation seed.
 
-    Of several processes, each gets its part of one list. A list that does not divide evenly is filled up from
-    its beginning.
+    Several processes share one list of rows. If its length is not a multiple of their number, it is padded
+    with rows from its beginning.
 
     Args:
         dataset: The samples.
         seed: Seed of the run.
-        weights: Probabilities to draw each row with, replaced after each draw, shape ``(N,)``; None: each
-            row once.
+        weights: Weights to draw each row with, with replacement, shape ``(N,)``; None: each row once.
         num_processes: Number of processes that share the rows.
         rank: Number of this process.
         shuffle: Whether the order is random.
@@ -65,10 +64,10 @@ class Draws(DistributedSampler[Draw]):
         super().__init__(dataset, num_processes, rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.weights = weights
         self.skipped = 0
-        """Samples at the beginning of the next epoch that are left out, since they were drawn before."""
+        """Number of samples to skip at the beginning of the next epoch, since they were drawn before."""
 
     def __iter__(self) -> Iterator[Draw]:
-        """Draw the epoch that :meth:`set_epoch` has set, without the samples that are skipped."""
+        """Yield the draws of the epoch set by :meth:`set_epoch`, without the skipped samples."""
         generator = torch.Generator().manual_seed((self.seed + EPOCH_STEP * self.epoch) % 2**63)
         num = len(self.dataset)  # type: ignore[arg-type]
         if self.weights is None:
@@ -86,19 +85,19 @@ class Draws(DistributedSampler[Draw]):
 
 @runtime_checkable
 class GivesBatches(Protocol):
-    """A data set that makes batches of many draws at once."""
+    """A dataset that makes whole batches itself."""
 
     def batches(self, draws: list[Draw], size: int, *, drop_last: bool) -> Iterator[Any]:
-        """Yield the batches of draws, in their order."""
+        """Yield batches of ``size`` draws, in order."""
 
 
 class EpochLoader(DataLoader[Any]):
-    """A loader whose epochs follow from their number, and which can begin in the middle of one.
+    """A data loader with reproducible epochs that can resume in the middle of one.
 
     Args:
         dataset: The samples.
-        sampler: Which of them are drawn; a sequential one, which Lightning puts in its place where
-            ``overfit_batches`` is set, stands for draws in a fixed order.
+        sampler: Sampler of the rows. A sequential one, which Lightning sets for ``overfit_batches``, is
+            replaced by draws in a fixed order.
         batch_size: Samples in a batch.
         **settings: See ``torch.utils.data.DataLoader``.
     """
@@ -110,19 +109,19 @@ class EpochLoader(DataLoader[Any]):
     ) -> None:
         if isinstance(sampler, SequentialSampler):
             sampler = Draws(dataset, seed=0, shuffle=False)
-        # With a generator of its own the loader draws nothing from the random state of the training.
+        # With its own generator, the loader does not change the random state of the training.
         super().__init__(
             dataset, batch_size, sampler=sampler, generator=torch.Generator().manual_seed(0), **settings
         )
         self.num_done = 0
-        """Batches of the epoch that were handed out."""
+        """Number of batches of the current epoch that were yielded."""
         self.begun = -1
-        """The last epoch that was begun."""
+        """The last epoch that was started."""
         self.resumed: tuple[int, int] | None = None
-        """An epoch to go on with, and the number of its batches that are done."""
+        """The epoch to resume, and the number of its batches that are done."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Yield the batches of the epoch that the sampler was set to, else of the next one."""
+        """Yield the batches of the sampler's epoch, or of the next one if that was started before."""
         if self.resumed is None and self.sampler.epoch == self.begun:
             self.sampler.set_epoch(self.begun + 1)
         self.begun = self.sampler.epoch
@@ -141,12 +140,12 @@ class EpochLoader(DataLoader[Any]):
         return super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
-        """Return where the next batch is: the number of its epoch, and of the batches before it."""
+        """Return the position of the next batch: its epoch, and the number of batches before it."""
         if self.num_done < len(self):
             return {"epoch": self.sampler.epoch, "num_done": self.num_done}
         return {"epoch": self.sampler.epoch + 1, "num_done": 0}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on where another loader of the same samples stopped; another epoch that is set begins anew."""
+        """Resume where another loader of the same samples stopped; other epochs start at their beginning."""
         self.resumed = state_dict["epoch"], state_dict["num_done"]
         self.sampler.set_epoch(state_dict["epoch"])

@@ -1,4 +1,4 @@
-"""Faces in images: which one counts, how it is cropped, and what is done without one."""
+"""Face crops: select a face, crop it, and handle images without one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,48 +13,48 @@ from fer.data.pixels import resize
 from fer.errors import InputError, check_choice
 
 Detector = Literal["mtcnn", "viola_jones", "narayan", "none"]
-"""Who finds the faces.
+"""Face detector.
 
-- ``mtcnn``: three small networks in a row, with landmarks (Zhang et al., "Joint Face Detection and
+- ``mtcnn``: a cascade of three small networks, with landmarks (Zhang et al., "Joint Face Detection and
   Alignment Using Multitask Cascaded Convolutional Networks", 2016; weights of facenet-pytorch).
 - ``viola_jones``: a cascade of Haar features (Viola and Jones, "Rapid Object Detection Using a Boosted
   Cascade of Simple Features", 2001; OpenCV's ``frontalface_default``).
 - ``narayan``: the two combined (Narayan and Ge, section 3). The paper does not say how; here
-  Viola-Jones looks where MTCNN finds none.
-- ``none``: nobody: the whole image, squeezed into a square, is the crop.
+  Viola-Jones is used if MTCNN finds no face.
+- ``none``: no detection; the crop is the whole image, squeezed into a square.
 """
 
 Select = Literal["largest", "central"]
-"""Which of several faces counts: the one with the largest box, or with the box nearest to the middle."""
+"""Face to crop if there are several: the one with the largest box, or the one nearest to the image centre."""
 
 Fallback = Literal["mtcnn", "centre", "keep", "drop", "error"]
-"""What is done with an image in which no face is found.
+"""Action for an image in which no face is found.
 
-- ``mtcnn``: MTCNN looks, too, and where it finds none the centre is taken.
-- ``centre``: the largest square in the middle of the image.
-- ``keep``: the whole image, squeezed into a square.
-- ``drop``: it is left out.
-- ``error``: all of them are looked at, then those without a face are named and nothing goes on.
+- ``mtcnn``: try MTCNN as well; if it finds no face either, crop as ``centre`` does.
+- ``centre``: crop the largest square in the middle of the image.
+- ``keep``: squeeze the whole image into a square.
+- ``drop``: leave the image out.
+- ``error``: search all images, then stop with an error that names those without a face.
 """
 
 Policy = Literal["mtcnn", "viola_jones", "none", "centre", "keep", "drop", "error"]
-"""What was done with an image: the detector whose face was cropped, or the fallback that was taken."""
+"""How an image was cropped: the detector whose face was cropped, or the fallback that was used."""
 
 EYES_APART: Final = 0.30
 EYES_HEIGHT: Final = 0.37
-"""Where the eyes of an aligned crop without margin are, as shares of its side: their distance, and how far
-they are from the top. Both are the medians in MTCNN's own boxes, made square, of 643 film stills (SFEW):
-so aligning turns a face upright and leaves it about as large."""
+"""Position of the eyes in an aligned crop without margin, as shares of its side: the distance between them,
+and their distance from the top. Both are medians over MTCNN's boxes, made square, of 643 film stills (SFEW),
+so alignment rotates a face upright and keeps its size about the same."""
 
 MIN_EYES_APART: Final = 0.2
-"""Least distance between the eyes that is believed, as a share of the face's box. A face seen from the side
-has its eyes close together; taken at their word they would fill the crop with an ear."""
+"""Smallest distance between the eyes used for alignment, as a share of the side of the face's box. In a
+profile the eyes are close together; scaling by their true distance would zoom in far too much."""
 
 MAX_SIZE: Final = 4096
 """Longest side of a crop, in pixels."""
 
 MAX_DRAWN: Final = 8192
-"""Longest side to which a square is drawn before it is averaged to a crop, in pixels: 200 MB."""
+"""Largest side of the square that is resampled before it is averaged to a crop, in pixels: 200 MB."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class CropSettings:
     """How faces are found and cropped.
 
     Attributes:
-        detector: Who finds them; see :data:`Detector`.
+        detector: Face detector; see :data:`Detector`.
         size: Side of a crop, in pixels, 1 to :data:`MAX_SIZE`.
-        margin: Added on every side of the face, as a share of the longer side of its box, 0 to 1. Beyond
-            the image its border is repeated.
-        align: Whether the crop is turned and scaled by the landmarks, so that the eyes are level, always
-            as far apart, and at the same place.
-        select: Which of several faces; see :data:`Select`.
-        fallback: What is done without a face; see :data:`Fallback`.
+        margin: Margin added to each side of the face's box, as a share of its longer side, 0 to 1. Beyond
+            the image's border, the border pixels are repeated.
+        align: Whether the face is rotated and scaled by its landmarks, so that the eyes are level and at
+            fixed positions.
+        select: Face to crop if there are several; see :data:`Select`.
+        fallback: Action for an image without a face; see :data:`Fallback`.
 
     Raises:
-        InputError: A setting is out of its range, or two do not go together.
+        InputError: A setting is out of its range, or two settings contradict each other.
     """
 
     detector: Detector = "mtcnn"
@@ -92,25 +92,25 @@ class CropSettings:
         if not 0 <= self.margin <= 1:
             msg = (
                 f"data.crop_margin (fer crop: --margin) is {self.margin}: it must be 0 to 1, "
-                "a share of the face's side"
+                "a share of the longer side of the face's box"
             )
             raise InputError(msg)
         if self.align and self.detector in ("viola_jones", "none"):
             msg = (
                 f"data.crop_align (fer crop: --align) needs landmarks, and {self.detector} gives none: "
-                "take mtcnn or narayan, or do not align"
+                "choose mtcnn or narayan, or do not align"
             )
             raise InputError(msg)
         if self.fallback == "mtcnn" and self.detector != "viola_jones":
             msg = (
-                "data.crop_fallback (fer crop: --fallback) is mtcnn, which is for viola_jones alone; "
-                f"with {self.detector} take centre, keep, drop or error"
+                "data.crop_fallback (fer crop: --fallback) is mtcnn, which is only for viola_jones; "
+                f"with {self.detector} choose centre, keep, drop or error"
             )
             raise InputError(msg)
 
     @property
     def finders(self) -> tuple[Finder, ...]:
-        """Who looks, in turn, until one finds a face."""
+        """Detectors to try, in order, until one finds a face."""
         match self.detector:
             case "mtcnn":
                 return ("mtcnn",)
@@ -123,12 +123,12 @@ class CropSettings:
 
 
 def select_face(faces: Sequence[Face], shape: tuple[int, ...], select: Select) -> Face:
-    """Return the face that counts; of equals the first.
+    """Return the face to crop; on ties, the first one.
 
     Args:
-        faces: One or more.
-        shape: Height and width of the image; more is ignored.
-        select: Which one.
+        faces: One or more faces.
+        shape: Height and width of the image; further dimensions are ignored.
+        select: Which face; see :data:`Select`.
     """
     if select == "largest":
         return max(faces, key=lambda face: math.prod(face.size))
@@ -141,12 +141,12 @@ def select_face(faces: Sequence[Face], shape: tuple[int, ...], select: Select) -
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """What became of one image.
+    """The crop of one image.
 
     Attributes:
-        policy: What was done.
-        image: The crop, RGB, uint8, shape ``(size, size, 3)``; None by ``drop`` and ``error``.
-        face: The face that was cropped; None where there is none.
+        policy: How the image was cropped.
+        image: The crop, RGB, uint8, shape ``(size, size, 3)``; None for ``drop`` and ``error``.
+        face: The face that was cropped; None if there is none.
     """
 
     policy: Policy
@@ -155,11 +155,11 @@ class Crop:
 
 
 class FaceCropper:
-    """Finds the face in each image and crops it, or does what is asked without one.
+    """Finds the face in each image and crops it, or applies the fallback if there is none.
 
     Args:
-        settings: How.
-        detectors: Who finds them, for each of the settings' ``finders``; None: new ones.
+        settings: How faces are found and cropped.
+        detectors: A detector for each of the settings' ``finders``; None: make new ones.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class FaceCropper:
             images: RGB, uint8, shape ``(N, H, W, 3)``.
 
         Returns:
-            What became of each, in their order.
+            The crops, in the order of the images.
         """
         crops: dict[int, Crop] = {}
         for name, detector in self.detectors.items():
@@ -194,14 +194,14 @@ class FaceCropper:
 
 
 def crop_face(image: NDArray[np.uint8], face: Face, settings: CropSettings) -> NDArray[np.uint8]:
-    """Crop a face as a square with a margin, turned upright by its eyes if that is asked.
+    """Crop a face as a square with a margin, rotated so that its eyes are level if ``align`` is set.
 
-    A face without landmarks is not turned.
+    A face without landmarks is not rotated.
 
     Args:
         image: RGB, uint8, shape ``(H, W, 3)``.
-        face: In this image.
-        settings: ``size``, ``margin`` and ``align`` count.
+        face: A face in this image.
+        settings: ``size``, ``margin`` and ``align`` are used.
 
     Returns:
         RGB, uint8, shape ``(size, size, 3)``.
@@ -223,7 +223,7 @@ def crop_face(image: NDArray[np.uint8], face: Face, settings: CropSettings) -> N
 
 
 def crop_without_face(image: NDArray[np.uint8], settings: CropSettings) -> Crop:
-    """Do with an image without a face what the settings say."""
+    """Apply the settings' fallback to an image without a face."""
     if settings.detector == "none":
         return Crop("none", resize(image, settings.size))
     match settings.fallback:
@@ -240,21 +240,21 @@ def crop_without_face(image: NDArray[np.uint8], settings: CropSettings) -> Crop:
 def _cut(
     image: NDArray[np.uint8], centre: Point, side: float, size: int, angle: float = 0.0
 ) -> NDArray[np.uint8]:
-    """Resample a square of an image, whose border is repeated where the square goes beyond it.
+    """Resample a square of an image; beyond the image, its border pixels are repeated.
 
     Args:
         image: RGB, uint8, shape ``(H, W, 3)``.
-        centre: Of the square, in pixels; a pixel's own centre is at a half.
-        side: Of the square, in pixels.
-        size: Of the result, in pixels.
-        angle: From the horizontal down to the square's upper edge, in radians.
+        centre: Centre of the square, in pixels; the first pixel's centre is at (0.5, 0.5).
+        side: Side of the square, in pixels of the image.
+        size: Side of the result, in pixels.
+        angle: Clockwise rotation of the square, in radians.
 
     Returns:
         RGB, uint8, shape ``(size, size, 3)``.
     """
     import cv2
 
-    # Where it shrinks, it is drawn some whole times too large and averaged: else it would flicker.
+    # To shrink without aliasing, resample at a whole multiple of the size, then average.
     times = max(1, min(math.ceil(side / size), MAX_DRAWN // size))
     drawn = size * times
     cos, sin = math.cos(angle) * side / drawn, math.sin(angle) * side / drawn

@@ -1,4 +1,4 @@
-"""Features as network inputs: filled, clipped and scaled by what is fitted on train."""
+"""Tabular features as network inputs: clipped, imputed and scaled by statistics of the train split."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,12 +13,13 @@ from fer.data.base import ExpressionDataModule, Split
 from fer.errors import InputError, check_choice
 
 Scale = Literal["column", "pooled", "minmax", "none"]
-"""How features are scaled, by what is fitted on train.
+"""Scaling of features, fitted on the train split.
 
-- ``column``: each column to mean 0 and deviation 1.
-- ``pooled``: the columns of one descriptor together (one reading of Markou, equation 1).
+- ``column``: each column to mean 0 and standard deviation 1.
+- ``pooled``: as ``column``, with one mean and deviation for all columns of a descriptor (one reading of
+  Markou, equation 1).
 - ``minmax``: each column to 0..1 (Jain).
-- ``none``: as they are.
+- ``none``: no scaling.
 """
 
 
@@ -27,7 +28,7 @@ class FeatureSplit(Split):
     """Rows of features with their labels.
 
     Attributes:
-        features: float64, shape (N, F); NaN where a value is missing.
+        features: float64, shape (N, F); NaN for a missing value.
     """
 
     features: NDArray[np.float64]
@@ -35,14 +36,14 @@ class FeatureSplit(Split):
 
 @dataclass(frozen=True, eq=False)
 class FeatureScaling:
-    """What was fitted on the train split, and is applied to every split.
+    """Clipping, imputation and scaling, fitted on the train split and applied to every split.
 
     Attributes:
-        low: Smallest value a column keeps, shape (F,).
-        high: Largest value a column keeps, shape (F,).
-        filling: What stands in for a missing value, shape (F,).
-        shift: Subtracted, shape (F,).
-        divisor: Divided by, shape (F,).
+        low: Lower clipping bound of each column, shape (F,).
+        high: Upper clipping bound of each column, shape (F,).
+        filling: Value that replaces a missing one, shape (F,).
+        shift: Value that is subtracted, shape (F,).
+        divisor: Value that is divided by, shape (F,).
     """
 
     low: NDArray[np.float64]
@@ -60,18 +61,17 @@ class FeatureScaling:
         clip: float = 0.01,
         descriptors: NDArray[np.str_] | None = None,
     ) -> "FeatureScaling":
-        """Fit the steps, in their order, on train.
+        """Fit clipping, imputation and scaling on the train split.
 
         Args:
-            features: Shape (N, F), NaN where a value is missing.
+            features: Shape (N, F), NaN for a missing value.
             scale: See :data:`Scale`.
-            clip: Share of values at either end of a column that are clipped to the quantile there;
-                0 clips nothing.
-            descriptors: For each column the descriptor that it is of, shape (F,); what ``pooled`` pools.
-                None: all are of one.
+            clip: Share of values clipped at each end of a column, to its quantiles; 0: none.
+            descriptors: Descriptor of each column, shape (F,), for ``pooled``. None: the columns all belong
+                to one.
 
         Returns:
-            The fitted steps. A column that is constant, or missing altogether, becomes zeros.
+            The fitted steps. They turn a column that is constant, or has no values, into zeros.
         """
         absent = np.isnan(features).all(axis=0)
         known = np.where(absent, 0.0, features)
@@ -93,24 +93,24 @@ class FeatureScaling:
             for kind in np.unique(kinds):
                 shift[kinds == kind] = whole[:, kinds == kind].mean()
                 divisor[kinds == kind] = whole[:, kinds == kind].std()
-        # A sum of equal numbers is off by a rounding error, which must not be divided by.
+        # The deviation of a constant column may be a rounding error instead of 0.
         is_flat = divisor <= 1e-12 * np.abs(whole).max(axis=0)
         return cls(low, high, filling, shift, np.where(is_flat, 1.0, divisor))
 
     def transform(self, features: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return features (N, F), clipped, filled and scaled."""
+        """Return features (N, F), clipped, imputed and scaled."""
         clipped = np.clip(features, self.low, self.high)
         whole = np.where(np.isnan(clipped), self.filling, clipped)
         return ((whole - self.shift) / self.divisor).astype(np.float32)
 
 
 def far_outliers(features: NDArray[np.float64], *, deviations: float = 10.0) -> NDArray[np.bool_]:
-    """Return which values lie far outside of their column, shape (N, F).
+    """Return a mask of the outliers of each column, shape (N, F).
 
     Args:
-        features: Shape (N, F); a missing value is no outlier.
-        deviations: Distance from the column's median, in robust standard deviations (1.4826 times the
-            median absolute deviation).
+        features: Shape (N, F); a missing value is not an outlier.
+        deviations: Distance from the column's median beyond which a value is an outlier, in robust standard
+            deviations (1.4826 times the median absolute deviation).
     """
     far = np.zeros(features.shape, np.bool_)
     there = ~np.isnan(features).all(axis=0)
@@ -126,7 +126,7 @@ class FeatureDataModule(ExpressionDataModule):
 
     Args:
         scale: How columns are scaled; see :data:`Scale`.
-        clip: Share of values at either end of a column that are clipped, by quantiles of train; 0: none.
+        clip: Share of values clipped at each end of a column, to quantiles of the train split; 0: none.
         **kwargs: See :class:`fer.data.base.ExpressionDataModule`.
 
     Raises:
@@ -146,16 +146,16 @@ class FeatureDataModule(ExpressionDataModule):
 
     @property
     def descriptors(self) -> NDArray[np.str_] | None:
-        """For each column the descriptor that it is of, shape (F,); None: all are of one."""
+        """Descriptor of each column, shape (F,); None: the columns all belong to one."""
         return None
 
     @property
     def augments(self) -> bool:
-        """Never."""
+        """Whether training samples are augmented: never."""
         return False
 
     def fit(self, train: FeatureSplit) -> None:
-        """Fit clipping, filling and scaling on train."""
+        """Fit clipping, imputation and scaling on the train split."""
         self.scaling = FeatureScaling.fit(
             train.features, scale=self.scale, clip=self.clip, descriptors=self.descriptors
         )

@@ -1,4 +1,4 @@
-"""Images in one folder for each class: RAF-DB, AffectNet, CK+, KDEF, one's own."""
+"""Images in one folder per class: RAF-DB, AffectNet, CK+, KDEF, or your own."""
 
 import logging
 import re
@@ -24,28 +24,28 @@ from fer.errors import InputError
 log = logging.getLogger("fer.data")
 
 GIVEN: Final = "given"
-"""The protocol of a data set that comes with its splits."""
+"""The protocol of a data set that comes with its own splits."""
 
 
 class FaceFolderDataModule(PooledDataModule, ImageDataModule):
-    r"""Images in one folder for each class, of expressions or of anything else.
+    r"""Images in one folder per class, of expressions or of anything else.
 
-    Faces are cropped once, before training, and kept in the cache.
+    Faces are cropped once, before training, and cached.
 
     Args:
-        root: The folder that holds the classes' folders, or folders ``train``, ``val`` (``valid``,
-            ``validation``) and ``test`` that do, itself or in its one subfolder; null: the environment's
-            ``FER_DATA_DIR``.
-        classes: Which folder is which class: null, the seven expressions by their names; a data set's table
-            (``affectnet``, ``fer2013``, ``rafdb``, ``sfew``); a mapping ``{1: surprise, 2: fear}``; or
-            ``folders``, the names of the folders as they are, sorted.
-        protocol: A split of one pool (``80/20``, ``80/10/10``, ``5-fold``), or ``given``, the splits that
-            the folders are; null: these where there are any, else ``80/10/10``.
-        test_on: The folder that is the test split of given splits: ``test``, or ``val`` for a data set
-            without a public test; the validation split is then drawn from train.
+        root: Folder of the data set. It, or its only subfolder, contains the class folders, or the folders
+            ``train``, ``val`` (``valid``, ``validation``) and ``test`` with the class folders. null: the
+            environment variable ``FER_DATA_DIR``.
+        classes: Class of each folder: null, the seven expressions by name; a data set's table (``affectnet``,
+            ``fer2013``, ``rafdb``, ``sfew``); a mapping ``{1: surprise, 2: fear}``; or ``folders``, the
+            sorted names of the folders.
+        protocol: A split of one pool (``80/20``, ``80/10/10``, ``5-fold``), or ``given``, the data set's own
+            ``train``, ``val`` and ``test`` folders; null: ``given`` if there are any, else ``80/10/10``.
+        test_on: Folder that is the test split with ``given``: ``test``, or ``val`` for a data set without a
+            public test split; the validation split is then drawn from train.
         skip_classes: Names of classes or of their folders to leave out, such as ``[contempt]``.
-        name_pattern: Regular expression of a file's name without its suffix, whose named groups are kinds
-            of groups for ``group_by``: ``(?P<subject>S\d+)_.*``.
+        name_pattern: Regular expression for a file's name without its suffix. Its named groups are kinds of
+            groups for ``group_by``: ``(?P<subject>S\d+)_.*``.
         crop: Face detector; see :data:`fer.data.faces.Detector`.
         crop_margin: Margin added to each side of the face's box, as a share of its longer side.
         crop_align: Rotate and scale the face so that the eyes are at fixed positions (MTCNN only).
@@ -79,7 +79,7 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         self.classes = classes
         self.skip_classes = skip_classes
         if classes != FOLDERS:
-            _ = self.scheme  # what is wrong with it is said before the data is read
+            _ = self.scheme  # raises if the classes are invalid, before the data is read
         if test_on not in ("test", "val"):
             msg = f"data.test_on is {test_on!r}: it must be test or val"
             raise InputError(msg)
@@ -89,7 +89,7 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         try:
             self.name_pattern = None if name_pattern is None else re.compile(name_pattern)
         except re.error as e:
-            msg = f"data.name_pattern is {name_pattern!r}: it is no regular expression ({e})"
+            msg = f"data.name_pattern is {name_pattern!r}: it is not a regular expression ({e})"
             raise InputError(msg) from e
         self._cropped: dict[Path, tuple[list[Path], NDArray[np.int64], Crops]] = {}
         self.crop_settings = CropSettings(
@@ -103,7 +103,7 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
 
     @classmethod
     def photo_crop(cls, settings: Mapping[str, Any]) -> CropSettings:
-        """Return how the training images were cropped; whole images are taken for crops of a face."""
+        """Return how the training images were cropped; uncropped images are assumed to be face crops."""
         if settings.get("crop", "none") == "none":
             return super().photo_crop(settings)
         return CropSettings(
@@ -123,7 +123,7 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         """The classes and their folders."""
         if self.classes != FOLDERS:
             return make_scheme(self.classes, self.skip_classes)
-        # Those that can be learnt: a folder that only the test has is a mistake.
+        # Only the train split's folders: a class that is only in the test split cannot be learnt.
         folder = self.given_folders().get("train", self.source)
         names = [path.name for path in subfolders(folder)]
         if len(names) < 2:
@@ -134,12 +134,12 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes; with ``data.classes=folders`` the folders are listed."""
+        """Names of the classes; with ``data.classes=folders``, the names of the folders."""
         return self.scheme.names
 
     @property
     def title(self) -> str:
-        """The kind of data set, and the name of its folder."""
+        """Name of the data set, and of its folder."""
         return f"{super().title} ({self.source.resolve().name})"
 
     @property
@@ -153,10 +153,10 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         return f"as given in folders{tested}{drawn}"
 
     def given_folders(self) -> dict[str, Path]:
-        """Return the folders of the given splits by the split's name; empty where the data is one pool.
+        """Return the folder of each given split, by the split's name; empty if the data is one pool.
 
         Raises:
-            InputError: There are folders of splits, or they were asked for, but no train or no test.
+            InputError: There are split folders, or the protocol is ``given``, but no train or no test.
         """
         if self.chosen and not self.given:
             return {}
@@ -179,7 +179,7 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
 
     @property
     def pool_folder(self) -> Path:
-        """The folder that holds the classes' folders where the data is one pool."""
+        """The folder that contains the class folders, if the data is one pool."""
         if self.classes == FOLDERS:
             return self.source
         return find_pool(
@@ -188,13 +188,13 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
 
     @property
     def crop_records(self) -> list[CropRecord]:
-        """What became of each image; empty where none was cropped, or not yet."""
+        """Outcome of each image's crop; empty without cropping, or before it."""
         if self.crop_settings.detector == "none":
             return []
         return [record for _, _, crops in self._cropped.values() for record in crops.records]
 
     def prepare_data(self) -> None:
-        """Crop all images into the cache, in one process, unless the splits are there."""
+        """Crop all images into the cache, in one process, unless the splits are loaded."""
         if not self.splits:
             for folder in self.given_folders().values() or [self.pool_folder]:
                 self._crop(folder)
@@ -225,7 +225,7 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         return splits
 
     def _read(self, folder: Path) -> ImageSplit:
-        """Return the images below the classes' folders of a folder, cropped."""
+        """Return the images in the class folders of a folder, cropped."""
         paths, labels, crops = self._crop(folder)
         names = np.array([path.relative_to(folder).as_posix() for path in paths], np.str_)[crops.kept]
         return ImageSplit(
@@ -236,7 +236,7 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
         )
 
     def _crop(self, folder: Path) -> tuple[list[Path], NDArray[np.int64], Crops]:
-        """Return the files of a folder of classes, their labels and their crops."""
+        """Return the image files in the class folders of a folder, their labels and their crops."""
         if folder not in self._cropped:  # once for prepare_data and for the splits
             paths, labels = list_images(folder, self.scheme)
             self._cropped[folder] = paths, labels, crop_images(paths, self.crop_settings)
@@ -244,28 +244,28 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
 
 
 def _pool_protocol(protocol: str | None) -> str:
-    """Return the protocol by which the images are split where they are one pool.
+    """Return the protocol that splits the images if they are one pool.
 
     Raises:
-        InputError: It is neither one nor the given splits.
+        InputError: It is neither a protocol nor ``given``.
     """
     if protocol in (None, GIVEN):
         return "80/10/10"
     try:
         parse_protocol(protocol)
     except InputError as e:
-        msg = f"{e}, or {GIVEN}: the splits that are folders train and test"
+        msg = f"{e}, or {GIVEN}: the data set's own folders train and test"
         raise InputError(msg) from e
     return protocol
 
 
 def list_images(folder: Path, scheme: ClassScheme) -> tuple[list[Path], NDArray[np.int64]]:
-    """Return the images of a folder of classes, in order, and their labels.
+    """Return the image files in the class folders of a folder, in order, and their labels.
 
-    What is left out is logged: skipped classes, files that are no images, classes without a folder.
+    Skipped classes, files that are not images and classes without a folder are logged.
 
     Args:
-        folder: That holds the classes' folders.
+        folder: Folder that contains the class folders.
         scheme: The classes.
 
     Raises:
@@ -287,7 +287,7 @@ def list_images(folder: Path, scheme: ClassScheme) -> tuple[list[Path], NDArray[
         others += found.skipped
         if not found.images:
             listed = f" ({describe_skipped(found.skipped, folder)})" if found.skipped else ""
-            msg = f"{folder / name} holds no image{listed}: fill that folder, or remove it"
+            msg = f"{folder / name} has no images{listed}: add some, or remove the folder"
             raise InputError(msg)
         paths += found.images
         labels += [label] * len(found.images)
@@ -299,18 +299,18 @@ def list_images(folder: Path, scheme: ClassScheme) -> tuple[list[Path], NDArray[
     used = {scheme.skipped_by(name) for name in names}
     for entry in dict.fromkeys(scheme.skipped.values()):
         if entry not in used:
-            log.warning("data.skip_classes names %r, and %s has no such folder", entry, folder)
+            log.warning("data.skip_classes names %r, but %s has no such folder", entry, folder)
     if missing := [name for label, name in enumerate(scheme.names) if label not in labels]:
         log.info("%s has no images of %s", folder, ", ".join(missing))
     return paths, np.array(labels, np.int64)
 
 
 def named_groups(names: NDArray[np.str_], pattern: re.Pattern[str]) -> dict[str, NDArray[np.str_]]:
-    """Return for each named group of a pattern what it is in each file's name.
+    """Return what each named group of a pattern matches in each file's name, shape (N,).
 
     Args:
         names: Paths of files, shape (N,).
-        pattern: Matches a file's name without its suffix. One that it does not match is a group of its own.
+        pattern: Matches a file's name without its suffix. A file that does not match is a group of its own.
     """
     matches = [pattern.fullmatch(PurePosixPath(name).stem) for name in names]
     if missing := [name for name, match in zip(names, matches, strict=True) if match is None]:
@@ -320,7 +320,7 @@ def named_groups(names: NDArray[np.str_], pattern: re.Pattern[str]) -> dict[str,
         )  # fmt: skip
     return {
         kind: np.array(
-            # A named group may have no part in a match.
+            # A named group may be absent from a match.
             [
                 name if match is None else match[kind] or name
                 for name, match in zip(names, matches, strict=True)

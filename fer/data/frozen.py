@@ -1,7 +1,8 @@
-"""Features that the frozen part of a network computes once for each sample, in the place of its inputs.
+"""Cached features of the frozen part of a network, which replace the network's inputs.
 
-They are kept in memory, and in the cache under a name that follows from all inputs and from all that computes
-the features, so that they are never taken for those of another network, image or setting.
+They are computed once for each sample and kept in memory and in the cache. The name of the cache file is a
+hash of all inputs and of the frozen part, so that features of another network, image or setting are never
+loaded by mistake.
 """
 
 import hashlib
@@ -23,10 +24,10 @@ from fer.errors import InputError
 from fer.files import atomic_write, describe_size
 
 MOST_BYTES: Final = 4 * 2**30
-"""Size of the largest features of a split that are kept."""
+"""Largest size in bytes at which the features of a split are kept."""
 
 BATCH_SIZE: Final = 64
-"""Samples that are computed at once, whatever a training takes: the last digits depend on it."""
+"""Samples computed at once, independent of the training's batch size, which would change rounding errors."""
 
 log = logging.getLogger("fer.data")
 
@@ -36,11 +37,11 @@ class ComputesFeatures(Protocol):
 
     @property
     def identity(self) -> str:
-        """A name that changes with all that the features depend on besides the inputs."""
+        """A name that changes with everything besides the inputs that the features depend on."""
 
     @property
     def versions(self) -> int:
-        """Versions of each training sample that are kept; 0: its inputs are used instead."""
+        """Number of augmented versions of each training sample to keep; 0: do not cache training samples."""
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Return the features (N, …) of inputs (N, …), on the CPU."""
@@ -49,7 +50,7 @@ class ComputesFeatures(Protocol):
 class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
     """Features of N samples with their targets.
 
-    Of several versions of a sample, the seed of its :class:`fer.data.draws.Draw` chooses one.
+    If there are several versions of a sample, the seed of its :class:`fer.data.draws.Draw` selects one.
 
     Args:
         features: Shape ``(V, N, …)``, for V versions.
@@ -68,19 +69,20 @@ class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class KeptFeatures:
-    """The features of data sets, in memory and in the cache.
+    """Features of datasets, kept in memory and in the cache.
 
     Args:
-        **loading: How a ``DataLoader`` gets batches of inputs, such as ``num_workers``.
+        **loading: Settings of the ``DataLoader`` of the inputs, such as ``num_workers``.
     """
 
     def __init__(self, **loading: Any) -> None:
         self.loading = {"batch_size": BATCH_SIZE, **loading}
         self.in_memory: dict[str, Tensor] = {}
-        """By the name in the cache features of shape ``(V * N, …)``."""
+        """Features of shape ``(V * N, …)`` by their name in the cache."""
         self.is_writable = True
 
-    @torch.inference_mode(mode=False)  # Lightning's evaluations ask within it, and training uses the features
+    # Lightning evaluates in inference mode, but training needs normal tensors of the features.
+    @torch.inference_mode(mode=False)
     def of(
         self, dataset: Dataset[Any], part: ComputesFeatures, *, title: str, versions: int | None = None
     ) -> Dataset[Any]:
@@ -88,9 +90,10 @@ class KeptFeatures:
 
         Args:
             dataset: The samples, pairs of inputs and target.
-            part: What computes the features.
-            title: What the samples are called in messages.
-            versions: Versions of each sample, each drawn with a seed of its own; None: one that is not drawn.
+            part: The frozen part of the network.
+            title: Name of the samples, for messages.
+            versions: Number of augmented versions of each sample, each with its own seed; None: one version
+                without a seed.
         """
         num: int = len(dataset)  # type: ignore[arg-type]
         rows = range(num) if versions is None else _draw(num, versions)
@@ -98,7 +101,7 @@ class KeptFeatures:
         computed = part.compute(first)
         if (size := computed[0].nbytes * len(rows)) > MOST_BYTES:
             log.warning(
-                "the features of %s are computed in each epoch: they would take %s, and at most %s are kept",
+                "the features of %s are computed in each epoch: they take %s, more than the limit of %s",
                 *(title, describe_size(size), describe_size(MOST_BYTES)),
             )
             return dataset
@@ -106,7 +109,7 @@ class KeptFeatures:
         features = self.in_memory.get(key)
         if features is None:
             features = self._load(key)
-        # What the name cannot tell, such as code that the part calls, shows in what it computes.
+        # The first batch is compared too, since the name does not cover everything, such as changed code.
         if features is None or len(features) != len(rows) or not _is_equal(features[: len(first)], computed):
             features = self._compute(dataset, rows, part, title)
             self._store(key, features)
@@ -115,7 +118,7 @@ class KeptFeatures:
         return FeatureDataset(of_versions, targets[:num])
 
     def _batches(self, dataset: Dataset[Any], rows: Iterable[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches of the rows; with a generator of its own, the random state stays as it is."""
+        """Yield batches of the rows; the loader's own generator leaves the global random state unchanged."""
         yield from DataLoader(
             dataset, sampler=rows, generator=torch.Generator().manual_seed(0), **self.loading
         )
@@ -161,14 +164,14 @@ class KeptFeatures:
         except OSError as e:
             self.is_writable = False
             log.warning(
-                "features are computed again in every run, since the cache cannot be written (%s); name a "
-                "folder that can with FER_CACHE_DIR",
+                "the cache cannot be written (%s), so features are computed again in every run; set "
+                "FER_CACHE_DIR to a folder that can be written",
                 e,
             )
 
 
 def _draw(num: int, versions: int) -> list[Draw]:
-    """Return the rows of N samples with seeds, once for each version; they follow from the run's seed."""
+    """Return the rows of N samples once for each version, with seeds that depend on the run's seed."""
     generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
     seeds = torch.randint(2**63 - 1, (versions, num), generator=generator)
     return [Draw(row, seed) for of_version in seeds.tolist() for row, seed in enumerate(of_version)]

@@ -28,34 +28,34 @@ if TYPE_CHECKING:
 log = logging.getLogger("fer.data")
 
 Normalise = Literal["train", "half", "imagenet"]
-"""How pixels in 0..1 are shifted and scaled.
+"""Normalisation of pixels in 0..1.
 
-- ``train``: by the mean and the deviation of the train split, per channel.
+- ``train``: by the mean and standard deviation of the train split, per channel.
 - ``half``: to -1..1.
-- ``imagenet``: by ImageNet's mean and deviation, for networks pretrained there (three channels).
+- ``imagenet``: by ImageNet's mean and standard deviation, for networks pretrained on it (three channels).
 """
 
 Pipeline = Literal["auto", "device", "loader"]
 """Where training images are augmented and normalised.
 
-- ``device``: by the batch, on the device that trains; all images lie there as bytes.
-- ``loader``: one by one by albumentations, in the processes that load batches.
-- ``auto``: ``device`` on a GPU where all splits have at most 2 GiB, and on a CPU where an image has at most
-  3 x 96 x 96 bytes, and all of them at most 512 MiB at the input's size if that is another. ``loader`` where
-  a subclass has set a ``transform`` of its own.
+- ``device``: in whole batches, on the training device, which holds all images as bytes.
+- ``loader``: one by one with albumentations, in the data loader's worker processes.
+- ``auto``: ``device`` if the images are small enough, else ``loader``. On a GPU, all splits may take at most
+  2 GiB. On a CPU, an image may take at most 3 x 96 x 96 bytes, and all images that are resized to the input's
+  size at most 512 MiB. Always ``loader`` if a subclass sets its own ``transform``.
 """
 
 MAX_GPU_BYTES: Final = 2 * 2**30
-"""Most bytes of all splits that ``auto`` puts on a GPU."""
+"""Largest size of all splits that ``auto`` puts on a GPU, in bytes."""
 
 MAX_RESIZED_BYTES: Final = 2**29
-"""Most bytes of all splits at the input's size that ``auto`` keeps on a CPU beside the images."""
+"""Largest size of all resized images that ``auto`` keeps in memory beside the originals, in bytes."""
 
 MAX_CPU_BYTES: Final = 3 * 96 * 96
-"""Most bytes of an image that ``auto`` augments by the batch on a CPU."""
+"""Largest size of an image that ``auto`` augments in batches on a CPU, in bytes."""
 
 IMAGES_AT_ONCE: Final = 256
-"""Images whose pixels are counted at once."""
+"""Number of images whose pixel values are counted at once."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -73,12 +73,13 @@ class ImageSplit(Split):
 
 
 class ImageDataset(Dataset[Item]):
-    """Images of a split as network inputs, each augmented when it is asked for.
+    """Images of a split as network inputs, augmented when they are loaded.
 
-    A row that is a :class:`fer.data.draws.Draw` brings the seed of its augmentation.
+    If the index is a :class:`fer.data.draws.Draw`, its seed seeds the augmentation.
 
-    An item is ``(inputs, target)``: float32 of shape (C, image_size, image_size), and the label, an int64
-    scalar. Where ``training`` is set and the split has soft targets, it is these, float32 of shape (K,).
+    An item is ``(inputs, target)``. ``inputs`` are float32 of shape (C, image_size, image_size). ``target``
+    is the label, an int64 scalar, or the soft target, float32 of shape (K,), if ``training`` is set and the
+    split has soft targets.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class ImageDataset(Dataset[Item]):
                 seed_augmentation(self.transform, index.seed)
             image = self.transform(image=image)["image"]
         image = to_channels(resize(image, self.image_size), self.channels)
-        # Two steps in place instead of one expression: this runs for every image of every epoch.
+        # In place, to save copies: this runs for every image of every epoch.
         values = image.astype(np.float32)
         values -= 255 * self.mean
         values /= 255 * self.std
@@ -128,8 +129,8 @@ def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], 
     """
     channels = images[..., np.newaxis] if images.ndim == 3 else images
     values = np.arange(256) / 255
-    # Counting the 256 values is exact and needs no copy of the images as floats. NumPy makes 8 bytes of each
-    # pixel that it counts.
+    # Counting the 256 values is exact and needs no copy of the images as floats. bincount converts each pixel
+    # to 8 bytes, hence the parts.
     parts = np.array_split(channels, len(channels) // IMAGES_AT_ONCE + 1)
     counts = np.sum(
         [[np.bincount(c.ravel(), minlength=256) for c in np.moveaxis(part, -1, 0)] for part in parts], axis=0
@@ -144,8 +145,8 @@ class ImageDataModule(ExpressionDataModule):
     """Images with class labels, as batches ``(inputs, labels)``.
 
     ``inputs`` are float32 of shape (N, channels, image_size, image_size), ``labels`` int64 of shape (N,).
-    Only the train split is augmented. Where images of a test split stand in train or val, too, its
-    metrics are reported twice: of all of it, and of its clean rest.
+    Only the train split is augmented. If images of a test split also occur in train or val, its metrics are
+    reported twice: for all images, and without these images (the clean split).
 
     Args:
         image_size: Height and width of the network's input, in pixels.
@@ -154,7 +155,8 @@ class ImageDataModule(ExpressionDataModule):
         augment: Augmentation of the training images; see :data:`fer.data.augment.Augment`. Ignored
             with ``descriptors``.
         augment_strength: Strength of the augmentation: 1 as defined, 0 almost none, 2 twice as strong.
-        pipeline: Where images are augmented; see :data:`Pipeline`. A run's config has what ``auto`` chose.
+        pipeline: Where images are augmented; see :data:`Pipeline`. A run's config records the choice of
+            ``auto``.
         clean: Remove training images that also occur, pixel by pixel, in val or test.
         descriptors: Use ten features as inputs instead of pixels: the first principal components of LPQ
             and PHOG, fitted on train; see :class:`fer.data.descriptors.Descriptors`.
@@ -207,10 +209,10 @@ class ImageDataModule(ExpressionDataModule):
 
     @classmethod
     def photo_crop(cls, settings: Mapping[str, Any]) -> CropSettings:
-        """Return how the faces of a photo have to be cropped to look like the images of this data set.
+        """Return crop settings that make the faces of a photo look like the images of this data set.
 
         Args:
-            settings: Of the data module, as a checkpoint keeps them.
+            settings: Settings of the data module, as stored in a checkpoint.
         """
         return CropSettings(size=settings.get("image_size", 48))
 
@@ -221,17 +223,17 @@ class ImageDataModule(ExpressionDataModule):
 
     @property
     def evaluated_names(self) -> tuple[str, ...]:
-        """Splits that testing reports, all from one checkpoint: train as it is, val, tests, clean rests."""
+        """Splits that are evaluated: train without augmentation, val, the test splits, and the clean ones."""
         return (*super().evaluated_names, *self.clean_names)
 
     @cached_property
     def transform(self) -> "A.Compose | None":
-        """Augmentation of one image, which a subclass may replace by its own; None: there is none."""
+        """Augmentation of one image, which a subclass may replace; None: no augmentation."""
         return self._named
 
     @cached_property
     def _named(self) -> "A.Compose | None":
-        """The augmentation of one image that has a name, for which albumentations is imported."""
+        """The augmentation named by ``augment``, made when it is needed: albumentations is slow to import."""
         return augmentation(self._augment, strength=self._strength)
 
     @property
@@ -245,13 +247,13 @@ class ImageDataModule(ExpressionDataModule):
         return chosen is not None and not self.descriptors
 
     def prepare_splits(self, splits: dict[str, ImageSplit]) -> dict[str, ImageSplit]:
-        """Return the splits with the clean rests of the tests, train cleaned where that was asked for."""
+        """Return the splits and the clean test splits; with ``clean``, remove duplicates from train first."""
         train, val = splits["train"], splits["val"]
         tests = {name: splits[name] for name in self.test_names}
         if self.clean:
             repeated = seen_in(train.images, [split.images for split in (val, *tests.values())])
             train = train.take(np.flatnonzero(~repeated))
-            log.info("%d training images also occur in val or test and are left out", repeated.sum())
+            log.info("%d training images are left out, since they also occur in val or test", repeated.sum())
         rests = {}
         for name, test in tests.items():
             repeated = seen_in(test.images, [train.images, val.images])
@@ -264,7 +266,7 @@ class ImageDataModule(ExpressionDataModule):
         return used
 
     def fit(self, train: ImageSplit) -> None:
-        """Fit the normalisation on train, or the descriptors."""
+        """Fit the normalisation or the descriptors on the train split."""
         if self.descriptors:
             self.described = Descriptors.fit(self._grey(train))
             return
@@ -279,13 +281,13 @@ class ImageDataModule(ExpressionDataModule):
         self.mean, self.std = mean, std
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps, for who feeds its network without this package: mean and std."""
+        """Return mean and std, for checkpoints: they are needed to use the network without this package."""
         if self.descriptors or not self.splits:
             return {}
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Normalise as the data of a checkpoint were: its network knows no other pixels."""
+        """Use a checkpoint's mean and std, as its network was trained with them."""
         if state_dict and not self.descriptors:
             self.mean, self.std = (np.array(state_dict[key], np.float32) for key in ("mean", "std"))
             self.is_normalised = True
@@ -295,8 +297,8 @@ class ImageDataModule(ExpressionDataModule):
 
         Args:
             name: ``train``, ``val``, or another of :attr:`evaluated_names`.
-            augmented: Whether the items are for training: augmented, with soft targets where the split has
-                them. Descriptors are computed once, of the images as they are.
+            augmented: Whether the items are for training: augmented, with soft targets if the split has
+                them. Descriptors are computed once, without augmentation.
         """
         split = self.splits[name]
         if self.descriptors:
@@ -320,19 +322,19 @@ class ImageDataModule(ExpressionDataModule):
         """Return where images are augmented; see :data:`Pipeline`.
 
         Args:
-            device: That trains.
+            device: Device of the training.
 
         Raises:
-            InputError: The pipeline is ``device``, and there is a transform that only ``loader`` has.
+            InputError: The pipeline is ``device``, but a subclass sets a transform, which needs ``loader``.
         """
         is_own = self._has_own_transform
         if self.pipeline == "device" and is_own:
-            msg = "data.pipeline is 'device', which has no transforms of your own: set data.pipeline=loader"
+            msg = "data.pipeline is 'device', which cannot apply your own transform: set data.pipeline=loader"
             raise InputError(msg)
         if self.pipeline != "auto":
             return self.pipeline
         images = [split.images for split in self.splits.values()]
-        # Splits that are evaluated are kept at the input's size, too, unless it is their own.
+        # For evaluation, the splits are also kept at the input's size, unless they have that size already.
         new_bytes = self.image_size**2 * min(self.channels, 3 if images and images[0].ndim == 4 else 1)
         resized = sum(len(each) * new_bytes for each in images if each[0].nbytes != new_bytes)
         if device.type == "cuda":
@@ -344,7 +346,7 @@ class ImageDataModule(ExpressionDataModule):
     def _batched(self, name: str, *, augmented: bool) -> BatchedImages:
         """Return a split as a dataset that makes whole batches."""
         split, policy = self.splits[name], self.policy if augmented else None
-        # Only CUDA keeps images; of any other device, the batches are made on the CPU and moved there.
+        # Images are kept on CUDA devices only; for other devices, batches are made on the CPU and then moved.
         device = self.device if self.device.type == "cuda" else torch.device("cpu")
         augmenter = Augmenter(
             self._pixels_of(name, device, resized=policy is None),
@@ -363,7 +365,7 @@ class ImageDataModule(ExpressionDataModule):
         pixels = self._pixels.get((name, resized))
         if pixels is None or pixels.device != device:
             images = to_grey(images) if self.channels == 1 else images
-            if resized:  # once for all epochs, and to whole numbers, as one by one
+            if resized:  # once for all epochs; rounded to uint8, as in the loader pipeline
                 images = np.stack([resize(each, size) for each in images])
             pixels = torch.from_numpy(images.reshape(*images.shape[:3], -1)).to(device)
             self._pixels[name, resized] = pixels

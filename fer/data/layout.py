@@ -1,4 +1,4 @@
-"""Where the splits and the classes of a folder of images are."""
+"""Find the split folders and class folders of a folder of images."""
 
 import csv
 from collections.abc import Callable
@@ -15,14 +15,14 @@ SPLIT_FOLDERS: Final = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-"""Names of the folders of given splits, in any case."""
+"""Folder names of each split, case-insensitive."""
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, hidden ones left out, sorted by name.
+    """Return the subfolders of a folder, without hidden ones, sorted by name.
 
     Raises:
-        InputError: It is no folder, or cannot be read.
+        InputError: It is not a folder, or cannot be read.
     """
     try:
         found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
@@ -33,13 +33,14 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def find_splits(root: Path) -> dict[str, Path]:
-    """Return the folders of given splits by the split's name: in a folder, or in one folder in it.
+    """Return the split folders in a folder or in one of its subfolders.
 
     Returns:
-        Some of ``train``, ``val`` and ``test``; empty where the images are one pool.
+        Folders by split, ``train``, ``val`` and ``test`` as far as they exist; empty if the images are one
+        pool.
 
     Raises:
-        InputError: Several folders in it have splits.
+        InputError: Several subfolders contain splits.
     """
     if found := _splits_in(root):
         return found
@@ -47,14 +48,14 @@ def find_splits(root: Path) -> dict[str, Path]:
 
 
 def find_pool(root: Path, has_classes: Callable[[list[str]], bool]) -> Path:
-    """Return the folder that holds the classes' folders: the given one, or the one in it that does.
+    """Return the folder that contains the class folders: ``root`` or one of its subfolders.
 
     Args:
-        root: Where to look.
-        has_classes: Whether some names of folders are those of classes.
+        root: Folder to search; returned if there are no class folders.
+        has_classes: Tells whether any of the folder names given to it is a class.
 
     Raises:
-        InputError: Several folders in it hold classes.
+        InputError: Several subfolders contain classes.
     """
 
     def holds(folder: Path) -> bool:
@@ -73,18 +74,18 @@ def _splits_in(folder: Path) -> dict[str, Path]:
 
 
 def _one_deeper(root: Path, look: Callable[[Path], Found]) -> dict[Path, Found]:
-    """Return the one folder in a folder where something is found, with what it is; empty if nowhere."""
+    """Return the only subfolder in which ``look`` finds something, and its result; empty if there is none."""
     found = {folder: result for folder in subfolders(root) if (result := look(folder))}
     if len(found) > 1:
-        msg = f"{root} has several data sets ({', '.join(path.name for path in found)}); {WAY_OUT}"
+        msg = f"{root} contains several data sets ({', '.join(path.name for path in found)}); {WAY_OUT}"
         raise InputError(msg)
     return found
 
 
 def describe_layout(root: Path) -> str:
-    """Return what a folder holds, for a message: its split folders, else its first folders.
+    """Describe a folder for an error message: its split folders, else its first subfolders.
 
-    A CSV with FER2013's columns is named together with the data set that reads it.
+    If there is a CSV with FER2013's columns, the description names it and the data set that reads it.
     """
     for path in sorted(root.glob("*.csv")):
         if {"emotion", "pixels"} <= _columns(path):
@@ -94,7 +95,7 @@ def describe_layout(root: Path) -> str:
 
 
 def _columns(path: Path) -> set[str]:
-    """Return the names of a CSV's columns in lower case; none where it cannot be read."""
+    """Return the column names of a CSV in lower case; none if it cannot be read."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             header = file.readline(1000)

@@ -1,4 +1,4 @@
-"""Whether the classes of a data set are those of a trained network, by their names."""
+"""Match the classes of a data set with those of a trained network, by name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from fer.errors import InputError
 from fer.labels import canonical_name
 
 UNKNOWN = -1
-"""Stands for the label of a class that a network does not know."""
+"""Label of a class that the network does not know."""
 
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """How the labels of a data set become those of a network.
+    """Mapping from the labels of a data set to those of a network.
 
     Attributes:
         names: The network's classes, in the order of its logits.
-        labels: For each class of the data set the network's label, or :data:`UNKNOWN`.
+        labels: The network's label for each class of the data set, or :data:`UNKNOWN`.
         unknown: Classes of the data set that the network does not know.
         absent: Classes of the network that the data set does not have.
     """
@@ -35,24 +35,24 @@ class ClassMatch:
         return not (self.unknown or self.absent)
 
     def relabel(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return labels of the data set, shape (N,), as the network's, :data:`UNKNOWN` among them."""
+        """Convert labels of the data set, shape (N,), to the network's; some may be :data:`UNKNOWN`."""
         relabelled: NDArray[np.int64] = np.array(self.labels, np.int64)[labels]
         return relabelled
 
     def relabel_targets(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return class probabilities of the data set, shape (N, K), in the order of the network's classes."""
+        """Reorder class probabilities of the data set, shape (N, K), to match the network's classes."""
         ordered = np.zeros((len(targets), len(self.names)), np.float32)
         known = [label for label in range(len(self.labels)) if self.labels[label] != UNKNOWN]
         ordered[:, [self.labels[label] for label in known]] = targets[:, known]
         return ordered
 
     def lines(self) -> list[str]:
-        """Return what does not match, one line each; empty where all does."""
+        """Return a line for each kind of mismatch; empty if all classes match."""
         lines = []
         if self.unknown:
             lines.append(f"not known to the network, left out: {', '.join(self.unknown)}")
         if self.absent:
-            lines.append(f"not in the data; such an answer counts as wrong: {', '.join(self.absent)}")
+            lines.append(f"not in the data, wrong if predicted: {', '.join(self.absent)}")
         return lines
 
 
@@ -74,7 +74,7 @@ def match_classes(data: Sequence[str], network: Sequence[str]) -> ClassMatch:
     if len(set(labels) - {UNKNOWN}) < 2:
         msg = (
             f"the checkpoint's classes ({', '.join(network)}) and the data's ({', '.join(data)}) share fewer "
-            "than 2 names: choose another checkpoint, or name the classes alike with --data.classes"
+            "than 2 names: choose another checkpoint, or rename the data's classes with --data.classes"
         )
         raise InputError(msg)
     return ClassMatch(

@@ -1,4 +1,4 @@
-"""The data sets by name."""
+"""Registry of the data sets."""
 
 from typing import Final
 
@@ -15,4 +15,4 @@ DATA_MODULES: Final[dict[str, type[ExpressionDataModule]]] = {
     "sfew_features": SfewFeaturesDataModule,
     "synthetic": SyntheticFacesDataModule,
 }
-"""The data sets by the name that configs and the command line use."""
+"""Data modules by the name used in configs and on the command line."""

@@ -8,37 +8,39 @@ from numpy.typing import NDArray
 from PIL import Image
 
 NEAR_DISTANCE: Final = 10
-"""Bits of 64 in which the perceptual hashes of near duplicates differ, at most.
+"""Largest Hamming distance between the 64-bit perceptual hashes of near duplicates.
 
-Alone it is far too wide: most pairs of FER2013 at this distance are two faces that look alike.
+On its own this is far too permissive: most pairs of FER2013 at this distance show two different people who
+look alike.
 """
 
 NEAR_CORRELATION: Final = 0.95
-"""Correlation of the thumbnails of near duplicates, at least.
+"""Smallest correlation between the thumbnails of near duplicates.
 
-Of 60 pairs of FER2013 looked at with distances up to 6 and correlations of .95 to .97, and of 60 with
-distances of 8 to 12 and .95 or more, every one was of one photo: another crop or contrast, a watermark.
-Below it there are still many such pairs, but also pairs of two people: 4 of 60 at .90 to .93.
+Pairs of FER2013 were inspected: 60 with distances up to 6 and correlations of .95 to .97, and 60 with
+distances of 8 to 12 and correlations of .95 or more. Both images of every pair came from the same photo, with
+another crop, another contrast or a watermark. At lower correlations there are still many such pairs, but also
+pairs of different people: 4 of 60 at .90 to .93.
 """
 
 THUMBNAIL_SIDE: Final = 16
-"""Height and width of the images that are correlated, in pixels."""
+"""Height and width of the thumbnails, in pixels."""
 
 BLOCK: Final = 16
-"""Hashes compared with all others at once: so few that the table of their distances stays in the cache."""
+"""Hashes compared with all others at once: few enough for their distances to fit into the CPU's cache."""
 
 PAIRS_AT_ONCE: Final = 1 << 16
 """Pairs correlated at once, which take 128 MB."""
 
 
 def near_pairs(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp]:
-    """Return the pairs of images that are nearly the same.
+    """Return the pairs of images that are near duplicates.
 
     Args:
-        images: N images of any size, uint8, shape (H, W) or (H, W, 3), that differ from each other.
+        images: N different images of any size, uint8, shape (H, W) or (H, W, 3).
 
     Returns:
-        For each pair the numbers of its two images, the lower first, shape (2, P).
+        Indices of the two images of each pair, the lower one first, shape (2, P).
     """
     hashes, thumbnails = _hashes_and_thumbnails(images)
     candidates = list(_close_hashes(hashes))
@@ -54,7 +56,7 @@ def _hashes_and_thumbnails(
     images: Sequence[NDArray[np.uint8]],
 ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
     """Return perceptual hashes, shape (N,), and thumbnails of mean 0 and norm 1, shape (N, T)."""
-    import imagehash  # not above: it is slow to import, and training does not need it
+    import imagehash  # not at the top: it is slow to import, and training does not need it
 
     hashes = np.zeros(len(images), np.uint64)
     thumbnails = np.zeros((len(images), THUMBNAIL_SIDE**2), np.float32)
@@ -70,7 +72,7 @@ def _hashes_and_thumbnails(
 
 
 def _close_hashes(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.intp]]:
-    """Yield pairs of hashes within the distance, by blocks, shape (2, P)."""
+    """Yield pairs of hashes within :data:`NEAR_DISTANCE`, block by block, shape (2, P)."""
     for start in range(0, len(hashes), BLOCK):
         distances = np.bitwise_count(hashes[start : start + BLOCK, np.newaxis] ^ hashes[start:])
         firsts, seconds = np.divmod(np.flatnonzero(distances <= NEAR_DISTANCE), len(hashes) - start)

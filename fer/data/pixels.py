@@ -1,11 +1,11 @@
-"""Images of faces as arrays of one size and one number of channels, by NumPy and OpenCV alone."""
+"""Convert the size and channels of images, with NumPy and OpenCV only."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def resize(image: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
-    """Return the image (H, W) or (H, W, C) as a square of ``image_size`` pixels."""
+    """Resize an image (H, W) or (H, W, C) to a square with a side of ``image_size`` pixels."""
     if image.shape[:2] == (image_size, image_size):
         return image
     import cv2
@@ -16,7 +16,7 @@ def resize(image: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
 
 
 def to_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """Return the image (H, W) or (H, W, C) as (H, W, channels), grey by luminance, RGB by repetition."""
+    """Convert an image (H, W) or (H, W, C) to (H, W, channels): grey by luminance, RGB by repetition."""
     if image.ndim == 2:
         image = image[:, :, np.newaxis]
     if image.shape[2] == channels:
@@ -29,7 +29,7 @@ def to_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
 
 
 def to_grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return images (N, H, W) or (N, H, W, 3) in grey, by luminance, shape (N, H, W)."""
+    """Convert images (N, H, W) or (N, H, W, 3) to grey, by luminance, shape (N, H, W)."""
     if images.ndim == 3:
         return images
     return np.stack([to_channels(image, 1)[:, :, 0] for image in images])

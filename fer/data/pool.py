@@ -1,4 +1,4 @@
-"""Data that comes in one pool, which a protocol splits."""
+"""Base class of data sets without their own splits, which a protocol splits."""
 
 from abc import abstractmethod
 from typing import Any
@@ -12,14 +12,14 @@ from fer.errors import InputError, did_you_mean
 
 
 class PooledDataModule(ExpressionDataModule):
-    """Samples that come in one pool, split as a protocol says.
+    """Samples in one pool, split by a protocol.
 
     Args:
-        protocol: Shares in percent or counts of train and test, or of train, val and test, as ``80/20``,
-            ``346/329`` or ``80/10/10``; or cross-validation, as ``5-fold``.
+        protocol: Sizes of train and test, or of train, val and test, in percent or samples: ``80/20``,
+            ``346/329``, ``80/10/10``. Or a cross-validation: ``5-fold``.
         fold: Fold that is the test split in a cross-validation, from 0.
-        val_share: Share of the training samples that forms the validation split if the protocol names
-            none, 0 to 1.
+        val_share: Share of the training samples that forms the validation split if the protocol has none,
+            0 to 1.
         group_by: Kind of group that is never divided between splits, such as ``clip`` or ``movie``;
             null: samples are drawn individually.
         **kwargs: See :class:`fer.data.base.ExpressionDataModule`.
@@ -38,7 +38,7 @@ class PooledDataModule(ExpressionDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        parse_protocol(protocol)  # what is wrong with it is said before the data is read
+        parse_protocol(protocol)  # raises if it is invalid, before the data is read
         self.protocol = protocol
         self.fold = fold
         self.val_share = val_share
@@ -46,7 +46,7 @@ class PooledDataModule(ExpressionDataModule):
 
     @abstractmethod
     def load_pool(self) -> Any:
-        """Return all samples, as the module's own kind of :class:`fer.data.base.Split`."""
+        """Return all samples, as the module's subclass of :class:`fer.data.base.Split`."""
 
     @property
     def protocol_name(self) -> str:
@@ -57,11 +57,11 @@ class PooledDataModule(ExpressionDataModule):
 
     @property
     def drawn(self) -> str:
-        """What is kept together where samples are drawn, in words."""
+        """How samples are drawn, in words: at random, or by group."""
         return f"grouped by {self.group_by}" if self.group_by else "random"
 
     def groups_of(self, split: Split) -> NDArray[np.str_] | None:
-        """Return the group of each sample by which it is drawn; None where they are drawn one by one.
+        """Return the group of each sample, of the kind ``group_by``; None if samples are drawn individually.
 
         Raises:
             InputError: The data has no such kind of group.

@@ -1,4 +1,4 @@
-"""Image files as they come: what a folder holds, and each file as RGB or a reason why not."""
+"""Find and read image files of any format: as RGB arrays, or with the reason why a file cannot be used."""
 
 import hashlib
 import os
@@ -23,14 +23,14 @@ OPTIONAL_SUFFIXES: Final = {
     "avif": (".avif", ".avifs"),
     "jpg_2000": (".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"),
 }
-"""Suffixes that Pillow reads where it was built with the feature."""
+"""Suffixes that Pillow can read only if it was built with the feature."""
 
 
 def _readable_suffixes() -> Iterator[str]:
     """Yield the suffixes of image files that the installed Pillow reads, in lower case."""
     yield from (".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm")
     yield from (".ppm", ".tif", ".tiff", ".webp")
-    with warnings.catch_warnings(action="ignore"):  # of a feature that an older Pillow does not know
+    with warnings.catch_warnings(action="ignore"):  # an older Pillow warns of features it does not know
         for feature, suffixes in OPTIONAL_SUFFIXES.items():
             if features.check(feature):
                 yield from suffixes
@@ -40,14 +40,14 @@ def _readable_suffixes() -> Iterator[str]:
 
 
 HEIC_SUFFIXES: Final = (".heic", ".heif")
-"""Photos of phones; Pillow reads them where the package pillow-heif is installed."""
+"""Suffixes of phone photos, which Pillow can read only if the package pillow-heif is installed."""
 
 IMAGE_SUFFIXES: Final = frozenset(_readable_suffixes())
-"""Files that are taken for images, in lower case."""
+"""Suffixes of files that count as images, in lower case."""
 
 
 class FoundFiles(NamedTuple):
-    """The files in a folder and in all folders below it, in the order of their parts.
+    """The files in a folder and in all folders below it, sorted.
 
     Attributes:
         images: Files with a suffix of :data:`IMAGE_SUFFIXES`, damaged or not.
@@ -59,29 +59,29 @@ class FoundFiles(NamedTuple):
 
 
 MAX_PIXELS: Final = 80_000_000
-"""Larger images are refused before they are decoded. One of this size takes 240 MB, and a detector
-many times that."""
+"""Largest number of pixels; larger images are refused before they are decoded. An image of this size takes
+240 MB, and a face detector many times that."""
 
 MAX_SIDE: Final = 32_766
-"""Longest side in pixels that OpenCV resamples: it counts with 16 bits."""
+"""Longest side that OpenCV can resample, in pixels: it uses 16-bit coordinates."""
 
-LIMITS: Final = f"{MAX_PIXELS:,} and {MAX_SIDE:,} a side are the limit"
+LIMITS: Final = f"at most {MAX_PIXELS:,}, and {MAX_SIDE:,} a side, are allowed"
 
 STRIP_PIXELS: Final = 1_000_000
-"""Pixels that are converted at once."""
+"""Number of pixels that are converted at once."""
 
 BACKGROUND: Final = 128
-"""Grey behind what is transparent: in the middle, so that the edge of a face cut out stays faint in
-both directions, where black or white would draw a contour that no camera saw."""
+"""Grey level of the background behind transparent pixels. Medium grey gives the edge of a cut-out face little
+contrast; black or white would add an artificial contour."""
 
 WIDE_MODES: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-"""PIL's names for grey of 16 bits, the last for the same in 32."""
+"""PIL's modes for 16-bit grey; the last one stores it in 32 bits."""
 
 SIDEWAYS: Final = range(5, 9)
 """EXIF orientations that swap height and width (CIPA DC-008, section 4.6.4)."""
 
-# What PIL's readers raise on broken files. They were written by many hands: beside OSError and
-# SyntaxError, which are meant, bytes that lie run into every error of arithmetic and look-up.
+# What PIL's decoders raise for broken files: by design OSError and SyntaxError, but corrupt values in a file
+# also cause many other errors, of arithmetic and of look-ups.
 BROKEN: Final = (
     OSError,
     EOFError,
@@ -122,23 +122,23 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def find_files(folder: Path) -> FoundFiles:
-    """List the images in a folder and in all folders below it, and the files that are none.
+    """List the images and all other files in a folder and in the folders below it.
 
-    Symbolic links are followed, each folder once. Hidden files and folders are left out, and so is the
-    folder ``__MACOSX`` of archives made on a Mac. A file counts by its suffix (:data:`IMAGE_SUFFIXES`), so
-    that a damaged file or a broken link is listed and can be reported.
+    Symbolic links are followed; each folder is visited once. Hidden files and folders are left out, and so is
+    the folder ``__MACOSX`` of archives made on a Mac. Images are recognised by their suffix
+    (:data:`IMAGE_SUFFIXES`), so damaged files and broken links are listed too and can be reported.
 
     Args:
-        folder: Where to look: class folders, or images themselves.
+        folder: Folder of images or of class folders.
 
     Returns:
-        Paths that begin with ``folder``, in the order of their parts, on every machine the same.
+        Paths that begin with ``folder``, in the same order on every machine.
 
     Raises:
         InputError: It is not a folder, or a folder cannot be read.
     """
     if not folder.is_dir():
-        msg = f"{folder} is not a folder: give one that holds images, or class folders of images"
+        msg = f"{folder} is not a folder: give a folder of images, or of class folders with images"
         raise InputError(msg)
     found = FoundFiles([], [])
     visited: set[Path] = set()
@@ -156,11 +156,11 @@ def find_files(folder: Path) -> FoundFiles:
 
 
 def describe_skipped(paths: Sequence[Path], root: Path) -> str:
-    """Return one line that counts skipped files by their suffix and names the first of each.
+    """Return one line with the number of skipped files of each suffix and the first file of each.
 
     Args:
         paths: The files, at least one.
-        root: Folder that they are named relative to.
+        root: Folder to which the names are relative.
 
     >>> describe_skipped([Path("a/x.npy"), Path("a/y.NPY"), Path("b/x")], Path())
     'skipped 3 files: 2 .npy, 1 without suffix (a/x.npy, b/x)'
@@ -185,7 +185,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def image_shape(path: Path) -> tuple[int, int]:
-    """Return the height and width that :func:`read_image` will give, from the file's header alone.
+    """Return the height and width of :func:`read_image`'s result, reading only the file's header.
 
     Raises:
         BadImageError: The file cannot be opened as an image, or is too large.
@@ -197,11 +197,11 @@ def image_shape(path: Path) -> tuple[int, int]:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file, whatever its form.
+    """Read an image file of any format as RGB.
 
-    The rotation that EXIF asks for is done. Of an animation or of many pages the first counts. What is
-    transparent is laid on grey (:data:`BACKGROUND`). Grey of 16 bits is divided by 256. Grey in floating
-    point is taken as 0..1 where it does not go beyond 1, else as 0..255.
+    The image is rotated according to its EXIF orientation. Of an animation or a file with several pages, the
+    first frame is read. Transparent pixels are composited onto grey (:data:`BACKGROUND`). 16-bit grey is
+    divided by 256. Floating-point grey is read as 0..1 if no value exceeds 1, else as 0..255.
 
     Args:
         path: The file; a symbolic link is followed.
@@ -210,8 +210,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         RGB, uint8, shape ``(H, W, 3)``.
 
     Raises:
-        BadImageError: It is not a file, cannot be read, is empty, truncated, damaged, no image, or has
-            more than :data:`MAX_PIXELS` pixels or a side beyond :data:`MAX_SIDE`.
+        BadImageError: It is not a file or not an image, cannot be read, is empty, truncated or damaged, or
+            has more than :data:`MAX_PIXELS` pixels or a side longer than :data:`MAX_SIDE`.
     """
     with _opened(path) as image:
         image.load()
@@ -220,10 +220,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an image of PIL as :func:`read_image` would read it from its file; it is left as it is.
+    """Convert a PIL image as :func:`read_image` does with a file; the PIL image is not changed.
 
     Raises:
-        BadImageError: Its file is damaged, or its values fit no range that can be known.
+        BadImageError: Its file is damaged, or its grey values are out of range.
     """
     path = Path(getattr(image, "filename", "") or "the image")
     try:
@@ -233,7 +233,7 @@ def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def is_animated(path: Path) -> bool:
-    """Return whether a file is an image with several frames, from its header; not if it is damaged."""
+    """Return whether a file's header shows an image with several frames; False if the file is damaged."""
     try:
         with _opened(path) as image:
             return bool(getattr(image, "is_animated", False))
@@ -242,7 +242,7 @@ def is_animated(path: Path) -> bool:
 
 
 def digest_image(path: Path) -> bytes:
-    """Return what tells an image file's bytes from all others, without decoding them.
+    """Return a hash of an image file's bytes, without decoding them.
 
     Returns:
         The BLAKE2b digest, 64 bytes.
@@ -259,10 +259,10 @@ def digest_image(path: Path) -> bytes:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is no file before it is opened: a pipe would be waited for.
+    """Check that a path is a regular file before it is opened: opening a pipe would block.
 
     Raises:
-        BadImageError: It is something else, or nothing.
+        BadImageError: It is not a file, or does not exist.
     """
     try:
         mode = path.stat().st_mode
@@ -270,7 +270,7 @@ def _check_file(path: Path) -> None:
         is_link = path.is_symlink()
         reason = f"a link to {path.readlink()}, which does not exist" if is_link else "there is no such file"
         raise BadImageError(path, reason) from e
-    except OSError as e:  # a loop of links, a folder that may not be entered
+    except OSError as e:  # a loop of links, a folder without permission
         raise BadImageError(path, f"cannot be read ({e.strerror})") from e
     if not stat.S_ISREG(mode):
         raise BadImageError(path, "a folder" if stat.S_ISDIR(mode) else "not a file")
@@ -278,10 +278,10 @@ def _check_file(path: Path) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image of an allowed size; what goes wrong in the block is said of its file."""
+    """Open an image and check its size; errors in the block become BadImageErrors that name the file."""
     _check_file(path)
     try:
-        # PIL warns of oddities in EXIF, palettes and sizes that are dealt with here.
+        # PIL warns of oddities in EXIF, palettes and sizes, all of which are handled here.
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             _check_size(path, *image.size)
             yield image
@@ -290,7 +290,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except PermissionError as e:
         raise BadImageError(path, f"cannot be read ({e.strerror})") from e
     except UnidentifiedImageError as e:
-        reason = "no image of a known format" if path.stat().st_size else "an empty file"
+        reason = "not an image of a known format" if path.stat().st_size else "an empty file"
         raise BadImageError(path, reason) from e
     except Image.DecompressionBombError as e:
         raise BadImageError(path, f"too many pixels ({LIMITS})") from e
@@ -300,14 +300,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise BadImageError(path, f"{width}x{height} are too many pixels ({LIMITS})")
+        raise BadImageError(path, f"too many pixels: {width}x{height} ({LIMITS})")
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Return an opened image as uint8 ``(H, W, 3)``.
 
     Raises:
-        ValueError: Its values fit no range that can be known.
+        ValueError: Its grey values are out of range.
     """
     divisor = _grey_divisor(image) if image.mode in (*WIDE_MODES, "F") else None
     result = np.empty((image.height, image.width, 3), np.uint8)
@@ -322,14 +322,14 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Yield an image in parts of some rows, each with its first row: PIL and NumPy copy what they convert."""
+    """Yield strips of an image, each with its first row; converting strips saves memory for copies."""
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Lay what is transparent on grey."""
+    """Composite transparent pixels onto grey."""
     if not image.has_transparency_data:
         return image
     ground = Image.new("RGBA", image.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
@@ -337,16 +337,16 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _grey_divisor(image: Image.Image) -> float:
-    """Return what divides grey of 16 bits, or in floating point, to make it 0..255; PIL would clip it.
+    """Return the divisor that scales 16-bit or floating-point grey to 0..255; PIL would clip the values.
 
     Raises:
-        ValueError: The values are beyond 16 bits, or neither 0..1 nor 0..255.
+        ValueError: The values exceed 16 bits, or are neither in 0..1 nor in 0..255.
     """
     ends = [(values.min(), values.max()) for _, strip in _strips(image) for values in [np.asarray(strip)]]
-    low, high = np.min(ends).item(), np.max(ends).item()  # NaN where a value is NaN
+    low, high = np.min(ends).item(), np.max(ends).item()  # NaN if any value is NaN
     if image.mode in WIDE_MODES:
         if low < 0 or high > 65_535:
-            msg = f"grey values {low} to {high} are not 16 bits"
+            msg = f"grey values {low} to {high} are not in the 16-bit range"
             raise ValueError(msg)
         return 256
     if not (low >= 0 and high <= 255):

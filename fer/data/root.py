@@ -1,4 +1,4 @@
-"""Where a data set is looked for."""
+"""Locate the folder of a data set."""
 
 import os
 from pathlib import Path
@@ -7,15 +7,15 @@ from fer.errors import InputError
 
 
 def data_root(root: str | None, *, dataset: str, way_out: str) -> Path:
-    """Return the folder or file of the data: what was given, else the environment's ``FER_DATA_DIR``.
+    """Return the folder or file of the data: ``root``, else the environment variable ``FER_DATA_DIR``.
 
     Args:
-        root: What the user gave.
-        dataset: Name of the data set, for the message.
-        way_out: What the user can do, for the message.
+        root: The user's setting, ``data.root``.
+        dataset: Name of the data set, for the error message.
+        way_out: What the user can do, for the error message.
 
     Raises:
-        InputError: Neither is there.
+        InputError: Neither is set.
     """
     given = root or os.environ.get("FER_DATA_DIR")
     if not given:

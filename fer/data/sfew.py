@@ -1,7 +1,7 @@
-"""SFEW, the first release of 2011: 675 stills from 58 films, and their LPQ and PHOG components.
+"""SFEW, first release of 2011: 675 stills from 58 films, and their LPQ and PHOG components.
 
 Source: Dhall et al., "Static Facial Expression Analysis in Tough Conditions: Data, Evaluation Protocol
-and Benchmark", 2011. (SFEW 2.0, of 2015, is another set of stills, split otherwise.)
+and Benchmark", 2011. (SFEW 2.0, of 2015, is a different set of stills with different splits.)
 """
 
 import logging
@@ -29,25 +29,25 @@ from fer.labels import LABEL_TABLES, ordered_names
 log = logging.getLogger("fer.data")
 
 NAME: Final = r"(?P<clip>(?P<movie>.+)[_-]\d+)_+\d+"
-"""A still's name: the film, the time code of the clip, the number of the frame. Three of the 675 names
-have a dash or a second underscore."""
+"""Name of a still: film, time code of the clip, and frame number. Three of the 675 names have a dash or a
+second underscore."""
 
 TABLE: Final = LABEL_TABLES["sfew"]
-"""Meaning of the integers in SFEW's table."""
+"""Class names of the integer labels in SFEW's table."""
 
 TABLE_NAMES: Final = ("SFEW.xlsx", "SFEW.csv")
 
 DESCRIPTORS: Final = np.repeat(("LPQ", "PHOG"), 5)
-"""The descriptor that each of the ten features is a principal component of."""
+"""Descriptor of which each of the ten features is a principal component."""
 
 FEATURES: Final = tuple(f"{kind}{place % 5 + 1}" for place, kind in enumerate(DESCRIPTORS))
 
 MOST_BYTES: Final = 10_000_000
-"""Size of the largest table that is read, unpacked."""
+"""Largest size of a table that is read, unpacked, in bytes."""
 
 WAY_OUT: Final = (
-    "ask its authors for it (Dhall et al., 2011), and give its folder with --data.root or the environment's "
-    "FER_DATA_DIR"
+    "ask its authors for it (Dhall et al., 2011), and set its folder with --data.root or the environment "
+    "variable FER_DATA_DIR"
 )
 
 
@@ -57,14 +57,14 @@ def class_names() -> tuple[str, ...]:
 
 
 class SfewDataModule(FaceFolderDataModule):
-    """SFEW's stills, in one folder for each expression.
+    """SFEW's stills, in one folder per expression.
 
     Stills have two kinds of groups for ``group_by``: the ``clip`` they are a frame of, and the ``movie``.
 
     Args:
-        root: The folder that holds the expressions' folders, or one above it (``sfew``, ``Images``);
-            null: the environment's ``FER_DATA_DIR``.
-        name_pattern: How a file's name tells clip and movie.
+        root: The folder that contains the expressions' folders, or whose subfolder ``sfew``, ``Images`` or
+            ``sfew/Images`` does; null: the environment variable ``FER_DATA_DIR``.
+        name_pattern: Regular expression that extracts clip and movie from a file's name.
         **kwargs: See :class:`fer.data.folder.FaceFolderDataModule`.
     """
 
@@ -75,7 +75,7 @@ class SfewDataModule(FaceFolderDataModule):
 
     @property
     def source(self) -> Path:
-        """The folder that holds the expressions' folders."""
+        """The folder that contains the expressions' folders."""
         root = data_root(self.root, dataset="SFEW", way_out=WAY_OUT)
         places = [root / part for part in ("", "sfew", "SFEW", "Images", "sfew/Images", "SFEW/Images")]
         for place in places:
@@ -96,12 +96,12 @@ class SfewFeaturesDataModule(PooledDataModule, FeatureDataModule):
     """The first five principal components of LPQ and of PHOG of SFEW's stills: ten features, 675 rows.
 
     Rows have two kinds of groups for ``group_by``: the ``clip`` they are a frame of, and the ``movie``.
-    No row is left out: what is missing is filled by the mean of train, what lies far out is clipped, and
-    both are named in a message.
+    No row is left out: missing values are replaced by the mean of the train split, outliers are clipped, and
+    both are logged.
 
     Args:
-        root: ``SFEW.xlsx`` or ``SFEW.csv``, or a folder that holds one of them, there or in its subfolder
-            ``sfew``; null: the environment's ``FER_DATA_DIR``.
+        root: ``SFEW.xlsx`` or ``SFEW.csv``, or a folder that contains one of them, directly or in its
+            subfolder ``sfew``; null: the environment variable ``FER_DATA_DIR``.
         **kwargs: See :class:`fer.data.pool.PooledDataModule` and
             :class:`fer.data.features.FeatureDataModule`.
     """
@@ -114,22 +114,22 @@ class SfewFeaturesDataModule(PooledDataModule, FeatureDataModule):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The seven expressions, whatever the default vocabulary is."""
+        """SFEW's seven expressions in canonical order."""
         return class_names()
 
     @property
     def num_features(self) -> int:
-        """Ten."""
+        """Numbers in one network input: ten."""
         return len(FEATURES)
 
     @property
     def descriptors(self) -> NDArray[np.str_]:
-        """LPQ or PHOG, for each column."""
+        """Descriptor of each column, ``LPQ`` or ``PHOG``."""
         return DESCRIPTORS
 
     @property
     def source(self) -> Path:
-        """The table."""
+        """Path of the table."""
         root = data_root(self.root, dataset="SFEW's features", way_out=WAY_OUT)
         if root.is_file():
             return root
@@ -141,9 +141,9 @@ class SfewFeaturesDataModule(PooledDataModule, FeatureDataModule):
         raise InputError(msg)
 
     def load_pool(self) -> FeatureSplit:
-        """Return all rows, and say which have values that are missing or far out."""
+        """Return all rows; log missing values and outliers."""
         pool = read_features(self.source)
-        for what, is_odd in (("missing", np.isnan(pool.features)), ("far out", far_outliers(pool.features))):
+        for what, is_odd in (("missing", np.isnan(pool.features)), ("outliers", far_outliers(pool.features))):
             if is_odd.any():
                 rows = [f"{pool.names[row]} {FEATURES[column]}" for row, column in np.argwhere(is_odd)]
                 log.info("%d values are %s: %s", len(rows), what, ", ".join(rows))
@@ -154,15 +154,15 @@ def read_features(path: Path) -> FeatureSplit:
     """Read a table of SFEW's features.
 
     Args:
-        path: ``.xlsx`` or ``.csv``: a name in the first column, the label 1 to 7 in the second, then five
-            components of LPQ and five of PHOG. Rows without a name are headers.
+        path: An ``.xlsx`` or ``.csv`` with the name of the still in the first column, its label 1 to 7 in the
+            second, then five components of LPQ and five of PHOG. There may be header rows at the top.
 
     Returns:
-        All rows in their order, NaN where a cell is empty.
+        All rows in order, NaN for empty cells.
 
     Raises:
-        InputError: The table cannot be read, a column is missing, a label is unknown, or there is text
-            among the numbers.
+        InputError: The table cannot be read, a column is missing, a label is unknown, or a number is
+            expected where there is text.
     """
     cells = _read_cells(path)
     if cells.shape[1] != 2 + len(FEATURES):
@@ -172,7 +172,7 @@ def read_features(path: Path) -> FeatureSplit:
         )
         raise InputError(msg)
     is_name = [re.fullmatch(NAME, Path(str(name)).stem) is not None for name in cells[:, 0]]
-    # Above the patterns there may be headers, which have a word, or nothing, where a label would be.
+    # There may be header rows at the top, which have text, or nothing, in the column of the labels.
     is_header = [not _is_number(cell) for cell in cells[:, 1]]
     first = next((row for row, is_one in enumerate(is_name) if is_one or not is_header[row]), len(cells))
     if first == len(cells):
@@ -200,8 +200,8 @@ def read_features(path: Path) -> FeatureSplit:
 
 
 def _read_cells(path: Path) -> NDArray[np.object_]:
-    """Return a table's cells, the header's as well."""
-    import pandas as pd  # not above: it is slow to import, and one data set needs it
+    """Return the cells of a table, including the header."""
+    import pandas as pd  # not at the top: it is slow to import, and only this data set needs it
 
     try:
         _check_bytes(path)
@@ -209,10 +209,10 @@ def _read_cells(path: Path) -> NDArray[np.object_]:
             table = pd.read_csv(path, header=None, dtype=object)
         else:
             with warnings.catch_warnings():
-                # Excel's own extensions, which hold no data.
+                # Excel extensions without data.
                 warnings.filterwarnings("ignore", message="Unknown extension", module="openpyxl")
                 table = pd.read_excel(path, header=None, dtype=object)
-    # What pandas and openpyxl raise for what is not a table.
+    # What pandas and openpyxl raise for files that are not tables.
     except (
         OSError,
         EOFError,
@@ -245,7 +245,7 @@ def _check_bytes(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
     if size > MOST_BYTES:
-        msg = f"{size:,} bytes, and SFEW's table has 60,000"
+        msg = f"{size:,} bytes, while SFEW's table has 60,000"
         raise ValueError(msg)
 
 
@@ -266,11 +266,11 @@ def _is_number(cell: object) -> bool:
 
 
 def _number(cell: object, name: str, path: Path, line: int) -> float:
-    """Return a cell's number; NaN where it is empty."""
+    """Return a cell's number; NaN if it is empty."""
     if cell is None or cell != cell:  # NaN is not equal to itself
         return math.nan
     if not _is_number(cell) or math.isinf(float(str(cell))):
         short = str(cell)[:20]
-        msg = f"{path}, row {line}: {name} is {short!r}, which is no number; correct it, or empty the cell"
+        msg = f"{path}, row {line}: {name} is {short!r}, not a number; correct it, or empty the cell"
         raise InputError(msg)
     return float(str(cell))

@@ -1,4 +1,4 @@
-"""Which samples train, select and test: stratified hold-outs and folds, by sample or by group."""
+"""Split samples into train, val and test: stratified hold-outs and folds, by sample or by group."""
 
 import re
 import warnings
@@ -14,20 +14,20 @@ from fer.errors import InputError
 from fer.labels import EXPRESSIONS
 
 MOST_GROUP_FOLDS: Final = 10
-"""A grouped hold-out is joined from so many folds at most."""
+"""Largest number of folds from which a grouped hold-out is joined."""
 
 Indices = NDArray[np.intp]
-"""Rows of the data, sorted, from 0."""
+"""Row numbers of samples, sorted, from 0."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How samples are split: a hold-out or folds.
+    """How samples are split: a hold-out or a cross-validation.
 
     Attributes:
-        sizes: Of a hold-out: train and test, or train, val and test. Percents if they add up to 100, else
-            numbers of samples.
-        num_folds: Of a cross-validation, 2 or more; 0 for a hold-out.
+        sizes: Sizes of train and test, or of train, val and test, for a hold-out. They are percentages if
+            they add up to 100, else numbers of samples.
+        num_folds: Number of folds of a cross-validation, 2 or more; 0 for a hold-out.
     """
 
     sizes: tuple[int, ...] = ()
@@ -35,7 +35,7 @@ class Protocol:
 
 
 def parse_protocol(text: str) -> Protocol:
-    """Read a protocol as papers write it.
+    """Parse a protocol as papers write it.
 
     Args:
         text: ``80/20``, ``70/30`` (train and test, in percent), ``346/329`` (in samples), ``80/10/10``
@@ -71,36 +71,38 @@ def split_indices(
     seed: int = 0,
     class_names: Sequence[str] = EXPRESSIONS,
 ) -> dict[str, Indices]:
-    """Draw train, val and test: disjoint, together all samples, the classes' shares kept.
+    """Split samples into disjoint, stratified train, val and test splits.
 
-    In a cross-validation the fold is the test, and val is drawn from the rest; so it is where the protocol
-    names train and test alone. The epoch, the network and its settings are chosen on val, so that the test
-    is seen once: chosen on the fold itself, they would make its accuracy the best of many tries. Over the
-    folds every sample is tested exactly once. The test depends on the seed, not on ``val_share``.
+    In a cross-validation, the given fold is the test split, and every sample is in the test split of exactly
+    one fold. If the protocol does not name a validation split, it is drawn from the remaining samples. The
+    epoch, the network and its settings are selected on the validation split, and the test split is evaluated
+    once: if they were selected on the test split, its accuracy would be the best of many tries. The test
+    split depends on the seed, but not on ``val_share``.
 
-    Without groups a hold-out has exactly the size asked for, and its class counts are within one of their
-    share. With groups no group stands on both sides. Groups are kept whole, so that sizes and class shares
-    are only near: a hold-out is one or more of K stratified folds of whole groups, K being 10 at most and
-    such that some make up the share (20 %: one of 5; 30 %: 3 of 10). It misses its size by about 3 % of the
-    samples and the largest group at most, and is never less than about 10 % of them. A class that is in
-    few groups may be missing in a split, and another seed only changes which of groups that are alike goes
-    where.
+    Without groups, a hold-out has exactly the requested size, and its class counts are within one of the
+    proportional count. With groups, no group is divided between splits, so sizes and class shares are only
+    approximate: a hold-out is the union of some of K stratified folds of whole groups, with K at most 10 and
+    chosen to match the share (20 %: one of 5; 30 %: 3 of 10). Its size differs from the requested one by at
+    most about 3 % of the samples plus the largest group, and is at least about 10 % of the samples. A class
+    that occurs in few groups may be missing from a split, and another seed only swaps similar groups.
 
     Args:
         labels: Shape (N,), 0 to K - 1.
         protocol: See :func:`parse_protocol`.
-        fold: Which fold is the test, from 0; 0 for a hold-out.
+        fold: Fold that is the test split, from 0; 0 for a hold-out.
         groups: Group of each sample, such as its clip, shape (N,).
-        val_share: Part of what is not the test that is val, 0 to 1, where the protocol names no val.
-        seed: The only thing that the draw depends on beside the data and the settings.
+        val_share: Share of the samples outside the test split that forms val, 0 to 1, if the protocol names
+            no val.
+        seed: Seed of the draws.
         class_names: K names, for messages.
 
     Returns:
         Rows of ``train``, ``val`` and ``test``, each sorted.
 
     Raises:
-        InputError: The protocol does not fit the data: other counts, more folds than groups or than
-            samples of a class, no such fold, or a split would be empty.
+        InputError: The protocol does not fit the data: the sizes do not match the number of samples, there
+            are more folds than groups or than samples of a class, there is no such fold, or a split would be
+            empty.
     """
     parsed = parse_protocol(protocol)
     num_folds = parsed.num_folds
@@ -111,8 +113,8 @@ def split_indices(
         msg = f"data.val_share is {val_share}: it must be more than 0 and less than 1"
         raise InputError(msg)
     if not 0 <= fold < max(num_folds, 1):
-        there = f"0 to {num_folds - 1}" if num_folds else "0, as there is one hold-out"
-        msg = f"data.fold is {fold}: by data.protocol={protocol} it must be {there}"
+        there = f"0 to {num_folds - 1}" if num_folds else "0, since it is a single hold-out"
+        msg = f"data.fold is {fold}: with data.protocol={protocol} it must be {there}"
         raise InputError(msg)
 
     if num_folds:
@@ -132,13 +134,13 @@ def split_indices(
 
 
 def _counts(sizes: tuple[int, ...], num_samples: int, *, protocol: str) -> tuple[int | None, int]:
-    """Return the numbers of samples of val, None if it is not named, and of test."""
+    """Return the number of samples of val, None if the protocol names no val, and of test."""
     if sum(sizes) == 100:
         sizes = tuple(round(num_samples * size / 100) for size in sizes)
     elif sum(sizes) != num_samples:
         msg = (
-            f"data.protocol={protocol} names {sum(sizes):,} samples, and there are {num_samples:,}: "
-            "name as many as there are, or give shares, which add up to 100"
+            f"data.protocol={protocol} adds up to {sum(sizes):,} samples, but there are {num_samples:,}: "
+            "use numbers that add up to the number of samples, or percentages that add up to 100"
         )
         raise InputError(msg)
     return (sizes[1] if len(sizes) == 3 else None), sizes[-1]
@@ -153,19 +155,19 @@ def hold_out(
     name: str,
     class_names: Sequence[str] = EXPRESSIONS,
 ) -> Indices:
-    """Return the rows of a stratified part of the samples, sorted.
+    """Return the rows of a stratified sample, sorted.
 
     Args:
-        labels: Of the samples to draw from, shape (N,).
-        size: Samples to draw: met exactly, with groups nearly.
+        labels: Labels of the samples to draw from, shape (N,).
+        size: Number of samples to draw; approximate if there are groups.
         groups: Group of each sample, or None.
-        seed: Of the draw.
-        name: Of the split that is drawn, for messages.
+        seed: Seed of the draw.
+        name: Name of the split that is drawn, for messages.
         class_names: K names, for messages.
     """
     if not 0 < size < len(labels):
         msg = (
-            f"{name} would have {size:,} of {len(labels):,} samples, so that a split is empty: "
+            f"{name} would have {size:,} of {len(labels):,} samples, which leaves a split empty: "
             "choose another data.protocol or data.val_share"
         )
         raise InputError(msg)
@@ -174,11 +176,11 @@ def hold_out(
     most_folds = min(MOST_GROUP_FOLDS, len(np.unique(groups)), int(np.bincount(labels).max()))
     if most_folds < 2:
         msg = (
-            f"{name} cannot be drawn by group: the samples to draw from are all of one group, or each of "
-            "another class; take smaller groups, or none"
+            f"{name} cannot be drawn by group: there is only one group, or only one sample of each class; "
+            "use smaller groups, or set data.group_by=null"
         )
         raise InputError(msg)
-    # The fewest folds of which some make up the share: few folds hold the classes' shares best.
+    # Use the smallest number of folds that matches the share: class shares are preserved best in large folds.
     share = Fraction(size, len(labels)).limit_denominator(most_folds)
     num_folds = most_folds if share.denominator == 1 else share.denominator
     folds = [rows for rows in _grouped_folds(labels, num_folds, groups, seed=seed) if rows.size]
@@ -190,14 +192,14 @@ def hold_out(
 def _stratified(
     labels: NDArray[np.int64], size: int, *, seed: int, name: str, class_names: Sequence[str]
 ) -> Indices:
-    """Return ``size`` rows, the classes' shares kept, sorted."""
-    from sklearn.model_selection import train_test_split  # not above: few data sets need it, and it is slow
+    """Return ``size`` rows with the same class shares as all samples, sorted."""
+    from sklearn.model_selection import train_test_split  # not at the top: slow, and few data sets need it
 
     _check_classes(labels, 2, f"{name} cannot be drawn by class", class_names)
     num_classes = len(np.unique(labels))
     if min(size, len(labels) - size) < num_classes:
         msg = (
-            f"{name} would have {size:,} of {len(labels):,} samples: too few on one side for each of "
+            f"{name} would have {size:,} of {len(labels):,} samples: one side would be too small to have all "
             f"{num_classes} classes; choose another data.protocol or data.val_share"
         )
         raise InputError(msg)
@@ -222,15 +224,15 @@ def _folds(
         return [rows for _, rows in splitter.split(labels, labels)]
     if (num_groups := len(np.unique(groups))) < num_folds:
         msg = (
-            f"data.protocol={num_folds}-fold needs {num_folds} groups or more, and there are {num_groups}: "
-            "take fewer folds, or smaller groups"
+            f"data.protocol={num_folds}-fold needs at least {num_folds} groups, but there are {num_groups}: "
+            "use fewer folds, or smaller groups"
         )
         raise InputError(msg)
     folds = _grouped_folds(labels, num_folds, groups, seed=seed)
     if not all(rows.size for rows in folds):
         msg = (
-            f"data.protocol={num_folds}-fold leaves a fold empty, since its {num_groups} groups differ "
-            "much in size: take fewer folds, or smaller groups"
+            f"data.protocol={num_folds}-fold leaves a fold empty, since the {num_groups} groups differ "
+            "too much in size: use fewer folds, or smaller groups"
         )
         raise InputError(msg)
     return folds
@@ -244,18 +246,18 @@ def _grouped_folds(
 
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A class rarer than the folds is missing in some, which joined folds make up for.
+        # A class with fewer samples than there are folds is missing from some; joining folds compensates.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         return [rows for _, rows in splitter.split(labels, labels, groups)]
 
 
 def _check_classes(labels: NDArray[np.int64], least: int, what: str, class_names: Sequence[str]) -> None:
-    """Refuse a class that has samples, but too few."""
+    """Raise an error if a class has samples, but fewer than ``least``."""
     counts = np.bincount(labels, minlength=len(class_names))
     rarest = int(np.where(counts > 0, counts, counts.max() + 1).argmin())
     if counts[rarest] < least:
         msg = (
-            f"{what} needs {least} samples of each class or more, and {class_names[rarest]} has "
-            f"{counts[rarest]}: add some, leave the class out, or choose another data.protocol"
+            f"{what}: at least {least} samples of each class are needed, but {class_names[rarest]} has "
+            f"{counts[rarest]}; add some, leave the class out, or choose another data.protocol"
         )
         raise InputError(msg)

@@ -9,11 +9,11 @@ from fer.data.images import ImageDataModule, ImageSplit
 from fer.errors import InputError
 
 _SPLIT_SPACING: Final = 7 * 10**8
-"""Positions in the album between the first images of two splits."""
+"""Distance between the first images of two splits in the sequence of faces."""
 
 
 class SyntheticFacesDataModule(ImageDataModule):
-    """Synthetic faces, for trying things out where no data set is at hand.
+    """Synthetic faces, for trying the toolkit without a data set.
 
     Args:
         num_train: Images in the train split.
@@ -43,7 +43,7 @@ class SyntheticFacesDataModule(ImageDataModule):
         return "synthetic faces"
 
     def load_splits(self) -> dict[str, ImageSplit]:
-        """Draw the splits, each from its own range of places in the seed's album."""
+        """Draw the splits, each from its own range of the seed's sequence of faces."""
         splits = {}
         for place, (name, count) in enumerate(self.counts.items()):
             images, labels = draw_faces(

@@ -1,4 +1,4 @@
-"""Descriptors of grey images, computed by rule: local phase quantisation and oriented gradients."""
+"""Hand-crafted descriptors of grey images: local phase quantisation (LPQ) and oriented gradients (PHOG)."""
 
 from fer.features.lpq import lpq, lpq_codes
 from fer.features.phog import phog

@@ -1,4 +1,4 @@
-"""Local phase quantisation: texture told by the signs of its local phase, which blur hardly changes."""
+"""Local phase quantisation (LPQ): a texture descriptor from the signs of local phase, robust to blur."""
 
 from functools import cache
 from typing import Final
@@ -11,31 +11,32 @@ from fer.errors import InputError
 from fer.features._checks import check_images
 
 NUM_CODES: Final = 256
-"""Codes of 8 bits: the signs of the real and the imaginary part at four frequencies."""
+"""Number of 8-bit codes: the signs of the real and imaginary parts at four frequencies."""
 
 RHO: Final = 0.9
-"""Correlation of two neighbouring pixels that decorrelation assumes (Ojansivu and Heikkilä, 2008)."""
+"""Correlation of neighbouring pixels assumed by the decorrelation (Ojansivu and Heikkilä, 2008)."""
 
 TOLERANCE: Final = 2e-7
-"""What counts as zero, in units of ``window**3`` and grey 0 to 1: so unsure is single precision at most."""
+"""Largest absolute value that counts as zero, divided by ``window**3``, for grey values of 0 to 1: a bound on
+the rounding error in single precision."""
 
 CHUNK: Final = 2**18
-"""Pixels that are filtered at a time, so that memory does not grow with the data set."""
+"""Pixels that are filtered at once, so that memory does not grow with the data set."""
 
 
 def lpq(
     images: NDArray[np.uint8], *, window: int = 7, decorrelate: bool = True, grid: int = 1
 ) -> NDArray[np.float32]:
-    """Return the histograms of local phase codes.
+    """Compute the histograms of local phase codes.
 
     Args:
-        images: Grey, shape (N, H, W).
+        images: Grey images, uint8, shape (N, H, W).
         window: Side of the neighbourhood in pixels, odd, 3 or more; the frequencies are 1 / window.
-        decorrelate: Whether the eight parts are rotated to be uncorrelated before their signs are taken.
-        grid: Blocks a side; the codes of each block have a histogram of their own.
+        decorrelate: Whether to rotate the eight parts so that they are uncorrelated before taking signs.
+        grid: Number of blocks per side; each block has its own histogram.
 
     Returns:
-        Shape (N, grid * grid * 256): the blocks row by row, each summing to one.
+        Histograms, shape (N, grid * grid * 256): the blocks row by row, each with a sum of one.
 
     Raises:
         ValueError: The images are not uint8 of shape (N, H, W).
@@ -67,24 +68,26 @@ def lpq(
 
 
 def lpq_codes(images: NDArray[np.uint8], *, window: int, decorrelate: bool) -> NDArray[np.uint8]:
-    """Return the local phase code of each pixel whose whole neighbourhood lies in the image.
+    """Compute the local phase code of each pixel whose whole neighbourhood is in the image.
 
     Args:
-        images: Grey, shape (N, H, W), all held in memory eight times in single precision.
+        images: Grey images, uint8, shape (N, H, W). The filter responses need memory for eight copies in
+            single precision.
         window: Side of the neighbourhood in pixels, odd, 3 or more.
         decorrelate: See :func:`lpq`.
 
     Returns:
-        0 to 255, shape (N, H - window + 1, W - window + 1). Bit 2 k is set where the real part at the
-        k-th frequency is not negative, bit 2 k + 1 where the imaginary part is not; the frequencies (x, y)
-        are (a, 0), (0, a), (a, a) and (-a, a), a = 1 / window. When decorrelated, the bits are the signs
-        along the principal axes of these parts, widest spread first. Where nothing changes, all bits are set.
+        Codes 0 to 255, shape (N, H - window + 1, W - window + 1). Bit 2 k is set if the real part at the
+        k-th frequency is not negative, bit 2 k + 1 if the imaginary part is not. The frequencies (x, y)
+        are (a, 0), (0, a), (a, a) and (-a, a), with a = 1 / window. With ``decorrelate``, the bits are the
+        signs along the principal axes of these parts, in order of decreasing variance. In a constant
+        neighbourhood, all bits are set.
 
     Raises:
         ValueError: The images are not uint8 of shape (N, H, W).
         InputError: The window is even or too small, or larger than the images.
 
-    Source: Ojansivu and Heikkilä, as in :func:`lpq`; the order of the bits is that of their program.
+    Source: Ojansivu and Heikkilä, as in :func:`lpq`; the order of the bits is that of the authors' code.
     """
     _check_window(window)
     check_images(images, smallest=window, reason=f"LPQ with window {window}")
@@ -105,13 +108,13 @@ def _check_window(window: int) -> None:
 
 @cache
 def _filters(window: int, decorrelate: bool) -> NDArray[np.float64]:
-    """Return the eight filters to correlate an image with, shape (8, window, window).
+    """Return the eight correlation filters, shape (8, window, window).
 
-    Signs depend only on the directions along which the parts are uncorrelated, not on their spread: so
-    whitening comes down to a rotation, and a rotation of the filters is one of what they give.
+    Decorrelation only needs a rotation instead of a full whitening, since scaling does not change signs. And
+    rotating the filters rotates their responses.
     """
     offsets = np.arange(window) - window // 2
-    # The transform convolves by exp(-2 pi i u y); to correlate, y changes its sign.
+    # The transform is a convolution with exp(-2 pi i u y); for correlation, the sign of y is flipped.
     wave = np.exp(2j * np.pi * offsets / window)
     flat = np.ones(window)
     # Rows are y, columns are x.
@@ -123,8 +126,8 @@ def _filters(window: int, decorrelate: bool) -> NDArray[np.float64]:
     y, x = (axis.ravel() for axis in np.meshgrid(offsets, offsets, indexing="ij"))
     covariance = RHO ** np.hypot(x[:, None] - x, y[:, None] - y)
     spread = flattened @ covariance @ flattened.T
-    # By symmetry some axes spread alike. As in the authors' program, a slight stretch makes them differ, so
-    # that the axes are unique; and their signs are fixed, for no library promises one.
+    # By symmetry, some axes have the same variance. As in the authors' code, a slight stretch makes the
+    # variances differ, so that the axes are unique. Their signs, which eigh does not define, are fixed, too.
     stretch = np.linspace(1.000007, 1, 8)
     _, axes = np.linalg.eigh(spread * np.outer(stretch, stretch))
     axes = axes[:, ::-1]

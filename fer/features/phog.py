@@ -1,4 +1,4 @@
-"""Pyramid histogram of oriented gradients: which way edges run, in the whole image and in its parts."""
+"""Pyramid histogram of oriented gradients (PHOG): edge directions in the whole image and in its cells."""
 
 from typing import Final, Literal
 
@@ -10,46 +10,46 @@ from fer.errors import InputError, check_choice
 from fer.features._checks import check_images
 
 Degrees = Literal[180, 360]
-"""The range of directions: 180 takes an edge from dark to light and one from light to dark as the same."""
+"""Range of gradient directions; with 180, dark-to-light and light-to-dark edges have the same direction."""
 
 SIGMA: Final = 2**0.5
-"""Deviation in pixels of the blur before edges are sought: MATLAB's, in which the authors' program is."""
+"""Standard deviation of the blur before Canny, in pixels: the default of MATLAB, which the authors use."""
 
 NOT_EDGES: Final = 0.7
-"""Share of the pixels whose gradient is too flat to begin an edge, as MATLAB chooses Canny's threshold."""
+"""Share of pixels below Canny's high threshold, MATLAB's default."""
 
 LOW_TO_HIGH: Final = 0.4
-"""Canny's lower threshold, to which an edge goes on, as a share of the higher, where one begins; MATLAB's."""
+"""Ratio of Canny's low threshold to the high one, MATLAB's default."""
 
 FINENESS: Final = 16
-"""Steps a grey level has while edges are sought; with 16 the gradient still fits 16 bits."""
+"""Factor by which grey levels are multiplied before edge detection; with 16, gradients still fit 16 bits."""
 
 
 def phog(
     images: NDArray[np.uint8], *, bins: int = 8, degrees: Degrees = 360, levels: int = 3
 ) -> NDArray[np.float32]:
-    """Return the histograms of gradient directions along the edges, over cells that get finer.
+    """Compute the histograms of gradient directions on edges, over a pyramid of cells.
 
     Args:
-        images: Grey, shape (N, H, W).
-        bins: Directions told apart. The first begins at 0 degrees, lighter to the right; 90 is lighter
-            below.
+        images: Grey images, uint8, shape (N, H, W).
+        bins: Number of directions. The first bin starts at 0 degrees, which is lighter to the right; 90
+            degrees is lighter below.
         degrees: Range of the directions; see :data:`Degrees`.
-        levels: The finest level L; each level l of 0 to L has ``2**l`` cells a side.
+        levels: Finest level L; each level l from 0 to L has ``2**l`` cells per side.
 
     Returns:
-        Shape (N, bins * (4**(levels + 1) - 1) / 3), 680 by default: coarsest level first, its cells row by
-        row, each with its bins. A pixel on an edge counts with the size of its gradient. An image sums to
-        one; one without an edge is all zero.
+        Histograms, shape (N, bins * (4**(levels + 1) - 1) / 3), 680 by default: the coarsest level first, its
+        cells row by row, each with its bins. Each edge pixel is weighted by its gradient magnitude. The
+        histograms of an image have a sum of one, or are all zero if there are no edges.
 
     Raises:
         ValueError: The images are not uint8 of shape (N, H, W).
         InputError: A setting is out of its range, or the images are too small for it.
 
     Source: Bosch, Zisserman and Munoz, "Representing Shape with a Spatial Pyramid Kernel", CIVR 2007: edges
-    by Canny, gradients by Sobel without smoothing. The defaults are those of the demo of the authors'
-    program. Dhall, Goecke, Lucey and Gedeon, "Static Facial Expression Analysis in Tough Conditions", 2011,
-    describe SFEW by it and by LPQ.
+    by Canny, gradients by Sobel without smoothing. The defaults are those of the demo in the authors' code.
+    Dhall, Goecke, Lucey and Gedeon, "Static Facial Expression Analysis in Tough Conditions", 2011, use PHOG
+    and LPQ for SFEW.
     """
     if bins < 1:
         msg = f"bins is {bins}: it must be at least 1"
@@ -83,7 +83,7 @@ def _cell_histograms(
     dx = cv2.Sobel(image, cv2.CV_32F, 1, 0)[rows, columns]
     dy = cv2.Sobel(image, cv2.CV_32F, 0, 1)[rows, columns]
     turns = np.degrees(np.arctan2(dy, dx, dtype=np.float64)) % degrees / degrees
-    # The smallest of negative angles is rounded to a full turn.
+    # A tiny negative angle is rounded to a full turn, hence the modulo.
     directions = (turns * bins).astype(np.intp) % bins
     height, width = image.shape
     cells = rows * side // height * side + columns * side // width
@@ -93,12 +93,12 @@ def _cell_histograms(
 
 
 def _edges(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return where Canny finds an edge; as in MATLAB, its thresholds follow the image's own contrast."""
+    """Return a mask of Canny's edges; as in MATLAB, the thresholds depend on the image's contrast."""
     blurred = cv2.GaussianBlur(image.astype(np.int16) * FINENESS, (0, 0), SIGMA)
     dx = cv2.Sobel(blurred, cv2.CV_16S, 1, 0)
     dy = cv2.Sobel(blurred, cv2.CV_16S, 0, 1)
     sizes = np.hypot(dx, dy, dtype=np.float32).ravel()
     rank = int(NOT_EDGES * (sizes.size - 1))
-    # MATLAB's thresholds come in 64 steps, none of them 0: where most is flat, noise begins no edge.
+    # MATLAB's high threshold is one of 64 steps above 0, so noise in a mostly flat image makes no edges.
     high = max(float(np.partition(sizes, rank)[rank]), float(sizes.max()) / 64)
     return cv2.Canny(dx, dy, LOW_TO_HIGH * high, high, L2gradient=True).astype(np.bool_)

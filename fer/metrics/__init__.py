@@ -1,4 +1,4 @@
-"""How good a classifier is: one confusion matrix, and everything that follows from it."""
+"""Classification metrics: confusion-matrix reports, comparisons, and confidence intervals."""
 
 from fer.metrics.classification import (
     NO_CLASS,

@@ -13,19 +13,19 @@ from fer.metrics.keys import CALIBRATION, acc_key
 from fer.views import Tta
 
 NUM_BINS: Final = 15
-"""Bins of equal width that the probabilities of the predicted class are put in; Guo et al. use as many."""
+"""Number of equal-width bins of the predicted class's probability, as in Guo et al."""
 
 TEMPERATURES: Final = (0.05, 20.0)
-"""Lowest and highest temperature that is searched."""
+"""Bounds of the search for the temperature."""
 
 
 class Reliability(NamedTuple):
-    """How often the predicted class is right, by its probability.
+    """Reliability diagram: accuracy by the probability of the predicted class.
 
     Attributes:
-        counts: Samples of each of the B bins of equal width from 0 to 1, int64, shape ``(B,)``.
-        confidence: Mean probability of the predicted class in each bin, NaN in an empty one, float64.
-        accuracy: Share of right answers in each bin, NaN in an empty one, float64.
+        counts: Number of samples in each of B equal-width bins from 0 to 1, int64, shape ``(B,)``.
+        confidence: Mean probability of the predicted class in each bin, NaN for an empty bin, float64.
+        accuracy: Accuracy in each bin, NaN for an empty bin, float64.
     """
 
     counts: Tensor
@@ -39,9 +39,9 @@ class Reliability(NamedTuple):
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: mean distance of probability and accuracy over the samples, 0 to 1.
+        """Expected calibration error: mean difference of confidence and accuracy over the samples, 0 to 1.
 
-        NaN without a sample.
+        NaN without samples.
 
         Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
         Binning", AAAI 2015.
@@ -51,16 +51,16 @@ class Reliability(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """A classifier's probabilities on one split, with temperature 1 and with another.
+    """Calibration of a classifier on one split, before and after temperature scaling.
 
     Attributes:
-        temperature: What logits are divided by before the softmax.
-        before: With temperature 1.
-        after: With the temperature.
-        nll_before: Mean negative log-likelihood of the true class with temperature 1, nats.
-        nll_after: With the temperature.
-        num_right: Right answers with temperature 1: the class of the highest mean probability.
-        num_non_finite: Samples that are left out, since a logit is not finite.
+        temperature: Temperature that divides the logits before the softmax.
+        before: Reliability with temperature 1.
+        after: Reliability with the temperature.
+        nll_before: Mean negative log-likelihood of the true class with temperature 1, in nats.
+        nll_after: Mean negative log-likelihood with the temperature, in nats.
+        num_right: Number of correct predictions with temperature 1, by the highest mean probability.
+        num_non_finite: Number of samples that are left out, since a logit is not finite.
     """
 
     temperature: float
@@ -73,36 +73,36 @@ class Calibration(NamedTuple):
 
     @property
     def n(self) -> int:
-        """Number of samples, without those whose logits are not finite."""
+        """Number of samples with finite logits."""
         return self.before.n
 
     @property
     def accuracy(self) -> float:
-        """Right answers among all samples; those with logits that are not finite count as wrong."""
+        """Accuracy over all samples; those with logits that are not finite count as wrong."""
         num = self.n + self.num_non_finite
         return self.num_right / num if num else math.nan
 
 
 def mean_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return the probability of each class: the mean over the views of a sample.
+    """Return the class probabilities of each sample, averaged over its views.
 
     Args:
-        logits: Shape ``(N, V, K)``: of V views each.
-        temperature: What the logits of each view are divided by.
+        logits: Logits of V views of each sample, shape ``(N, V, K)``.
+        temperature: Temperature that divides the logits of each view.
 
     Returns:
-        Shape ``(N, K)``.
+        Probabilities, shape ``(N, K)``.
     """
     return (logits / temperature).softmax(dim=-1).mean(dim=1)
 
 
 def nll(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
-    """Return the mean negative log-likelihood of the true classes, nats; NaN without samples.
+    """Return the mean negative log-likelihood of the true classes, in nats; NaN without samples.
 
     Args:
-        logits: Shape ``(N, V, K)``: of V views each.
+        logits: Logits of V views of each sample, shape ``(N, V, K)``.
         labels: True classes, shape ``(N,)``.
-        temperature: What the logits of each view are divided by.
+        temperature: Temperature that divides the logits of each view.
     """
     num_views = logits.shape[1]
     views = (logits / temperature).log_softmax(dim=-1)
@@ -111,12 +111,12 @@ def nll(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
 
 
 def reliability(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_BINS) -> Reliability:
-    """Return how often the predicted class is right, by its probability.
+    """Return the accuracy of the predicted class, binned by its probability.
 
     Args:
-        probabilities: Of each class, shape ``(N, K)``.
+        probabilities: Class probabilities, shape ``(N, K)``.
         labels: True classes, shape ``(N,)``.
-        num_bins: Bins of equal width; a probability on an edge belongs to the bin below.
+        num_bins: Number of equal-width bins; a probability on an edge belongs to the lower bin.
 
     >>> found = reliability(torch.tensor([[0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 1]), num_bins=2)
     >>> found.counts.tolist(), [round(float(each[1]), 2) for each in found[1:]], round(found.ece, 2)
@@ -133,18 +133,18 @@ def reliability(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_BINS)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return the temperature with which the true classes are most likely, within :data:`TEMPERATURES`.
+    """Fit the temperature that minimises the negative log-likelihood, within :data:`TEMPERATURES`.
 
-    Of one view, the negative log-likelihood is convex in the inverse of the temperature, so that a bounded
-    search in one dimension finds the lowest.
+    With a single view, the negative log-likelihood is convex in the inverse temperature, so a bounded
+    one-dimensional search finds its minimum.
 
     Args:
-        logits: Finite, shape ``(N, V, K)``: of V views each.
+        logits: Finite logits of V views of each sample, shape ``(N, V, K)``.
         labels: True classes, shape ``(N,)``.
 
     Returns:
-        The temperature; 1 where nothing tells: without samples, if all answers are right, which the lowest
-        temperature would make certain, or if all logits of each sample are the same.
+        The temperature. It is 1 if the samples do not determine it: if there are none, if all predictions are
+        right (the lowest temperature would always win), or if the logits of each sample are all equal.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
     """
@@ -153,7 +153,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     is_flat = bool((logits == logits[..., :1]).all())
     if is_right or is_flat:  # also without samples
         return 1.0
-    from scipy.optimize import minimize_scalar  # not above: it is slow to import
+    from scipy.optimize import minimize_scalar  # not at the top: it is slow to import
 
     low, high = map(math.log, TEMPERATURES)
     found = minimize_scalar(
@@ -166,14 +166,14 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def calibration(logits: Tensor, labels: Tensor, temperature: float | None = None) -> Calibration:
-    """Return how well a classifier's probabilities are calibrated on one split.
+    """Measure the calibration of a classifier on one split.
 
     Samples with logits that are not finite are left out: they have no probabilities.
 
     Args:
-        logits: Shape ``(N, V, K)``: of V views each.
+        logits: Logits of V views of each sample, shape ``(N, V, K)``.
         labels: True classes, shape ``(N,)``.
-        temperature: What logits are divided by; None: it is fitted on these samples.
+        temperature: Temperature that divides the logits; None: fit it on these samples.
     """
     is_finite = logits.isfinite().all(dim=-1).all(dim=-1)
     logits, labels = logits[is_finite].double().cpu(), labels[is_finite].cpu()
@@ -191,13 +191,13 @@ def calibration(logits: Tensor, labels: Tensor, temperature: float | None = None
 
 
 def pooled_calibration(contents: Sequence[Mapping[str, Any]]) -> Calibration:
-    """Return the calibration of several classifiers' probabilities together, from ``results.json``.
+    """Pool the calibration of several classifiers on one split.
 
     Args:
-        contents: Of each classifier what its ``results.json`` holds of one split, with the same bins.
+        contents: Calibration of each classifier in its ``results.json``, all with the same bins.
 
     Returns:
-        Sums over the classifiers; the temperature is their mean, as each has its own.
+        Sums over the classifiers; temperature and likelihoods are means weighted by the number of samples.
     """
     weights = torch.tensor([each["n"] for each in contents], dtype=torch.float64)
     share = weights / weights.sum()
@@ -218,7 +218,7 @@ def pooled_calibration(contents: Sequence[Mapping[str, Any]]) -> Calibration:
 
 
 def _pooled(bins: Sequence[Mapping[str, Sequence[float | None]]]) -> Reliability:
-    """Return the sum of reliabilities in plain data, None in the place of NaN."""
+    """Pool reliabilities stored as plain data, in which NaN is None."""
     counts, confidence, accuracy = (
         torch.tensor(
             [[math.nan if value is None else value for value in each[name]] for each in bins],
@@ -232,13 +232,13 @@ def _pooled(bins: Sequence[Mapping[str, Sequence[float | None]]]) -> Reliability
 
 
 def calibration_scalars(found: Mapping[Tta, Calibration]) -> dict[str, float]:
-    """Return the calibration of a split as flat numbers to be logged, keys without the name of the split.
+    """Return the calibration of a split as a flat dict for logging; keys lack the name of the split.
 
     Args:
-        found: By views, ``none`` among them; empty: nothing is known.
+        found: Calibration for each kind of views, including ``none``; or an empty mapping.
 
     Returns:
-        :data:`fer.metrics.keys.CALIBRATION` of the plain images, and of views the accuracy.
+        :data:`fer.metrics.keys.CALIBRATION` without test-time augmentation, and the accuracy with it.
     """
     if not found:
         return {}
@@ -249,7 +249,7 @@ def calibration_scalars(found: Mapping[Tta, Calibration]) -> dict[str, float]:
 
 
 class LogitsMetric(Metric):
-    """Keep the logits and labels of a split, of all processes together.
+    """Collects the logits and labels of a split from all processes.
 
     Batches stay on their device until :meth:`compute`: N x V x K numbers.
     """
@@ -261,7 +261,7 @@ class LogitsMetric(Metric):
     labels: list[Tensor]
 
     def __init__(self) -> None:
-        """Start with no sample seen."""
+        """Start without samples."""
         super().__init__()
         self.add_state("logits", default=[], dist_reduce_fx="cat")
         self.add_state("labels", default=[], dist_reduce_fx="cat")

@@ -1,8 +1,8 @@
-"""Every figure of a classification report, from one confusion matrix.
+"""Classification metrics computed from a confusion matrix.
 
-The matrix is the only thing that is added up, over batches and over processes. Accuracy, recall,
-specificity and the rest are computed from it at the end, so that they always belong together: no
-mean of batch means, and no class figures that come from another epoch than the accuracy.
+Only the matrix is accumulated over batches and processes. Accuracy, recall, specificity and all other metrics
+are computed from it at the end, so they are consistent: none is a mean of batch means, and none comes from
+another epoch than the others.
 """
 
 import math
@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from fer.labels import NUM_EXPRESSIONS, default_class_names
 
 CONFIDENCE: Final = math.erf(1.959964 / math.sqrt(2))
-"""Confidence of intervals, 0.95: the quantile of the normal distribution is taken as 1.959964."""
+"""Confidence level of all intervals, 0.95; exactly that of the normal quantile 1.959964."""
 
 NO_CLASS: Final = -1
 """Predicted class of a sample whose logits are not all finite."""
@@ -25,13 +25,14 @@ NO_CLASS: Final = -1
 def predicted_classes(logits: Tensor) -> Tensor:
     """Return the class with the largest logit of each sample.
 
-    ``argmax`` takes NaN for the largest value, so that a broken network would get an accuracy.
+    A sample with NaN or infinite logits has no class. (``argmax`` alone treats NaN as the largest value,
+    which would give a broken network an accuracy.)
 
     Args:
         logits: Logits or probabilities, shape ``(N, K)``.
 
     Returns:
-        Classes, int64, shape ``(N,)``; :data:`NO_CLASS` where a logit is NaN or infinite.
+        Classes, int64, shape ``(N,)``; :data:`NO_CLASS` if a logit is NaN or infinite.
 
     >>> predicted_classes(torch.tensor([[0.1, 0.9], [math.nan, math.nan], [math.inf, 0.0]])).tolist()
     [1, -1, -1]
@@ -40,33 +41,33 @@ def predicted_classes(logits: Tensor) -> Tensor:
 
 
 class ClassificationReport(NamedTuple):
-    """What a confusion matrix of K classes says; fractions are 0 to 1, tensors float64 on the CPU.
+    """Metrics of a confusion matrix of K classes; fractions are 0 to 1, tensors float64 on the CPU.
 
-    A figure that would be 0/0 (the precision of a class that was never predicted) is NaN. A macro mean
-    is over the classes where the figure is defined; ``undefined`` says how many were left out.
+    A metric that is 0/0 (such as the precision of a class that was never predicted) is NaN. Macro means are
+    over the classes for which the metric is defined; ``undefined`` counts the classes that were left out.
 
     Samples whose logits are not finite have no predicted class. They are in ``non_finite`` instead of the
-    matrix, and count as wrong: in ``n``, in the support, and in each fraction of a class. If no sample has a
-    predicted class, every fraction is NaN.
+    matrix and count as wrong: they are included in ``n``, in the support, and in the metrics of each class.
+    If no sample has a predicted class, every fraction is NaN.
 
-    It is a named tuple, not a dataclass, because torchmetrics copies what ``compute`` returns field by
-    field and refuses a frozen dataclass.
+    This is a named tuple because torchmetrics copies the result of ``compute`` field by field, which fails
+    for a frozen dataclass.
 
     Attributes:
         class_names: K names, in the order of the labels.
         confusion: Counts, rows = truth, columns = predicted, int64, shape ``(K, K)``.
-        non_finite: Samples of each class whose logits are not finite, int64, shape ``(K,)``.
-        n: Number of samples, those with logits that are not finite included.
-        accuracy: Right answers among all, ``trace / n``; NaN if no sample has a predicted class.
+        non_finite: Number of samples of each class whose logits are not finite, int64, shape ``(K,)``.
+        n: Number of samples, including those with logits that are not finite.
+        accuracy: Share of correct predictions, ``trace / n``; NaN if no sample has a predicted class.
         interval: Wilson's 95 % interval of the accuracy, low and high.
-        support: Samples of each class, int64, shape ``(K,)``.
+        support: Number of samples of each class, int64, shape ``(K,)``.
         precision: ``tp / (tp + fp)``, shape ``(K,)``.
         recall: ``tp / (tp + fn)``, shape ``(K,)``.
         specificity: ``tn / (n - support)``, shape ``(K,)``.
         f1: ``2 tp / (2 tp + fp + fn)``, shape ``(K,)``; NaN only if the class neither occurs nor is
             predicted.
-        ovr_accuracy: One-versus-rest accuracy ``(tp + tn) / n``, shape ``(K,)``. It is not the
-            accuracy: true negatives count, so that a K-class guess scores high.
+        ovr_accuracy: One-versus-rest accuracy ``(tp + tn) / n``, shape ``(K,)``. It is much higher than the
+            accuracy, since true negatives count: even a random guess among K classes scores high.
         macro_precision: Mean precision over the classes where it is defined.
         macro_recall: Mean recall over the classes where it is defined.
         macro_specificity: Mean specificity over the classes where it is defined.
@@ -74,7 +75,7 @@ class ClassificationReport(NamedTuple):
         macro_ovr_accuracy: Mean one-versus-rest accuracy, ``1 - 2 (1 - accuracy) / K`` where all logits are
             finite.
         undefined: For precision, recall, specificity and f1, the number of classes that are NaN.
-        repeats: How often each sample was classified, by as many networks; intervals count it once.
+        repeats: Number of networks whose predictions are pooled; intervals count each sample once.
 
     Source: Dhall, Goecke, Lucey and Gedeon, "Static Facial Expression Analysis in Tough Conditions",
     2011, whose Eq. 3, there called accuracy, is ``ovr_accuracy``.
@@ -107,16 +108,16 @@ class ClassificationReport(NamedTuple):
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean recall over the classes that occur: what accuracy would be were they equally frequent."""
+        """Mean recall over the classes that occur: the accuracy if all of them were equally frequent."""
         return self.macro_recall
 
     def scalars(self) -> dict[str, float]:
-        """Return the report as flat numbers to be logged, keys without the name of the split.
+        """Return the report as a flat dict for logging; keys lack the name of the split.
 
         Returns:
             ``acc``, ``acc_low``, ``acc_high``, ``n``, ``num_non_finite``, ``balanced_acc``; the macro means
-            ``ovr_acc``, ``precision``, ``recall``, ``specificity``, ``f1``; ``undefined``, how many class
-            figures are NaN in all; and for each class ``recall/<class>`` and so on.
+            ``ovr_acc``, ``precision``, ``recall``, ``specificity``, ``f1``; ``undefined``, the total number
+            of class metrics that are NaN; and ``recall/<class>`` and so on for each class.
         """
         by_class = {
             "ovr_acc": self.ovr_accuracy,
@@ -146,12 +147,12 @@ class ClassificationReport(NamedTuple):
         }
 
     def table(self) -> str:
-        """Return the report as an aligned text, percentages; a dash stands where a figure is undefined.
+        """Return the report as an aligned text table in percent, with a dash for an undefined metric.
 
         Returns:
-            A line for each class with its number of samples, precision P, recall R, specificity and
-            F1, then their macro means, then the accuracy with its interval and ``n``, and the number of
-            samples whose logits are not finite, if there are any.
+            A line for each class with its number of samples, precision P, recall R, specificity and F1; a
+            line with their macro means; a line with the accuracy, its interval and ``n``; and, if there are
+            any, a line with the number of samples whose logits are not finite.
         """
         macro = (self.macro_precision, self.macro_recall, self.macro_specificity, self.macro_f1)
         columns = torch.stack([self.precision, self.recall, self.specificity, self.f1], dim=1)
@@ -182,20 +183,21 @@ def report(
     *,
     repeats: int = 1,
 ) -> ClassificationReport:
-    """Return everything that a confusion matrix says.
+    """Compute all metrics of a confusion matrix.
 
     Args:
         confusion: Counts, rows = truth, columns = predicted, integers, shape ``(K, K)``.
-        class_names: K names; left out, the seven expressions if K is 7, else ``class_0`` and so on.
-        non_finite: Samples of each class whose logits are not finite, shape ``(K,)``; None: none.
-        repeats: How often each sample was classified: the matrix is the sum over as many networks.
+        class_names: K names; None: the seven expressions if K is 7, else ``class_0`` and so on.
+        non_finite: Number of samples of each class whose logits are not finite, shape ``(K,)``; None: none.
+        repeats: Number of networks whose confusion matrices, for the same samples, are summed in
+            ``confusion``.
 
     Returns:
         The report; see :class:`ClassificationReport`.
 
     Raises:
-        ValueError: The matrix is not square, has fewer than 2 classes, holds something else than
-            counts, or the names are not as many.
+        ValueError: The matrix is not square, has fewer than 2 classes, contains anything but counts, or does
+            not match the number of names.
 
     >>> report(torch.tensor([[3, 1], [2, 4]])).accuracy
     0.7
@@ -247,17 +249,17 @@ def report(
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a proportion, which also holds for few samples and near 0 and 1.
+    """Return Wilson's 95 % interval of a proportion, which is valid for few samples and near 0 and 1, too.
 
     Args:
-        correct: Right answers, 0 to ``n``.
-        n: Answers; if there are none, the interval is 0 to 1.
+        correct: Number of correct predictions, 0 to ``n``.
+        n: Number of predictions; if it is 0, the interval is 0 to 1.
 
     Returns:
-        Low and high end, 0 to 1.
+        Lower and upper end, 0 to 1.
 
     Raises:
-        ValueError: ``correct`` is not within 0 and ``n``.
+        ValueError: ``correct`` is not between 0 and ``n``.
 
     Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of
     the American Statistical Association 22, 1927.
@@ -271,22 +273,22 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
         raise ValueError(msg)
     if n == 0:
         return 0.0, 1.0
-    from scipy.stats import binomtest  # not above: it is slow to import
+    from scipy.stats import binomtest  # not at the top: it is slow to import
 
     low, high = binomtest(correct, n).proportion_ci(CONFIDENCE, method="wilson")
-    # Exactly, where SciPy is off by rounding.
+    # SciPy's ends at 0 and 1 have rounding errors.
     return (0.0 if correct == 0 else float(low)), (1.0 if correct == n else float(high))
 
 
 class ClassificationMetrics(Metric):
-    """Add up a confusion matrix over batches and processes, and report on it.
+    """Accumulates a confusion matrix over batches and processes, and computes all metrics from it.
 
     Args:
         num_classes: Number of classes K, 2 or more.
-        class_names: K names; left out, the seven expressions if K is 7, else ``class_0`` and so on.
+        class_names: K names; None: the seven expressions if K is 7, else ``class_0`` and so on.
 
     Raises:
-        ValueError: Fewer than 2 classes, or the names are not as many.
+        ValueError: There are fewer than 2 classes, or the number of names differs.
 
     >>> metrics = ClassificationMetrics(num_classes=2)
     >>> metrics.update(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]))
@@ -303,7 +305,7 @@ class ClassificationMetrics(Metric):
     outside: Tensor
 
     def __init__(self, num_classes: int = NUM_EXPRESSIONS, class_names: Sequence[str] | None = None) -> None:
-        """Start with no sample seen."""
+        """Start without samples."""
         super().__init__()
         self.num_classes = num_classes
         self.class_names = _names(num_classes, class_names)
@@ -313,16 +315,16 @@ class ClassificationMetrics(Metric):
         self.add_state("outside", default=zeros[0, 0].clone(), dist_reduce_fx="sum")
 
     def update(self, logits_or_predictions: Tensor, labels: Tensor) -> None:
-        """Add a batch, without waiting for the device.
+        """Add a batch, without synchronising with the device.
 
         Args:
-            logits_or_predictions: Logits or probabilities, shape ``(N, K)``; or what
+            logits_or_predictions: Logits or probabilities, shape ``(N, K)``; or the classes that
                 :func:`predicted_classes` returns for them, integers, shape ``(N,)``.
             labels: True labels, integers 0 to K - 1, shape ``(N,)``.
 
         Raises:
-            ValueError: The shapes do not fit each other or the number of classes, or a label is not
-                within 0 and K - 1; of labels that are not on the CPU, :meth:`compute` says so.
+            ValueError: The shapes do not match each other or the number of classes, or a label is not
+                between 0 and K - 1. If the labels are not on the CPU, :meth:`compute` raises the latter.
         """
         predictions = self._predictions(logits_or_predictions)
         if labels.ndim != 1 or predictions.shape != labels.shape:
@@ -331,27 +333,29 @@ class ClassificationMetrics(Metric):
                 f"labels of shape {tuple(labels.shape)}"
             )
             raise ValueError(msg)
-        # Out of range, a label would not fail below: it would be counted in another cell.
+        # A label out of range would not fail below, but be counted in another cell.
         is_outside = (labels < 0) | (labels >= self.num_classes)
         is_outside |= (predictions < NO_CLASS) | (predictions >= self.num_classes)
         if labels.device.type == "cpu" and bool(is_outside.any()):
             raise ValueError(self._outside)
-        # A row for each label, a column for each answer, the first for none; a last cell for what is outside.
+        # One row per label, one column per prediction (the first for NO_CLASS), and a last cell for labels or
+        # predictions out of range.
         num_cells = self.num_classes * (self.num_classes + 1)
         cells = labels.long() * (self.num_classes + 1) + predictions.long() - NO_CLASS
         cells = torch.where(is_outside, num_cells, cells)
         counts = cells.new_zeros(num_cells + 1).index_add_(0, cells, torch.ones_like(cells))
         table = counts[:-1].view(self.num_classes, -1)
-        # Not in place: a validation outside of a fit leaves a tensor of inference mode, which refuses that.
+        # Not in place: after a validation outside of a fit, the state is an inference tensor, which cannot be
+        # changed in place.
         self.confusion = self.confusion + table[:, 1:]
         self.non_finite = self.non_finite + table[:, 0]
         self.outside = self.outside + counts[-1]
 
     def compute(self) -> ClassificationReport:
-        """Return the report on all samples seen since the last reset, by all processes together.
+        """Return the report on the samples of all processes since the last reset.
 
         Raises:
-            ValueError: A label was not within 0 and K - 1.
+            ValueError: A label was not between 0 and K - 1.
         """
         if self.outside:
             raise ValueError(self._outside)
@@ -362,7 +366,7 @@ class ClassificationMetrics(Metric):
         return f"a label is outside 0 to {self.num_classes - 1}"
 
     def _predictions(self, logits_or_predictions: Tensor) -> Tensor:
-        """Return predicted labels, shape ``(N,)``, from themselves or from logits."""
+        """Return predicted classes, shape ``(N,)``, given as they are or as logits."""
         if logits_or_predictions.ndim == 2 and logits_or_predictions.shape[1] == self.num_classes:
             return predicted_classes(logits_or_predictions)
         if logits_or_predictions.ndim == 1 and not logits_or_predictions.is_floating_point():
@@ -377,17 +381,17 @@ class ClassificationMetrics(Metric):
 def _check_counts(confusion: Tensor) -> None:
     """Raise ``ValueError`` unless this is a square matrix of counts for 2 or more classes."""
     if confusion.ndim != 2 or len(confusion) != confusion.shape[1] or len(confusion) < 2:
-        msg = f"a confusion matrix has shape (K, K) with K of 2 or more, not {tuple(confusion.shape)}"
+        msg = f"a confusion matrix must have shape (K, K) with K of 2 or more, not {tuple(confusion.shape)}"
         raise ValueError(msg)
     if confusion.is_floating_point() or confusion.is_complex() or bool((confusion < 0).any()):
-        msg = "a confusion matrix holds counts: integers, none of them negative"
+        msg = "a confusion matrix must contain counts: integers of 0 or more"
         raise ValueError(msg)
 
 
 def _names(num_classes: int, class_names: Sequence[str] | None) -> tuple[str, ...]:
     """Return one name for each class, or raise ``ValueError``."""
     if num_classes < 2:
-        msg = f"a classifier has 2 classes or more, not {num_classes}"
+        msg = f"a classifier needs 2 classes or more, not {num_classes}"
         raise ValueError(msg)
     if class_names is None:
         return default_class_names(num_classes)

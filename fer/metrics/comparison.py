@@ -1,4 +1,4 @@
-"""Whether two classifiers differ on the same samples."""
+"""Compare two classifiers on the same samples."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ from torch import Tensor
 
 
 class Comparison(NamedTuple):
-    """Two classifiers on the same samples.
+    """Comparison of two classifiers on the same samples.
 
     Attributes:
-        lost: Samples that the first gets right and the second wrong.
-        won: Samples that the first gets wrong and the second right.
-        p: Probability of so unequal a split of these, or a more unequal one, if the two were equally good.
+        lost: Number of samples that the first gets right and the second wrong.
+        won: Number of samples that the first gets wrong and the second right.
+        p: Two-sided p-value: probability of a difference at least this large if both were equally good.
     """
 
     lost: int
@@ -20,26 +20,26 @@ class Comparison(NamedTuple):
 
 
 def mcnemar(before: Tensor, after: Tensor) -> Comparison:
-    """Return McNemar's exact test of two classifiers on the same samples.
+    """Run McNemar's exact test of two classifiers on the same samples.
 
     Args:
-        before: Whether the first is right about each sample, bool, shape ``(N,)``.
-        after: The same of the second.
+        before: Whether the first classifier is right about each sample, bool, shape ``(N,)``.
+        after: Whether the second classifier is right about each sample, bool, shape ``(N,)``.
 
     Raises:
-        ValueError: They are not of the same samples.
+        ValueError: The shapes differ.
 
     Source: McNemar, "Note on the Sampling Error of the Difference between Correlated Proportions or
-    Percentages", 1947; exact by the binomial distribution.
+    Percentages", 1947; here with the exact binomial distribution.
 
     >>> import torch
     >>> mcnemar(torch.tensor([True, True, False]), torch.tensor([True, False, False]))
     Comparison(lost=1, won=0, p=1.0)
     """
     if before.shape != after.shape:
-        msg = f"answers of shape {tuple(before.shape)} and {tuple(after.shape)} are not of the same samples"
+        msg = f"shapes {tuple(before.shape)} and {tuple(after.shape)} differ: compare the same samples"
         raise ValueError(msg)
-    from scipy.stats import binomtest  # not above: it is slow to import
+    from scipy.stats import binomtest  # not at the top: it is slow to import
 
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     p = float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0

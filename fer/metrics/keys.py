@@ -1,4 +1,4 @@
-"""Keys under which values are logged during a training: the split and the quantity that each names."""
+"""Keys of logged values: parse the split and quantity, and classify keys for dashboards and curves."""
 
 import re
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ SPLITS: Final = {
     "validation": "val",
     "test": "test",
 }
-"""By word in a key the split that it means."""
+"""Split that a word in a key means."""
 
 NO_CURVES: Final = ("angles/", "stage/", "gradients/", "update_ratio/", "prune/", "final/")
-"""What the keys begin with that the callbacks log of neurons, and our tasks of the last evaluation."""
+"""Prefixes of keys that are no curves: the callbacks' measurements of neurons, and the final evaluation."""
 
 _MEASURED: Final = re.compile(
     r"rank/.+/(effective|participation)|neurons/.+/(dormant|cloned|redundant)|cka/.+|"
     r"rank/effective_share(/.+)?|neurons/(dormant|redundant)(/.+)?|"
     r"collapse/(.+/)?(nc1|nc2_angle|nc4)|sample/(train|val)_loss"
 )
-"""Keys of the other statistics of neurons, and of the losses on the samples that they are measured on."""
+"""Keys of the other neuron statistics, and of the losses on the samples used to measure them."""
 
 OVER_LAYERS: Final = {
     "angles/mean": "mean",
@@ -34,7 +34,7 @@ OVER_LAYERS: Final = {
     "neurons/redundant": "redundant",
     "rank/effective_share": "effective_share",
 }
-"""Keys of means over all layers, and for each key the value of a layer that is averaged."""
+"""Keys of means over all layers, with the name of the layer value that each averages."""
 
 _DETAILS: Final = re.compile(
     r"(angles|cka|gradients|neurons|rank)/.+|"  # of one layer, unless the key is in OVER_LAYERS
@@ -49,23 +49,23 @@ _DETAILS: Final = re.compile(
 LOWER_IS_BETTER: Final = frozenset(
     {"loss", "error", "err", "mse", "mae", "rmse", "nll", "perplexity", "ppl", "wer", "cer"}
 )
-"""Words in the name of a quantity that is better when it is lower."""
+"""Words that mark a quantity as better when lower."""
 
 _LOADER: Final = re.compile(r"/dataloader_idx_(\d+)$")
 _SEPARATORS: Final = re.compile(r"([/_.\- ]+)")
 COUNTERS: Final = frozenset(
     {"epoch", "step", "hp_metric", "created_at", "global_step", "trainer/global_step"}
 )
-"""Keys that say when a row was logged, or nothing."""
+"""Keys that only count steps, epochs or time, or carry no information."""
 
 
 class LoggedKey(NamedTuple):
-    """What a key says.
+    """A parsed key.
 
     Attributes:
-        split: ``train`` or ``val``; empty: the key names none.
-        quantity: Name of the loss or metric, in lower case; ``acc`` for any accuracy.
-        loader: Number of the dataloader, of several; empty: there is one.
+        split: ``train`` or ``val``; empty if the key names none.
+        quantity: Name of the loss or metric, in lower case; ``acc`` for accuracy.
+        loader: Number of the dataloader if there are several, else empty.
     """
 
     split: str
@@ -74,12 +74,12 @@ class LoggedKey(NamedTuple):
 
     @property
     def is_loss(self) -> bool:
-        """Whether it is a loss."""
+        """Whether the quantity is a loss."""
         return "loss" in self.quantity
 
 
 def is_of_neurons(key: str) -> bool:
-    """Return whether a key is one of the callbacks' own measurements, of which an epoch may have several.
+    """Return whether a key is a measurement by fer's callbacks, which may log several per epoch.
 
     >>> [is_of_neurons(key) for key in ("rank/conv1/effective", "cka/fc", "sample/val_loss", "rank/mrr")]
     [True, True, True, False]
@@ -90,7 +90,7 @@ def is_of_neurons(key: str) -> bool:
 def is_summary(key: str) -> bool:
     """Return whether a dashboard shows a key by default.
 
-    Keys of a single layer or a single class are not shown. All others are, also the user's own.
+    Keys of a single layer or class are not shown. All others are, including the user's own keys.
 
     >>> [is_summary(key) for key in ("val/recall", "angles/mean", "stage/network", "test/n", "my_metric")]
     [True, True, True, True, True]
@@ -102,15 +102,15 @@ def is_summary(key: str) -> bool:
 
 
 def parse_key(key: str) -> LoggedKey | None:
-    """Return the split and the quantity that a key names.
+    """Parse the split and the quantity that a key names.
 
     Args:
-        key: As logged in any project: ``train/loss``, ``val_loss``, ``loss/train``, ``val_acc_epoch``.
+        key: Key as logged in any project: ``train/loss``, ``val_loss``, ``loss/train``, ``val_acc_epoch``.
 
     Returns:
-        None for what is no curve over the epochs of a training: metrics of the test, counters, values of a
-        single step (Lightning's ``…_step``), running bests (``…_best``), learning rates, and what the
-        callbacks say of neurons.
+        The parsed key; None if its values are not a curve over the epochs of a training: test metrics,
+        counters, values of single steps (Lightning's ``…_step``), running bests (``…_best``), learning rates,
+        and the callbacks' measurements of neurons.
 
     >>> [tuple(parse_key(key)) for key in ("train_loss_epoch", "Accuracy/val", "val/recall/fear", "loss")]
     [('train', 'loss', ''), ('val', 'acc', ''), ('val', 'recall/fear', ''), ('', 'loss', '')]
@@ -147,7 +147,7 @@ def is_learning_rate(key: str) -> bool:
 
 
 def is_lower_better(key: str) -> bool:
-    """Return whether a quantity is better when it is lower, as a loss or an error is.
+    """Return whether a quantity is better when it is lower, such as a loss or an error.
 
     >>> [is_lower_better(key) for key in ("val/loss", "val_rmse", "val/recall/fear", "val_power")]
     [True, True, False, False]
@@ -157,7 +157,7 @@ def is_lower_better(key: str) -> bool:
 
 
 LOGGED_ON_VAL: Final = ("acc", "balanced_acc", "ovr_acc", "precision", "recall", "specificity", "f1")
-"""Metrics logged on the validation split each epoch, beside the recall of each class."""
+"""Metrics logged on the validation split in each epoch, besides the recall of each class."""
 
 
 def logged_on_val(class_names: Sequence[str]) -> tuple[str, ...]:
@@ -166,7 +166,7 @@ def logged_on_val(class_names: Sequence[str]) -> tuple[str, ...]:
 
 
 def final_prefix(name: str) -> str:
-    """Return the key under which a split's final metrics are logged.
+    """Return the prefix of the keys of a split's final metrics.
 
     >>> final_prefix("val"), final_prefix("test"), final_prefix("private")
     ('final/val', 'test', 'test/private')
@@ -177,11 +177,11 @@ def final_prefix(name: str) -> str:
 
 
 CALIBRATION: Final = ("nll", "nll_calibrated", "ece", "ece_calibrated", "temperature")
-"""Metrics of a tested split's probabilities: with temperature 1, and ``…_calibrated`` with that of val."""
+"""Calibration metrics of a split: at temperature 1, and ``…_calibrated`` at the temperature fitted on val."""
 
 
 def acc_key(tta: str) -> str:
-    """Return the name of an accuracy of several views, beside which the plain one is ``acc``.
+    """Return the name of the accuracy with test-time augmentation; without it the name is ``acc``.
 
     >>> acc_key("flip")
     'acc_tta_flip'

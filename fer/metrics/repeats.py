@@ -1,4 +1,4 @@
-"""Trainings that differ in their seed alone: the mean of a value and its interval."""
+"""Confidence intervals of the mean over repeated trainings with different seeds."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from fer.metrics.classification import CONFIDENCE
 
 
 def normal_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of many independent values, by the normal distribution.
+    """Return the 95 % interval of the mean of many independent values, with the normal distribution.
 
     Returns:
-        Low and high end; NaN of fewer than two values.
+        Lower and upper end; NaN for fewer than two values.
 
     >>> low, high = normal_interval([0.0, 1.0] * 500)
     >>> f"{low:.3f} {high:.3f}"
@@ -27,10 +27,10 @@ def normal_interval(values: Sequence[float]) -> tuple[float, float]:
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return Student's 95 % interval of the mean of independent values, such as accuracies of several seeds.
 
-    With few values it is wide: of three, 2.5 standard deviations to either side.
+    With few values it is wide: with three, 2.5 standard deviations to each side.
 
     Returns:
-        Low and high end; NaN of fewer than two values, or where one is NaN.
+        Lower and upper end; NaN for fewer than two values, or if one is NaN.
 
     Source: Student, "The Probable Error of a Mean", Biometrika 6, 1908.
 
@@ -41,7 +41,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     n = len(values)
     if n < 2 or any(math.isnan(value) for value in values):
         return math.nan, math.nan
-    from scipy.stats import t  # not above: it is slow to import
+    from scipy.stats import t  # not at the top: it is slow to import
 
     mean = fmean(values)
     margin = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(values) / math.sqrt(n)

@@ -1,9 +1,9 @@
-"""The networks: plain PyTorch modules from images or features to logits, one a file.
+"""Networks: plain PyTorch modules that map images or features to logits, one per file.
 
-A public file of this folder is a network, registered under the file's name by being there; files that start
-with an underscore hold what networks share. All settings are keyword-only and have defaults. Every network
-takes ``num_classes``; those for images take ``channels`` and ``image_size`` too, and refuse a size that they
-cannot take when they are built. The names of the layers are part of the interface.
+Each public file in this folder defines a network, which is registered under the file's name automatically.
+Files that start with an underscore contain shared code. All settings are keyword-only and have defaults.
+Every network takes ``num_classes``. Networks for images also take ``channels`` and ``image_size``, and raise
+an error in the constructor if the images are too small. The names of the layers are part of the interface.
 """
 
 import inspect
@@ -18,10 +18,10 @@ from fer.models.cbam import Cbam
 
 
 def defined_network(module: ModuleType) -> type[nn.Module]:
-    """Return the network that a module defines: its last ``nn.Module`` class; its parts come before it.
+    """Return the network that a Python module defines: its last ``nn.Module`` class.
 
     Raises:
-        ImportError: It defines none.
+        ImportError: The module defines none.
     """
     defined = [
         value
@@ -29,7 +29,7 @@ def defined_network(module: ModuleType) -> type[nn.Module]:
         if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.__name__
     ]
     if not defined:
-        msg = f"{module.__file__} defines no nn.Module: start the file's name with an underscore"
+        msg = f"{module.__file__} defines no nn.Module: add one, or start the file's name with an underscore"
         raise ImportError(msg)
     return defined[-1]
 
@@ -39,7 +39,7 @@ NETWORKS: Final[dict[str, type[nn.Module]]] = {
     for _, name, _ in iter_modules(__path__)
     if not name.startswith("_")
 }
-"""The networks by their file's name, which configs, make targets and sweeps share."""
+"""Network classes by the name of their file, as used in configs, make targets and sweeps."""
 
 globals().update({network.__name__: network for network in NETWORKS.values()})
 

@@ -1,4 +1,4 @@
-"""Layers one after another, each an attribute of the network under a plain name."""
+"""Base class of sequential networks with named layers."""
 
 from collections.abc import Mapping
 
@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 
 class Chain(nn.Module):
-    """A network whose layers are called in the order in which they were named.
+    """A sequential network with named layers.
 
-    Unlike :class:`torch.nn.Sequential` it promises no slicing, which would call the
+    Unlike :class:`torch.nn.Sequential` it does not support slicing, which would call the
     constructor of a network with a list of layers.
 
     Args:
-        layers: The layers by name. A name is the layer's attribute, its prefix in the state
-            dict, and what logs and settings call it.
+        layers: The layers by name, in order. A name is the layer's attribute, its prefix in the state
+            dict, and its name in logs and settings.
 
     Example:
         >>> chain = Chain({"fc1": nn.Linear(2, 3), "fc1_relu": nn.ReLU()})
@@ -28,18 +28,18 @@ class Chain(nn.Module):
 
     @property
     def neuron_layers(self) -> dict[str, str]:
-        """Where the neurons of each hidden layer are seen by the layer that reads them.
+        """Hidden layers, each with the layer whose output the next layer takes as its input.
 
-        By the name of the layer whose weights make the neurons, the name of the last layer before the next
-        one with weights: what ``pool5`` puts out is what ``conv6`` sees of ``conv5``. The last layer's are
-        the logits, which are not hidden.
+        Maps each layer with weights to the last layer before the next one with weights: ``conv5`` maps to
+        ``pool5``, whose output is the input of ``conv6``. The last layer's outputs are the logits, so it is
+        left out.
         """
         places: dict[str, str] = {}
         neurons = ""
         for name, layer in self.named_children():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 neurons = name
-            # Flattening takes a feature map apart; dropout does nothing in evaluation.
+            # Flatten splits feature maps into single values; dropout does nothing in eval mode.
             if neurons and not isinstance(layer, nn.Flatten | nn.Dropout):
                 places[neurons] = name
         places.pop(neurons, None)
@@ -49,7 +49,7 @@ class Chain(nn.Module):
         """Return the last layer's output for a batch.
 
         Args:
-            inputs: What the first layer takes, N samples, shape ``(N, ...)``.
+            inputs: N samples, shape ``(N, ...)``.
 
         Returns:
             Logits, shape ``(N, num_classes)``.

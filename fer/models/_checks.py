@@ -1,4 +1,4 @@
-"""Guards on the settings that the networks share; each refusal says the way out."""
+"""Checks of network settings; every error says what is allowed."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ from fer.errors import InputError
 
 
 def check_image_size(network: str, image_size: int, *, smallest: int) -> None:
-    """Refuse images that would shrink to nothing on their way through the network.
+    """Check that images are large enough not to shrink to nothing in the network.
 
     Args:
         network: Name of the network, for the message.
         image_size: Height and width of the images in pixels.
-        smallest: Smallest size that leaves one position at the end.
+        smallest: Smallest size that leaves one position in the last feature map.
 
     Raises:
         InputError: The images are too small.
@@ -22,16 +22,16 @@ def check_image_size(network: str, image_size: int, *, smallest: int) -> None:
 
 
 def check_widths(network: str, name: str, widths: Sequence[int], *, lengths: tuple[int, ...]) -> None:
-    """Refuse a tuple of layer widths of the wrong length, or with an empty layer.
+    """Check a tuple of layer widths.
 
     Args:
         network: Name of the network, for the message.
         name: Name of the setting, for the message.
         widths: Number of neurons of each layer.
-        lengths: Numbers of layers that the network can have.
+        lengths: Allowed numbers of layers.
 
     Raises:
-        InputError: There are too few or too many widths, or one is below 1.
+        InputError: The number of widths is not allowed, or one is below 1.
     """
     if len(widths) not in lengths:
         wanted = " or ".join(map(str, lengths))
@@ -43,7 +43,7 @@ def check_widths(network: str, name: str, widths: Sequence[int], *, lengths: tup
 
 
 def check_counts(network: str, **counts: int) -> None:
-    """Refuse a number of inputs, neurons, channels or classes below 1.
+    """Check numbers of inputs, neurons, channels or classes.
 
     Args:
         network: Name of the network, for the message.
@@ -59,11 +59,11 @@ def check_counts(network: str, **counts: int) -> None:
 
 
 def check_dropout(network: str, dropout: float) -> None:
-    """Refuse a dropout probability that is none, or that leaves no neuron.
+    """Check a dropout probability.
 
     Args:
         network: Name of the network, for the message.
-        dropout: Probability of a neuron to be left out in training.
+        dropout: Dropout probability.
 
     Raises:
         InputError: The probability is not in [0, 1).
@@ -74,16 +74,16 @@ def check_dropout(network: str, dropout: float) -> None:
 
 
 def check_choice(network: str, name: str, choice: object, *, choices: Sequence[object]) -> None:
-    """Refuse a setting that is none of the choices.
+    """Check that a setting is one of its choices.
 
     Args:
         network: Name of the network, for the message.
         name: Name of the setting, for the message.
-        choice: What was given.
-        choices: What can be given.
+        choice: Value of the setting.
+        choices: Allowed values.
 
     Raises:
-        InputError: It is none of the choices.
+        InputError: It is not one of the choices.
     """
     if choice not in choices:
         msg = f"{name}={choice!r} does not fit {network}: it must be one of {', '.join(map(str, choices))}"

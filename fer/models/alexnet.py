@@ -8,7 +8,7 @@ from fer.models._chain import Chain
 from fer.models._checks import check_counts, check_dropout, check_image_size, check_widths
 
 _POOLED: Final = (1, 2, 5)
-"""Convolutions that max pooling follows (Krizhevsky et al., 2012, section 3.5)."""
+"""Convolutions followed by max pooling (Krizhevsky et al., 2012, section 3.5)."""
 
 
 class AlexNet(Chain):
@@ -22,8 +22,8 @@ class AlexNet(Chain):
     Args:
         widths: Number of feature maps of the five convolutions.
         hidden: Number of neurons of the two hidden linear layers.
-        dropout: Probability of a hidden linear neuron to be left out in training.
-        batch_norm: Whether batch norm stands before each convolution's ReLU.
+        dropout: Dropout probability after the hidden linear layers.
+        batch_norm: Whether to add batch norm between each convolution and its ReLU.
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 8.
         num_classes: Number of classes.
@@ -33,10 +33,10 @@ class AlexNet(Chain):
 
     Source: Sutton, "Working with Facial Expression Recognition (FER-2013) Dataset", section
     III.A. It states the widths 96 and 256 of the second and fifth convolution; the others are
-    half of AlexNet's (Krizhevsky et al., 2012), to which it compares them. So are the places
-    of pooling and the dropout of .5, which it does not list among its changes. Weights start
-    as in He et al., 2015, since eight layers without batch norm else begin with nearly constant
-    logits.
+    half of AlexNet's (Krizhevsky et al., 2012), to which it compares them. The positions of
+    pooling and the dropout of .5 are AlexNet's too, since they are not listed as changes. Weights
+    are initialised as in He et al., 2015: with PyTorch's default, the logits of eight layers
+    without batch norm would be nearly constant at first.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The feed-forward network on SFEW's ten descriptor features."""
+"""Feed-forward network for SFEW's ten descriptor features."""
 
 from typing import Final, Literal
 
@@ -15,13 +15,13 @@ _ACTIVATIONS: Final[dict[str, type[nn.Module]]] = {"sigmoid": nn.Sigmoid, "relu"
 class AnnNet(Chain):
     """One hidden layer: linear, activation, linear.
 
-    Layers: ``flatten``, ``fc1``, ``activation``, ``fc2``. Inputs ``(N, in_features)``, or images of as
-    many values, ``(N, C, H, W)``; logits ``(N, num_classes)``. By default 907 parameters.
+    Layers: ``flatten``, ``fc1``, ``activation``, ``fc2``. Inputs ``(N, in_features)``, or images
+    ``(N, C, H, W)`` with ``in_features`` values each; logits ``(N, num_classes)``. By default 907 parameters.
 
     Args:
         in_features: Number of features, by default 5 of LPQ and 5 of PHOG.
         hidden: Number of hidden neurons.
-        activation: What follows the hidden layer.
+        activation: Activation function of the hidden layer.
         num_classes: Number of classes.
 
     Raises:

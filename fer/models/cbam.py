@@ -1,4 +1,4 @@
-"""The convolutional block attention module, and a residual network with it."""
+"""Convolutional block attention module (CBAM), and a ResNet with it."""
 
 from collections import OrderedDict
 from typing import Literal
@@ -13,13 +13,13 @@ Arrangement = Literal["serial", "parallel"]
 
 
 class ChannelAttention(nn.Module):
-    """A weight of 0 to 1 for each feature map, from its mean and its maximum.
+    """Channel attention: a weight of 0 to 1 for each feature map, from its mean and its maximum.
 
-    The two go through the same two layers, whose outputs are added before the sigmoid.
+    Mean and maximum pass through the same two layers; the outputs are added before the sigmoid.
 
     Args:
         width: Number of feature maps, C.
-        reduction: How many times smaller the hidden layer is; at least one neuron is left.
+        reduction: Ratio of C to the size of the hidden layer, which has at least one neuron.
 
     Source: Woo et al., "CBAM: Convolutional Block Attention Module", 2018, equation 2.
     """
@@ -43,10 +43,10 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """A weight of 0 to 1 for each position, from the mean and the maximum over the maps.
+    """Spatial attention: a weight of 0 to 1 for each position, from the mean and maximum over the maps.
 
     Args:
-        kernel_size: Height and width of the convolution over the two; odd.
+        kernel_size: Height and width of the convolution over mean and maximum; odd.
 
     Source: Woo et al., "CBAM: Convolutional Block Attention Module", 2018, equation 3.
     """
@@ -67,19 +67,19 @@ class SpatialAttention(nn.Module):
 class Cbam(nn.Module):
     """Channel attention and spatial attention on feature maps.
 
-    Adds ``2 · C · (C // reduction) + 98`` parameters, for C maps.
+    It has ``2 · C · (C // reduction) + 98`` parameters for C maps.
 
     Args:
         width: Number of feature maps, C.
-        reduction: How many times smaller the channel attention's hidden layer is.
-        arrangement: ``"serial"`` weighs the maps first, then the positions of the weighed maps
-            (the paper's choice); ``"parallel"`` takes both weights from the maps as they come.
+        reduction: Ratio of C to the size of the channel attention's hidden layer.
+        arrangement: ``"serial"`` weights the maps first, then the positions of the weighted maps
+            (the paper's choice); ``"parallel"`` computes both weights from the unweighted maps.
 
     Raises:
         InputError: A setting does not fit.
 
     Source: Woo et al., "CBAM: Convolutional Block Attention Module", 2018, equations 1 to 3.
-    Like them, no layer has a bias.
+    As in these equations, no layer has a bias.
     """
 
     def __init__(self, width: int, *, reduction: int = 16, arrangement: Arrangement = "serial") -> None:
@@ -91,7 +91,7 @@ class Cbam(nn.Module):
         self.spatial = SpatialAttention()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return the weighed maps.
+        """Return the weighted maps.
 
         Args:
             maps: Feature maps, shape ``(N, C, H, W)``.
@@ -107,17 +107,18 @@ class Cbam(nn.Module):
 class CbamResNet(ResNet):
     """A residual network with attention after each residual block.
 
-    Layers and state dict are those of :class:`fer.models.ResNet`; besides, after each block
-    ``layer<k>.<i>`` stands ``layer<k>.cbam<i>``. Inputs
-    ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``.
+    Layers and state dict are those of :class:`fer.models.ResNet`, plus ``layer<k>.cbam<i>`` after
+    each block ``layer<k>.<i>``. Inputs ``(N, channels, image_size, image_size)``, logits
+    ``(N, num_classes)``.
 
     Args:
         depth: Number of layers.
-        stem: See :class:`fer.models.ResNet`.
-        width: See :class:`fer.models.ResNet`.
-        dropout: Probability of a feature to be left out in training, before ``fc``.
-        reduction: See :class:`Cbam`.
-        arrangement: See :class:`Cbam`.
+        stem: ``"imagenet"``, ``"half"`` or ``"small"``; see :class:`fer.models.ResNet`.
+        width: Number of feature maps of the stem and the first stage; each further stage has
+            twice as many.
+        dropout: Dropout probability before ``fc``.
+        reduction: Ratio of the feature maps to the size of the channel attention's hidden layer.
+        arrangement: ``"serial"`` or ``"parallel"``; see :class:`Cbam`.
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 32 (16 with the half stem, 8 with
             the small one). The layers do not depend on it.
@@ -127,9 +128,9 @@ class CbamResNet(ResNet):
         InputError: A setting does not fit.
 
     Source: Sutton, "Working with Facial Expression Recognition (FER-2013) Dataset", section V:
-    "after each residual block", that is on the block's output, where Woo et al., 2018, figure
-    3, have it on the residual before the addition. Both arrangements are named; which one was
-    used is not.
+    "after each residual block", which means on the block's output; in Woo et al., 2018, figure 3,
+    it is on the residual before the addition. Sutton names both arrangements, but not which one
+    was used.
     """
 
     def __init__(
@@ -145,8 +146,8 @@ class CbamResNet(ResNet):
         image_size: int = 48,
         num_classes: int = 7,
     ) -> None:
-        # At the start each Cbam multiplies by about 1/4. Were the blocks the identity, a
-        # stage of six would multiply by 1/4000 and leave the next batch norm nothing to see.
+        # At initialisation, each Cbam multiplies by about 1/4. If the blocks were the identity, a
+        # stage of six would multiply by 1/4000, too little for the next batch norm.
         super().__init__(
             depth=depth,
             stem=stem,

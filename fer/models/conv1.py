@@ -1,4 +1,4 @@
-"""The smallest convolutional network: one layer of feature maps."""
+"""Jain's convolutional network of one layer."""
 
 from torch import nn
 
@@ -23,8 +23,8 @@ class Conv1Net(Chain):
 
     Source: Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying
     Faces-Emotion via Transfer Learning", figure 1, which says "only 1 convolutional layer and
-    pooling". Width and kernel are not stated: they are those of the first layer of
-    :class:`fer.models.Conv2Net`, so that the two differ by a layer.
+    pooling". Width and kernel are not stated; here they are those of the first layer of
+    :class:`fer.models.Conv2Net`.
     """
 
     def __init__(

@@ -25,7 +25,8 @@ class Conv2Net(Chain):
         InputError: A setting does not fit.
 
     Source: Markou, "Insights of the Hidden Neuron Functionality using Deep Learning Techniques
-    for Facial Emotion Recognition", section 2.3, table 2. Its LogSoftmax is in the loss.
+    for Facial Emotion Recognition", section 2.3, table 2. The LogSoftmax listed there is part of
+    the loss here.
     """
 
     def __init__(

@@ -15,10 +15,10 @@ class Conv4Net(Chain):
     ``(N, num_classes)``.
 
     Args:
-        widths: Number of feature maps of each convolution. Three widths give the authors'
+        widths: Number of feature maps of each convolution. With three widths, it is the authors'
             first version, which has no fourth block.
         hidden: Number of neurons of the two dense blocks.
-        dropout: Probability of an output to be left out in training, after every block.
+        dropout: Dropout probability after every block.
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 16 (8 with three widths).
         num_classes: Number of classes.
@@ -27,8 +27,8 @@ class Conv4Net(Chain):
         InputError: A setting does not fit.
 
     Source: Onghena and Belo, "Deep Learning: Computer Vision" (emotion recognition on FER2013),
-    section 3. The default widths are those of their best sweep, where 1024 is printed as 1028;
-    the dense widths, which they do not state, are those of the code that they built on.
+    section 3. The default widths are those of their best sweep, where 1024 is printed as 1028.
+    The dense widths are not stated; here they are those of the code that the authors built on.
     """
 
     def __init__(

@@ -11,23 +11,22 @@ class Conv6Net(Chain):
 
     Layers, k from 1 to 5: ``conv<k>`` (3x3), ``bn<k>``, ``relu<k>``, ``pool<k>``; then
     ``conv6`` (3x3), ``bn6``, ``pool6`` (adaptive average), ``flatten``. Inputs
-    ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``. Images of 32 to
-    63 pixels leave one position after ``pool5``, so that a feature map there is one number a
-    sample.
+    ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``. With images of 32 to
+    63 pixels, the feature maps of ``pool5`` have a single position.
 
     Args:
         widths: Number of feature maps of the first five convolutions.
         channels: Number of colour channels. The authors' images have 3.
-        image_size: Height and width of the images, at least 32. The layers do not depend on
-            it.
+        image_size: Height and width of the images, at least 32. The layers do not depend on it.
         num_classes: Number of classes.
 
     Raises:
         InputError: A setting does not fit.
 
     Source: Narayan and Ge, "Emotion Detection through Static Images using Pruned Convolutional
-    Neural Networks", section 3.1. "Each" of the six modules has batch norm, hence ``bn6``. No
-    activation is named; ReLU after batch norm is used. Widths "from 16 to 256" are doubled.
+    Neural Networks", section 3.1. "Each" of the six modules has batch norm, hence ``bn6``. The
+    paper names no activation; here it is ReLU after batch norm. Widths go "from 16 to 256"; here
+    each is twice the one before.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Residual networks for small grey images, with torchvision's layers and names."""
+"""ResNets for small grey images, with torchvision's layers and names."""
 
 from itertools import pairwise
 from typing import Any, Final, Literal
@@ -16,33 +16,34 @@ _BLOCKS: Final[dict[int, tuple[Any, list[int]]]] = {
     34: (published.BasicBlock, [3, 4, 6, 3]),
     50: (published.Bottleneck, [3, 4, 6, 3]),
 }
-"""Kind and number of blocks of the four stages (He et al., 2016, table 1)."""
+"""Type of block, and number of blocks of each of the four stages (He et al., 2016, table 1)."""
 
 _WIDTH: Final = 64
-"""Feature maps of the published first stage."""
+"""Feature maps of the first stage in the paper."""
 
 _STRIDE: Final = {"imagenet": 32, "half": 16, "small": 8}
-"""Pixels of the image for a position of the last stage, in either direction."""
+"""Total stride of the network, in pixels, by stem."""
 
 
 class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no types
-    """A residual network of 18, 34 or 50 layers, from scratch.
+    """A ResNet of 18, 34 or 50 layers, randomly initialised.
 
     Layers and state dict are those of :class:`torchvision.models.ResNet`: ``conv1``, ``bn1``,
-    ``relu``, ``maxpool``, ``layer1`` to ``layer4``, ``avgpool``, ``fc``; besides, without
+    ``relu``, ``maxpool``, ``layer1`` to ``layer4``, ``avgpool``, ``fc``; plus, without
     parameters, ``flatten`` and ``dropout`` before ``fc``. Inputs
     ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``.
 
     Args:
         depth: Number of layers.
-        stem: ``"imagenet"`` is the published one, 7x7 with stride 2 and max pooling;
-            ``"small"`` is 3x3 with stride 1 and none, which leaves an image of 48x48 with
-            6x6 positions at the end instead of 2x2, at some sixteen times the cost; ``"half"``
-            is 3x3 with stride 2 and none, with 3x3 positions at four times the cost.
+        stem: First layers. ``"imagenet"`` is the stem of the paper, a 7x7 convolution with stride 2
+            and max pooling. ``"half"`` is a 3x3 convolution with stride 2 and no pooling: an image of
+            48x48 has 3x3 positions after the last stage instead of 2x2, at four times the cost.
+            ``"small"`` is a 3x3 convolution with stride 1 and no pooling: 6x6 positions at about
+            sixteen times the cost.
         width: Number of feature maps of the stem and the first stage; each further stage has
-            twice as many. Half of the published 64 takes a quarter of the parameters.
-        dropout: Probability of a feature to be left out in training, before ``fc``.
-        zero_init_residual: Whether each block begins as the identity.
+            twice as many. With half of the paper's 64, the network has a quarter of the parameters.
+        dropout: Dropout probability before ``fc``.
+        zero_init_residual: Whether to initialise each block as the identity.
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 32 (16 with the half stem, 8 with
             the small one). The layers do not depend on it.
@@ -93,7 +94,7 @@ class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no type
     def _make_layer(
         self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False
     ) -> nn.Sequential:
-        """Return a stage, narrower or wider than torchvision asks for by the width of the first one."""
+        """Return a stage whose number of feature maps is scaled by ``width``."""
         if planes == _WIDTH:
             self.inplanes = self.width
         stage: nn.Sequential = super()._make_layer(
@@ -103,11 +104,12 @@ class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no type
 
     @property
     def neuron_layers(self) -> dict[str, str]:
-        """Where the feature maps of the stem, inside of each block and after it are seen by their consumer.
+        """Hidden layers, each with the place where its output is recorded as the next layer gets it.
 
-        By the layer that makes them. Inside of a block they are known by what the next convolution is given
-        (``layer1.0.conv2:input``), since a block calls its one activation again and again; after the last
-        block by their means, which ``fc`` sees.
+        The layers are the stem, the convolutions in each block but the last one, and each block. In a block,
+        the input of the next convolution is recorded (``layer1.0.conv2:input``), since a block calls its
+        single activation several times. For the last block, it is the output of ``avgpool``, the input of
+        ``fc``.
         """
         places = {"conv1": "maxpool"}
         for k in range(1, 5):
@@ -124,7 +126,7 @@ class ResNet(published.ResNet):  # type: ignore[misc]  # torchvision has no type
         return places
 
     def _block_output(self, name: str) -> str:
-        """Return the layer that puts out what a block gives to the next."""
+        """Return the layer whose output is the input of the next block."""
         return name
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A pretrained backbone, frozen, with a new head on its features."""
+"""Transfer learning: a frozen, pretrained backbone with a new head."""
 
 import difflib
 import pickle
@@ -19,7 +19,7 @@ from fer.errors import InputError
 from fer.models._checks import check_counts, check_image_size
 
 _UNUSABLE: Final = (RuntimeError, AssertionError, ValueError, TypeError)
-"""What timm's networks raise when they cannot take an image size."""
+"""What timm's networks raise for an image size that they do not support."""
 
 
 class AlexNetFeatures(nn.Sequential):
@@ -41,7 +41,7 @@ class AlexNetFeatures(nn.Sequential):
         "mean": (0.485, 0.456, 0.406),
         "std": (0.229, 0.224, 0.225),
     }
-    """What timm's networks say of themselves under the same name."""
+    """Metadata in the format of timm's networks."""
 
     def __init__(self, *, channels: int = 3, pretrained: bool = False) -> None:
         weights = torchvision.models.AlexNet_Weights.DEFAULT if pretrained else None
@@ -59,40 +59,40 @@ class AlexNetFeatures(nn.Sequential):
                 published.features[0].load_state_dict(state)
 
     def group_matcher(self, *, coarse: bool = False) -> dict[str, str]:
-        """Return the stages as timm's networks do: each convolution is one, ``coarse`` or not."""
+        """Return the stages as timm's networks do: each convolution is a stage, whatever ``coarse`` is."""
         del coarse
         return {"blocks": r"^features\.(\d+)"}
 
 
 class TransferNet(nn.Module):
-    """A network of timm (or torchvision's AlexNet) whose last layer is replaced.
+    """A timm network (or torchvision's AlexNet) with a new last layer.
 
-    Layers: ``backbone``, which gives pooled features, and ``head``: ``head.fc``, or with
+    Layers: ``backbone``, whose outputs are pooled features, and ``head``: ``head.fc``, or with
     ``hidden`` ``head.fc1``, ``head.fc1_sigmoid``, ``head.fc2``. Inputs
     ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``.
 
-    The backbone is frozen but for its last ``unfreeze`` stages: no gradients, and always in
-    eval mode, so that batch norm's statistics stay what they were. Stages are the groups that
-    timm makes for layer-wise learning rates (``group_matcher(coarse=True)``): the stem, then
-    what the family repeats, then the rest; a lone norm counts to the stage before it. For a
+    The backbone is frozen except for its last ``unfreeze`` stages: frozen stages have no gradients
+    and are always in eval mode, so that batch norm's statistics do not change. Stages are timm's
+    groups for layer-wise learning rates (``group_matcher(coarse=True)``): the stem, the repeated
+    blocks of the architecture, and the rest; a separate norm belongs to the stage before it. For a
     ResNet they are the stem and ``layer1`` to ``layer4``, for AlexNet the five convolutions.
-    :attr:`stages` names them from input to output.
+    :attr:`stages` lists them from input to output.
 
     Args:
         backbone: Name of a timm network, with or without a tag (``"resnet18"``,
             ``"resnet18.a1_in1k"``), or ``"alexnet"``.
         pretrained: Whether to download the published ImageNet weights.
-        weights: File with the backbone's weights instead, a state dict under timm's names
-            (torchvision's for AlexNet): ``.safetensors``, or else what ``torch.save`` writes.
-            Its classifier is left out, all else must match. If it is for 3 channels and
-            ``channels`` differs, the first layer's weights are summed or repeated as timm does.
-        unfreeze: Number of the backbone's last stages to train along; as many as there are
-            trains all.
+        weights: File with the backbone's weights, instead of a download: a state dict with timm's names
+            (torchvision's for AlexNet), in ``.safetensors`` or as saved by ``torch.save``. Its
+            classifier is ignored; all other keys must match. If the file is for 3 channels and
+            ``channels`` differs, the first layer's weights are summed or repeated as in timm.
+        unfreeze: Number of the backbone's last stages to train; the number of all stages
+            trains the whole backbone.
         hidden: Number of neurons of a hidden layer with sigmoid in the head; None for a single
             linear layer.
         num_classes: Number of classes.
         channels: Number of colour channels.
-        image_size: Height and width of the images. What the backbone takes is tried out.
+        image_size: Height and width of the images, which the backbone must support.
 
     Raises:
         InputError: A setting does not fit, the download failed, or the file cannot be used.
@@ -100,8 +100,8 @@ class TransferNet(nn.Module):
     Source: Markou, "Insights of the Hidden Neuron Functionality using Deep Learning Techniques
     for Facial Emotion Recognition", section 2.4 (a ResNet, all frozen but the last layer).
     Jain, "Network Reduction Technique Based on Neuron Distinctiveness for Classifying
-    Faces-Emotion via Transfer Learning", section 2: ``backbone="alexnet", hidden=200``,
-    1,844,807 parameters to train.
+    Faces-Emotion via Transfer Learning", section 2: ``backbone="alexnet", hidden=200``, with
+    1,844,807 trainable parameters.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class TransferNet(nn.Module):
         if hidden is not None:
             check_counts("TransferNet", hidden=hidden)
         if pretrained and weights is not None:
-            msg = f"pretrained and weights={weights!r} exclude each other: leave one of them out"
+            msg = f"pretrained and weights={weights!r} cannot be combined: leave one of them out"
             raise InputError(msg)
         super().__init__()
         self.backbone = _build(backbone, pretrained=pretrained, channels=channels, image_size=image_size)
@@ -154,20 +154,20 @@ class TransferNet(nn.Module):
 
     @property
     def frozen_part(self) -> str | None:
-        """The backbone, whose features can be given in the place of images; None if some of it trains."""
+        """The backbone, whose features can replace the images as inputs; None if part of it trains."""
         return "backbone" if self.frozen else None
 
     @property
     def neuron_layers(self) -> dict[str, str]:
-        """Where the neurons that learn are seen: a trained backbone's features, the hidden layer."""
+        """Trainable hidden layers: the backbone, unless it is frozen, and the head's hidden layer."""
         places = {} if self.frozen else {"backbone": "backbone"}
         return places | ({"head.fc1": "head.fc1_sigmoid"} if "fc1" in self.head._modules else {})
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode on the head and the stages that train; the rest stays in eval mode.
+        """Set training mode on the head and the trainable stages; frozen stages stay in eval mode.
 
         Args:
-            mode: Whether to train.
+            mode: Whether to set training mode, or eval mode.
 
         Returns:
             The network itself.
@@ -184,13 +184,13 @@ class TransferNet(nn.Module):
         """Return the logits of a batch.
 
         Args:
-            inputs: Images, shape ``(N, channels, image_size, image_size)``, or, if all of the
-                backbone is frozen, its features of them, shape ``(N, num_features)``.
+            inputs: Images, shape ``(N, channels, image_size, image_size)``, or, if the whole
+                backbone is frozen, their features, shape ``(N, num_features)``.
 
         Returns:
             Logits, shape ``(N, num_classes)``.
         """
-        # What torch.fx traces is no tensor: its graph takes images.
+        # A torch.fx proxy is not a tensor: a traced graph takes images.
         if self.frozen and isinstance(inputs, Tensor) and inputs.ndim == 2:
             features = inputs
         elif self.frozen:
@@ -204,10 +204,10 @@ class TransferNet(nn.Module):
 
 def _build(backbone: str, *, pretrained: bool, channels: int, image_size: int) -> nn.Module:
     """Return the backbone without its classifier, randomly initialised or downloaded."""
-    import timm  # not above: it is slow to import, and the other networks need none of it
+    import timm  # not at the top: it is slow to import, and the other networks do not need it
 
     _check_name(backbone)
-    way_out = "give a file with the weights instead: weights=FILE"
+    way_out = "use a file with the weights instead: weights=FILE"
     try:
         if backbone == "alexnet":
             return AlexNetFeatures(channels=channels, pretrained=pretrained)
@@ -229,7 +229,7 @@ def _build(backbone: str, *, pretrained: bool, channels: int, image_size: int) -
 
 
 def _check_name(backbone: str) -> None:
-    """Refuse a name, or a tag after the dot, that timm does not have."""
+    """Check that timm has a network of that name, and the tag after the dot."""
     import timm
 
     tagged = "." in backbone
@@ -245,7 +245,7 @@ def _check_name(backbone: str) -> None:
 
 
 def _published_size(backbone: str) -> tuple[int, bool]:
-    """Return the size of the images that a backbone was published for, and whether it is fixed."""
+    """Return the image size that a backbone was published for, and whether it is fixed."""
     from timm.models import get_pretrained_cfg
 
     published = None if backbone == "alexnet" else get_pretrained_cfg(backbone)
@@ -273,12 +273,12 @@ def _count_features(network: nn.Module, backbone: str, *, channels: int, image_s
         published_size, fixed = _published_size(backbone)
         msg = f"image_size={image_size} does not fit {backbone}, which was published for {published_size}"
         if not fixed and image_size < published_size:
-            msg += f": the next size that does is {_next_size(run, above=image_size, below=published_size)}"
+            msg += f": the next size that fits is {_next_size(run, above=image_size, below=published_size)}"
         raise InputError(msg) from error
 
 
 def _next_size(run: Callable[[int], int], *, above: int, below: int) -> int:
-    """Return the smallest image size that the network takes, if ``above`` is too small."""
+    """Return the smallest image size that works, by bisection; ``above`` is too small, ``below`` works."""
     while below - above > 1:
         middle = (above + below) // 2
         try:
@@ -313,7 +313,7 @@ def _stages(network: nn.Module) -> list[tuple[str, list[str]]]:
 
 
 def _stage_names(stages: list[list[str]]) -> list[str]:
-    """Return for each stage the layer of its first parameter, the outermost that is its alone.
+    """Name each stage after the outermost layer that contains its first parameter and no other stage's.
 
     >>> _stage_names([["conv1.weight", "bn1.bias"], ["blocks.0.fc1.bias"], ["blocks.1.fc1.bias"]])
     ['conv1', 'blocks.0', 'blocks.1']
@@ -329,7 +329,7 @@ def _stage_names(stages: list[list[str]]) -> list[str]:
 
 
 def _load(network: nn.Module, path: Path, *, backbone: str, channels: int) -> None:
-    """Load a file's weights into the backbone; only its classifier may be left over."""
+    """Load a file's weights into the backbone; all keys but the classifier's must match."""
     from timm.models import adapt_input_conv
 
     state = read_state(path)
@@ -343,7 +343,7 @@ def _load(network: nn.Module, path: Path, *, backbone: str, channels: int) -> No
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        msg = f"{path} does not hold the weights of {backbone}: {' '.join(str(error).split())}"
+        msg = f"{path} does not contain the weights of {backbone}: {' '.join(str(error).split())}"
         raise InputError(msg) from error
     if missing or unexpected:
         found = [
@@ -351,7 +351,7 @@ def _load(network: nn.Module, path: Path, *, backbone: str, channels: int) -> No
             for kind, names in (("missing", missing), ("unexpected", unexpected))
             if names
         ]
-        msg = f"{path} does not hold the weights of {backbone}: keys {' and '.join(found)}"
+        msg = f"{path} does not contain the weights of {backbone}: keys {' and '.join(found)}"
         raise InputError(msg)
 
 
@@ -359,7 +359,7 @@ _UNREADABLE: Final = (
     *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, SafetensorError),
 )
-"""What PyTorch and safetensors raise on a file of weights that is damaged, or is another file."""
+"""What PyTorch and safetensors raise for a damaged file of weights, or a different kind of file."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -369,10 +369,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         path: ``.pth``, ``.bin`` or ``.safetensors``.
 
     Raises:
-        InputError: It cannot be read, or holds something else, too.
+        InputError: It cannot be read, or contains anything but tensors.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of the age of a pickle
+        with warnings.catch_warnings(action="ignore"):  # about old pickle formats
             state = (
                 load_file(path)
                 if path.suffix == ".safetensors"
@@ -380,16 +380,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
             )
     except _UNREADABLE as error:
         reason = str(error).partition("\n")[0]
-        if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to run what is in it
-            reason = "it is damaged, or holds other objects than tensors, which are not loaded"
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's message suggests an unsafe load
+            reason = "it is damaged, or contains other objects than tensors, which are not loaded"
         msg = f"weights={path} cannot be read: {reason}; it must be a state dict, .pth, .bin or .safetensors"
         raise InputError(msg) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        msg = f"weights={path} is no state dict: it must map names to tensors and hold nothing else"
+        msg = f"weights={path} is not a state dict: it must map names to tensors and contain nothing else"
         raise InputError(msg)
     return dict(state)
 
 
 def _names(names: str | Sequence[str] | None) -> Sequence[str]:
-    """Return one or several names of layers as a sequence."""
+    """Return one or several layer names as a sequence."""
     return (names,) if isinstance(names, str) else names or ()

@@ -1,4 +1,4 @@
-"""VGG with batch norm for small grey images, the network that most public trainers of FER2013 use."""
+"""VGG with batch norm for small grey images, a common network in public code for FER2013."""
 
 from torch import nn
 
@@ -7,17 +7,17 @@ from fer.models._checks import check_counts, check_dropout, check_image_size, ch
 
 
 class VggNet(Chain):
-    """Stages of 3x3 convolutions with batch norm and ReLU, each ended by max pooling, and one linear layer.
+    """Stages of 3x3 convolutions with batch norm and ReLU, each followed by max pooling; one linear layer.
 
     Layers, for convolution j of stage k: ``conv<k>_<j>``, ``bn<k>_<j>``, ``relu<k>_<j>``; after each stage
     ``pool<k>``; then ``avgpool``, ``flatten``, ``dropout``, ``fc``. Inputs
-    ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``. Four stages leave an
-    image of 48x48 with 3x3 positions, over which ``avgpool`` takes the mean.
+    ``(N, channels, image_size, image_size)``, logits ``(N, num_classes)``. With four stages, an image
+    of 48x48 has 3x3 positions at the end, which ``avgpool`` averages.
 
     Args:
         widths: Number of feature maps of each stage; 3 to 5 stages.
-        depths: Number of convolutions of each stage, as many as widths.
-        dropout: Probability of a feature to be left out in training, before ``fc``.
+        depths: Number of convolutions of each stage.
+        dropout: Dropout probability before ``fc``.
         channels: Number of colour channels.
         image_size: Height and width of the images, at least 16 with four stages. The layers do
             not depend on it.
@@ -27,10 +27,10 @@ class VggNet(Chain):
         InputError: A setting does not fit.
 
     Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-    Recognition", 2015; four stages of two convolutions on FER2013: Khaireddin and Chen, "Facial
-    Emotion Recognition: State of the Art Performance on FER2013", 2021, who have three linear
-    layers after them. One linear layer after five stages of ``depths=(2, 2, 4, 4, 4)`` is the
-    VGG19 of WuJie1010's Facial-Expression-Recognition.Pytorch.
+    Recognition", 2015. Four stages of two convolutions on FER2013: Khaireddin and Chen, "Facial
+    Emotion Recognition: State of the Art Performance on FER2013", 2021, but with three linear
+    layers. Five stages with ``depths=(2, 2, 4, 4, 4)`` and one linear layer are the VGG19 of
+    WuJie1010's Facial-Expression-Recognition.Pytorch.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""LightningModules made from network classes, and the training loop that they share."""
+"""LightningModules made from network classes, with a shared training loop."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,9 +15,9 @@ from fer.tasks.factory import constructor_parameters, task_of
 TASKS: Final[dict[str, type[ClassificationTask]]] = {
     name: task_of(network) for name, network in NETWORKS.items()
 }
-"""The package's networks, ready to train, by the name that configs, make targets and sweeps share.
+"""Tasks of the package's networks, by the name used in configs, make targets and sweeps.
 
-Each is a name of this module as well: ``from fer.tasks import Conv6Task``.
+They can also be imported by class name: ``from fer.tasks import Conv6Task``.
 """
 
 globals().update({task.__name__: task for task in TASKS.values()})
@@ -31,29 +31,29 @@ _MISFITS: Final = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError),
     *(TypeError, ValueError),
 )
-"""What a network raises when it is built or loaded with another's settings or weights."""
+"""What a network raises when it is built with wrong settings or loaded with wrong weights."""
 
 
 def load(checkpoint: str | Path, network: type[nn.Module] | None = None) -> ClassificationTask:
     """Rebuild a trained network from its checkpoint.
 
-    Nothing is imported for it: a network that is not one of the package's is given.
+    No code named in the checkpoint is imported: pass the class of a network that is not part of the package.
 
     Args:
-        checkpoint: A file that training or pruning wrote, such as ``runs/…/checkpoints/best.ckpt``.
+        checkpoint: A file written by training or pruning, such as ``runs/…/checkpoints/best.ckpt``.
         network: Class of the network; None: the package's network that the checkpoint names.
 
     Returns:
         The task in eval mode, on the CPU.
 
     Raises:
-        InputError: The file is missing or damaged, or holds a network that is not the package's or does not
-            fit the class.
+        InputError: The file is missing or damaged, names a network that is not part of the package, or does
+            not fit the class.
     """
     content = read_checkpoint(checkpoint)
     task_class = _find_task(content, checkpoint) if network is None else task_of(network)
     settings = {key: value for key, value in content["hyper_parameters"].items() if key != "_instantiator"}
-    # The checkpoint has all weights: those that training started from need not be found again.
+    # The checkpoint has all weights, so the pretrained weights that training started from are not needed.
     start: dict[str, Any] = {"weights": None, "pretrained": False}
     settings |= {key: value for key, value in start.items() if key in settings}
     try:
@@ -72,7 +72,7 @@ def _find_task(content: dict[str, Any], checkpoint: str | Path) -> type[Classifi
     """Return the package's task that a checkpoint names.
 
     Raises:
-        InputError: It names another's network, or none.
+        InputError: It names a network that is not part of the package, or none.
     """
     path = content.get("network")
     is_ours = path is None or path in {class_path(network) for network in NETWORKS.values()}
@@ -81,11 +81,11 @@ def _find_task(content: dict[str, Any], checkpoint: str | Path) -> type[Classifi
         return by_class[content["task"]]
     if path is not None and not is_ours:
         msg = (
-            f"{checkpoint} holds a {path}, a class outside of fer, which is imported only if you name it: "
+            f"{checkpoint} contains a {path}, a class outside of fer, which is imported only if you name it: "
             f"add --network {path}, or in Python load(…, network={path.rpartition('.')[2]})"
         )
         raise InputError(msg)
-    msg = f"{checkpoint}: this checkpoint holds none of fer's networks ({', '.join(TASKS)})"
+    msg = f"{checkpoint}: this checkpoint contains none of fer's networks ({', '.join(TASKS)})"
     raise InputError(msg)
 
 

@@ -1,4 +1,4 @@
-"""The training loop, written once for every network."""
+"""Training loop shared by all networks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -40,24 +40,23 @@ from fer.tasks.small_maps import SmallMaps
 LossName = Literal["cross_entropy", "mse"]
 
 WITH_PATHS: Final = frozenset({"hyper_parameters", "datamodule_hyper_parameters", "callbacks"})
-"""Parts of a checkpoint that hold paths."""
+"""Parts of a checkpoint that contain paths."""
 
 
 class ClassificationTask(EvaluatedTask):
     """A network that is trained as a classifier.
 
-    It logs ``train/loss``, ``train/acc``, ``val/…`` and ``lr`` once an epoch, and the running best
-    ``val/acc_best``, which a sweep optimises. Testing reports one checkpoint on every split: train and
-    val under ``final/``, test splits under ``test/``, each with n and the Wilson interval.
+    It logs ``train/loss``, ``train/acc``, ``val/…`` and ``lr`` once per epoch, and the running best
+    ``val/acc_best``, which sweeps optimise. Testing evaluates one checkpoint on every split: train and val
+    are logged under ``final/``, test splits under ``test/``, each with n and the Wilson interval.
 
     Args:
-        network: Maps inputs (N, C, H, W), or features (N, F), to logits (N, K).
+        network: Network that maps inputs (N, C, H, W), or features (N, F), to logits (N, K).
         num_classes: Number of classes K, 2 or more.
         loss: Loss function: ``cross_entropy``, or ``mse`` between probabilities and one-hot labels.
         label_smoothing: Share of each label that is spread over all classes, 0 to 1 (cross-entropy only).
-        class_weights: ``balanced`` weights each class by the inverse of its share of the training split.
-            Not together with
-            ``data.sampler: balanced``.
+        class_weights: ``balanced`` weights each class by the inverse of its share of the training split. It
+            cannot be combined with ``data.sampler: balanced``.
         mixup: Parameter alpha of mixup (Zhang et al., 2018); 0: no mixup.
         cutmix: Parameter alpha of CutMix (Yun et al., 2019); 0: no CutMix. With both, each batch is mixed by
             one of the two, drawn with equal probability.
@@ -70,23 +69,24 @@ class ClassificationTask(EvaluatedTask):
         milestones: Epochs after which ``multistep`` multiplies the learning rate by ``gamma``.
         gamma: Factor applied to the learning rate by ``multistep`` and ``plateau``.
         max_lr: Upper bound of the learning rate for ``cyclic`` (Smith, 2017).
-        cycle_epochs: Length of a full cycle of ``cyclic``, epochs.
+        cycle_epochs: Length of a full cycle of ``cyclic``, in epochs.
         patience: Validations without a better accuracy before ``plateau`` applies ``gamma``; there is one
-            each epoch unless ``trainer.check_val_every_n_epoch`` is set.
+            per epoch unless ``trainer.check_val_every_n_epoch`` is set.
         min_lr: Lower bound of the learning rate for ``plateau`` and ``cosine``.
         warmup: Share of all steps during which ``onecycle`` and ``cosine`` increase the learning rate.
         compile: Compile the network with ``torch.compile``.
         channels_last: Use the channels-last memory format, which is faster for convolutions.
-        train_features: Augmented versions of each training sample that are drawn from, where the network
-            has a frozen part, whose features of them are computed once; null: each epoch augments anew, and
-            features are kept of samples that are not augmented; 0: no features are kept.
+        train_features: Number of augmented versions of each training sample, for a network with a frozen
+            part: its features of each version are computed once, and each epoch uses a random version.
+            null: augment again in each epoch, and cache the features of samples that are not augmented.
+            0: cache no features.
     """
 
     network_name: ClassVar[str] = "network"
-    """The attribute that holds the network, for the callbacks that measure and prune it."""
+    """Name of the attribute with the network, for the callbacks that measure and prune it."""
 
     network_class: ClassVar[type[nn.Module] | None] = None
-    """The network that the class builds itself; None: it is given one."""
+    """Class of the network that the task builds; None: the network is passed to the task."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class ClassificationTask(EvaluatedTask):
         self.num_classes = num_classes
         self.class_names = default_class_names(num_classes)
         self.trained_on: str | None = None
-        """The data set and the protocol of the training; None before it."""
+        """Data set and protocol of the training; None before training."""
         self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
@@ -141,17 +141,17 @@ class ClassificationTask(EvaluatedTask):
         self.final_names: tuple[str, ...] = ()
         self.final_metrics = nn.ModuleList()
         self.reports: dict[str, ClassificationReport] = {}
-        """The last evaluation of each split; callbacks draw it."""
+        """Last evaluation of each split; callbacks draw it."""
         self.calibrator = Calibrator()
         self.best_val_acc = 0.0
         self.widths: dict[str, int] | None = None
-        """The sizes of a pruned network's layers, which its settings do not say; None of a full one."""
+        """Layer sizes of a pruned network, which differ from its settings; None if it is not pruned."""
         self.input_shape: tuple[int, ...] | None = None
-        """The shape of one training sample, without the batch; None before training."""
+        """Shape of one training sample, without the batch; None before training."""
         self.kept_part: FrozenPart | None = None
-        """The part of the network that computes once for each sample; None: there is none."""
+        """Frozen part of the network whose features are cached; None: there is none."""
         self.found_layers: dict[str, str] = {}
-        """The hidden layers that were found in a network which does not declare its own."""
+        """Hidden layers that were found in a network that does not declare them."""
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
@@ -160,10 +160,10 @@ class ClassificationTask(EvaluatedTask):
 
     @property
     def neuron_layers(self) -> dict[str, str]:
-        """The hidden layers of the network, each with the name under which its outputs are recorded.
+        """Hidden layers of the network, each with the name under which its outputs are recorded.
 
-        The network declares them, see :class:`fer.neurons.declared.DeclaresNeurons`, or they were found in
-        it. Empty: no hidden layer has neurons to measure.
+        The network declares them (see :class:`fer.neurons.declared.DeclaresNeurons`), or they were found in
+        it. Empty if no hidden layer has neurons to measure.
         """
         if isinstance(self.network, DeclaresNeurons):
             return dict(self.network.neuron_layers)
@@ -175,10 +175,10 @@ class ClassificationTask(EvaluatedTask):
         return ("val/loss", *(f"val/{name}" for name in logged_on_val(self.class_names)), "val/acc_best")
 
     def shrink(self, widths: dict[str, int]) -> None:
-        """Give the network the sizes of a pruned one, whose weights it can then take.
+        """Resize the network's layers to those of a pruned network, so that its weights can be loaded.
 
         Args:
-            widths: See :func:`fer.neurons.resize`.
+            widths: Layer sizes; see :func:`fer.neurons.resize`.
 
         Raises:
             InputError: The network has other layers, or smaller ones.
@@ -189,7 +189,7 @@ class ClassificationTask(EvaluatedTask):
             self.network.compile()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits (N, K), in float32 at least, so that losses and probabilities are not rounded."""
+        """Return logits (N, K) in float32 or wider, so that losses and probabilities are precise."""
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=self.memory_format)
         with nullcontext() if self.hparams["compile"] else SmallMaps():
@@ -202,7 +202,7 @@ class ClassificationTask(EvaluatedTask):
 
         Args:
             logits: Shape (N, K).
-            targets: Labels (N,), or class probabilities (N, K) where images are mixed.
+            targets: Labels (N,), or class probabilities (N, K) for mixed images and soft targets.
         """
         weights = self.get_buffer("weights").to(logits.dtype)
         if self.loss == "cross_entropy":
@@ -214,11 +214,11 @@ class ClassificationTask(EvaluatedTask):
         return (error * weight).sum() / weight.sum()
 
     def plain_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of a batch, without smoothing and weights."""
+        """Return the mean cross-entropy of a batch, without label smoothing and class weights."""
         return F.cross_entropy(logits, labels)
 
     def setup(self, stage: str) -> None:
-        """Take the class names and weights from the data module, and let it keep a frozen part's features.
+        """Take class names and weights from the data module, and let it cache a frozen part's features.
 
         Raises:
             InputError: The data has another number of classes than the network, or both its sampler and
@@ -246,28 +246,28 @@ class ClassificationTask(EvaluatedTask):
             self.get_buffer("weights").copy_(counts.sum() / (self.num_classes * counts.clamp(min=1)))
 
     def _name_classes(self, class_names: tuple[str, ...]) -> None:
-        """Keep the names of the classes, in the order of the logits."""
+        """Set the names of the classes, in the order of the logits."""
         if len(class_names) != self.num_classes:
             msg = (
-                f"the data has {len(class_names)} classes ({', '.join(class_names)}) and the network "
+                f"the data has {len(class_names)} classes ({', '.join(class_names)}), but the network has "
                 f"{self.num_classes} outputs: set model.num_classes to {len(class_names)}"
             )
             raise InputError(msg)
         self.class_names = self.val_metrics.class_names = class_names
 
     def on_train_start(self) -> None:
-        """Check, of a training that goes on, that its data and its schedule let it.
+        """Check that a resumed training has the same data, and a schedule with enough steps.
 
         Raises:
-            InputError: They do not.
+            InputError: The data is another, or the schedule ends too early.
         """
         check_data(self.trained_on, getattr(self.trainer, "datamodule", None))
         check_schedules(self.trainer, self.schedule_settings.name)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, mixed where the task says so; log it, and the share of right answers.
+        """Return and log the loss of a batch, after mixup or CutMix, and log the accuracy.
 
-        The loss is NaN if any logit is not finite, as an infinite one can leave the loss finite.
+        The loss is NaN if any logit is not finite, since an infinite logit can still give a finite loss.
         """
         del batch_idx
         self.calibrator.void()
@@ -290,13 +290,13 @@ class ClassificationTask(EvaluatedTask):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Log the learning rate that the epoch starts with, and check that a frozen part is as it was."""
+        """Log the learning rate at the start of the epoch, and check that a frozen part is unchanged."""
         if self.kept_part is not None:
             self.kept_part.check()
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Count right and wrong, log the plain loss, without smoothing and weights, and return it."""
+        """Return and log the loss of a batch, without smoothing and weights, and update the metrics."""
         inputs, labels = batch
         logits = self(inputs)
         counted = self.new_samples(logits, labels, loader=self.trainer.val_dataloaders, batch_idx=batch_idx)
@@ -321,14 +321,17 @@ class ClassificationTask(EvaluatedTask):
         self.log("val/acc_best", self.best_val_acc, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser and the schedule that the settings name."""
+        """Build the optimizer and the learning rate schedule."""
         optimizer = make_optimizer(self.network, self.optimizer_settings, fused=is_fused(self.trainer))
         num_steps = self.trainer.estimated_stepping_batches
         num_epochs = self.trainer.max_epochs
         if self.schedule_settings.name == "none":
             return optimizer
         if not math.isfinite(num_steps):
-            msg = f"model.schedule={self.schedule_settings.name} needs an end: set trainer.max_epochs"
+            msg = (
+                f"model.schedule={self.schedule_settings.name} needs the length of the training: "
+                "set trainer.max_epochs"
+            )
             raise InputError(msg)
         schedule = make_schedule(
             optimizer,
@@ -342,17 +345,17 @@ class ClassificationTask(EvaluatedTask):
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": schedule})
 
     def restart_schedule(self, factor: float = 1.0) -> None:
-        """Begin the learning rate's schedule anew, as if the epochs that are left were the whole training.
+        """Restart the learning rate schedule, with the remaining epochs as the length of the training.
 
         Args:
-            factor: By which the learning rate, and the top of a cyclic one, is lower or higher than set.
+            factor: Factor applied to ``lr`` and ``max_lr``.
         """
         num_epochs = (self.trainer.max_epochs or 0) - self.trainer.current_epoch - 1
         num_steps = self.trainer.estimated_stepping_batches - self.trainer.global_step
         (optimizer,) = self.trainer.optimizers
         for group in optimizer.param_groups:
             group["lr"] = factor * self.optimizer_settings.lr
-            group.pop("initial_lr", None)  # where an old schedule began
+            group.pop("initial_lr", None)  # set by the old schedule
         if num_epochs < 1 or self.schedule_settings.name == "none":
             return
         settings = replace(self.schedule_settings, max_lr=factor * self.schedule_settings.max_lr)
@@ -368,7 +371,7 @@ class ClassificationTask(EvaluatedTask):
             running.scheduler = schedule["scheduler"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save what :func:`fer.tasks.load` rebuilds the task from, the class names and the running best."""
+        """Save everything that :func:`fer.tasks.load` needs, the class names and the running best."""
         checkpoint["task"] = type(self).__name__
         checkpoint["network"] = class_path(type(self.network))
         if self.input_shape is not None:
@@ -385,7 +388,7 @@ class ClassificationTask(EvaluatedTask):
             checkpoint[part] = hide_home(checkpoint[part])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the running best, the class names, the shape of a sample and a pruned network's sizes."""
+        """Restore the running best, the class names, the sample shape and a pruned network's layer sizes."""
         for part in WITH_PATHS & checkpoint.keys():
             checkpoint[part] = show_home(checkpoint[part])
         shape = checkpoint.get("input_shape")
@@ -393,18 +396,18 @@ class ClassificationTask(EvaluatedTask):
         if "widths" in checkpoint:
             self.shrink(checkpoint["widths"])
         self.trained_on = checkpoint.get("trained_on")
-        # Checkpoints from before classes had names hold the default vocabulary.
+        # Old checkpoints have no class names; their classes are the default ones.
         self._name_classes(tuple(checkpoint.get("class_names", self.class_names)))
         self.best_val_acc = checkpoint.get("best_val_acc", 0.0)
         self.calibrator.load(calibration_in(checkpoint))
 
 
 def _mixer(alphas: Mapping[type[nn.Module], float], num_classes: int) -> nn.Module | None:
-    """Return what mixes the images and the labels of a batch; None where nothing is to be mixed."""
+    """Return the module that mixes the images and labels of a batch; None if all ``alphas`` are 0."""
     mixers = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in alphas.items() if alpha > 0]
     return RandomChoice(mixers) if len(mixers) > 1 else next(iter(mixers), None)
 
 
 def _only_finite(loss: Tensor, logits: Tensor) -> Tensor:
-    """Return the loss as it is, or NaN if any logit is not finite; without waiting for the device."""
+    """Return the loss, or NaN if any logit is not finite, without synchronising with the device."""
     return torch.where(logits.detach().isfinite().all(), loss, math.nan)

@@ -1,4 +1,4 @@
-"""The calibration of a task: fitted on the logits of the validation split, reported on the test splits."""
+"""Temperature scaling of a task: fitted on the validation split, evaluated on the test splits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,20 +10,21 @@ from fer.metrics.calibration import Calibration, LogitsMetric, calibration
 from fer.views import NUM_VIEWS, Tta
 
 SPLIT = "val"
-"""The split that temperatures are fitted on."""
+"""Split on which temperatures are fitted."""
 
 
 class Calibrator:
-    """Temperatures that belong to the weights of a task as they are now.
+    """Fits temperatures for the current weights of a task.
 
-    A validation leaves its logits here; the temperature is fitted on them once it is asked for, such as by a
-    checkpoint that is saved. A training step changes the weights and makes both void.
+    A validation stores its logits here. The temperature is fitted on them when it is first needed, such as
+    for a checkpoint. A training step changes the weights and discards both.
 
     Attributes:
-        tta: Views whose answers are evaluated beside the plain ones, and that predictions are the mean of.
-        val_tta: Views of the samples of val, for which temperatures are fitted; at least those of ``tta``.
+        tta: Test-time augmentation of predictions; tests evaluate it in addition to the plain images.
+        val_tta: Test-time augmentation for which temperatures are fitted on val; has at least the views of
+            ``tta``.
         val_logits: Collects the logits of a validation.
-        reports: The last test: by split and views how well the probabilities are calibrated.
+        reports: Calibration in the last test, by split and views.
     """
 
     def __init__(self) -> None:
@@ -36,22 +37,22 @@ class Calibrator:
         self._fitted: dict[str, Any] | None = None
 
     def choose_views(self, tta: Tta, val_tta: Tta | None = None) -> None:
-        """Set the views; None: of val those of the other splits."""
+        """Set the views of samples; ``val_tta`` is that of val, by default the same as ``tta``."""
         self.tta, self.val_tta = tta, tta if val_tta is None else val_tta
 
     def load(self, found: Mapping[str, Any] | None) -> None:
-        """Take the calibration of a checkpoint whose weights the task takes."""
+        """Load the calibration of a checkpoint whose weights are loaded into the task."""
         self._fitted, self._validated = None if found is None else dict(found), None
 
     def void(self) -> None:
-        """Forget what does not belong to the weights any more."""
+        """Discard logits and temperatures, because the weights changed."""
         self._validated = self._fitted = None
 
     def end_validation(self, *, is_trial: bool) -> None:
-        """Keep the logits of a validation, in all processes.
+        """Store the logits of a validation, gathered from all processes.
 
         Args:
-            is_trial: Whether only a few batches were tried, of which nothing is kept.
+            is_trial: Whether this is Lightning's sanity check with a few batches, whose logits are discarded.
         """
         validated = self.val_logits.compute()
         self.val_logits.reset()
@@ -60,27 +61,27 @@ class Calibrator:
             self._validated = validated
 
     def fitted(self) -> dict[str, Any] | None:
-        """Return what a checkpoint keeps; see :func:`fer.checkpoints.calibration_in`."""
+        """Return the temperatures as stored in a checkpoint; see :func:`fer.checkpoints.calibration_in`."""
         if self._fitted is None and self._validated is not None:
             found = calibration(*self._validated)
             self._fitted = _facts(found) if found.n else None
         return self._fitted
 
     def start_test(self, names: tuple[str, ...]) -> None:
-        """Forget an earlier test.
+        """Discard the results of an earlier test, and prepare a new one.
 
         Args:
-            names: Splits whose logits are kept.
+            names: Splits whose logits are collected.
         """
         self.reports = {}
         self.final_logits = {name: LogitsMetric() for name in names}
 
     def views_of(self, name: str) -> Tta:
-        """Return the views of a split's samples that are evaluated."""
+        """Return the test-time augmentation with which a split is evaluated."""
         return self.val_tta if name == SPLIT else self.tta
 
     def end_test(self) -> None:
-        """Fit the temperatures of views that are not known yet; report on each split by those of ``tta``."""
+        """Fit the missing temperatures of views on val, then compute the calibration on each split."""
         for name in sorted(self.final_logits, key=lambda name: name != SPLIT):
             logits, labels = self.final_logits[name].compute()
             shown = [tta for tta, num in NUM_VIEWS.items() if len(labels) and num <= logits.shape[1]]
@@ -100,7 +101,7 @@ class Calibrator:
 
 
 def _facts(found: Calibration) -> dict[str, Any]:
-    """Return what a checkpoint keeps of a calibration, as plain data."""
+    """Return the part of a calibration that is stored in a checkpoint, as plain data."""
     return {
         "temperature": found.temperature,
         "n": found.n,

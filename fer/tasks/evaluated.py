@@ -1,4 +1,4 @@
-"""The evaluation of a task, written once for every network: test and prediction."""
+"""Test and prediction steps shared by all networks."""
 
 import math
 from collections.abc import Mapping, Sequence, Sized
@@ -21,15 +21,15 @@ Batch = tuple[Tensor, Tensor]
 
 
 class EvaluatedTask(LightningModule):
-    """A classifier that is tested on several splits, and whose probabilities are calibrated.
+    """A classifier that is tested on several splits, with calibrated probabilities.
 
     Attributes:
         class_names: Names of the K classes, in the order of the logits.
         final_names: Names of the tested splits, in order.
-        final_metrics: For each its metrics.
-        reports: The last evaluation of each split; callbacks draw it.
-        calibrator: Fits and keeps the temperatures.
-        kept_part: The part of the network whose features the loaders give; None: they give inputs.
+        final_metrics: Metrics of each tested split.
+        reports: Last evaluation of each split; callbacks draw it.
+        calibrator: Fits and stores the temperatures.
+        kept_part: Frozen part of the network whose features the data loaders yield; None: they yield inputs.
     """
 
     num_classes: int
@@ -42,30 +42,30 @@ class EvaluatedTask(LightningModule):
 
     @property
     def calibration(self) -> Mapping[str, Any] | None:
-        """What the checkpoint keeps of the calibration; None: the probabilities are not calibrated."""
+        """Temperatures as stored in a checkpoint; None: the probabilities are not calibrated."""
         return self.calibrator.fitted()
 
     @property
     def calibrations(self) -> Mapping[str, Mapping[Tta, Calibration]]:
-        """Of the last test by split and views how well the probabilities are calibrated; none of train."""
+        """Calibration in the last test, by split and views; train is not included."""
         return self.calibrator.reports
 
     def views_of(self, inputs: Tensor, logits: Tensor, tta: Tta) -> Tensor:
         """Return the logits of the views of a batch, shape (N, V, K).
 
-        Features have one view: themselves.
+        Features have no other views: V is 1.
 
         Args:
             inputs: The batch.
-            logits: Of the batch, shape (N, K).
-            tta: Which views.
+            logits: Logits of the batch, shape (N, K).
+            tta: Test-time augmentation, which defines the views.
         """
         has_views = inputs.ndim == 4 and self.kept_part is None
         others = views(inputs, tta)[1:] if has_views else []
         return torch.stack([logits, *map(self, others)], dim=1)
 
     def on_test_start(self) -> None:
-        """Make metrics for each split, called as the data module calls them, or by number."""
+        """Create metrics for each split, with the data module's names, else numbered."""
         data = getattr(self.trainer, "datamodule", None)
         num_splits = len(self.trainer.num_test_batches)
         numbered = tuple(f"test-{number}" for number in range(num_splits)) if num_splits > 1 else ("test",)
@@ -76,7 +76,7 @@ class EvaluatedTask(LightningModule):
         self.calibrator.start_test(tuple(name for name in self.final_names if name != "train"))
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count right and wrong on one of the evaluated splits, and keep the logits for its calibration."""
+        """Update the metrics of a split, and collect its logits for the calibration."""
         inputs, labels = batch
         loaders = self.trainer.test_dataloaders
         loader = loaders[dataloader_idx] if isinstance(loaders, Sequence) else cast(DataLoader[Any], loaders)
@@ -92,10 +92,10 @@ class EvaluatedTask(LightningModule):
     def new_samples(
         self, logits: Tensor, labels: Tensor, *, loader: Any, batch_idx: int
     ) -> tuple[Tensor, Tensor]:
-        """Return the samples of a batch of an evaluation that were not in an earlier one.
+        """Return the samples of an evaluation's batch without the sampler's repetitions.
 
-        Where processes share a split, the sampler deals samples out in turn and repeats the first ones
-        until each process has as many: those repetitions, at the end, would falsify n.
+        If several processes share a split, the sampler repeats its first samples at the end, so that each
+        process has the same number of samples. Counting these repetitions would make n wrong.
         """
         world_size = self.trainer.world_size
         if world_size > 1:
@@ -105,7 +105,7 @@ class EvaluatedTask(LightningModule):
         return logits, labels
 
     def on_test_epoch_end(self) -> None:
-        """Log every metric of every split, all from the weights that are loaded."""
+        """Log all metrics of all splits, which were computed with the same weights."""
         self.calibrator.end_test()
         for name, metrics in zip(self.final_names, self.final_metrics, strict=True):
             report: ClassificationReport = metrics.compute()  # type: ignore[operator]
@@ -115,9 +115,9 @@ class EvaluatedTask(LightningModule):
             self.log_dict({f"{prefix}/{key}": value for key, value in scalars.items()}, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return calibrated class probabilities (N, K), the mean over the views; see :mod:`fer.views`.
+        """Return calibrated class probabilities (N, K), averaged over the views; see :mod:`fer.views`.
 
-        Those of a sample are NaN if any of its logits is not finite.
+        The probabilities of a sample are NaN if any of its logits is not finite.
         """
         del batch_idx
         tta = self.calibrator.tta

@@ -1,4 +1,4 @@
-"""The LightningModule for a network class, with the signature and the documentation of both."""
+"""Make a LightningModule class from a network class, with the combined signature and the docstring."""
 
 import inspect
 from collections.abc import Mapping
@@ -12,28 +12,28 @@ from fer.models import NETWORKS
 from fer.tasks.base import ClassificationTask
 
 SHARED: Final = "num_classes"
-"""The one setting that both a network and its training take."""
+"""The only setting that both a network and its training have."""
 
 
 def task_of(network_class: type[nn.Module]) -> type[ClassificationTask]:
     """Return the LightningModule class that trains a network class.
 
-    Its constructor takes the network's own parameters, then the training's settings of
-    :class:`ClassificationTask`, all by keyword, with their types and defaults. Its docstring is the
-    network's. Plain values are saved as hyperparameters, so that a checkpoint rebuilds the network.
+    Its constructor takes the network's own parameters and the training settings of
+    :class:`ClassificationTask`, all keyword-only, with their types and defaults. Its docstring is the
+    network's. Plain values are saved as hyperparameters, so that a checkpoint can rebuild the network.
 
     Args:
-        network_class: Any ``nn.Module`` that maps inputs to logits ``(N, num_classes)``. Parameters without
-            a type have the type of their default, or any. Where it takes ``**kwargs``, those of its parent's
-            constructor are taken, too.
+        network_class: Any ``nn.Module`` that maps inputs to logits ``(N, num_classes)``. A parameter without
+            an annotation has the type of its default, else ``Any``. If the constructor takes ``**kwargs``,
+            the parameters of the parent's constructor are included.
 
     Returns:
-        The same class for the same network class. It is called ``Conv6Task`` for the package's network
-        ``conv6``, ``MyNetTask`` for a class ``MyNet``.
+        The task's class: always the same for the same network class. Its name is ``Conv6Task`` for the
+        package's network ``conv6``, and ``MyNetTask`` for a class ``MyNet``.
 
     Raises:
-        InputError: It is no ``nn.Module`` class, a parameter has the name of a training's setting, or one is
-            positional only.
+        InputError: It is not an ``nn.Module`` class, or has a parameter that has the name of a training
+            setting or is positional-only.
 
     Example:
         >>> from fer.models import AnnNet
@@ -41,7 +41,7 @@ def task_of(network_class: type[nn.Module]) -> type[ClassificationTask]:
         Linear(in_features=10, out_features=20, bias=True)
     """
     if not (inspect.isclass(network_class) and issubclass(network_class, nn.Module)):
-        msg = f"{network_class!r} is no network: give a class that is a torch.nn.Module"
+        msg = f"{network_class!r} is not a network: pass a subclass of torch.nn.Module"
         raise InputError(msg)
     if network_class not in _MADE:
         _MADE[network_class] = _make(network_class)
@@ -49,7 +49,7 @@ def task_of(network_class: type[nn.Module]) -> type[ClassificationTask]:
 
 
 _MADE: Final[dict[type[nn.Module], type[ClassificationTask]]] = {}
-"""The tasks that were made, by network class: one each, or pickle would not find it again."""
+"""Cache of the tasks by network class; pickle needs the same class each time."""
 
 
 def _make(network_class: type[nn.Module]) -> type[ClassificationTask]:
@@ -58,7 +58,7 @@ def _make(network_class: type[nn.Module]) -> type[ClassificationTask]:
     if clashes := [name for name in own if name in training and name != SHARED]:
         msg = (
             f"{network_class.__name__} takes a parameter {clashes[0]!r}, which is a setting of the training: "
-            "give the network's another name"
+            "rename the network's parameter"
         )
         raise InputError(msg)
     itself = Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)
@@ -77,7 +77,7 @@ def _make(network_class: type[nn.Module]) -> type[ClassificationTask]:
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     name, module = _name_of(network_class)
-    # jsonargparse reads the training's settings from the base class, and the network's from here.
+    # jsonargparse reads the help of the training's settings from the base class, the network's from here.
     definer = next(base for base in network_class.__mro__ if "__init__" in vars(base))
     __init__.__doc__ = vars(definer)["__init__"].__doc__
     documentation = network_class.__doc__ or definer.__doc__
@@ -92,12 +92,12 @@ def _make(network_class: type[nn.Module]) -> type[ClassificationTask]:
 
 
 def constructor_parameters(kind: type) -> dict[str, Parameter]:
-    """Return the parameters of a class's constructor by name, keyword-only and with types.
+    """Return the parameters of a class's constructor by name, as keyword-only parameters with types.
 
-    Those of the parent's constructor follow where it takes ``**kwargs``.
+    If the constructor takes ``**kwargs``, the parameters of the parent's constructor follow.
 
     Raises:
-        InputError: A parameter without a default is positional only.
+        InputError: A parameter without a default is positional-only.
     """
     found: dict[str, Parameter] = {}
     for base in kind.__mro__:
@@ -114,8 +114,8 @@ def constructor_parameters(kind: type) -> dict[str, Parameter]:
             if parameter.kind is Parameter.POSITIONAL_ONLY:
                 if parameter.default is Parameter.empty:
                     msg = (
-                        f"{kind.__name__} takes {parameter.name!r} by position only: "
-                        "settings are given by name"
+                        f"{kind.__name__}: the parameter {parameter.name!r} is positional-only, but settings "
+                        "are passed by name: make it a keyword parameter"
                     )
                     raise InputError(msg)
                 continue
@@ -135,7 +135,7 @@ def _training_parameters() -> dict[str, Parameter]:
 
 
 def _hints(constructor: Any) -> dict[str, Any]:
-    """Return the types of a constructor's parameters; none where a name in them is unknown."""
+    """Return the types of a constructor's parameters; empty if an annotation cannot be resolved."""
     try:
         return get_type_hints(constructor)
     except (NameError, TypeError, AttributeError, SyntaxError):
@@ -161,24 +161,24 @@ def _type_of(parameter: Parameter, hints: Mapping[str, Any]) -> Any:
 def _saved(
     network_class: type[nn.Module], values: Mapping[str, Any], own: Mapping[str, Parameter]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings that a checkpoint keeps, and the names of the others, which have their defaults.
+    """Return the settings to save in a checkpoint, and the names of the others, which have their defaults.
 
     Raises:
-        InputError: A value is not plain, and not the default.
+        InputError: A value is neither plain nor the default.
     """
     left_out = [name for name, value in values.items() if not _is_plain(value)]
     for name in left_out:
         if values[name] is not own[name].default:
             msg = (
-                f"{network_class.__name__}: {name}={values[name]!r} cannot be saved in a checkpoint, which "
-                "holds numbers, texts and lists of them: set it in a subclass of the network"
+                f"{network_class.__name__}: {name}={values[name]!r} cannot be saved in a checkpoint, only "
+                "numbers, strings, and lists or dicts of them can: set it in a subclass of the network"
             )
             raise InputError(msg)
     return {name: value for name, value in values.items() if name not in left_out}, left_out
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether ``torch.load(weights_only=True)`` reads a value back.
+    """Return whether ``torch.load(weights_only=True)`` can load a value.
 
     >>> _is_plain({"widths": (3, 4), "norm": None}), _is_plain(nn.ReLU)
     (True, False)
@@ -191,7 +191,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _name_of(network_class: type[nn.Module]) -> tuple[str, str]:
-    """Return the name of a network's task and of the module in which it is found.
+    """Return the name of a network's task, and the module in which it can be found.
 
     >>> from fer.models import CbamResNet
     >>> _name_of(CbamResNet), _name_of(nn.Linear)
@@ -204,6 +204,6 @@ def _name_of(network_class: type[nn.Module]) -> tuple[str, str]:
 
 
 def _blank(network_class: type[nn.Module]) -> ClassificationTask:
-    """Return a task whose state is still to be set: how pickle and deepcopy rebuild one."""
+    """Return a task without state; pickle and deepcopy then set its state."""
     task_class = task_of(network_class)
     return task_class.__new__(task_class)

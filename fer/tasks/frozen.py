@@ -1,4 +1,4 @@
-"""The frozen part of a task's network: whether it computes once for each sample, and how it computes."""
+"""Cache the features of the frozen part of a task's network."""
 
 import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
@@ -16,34 +16,32 @@ if TYPE_CHECKING:
 log = logging.getLogger("fer.tasks")
 
 BATCH_HOOKS: Final = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-"""Hooks between data and network, which would meet features in the place of inputs."""
+"""Hooks between data and network, which would get features instead of inputs."""
 
 LIMITS: Final = {"fit": "val", "validate": "val", "test": "test", "predict": "predict"}
-"""By stage the batches whose number the trainer can limit."""
+"""Name of the trainer's batch limit (``limit_<name>_batches``) for each stage."""
 
 
 @runtime_checkable
 class GivesFeatures(Protocol):
-    """A data module whose loaders can give the features of a frozen part in the place of inputs."""
+    """A data module whose loaders can yield the features of a frozen part instead of inputs."""
 
     @property
     def augments(self) -> bool:
-        """Whether a training sample is drawn anew each time."""
+        """Whether training samples are augmented."""
 
     def give_features(self, part: Any) -> None:
-        """Give features from now on."""
+        """Yield features of ``part`` from now on."""
 
 
 class FrozenPart:
-    """The frozen part of a task's network, as a data module needs it.
+    """The frozen part of a task's network, which computes features for a data module.
 
     Attributes:
         name: Dotted name of the part in the network.
-        versions: Versions of each training sample whose features are kept; 0: none.
-        identity: A name that changes with all that the features depend on besides the inputs; known once the
-            network is where it computes.
-        input_shape: Shape of a sample, without the batch; None until one was computed.
-        feature_shape: Shape of its features.
+        versions: Number of versions of each training sample whose features are cached; 0: none.
+        input_shape: Shape of a sample, without the batch; None before the first batch.
+        feature_shape: Shape of a sample's features, without the batch; None before the first batch.
     """
 
     def __init__(self, task: "ClassificationTask", name: str, versions: int) -> None:
@@ -57,21 +55,24 @@ class FrozenPart:
 
     @property
     def module(self) -> nn.Module:
-        """The part."""
+        """The frozen module."""
         return self.task.network.get_submodule(self.name)
 
     @property
     def identity(self) -> str:
-        """What the features depend on besides the inputs."""
+        """A name that changes with everything besides the inputs that the features depend on.
+
+        It is computed on first use, when the network is on its device.
+        """
         if not self._identity:
             self._identity, self._seen = self._identify(), self._changes()
         return self._identity
 
     def compute(self, inputs: Tensor) -> Tensor:
-        """Return the features of a batch, on the CPU, as the network computes them in an evaluation.
+        """Return the features of a batch, computed in eval mode, on the CPU.
 
         Raises:
-            InputError: The network gives other logits for the features than for the inputs.
+            InputError: The network returns other logits for the features than for the inputs.
         """
         plugin, module = self.task.trainer.precision_plugin, self.module
         moved: Tensor = plugin.convert_input(inputs.to(self.task.device))
@@ -85,22 +86,22 @@ class FrozenPart:
         return features.cpu()
 
     def shape_of_input(self, given: Tensor) -> tuple[int, ...]:
-        """Return the shape of a sample that the network was given as it is, or as its features."""
+        """Return the shape of a sample, given a batch of samples or of their features."""
         shape = tuple(given.shape[1:])
         return shape if self.input_shape is None or shape != self.feature_shape else self.input_shape
 
     def check(self) -> None:
-        """Refuse to go on with features of other weights.
+        """Check that the part has not changed since its features were computed.
 
         Raises:
-            InputError: The part has changed since its features were computed.
+            InputError: The part has changed.
         """
         if not self._identity or self._changes() == self._seen:
             return
         if why_not_frozen(self.task.network, self.name) or self._identify() != self._identity:
             msg = (
-                f"{self.name} changed in the training, although its features are computed once: set "
-                "--model.train_features 0, with which they are computed for each batch"
+                f"{self.name} changed during training, so its cached features are wrong: set "
+                "--model.train_features 0 to compute them for each batch"
             )
             raise InputError(msg)
         self._seen = self._changes()
@@ -110,15 +111,15 @@ class FrozenPart:
         return identify(self.module, map(str, settings))
 
     def _changes(self) -> list[tuple[int, int]]:
-        """Return for each tensor of the part how often it was changed, and whether it requires a gradient."""
+        """Return the version counter of each tensor of the part, and whether it requires a gradient."""
         tensors = (*self.module.parameters(), *self.module.buffers())
         return [(tensor._version, int(tensor.requires_grad)) for tensor in tensors]
 
 
 def keep_features(task: "ClassificationTask", stage: str) -> None:
-    """Let the trainer's data module compute the frozen part of the task's network once for each sample.
+    """Let the trainer's data module cache the features of the frozen part of the task's network.
 
-    Of a training it is said what is kept, or why nothing is.
+    For a training, a log line says which features are cached, or why none are.
 
     Args:
         task: The task that the trainer runs.
@@ -142,13 +143,13 @@ def keep_features(task: "ClassificationTask", stage: str) -> None:
 
 
 def _why_not(task: "ClassificationTask", name: str, data: Any, stage: str) -> str:
-    """Return why no features are kept; empty if they are."""
+    """Return why features cannot be cached; empty if they can."""
     if task.hparams["train_features"] == 0:
         return "model.train_features is 0"
     if stage in ("test", "predict") and task.calibrator.tta != "none":
         return "test-time augmentation changes the inputs"
     if not isinstance(data, GivesFeatures):
-        return f"{type(data).__name__} is no fer.data.ExpressionDataModule"
+        return f"{type(data).__name__} is not a fer.data.ExpressionDataModule"
     for hook in BATCH_HOOKS:
         for owner in (task, data):
             if is_overridden(hook, owner):
@@ -159,7 +160,7 @@ def _why_not(task: "ClassificationTask", name: str, data: Any, stage: str) -> st
 
 
 def _training_versions(task: "ClassificationTask", data: GivesFeatures) -> tuple[int, str]:
-    """Return how many versions of each training sample are kept, and a remark on it."""
+    """Return the number of cached versions of each training sample, and a remark on it for the log."""
     wanted: int | None = task.hparams["train_features"]
     if task.mix is not None:
         mixers = " and ".join(f"model.{name}" for name in ("mixup", "cutmix") if task.hparams[name])
@@ -177,6 +178,6 @@ def _training_versions(task: "ClassificationTask", data: GivesFeatures) -> tuple
 
 
 def _is_limited(task: "ClassificationTask", batches: str) -> bool:
-    """Return whether the trainer leaves out some batches; as a float, 1 means all of them."""
+    """Return whether the trainer limits the number of batches; only the float 1.0 means all of them."""
     limit: int | float = getattr(task.trainer, f"limit_{batches}_batches")
     return isinstance(limit, int) or limit < 1

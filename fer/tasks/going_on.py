@@ -1,4 +1,4 @@
-"""Whether a training can go on from a checkpoint: with this data, and with so many steps."""
+"""Check whether a training can resume from a checkpoint, with its data and number of steps."""
 
 import math
 from typing import Any
@@ -10,53 +10,56 @@ from fer.errors import InputError
 
 
 def describe_data(data: object) -> str:
-    """Return what a network that is trained on a data module is trained on: the data and its protocol."""
+    """Describe the training data of a network: the data set and its protocol."""
     title = getattr(data, "title", type(data).__name__)
     return f"{title}, {getattr(data, 'protocol_name', 'its own splits')}"
 
 
 def check_data(trained_on: str | None, data: object) -> None:
-    """Refuse to go on with other data, or another protocol, in which samples of the test could be trained on.
+    """Check that a training resumes with the same data and protocol.
+
+    With another protocol, samples of the test split might have been trained on.
 
     Args:
-        trained_on: What the checkpoint was trained on; None: that is not known, or there is no checkpoint.
+        trained_on: Description of the checkpoint's training data; None if it is unknown, or there is no
+            checkpoint.
         data: The data module; None: loaders without one.
 
     Raises:
-        InputError: It is another one.
+        InputError: The data or the protocol differs.
     """
     if data is not None and trained_on not in (None, describe_data(data)):
         msg = (
-            f"the checkpoint was trained on {trained_on}, and cannot go on with {describe_data(data)}: "
-            "give the same data, or --start_from for a new training with its weights"
+            f"the checkpoint was trained on {trained_on} and cannot be resumed with {describe_data(data)}: "
+            "use the same data, or start a new training from its weights with --start_from"
         )
         raise InputError(msg)
 
 
 def check_schedules(trainer: Trainer, name: str) -> None:
-    """Refuse to train beyond the end of a schedule, where the learning rate would rise again.
+    """Check that no schedule ends before the training, since the learning rate would rise again.
 
     Args:
-        trainer: Whose schedules have the state of the checkpoint.
-        name: Of the schedule.
+        trainer: Trainer whose schedules have the state of the checkpoint.
+        name: Name of the schedule.
 
     Raises:
-        InputError: The schedule has fewer steps left than there are to be trained.
+        InputError: A schedule has fewer steps left than the training.
     """
     steps = trainer.estimated_stepping_batches - trainer.global_step
     for config in trainer.lr_scheduler_configs:
         left = steps_left(config.scheduler)
         if left < steps:
             msg = (
-                f"the learning rate's schedule of the checkpoint, {name}, has {left:,.0f} steps left, and "
-                f"{steps:,.0f} are to be trained: give --model.schedule none to go on at the last learning "
-                "rate, or --start_from for a new cycle from its weights"
+                f"the checkpoint's learning rate schedule, {name}, has {left:,.0f} steps left, but the "
+                f"training has {steps:,.0f}: set --model.schedule none to continue with the last learning "
+                "rate, or start a new cycle from its weights with --start_from"
             )
             raise InputError(msg)
 
 
 def steps_left(schedule: Any) -> float:
-    """Return after how many further steps a schedule ends; infinite for one without an end."""
+    """Return the number of steps until a schedule ends; infinite for one without an end."""
     return _end_of(schedule) - float(schedule.last_epoch)
 
 

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules by name, from flat settings that a sweep can name."""
+"""Optimizers and learning rate schedules by name, from flat settings that sweeps can vary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler as schedules
 from fer.errors import InputError
 
 FUSED: Final = ("cpu", "cuda")
-"""Devices for which torch has fused kernels of all three optimizers."""
+"""Devices for which torch has fused kernels for all three optimizers."""
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["none", "multistep", "cyclic", "plateau", "onecycle", "cosine"]
@@ -21,14 +21,14 @@ ScheduleName = Literal["none", "multistep", "cyclic", "plateau", "onecycle", "co
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """How weights move.
+    """Optimizer settings.
 
     Attributes:
         name: ``sgd``, ``adam`` or ``adamw``.
-        lr: Learning rate; the peak of a one-cycle schedule, the base of a cyclic one.
-        weight_decay: Of weights; biases and norms, which are vectors, have none.
-        momentum: Of ``sgd``.
-        nesterov: Nesterov's momentum, of ``sgd``.
+        lr: Learning rate; the peak for ``onecycle``, the lower bound for ``cyclic``.
+        weight_decay: Weight decay; not applied to biases and normalisation layers.
+        momentum: Momentum of ``sgd``.
+        nesterov: Use Nesterov momentum with ``sgd``.
     """
 
     name: OptimizerName
@@ -48,17 +48,17 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """How the learning rate moves.
+    """Learning rate schedule settings.
 
     Attributes:
-        name: Which schedule, or ``none``.
-        milestones: Epochs after which ``multistep`` multiplies by ``gamma``.
-        gamma: Factor of ``multistep`` and ``plateau``.
-        max_lr: Top of ``cyclic`` (Smith, 2017).
-        cycle_epochs: Epochs of one whole cycle of ``cyclic``.
-        patience: Validations without a better val accuracy before ``plateau`` multiplies by ``gamma``.
-        min_lr: Floor of ``plateau`` and ``cosine``.
-        warmup: Share of all steps in which ``onecycle`` and ``cosine`` rise.
+        name: Name of the schedule, or ``none``.
+        milestones: Epochs after which ``multistep`` multiplies the learning rate by ``gamma``.
+        gamma: Factor applied to the learning rate by ``multistep`` and ``plateau``.
+        max_lr: Upper bound of the learning rate for ``cyclic`` (Smith, 2017).
+        cycle_epochs: Length of a full cycle of ``cyclic``, in epochs.
+        patience: Validations without a better accuracy before ``plateau`` applies ``gamma``.
+        min_lr: Lower bound of the learning rate for ``plateau`` and ``cosine``.
+        warmup: Share of all steps during which ``onecycle`` and ``cosine`` increase the learning rate.
     """
 
     name: ScheduleName
@@ -79,18 +79,18 @@ class ScheduleSettings:
 
 
 def check_setting(setting: str, value: float, *, is_right: bool, wanted: str) -> None:
-    """Refuse a setting that is out of its range, by an InputError that names it and the range."""
+    """Raise an InputError that names the setting and its range if it is out of range."""
     if not is_right:
         msg = f"model.{setting} is {value}: it must be {wanted}"
         raise InputError(msg)
 
 
 def is_fused(trainer: Trainer) -> bool:
-    """Return whether the optimizer of a training can update all weights in one pass over them.
+    """Return whether a training can use torch's fused optimizer kernels.
 
-    It can on the devices that torch has such kernels for, but for two cases: a gradient scaler (``16-mixed``)
-    would leave the gradients scaled for it, and so for the callbacks that read them, and Lightning refuses to
-    clip its gradients in mixed precision.
+    It can on the devices in :data:`FUSED`, with two exceptions. With a gradient scaler (``16-mixed``), fused
+    optimizers get scaled gradients, and so do the callbacks that read them. And Lightning does not support
+    gradient clipping for fused optimizers in mixed precision.
     """
     is_clipped = bool(trainer.gradient_clip_val) and str(trainer.precision).endswith("-mixed")
     is_scaled = trainer.precision == "16-mixed"
@@ -98,15 +98,15 @@ def is_fused(trainer: Trainer) -> bool:
 
 
 def make_optimizer(network: nn.Module, settings: OptimizerSettings, *, fused: bool = False) -> Optimizer:
-    """Return the optimizer of a network's trainable parameters.
+    """Make the optimizer of a network's trainable parameters.
 
     Args:
-        network: Holds the parameters, on the device where it is trained.
-        settings: Which optimizer.
-        fused: Update all weights in one pass over them, which computes the same but for rounding.
+        network: The network, on the device of the training.
+        settings: Optimizer settings.
+        fused: Use torch's fused kernels; the results differ only by rounding.
 
     Raises:
-        InputError: No parameter is trainable, or their type cannot hold the learning rate.
+        InputError: No parameter is trainable, or the learning rate is too large for their data type.
     """
     groups = _groups(network, settings.weight_decay)
     if not groups:
@@ -114,17 +114,16 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings, *, fused: bo
         raise InputError(msg)
     dtype = groups[0]["params"][0].dtype
     largest = torch.finfo(dtype).max
-    wanted = f"at most {largest:g}, which is what {str(dtype).removeprefix('torch.')} can hold"
+    wanted = f"at most {largest:g}, the largest {str(dtype).removeprefix('torch.')}"
     check_setting("lr", settings.lr, is_right=settings.lr <= largest, wanted=wanted)
-    optimizer = _build(
-        settings, groups, fused=fused or None
-    )  # False turns off torch's other fast kernels, too
+    # None instead of False, which would also turn off torch's foreach kernels.
+    optimizer = _build(settings, groups, fused=fused or None)
     optimizer.register_load_state_dict_post_hook(_match_formats)
     return optimizer
 
 
 def _build(settings: OptimizerSettings, groups: list[dict[str, Any]], *, fused: bool | None) -> Optimizer:
-    """Return the optimizer that the settings name."""
+    """Make the optimizer that the settings name."""
     if settings.name == "sgd":
         momentum: dict[str, Any] = {"momentum": settings.momentum, "nesterov": settings.nesterov}
         return torch.optim.SGD(groups, lr=settings.lr, fused=fused, **momentum)
@@ -133,9 +132,10 @@ def _build(settings: OptimizerSettings, groups: list[dict[str, Any]], *, fused: 
 
 
 def _match_formats(optimizer: Optimizer) -> None:
-    """Give a state that was loaded the memory formats of the parameters.
+    """Convert a loaded optimizer state to the memory formats of the parameters.
 
-    Fused kernels go through parameter and state in the order of memory, and would silently mix up entries.
+    Fused kernels process parameter and state in memory order; with different formats, they would silently mix
+    up entries.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
@@ -144,9 +144,9 @@ def _match_formats(optimizer: Optimizer) -> None:
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the trainable parameters without weight decay, biases and vectors, and those with it.
+    """Return two groups of trainable parameters: biases and vectors without weight decay, all others with it.
 
-    They are those of ``timm.optim.param_groups_weight_decay``, which takes a second to import.
+    The groups are those of ``timm.optim.param_groups_weight_decay``, which takes a second to import.
     """
     parts: dict[float, list[nn.Parameter]] = {0.0: [], weight_decay: []}
     for name, parameter in network.named_parameters():
@@ -164,14 +164,14 @@ def make_schedule(
     num_epochs: int,
     validation_interval: int = 1,
 ) -> dict[str, Any] | None:
-    """Return Lightning's configuration of the schedule, or None for a constant learning rate.
+    """Make Lightning's configuration of the schedule; None for a constant learning rate.
 
     Args:
-        optimizer: Whose learning rate moves.
-        settings: Which schedule.
-        num_steps: Optimiser steps of the whole training.
+        optimizer: Optimizer whose learning rate is scheduled.
+        settings: Schedule settings.
+        num_steps: Optimizer steps of the whole training.
         num_epochs: Epochs of the whole training.
-        validation_interval: Epochs from one validation to the next, after which ``plateau`` moves.
+        validation_interval: Epochs between validations; ``plateau`` is updated after each.
     """
     lr = optimizer.param_groups[0]["lr"]
     each_step = {"interval": "step", "frequency": 1}
@@ -205,7 +205,7 @@ def make_schedule(
                 optimizer,
                 max_lr=lr,
                 total_steps=num_steps,
-                # torch divides by zero where the rise is exactly one step long.
+                # torch divides by zero if the warm-up is exactly one step long.
                 pct_start=settings.warmup if settings.warmup * num_steps > 1 else 0.0,
                 cycle_momentum=False,
             )

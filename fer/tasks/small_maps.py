@@ -1,4 +1,4 @@
-"""Convolutions to small feature maps on a CPU, as products of matrices."""
+"""Faster convolutions with small output maps on a CPU, as matrix products."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -11,18 +11,22 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 MOST_POSITIONS: Final = {torch.bfloat16: 9, torch.float32: 4}
-"""By type the largest feature map, in positions, for which a product of matrices is faster."""
+"""Largest output map, in positions, for which a matrix product is faster, by data type."""
 
 Pair = tuple[int, int]
 
 
 class SmallMaps(TorchFunctionMode):
-    """A context in which convolutions to small feature maps on a CPU are computed as products of matrices.
+    """Context manager that computes convolutions with small output maps on a CPU as matrix products.
 
-    The kernels that torch calls (oneDNN 3.12) are made for larger maps. What the two passes of a 3x3
-    convolution of 128 images take on one core of a Sapphire Rapids Xeon, in ms by torch and as products:
-    512 to 512 maps of 2x2, 124 and 17 in bfloat16, 241 and 66 in float32; 256 to 256 maps of 3x3, 21 and 9 in
-    bfloat16, 48 and 45 in float32; of 4x4, 26 and 25 in bfloat16. Results differ by rounding.
+    The oneDNN kernels that torch uses (3.12) are optimised for larger maps. Times of the forward and backward
+    pass of a 3x3 convolution of 128 images, on one core of a Sapphire Rapids Xeon, in ms:
+
+    - 512 to 512 maps of 2x2: torch 124, product 17 in bfloat16; 241 and 66 in float32.
+    - 256 to 256 maps of 3x3: torch 21, product 9 in bfloat16; 48 and 45 in float32.
+    - 256 to 256 maps of 4x4: torch 26, product 25 in bfloat16.
+
+    Results differ by rounding.
     """
 
     def __torch_function__(
@@ -32,7 +36,7 @@ class SmallMaps(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call a function of torch, or what takes its place."""
+        """Call a torch function, or its replacement."""
         del types
         if func is torch.conv2d:
             return _convolve(*args, **(kwargs or {}))
@@ -48,7 +52,7 @@ def _convolve(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Convolve as ``torch.conv2d``, whose parameters these are."""
+    """Replace ``torch.conv2d``, with the same parameters."""
     dtype = _find_type(input, weight)
     if isinstance(padding, str) or dtype not in MOST_POSITIONS or groups != 1:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
@@ -62,7 +66,7 @@ def _convolve(
 
 
 def _find_type(inputs: Tensor, weight: Tensor) -> torch.dtype | None:
-    """Return the type in which torch convolves; None elsewhere than on a CPU, or if the types differ."""
+    """Return the data type in which torch convolves; None if not on a CPU, or if the types differ."""
     if inputs.device.type != "cpu":
         return None
     if torch.is_autocast_enabled("cpu"):
@@ -71,11 +75,11 @@ def _find_type(inputs: Tensor, weight: Tensor) -> torch.dtype | None:
 
 
 class Convolution(Function):
-    """A convolution of maps (N, C, H, W) by a weight (K, C, h, w), with a stride and a padding below (h, w).
+    """Convolution of maps (N, C, H, W) with a weight (K, C, h, w), with a stride, and a padding below (h, w).
 
-    Each position of the output is the product of a row, the C·h·w values that the kernel covers there, and
-    the weight as a matrix. So is each position of the gradient of the maps: the kernel, turned around, covers
-    the gradient of the output, which has gaps of zeros where the stride is not 1.
+    Each output position is the product of a row (the C·h·w values that the kernel covers there) and the
+    weight as a matrix. Each position of the maps' gradient is such a product, too: the kernel rotated by 180°
+    covers the output's gradient, with zeros inserted between positions if the stride is not 1.
     """
 
     @staticmethod
@@ -120,19 +124,19 @@ class Convolution(Function):
 
 
 def _padded(maps: Tensor, padding: Pair) -> Tensor:
-    """Return maps (N, C, H, W) with a margin of zeros, shape (N, H + 2·top, W + 2·left, C)."""
+    """Pad maps (N, C, H, W) with zeros; return shape (N, H + 2·top, W + 2·left, C)."""
     top, left = padding
     return F.pad(maps.permute(0, 2, 3, 1), (0, 0, left, left, top, top)).contiguous()
 
 
 def _rows(maps: Tensor, weight: Tensor, stride: Pair, size: Sequence[int]) -> Tensor:
-    """Return what the kernel of a weight covers at each position of an output of a size, a row each.
+    """Return the values that the kernel covers at each output position, one row per position (im2col).
 
     Args:
         maps: Shape (N, H, W, C), contiguous.
         weight: Shape (…, …, h, w).
-        stride: From one position to the next.
-        size: Of the output.
+        stride: Step from one position to the next.
+        size: Height and width of the output.
 
     Returns:
         Shape (N · size, h · w · C).
@@ -148,7 +152,7 @@ def _rows(maps: Tensor, weight: Tensor, stride: Pair, size: Sequence[int]) -> Te
 
 
 def _output_size(maps: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Pair:
-    """Return height and width of a convolution's output.
+    """Return the height and width of a convolution's output.
 
     >>> _output_size(torch.empty(1, 1, 3, 4), torch.empty(1, 1, 3, 3), (2, 2), (1, 1))
     (2, 2)
@@ -159,7 +163,7 @@ def _output_size(maps: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> P
 
 
 def _pair(value: int | Sequence[int]) -> Pair:
-    """Return a setting of both directions.
+    """Return a setting for both directions.
 
     >>> _pair(2), _pair((1, 2))
     ((2, 2), (1, 2))

@@ -289,7 +289,7 @@ def test_a_transform_of_ones_own_is_for_the_loader(tiny_data):
         data.transform = augmentation("onghena")
         data.setup()
         if pipeline == "device":
-            with pytest.raises(InputError, match=r"transforms of your own: set data\.pipeline=loader"):
+            with pytest.raises(InputError, match=r"your own transform: set data\.pipeline=loader"):
                 data.train_dataloader()
         else:
             assert data.choose_pipeline(torch.device("cpu")) == "loader"

@@ -55,7 +55,7 @@ def iou(one: Face, other: Face) -> float:
         pytest.param({"margin": -0.1}, "data.crop_margin", id="margin"),
         pytest.param({"margin": math.nan}, "data.crop_margin", id="margin is no number"),
         pytest.param({"detector": "viola_jones", "align": True}, "landmarks", id="nothing to align by"),
-        pytest.param({"fallback": "mtcnn"}, "for viola_jones alone", id="MTCNN after MTCNN"),
+        pytest.param({"fallback": "mtcnn"}, "only for viola_jones", id="MTCNN after MTCNN"),
     ],
 )
 def test_settings_out_of_range_name_their_option(settings, named: str) -> None:

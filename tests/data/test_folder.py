@@ -42,7 +42,7 @@ def test_a_class_that_is_no_expression_can_be_left_out(tmp_path, make_images, ca
         data = _data(root, protocol="50/50", val_share=0.3, skip_classes=["contempt", "neutrl"])
     assert sum(len(split) for split in data.splits.values()) == 20
     assert f"10 images are left out: {root / 'Contempt'}" in caplog.text
-    assert f"'neutrl', and {root} has no such folder" in caplog.text
+    assert f"'neutrl', but {root} has no such folder" in caplog.text
 
 
 def test_a_class_is_left_out_of_every_given_split(tmp_path, make_images):
@@ -155,7 +155,7 @@ def test_a_second_start_is_served_from_the_cache(tmp_path, make_images, monkeypa
             r"named by numbers \(1, 10, 2\), .*--data.classes to the name of a table \(affectnet, fer2013",
             id="numbers",
         ),
-        pytest.param(["happy"], "happy holds no image", id="empty class"),
+        pytest.param(["happy"], "happy has no images", id="empty class"),
     ],
 )
 def test_folders_that_cannot_be_used(folders, reason, tmp_path):
@@ -320,7 +320,7 @@ def test_a_pool_is_found_one_folder_deeper(tmp_path, make_images):
     make_images(tmp_path / "data" / "images", num=10, class_names=["happy", "sad"])
     assert sum(map(len, _data(tmp_path / "data").splits.values())) == 20
     make_images(tmp_path / "data" / "more", num=10, class_names=["happy", "sad"])
-    with pytest.raises(InputError, match=r"data has several data sets \(images, more\)"):
+    with pytest.raises(InputError, match=r"data contains several data sets \(images, more\)"):
         _data(tmp_path / "data")
 
 
@@ -370,5 +370,5 @@ def test_a_class_of_which_no_file_is_an_image_says_what_there_is(tmp_path, make_
     root = make_images(tmp_path / "data", num=10, class_names=["happy", "sad"])
     (root / "fear").mkdir()
     (root / "fear" / "x.npy").write_bytes(b"")
-    with pytest.raises(InputError, match=r"fear holds no image \(skipped 1 file: 1 .npy \(fear/x.npy\)\)"):
+    with pytest.raises(InputError, match=r"fear has no images \(skipped 1 file: 1 .npy \(fear/x.npy\)\)"):
         _data(root)

@@ -76,11 +76,11 @@ def test_a_cell_without_a_value_is_missing_and_no_row_is_left_out(tmp_path, capl
         data.setup()
     assert sum(len(each) for each in data.splits.values()) == NUM_ROWS
     assert f"1 values are missing: {rows[3][0][:-4]} LPQ3" in caplog.text
-    assert f"1 values are far out: {rows[5][0][:-4]} LPQ1" in caplog.text
+    assert f"1 values are outliers: {rows[5][0][:-4]} LPQ1" in caplog.text
     for name in data.splits:
         inputs = data.dataset(name).tensors[0]
         assert inputs.isfinite().all()
-        assert inputs.abs().max() < 10  # what lies far out is clipped
+        assert inputs.abs().max() < 10  # outliers are clipped
 
 
 def test_another_vocabulary_does_not_shift_the_labels(tmp_path, monkeypatch):
@@ -108,10 +108,10 @@ def _change(row, column, value):
         pytest.param(_change(3, 1, 8), r"row 5: label .*8.* is none of 1 to 7", id="unknown label"),
         pytest.param(_change(3, 1, 0), r"row 5: label .*0.* is none of 1 to 7", id="label 0"),
         pytest.param(_change(3, 1, 1.5), r"row 5: label .*1.5.* is none of 1 to 7", id="label between"),
-        pytest.param(_change(0, 7, "n/k"), r"row 2: PHOG1 is 'n/k', which is no number", id="text"),
+        pytest.param(_change(0, 7, "n/k"), r"row 2: PHOG1 is 'n/k', not a number", id="text"),
         pytest.param(_change(6, 0, "total"), r"row 8: 'total' is not the name of a still", id="other row"),
         pytest.param(_change(0, 0, "still"), r"row 2: 'still' is not the name of a still", id="first row"),
-        pytest.param(_change(0, 7, "inf"), r"row 2: PHOG1 is 'inf', which is no number", id="infinite"),
+        pytest.param(_change(0, 7, "inf"), r"row 2: PHOG1 is 'inf', not a number", id="infinite"),
         pytest.param(lambda rows: [row.pop() for row in rows], r"11 columns instead of 12", id="column"),
     ],
 )

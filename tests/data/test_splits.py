@@ -192,18 +192,20 @@ def test_the_draw_depends_on_the_seed_alone(protocol, by_group):
 @pytest.mark.parametrize(
     ("labels", "protocol", "settings", "message"),
     [
-        pytest.param(SFEW, "346/330", {}, r"names 676 samples, and there are 675", id="other counts"),
+        pytest.param(SFEW, "346/330", {}, r"adds up to 676 samples, but there are 675", id="other counts"),
         pytest.param(SFEW, "80/30", {}, r"names 110 samples.*add up to 100", id="110 %"),
         pytest.param(SFEW, "5-fold", {"fold": 5}, r"data\.fold is 5.*0 to 4", id="no such fold"),
         pytest.param(SFEW, "5-fold", {"fold": -1}, r"data\.fold is -1", id="negative fold"),
-        pytest.param(SFEW, "80/20", {"fold": 1}, r"data\.fold is 1.*one hold-out", id="fold of a hold-out"),
+        pytest.param(SFEW, "80/20", {"fold": 1}, r"data\.fold is 1.*a single", id="fold of a hold-out"),
         pytest.param(SFEW, "80/20", {"val_share": 0.0}, r"data\.val_share is 0\.0", id="no val"),
         pytest.param(SFEW, "80/20", {"val_share": 1.0}, r"data\.val_share is 1\.0", id="nothing but val"),
         pytest.param(SFEW, "80/20", {"val_share": 0.001}, "val would have 1 of 540", id="val of one"),
         pytest.param(SFEW, "76-fold", {}, "disgust has 75", id="more folds than samples of a class"),
         pytest.param(np.zeros(0, np.int64), "80/20", {}, "test would have 0 of 0", id="nothing"),
         pytest.param(np.arange(7), "80/20", {}, "2 samples of each class", id="one sample a class"),
-        pytest.param(np.arange(14) % 7, "90/10", {}, "too few on one side", id="test without some class"),
+        pytest.param(
+            np.arange(14) % 7, "90/10", {}, "one side would be too small", id="test without some class"
+        ),
         pytest.param(
             SFEW, "3-fold", {"groups": np.repeat(["a", "b"], (300, 375))}, "there are 2", id="few groups"
         ),

@@ -215,7 +215,7 @@ def test_takes_views_what_cannot_be_written_and_nothing_at_all():
         pytest.param(NOISE, {"window": 1}, "window is 1", id="window of one"),
         pytest.param(NOISE, {"grid": 0}, "grid is 0", id="no block"),
         pytest.param(NOISE, {"window": 21}, "20 x 23 are too small for LPQ .* 21", id="large window"),
-        pytest.param(NOISE, {"grid": 15}, "it takes 21 x 21", id="blocks without a code"),
+        pytest.param(NOISE, {"grid": 15}, "it needs 21 x 21", id="blocks without a code"),
     ],
 )
 def test_unusable_settings_are_named(images, settings, reason):

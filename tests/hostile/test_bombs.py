@@ -98,7 +98,7 @@ def test_a_table_of_features_is_not_read_beyond_its_size(tmp_path: Path, name: s
         path.write_bytes(b"Movie_000519240_00000005,1," + b"1" * 11_000_000)
     else:
         bomb(path, "xl/worksheets/sheet1.xml", megabytes=11, filling=b" ")
-    with pytest.raises(InputError, match="bytes, and SFEW's table has") as raised:
+    with pytest.raises(InputError, match="bytes, while SFEW's table has") as raised:
         read_features(path)
     assert len(str(raised.value)) < 500
 

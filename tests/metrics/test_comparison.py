@@ -21,5 +21,5 @@ def test_by_hand(before, after, expected):
 
 
 def test_other_patterns_are_refused():
-    with pytest.raises(ValueError, match="not of the same samples"):
+    with pytest.raises(ValueError, match="compare the same samples"):
         mcnemar(torch.ones(3, dtype=torch.bool), torch.ones(4, dtype=torch.bool))

@@ -123,7 +123,7 @@ def test_good_files_are_done_and_bad_ones_named(photos, model):
     assert len(called.err.splitlines()) == 1
     for part in (
         "4 sources cannot be used", "empty: no image", "*.bmp: matches nothing",
-        "gone.png: there is no such file", "text.jpg: no image of a known format", "2 images done",
+        "gone.png: there is no such file", "text.jpg: not an image of a known format", "2 images done",
     ):  # fmt: skip
         assert part in called.err
     assert len(rows(Path("answers/predictions.csv"))) == 2

@@ -77,9 +77,9 @@ def test_what_is_required_is_required():
 @pytest.mark.parametrize(
     ("network", "reason"),
     [
-        pytest.param(ByPosition, "'hidden' by position only", id="positional only"),
-        pytest.param(nn.functional.relu, "is no network", id="a function"),
-        pytest.param(dict, "is no network", id="another class"),
+        pytest.param(ByPosition, "'hidden' is positional-only", id="positional only"),
+        pytest.param(nn.functional.relu, "is not a network", id="a function"),
+        pytest.param(dict, "is not a network", id="another class"),
     ],
 )
 def test_a_class_that_cannot_be_trained_is_refused(network, reason):

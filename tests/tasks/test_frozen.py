@@ -269,7 +269,7 @@ def test_a_part_that_is_unfrozen_in_the_training_is_refused(fit):
         def on_train_epoch_end(self, trainer, pl_module):
             pl_module.network.backbone.requires_grad_()
 
-    with pytest.raises(InputError, match=r"backbone changed in the training.*--model.train_features 0"):
+    with pytest.raises(InputError, match=r"backbone changed during training.*--model.train_features 0"):
         fit(callbacks=[Unfreeze()])
 
 

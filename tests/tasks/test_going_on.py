@@ -22,7 +22,7 @@ def test_the_same_data_is_taken():
 
 def test_another_protocol_is_refused():
     with pytest.raises(
-        InputError, match=r"was trained on SFEW, 3-fold, fold 1, and cannot go on with SFEW, 3-"
+        InputError, match=r"was trained on SFEW, 3-fold, fold 1 and cannot be resumed with SFEW, 3-"
     ):
         check_data("SFEW, 3-fold, fold 1", DATA)
 

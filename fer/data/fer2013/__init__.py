@@ -1,4 +1,4 @@
-"""FER2013: 35,887 grey faces of 48x48 pixels, as CSV, as image folders, or in an archive of either.
+"""FER2013: 35,887 grey faces of 48x48 pixels, read from a CSV, image folders, or an archive of either.
 
 Source: Goodfellow et al., "Challenges in Representation Learning: A Report on Three Machine
 Learning Contests", 2013.

@@ -1,4 +1,4 @@
-"""FER2013 in a zip or a tar, read as a stream: nothing is unpacked to disk."""
+"""Read FER2013 from a zip or a tar as a stream, without unpacking it to disk."""
 
 import lzma
 import tarfile
@@ -20,7 +20,7 @@ ARCHIVE_SUFFIXES: Final = (".zip", *TAR_SUFFIXES)
 
 @contextmanager
 def readable(where: Path) -> Iterator[None]:
-    """Turn the exceptions of reading a file or an archive into an InputError that names it."""
+    """Convert exceptions of reading a file or an archive to an InputError that names it."""
     try:
         yield
     except InputError:
@@ -39,15 +39,15 @@ def readable(where: Path) -> Iterator[None]:
         tarfile.TarError,
     ) as e:
         reason = str(e).partition("\n")[0].rstrip(":")
-        msg = f"{where} cannot be read, it may be truncated or damaged ({reason}); {AGAIN}"
+        msg = f"{where} cannot be read and may be truncated or damaged ({reason}); {AGAIN}"
         raise InputError(msg) from e
 
 
 def read_zip(source: Path, tick: Tick) -> Fer2013Rows | None:
-    """Read the best of a zip's members: a CSV, images, a tar, ``train.csv``; None if there is none.
+    """Read the first of these in a zip: a CSV, images, a tar, ``train.csv``; None if there is none.
 
     Raises:
-        InputError: The zip, or the member that is read, is damaged or not FER2013's.
+        InputError: The zip, or the member that is read, is damaged or does not contain FER2013.
     """
     with zipfile.ZipFile(source) as archive:
         members = {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
@@ -80,10 +80,10 @@ def read_zip(source: Path, tick: Tick) -> Fer2013Rows | None:
 
 
 def read_tar(stream: IO[bytes], where: Path, tick: Tick) -> Fer2013Rows | None:
-    """Read the first CSV of a tar, else its images, in one pass; None if it has neither.
+    """Read the first CSV of a tar, else its images, in one pass; None if there are neither.
 
     Raises:
-        InputError: A member that is read is not FER2013's.
+        InputError: A member that is read does not contain FER2013.
         OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError: The tar is damaged.
     """
     rows = None
@@ -91,7 +91,7 @@ def read_tar(stream: IO[bytes], where: Path, tick: Tick) -> Fer2013Rows | None:
     # "r:*" rather than "r|*", which does not verify gzip's checksum and stops after bzip2's first stream.
     with tarfile.open(fileobj=stream, mode="r:*") as archive:
         for member in archive:
-            # It would keep the headers of all members, which take as much memory as half of the images.
+            # Forget the headers of earlier members, which would take half as much memory as the images.
             archive.members.clear()  # type: ignore[attr-defined]
             _check_end(member.offset_data + member.size, where)
             inside = PurePosixPath(member.name)
@@ -103,14 +103,14 @@ def read_tar(stream: IO[bytes], where: Path, tick: Tick) -> Fer2013Rows | None:
                 break
             if is_image(inside):
                 images.add(inside, content)
-        # The checksum of a compressed tar is at its end.
+        # Read to the end, where the checksum of a compressed tar is.
         while archive.fileobj is not None and archive.fileobj.read(1 << 20):
             _check_end(archive.fileobj.tell(), where)
     return images.rows() if rows is None else rows
 
 
 def _check_end(end: int, where: Path) -> None:
-    """Refuse a tar that is far larger than FER2013 once unpacked: it would be unpacked for hours."""
+    """Refuse a tar that is far larger than FER2013 once unpacked; reading it would take hours."""
     if end > MOST_BYTES:
-        msg = f"{where} has more than {MOST_BYTES:,} bytes once unpacked, and FER2013 300 MB; {WAY_OUT}"
+        msg = f"{where} has more than {MOST_BYTES:,} bytes once unpacked, while FER2013 has 300 MB; {WAY_OUT}"
         raise InputError(msg)

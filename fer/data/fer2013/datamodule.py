@@ -1,4 +1,4 @@
-"""FER2013's data module: which labels, which protocol, which classes."""
+"""FER2013's data module, with its protocols and labels."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,46 +22,50 @@ from fer.labels import EXPRESSIONS, canonical_name
 log = logging.getLogger("fer.data")
 
 Protocol = Literal["official", "merged", "holdout"]
-"""Which images train, validate and test.
+"""Train, validation and test images.
 
-- ``official``: train on Training, validate on PublicTest, test on PrivateTest, as the contest did
+- ``official``: train on Training, validate on PublicTest, test on PrivateTest, as in the contest
   (Goodfellow et al., 2013).
-- ``merged``: test on PublicTest and PrivateTest together, 7,178 images, as Sutton does; a tenth of
-  Training validates.
-- ``holdout``: Training is split 70/30 into train and val, 20,096 and 8,613 images, and PublicTest and
-  PrivateTest are two tests, as Onghena and Belo do.
+- ``merged``: test on PublicTest and PrivateTest together, 7,178 images, as in Sutton; validate on a tenth of
+  Training, train on the rest.
+- ``holdout``: split Training 70/30 into train and val, 20,096 and 8,613 images; PublicTest and PrivateTest
+  are two test splits, as in Onghena and Belo.
 """
 
 MERGED_VAL_SHARE: Final = 0.1
+"""Share of Training that forms the validation split of ``merged``."""
+
 HOLDOUT_VAL_SHARE: Final = 0.3
-"""Part of Training that validates (Onghena and Belo)."""
+"""Share of Training that forms the validation split of ``holdout`` (Onghena and Belo)."""
 
 PHOTO_MARGIN: Final = 0.0
-"""Margin with which MTCNN's faces look like FER2013's images. On every second of SFEW's film stills, conv6
-(65.0 % on PublicTest) gets 40.7 % with it (n = 322, interval 35.5 to 46.1 %), 38.5 % with 0.1 and 34.8 % with
-0.2; with Viola-Jones, which finds 520 faces of 675 where MTCNN finds 643, 38.5 % at best (margin 0.05)."""
+"""Margin with which MTCNN's crops look most like FER2013's images. On every second film still of SFEW
+(n = 322), conv6 (65.0 % on PublicTest) has an accuracy of 40.7 % with this margin (interval 35.5 to 46.1 %),
+38.5 % with 0.1 and 34.8 % with 0.2. With Viola-Jones, which finds 520 of 675 faces where MTCNN finds 643, it
+has 38.5 % at best (margin 0.05)."""
 
 Labels = Literal["fer2013", "ferplus-majority", "ferplus-distribution"]
-"""Who labelled the images.
+"""Source of the labels.
 
-- ``fer2013``: FER2013's own seven labels.
-- ``ferplus-majority``: FER+ (Barsoum et al., 2016), ten people an image, eight classes with contempt. Single
-  votes do not count; the label is the class with more than half of the votes that are left. Images without
+- ``fer2013``: FER2013's own seven classes.
+- ``ferplus-majority``: FER+ (Barsoum et al., 2016), ten annotators per image, eight classes with contempt.
+  Single votes are ignored; the label is the class with more than half of the remaining votes. Images without
   such a class, or whose majority is "unknown" or "not a face", are dropped.
-- ``ferplus-distribution``: the same validation and test images and labels; training uses the shares of the
-  votes as soft targets, also of images without a majority. Votes for "unknown" and "not a face" are left out.
+- ``ferplus-distribution``: the same validation and test images and labels as ``ferplus-majority``; training
+  uses the shares of the votes as soft targets, including images without a majority. Votes for "unknown" and
+  "not a face" are ignored.
 """
 
 
 class Fer2013DataModule(ImageDataModule):
-    """FER2013 (Goodfellow et al., 2013): 48x48 grey faces gathered from the web.
+    """FER2013 (Goodfellow et al., 2013): 48x48 grey faces collected from the web.
 
     Args:
-        root: The data set's file or folder; null: the environment's ``FER_DATA_DIR``. See
-            :func:`read_fer2013` for the forms that are read.
-        protocol: Which images train, validate and test; see :data:`Protocol`. Random splits
-            are stratified by class and depend on ``seed`` alone.
-        labels: Who labelled the images; see :data:`Labels`. FER+ needs ``fer2013new.csv`` beside FER2013.
+        root: File or folder of the data set; null: the environment variable ``FER_DATA_DIR``. See
+            :func:`read_fer2013` for the supported formats.
+        protocol: Train, validation and test images; see :data:`Protocol`. Random splits are stratified by
+            class and depend only on ``seed``.
+        labels: Source of the labels; see :data:`Labels`. FER+ needs ``fer2013new.csv`` next to FER2013.
         skip_classes: Classes to leave out, such as ``[contempt]`` of FER+. Their images are dropped, and
             their votes do not count in soft targets.
         **kwargs: See :class:`fer.data.images.ImageDataModule`.
@@ -91,22 +95,22 @@ class Fer2013DataModule(ImageDataModule):
 
     @classmethod
     def photo_crop(cls, settings: Mapping[str, Any]) -> CropSettings:
-        """Return how the faces of a photo have to be cropped to look like FER2013's images."""
+        """Return crop settings that make the faces of a photo look like FER2013's images."""
         return CropSettings(detector="mtcnn", size=settings.get("image_size", 48), margin=PHOTO_MARGIN)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The seven expressions, with FER+ contempt as the eighth, without those skipped."""
+        """The seven expressions, and contempt with FER+ labels, without the skipped classes."""
         return self._class_names
 
     @property
     def source(self) -> Path:
-        """The file or folder that is read, or looked in."""
+        """The file that is read, or the folder that is searched."""
         return data_root(self.root, dataset="FER2013", way_out=WAY_OUT)
 
     @property
     def test_names(self) -> tuple[str, ...]:
-        """Two tests with ``holdout``, else one."""
+        """Names of the test splits: two with ``holdout``, else one."""
         return ("public", "private") if self.protocol == "holdout" else ("test",)
 
     @property
@@ -130,8 +134,8 @@ class Fer2013DataModule(ImageDataModule):
         """Return the splits of the protocol.
 
         Raises:
-            InputError: There is no FER2013 where it was looked for, FER+'s votes are missing or do not
-                match it, or a split would be empty.
+            InputError: FER2013 is not found, FER+'s votes are missing or do not match it, or a split would
+                be empty.
         """
         rows = read_fer2013(self.source)
         labels, targets = self._label(rows)
@@ -154,12 +158,12 @@ class Fer2013DataModule(ImageDataModule):
             )
             raise InputError(msg)
         if targets is not None:
-            # Images without a majority have no label to be evaluated by, but their votes can train.
+            # Images without a majority cannot be evaluated, but their votes can be trained on.
             without = (labels < 0) & targets.any(axis=1)
             labels = np.where(without, targets.argmax(axis=1), labels)
             extra = np.flatnonzero(without & (rows.usage == TRAINING))
             chosen["train"] = np.sort(np.concatenate((chosen["train"], extra)))
-        # As lines of the CSV are counted, the first of which is the header.
+        # Named by the line numbers of the CSV, whose first line is the header.
         names = np.char.add("row ", np.arange(2, len(labels) + 2).astype(np.str_))
         everything = ImageSplit(images=rows.images, labels=labels, names=names, targets=targets)
         splits = {name: everything.take(indices) for name, indices in chosen.items()}
@@ -168,7 +172,7 @@ class Fer2013DataModule(ImageDataModule):
         }
 
     def _label(self, rows: Fer2013Rows) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
-        """Return a label for each row, -1 where it has none, and its soft targets where they train."""
+        """Return a label for each row, -1 if it has none, and the soft targets if they are trained on."""
         if self.labels == "fer2013":
             label_of = [
                 self.class_names.index(each) if each in self.class_names else -1 for each in EXPRESSIONS
@@ -178,7 +182,7 @@ class Fer2013DataModule(ImageDataModule):
         check_match(votes, rows)
         found = label_rows(votes, self.class_names)
         log.info(
-            "FER+ has majority labels for %s of %s images; the others are: %s",
+            "FER+ has majority labels for %s of %s images; the others: %s",
             f"{(found.labels >= 0).sum():,}",
             f"{len(found.labels):,}",
             found.dropped or "none",
@@ -186,13 +190,13 @@ class Fer2013DataModule(ImageDataModule):
         if self.labels == "ferplus-majority":
             return found.labels, None
         without = (found.labels < 0) & found.targets.any(axis=1) & (rows.usage == TRAINING)
-        log.info("%s training images without a majority are trained on by their votes", f"{without.sum():,}")
+        log.info("%s training images without a majority are used with soft targets", f"{without.sum():,}")
         return found.labels, found.targets
 
     def _draw(
         self, indices: NDArray[np.intp], labels: NDArray[np.int64], val_share: float
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the rows that train and those that validate, each in the order of the source."""
+        """Return the rows of train and of val, each in the order of the source."""
         try:
             from sklearn.model_selection import train_test_split
         except ImportError as e:
@@ -206,7 +210,7 @@ class Fer2013DataModule(ImageDataModule):
             msg = (
                 f"data.protocol={self.protocol} cannot draw {val_share:.0%} of the {indices.size} Training "
                 f"images of {self.source} by class ({e}); "
-                "give all of FER2013 with --data.root, or set data.protocol=official"
+                "set --data.root to the whole of FER2013, or set data.protocol=official"
             )
             raise InputError(msg) from e
         return np.sort(train), np.sort(val)
@@ -217,7 +221,7 @@ def _shares(val_share: float) -> str:
 
 
 def _without(class_names: Sequence[str], skipped: Sequence[str]) -> tuple[str, ...]:
-    """Return the class names less those that are skipped."""
+    """Return the class names without the skipped ones."""
     names = {canonical_name(name) for name in skipped}
     for name in sorted(names - set(class_names)):
         hint = did_you_mean(name, class_names)

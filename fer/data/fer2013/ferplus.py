@@ -1,8 +1,8 @@
-"""FER+: FER2013's images labelled anew, each by ten people.
+"""FER+: new labels for FER2013's images, from ten annotators per image.
 
 Source: Barsoum, Zhang, Canton Ferrer and Zhang, "Training Deep Networks for Facial Expression Recognition
-with Crowd-Sourced Label Distribution", ICMI 2016. The votes are ``fer2013new.csv`` in
-https://github.com/microsoft/FERPlus, a row for each row of FER2013's CSV.
+with Crowd-Sourced Label Distribution", ICMI 2016. The votes are in ``fer2013new.csv`` of
+https://github.com/microsoft/FERPlus, with one row for each row of FER2013's CSV.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ COLUMNS: Final = (
     *("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise", "contempt"),
     *("unknown", "NF"),
 )
-"""Columns of the votes: those for :data:`FERPLUS_CLASSES`, then "I cannot tell" and "not a face"."""
+"""Columns of the votes: :data:`FERPLUS_CLASSES`, then "unknown" and "not a face"."""
 
 UNKNOWN, NO_FACE = len(FERPLUS_CLASSES), len(FERPLUS_CLASSES) + 1
 
 MIN_AGREEMENT: Final = 0.4
-"""Share of the majorities that must be FER2013's own label. It is about two thirds where the rows of the
-two files belong together, and below a quarter where they do not."""
+"""Smallest share of the majority labels that must equal FER2013's own labels. It is about two thirds if the
+rows of the two files match, and below a quarter if they do not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +51,12 @@ class Votes:
 
 @dataclass(frozen=True, eq=False)
 class FerPlusLabels:
-    """What FER+ says of N images, for K classes.
+    """FER+'s labels of N images, for K classes.
 
     Attributes:
-        labels: Majority labels, int64, shape ``(N,)``; -1 where there is none.
-        targets: Class probabilities, float32, shape ``(N, K)``; all 0 where there are none.
-        dropped: Why images have no majority label, and how many, in words.
+        labels: Majority labels, int64, shape ``(N,)``; -1 if there is none.
+        targets: Class probabilities, float32, shape ``(N, K)``; all 0 if there are none.
+        dropped: Number of images without a majority label for each reason, in words.
     """
 
     labels: NDArray[np.int64]
@@ -65,14 +65,15 @@ class FerPlusLabels:
 
 
 def read_votes(root: Path) -> Votes:
-    """Read the votes beside FER2013.
+    """Read FER+'s votes, which are stored next to FER2013.
 
     Args:
-        root: FER2013's file or folder, as :func:`fer.data.fer2013.read_fer2013` takes it. The votes,
-            ``fer2013new.csv`` in any case, are looked for in that folder and in its subfolder ``fer2013``.
+        root: FER2013's file or folder, as for :func:`fer.data.fer2013.read_fer2013`. The votes,
+            ``fer2013new.csv`` (case-insensitive), are searched for in that folder and in its subfolder
+            ``fer2013``.
 
     Raises:
-        InputError: They are not there, or a row is not one of votes.
+        InputError: The votes are not found, or a row is invalid.
     """
     folder = root if root.is_dir() else root.parent
     folders = [each for each in (folder, folder / "fer2013") if each.is_dir()]
@@ -81,7 +82,7 @@ def read_votes(root: Path) -> Votes:
     if not found:
         msg = (
             f"no {FERPLUS_NAME} in {folder} or its subfolder fer2013; download FER+'s votes from "
-            "https://github.com/microsoft/FERPlus and put them beside FER2013, or set data.labels=fer2013"
+            "https://github.com/microsoft/FERPlus and put them next to FER2013, or set data.labels=fer2013"
         )
         raise InputError(msg)
     path = found[0]
@@ -108,23 +109,23 @@ def _vote(name: str, cell: str) -> int:
 
 
 def check_match(votes: Votes, rows: Fer2013Rows) -> None:
-    """Check that votes and images are the same rows in the same order.
+    """Check that votes and images have the same rows in the same order.
 
     Raises:
-        InputError: Their numbers or usages differ, or the labels hardly ever agree.
+        InputError: Their numbers or usages differ, or too few labels agree.
     """
     if len(votes.usage) != len(rows.usage):
         msg = (
-            f"{FERPLUS_NAME} has {len(votes.usage):,} rows and this FER2013 {len(rows.usage):,}: they must "
-            "have a row each for the same images; use FER2013's original CSV, which has 35,887"
+            f"{FERPLUS_NAME} has {len(votes.usage):,} rows and this FER2013 {len(rows.usage):,}, but both "
+            "must have one row for each image; use FER2013's original CSV, which has 35,887"
         )
         raise InputError(msg)
     differ = np.flatnonzero(votes.usage != rows.usage)
     if differ.size:
         row = int(differ[0])
         msg = (
-            f"{FERPLUS_NAME}, line {row + 2}: Usage is {USAGES[votes.usage[row]]}, and the image of this "
-            f"line in FER2013 is of {USAGES[rows.usage[row]]}; use both files in their original order"
+            f"{FERPLUS_NAME}, line {row + 2}: Usage is {USAGES[votes.usage[row]]}, but the same line of "
+            f"FER2013 has {USAGES[rows.usage[row]]}; use both files in their original order"
         )
         raise InputError(msg)
     majority = majority_columns(votes.counts)
@@ -132,9 +133,9 @@ def check_match(votes: Votes, rows: Fer2013Rows) -> None:
     agreement = (majority == rows.labels)[comparable].mean() if comparable.any() else 1.0
     if agreement < MIN_AGREEMENT:
         msg = (
-            f"only {agreement:.0%} of the majorities in {FERPLUS_NAME} are FER2013's own label, so its rows "
-            "are not in the order of these images; use FER2013's original CSV (image folders do not keep "
-            "its order)"
+            f"only {agreement:.0%} of the majority labels in {FERPLUS_NAME} equal FER2013's own labels, so "
+            "the rows are not in the same order; use FER2013's original CSV (image folders do not keep its "
+            "order)"
         )
         raise InputError(msg)
 
@@ -142,13 +143,13 @@ def check_match(votes: Votes, rows: Fer2013Rows) -> None:
 def majority_columns(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the column with the majority of each row's votes, by the rule of Barsoum et al. (2016).
 
-    Single votes do not count; the majority is more than half of the votes that are left.
+    Single votes are ignored; a majority is more than half of the remaining votes.
 
     Args:
         counts: Votes, shape ``(N, 10)``.
 
     Returns:
-        Indices into :data:`COLUMNS`, shape ``(N,)``; -1 where no column has a majority.
+        Indices into :data:`COLUMNS`, shape ``(N,)``; -1 if no column has a majority.
 
     >>> majority_columns(np.array([[0, 0, 0, 6, 4, 0, 0, 0, 0, 0], [5, 0, 0, 0, 5, 0, 0, 0, 0, 0]]))
     array([ 3, -1])
@@ -161,13 +162,13 @@ def majority_columns(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def label_rows(votes: Votes, class_names: Sequence[str]) -> FerPlusLabels:
     """Label images by their votes.
 
-    Images whose majority is unknown, not a face, or a class that is not among ``class_names`` get neither
-    label nor targets. Other images get the shares of the votes for ``class_names`` as targets, and
-    a label if they have a majority.
+    Images whose majority is "unknown", "not a face" or a class outside ``class_names`` get neither a label
+    nor targets. All other images get the shares of the votes for ``class_names`` as targets, and a label if
+    they have a majority.
 
     Args:
         votes: The votes for N images.
-        class_names: The K classes, some of :data:`FERPLUS_CLASSES` in their order.
+        class_names: The K classes, a subset of :data:`FERPLUS_CLASSES` in the same order.
     """
     chosen = [FERPLUS_CLASSES.index(name) for name in class_names]
     label_of = np.full(len(COLUMNS), -1)

@@ -1,4 +1,4 @@
-"""FER2013 as image files, ``train/<class>/Training_*`` and ``test/<class>/{PublicTest,PrivateTest}_*``."""
+"""Read FER2013 from image files ``train/<class>/Training_*``, ``test/<class>/{PublicTest,PrivateTest}_*``."""
 
 import io
 import re
@@ -18,15 +18,15 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 IMAGE_NAME: Final = re.compile(rf"({'|'.join(USAGES)})_(\d+)")
 
 PARTS: Final = ("train", "test")
-"""The two image folders: the second holds both the public and the private test."""
+"""The two image folders; ``test`` has both PublicTest and PrivateTest."""
 
 MAX_FILE: Final = 1 << 20
-"""Bytes of the largest image file that is read. One of FER2013 has about 2,000."""
+"""Largest size of an image file that is read, in bytes. An image of FER2013 has about 2,000."""
 
 
 @dataclass(frozen=True, order=True)
 class _ImageFile:
-    """What the path of an image file tells; sorts by usage and number."""
+    """The metadata in an image file's path; sorts by usage and number."""
 
     usage: int
     number: int
@@ -35,20 +35,20 @@ class _ImageFile:
 
 
 def is_hidden(inside: PurePosixPath) -> bool:
-    """Tell whether a path inside a folder or an archive is hidden, or macOS's copy of a file's attributes."""
+    """Return whether a path in a folder or an archive is hidden, or belongs to macOS's metadata."""
     return any(part.startswith(".") or part == "__MACOSX" for part in inside.parts)
 
 
 def is_image(inside: PurePosixPath) -> bool:
-    """Tell whether a path ends in ``{train,test}/<class>/<image file>``."""
+    """Return whether a path ends in ``{train,test}/<class>/<image file>``."""
     return len(inside.parts) >= 3 and inside.parts[-3] in PARTS and inside.suffix.lower() in IMAGE_SUFFIXES
 
 
 class ImageRows:
-    """Rows of FER2013, added one image file at a time, in any order.
+    """Collects rows of FER2013 from image files, added in any order.
 
     Args:
-        where: Folder or archive that holds the files, for error messages.
+        where: Folder or archive that contains the files, for error messages.
         tick: Called for each file.
     """
 
@@ -62,22 +62,22 @@ class ImageRows:
         """Read an image file.
 
         Args:
-            inside: Its path in the folder or archive, which tells usage and class.
+            inside: Its path in the folder or archive, which contains usage and class.
             stream: Its content.
 
         Raises:
-            InputError: The path tells no usage or class, the file is not an image of 48x48 pixels, or there
-                are too many.
+            InputError: The path does not contain usage and class, the file is not an image of 48x48 pixels,
+                or there are too many files.
         """
         if len(self.files) == MOST_ROWS:
-            msg = f"{self.where} has more than {MOST_ROWS:,} images, and FER2013 35,887; {WAY_OUT}"
+            msg = f"{self.where} has more than {MOST_ROWS:,} images, while FER2013 has 35,887; {WAY_OUT}"
             raise InputError(msg)
         self.files.append(_image_file(inside, self.where))
         self.grey += _decode(stream, self.where / inside).tobytes()
         self.tick()
 
     def rows(self) -> Fer2013Rows | None:
-        """Return what was added, ordered by usage and number; None if nothing was."""
+        """Return the rows that were added, sorted by usage and number; None if there are none."""
         if not self.files:
             return None
         order = sorted(range(len(self.files)), key=self.files.__getitem__)
@@ -92,7 +92,7 @@ class ImageRows:
 
 
 def _reorder(images: NDArray[np.uint8], order: list[int]) -> None:
-    """Replace ``images`` by ``images[order]`` in place, since a copy would double the memory."""
+    """Reorder ``images`` to ``images[order]`` in place, since a copy would double the memory."""
     source = order.copy()
     for start in range(len(source)):
         if source[start] == start:
@@ -106,7 +106,7 @@ def _reorder(images: NDArray[np.uint8], order: list[int]) -> None:
 
 
 def _image_file(inside: PurePosixPath, where: Path) -> _ImageFile:
-    """Return the usage and the label that an image's path tells."""
+    """Parse usage, number and label from an image's path."""
     part, class_name, _ = inside.parts[-3:]
     try:
         label = expression_label(class_name)
@@ -117,8 +117,8 @@ def _image_file(inside: PurePosixPath, where: Path) -> _ImageFile:
     if match is None or (match[1] == USAGES[TRAINING]) != (part == "train"):
         wanted = "Training_<number>" if part == "train" else "PublicTest_<number> or PrivateTest_<number>"
         msg = (
-            f"{where / inside}: a file in {part}/ must be called {wanted}, which tells the part of "
-            "FER2013 it belongs to; restore its name, or remove it"
+            f"{where / inside}: a file in {part}/ must be named {wanted}, after the part of FER2013 that it "
+            "belongs to; restore its name, or remove it"
         )
         raise InputError(msg)
     return _ImageFile(usage=USAGES.index(match[1]), number=int(match[2]), path=str(inside), label=label)
@@ -128,7 +128,7 @@ def _decode(stream: IO[bytes], where: Path) -> NDArray[np.uint8]:
     """Return the grey values of an image file, shape ``(48, 48)``."""
     data = stream.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
-        msg = f"{where} is larger than {MAX_FILE:,} bytes, and an image of FER2013 has about 2,000; {AGAIN}"
+        msg = f"{where} is larger than {MAX_FILE:,} bytes, while FER2013's images have about 2,000; {AGAIN}"
         raise InputError(msg)
     try:
         with Image.open(io.BytesIO(data)) as image:

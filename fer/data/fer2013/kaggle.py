@@ -12,17 +12,17 @@ from fer.errors import InputError
 log = logging.getLogger("fer.data")
 
 KAGGLE_HANDLE: Final = "msambare/fer2013"
-"""The image folders on Kaggle; their file names tell the public from the private test."""
+"""The image folders on Kaggle, whose file names distinguish PublicTest and PrivateTest."""
 
 
 def download(root: Path) -> Path:
-    """Download FER2013 from Kaggle as image folders, unless they are there.
+    """Download FER2013 from Kaggle as image folders, unless they exist.
 
     Args:
-        root: Where to put it, in a subfolder ``fer2013``; made if missing.
+        root: Folder to put it in, in a subfolder ``fer2013``; created if missing.
 
     Returns:
-        The folder that holds ``train`` and ``test``, for :func:`read_fer2013`.
+        The folder that contains ``train`` and ``test``, for :func:`read_fer2013`.
 
     Raises:
         InputError: kagglehub is not installed, Kaggle cannot be reached or refuses, or ``root`` cannot
@@ -31,25 +31,26 @@ def download(root: Path) -> Path:
     target = Path(root).expanduser() / "fer2013"
     missing = [part for part in PARTS if not (target / part).is_dir()]
     if not missing:
-        log.info("FER2013 is in %s already", target)
+        log.info("FER2013 is already in %s", target)
         return target
     fetched = _fetch()
     try:
         target.mkdir(parents=True, exist_ok=True)
         for part in missing:
             with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as draft:
-                # Under its name only when it is whole.
+                # Rename only after the whole copy, so that no incomplete folder gets the final name.
                 shutil.copytree(fetched / part, Path(draft) / part).replace(target / part)
     except (OSError, shutil.Error) as e:
         msg = (
-            f"FER2013 was downloaded to {fetched} but cannot be copied to {target} ({e}); name another folder"
+            f"FER2013 was downloaded to {fetched} but cannot be copied to {target} ({e}); "
+            "choose another folder"
         )
         raise InputError(msg) from e
     return target
 
 
 def _fetch() -> Path:
-    """Return kagglehub's own copy of the image folders, downloaded if need be."""
+    """Return kagglehub's copy of the image folders; download it if necessary."""
     try:
         import kagglehub
         from kagglehub import exceptions
@@ -57,8 +58,8 @@ def _fetch() -> Path:
         msg = "downloading FER2013 needs kagglehub: pip install 'fer-neurons[kaggle]'"
         raise InputError(msg) from e
     by_hand = (
-        f"download it by hand from https://www.kaggle.com/datasets/{KAGGLE_HANDLE} and give the zip "
-        "with --data.root or the environment's FER_DATA_DIR"
+        f"download it manually from https://www.kaggle.com/datasets/{KAGGLE_HANDLE} and set the zip with "
+        "--data.root or the environment variable FER_DATA_DIR"
     )
     try:
         fetched = Path(kagglehub.dataset_download(KAGGLE_HANDLE))
@@ -75,6 +76,6 @@ def _fetch() -> Path:
         msg = f"FER2013 cannot be downloaded from Kaggle ({e}); try again, or {by_hand}"
         raise InputError(msg) from e
     if not all((fetched / part).is_dir() for part in PARTS):
-        msg = f"Kaggle's {KAGGLE_HANDLE}, in {fetched}, does not hold the folders train and test; {by_hand}"
+        msg = f"Kaggle's {KAGGLE_HANDLE}, in {fetched}, has no folders train and test; {by_hand}"
         raise InputError(msg)
     return fetched

@@ -1,4 +1,4 @@
-"""Find FER2013 in whatever form it is stored, read it, and keep what was read in the cache."""
+"""Find FER2013 in any of its file formats, read it, and cache the result."""
 
 import logging
 from collections.abc import Iterator
@@ -22,37 +22,36 @@ from fer.labels import NUM_EXPRESSIONS
 log = logging.getLogger("fer.data")
 
 CACHE_FORMAT: Final = 2
-"""Part of a cache file's name. Raise it when the arrays or their names change: older files are ignored."""
+"""Version in a cache file's name. Raise it when the arrays or their names change: older files are ignored."""
 
 
 def read_fer2013(root: Path, *, cache: Path | None = None) -> Fer2013Rows:
-    """Read FER2013 in whatever form it is found.
+    """Read FER2013 from a file, or from the first source found in a folder.
 
-    If ``root`` is a file, it is the source: a CSV or an archive. If it is a folder, the source is the
-    first of these, looked for in the folder itself and then in its subfolder ``fer2013``. Names of files
-    count in any case.
+    If ``root`` is a file, it must be a CSV or an archive. If it is a folder, the folder and then its
+    subfolder ``fer2013`` are searched for these sources, in this order. File names are case-insensitive.
 
     1. ``fer2013.csv``
     2. ``icml_face_data.csv``
     3. image folders, ``train/<class>/Training_*`` and ``test/<class>/{PublicTest,PrivateTest}_*``
-    4. archives (zip; tar, plain or compressed by gzip, xz or bzip2) that hold one of the above at
-       any depth, those with "fer2013" in the name first, then by name. They are read as a
-       stream, nothing is unpacked to disk. In a zip the same order holds, with a tar inside it
-       last; in a tar the first CSV counts, else the images.
+    4. archives (zip; tar, plain or compressed with gzip, xz or bzip2) that contain one of the above at
+       any depth: first those with "fer2013" in the name, then by name. They are read as a
+       stream, without unpacking them to disk. A zip is searched in the same order, and last for a tar
+       inside it; in a tar, the first CSV is read, else the images.
 
-    A CSV may have been saved again by Excel or pandas: separated by commas, semicolons or tabs, in UTF-8
-    or UTF-16, with further columns and with labels such as ``3.0``.
+    A CSV may have been saved by Excel or pandas: separated by commas, semicolons or tabs, in UTF-8
+    or UTF-16, with extra columns and with labels such as ``3.0``.
 
-    Rows keep the order of the CSV; image files are ordered by usage and number. The result is stored
-    in the cache under the fingerprint of its source and loaded from there next time. Counts other than
-    the official ones are logged as a warning.
+    Rows keep the order of the CSV; image files are sorted by usage and number. The result is cached under
+    the fingerprint of its source and loaded from the cache next time. If the counts differ from the official
+    ones, a warning is logged.
 
     Args:
-        root: The file, or the folder to look in.
+        root: The file, or the folder to search.
         cache: Folder of the cache; :func:`fer.data.cache.cache_dir` by default.
 
     Returns:
-        All rows, labels in canonical order.
+        All rows, with labels in canonical order.
 
     Raises:
         InputError: Nothing was found, or what was found is damaged or incomplete.
@@ -73,7 +72,7 @@ def read_fer2013(root: Path, *, cache: Path | None = None) -> Fer2013Rows:
             _store(rows, cached)
         if rows.counts != OFFICIAL_COUNTS:
             log.warning(
-                "%s holds %s images (%s); the official FER2013 has %s",
+                "%s has %s images (%s); the official FER2013 has %s",
                 source,
                 format_counts(rows.counts),
                 ", ".join(USAGES),
@@ -83,13 +82,13 @@ def read_fer2013(root: Path, *, cache: Path | None = None) -> Fer2013Rows:
     msg = (
         f"no FER2013 in {root} (looked there and in its subfolder fer2013 for {' and '.join(CSV_NAMES)}, "
         f"the image folders train/ and test/, and archives ({', '.join(ARCHIVE_SUFFIXES)}) "
-        f"that hold one of these); {WAY_OUT}"
+        f"that contain one of these); {WAY_OUT}"
     )
     raise InputError(msg)
 
 
 def _sources(root: Path) -> Iterator[Path]:
-    """Yield the files and folders that may hold FER2013, best first."""
+    """Yield the files and folders that may contain FER2013, best first."""
     if root.is_file():
         if not root.name.lower().endswith((".csv", *ARCHIVE_SUFFIXES)):
             msg = f"{root} is neither a CSV nor an archive ({', '.join(ARCHIVE_SUFFIXES)}); {WAY_OUT}"
@@ -112,11 +111,11 @@ def _sources(root: Path) -> Iterator[Path]:
             if path.name.lower().endswith(ARCHIVE_SUFFIXES) and not path.name.startswith(".")
         ]
         yield from sorted(archives, key=lambda path: ("fer2013" not in path.name.lower(), path.name))
-    yield from named(TRAIN_CSV)  # which lacks the test images; read last, to say so
+    yield from named(TRAIN_CSV)  # has no test images; read last, only to raise an error that says so
 
 
 def _parse(source: Path) -> Fer2013Rows | None:
-    """Return a source's rows, or None if it does not hold FER2013."""
+    """Return a source's rows, or None if it does not contain FER2013."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("FER2013", total=sum(OFFICIAL_COUNTS))
@@ -146,7 +145,7 @@ def _load(cached: Path) -> Fer2013Rows | None:
         log.warning("the cache file %s cannot be read and is replaced (%s)", cached, e)
         return None
     if not _is_sound(rows):
-        log.warning("the cache file %s does not hold FER2013 and is replaced", cached)
+        log.warning("the cache file %s does not contain FER2013 and is replaced", cached)
         return None
     return rows
 

@@ -1,4 +1,4 @@
-"""FER2013 in memory: images, labels and usages, and the facts about the data set."""
+"""FER2013 in memory: images, labels and usages, and constants of the data set."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,22 +23,22 @@ OFFICIAL_COUNTS: Final = (28_709, 3_589, 3_589)
 """Images of each usage (Goodfellow et al., 2013)."""
 
 MOST_ROWS: Final = 150_000
-"""Images, and lines of a table, that are read at most: four times as many as FER2013 has, 350 MB."""
+"""Largest number of images, or lines of a table, that are read: four times as many as FER2013 has, 350 MB."""
 
 MOST_BYTES: Final = 4_000_000_000
-"""Bytes of a tar that are unpacked at most; FER2013's has 300 MB."""
+"""Largest number of bytes that are unpacked from a tar; FER2013 has 300 MB."""
 
 REMAP: Final = tuple(EXPRESSIONS.index(name) for name in FER2013_CSV)
 """Canonical label of each label of the CSV."""
 
 WAY_OUT: Final = (
-    "give the file or its folder with --data.root or the environment's FER_DATA_DIR, "
+    "set --data.root or the environment variable FER_DATA_DIR to FER2013's file or folder, "
     "or download it with 'make data-fer2013'"
 )
-AGAIN: Final = "replace it with a whole copy ('make data-fer2013' downloads one)"
+AGAIN: Final = "replace it with a complete copy ('make data-fer2013' downloads one)"
 
 Tick = Callable[[], None]
-"""Called once an image, so that a progress bar can move."""
+"""Called once per image, to update a progress bar."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +57,13 @@ class Fer2013Rows:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Number of images for training, public test and private test."""
+        """Number of images in Training, PublicTest and PrivateTest."""
         training, public, private = np.bincount(self.usage, minlength=len(USAGES)).tolist()
         return training, public, private
 
 
 def format_counts(counts: Iterable[int]) -> str:
-    """Return the images of each usage as text.
+    """Format the number of images of each usage.
 
     >>> format_counts(OFFICIAL_COUNTS)
     '28,709/3,589/3,589'

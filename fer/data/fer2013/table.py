@@ -1,4 +1,4 @@
-"""Tables as text, as the contest, Excel and pandas write them, and FER2013 as such a table."""
+"""Read delimited text files as the contest, Excel and pandas write them, and FER2013 from such a file."""
 
 import io
 import re
@@ -24,13 +24,13 @@ from fer.errors import InputError
 from fer.labels import FER2013_CSV
 
 CSV_NAMES: Final = ("fer2013.csv", "icml_face_data.csv")
-"""The two files of the contest that hold all rows, in any case; their columns differ in order alone."""
+"""The contest's two files with all rows, case-insensitive; their columns differ only in order."""
 
 TRAIN_CSV: Final = "train.csv"
-"""The contest's file of the Training rows, which has no column Usage."""
+"""The contest's file of the Training rows, without a Usage column."""
 
 MAX_LINE: Final = 1 << 16
-"""Characters of the longest line that is read. A row of FER2013 has about 9,000."""
+"""Longest line that is read, in characters. A row of FER2013 has about 9,000."""
 
 DELIMITERS: Final = ",;\t"
 LABEL: Final = re.compile(r"([0-6])([.,]0*)?")
@@ -40,8 +40,9 @@ LABEL: Final = re.compile(r"([0-6])([.,]0*)?")
 class Table:
     """The lines of a delimited text file whose first line names the columns.
 
-    The delimiter is the comma, semicolon or tab, whichever the first line has most of. Quotes and blanks
-    around a cell are removed. Lines are read one at a time, and none beyond :data:`MAX_LINE`.
+    The delimiter is a comma, semicolon or tab, whichever is most frequent in the first line. Quotes and
+    blanks around a cell are removed. Lines are read one at a time; each may have at most :data:`MAX_LINE`
+    characters.
 
     Args:
         text: The file; see :func:`open_table`.
@@ -60,16 +61,16 @@ class Table:
         self.line = ""
         self._text = text
         header = self._read_line()
-        if header.lower().startswith("sep="):  # Excel's own line about the delimiter
+        if header.lower().startswith("sep="):  # Excel's line that declares the delimiter
             header = self._read_line()
         self.delimiter = max(DELIMITERS, key=header.count)
         self.names = [name.lower() for name in self._cells(header)] if header.strip() else []
 
     def rows(self, columns: Sequence[str]) -> Iterator[list[str]]:
-        """Yield the cells of each line that is not blank, in the order of the given columns.
+        """Yield the cells of each line that is not blank, in the order of ``columns``.
 
         Raises:
-            InputError: A column is missing, or a line has too few cells or is too long.
+            InputError: A line has too few cells or is too long.
         """
         positions = [self.names.index(name) for name in columns]
         while self._read_line():
@@ -81,21 +82,21 @@ class Table:
             yield [cells[position] for position in positions]
 
     def error(self, reason: str, column: str | None = None) -> InputError:
-        """Return an error about the current line, to be raised."""
+        """Make an error about the current line."""
         place = "" if column is None else f", column {column}"
         way_out = f"correct this line, or {AGAIN.replace('it', 'the file', 1)}"
         if not self.line.endswith("\n"):
-            way_out = f"the file ends in this line, so it may be truncated; {AGAIN}"
+            way_out = f"the file ends here, so it may be truncated; {AGAIN}"
         return InputError(f"{self.where}, line {self.number}{place}: {reason}; {way_out}")
 
     def missing(self, wanted: Sequence[str], *, hint: str = "") -> InputError:
-        """Return an error about columns that the first line does not name, to be raised."""
+        """Make an error about columns that the first line does not name."""
         if not self.names:
             return InputError(f"{self.where} is empty; {AGAIN}")
         absent = [name for name in wanted if name.lower() not in self.names]
         found = ", ".join(repr(name[:20]) for name in self.names[:6]) + (", …" if len(self.names) > 6 else "")
         return InputError(
-            f"{self.where}, line 1: no column {' and no column '.join(absent)} among {found}; the first line "
+            f"{self.where}, line 1: no column {' and no column '.join(absent)} in {found}; the first line "
             f"must name the columns {', '.join(wanted)}, separated by commas, semicolons or tabs{hint}"
         )
 
@@ -104,11 +105,11 @@ class Table:
         self.line = self._text.readline(MAX_LINE + 1)
         self.number += 1
         if self.line and self.number > MOST_ROWS + 1:
-            msg = f"{self.where} has more than {MOST_ROWS:,} lines, and FER2013 35,888; {WAY_OUT}"
+            msg = f"{self.where} has more than {MOST_ROWS:,} lines, while FER2013 has 35,888; {WAY_OUT}"
             raise InputError(msg)
         if len(self.line) > MAX_LINE:
             msg = (
-                f"{self.where}, line {self.number}: longer than {MAX_LINE:,} characters, and a row of "
+                f"{self.where}, line {self.number}: longer than {MAX_LINE:,} characters, while a row of "
                 f"FER2013 has about 9,000; this is another file, or a damaged one; {WAY_OUT}"
             )
             raise InputError(msg)
@@ -120,7 +121,7 @@ class Table:
 
 @contextmanager
 def open_table(stream: IO[bytes], where: Path) -> Iterator[Table]:
-    """Open a table, and close its stream at the end; UTF-8 and UTF-16 are told apart by the first bytes.
+    """Open a table in UTF-8 or UTF-16, detected from the first bytes, and close its stream at the end.
 
     Args:
         stream: The file, in binary.
@@ -135,7 +136,7 @@ def open_table(stream: IO[bytes], where: Path) -> Iterator[Table]:
 
 
 def _encoding(start: bytes) -> str:
-    """Return the encoding that the first bytes of a text show."""
+    """Detect the encoding of a text from its first bytes."""
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     if b"\0" in start[:2]:  # half of an ASCII character in UTF-16, without a byte order mark
@@ -155,7 +156,7 @@ def read_csv(stream: IO[bytes], where: Path, tick: Tick) -> Fer2013Rows | None:
         All rows; None for a ``train.csv`` that is not FER2013's.
 
     Raises:
-        InputError: A column is missing, or a row is not one of FER2013.
+        InputError: A column is missing, or a row is invalid.
     """
     with open_table(stream, where) as table:
         return _read_rows(table, tick)
@@ -169,9 +170,9 @@ def _read_rows(table: Table, tick: Tick) -> Fer2013Rows | None:
         return None
     if absent == {"usage"}:
         msg = (
-            f"{where} has no column Usage: it is the contest's file of the Training images, and every "
-            f"protocol needs PublicTest and PrivateTest too; use {' or '.join(CSV_NAMES)} from the same "
-            "download, which hold all three"
+            f"{where} has no column Usage: it is the contest's file of the Training images, but every "
+            f"protocol also needs PublicTest and PrivateTest; use {' or '.join(CSV_NAMES)} from the same "
+            "download, which contain all three"
         )
         raise InputError(msg)
     if absent:
@@ -191,7 +192,7 @@ def _read_rows(table: Table, tick: Tick) -> Fer2013Rows | None:
             raise table.error(str(e), column) from e
         tick()
     if not labels:
-        msg = f"{where} has a header and no rows; {AGAIN}"
+        msg = f"{where} has a header but no rows; {AGAIN}"
         raise InputError(msg)
     return Fer2013Rows(
         images=np.frombuffer(grey, dtype=np.uint8).reshape(-1, SIDE, SIDE),
@@ -201,8 +202,8 @@ def _read_rows(table: Table, tick: Tick) -> Fer2013Rows | None:
 
 
 def _pixels(cell: str) -> bytes:
-    """Return the grey values that a cell lists, one byte each."""
-    # With nothing but digits and blanks, the fast parser has no way to go wrong.
+    """Return the grey values in a cell, one byte each."""
+    # NumPy's fast parser is safe if there are only digits and blanks.
     if cell.isascii() and cell.replace(" ", "").isdigit():
         values = np.fromstring(cell, dtype=np.int64, sep=" ")
         if values.size == NUM_PIXELS and values.max() <= 255:
@@ -222,7 +223,7 @@ def _pixels(cell: str) -> bytes:
 
 
 def _label(cell: str) -> int:
-    """Return the canonical label of a label of the CSV."""
+    """Convert a label of the CSV to the canonical label."""
     match = LABEL.fullmatch(cell)
     if match is None:
         numbered = ", ".join(f"{number} {name}" for number, name in enumerate(FER2013_CSV))
@@ -232,10 +233,10 @@ def _label(cell: str) -> int:
 
 
 def usage_index(cell: str) -> int:
-    """Return the index into :data:`USAGES` of a usage, in any case.
+    """Return the index of a usage in :data:`USAGES`, case-insensitive.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: It is not one of them.
     """
     lowered = [usage.lower() for usage in USAGES]
     if cell.lower() not in lowered:

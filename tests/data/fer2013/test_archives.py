@@ -52,7 +52,7 @@ def test_a_damaged_archive_is_named(name: str, damage: str, root: Path, rows: Fe
         }[damage]
     )
     with pytest.raises(
-        InputError, match=rf"{name}.*(cannot be read, it may be truncated or damaged|line \d+)"
+        InputError, match=rf"{name}.*(cannot be read and may be truncated or damaged|line \d+)"
     ):
         read_fer2013(root)
 
@@ -83,7 +83,7 @@ def test_a_file_name_that_hides_its_usage_is_named(name: str, root: Path, rows: 
     write_folder(root, rows)
     save_image(root, name)
     with pytest.raises(
-        InputError, match=rf"{name}: a file in {name.split('/')[0]}/ must be called .*Test|Training"
+        InputError, match=rf"{name}: a file in {name.split('/')[0]}/ must be named .*Test|Training"
     ):
         read_fer2013(root)
 

@@ -148,9 +148,7 @@ def test_majority_labels_drop_and_count_what_has_none(
     assert data.splits["train"].labels.tolist() == [contempt, contempt, *rows.labels[6:70]]
     assert data.splits["test"].labels.tolist() == [*rows.labels[84:97], contempt]
     assert data.class_counts[contempt] == 2
-    message = (
-        "majority labels for 93 of 98 images; the others are: 3 without a majority, 1 unknown, 1 not a face"
-    )
+    message = "majority labels for 93 of 98 images; the others: 3 without a majority, 1 unknown, 1 not a face"
     assert sum(message in record.getMessage() for record in caplog.records) == 1
     assert data.protocol_name == "official: Training / PublicTest / PrivateTest, FER+ majority labels"
 
@@ -247,7 +245,7 @@ def test_rows_in_another_order_are_refused(root: Path, rows: Fer2013Rows) -> Non
     votes = tiny_votes(rows)
     votes[:70] = votes[np.random.default_rng(0).permutation(70)]
     write_votes(root, votes, rows)
-    with pytest.raises(InputError, match=r"only \d+% of the majorities .* own label.*original CSV"):
+    with pytest.raises(InputError, match=r"only \d+% of the majority labels .* own labels.*original CSV"):
         data_module(root, "ferplus-majority")
 
 

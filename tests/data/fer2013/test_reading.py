@@ -131,7 +131,7 @@ def test_counts_other_than_the_official_ones_are_logged(
 ) -> None:
     as_csv(root, rows)
     read_fer2013(root)
-    assert "holds 70/14/14 images" in caplog.text
+    assert "has 70/14/14 images" in caplog.text
     assert "28,709/3,589/3,589" in caplog.text
     assert {record.name for record in caplog.records} == {"fer.data"}
     caplog.clear()

@@ -176,7 +176,7 @@ def test_a_bad_row_in_an_archive_is_named_with_all_its_wrappings(root: Path, row
     [
         pytest.param(
             5_000,
-            r"line 99: .*the file ends in this line, so it may be truncated; replace it with a whole copy",
+            r"line 99: .*the file ends here, so it may be truncated; replace it with a complete copy",
             id="within the pixels",
         ),
         pytest.param(
@@ -196,7 +196,7 @@ def test_a_truncated_csv_is_told(cut: int, message: str, root: Path, rows: Fer20
 def test_a_missing_column_is_named(missing: str, root: Path, rows: Fer2013Rows) -> None:
     order = ",".join(name for name in ("emotion", "pixels", "Usage") if name != missing)
     (root / "fer2013.csv").write_text("\n".join(csv_lines(rows, order)))
-    with pytest.raises(InputError, match=rf"fer2013\.csv, line 1: no column {missing} among .*'usage'"):
+    with pytest.raises(InputError, match=rf"fer2013\.csv, line 1: no column {missing} in .*'usage'"):
         read_fer2013(root)
 
 
