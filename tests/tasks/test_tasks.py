@@ -133,7 +133,7 @@ def _flip(path, whole):
         pytest.param(lambda path, whole: None, "no such checkpoint", id="missing"),
         pytest.param(lambda path, whole: path.mkdir(), "no such checkpoint", id="a folder"),
         pytest.param(_cut, "cut off", id="cut off"),
-        pytest.param(lambda path, whole: path.write_bytes(b""), "no readable checkpoint", id="empty"),
+        pytest.param(lambda path, whole: path.write_bytes(b""), "not a readable checkpoint", id="empty"),
         pytest.param(lambda path, whole: path.write_text("epoch,loss\n1,2\n"), "no readable", id="text"),
         pytest.param(
             lambda path, whole: torch.save(nn.Linear(2, 2), path), "no readable", id="a pickled module"
