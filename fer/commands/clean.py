@@ -228,7 +228,7 @@ def _count(files: Sequence[Path]) -> str:
 
 
 def _agrees() -> bool:
-    """Ask whether to go on.
+    """Ask whether to remove the files.
 
     Raises:
         InputError: There is no terminal.

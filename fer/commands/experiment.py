@@ -107,9 +107,7 @@ def run_experiment(
 
 
 class ExperimentCLI(LightningCLI):
-    """Command line for one network on one data set, whose run has a folder of its own.
-
-    The settings come from the signatures of the classes of network, data, trainer and callbacks.
+    """Command line for one run of a network on a data set; settings come from their classes' signatures.
 
     Args:
         command: Name of the command; the method of this name with a leading underscore runs it.
@@ -272,7 +270,7 @@ class ExperimentCLI(LightningCLI):
 
     @cached_property
     def _position(self) -> tuple[int, float]:
-        """The epoch in which training goes on, and the time of the last measurement of neurons before it."""
+        """The epoch in which training resumes, and the time of the last measurement of neurons before it."""
         checkpoint = self._ckpt_path
         if checkpoint is None:
             return 0, 0.0
