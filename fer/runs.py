@@ -352,7 +352,7 @@ def _is_made(folder: Path) -> bool:
 def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
     """Find a checkpoint, given as a file or as a run's folder such as ``runs/latest``.
 
-    In a folder, it is the first of these: the best, the pruned, the last, or the one that the run evaluated.
+    In a folder, it is the first of these: best, pruned, last, or the one that the run evaluated or pruned.
 
     Args:
         path: A checkpoint, or a run's folder.

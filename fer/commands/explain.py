@@ -79,4 +79,5 @@ def _line(each: ExplainedFace) -> str:
         f"{layer} {', '.join(str(one.index) for one in some[:3])}" for layer, some in each.neurons.items()
     ]
     cost = 100 * float(each.occlusion.max())
-    return f"{answer_of(each)}; hiding a part: up to {cost:.1f} percentage points less; neurons: {'; '.join(neurons)}"
+    drop = f"hiding a part: up to {cost:.1f} percentage points less"
+    return f"{answer_of(each)}; {drop}; neurons: {'; '.join(neurons)}"
