@@ -410,7 +410,7 @@ def files(tmp_path, trained):
             "predict --ckpt_path absent.ckpt", ["absent.ckpt", "no such checkpoint"], id="no checkpoint"
         ),
         pytest.param("test --ckpt_path orphan.ckpt", ["orphan.ckpt", "--config"], id="no config beside it"),
-        pytest.param("test --ckpt_path run/checkpoints/cut.ckpt", ["cut.ckpt", "cut off"], id="cut off"),
+        pytest.param("test --ckpt_path run/checkpoints/cut.ckpt", ["cut.ckpt", "truncated"], id="cut off"),
         pytest.param("fit --config demo --ckpt_path orphan.ckpt", ["orphan.ckpt"], id="not to go on from"),
         pytest.param("download", ["root"], id="download to nowhere"),
     ],

@@ -77,7 +77,7 @@ def test_without_a_run_around_it_the_strongest_neurons_are_shown(made, tmp_path)
     ("words", "message"),
     [
         pytest.param(["gone.png", "--ckpt_path", "run"], "gone.png", id="no photo"),
-        pytest.param(["face.png", "--ckpt_path", "net.onnx"], "an ONNX file has no gradients", id="ONNX"),
+        pytest.param(["face.png", "--ckpt_path", "net.onnx"], "the gradients of an ONNX file", id="ONNX"),
         pytest.param(["face.png", "--ckpt_path", "rum"], "rum: no such checkpoint", id="no run"),
         pytest.param(["face.png", "--ckpt_path", "run", "--whole", "--out", "face.png"], "--out", id="out"),
     ],
