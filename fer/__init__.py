@@ -1,7 +1,7 @@
-"""What the hidden neurons of a neural network do, and which are needed.
+"""Analyse the hidden neurons of a neural network, and prune those that it does not need.
 
-The names below are imported when they are first used: ``import fer`` alone takes no time. All others are
-imported from the rooms of the package, such as :mod:`fer.neurons` and :mod:`fer.callbacks`.
+The names below are imported when they are first used, so that ``import fer`` takes no time. All others are
+imported from the subpackages, such as :mod:`fer.neurons` and :mod:`fer.callbacks`.
 """
 
 from importlib import import_module

@@ -30,10 +30,10 @@ options:
 examples:
   fer fit                                       conv6 on synthetic faces: nothing to download
   fer fit --config resnet --data.root ~/data    ResNet-34 on FER2013
-  fer fit --config conv6 --model.lr 0.003       any setting, from the command line
+  fer fit --config conv6 --model.lr 0.003       any setting can be changed on the command line
   fer fit --config conv6 --help                 all settings of a network and its data
-  fer test runs/latest                          the best checkpoint of the newest run
-  fer prune runs/latest                         the same checkpoint, pruned
+  fer test runs/latest                          evaluate the best checkpoint of the newest run
+  fer prune runs/latest                         prune the same checkpoint
 
 A config is a file or the name of a shipped one: {configs}.
 """
@@ -41,7 +41,7 @@ A config is a file or the name of a shipped one: {configs}.
 
 MIXED: Final = (
     "PyPI's package fer, another project, is installed in the same folder, and both are imported as fer: "
-    "install fer-neurons into an environment of its own, or uninstall both and install it again"
+    "install fer-neurons into an environment of its own, or uninstall both and reinstall fer-neurons"
 )
 
 
@@ -49,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Words after ``fer``; None: those the process was started with.
+        argv: Arguments after ``fer``; None: those of the process.
 
     Returns:
-        The exit status: 0, or 2 if the input cannot be used.
+        The exit status: 0, or 2 if the input is invalid.
     """
     if is_mixed(Path(__file__).parent):
         sys.stderr.write(f"fer: error: {MIXED}\n")
@@ -89,12 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def is_mixed(package: Path) -> bool:
-    """Return whether a folder also has files of PyPI's package ``fer``, or its metadata beside it."""
+    """Return whether PyPI's package ``fer`` is installed in the folder of this package."""
     return (package / "fer.py").exists() or any(package.parent.glob("fer-[0-9]*.dist-info"))
 
 
 def _report(command: str, error: Exception, *, debug: bool) -> int:
-    """Print an error's message in one line, with its traceback only in debugging; return the exit status."""
+    """Print an error in one line and return the exit status; with ``--debug``, raise it instead."""
     if debug:
         raise error
     message = str(error) if isinstance(error, InputError) else describe_foreign(error)
@@ -111,7 +111,7 @@ def _help(commands: Sequence[Command]) -> str:
 
 
 def _unknown(word: str, names: Sequence[str]) -> str:
-    """Return the message for a word that is no command.
+    """Return the message for an unknown command.
 
     >>> _unknown("trian", ["fit", "test"])
     "no command 'trian'; did you mean 'fit'? Commands: fit, test"
@@ -123,7 +123,7 @@ def _unknown(word: str, names: Sequence[str]) -> str:
 
 
 def _set_up_logging(*, debug: bool) -> None:
-    """Show the package's messages, and only the warnings of libraries."""
+    """Show the package's messages, and of Lightning only its warnings."""
     handler = _ToStderr()
     handler.setFormatter(logging.Formatter("fer: %(message)s"))
     handler.addFilter(_Once())
@@ -136,7 +136,7 @@ def _set_up_logging(*, debug: bool) -> None:
 
 
 class _ToStderr(logging.StreamHandler[Any]):
-    """Write to what is standard error at the moment: a progress bar lets it appear above the bar."""
+    """Write to the current ``sys.stderr``, which a progress bar replaces to print messages above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a message."""
@@ -145,7 +145,7 @@ class _ToStderr(logging.StreamHandler[Any]):
 
 
 class _Once(logging.Filter):
-    """Pass each message once: every fold has the same data, and every threshold the same samples."""
+    """Filter that passes each message once: every fold would repeat those about the data, for example."""
 
     def __init__(self) -> None:
         super().__init__()

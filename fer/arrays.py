@@ -1,4 +1,4 @@
-"""Read NumPy archives that may be damaged or hostile: checked, without pickles, of a limited size."""
+"""Read NumPy archives that may be damaged or hostile: with checks, without pickles, up to a size limit."""
 
 import io
 import struct
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_BYTES: Final = 400_000_000
-"""Largest sum of a file's arrays that is read, in bytes."""
+"""Largest total size of a file's arrays, in bytes."""
 
 _DAMAGED: Final = (
     *(ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError),
     *(TypeError, ValueError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
-"""What ``zipfile`` and NumPy raise on a damaged file; an array's header is parsed as Python's literals."""
+"""Exceptions of ``zipfile`` and NumPy on a damaged file; an array's header is parsed as a Python literal."""
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -49,13 +49,13 @@ def _read_array(content: bytes) -> NDArray[Any]:
         (2, 0): np.lib.format.read_array_header_2_0,
     }.get(version)
     if read_header is None:
-        msg = f"format {version} of NumPy"
+        msg = f"unknown NumPy format {version}"
         raise ValueError(msg)
     shape, _, dtype = read_header(stream)
-    # NumPy would allocate what the header says before it finds that the file is shorter.
+    # NumPy would allocate the size in the header before it notices that the file is shorter.
     wanted, there = int(np.prod(shape, dtype=object)) * dtype.itemsize, len(content) - stream.tell()
     if not dtype.hasobject and wanted != there:
-        msg = f"an array of {wanted:,} bytes by its header, and {there:,} in the file"
+        msg = f"an array has {wanted:,} bytes according to its header, but {there:,} in the file"
         raise ValueError(msg)
     stream.seek(0)
     array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""The audit of a data module, as a table, as JSON, and as a page of images."""
+"""Audit a data module, and report the findings as a table, as JSON, and as a page of images."""
 
 import json
 import warnings
@@ -18,33 +18,33 @@ from fer.figures.style import DPI, write_figure
 CONSOLE: Final = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 MOST_GROUPS: Final = 24
-"""Groups that a section of the page shows; the JSON lists all."""
+"""Largest number of groups in a section of the page; the JSON lists all."""
 
 MOST_MEMBERS: Final = 6
-"""Images of a group that the page shows."""
+"""Largest number of images of a group on the page."""
 
 
 def audit_data(data: ExpressionDataModule, *, as_json: bool = False, page: Path | None = None) -> AuditReport:
-    """Audit the splits of a data module, print what was found, and draw it.
+    """Audit the splits of a data module, print the findings, and draw them.
 
     Args:
-        data: Read and split here, unless it is already.
-        as_json: Whether standard output gets all findings as JSON and nothing else, instead of a table.
-        page: The PNG to draw, of images; None: none.
+        data: The data module; it is set up here.
+        as_json: Whether to print all findings as JSON, and nothing else, instead of a table.
+        page: PNG file for a page of the images found; None: no page.
 
     Returns:
         The findings.
 
     Raises:
-        InputError: The data cannot be read, a page was asked for features, which cannot be seen, or it
-            cannot be written.
+        InputError: The data cannot be read, the page cannot be written, or a page is asked for although the
+            data has features instead of images.
     """
     data.prepare_data()
     data.setup()
     if page is not None and isinstance(data.splits["train"], FeatureSplit):
         msg = f"--page {page}: this data has features and no images; leave --page out"
         raise InputError(msg)
-    # Others, such as the clean rests of tests, are parts of these.
+    # Other splits, such as test splits without duplicates, are parts of these.
     names = ("train", "val", *data.test_names)
     report = audit({name: data.splits[name] for name in names}, data.class_names)
     if page is not None:
@@ -64,7 +64,7 @@ def _write_page(data: ExpressionDataModule, report: AuditReport, page: Path) -> 
     figure = audit_figure(report.class_counts, list(_sections(data, report)), title, report.class_names)
     try:
         with warnings.catch_warnings():
-            # A file name in a script that matplotlib's own font does not have shows boxes.
+            # Characters of a file name that matplotlib's font lacks are shown as boxes.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             write_figure(figure, page, DPI)
     except OSError as e:
@@ -73,7 +73,7 @@ def _write_page(data: ExpressionDataModule, report: AuditReport, page: Path) -> 
 
 
 def _sections(data: ExpressionDataModule, report: AuditReport) -> Iterable[Section]:
-    """Yield what there is to be seen: conflicts first, then what straddles the splits, then the rest."""
+    """Yield the sections of the page: conflicting labels first, then leaks between splits, then the rest."""
     duplicates = (("Identical", report.identical), ("Near duplicates", report.near))
     wanted = (
         ("with more than one label", is_conflicting),

@@ -1,13 +1,13 @@
-"""Text in the cells of a CSV, which spreadsheets must not run as a formula."""
+"""Text for CSV cells that spreadsheets do not run as a formula."""
 
 from typing import Final
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings of a cell that spreadsheets take for a formula (OWASP, "CSV Injection")."""
+"""First characters that make spreadsheets read a cell as a formula (OWASP, "CSV Injection")."""
 
 
 def text_cell(text: str) -> str:
-    """Return text for a cell; behind an apostrophe, which spreadsheets hide, where it would be a formula.
+    """Return text for a cell; one that looks like a formula gets an apostrophe, which spreadsheets hide.
 
     >>> [text_cell(text) for text in ("happy", "=1+1")]
     ['happy', "'=1+1"]
@@ -16,7 +16,7 @@ def text_cell(text: str) -> str:
 
 
 def path_cell(path: str) -> str:
-    """Return a relative or absolute path for a cell, which still names its file.
+    """Return a relative or absolute path for a cell, changed only such that it still names its file.
 
     >>> [path_cell(path) for path in ("happy/a.png", "=1+1.png")]
     ['happy/a.png', './=1+1.png']

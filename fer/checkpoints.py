@@ -1,4 +1,4 @@
-"""Checkpoint files: read and checked in one place, written with the sizes of a pruned network."""
+"""Read, check and write checkpoint files, including those of pruned networks."""
 
 import hashlib
 import io
@@ -33,27 +33,27 @@ KEPT: Final[tuple[str, ...]] = (
         "pytorch-lightning_version",
     ),
 )
-"""What a pruned network's checkpoint takes over from the unpruned one: all but weights and training state."""
+"""Keys that a pruned checkpoint copies from the unpruned one: all but weights and training state."""
 
 FORMAT: Final = 1
-"""Version of the checkpoints that this version of fer writes, stored with its own under :data:`WRITER`."""
+"""Format version of the checkpoints that this version of fer writes."""
 
 WRITER: Final = "fer"
-"""Key of a checkpoint under which ``format`` and ``version`` are; checkpoints of before have none."""
+"""Key under which a checkpoint stores ``format`` and the ``version`` of fer; older checkpoints lack it."""
 
 _LENGTH: Final = struct.pack("<H", len("sha256:") + 64)
-"""The last field of an archive before its comment: how long that is."""
+"""The last field of an archive before its comment: the length of the comment."""
 
 _FITTED: Final = {"temperature": float, "n": int, "split": str, "ece_before": float, "ece_after": float}
 _CALIBRATION: Final = {**_FITTED, "views?": {"*": _FITTED}}
-"""What a calibration holds, for :func:`fer.files.find_problem`."""
+"""Shape of a calibration, for :func:`fer.files.find_problem`."""
 
 _UNREADABLE: Final = (
     *(OSError, EOFError, ArithmeticError, AssertionError, AttributeError, LookupError, ImportError),
     *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error),
     *(zipfile.BadZipFile, zlib.error),
 )
-"""What ``zipfile`` and ``torch.load`` raise on a damaged file."""
+"""Exceptions of ``zipfile`` and ``torch.load`` on a damaged file."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -66,16 +66,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         path: A file that training or pruning wrote, such as ``runs/…/checkpoints/best.ckpt``.
 
     Returns:
-        ``task`` (the LightningModule's class name), ``hyper_parameters``, ``state_dict``, and where they
-        are known ``network`` (the network's class path), ``class_names``, ``input_shape``, ``widths`` (of a
-        pruned network); the rest is Lightning's.
+        ``task`` (the LightningModule's class name), ``hyper_parameters``, ``state_dict``, and if known
+        ``network`` (the network's class path), ``class_names``, ``input_shape``, ``widths`` (of a pruned
+        network); the rest is Lightning's.
 
     Raises:
-        InputError: The file is missing or damaged, or is no checkpoint of this package.
+        InputError: The file is missing or damaged, or is not a checkpoint of this package.
     """
     content = read_any_checkpoint(path)
     if "task" not in content:
-        msg = f"{path}: this checkpoint holds none of fer's networks: it has no 'task'"
+        msg = f"{path}: this checkpoint does not hold a network of fer: it has no 'task'"
         raise InputError(msg)
     _check(content, Path(path))
     return content
@@ -85,17 +85,17 @@ def read_any_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return the content of a checkpoint of any LightningModule, on the CPU, with its checksums verified.
 
     Raises:
-        InputError: The file is missing or damaged, holds no dict, or is of a newer version of fer.
+        InputError: The file is missing or damaged, holds no dict, or was written by a newer version of fer.
     """
     path = Path(path)
     check_whole(path)
     try:
-        with path.open("rb") as file:  # torch would take x.safetensors for another format
+        with path.open("rb") as file:  # by its path, torch would read x.safetensors in another format
             content = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as e:
         raise _unreadable(path, e) from e
     if not isinstance(content, dict):
-        msg = f"{path}: this {type(content).__name__} is no checkpoint and holds none of fer's networks"
+        msg = f"{path}: this {type(content).__name__} is not a checkpoint and does not hold a network of fer"
         raise InputError(msg)
     check_format(path, content)
     return content
@@ -104,8 +104,8 @@ def read_any_checkpoint(path: str | Path) -> dict[str, Any]:
 def check_whole(path: Path) -> None:
     """Verify the checksum of a checkpoint.
 
-    Files that :func:`write_checkpoint` did not write only have a checksum for each of their parts, which
-    says nothing of where a part begins and how long it is.
+    A file that :func:`write_checkpoint` did not write only has checksums of its parts, which do not cover
+    where a part begins and how long it is.
 
     Raises:
         InputError: The file is missing or damaged.
@@ -116,7 +116,7 @@ def check_whole(path: Path) -> None:
     damaged = None
     try:
         with zipfile.ZipFile(path) as archive:
-            # torch.save compresses nothing: what is compressed may be unpacked to any size.
+            # torch.save compresses nothing, and a compressed part could unpack to any size.
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 msg = "a part of it is compressed"
                 raise ValueError(msg)
@@ -132,7 +132,7 @@ def check_whole(path: Path) -> None:
 
 
 def check_format(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of a version of fer that writes what this one does not know.
+    """Refuse a checkpoint in a newer format than this version of fer knows.
 
     Raises:
         InputError: The message names the version that wrote it.
@@ -150,11 +150,11 @@ def check_format(path: Path, content: Mapping[str, Any]) -> None:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{path}: this is no readable checkpoint ({reason}); it may be cut off: train it again")
+    return InputError(f"{path}: not a readable checkpoint ({reason}); it may be truncated: train it again")
 
 
 def _checksum(path: Path, *, leave_out: int) -> bytes:
-    """Return the checksum of a file without its last bytes."""
+    """Return the checksum of a file without its last ``leave_out`` bytes."""
     digest, left = hashlib.sha256(), path.stat().st_size - leave_out
     with path.open("rb") as file:
         while left > 0 and (chunk := file.read(min(left, 1 << 20))):
@@ -173,7 +173,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         DiskFullError: The disk is full.
         OSError: The file cannot be written.
     """
-    saved = io.BytesIO()  # not the file: torch hides why it cannot write there
+    saved = io.BytesIO()  # not the file itself: torch hides why it cannot be written
     torch.save({**content, WRITER: {"format": FORMAT, "version": __version__}}, saved)
     body = saved.getbuffer()[: -len(_LENGTH)]
     digest = hashlib.sha256(body)
@@ -225,29 +225,29 @@ def _is_calibration(found: Any) -> bool:
 
 
 def normalisation_in(content: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """Return what a checkpoint keeps of the data's normalisation.
+    """Return the normalisation of the data that is stored in a checkpoint.
 
     Args:
-        content: The checkpoint's; see :func:`read_checkpoint`.
+        content: Content of the checkpoint; see :func:`read_checkpoint`.
 
     Returns:
-        By the name of the data module, ``mean`` and ``std`` of each channel, of pixels in 0..1; empty if the
-        checkpoint has none.
+        ``mean`` and ``std`` of each channel, for pixels from 0 to 1, by the name of the data module; empty if
+        the checkpoint has none.
     """
     states = {key: value for key, value in content.items() if isinstance(value, dict)}
     return {key: dict(value) for key, value in states.items() if {"mean", "std"} <= value.keys()}
 
 
 def calibration_in(content: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a checkpoint keeps of its calibration; None: its network is not calibrated.
+    """Return the calibration that is stored in a checkpoint; None if its network is not calibrated.
 
     Args:
-        content: The checkpoint's; see :func:`read_checkpoint`.
+        content: Content of the checkpoint; see :func:`read_checkpoint`.
 
     Returns:
         ``temperature``, by which logits are divided; ``split`` and ``n``, on which it was fitted; the
-        expected calibration error there, ``ece_before`` and ``ece_after``; and under ``views``, by the name
-        of a test-time augmentation, see :mod:`fer.views`, the same for the mean of its views.
+        expected calibration error there, ``ece_before`` and ``ece_after``; and under ``views`` the same for
+        the mean over the views of each test-time augmentation, by its name in :mod:`fer.views`.
     """
     found: dict[str, Any] | None = content.get("calibration")
     return found
@@ -257,8 +257,8 @@ def temperature_of(found: Mapping[str, Any] | None, tta: Tta = "none") -> float:
     """Return the temperature of a checkpoint's calibration for some views.
 
     Args:
-        found: What :func:`calibration_in` returns.
-        tta: The views; without a temperature of their own it is that of the plain image.
+        found: The calibration; see :func:`calibration_in`.
+        tta: The views; if they have no temperature of their own, that of the plain image is returned.
 
     >>> found = {"temperature": 2.0, "views": {"flip": {"temperature": 1.5}}}
     >>> temperature_of(None), temperature_of(found, "flip"), temperature_of(found, "ten_crop")
@@ -282,10 +282,10 @@ def write_pruned(
     Args:
         path: The file to write.
         state: State dict of the whole module.
-        widths: Sizes of the pruned network's layers, which the module's settings do not say; see
+        widths: Sizes of the pruned network's layers, which the module's settings do not contain; see
             :func:`fer.neurons.surgery.widths`.
         attribute: Dotted name of the pruned network in the module; empty: the module itself.
-        unpruned: Content of the unpruned checkpoint; :data:`KEPT` is taken over from it where that is
+        unpruned: Content of the unpruned checkpoint; the keys :data:`KEPT` are copied from it if they hold
             plain data.
     """
     kept = {key: hide_home(unpruned[key]) for key in KEPT if key in unpruned} | normalisation_in(unpruned)
@@ -301,7 +301,7 @@ def write_pruned(
 
 
 def is_plain(value: object) -> bool:
-    """Return whether a value holds tensors, numbers, text, lists and dicts only.
+    """Return whether a value holds only tensors, numbers, text, lists and dicts.
 
     >>> is_plain({"widths": (3, 4), "norm": None}), is_plain({"norm": torch.relu})
     (True, False)

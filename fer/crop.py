@@ -1,4 +1,4 @@
-"""The command ``fer crop``: crop the faces of images, and show what was done."""
+"""The command ``fer crop``: find and crop the faces of images, and report the results."""
 
 import io
 import warnings
@@ -27,7 +27,7 @@ NUM_SHEET: Final = 48
 """Images on the contact sheet."""
 
 SHEET_SIDE: Final = 480
-"""Longest side of an image on the contact sheet, in pixels: more is not seen."""
+"""Longest side of an image on the contact sheet, in pixels; a larger one would not show more."""
 
 
 def crop(
@@ -43,27 +43,28 @@ def crop(
     max_bad: float = MAX_BAD_SHARE,
     batch_size: int = BATCH_SIZE,
 ) -> None:
-    """Crop the faces of images, and show what was done.
+    """Find and crop the faces of images.
 
-    Writes each crop as PNG, under the folders and the name that its image has below SRC; ``crops.csv``
-    with a row for each image; and ``contact-sheet.png``, images without a face first. Crops are made
-    once: a second run takes them from the cache.
+    Writes each crop as PNG, with the folders and the name that its image has below SRC; ``crops.csv``,
+    with a row for each image; and ``contact-sheet.png``, which shows images without a face first. Crops
+    are cached, so that a second run does not compute them again.
 
     Args:
-        src: An image, or a folder of images, at any depth below it.
+        src: An image, or a folder of images, searched at any depth.
         dst: Folder to write to; made if missing.
-        detector: Who finds the faces: mtcnn, viola_jones, narayan (both), or none (the whole image).
+        detector: Face detector: mtcnn, viola_jones, narayan (both), or none (the whole image).
         size: Side of a crop, in pixels.
-        margin: Added on every side of the face, as a share of the longer side of its box, 0 to 1.
-        align: Whether a crop is turned and scaled by MTCNN's landmarks: eyes level, at the same places.
-        select: Which of several faces: the largest, or the most central.
-        fallback: Without a face: mtcnn (after viola_jones), centre (the square in the middle), keep (the
-            whole image), drop, or error.
-        max_bad: Part of the images that may be unusable before that is an error, 0 to 1; 0: none.
-        batch_size: Images that the detector is given at once; more suit a GPU.
+        margin: Margin on every side of the face, as a share of the longer side of its box, 0 to 1.
+        align: Whether to rotate and scale crops by MTCNN's landmarks, so that all eyes are level and at the
+            same positions.
+        select: Which of several faces to crop: the largest, or the most central.
+        fallback: What to do without a face: mtcnn (after viola_jones), centre (crop the central square),
+            keep (the whole image), drop (the image), or error.
+        max_bad: Share of the images that may be unreadable before that is an error, 0 to 1.
+        batch_size: Images per batch of the detector; a GPU is faster with more.
 
     Raises:
-        InputError: A setting, a folder, or too many images cannot be used.
+        InputError: A setting or a folder is invalid, or too many images are unreadable.
     """
     settings = CropSettings(
         detector=detector, size=size, margin=margin, align=align, select=select, fallback=fallback
@@ -93,10 +94,10 @@ def crop(
 
 
 def _sources(src: Path) -> tuple[list[Path], list[Path], Path]:
-    """Return the images, the files that are none, and the folder whose tree the crops repeat.
+    """Return the images, the other files, and the root folder, below which crops keep their images' paths.
 
     Raises:
-        InputError: There are none.
+        InputError: There are no images.
     """
     if src.is_file():
         return [src], [], src.parent
@@ -115,7 +116,7 @@ def _check_apart(src: Path, dst: Path) -> None:
     """Refuse to write where images are read: crops would be cropped again, or replace their images.
 
     Raises:
-        InputError: One folder is the other, or in the other; or ``dst`` is a file.
+        InputError: The folders are the same or one contains the other, or ``dst`` is a file.
     """
     if dst.exists() and not dst.is_dir():
         msg = f"{dst} is a file: name a folder to write the crops to"
@@ -126,16 +127,16 @@ def _check_apart(src: Path, dst: Path) -> None:
     else:
         is_apart = not (target.is_relative_to(source) or source.is_relative_to(target))
     if not is_apart:
-        msg = f"{dst} and {src} are the same folder or one holds the other: name a folder apart from it"
+        msg = f"{dst} and {src} are the same folder, or one contains the other: name a separate folder"
         raise InputError(msg)
 
 
 def _write_crops(dst: Path, names: Sequence[str], crops: Crops) -> None:
-    """Write each crop, and remove what an earlier run wrote for an image that now has none."""
+    """Write each crop, and remove the crops of an earlier run for images that have none now."""
     images = iter(crops.images)
     for name, record in zip(names, crops.records, strict=True):
         if record.kept:
-            content = io.BytesIO()  # not the file: Pillow does not say why it cannot write there
+            content = io.BytesIO()  # not the file itself: Pillow hides why it cannot be written
             Image.fromarray(next(images)).save(content, "PNG")
             with atomic_write(dst / name) as file:
                 file.write(content.getvalue())
@@ -143,7 +144,7 @@ def _write_crops(dst: Path, names: Sequence[str], crops: Crops) -> None:
             (dst / name).unlink(missing_ok=True)
 
 
-# What was done, to look at
+# Report
 
 
 def _write_sheet(path: Path, crops: Crops, root: Path) -> None:
@@ -163,15 +164,15 @@ def _write_sheet(path: Path, crops: Crops, root: Path) -> None:
     num_faceless = sum(_is_faceless(record) for record in records)
     title = f"{some}{num_usable:,} images, {num_faceless:,} without a face"
     with warnings.catch_warnings():
-        # A name may have letters that the font lacks: they are shown as boxes.
+        # Characters of a file name that the font lacks are shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         write_figure(crops_figure(panels, title), path)
 
 
 def _choose(records: Sequence[CropRecord], num: int) -> list[int]:
-    """Return the indices of images for the sheet: half without a face, if there are so many, half with one.
+    """Return the indices of images for the sheet: up to half of them without a face, the others with one.
 
-    Both are taken evenly from all there are, so that all classes are seen.
+    Both are spread evenly over all images, so that every class is shown.
     """
     faceless = [index for index, record in enumerate(records) if _is_faceless(record)]
     others = [
@@ -182,7 +183,7 @@ def _choose(records: Sequence[CropRecord], num: int) -> list[int]:
 
 
 def _spread(indices: Sequence[int], num: int) -> list[int]:
-    """Return some of the indices, evenly spread; all if there are not more.
+    """Return ``num`` of the indices, evenly spread; all if there are fewer.
 
     >>> _spread([0, 1, 2, 3, 4, 5], 3)
     [0, 2, 4]
@@ -196,7 +197,7 @@ def _is_faceless(record: CropRecord) -> bool:
 
 
 def _panel(record: CropRecord, image: NDArray[np.uint8] | None, root: Path) -> CropPanel:
-    """Return what the sheet shows of an image, made smaller."""
+    """Return the panel of an image on the sheet, scaled down."""
     source = read_image(record.path)
     scale = min(1.0, SHEET_SIDE / max(source.shape[:2]))
     height, width = (max(1, round(scale * side)) for side in source.shape[:2])
@@ -214,7 +215,7 @@ def _panel(record: CropRecord, image: NDArray[np.uint8] | None, root: Path) -> C
 
 
 def _print_report(crops: Crops, class_names: Sequence[str], dst: Path) -> None:
-    """Print the table of policies, the bad images, and what is where."""
+    """Print the table of policies, the unreadable images, and the files that were written."""
     CONSOLE.print(policy_table(count_policies(crops.records, class_names)))
     num_faceless = sum(map(_is_faceless, crops.records))
     CONSOLE.print(f"no face      {num_faceless:,} of {len(crops.records):,} images")
@@ -230,10 +231,10 @@ def _print_report(crops: Crops, class_names: Sequence[str], dst: Path) -> None:
 
 
 def _folder_name(path: Path, root: Path) -> str:
-    """Return the name of an image's class: its folder, as seen from the root."""
+    """Return the name of an image's class: its folder, relative to the root."""
     return root.name if path.parent == root else _printable(path.parent.relative_to(root))
 
 
 def _printable(path: Path) -> str:
-    """Return a path without the bytes that are no text: a file's name need not be UTF-8."""
+    """Return a path as printable text: bytes that are not UTF-8 are escaped."""
     return path.as_posix().encode(errors="backslashreplace").decode()

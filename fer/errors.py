@@ -1,4 +1,4 @@
-"""The exception that is the user's to mend, and helpers for its message."""
+"""The exception for invalid input, and helpers for its message."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,15 +6,15 @@ from typing import Any, get_args
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used: a file, a row, an option.
+    """Input of the user is invalid: a file, a row, an option.
 
-    The message names it and says the way out. The command line prints the message alone,
-    without a traceback, and exits with status 2.
+    The message names the input and says what to do. The command line prints only the message, without a
+    traceback, and exits with status 2.
     """
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return the question after the nearest of the names, with a blank behind it; empty if none is near.
+    """Return a question that suggests the closest name, with a trailing space; empty if no name is close.
 
     >>> did_you_mean("resnett", ["resnet", "cbam"])
     "did you mean 'resnet'? "

@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file, which is checked against torch before it is there."""
+"""Write a trained network as an ONNX file, after checking its outputs against torch."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ from fer.errors import InputError
 from fer.files import atomic_write
 
 BATCH_SIZES: Final = (1, 3, 8)
-"""Samples at a time that both networks are given."""
+"""Batch sizes with which both networks are compared."""
 
 TOLERANCE: Final = 1e-4
-"""Largest difference of logits; where the largest logit is above 1, this share of it."""
+"""Largest allowed difference of logits, as a share of the largest logit if that is above 1."""
 
 MAX_BYTES: Final = 2**31 - 2**20
-"""Of all weights in one file: what protobuf, in which ONNX is written, can hold, less room for the graph."""
+"""Largest size of all weights in one file: the limit of protobuf, ONNX's format, less room for the graph."""
 
 OPSETS: Final = range(18, 24)
-"""Versions of ONNX's operators that torch's exporter and the runtime were tried with."""
+"""Versions of ONNX's operators that were tested with torch's exporter and the runtime."""
 
 
 GREY: Final = (9798, 19235, 3735)
@@ -31,16 +31,17 @@ GREY: Final = (9798, 19235, 3735)
 
 
 class FromImages(nn.Module):
-    """A network together with what prepares its images: resize, grey, normalisation.
+    """A network with the preprocessing of its images: resizing, conversion to grey, normalisation.
 
-    It takes RGB, uint8, shape ``(N, H, W, 3)``, of any size, which is squeezed into the network's square.
+    It takes RGB images of any size, as uint8 of shape ``(N, H, W, 3)``, and resizes them to the network's
+    square input without keeping their aspect ratio.
 
     Args:
         network: From normalised images ``(N, channels, image_size, image_size)`` to logits.
         image_size: Height and width of its input.
         channels: 1 for grey, 3 for RGB.
-        mean: Of each channel, or one for all, of pixels in 0..1.
-        std: Of each channel, or one for all.
+        mean: Mean of each channel, or one for all, for pixels from 0 to 1.
+        std: Standard deviation of each channel, or one for all.
     """
 
     weights: Tensor
@@ -79,10 +80,10 @@ class FromImages(nn.Module):
 
 
 class Exported(NamedTuple):
-    """What was written.
+    """An ONNX file that was written.
 
     Attributes:
-        path: The file, which needs no other beside it.
+        path: The file, which needs no other files.
         num_bytes: Its size.
         opset: Version of ONNX's operators.
         difference: Largest absolute difference between its logits and torch's.
@@ -108,26 +109,28 @@ def export_onnx(
     :class:`FromImages`, in batches of :data:`BATCH_SIZES`, before the file appears.
 
     Args:
-        network: Any network of one input and one output; left as it is.
-        example: What it takes, shape ``(N, …)``; all but N is fixed in the file. Of images in uint8, shape
-            ``(N, H, W, 3)``, for :class:`FromImages`, height and width are free, too.
-        path: Where the file shall stand; what stands there is replaced.
+        network: Any network of one input and one output; it is not changed.
+        example: Example of its input, shape ``(N, …)``; all sizes but N are fixed in the file. For uint8
+            images, shape ``(N, H, W, 3)``, and :class:`FromImages`, height and width are free, too.
+        path: File to write; an existing one is replaced.
         opset: Version of ONNX's operators; None: torch's choice.
-        metadata: What the file says of itself, by name.
+        metadata: Metadata that the file stores, by name.
 
     Raises:
-        InputError: The packages of the extra ``export`` are missing; the opset is none of :data:`OPSETS`;
-            the network cannot be written as ONNX, or the runtime finds other logits.
+        InputError: The packages of the extra ``export`` are missing; the opset is not in :data:`OPSETS`;
+            the network cannot be written as ONNX; or the runtime computes other logits.
     """
     onnx, runtime = _packages()
     if opset is not None and opset not in OPSETS:
-        msg = f"opset is {opset}: ONNX can be written with {OPSETS.start} to {OPSETS.stop - 1}"
+        msg = f"opset is {opset}: it must be {OPSETS.start} to {OPSETS.stop - 1}"
         raise InputError(msg)
     size = sum(tensor.nbytes for tensor in network.state_dict().values())
     if size > MAX_BYTES:
-        msg = f"{type(network).__name__} has {size:,} bytes of weights: one ONNX file holds {MAX_BYTES:,}"
+        msg = (
+            f"{type(network).__name__} has {size:,} bytes of weights: an ONNX file holds up to {MAX_BYTES:,}"
+        )
         raise InputError(msg)
-    # A copy is not compiled, which the exporter would not see through.
+    # A copy, since it is not compiled: the exporter cannot trace a compiled network.
     plain = copy.deepcopy(network).eval().cpu().float().to(memory_format=torch.contiguous_format)
     example = example[:1].cpu() if example.dtype == torch.uint8 else example[:1].cpu().float()
     program = _translate(plain, example, opset)
@@ -153,8 +156,8 @@ def _packages() -> tuple[Any, Any]:
 
 
 def _translate(network: nn.Module, example: Tensor, opset: int | None) -> Any:
-    """Return the network as torch's exporter writes it."""
-    # Two samples: of one, the exporter would take the batch's size for fixed.
+    """Return the network as exported by torch."""
+    # Two samples: with one, the exporter would take the batch size for a constant.
     inputs = torch.cat([example, example])
     free = ("batch", "height", "width") if example.dtype == torch.uint8 else ("batch",)
     axes = {axis: torch.export.Dim(name) for axis, name in enumerate(free)}
@@ -186,7 +189,7 @@ def _difference(network: nn.Module, session: Any, example: Tensor) -> float:
     difference = 0.0
     for num in BATCH_SIZES:
         if isinstance(network, FromImages):
-            # Of the size that is not resized: else a pixel between two values may be rounded to either.
+            # Of the network's own size, so that nothing is resized and no pixel is rounded either way.
             shape = (num, network.image_size, network.image_size, 3)
             inputs = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         else:
@@ -194,16 +197,16 @@ def _difference(network: nn.Module, session: Any, example: Tensor) -> float:
         with torch.no_grad():
             logits = network(inputs)
         if not bool(logits.isfinite().all()):
-            msg = f"{type(network).__name__} gives logits that are not finite, in torch already"
+            msg = f"{type(network).__name__} gives logits that are not finite in torch, before the export"
             raise InputError(msg)
         (values,) = session.run(["logits"], {"inputs": inputs.numpy()})
         found = float((torch.from_numpy(values) - logits).abs().max())
         largest = max(1.0, float(logits.abs().max()))
-        if not found <= TOLERANCE * largest:  # nor if it is NaN
+        if not found <= TOLERANCE * largest:  # also true for NaN
             msg = (
-                f"{type(network).__name__} as ONNX has other logits than in torch: {found:.3g} apart on a "
-                f"batch of {num}, where {TOLERANCE * largest:.3g} is allowed; nothing was written: try "
-                "another opset"
+                f"{type(network).__name__} as ONNX has other logits than in torch: they differ by "
+                f"{found:.3g} on a batch of {num}, and {TOLERANCE * largest:.3g} is allowed; nothing was "
+                "written: try another opset"
             )
             raise InputError(msg)
         difference = max(difference, found)

@@ -1,4 +1,4 @@
-"""Write files that are complete or absent, remove what dead processes left, and read texts."""
+"""Write files atomically, remove the drafts of dead processes, and read text and JSON files."""
 
 import errno
 import hashlib
@@ -20,13 +20,13 @@ from typing import Any, BinaryIO, Final
 from fer.errors import InputError
 
 MOST_BYTES: Final = 32_000_000
-"""Largest text that is read; the metrics of thousands of epochs have some ten million bytes."""
+"""Largest size of a text file that is read; metrics of thousands of epochs have some ten million bytes."""
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system answers where the disk, a quota, or the largest size of a file is used up."""
+"""Error numbers of a full disk, an exhausted quota, and the limit on the size of a file."""
 
 DAY: Final = 24 * 60 * 60.0
-"""Seconds after which a draft whose writer is not known to live or to be dead is taken for abandoned."""
+"""Seconds after which a draft counts as abandoned if it is unknown whether its process is alive."""
 
 _DRAFT: Final = re.compile(
     r"\..+\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)-[0-9a-f]{8}\.tmp(?:\.\w+)?", re.ASCII
@@ -36,10 +36,10 @@ log = logging.getLogger("fer.files")
 
 
 class DiskFullError(InputError, OSError):
-    """A file cannot be written, since the disk is full.
+    """A file cannot be written, because the disk is full.
 
     Attributes:
-        problem: The message without a way out.
+        problem: The message without what to do.
     """
 
     def __init__(self, path: Path, error: OSError) -> None:
@@ -54,11 +54,11 @@ class DiskFullError(InputError, OSError):
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name when it is complete, or not at all.
+    """Open a file for writing that appears under its name only when it is complete.
 
-    The content goes to a draft in the same folder, which replaces the file once it is on the disk. Readers
-    never see half a file, not even after a power failure, and of two writers the last one wins. Missing
-    folders are made.
+    The content is written to a draft in the same folder, which replaces the file once it is on the disk.
+    Readers never see a partial file, not even after a power failure. If there are two writers, the last one
+    wins. Missing folders are made.
 
     Args:
         path: The file; an existing one is replaced.
@@ -89,11 +89,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def free_name(path: Path, suffix: str, taken: set[str]) -> str:
-    """Return what a file that is made from another is called, no two the same.
+    """Return a unique name for a file that is made from another.
 
     Args:
-        path: Of the other file, relative.
-        suffix: Of the new one.
+        path: Relative path of the other file.
+        suffix: Suffix of the new file.
         taken: Names so far; the new one is added.
 
     >>> taken = set()
@@ -108,12 +108,12 @@ def free_name(path: Path, suffix: str, taken: set[str]) -> str:
 
 
 def is_full(error: OSError) -> bool:
-    """Return whether something cannot be written for want of space."""
+    """Return whether an error means that there is no space left to write."""
     return error.errno in FULL
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the names in a folder to the disk, where the system can."""
+    """Flush a folder's entries to the disk, if the system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -125,8 +125,8 @@ def sync_folder(folder: Path) -> None:
 def draft_of(path: Path) -> Path:
     """Return an unused name in the same folder, to write to before the file is replaced.
 
-    It tells which process writes it: ``.NAME.HOST-PID-HEX.tmp``. A suffix behind it, for a library that
-    knows a format by its suffix, leaves it a draft.
+    It contains the process that writes it: ``.NAME.HOST-PID-HEX.tmp``. With another suffix at the end, for a
+    library that infers a format from it, the file is still recognised as a draft.
     """
     name = path.name.encode()[:150].decode(errors="ignore")  # a name has at most 255 bytes
     return path.with_name(f".{name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -136,11 +136,11 @@ def remove_drafts(folders: Iterable[Path]) -> None:
     """Remove the drafts that dead processes left in folders, and report them in one line.
 
     Args:
-        folders: They need not exist; what is below them is searched as well.
+        folders: Folders to search, at any depth; they need not exist.
     """
     num, size = 0, 0
     for draft in {path for folder in folders for path in find_drafts(folder)}:
-        with suppress(OSError):  # another process was faster
+        with suppress(OSError):  # another process may have removed it first
             size_of_draft = draft.lstat().st_size
             draft.unlink()
             num, size = num + 1, size + size_of_draft
@@ -149,15 +149,15 @@ def remove_drafts(folders: Iterable[Path]) -> None:
 
 
 def find_drafts(folder: Path) -> Iterator[Path]:
-    """Yield the drafts below a folder that no process writes any more."""
+    """Yield the drafts below a folder that no process is writing any more."""
     for place, folders, names in os.walk(folder):
-        if "wandb" in folders:  # it has many files, none of them ours
+        if "wandb" in folders:  # W&B's folder has many files, but no drafts
             folders.remove("wandb")
         yield from (path for name in names if _is_abandoned(path := Path(place, name)))
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Return whether a file is a draft whose process is dead, or unknown here and the draft a day old."""
+    """Return whether a file is a draft of a dead process, or a day-old one of an unknown process."""
     match = _DRAFT.fullmatch(path.name)
     if match is None:
         return False
@@ -170,19 +170,19 @@ def _is_abandoned(path: Path) -> bool:
 
 def _is_alive(pid: int) -> bool:
     if sys.platform == "win32":
-        return True  # there, os.kill would end it
+        return True  # on Windows, os.kill would end the process
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return True
     return True
 
 
 @cache
 def _host() -> str:
-    """Return a name of the machine and of the container, in which a PID means one process."""
+    """Return an id of the machine and the container, within which a PID is unique."""
     container = 0
     with suppress(OSError):
         container = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
@@ -191,9 +191,9 @@ def _host() -> str:
 
 @contextmanager
 def in_use(folder: Path) -> Iterator[None]:
-    """Mark a folder as used by this process, for :func:`is_in_use` of any other."""
+    """Mark a folder as used by this process, for :func:`is_in_use` in other processes."""
     with ExitStack() as at_end:
-        with suppress(ImportError, OSError):  # Windows and some file systems cannot
+        with suppress(ImportError, OSError):  # Windows and some file systems do not support it
             import fcntl
 
             descriptor = os.open(folder, os.O_RDONLY)
@@ -203,7 +203,7 @@ def in_use(folder: Path) -> Iterator[None]:
 
 
 def is_in_use(folder: Path) -> bool:
-    """Return whether a process uses a folder, as far as the system can tell."""
+    """Return whether a process uses a folder; False if the system does not support locks."""
     with suppress(ImportError, OSError):
         import fcntl
 
@@ -218,7 +218,7 @@ def is_in_use(folder: Path) -> bool:
 
 
 def describe_size(num_bytes: float) -> str:
-    """Return a size on the disk.
+    """Return a size in bytes as text, in kB, MB or GB.
 
     >>> describe_size(812), describe_size(31_400_000), describe_size(2.5e9)
     ('1 kB', '31 MB', '2.5 GB')
@@ -229,11 +229,11 @@ def describe_size(num_bytes: float) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file, unless it is larger than any that a run writes.
+    """Return the text of a file, unless it is larger than any file that a run writes.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is larger than :data:`MOST_BYTES`, or no text.
+        OSError: The file cannot be read.
+        ValueError: It is larger than :data:`MOST_BYTES`, or not text.
     """
     if path.stat().st_size > MOST_BYTES:
         msg = f"it has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}"
@@ -246,10 +246,10 @@ def read_json(path: Path, way_out: str) -> dict[str, Any]:
 
     Args:
         path: An existing file.
-        way_out: What to do if the file is damaged; ends the error's message.
+        way_out: What to do if the file is damaged, for the end of the error's message.
 
     Raises:
-        InputError: The file cannot be read, is not JSON, or holds something else than an object.
+        InputError: The file cannot be read, is not JSON, or does not hold an object.
     """
     try:
         content = json.loads(read_text(path))
@@ -267,9 +267,9 @@ def find_problem(content: object, shape: Any, name: str = "") -> str:
 
     Args:
         content: Plain data.
-        shape: A type or a tuple of types; ``[shape]`` for a list of such; a dict for a mapping with at least
-            these keys: ``"name?"`` may be missing, ``"*"`` stands for all others.
-        name: Of the content, for the message.
+        shape: A type or a tuple of types; ``[shape]`` for a list of such values; a dict for a mapping with at
+            least these keys: ``"name?"`` may be missing, ``"*"`` stands for all others.
+        name: Name of the content, for the message.
 
     >>> find_problem({"n": 3, "confusion": [[1, "x"]]}, {"n": int, "confusion": [[int]]})
     'confusion.0.1 is str'

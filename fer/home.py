@@ -1,4 +1,4 @@
-"""The home folder, written as ``~/`` in what is stored and sent: shared files do not name their user."""
+"""Write the home folder as ``~/`` in files and uploads, so that they do not contain the user's name."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def hide_home(value: Any) -> Any:
-    """Return a text with the home folder written as ``~/``; of containers, with each text in them.
+    """Return a text, or a container of texts, with the home folder written as ``~/``.
 
     >>> hide_home({"root": f"{Path.home()}/data", "home": str(Path.home()), "lr": 0.1})
     {'root': '~/data', 'home': '~/', 'lr': 0.1}
@@ -19,13 +19,13 @@ def hide_home(value: Any) -> Any:
     names = "|".join(map(re.escape, sorted(homes, key=len, reverse=True)))
     if not names:
         return value
-    # A home folder ends where its name does: /home/ann is no part of /home/anna, nor of /mnt/home/ann.
+    # Match whole names only: /home/ann must match neither /home/anna nor /mnt/home/ann.
     pattern = re.compile(rf"(?<![\w.~/-])(?:{names})(?:/+|(?![\w.-]))")
     return _map(lambda text: pattern.sub("~/", text), value)
 
 
 def show_home(value: Any) -> Any:
-    """Return a text that begins with ``~/`` with the home folder instead; of containers, each text in them.
+    """Return a text, or a container of texts, with a leading ``~/`` replaced by the home folder.
 
     >>> show_home(["~/data"]) == [f"{Path.home()}/data"]
     True
@@ -35,7 +35,7 @@ def show_home(value: Any) -> Any:
 
 @contextmanager
 def hidden_in_arguments() -> Iterator[None]:
-    """Hide the home folder in the program's arguments, which other libraries store as they find them."""
+    """Hide the home folder in ``sys.argv``, which other libraries store."""
     before = sys.argv
     sys.argv = hide_home(before)
     try:
@@ -45,7 +45,7 @@ def hidden_in_arguments() -> Iterator[None]:
 
 
 def _map(change: Any, value: Any) -> Any:
-    """Return nested mappings, lists and tuples with each text changed, the keys of mappings included."""
+    """Return nested mappings, lists and tuples with each text changed, including the keys of mappings."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Class names: the default vocabulary, other spellings of it, and each data set's table of labels."""
+"""Class names: the default vocabulary, its aliases, and the label table of each data set."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,8 +16,8 @@ The order is alphabetical, as in SFEW (Dhall et al., 2011) and in the image fold
 NUM_EXPRESSIONS: Final = len(EXPRESSIONS)
 
 KNOWN_NAMES: Final = (*EXPRESSIONS, "contempt")
-"""All names that have aliases, in canonical order. Contempt is last, so that the labels of the seven do not
-depend on whether a data set has it."""
+"""All names that have aliases, in canonical order. Contempt is last, so that the labels of the other seven do
+not depend on whether a data set has it."""
 
 ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -53,7 +53,7 @@ LABEL_TABLES: Final[Mapping[str, Mapping[int, str]]] = MappingProxyType(
         "sfew": dict(enumerate(("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"), start=1)),
     }
 )
-"""What each data set's integer labels mean, by the data set's name; ``data.classes`` takes these names.
+"""Meaning of each data set's integer labels, by the data set's name; ``data.classes`` takes these names.
 
 Sources: AffectNet (Mollahosseini et al., 2017), FER2013 (Goodfellow et al., 2013), RAF-DB (Li et al., 2017),
 SFEW (Dhall et al., 2011).
@@ -61,7 +61,7 @@ SFEW (Dhall et al., 2011).
 
 
 def canonical_name(name: str) -> str:
-    """Return the form in which class names are compared: aliases resolved, lower case, numbers without zeros.
+    """Return a class name in its form for comparisons: lower case, no aliases, no leading zeros.
 
     >>> canonical_name(" Happiness"), canonical_name("Cats"), canonical_name("03")
     ('happy', 'cats', '3')
@@ -73,8 +73,8 @@ def canonical_name(name: str) -> str:
 def ordered_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return class names in the order of their labels, each once.
 
-    Names that are all known, by an alias or not, are in the order of :data:`KNOWN_NAMES`, so that data sets
-    with the same expressions have the same labels. Others stay in the order and form they are given in.
+    If all names are known, also as aliases, they are returned in the order of :data:`KNOWN_NAMES`, so that
+    data sets with the same expressions have the same labels. Otherwise their order and spelling are kept.
 
     >>> ordered_names(["sadness", "Anger"]), ordered_names(["dog", "Anger"])
     (('angry', 'sad'), ('dog', 'Anger'))
@@ -87,7 +87,7 @@ def ordered_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def default_class_names(num_classes: int) -> tuple[str, ...]:
-    """Return names for classes that have none: the seven expressions, else ``class_0`` and so on.
+    """Return names for unnamed classes: the seven expressions if there are seven, else ``class_0`` and so on.
 
     >>> default_class_names(2)
     ('class_0', 'class_1')
@@ -107,7 +107,7 @@ def expression_label(name: str) -> int:
         Index into :data:`EXPRESSIONS`, 0 to 6.
 
     Raises:
-        InputError: The name is neither.
+        InputError: The name is unknown.
 
     >>> expression_label("Happiness")
     3

@@ -1,4 +1,4 @@
-"""Colours told apart by the colour-blind, for figures, pages and what is drawn into images."""
+"""Colour-blind safe colours, for figures, pages and annotations of images."""
 
 from typing import Final
 
@@ -16,16 +16,16 @@ CLASS_COLOURS: Final = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW)
 
 
 def class_colours(num_classes: int) -> list[str]:
-    """Return a colour for each class, no two the same, for any number of classes.
+    """Return a different colour for each class, for any number of classes.
 
-    The first seven are Okabe and Ito's. Further ones are the same, darker and lighter in turn: they still
-    need their names beside them.
+    The first seven are Okabe and Ito's. Further ones are darker and lighter versions of these in turn, which
+    need a label to be told apart.
 
     Args:
-        num_classes: K.
+        num_classes: Number of classes K.
 
     Returns:
-        K colours as ``#RRGGBB``; a class keeps its own whatever comes behind it.
+        K colours as ``#RRGGBB``; a class has the same colour for any K.
     """
     colours = []
     for index in range(num_classes):
@@ -38,7 +38,7 @@ def class_colours(num_classes: int) -> list[str]:
 
 
 def readable_on(colour: str) -> str:
-    """Return black or white, whichever has more contrast on a colour (WCAG 2, relative luminance).
+    """Return black or white, whichever has more contrast to a colour (WCAG 2, relative luminance).
 
     >>> readable_on("#0072B2"), readable_on("#F0E442")
     ('#FFFFFF', '#000000')

@@ -1,8 +1,8 @@
-"""Which of the processes that train together this is."""
+"""Rank of this process in distributed training."""
 
 from lightning.pytorch.utilities import rank_zero_only
 
 
 def process_rank() -> int:
-    """Return the number of this process, from 0; the first one writes files."""
+    """Return the rank of this process, from 0; only rank 0 writes files."""
     return int(getattr(rank_zero_only, "rank", 0) or 0)

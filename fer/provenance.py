@@ -1,4 +1,4 @@
-"""Where a result comes from: the code's commit, the machine, and limits of the batches."""
+"""Provenance of a result: the commit of the code, the machine, and limits on the batches."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ LIMITS: Final = {
     "limit_val_batches": "validated on the first {}",
     "limit_test_batches": "first {} only",
 }
-"""By attribute of the trainer what it does to the results."""
+"""Descriptions of the trainer's limits on batches, by attribute."""
 
 
 def package_commit() -> str | None:
@@ -31,7 +31,7 @@ def package_commit() -> str | None:
 
 
 def processor() -> str:
-    """Return the name of this machine's processor and the number of its cores that this process may use."""
+    """Return the name of this machine's processor and the number of cores that this process may use."""
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -43,10 +43,10 @@ def processor() -> str:
 
 
 def describe_limits(limits: Mapping[str, Any]) -> list[str]:
-    """Return in words what limits of batches take away; empty without one.
+    """Describe the limits on batches; empty without one.
 
     Args:
-        limits: By name in :data:`LIMITS` a number of batches, or a share of them; None or 1.0: all.
+        limits: Number of batches, or share of them, by a name in :data:`LIMITS`; None or 1.0: all.
 
     >>> describe_limits({"limit_train_batches": None, "limit_val_batches": 0.1, "limit_test_batches": 1})
     ['validated on the first 10 % of the batches', 'first batch only']

@@ -1,7 +1,7 @@
-"""The folder of a run: where each file is, and one reader and one writer for each.
+"""The folder of a run: the paths of its files, and a reader and a writer for each.
 
-A reader returns an empty dict or list for a file that is missing, and raises InputError, which names the file
-and the way out, for one that is damaged.
+A reader returns an empty dict or list if its file is missing. If the file is damaged, it raises InputError,
+which names the file and what to do.
 """
 
 import csv
@@ -23,7 +23,7 @@ from fer.yamltext import parse_yaml
 LATEST: Final = "latest"
 """Name of the link to the newest run, in the folder of runs."""
 
-WAY_OUT: Final = "restore it, or move it away to go on without it"
+WAY_OUT: Final = "restore it, or move it away to continue without it"
 
 Number = (int, float)
 _CONFUSION: Final = [[int]]
@@ -34,17 +34,17 @@ _STAGES: Final = {"*": {"final": _INTERVALS, "live": _INTERVALS}}
 _PRUNE: Final = {"after": {"*": object}, "layers": {"*": {"*": object}}}
 _CURVE: Final = {"rules": {"*": {"*": [Number]}}}
 _ARTIFACTS: Final = {"*": str}
-"""What each file must hold at least, for :func:`fer.files.find_problem`."""
+"""Minimal content of each file, for :func:`fer.files.find_problem`."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a run, as ``fer fit``, ``test``, ``prune`` and the like fill it.
+    """The folder of a run, with the files that ``fer fit``, ``test``, ``prune`` and the like write.
 
     Attributes:
         folder: The run's folder.
-        network: Of a run that trains several networks, the one whose angles and stages are meant: their files
-            carry its name, ``angles-generator/``. Empty: files without a name.
+        network: In a run that trains several networks, the one whose angles and stages to read and write;
+            their files end with its name, such as ``angles-generator/``. Empty: files without a name.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Run:
 
     @property
     def suffix(self) -> str:
-        """What follows the name of a file that is the network's own."""
+        """Suffix of the names of files that belong to one network."""
         return f"-{self.network}" if self.network else ""
 
     @property
@@ -62,12 +62,12 @@ class Run:
 
     @property
     def metrics_path(self) -> Path:
-        """What was logged: rows for each epoch, by its index, and for each measurement, by its time."""
+        """Logged metrics: rows for each epoch, by its index, and for each measurement, by its time."""
         return self.folder / "metrics.csv"
 
     @property
     def results_path(self) -> Path:
-        """The test's results; written last, so that a run with it is complete."""
+        """Results of the test; written last, so that a run with this file is complete."""
         return self.folder / "results.json"
 
     @property
@@ -77,12 +77,12 @@ class Run:
 
     @property
     def angles_dir(self) -> Path:
-        """Angles between neurons, a file for each measured epoch."""
+        """Folder of the angles between neurons, a file for each measured epoch."""
         return self.folder / f"angles{self.suffix}"
 
     @property
     def checkpoints_dir(self) -> Path:
-        """Checkpoints: best, last, pruned."""
+        """Folder of the checkpoints: best, last, previous, pruned."""
         return self.folder / "checkpoints"
 
     @property
@@ -97,7 +97,7 @@ class Run:
 
     @property
     def previous_checkpoint(self) -> Path:
-        """The checkpoint before the last one, in case that is damaged."""
+        """The checkpoint before the last one, in case the last one is damaged."""
         return self.checkpoints_dir / "previous.ckpt"
 
     @property
@@ -107,12 +107,12 @@ class Run:
 
     @property
     def figures_dir(self) -> Path:
-        """Figures as PNG, those of neurons also as SVG."""
+        """Folder of the figures as PNG, those of neurons also as SVG."""
         return self.folder / "figures"
 
     @property
     def prune_path(self) -> Path:
-        """What pruning removed and what it cost."""
+        """Results of pruning: what was removed, and the effect on the network."""
         return self.folder / "prune.json"
 
     @property
@@ -122,7 +122,7 @@ class Run:
 
     @property
     def crops_path(self) -> Path:
-        """Table of the faces that were cropped while reading the data."""
+        """Table of the faces that were cropped when the data was read."""
         return self.folder / "crops.csv"
 
     @property
@@ -132,17 +132,17 @@ class Run:
 
     @property
     def model_card_path(self) -> Path:
-        """What the network is, on what data, how good, and what it must not be used for."""
+        """Model card: the network, its data, its accuracy, and its limits of use."""
         return self.folder / "model-card.md"
 
     @property
     def artifacts_path(self) -> Path:
-        """By alias the full name of an artifact in W&B."""
+        """Full names of the run's W&B artifacts, by alias."""
         return self.folder / "artifacts.json"
 
     @property
     def is_run(self) -> bool:
-        """Whether the folder holds a file that only a run leaves."""
+        """Whether the folder holds a file that only a run writes."""
         marks = (self.config_path, self.results_path, self.metrics_path, self.prune_path, self.curve_path)
         return any(path.is_file() for path in marks)
 
@@ -166,8 +166,8 @@ class Run:
     def read_metrics(self) -> dict[str, list[float]]:
         """Return the columns of ``metrics.csv``, NaN where a row has no value; empty without the file.
 
-        ``epoch`` is the index of an epoch in the rows that Lightning writes, and the time, epochs trained, in
-        those of a measurement of neurons; see :func:`fer.figures.curves.measured_times`.
+        ``epoch`` is the index of an epoch in Lightning's rows, and a time in epochs trained in the rows of
+        measurements of neurons; see :func:`fer.figures.curves.measured_times`.
 
         A last line that is still being written is left out.
         """
@@ -196,7 +196,7 @@ class Run:
             raise _damaged(self.metrics_path, str(e)) from e
 
     def read_results(self) -> dict[str, Any]:
-        """Return the test's results."""
+        """Return the results of the test."""
         results = _read(self.results_path, _RESULTS)
         for name, split in results.get("splits", {}).items():
             if any(len(row) != len(split["confusion"]) for row in split["confusion"]):
@@ -204,14 +204,14 @@ class Run:
         return results
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        """Write the test's results: facts of the run, and ``splits`` with each one's confusion matrix."""
+        """Write the results of the test: facts of the run, and ``splits`` with their confusion matrices."""
         write_json(self.results_path, results)
 
     def read_stages(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
-        """Return by layer the ``final`` and the ``live`` intervals of training stages.
+        """Return the ``final`` and the ``live`` intervals of training stages, by layer.
 
         Each has a ``stage``, a ``reason``, ``begin`` and ``end`` in epochs trained (1.0 after the first
-        epoch), and ``confirmed_by``, the names of what confirms its begin, unless nobody was asked.
+        epoch), and, if it was checked, ``confirmed_by``: the names of the series that confirm its begin.
         """
         found = _read(self.stages_path, {"*": {"final": [dict], "live": [dict]}})
         stages = {
@@ -222,11 +222,11 @@ class Run:
         return stages
 
     def write_stages(self, stages: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write by layer the ``final`` and the ``live`` intervals of training stages, as they are read."""
+        """Write the ``final`` and the ``live`` intervals of training stages; see :meth:`read_stages`."""
         write_json(self.stages_path, stages)
 
     def read_prune(self) -> dict[str, Any]:
-        """Return what pruning removed and what it cost."""
+        """Return the results of pruning; see :meth:`write_prune`."""
         return _read(self.prune_path, _PRUNE)
 
     def write_prune(self, results: Mapping[str, Any]) -> None:
@@ -234,19 +234,19 @@ class Run:
         write_json(self.prune_path, results)
 
     def read_curve(self) -> dict[str, Any]:
-        """Return by rule the accuracy at each pruning threshold."""
+        """Return the accuracy at each pruning threshold, by rule."""
         return _read(self.curve_path, _CURVE)
 
     def write_curve(self, curve: Mapping[str, Any]) -> None:
-        """Write by rule (``rules``) the accuracy at each pruning threshold."""
+        """Write the accuracy at each pruning threshold, by rule under ``rules``."""
         write_json(self.curve_path, curve)
 
     def read_artifacts(self) -> dict[str, str]:
-        """Return by alias the full name of an artifact in W&B."""
+        """Return the full names of the run's W&B artifacts, by alias."""
         return _read(self.artifacts_path, _ARTIFACTS)
 
     def write_artifacts(self, names: Mapping[str, str]) -> None:
-        """Write by alias the full name of an artifact in W&B."""
+        """Write the full names of the run's W&B artifacts, by alias."""
         write_json(self.artifacts_path, names)
 
     def angles_path(self, epoch: int) -> Path:
@@ -257,8 +257,8 @@ class Run:
         """Write the angles after an epoch.
 
         Args:
-            epoch: From 0.
-            degrees: By layer the angles of its C neurons, shape ``(C, C)``; stored as float32.
+            epoch: Index of the epoch, from 0.
+            degrees: Angles between the C neurons of each layer, shape ``(C, C)``; stored as float32.
         """
         arrays: dict[str, Any] = {layer: matrix.astype(np.float32) for layer, matrix in degrees.items()}
         with atomic_write(self.angles_path(epoch)) as file:
@@ -272,10 +272,11 @@ class Run:
         """Return the angles that were measured after an epoch.
 
         Args:
-            epoch: From 0; None: the last measured one.
+            epoch: Index of the epoch, from 0; None: the last measured one.
 
         Returns:
-            By layer the angles of its C neurons in degrees, shape ``(C, C)``, NaN where a neuron has none.
+            Angles between the C neurons of each layer in degrees, shape ``(C, C)``, NaN for a neuron without
+            angles.
 
         Raises:
             InputError: No angles were measured after this epoch, or the file is damaged.
@@ -287,7 +288,7 @@ class Run:
         chosen = max(paths) if epoch is None else epoch
         if chosen not in paths:
             known = ", ".join(map(str, sorted(paths)))
-            msg = f"{self.folder} has no angles of epoch {chosen}: measured were {known}"
+            msg = f"{self.folder} has no angles of epoch {chosen}: those of epochs {known} were measured"
             raise InputError(msg)
         path = paths[chosen]
         try:
@@ -297,7 +298,7 @@ class Run:
         for layer, matrix in degrees.items():
             is_square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
             if not is_square or not np.issubdtype(matrix.dtype, np.floating):
-                raise _damaged(path, f"{layer} is no square matrix of angles")
+                raise _damaged(path, f"{layer} is not a square matrix of angles")
         return degrees
 
     def _angle_paths(self) -> dict[int, Path]:
@@ -315,11 +316,11 @@ def make_run(folder: Path, *, is_named: bool) -> Run:
 
     Args:
         folder: The folder; missing parents are made.
-        is_named: Whether the user chose the name. A folder of that name must be empty; another one gets a
-            number behind its name if it exists.
+        is_named: Whether the user chose the name: then an existing folder must be empty. If not, a number is
+            appended to the name if the folder exists.
 
     Raises:
-        InputError: The folder holds something, has the name of the link, or cannot be made.
+        InputError: The folder is not empty, is named like the link, or cannot be made.
     """
     if folder.name == LATEST:
         msg = f"--run_name {LATEST}: this is the link to the newest run; choose another name"
@@ -327,7 +328,7 @@ def make_run(folder: Path, *, is_named: bool) -> Run:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         run_dir, number = folder, 1
-        while not is_named and not _is_made(run_dir):  # another started in the same second
+        while not is_named and not _is_made(run_dir):  # another run started in the same second
             number += 1
             run_dir = folder.with_name(f"{folder.name}-{number}")
         if is_named and not _is_made(folder) and any(folder.iterdir()):
@@ -340,7 +341,7 @@ def make_run(folder: Path, *, is_named: bool) -> Run:
 
 
 def _is_made(folder: Path) -> bool:
-    """Make a folder, and return whether it was not there before."""
+    """Make a folder, and return whether it is new."""
     try:
         folder.mkdir()
     except FileExistsError:
@@ -349,14 +350,13 @@ def _is_made(folder: Path) -> bool:
 
 
 def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
-    """Return the checkpoint that a path means: a file, or a run's folder such as ``runs/latest``.
+    """Find a checkpoint, given as a file or as a run's folder such as ``runs/latest``.
 
-    Of a folder it is the best checkpoint; else the pruned one; else, for a run that evaluated or pruned the
-    checkpoint of another, that one.
+    In a folder, it is the first of these: best, pruned, last, or the one that the run evaluated or pruned.
 
     Args:
         path: A checkpoint, or a run's folder.
-        resume: Whether training is to go on from it: then the last checkpoint comes first.
+        resume: Whether to resume training from it: then the last checkpoint is preferred.
 
     Returns:
         The file, with ``latest`` replaced by the run that it links to now.
@@ -396,7 +396,7 @@ def run_of(checkpoint: Path) -> Run:
 
 
 def without_link(path: Path) -> Path:
-    """Return a path with ``latest`` replaced by its target, which a later run would change."""
+    """Return a path with ``latest`` replaced by its target, since a later run changes the link."""
     for link in (path, *path.parents):
         if link.name == LATEST and link.is_symlink():
             return link.parent / link.readlink() / path.relative_to(link)
@@ -404,11 +404,11 @@ def without_link(path: Path) -> Path:
 
 
 def mark_latest(run: Run) -> bool:
-    """Let ``latest``, beside a run's folder, link to it; of runs that start together the last one wins.
+    """Link ``latest``, beside a run's folder, to the run; if several start together, the last one wins.
 
     Returns:
-        Whether it does. It does not where the file system has no symbolic links, or where a file or folder
-        of this name stands.
+        Whether the link was made. It is not if the file system has no symbolic links, or if there is a file
+        or folder of this name.
     """
     link = run.folder.with_name(LATEST)
     if link.exists() and not link.is_symlink():
@@ -426,7 +426,7 @@ def mark_latest(run: Run) -> bool:
 
 
 def _as_times(interval: dict[str, Any]) -> dict[str, Any]:
-    """Return an interval of stages.json; an older one has the indices of its first and its last epoch.
+    """Return an interval of stages.json in the current form; older files have first and last epochs.
 
     >>> _as_times({"stage": "plateau", "first": 5, "last": 7})
     {'stage': 'plateau', 'begin': 5, 'end': 8}

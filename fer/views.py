@@ -1,15 +1,15 @@
-"""Views of an image for test-time augmentation, for NumPy arrays and torch tensors alike."""
+"""Views of an image for test-time augmentation, for both NumPy arrays and torch tensors."""
 
 from collections.abc import Sequence
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 Tta = Literal["none", "flip", "ten_crop"]
-"""Which views of each image a network is given; the mean of their probabilities is the answer.
+"""Views of each image that the network is run on; the prediction is the mean of their probabilities.
 
 - ``none``: the image.
-- ``flip``: the image, and mirrored left to right.
-- ``ten_crop``: the image and its four diagonal shifts by :data:`SHIFT`, each also mirrored. The border of an
-  image is repeated outside of it, so that each view has the size that the network takes.
+- ``flip``: the image, and its mirror image (left to right).
+- ``ten_crop``: the image and its four diagonal shifts by :data:`SHIFT`, each also mirrored. Borders are
+  repeated outwards, so that all views have the size of the image.
 """
 
 SHIFT: Final = 1 / 24
@@ -31,15 +31,15 @@ I = TypeVar("I", bound=Images)  # noqa: E741
 
 
 NUM_VIEWS: Final[dict[Tta, int]] = {"none": 1, "flip": 2, "ten_crop": 10}
-"""Number of views; those of one are the first of all that have more."""
+"""Number of views. The views of a kind with fewer are the first views of a kind with more."""
 
 
 def views(images: I, tta: Tta) -> list[I]:
-    """Return the views of a batch of images: the images, mirrored, and then each shift, plain and mirrored.
+    """Return the views of a batch: the images, their mirror images, then each shift, plain and mirrored.
 
     Args:
         images: Shape ``(…, H, W)``.
-        tta: Which views.
+        tta: Kind of views.
 
     >>> import numpy as np
     >>> [view.tolist() for view in views(np.array([[1, 2, 3]]), "flip")]

@@ -1,31 +1,31 @@
-"""Read YAML that others wrote: plain data of a limited size, or one line on why not."""
+"""Read untrusted YAML: only plain data of a limited size, with one-line errors."""
 
 from typing import Any, Final
 
 import yaml
 
 MOST_CHARACTERS: Final = 500_000
-"""Length that a file may have: PyYAML takes some seconds for it."""
+"""Largest length of a file, which PyYAML parses in some seconds."""
 
 MOST_VALUES: Final = 100_000
-"""Values that a file may have, aliases replaced by what they stand for; a sweep has some hundred."""
+"""Largest number of values in a file, with aliases expanded; a sweep has some hundred."""
 
 MOST_LEVELS: Final = 100
-"""Depth of nesting that a file may have, aliases replaced."""
+"""Largest depth of nesting in a file, with aliases expanded."""
 
 _CONTRADICTED: Final = (AttributeError, LookupError, TypeError, OverflowError)
-"""What PyYAML raises on a value that contradicts its tag, such as ``!!bool maybe``."""
+"""Exceptions of PyYAML on a value that contradicts its tag, such as ``!!bool maybe``."""
 
 
 def parse_yaml(text: str) -> Any:
     """Return the content of YAML: dicts, lists, texts, numbers, dates, booleans and None.
 
-    No tag makes an object of a class. Aliases are counted as what they stand for, so that what is read can be
-    walked, copied and written.
+    Tags cannot create objects of other classes. The limits apply to the content with aliases expanded, so
+    that it can be traversed, copied and written.
 
     Raises:
-        ValueError: It is not YAML, contains itself, or is nested too deeply or too large. The message is one
-            line.
+        ValueError: The text is not YAML, contains itself, or is nested too deeply or too large. The message
+            is one line.
     """
     check_length(text)
     try:
@@ -34,7 +34,7 @@ def parse_yaml(text: str) -> Any:
             _measure(root, {})
         return yaml.safe_load(text)
     except RecursionError as e:
-        msg = f"nested too deeply: {MOST_LEVELS} levels are the limit"
+        msg = f"nested too deeply: the limit is {MOST_LEVELS} levels"
         raise ValueError(msg) from e
     except (ValueError, yaml.YAMLError) as e:
         raise ValueError(" ".join(str(e).split())) from e
@@ -44,30 +44,32 @@ def parse_yaml(text: str) -> Any:
 
 
 def check_length(text: str) -> None:
-    """Refuse YAML that PyYAML would read for minutes.
+    """Refuse YAML that PyYAML would take minutes to parse.
 
     Raises:
         ValueError: It is longer than :data:`MOST_CHARACTERS`.
     """
     if len(text) > MOST_CHARACTERS:
-        msg = f"too large: {len(text):,} characters, and {MOST_CHARACTERS:,} are the limit"
+        msg = f"too large: {len(text):,} characters; the limit is {MOST_CHARACTERS:,}"
         raise ValueError(msg)
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """Return the number of values in a node and its depth, aliases replaced.
+    """Return the number of values in a node and its depth, with aliases expanded.
 
     Args:
-        node: Where to begin.
-        known: By a node's id what was found; None while it is measured.
+        node: Node to measure.
+        known: Results by the id of a node; None while a node is being measured.
 
     Raises:
-        ValueError: It contains itself, or is beyond a limit.
+        ValueError: The node contains itself, or is beyond a limit.
     """
     if id(node) in known:
         found = known[id(node)]
         if found is None:
-            msg = f"line {node.start_mark.line + 1} contains itself, by an alias of an anchor around it"
+            msg = (
+                f"line {node.start_mark.line + 1} contains itself, by an alias of an anchor that encloses it"
+            )
             raise ValueError(msg)
         return found
     known[id(node)] = None
@@ -82,8 +84,8 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
         num, depth = num + num_part, max(depth, depth_part + 1)
     if num > MOST_VALUES or depth > MOST_LEVELS:
         msg = (
-            f"line {node.start_mark.line + 1} is too large with its aliases replaced: {MOST_VALUES:,} values "
-            f"and {MOST_LEVELS} levels are the limit"
+            f"line {node.start_mark.line + 1} is too large with its aliases expanded: the limit is "
+            f"{MOST_VALUES:,} values and {MOST_LEVELS} levels"
         )
         raise ValueError(msg)
     known[id(node)] = num, depth

@@ -224,7 +224,7 @@ def test_without_a_test_the_test_split_is_left_alone():
 def test_a_dry_run_leaves_no_files_and_names_no_commands():
     called = call("fit", *ANN, *TINY, "--trainer.fast_dev_run", "true", "--run_name", "dry")
     assert called.status == 0, called.err
-    assert "fast_dev_run: the code was tried on a few batches" in called.err
+    assert "fast_dev_run: the code ran on a few batches" in called.err
     assert called.out.splitlines()[-1] == f"run          {Path('runs', 'dry')}"
     assert [path for path in Path("runs/dry").rglob("*") if path.is_file()] == []
 
@@ -410,7 +410,7 @@ def files(tmp_path, trained):
             "predict --ckpt_path absent.ckpt", ["absent.ckpt", "no such checkpoint"], id="no checkpoint"
         ),
         pytest.param("test --ckpt_path orphan.ckpt", ["orphan.ckpt", "--config"], id="no config beside it"),
-        pytest.param("test --ckpt_path run/checkpoints/cut.ckpt", ["cut.ckpt", "cut off"], id="cut off"),
+        pytest.param("test --ckpt_path run/checkpoints/cut.ckpt", ["cut.ckpt", "truncated"], id="cut off"),
         pytest.param("fit --config demo --ckpt_path orphan.ckpt", ["orphan.ckpt"], id="not to go on from"),
         pytest.param("download", ["root"], id="download to nowhere"),
     ],

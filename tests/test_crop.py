@@ -112,7 +112,7 @@ def test_crops_are_not_written_among_the_images(src: Path, tmp_path: Path, sourc
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to(src / "sad")
     before = files(tmp_path)
-    with pytest.raises(InputError, match="name a folder apart"):
+    with pytest.raises(InputError, match="name a separate folder"):
         crop(tmp_path / source, tmp_path / target, detector="none")
     assert files(tmp_path) == before
 

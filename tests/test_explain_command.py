@@ -56,7 +56,7 @@ def made(tmp_path_factory):
 @pytest.mark.drawn
 def test_a_crop_is_explained(made):
     out = done("explain", made / "face.png", "--whole", "--ckpt_path", made / "run", "--out", "why")
-    assert "points less; neurons: conv1 " in out
+    assert "percentage points less; neurons: conv1 " in out
     assert "No angles were measured of conv2" in out
     page = Path("why/explanation.html").read_text()
     assert "<script" not in page
@@ -77,7 +77,7 @@ def test_without_a_run_around_it_the_strongest_neurons_are_shown(made, tmp_path)
     ("words", "message"),
     [
         pytest.param(["gone.png", "--ckpt_path", "run"], "gone.png", id="no photo"),
-        pytest.param(["face.png", "--ckpt_path", "net.onnx"], "an ONNX file has no gradients", id="ONNX"),
+        pytest.param(["face.png", "--ckpt_path", "net.onnx"], "the gradients of an ONNX file", id="ONNX"),
         pytest.param(["face.png", "--ckpt_path", "rum"], "rum: no such checkpoint", id="no run"),
         pytest.param(["face.png", "--ckpt_path", "run", "--whole", "--out", "face.png"], "--out", id="out"),
     ],

@@ -56,7 +56,7 @@ def test_a_network_of_ones_own_is_listed_by_its_class_path(own):
         pytest.param(["conv9"], "conv9: unknown", id="no such network"),
         pytest.param(["conv6", "--input", "48"], "shape (48,)", id="a shape that does not fit"),
         pytest.param(["conv6", "--input", "1x48"], "--input 1x48: give channels", id="no shape"),
-        pytest.param(["ownnets.Small"], "--input tells what it takes", id="another shape is needed"),
+        pytest.param(["ownnets.Small"], "--input sets the shape", id="another shape is needed"),
     ],
 )
 def test_what_cannot_be_listed_is_one_line(words, expected, own):

@@ -208,9 +208,9 @@ def test_a_published_class_trains(path, settings):
             "--network mynet.Plain", ["no module 'mynet'", "did you mean 'mynets'?"], id="no module"
         ),
         pytest.param(
-            "--network mynets.build", ["this function is no subclass of torch's Module"], id="function"
+            "--network mynets.build", ["this function is not a subclass of torch's Module"], id="function"
         ),
-        pytest.param("--network mynets.Own", ["this class is no subclass of torch's Module"], id="data"),
+        pytest.param("--network mynets.Own", ["this class is not a subclass of torch's Module"], id="data"),
         pytest.param("--dataset mynets.Plain", ["lightning's LightningDataModule"], id="a network as data"),
         pytest.param(
             "--network mynets.TakesLr", ["'lr'", "setting of the training"], id="a name that clashes"

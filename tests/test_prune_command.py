@@ -145,7 +145,7 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
             ["--target_macs", "0.5", "--target_params", "0.5"], "--target_params exclude", id="two targets"
         ),
         pytest.param(["--rounds", "-1"], "neither can be below 0", id="rounds"),
-        pytest.param(["--tolerance", "3"], "a share of val", id="tolerance"),
+        pytest.param(["--tolerance", "3"], "a drop in validation accuracy", id="tolerance"),
         pytest.param(["--tune_epochs", "-1"], "neither can be below 0", id="epochs"),
         pytest.param(
             ["--tune_epochs", "1", "--trainer.limit_train_batches", "0"],

@@ -102,7 +102,9 @@ def test_a_repeat_goes_on_with_the_seed_that_was_interrupted_and_takes_more_seed
         pytest.param(["--seed_everything", "2"], "--seed_everything cannot be given", id="a seed's own"),
         pytest.param(["--resume", "runs/x"], "--resume cannot be given", id="another way to resume"),
         pytest.param(["--seeds", "0"], "--seeds 0: give the number of seeds", id="no seed"),
-        pytest.param(["--against", "runs/x"], "--against runs/x: no repeat is there", id="no repeat"),
+        pytest.param(
+            ["--against", "runs/x"], "--against runs/x: this folder holds no repeat", id="no repeat"
+        ),
         pytest.param(["--model.hiden", "3"], "did you mean model.hidden", id="a misspelt setting"),
     ],
 )

@@ -60,7 +60,7 @@ def test_angles_are_read_epoch_by_epoch(run: Run) -> None:
     assert run.measured_epochs() == [0, 10]
     np.testing.assert_array_equal(run.read_angles()["conv1"], np.full((2, 2), 10, np.float32))
     np.testing.assert_array_equal(run.read_angles(0)["conv1"], np.zeros((2, 2), np.float32))
-    with pytest.raises(InputError, match="no angles of epoch 5: measured were 0, 10"):
+    with pytest.raises(InputError, match="no angles of epoch 5: those of epochs 0, 10 were measured"):
         run.read_angles(5)
 
 
@@ -148,7 +148,7 @@ def test_a_truncated_angles_file_is_named(run: Run) -> None:
 def test_angles_of_another_shape_are_refused(run: Run) -> None:
     run.angles_dir.mkdir()
     np.savez(run.angles_path(0), conv1=np.zeros((2, 3)))
-    with pytest.raises(InputError, match="conv1 is no square matrix"):
+    with pytest.raises(InputError, match="conv1 is not a square matrix"):
         run.read_angles()
     with zipfile.ZipFile(run.angles_path(0), "w") as archive:
         archive.writestr("conv1.npy", "text")

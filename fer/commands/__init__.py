@@ -1,8 +1,8 @@
 """The commands of ``fer``, one file each.
 
-A file of this package is a command if it defines ``HELP``, its line in ``fer --help``. The command has the
-file's name, and so has the function that runs it with the words after the command. ``SECTION`` is the heading
-under which it is listed.
+A file of this package is a command if it defines ``HELP``, its line in ``fer --help``. The command and the
+function that runs it are named after the file; the function takes the arguments after the command.
+``SECTION`` is the heading under which the command is listed.
 """
 
 import ast
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 SECTIONS: Final = ("train", "evaluate", "prune and export", "data")
-"""Headings of ``fer --help`` in order; others follow."""
+"""Headings of ``fer --help`` in order; any others come after them."""
 
 
 class Command(NamedTuple):
-    """What ``fer --help`` needs to know of a command.
+    """A command, as ``fer --help`` lists it.
 
     Attributes:
-        name: Of the command, its file and its function.
+        name: Name of the command, of its file and of its function.
         help: One line that starts with a verb.
         section: Heading under which it is listed.
     """
@@ -50,7 +50,7 @@ def _commands_in(folder: str) -> tuple[Command, ...]:
 def load(command: str) -> Callable[[Sequence[str]], None]:
     """Import a command's file and return its function.
 
-    The function takes the words after the command and raises InputError for those it cannot use.
+    The function takes the arguments after the command and raises InputError if they are invalid.
     """
     function: Callable[[Sequence[str]], None] = getattr(import_module(f"fer.commands.{command}"), command)
     return function

@@ -16,13 +16,13 @@ from fer.studies.members import REPEAT, find_kind, read_members, read_settings
 
 
 def read_other(folder: Path, seeds: Sequence[int]) -> Path:
-    """Return the folder of the repeat to compare with, which is complete and has the same seeds.
+    """Check that the repeat to compare with is complete and has the same seeds, and return its folder.
 
     Raises:
-        InputError: It is no repeat, is not complete, or has other seeds.
+        InputError: The folder holds no repeat, or the repeat is not complete or has other seeds.
     """
     if find_kind(folder) is not REPEAT:
-        msg = f"--against {folder}: no repeat is there; give the folder of one, runs/NAME"
+        msg = f"--against {folder}: this folder holds no repeat; give the folder of one, runs/NAME"
         raise InputError(msg)
     check_seeds(str(folder), REPEAT.numbers(read_settings(folder)), list(seeds))
     read_members(folder)
@@ -33,19 +33,19 @@ def compare_with(folder: Path, other: Path, chosen: Mapping[str, str]) -> Paired
     """Compare a repeat with another one; print the result, and write it for the report.
 
     Args:
-        folder: Of the repeat.
-        other: Of the repeat that it is compared with.
+        folder: Folder of the repeat.
+        other: Folder of the repeat to compare it with.
         chosen: Names of the network and the data set; classes outside of fer are imported only if these
             name them.
 
     Raises:
-        InputError: They are of different data, or have no answers on a test split of the same samples.
+        InputError: They were tested on different data, or have no predictions on the same test samples.
     """
     theirs, ours = map(_data, (other, folder))
     if theirs != ours:
-        msg = f"--against {other}: it is of {theirs}, and this repeat of {ours}: other test samples"
+        msg = f"--against {other}: it was tested on {theirs}, but this repeat on {ours}: other test samples"
         raise InputError(msg)
-    with CONSOLE.status("reading the answers of both repeats on the test split"):
+    with CONSOLE.status("reading the test predictions of both repeats"):
         before, after = (_answers(path, chosen) for path in (other, folder))
     found = pair_repeats(str(other), before, after)
     write_json(folder / AGAINST, found.plain())
@@ -54,7 +54,7 @@ def compare_with(folder: Path, other: Path, chosen: Mapping[str, str]) -> Paired
 
 
 def _data(folder: Path) -> str:
-    """Return the data of a repeat, with the seed of what is drawn of it."""
+    """Return the name of a repeat's data, with the seed of its randomly drawn splits."""
     first = REPEAT.run(folder, REPEAT.numbers(read_settings(folder))[0])
     drawn = flatten(first.read_config()).get("data.seed")
     name = str(first.read_results().get("data"))
@@ -62,7 +62,7 @@ def _data(folder: Path) -> str:
 
 
 def _answers(folder: Path, chosen: Mapping[str, str]) -> dict[int, Answers]:
-    """Return the answers of each seed on the test split."""
+    """Return the test predictions of each seed."""
     own = [find_task(chosen["network"]).network_class] if "." in chosen["network"] else []
     networks = {class_path(each): each for each in own if each is not None}
     dataset = chosen["dataset"] if "." in chosen["dataset"] else None
@@ -71,7 +71,7 @@ def _answers(folder: Path, chosen: Mapping[str, str]) -> dict[int, Answers]:
         run = read_run(REPEAT.run(folder, seed).folder)
         answers = answers_of(run, lambda settings: build_data(settings, named=dataset), networks)
         if "test" not in answers:
-            msg = f"{run.run.folder}: it has no answers on a test split, only on {', '.join(answers)}"
+            msg = f"{run.run.folder}: it has no predictions on a test split, only on {', '.join(answers)}"
             raise InputError(msg)
         found[seed] = answers["test"]
     return found

@@ -32,7 +32,7 @@ def agent(arguments: Sequence[str]) -> None:
         description="Create a W&B sweep from a file and run its trials, one after another. Start more "
         "agents, here or on other machines, with its address. Ctrl-C ends the current trial, with a "
         "checkpoint, and the agent. Without an account the sweep runs here, as with fer sweep.",
-        epilog="Without an account, all options of fer sweep can be given.",
+        epilog="Without an account, all options of fer sweep are accepted.",
     )
     parser.add_argument("sweep", help="sweep file, such as sweeps/conv6-bayes.yaml, or ENTITY/PROJECT/ID")
     parser.add_argument("--count", type=int, help="number of trials (default: until the sweep ends)")
@@ -43,7 +43,7 @@ def agent(arguments: Sequence[str]) -> None:
         if is_address:
             msg = f"{given.sweep} is on W&B's server: log in with `wandb login`"
             raise InputError(msg)
-        CONSOLE.print("no account   the sweep runs here; after `wandb login`, on W&B")
+        CONSOLE.print("no account   the sweep runs on this machine; after `wandb login` it runs on W&B")
         count = [] if given.count is None else [f"--count={given.count}"]
         sweep([given.sweep, *count, *others])
         return

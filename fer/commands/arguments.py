@@ -1,4 +1,4 @@
-"""The options of commands on one run that are neither the network's, nor the data's, nor the trainer's."""
+"""Options of commands on one run, besides those of the network, the data and the trainer."""
 
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -28,7 +28,7 @@ examples:
   fer fit --config conv6 --data.root ~/data          train a shipped experiment
   fer fit --config conv6 --model.lr 0.003 --model.optimizer sgd
   fer fit --config conv6 --ckpt_path runs/latest     resume training, from the last checkpoint
-  fer fit --config conv6 --start_from runs/latest    train anew, from the weights of the best checkpoint
+  fer fit --config conv6 --start_from runs/latest    new training, from the weights of the best checkpoint
   fer fit --config conv6 --print_config              show all settings as YAML, for --config
 """,
     "validate": """\
@@ -55,7 +55,7 @@ examples:
   fer prune runs/NAME --curve true                   accuracy over the threshold, drawn
 """,
 }
-"""By command the end of its help."""
+"""Examples at the end of each command's help."""
 
 CALLBACKS: Final[dict[type[Callback], str]] = {
     GradientCallback: "gradients",
@@ -66,22 +66,22 @@ CALLBACKS: Final[dict[type[Callback], str]] = {
 """Callbacks whose settings are options, each with the name of its group."""
 
 ONLY_PYTHON: Final = frozenset({"samples", "network", "inputs", "loss", "num_patterns"})
-"""Parameters of callbacks for other people's networks and data, which mean nothing on the command line."""
+"""Parameters of callbacks for use in Python, which are no options on the command line."""
 
 BATCHES: Final = (
     *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
     "overfit_batches",
 )
-"""Settings of the trainer that are a number of batches, or a share of them."""
+"""Trainer settings that are a number of batches or a share of them."""
 
 
 def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str], command: str) -> None:
     """Add the options of a run and of its callbacks, link those of data and network, and order the help.
 
     Args:
-        parser: Has the options of trainer, network and data.
+        parser: Parser that has the options of trainer, network and data.
         names: Chosen ``network`` and ``dataset``.
-        command: Whose help it is.
+        command: Name of the command.
     """
     for option, known in (("network", TASKS), ("dataset", DATA_MODULES)):
         parser.add_argument(
@@ -97,22 +97,22 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         help="checkpoint, or the folder of its run, to resume training from"
         if command == "fit"
         else "checkpoint, or the folder of its run"
-        + ("" if command == "predict" else f"; also without the option: fer {command} runs/latest"),
+        + ("" if command == "predict" else f"; also as a positional argument: fer {command} runs/latest"),
     )
     if command == "fit":
         parser.add_argument(
             "--resume",
             type=str | None,
             default=None,
-            help="run to continue in its own folder, with its own settings, after whatever stopped it: "
-            "runs/NAME or runs/latest; the number of epochs may grow",
+            help="interrupted run to continue in its own folder with its own settings: runs/NAME or "
+            "runs/latest; --trainer.max_epochs may be raised",
         )
     parser.add_argument(
         "--start_from",
         type=str | None,
         default=None,
         help="checkpoint of the same network, or the folder of its run, whose weights training starts from; "
-        "optimizer and schedule start anew",
+        "optimizer and schedule start from the beginning",
     )
     parser.add_argument("--runs_dir", type=str, default="runs", help="folder of all runs")
     parser.add_argument(
@@ -158,29 +158,30 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         "--ema",
         type=bool,
         default=False,
-        help="evaluate and keep an exponential moving average of the weights instead of the last step's",
+        help="evaluate and keep an exponential moving average of the weights instead of the latest weights",
     )
     parser.add_argument(
         "--checkpoints",
         type=Checkpoints,
         default="all",
         help="which checkpoints are kept: the best, the last and the one before it (all); the best and the "
-        "last (last); or the best alone (best), with which a training that is stopped starts again",
+        "last (last); or only the best (best), and then a training that is stopped restarts from its first "
+        "epoch",
     )
     parser.add_argument(
         "--on_nan",
         type=OnNan,
         default="stop",
-        help="whether a batch whose loss is NaN or infinite stops the training, or is skipped; training also "
-        f"stops after {MAX_SKIPPED} skipped batches in a row",
+        help="what to do if the loss of a batch is NaN or infinite: stop the training, or skip the batch; "
+        f"training also stops after {MAX_SKIPPED} skipped batches in a row",
     )
     parser.add_argument(
         "--on_sigterm",
         type=OnSigterm | None,
         default=None,
-        help="whether SIGTERM ends the training (stop: the batch and the validation are done), or only "
-        f"interrupts it (requeue: it saves within seconds and exits with status {TRY_AGAIN}; the same "
-        "command goes on); null: requeue under SLURM, which then starts the job again, else stop",
+        help="what SIGTERM does: stop ends the training after the current batch and a validation; requeue "
+        f"saves within seconds and exits with status {TRY_AGAIN}, and the same command resumes the run; "
+        "null: requeue under SLURM, which then starts the job again, else stop",
     )
     parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop", "resume"})
     (parser.groups or {})["wandb"].add_argument(
@@ -199,8 +200,8 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
     parser.link_arguments("data", "model.num_classes", compute_fn=count_classes, apply_on="instantiate")
     for action in parser._actions:
         if isinstance(action, ActionTypeHint) and action.dest.removeprefix("trainer.") in BATCHES:
-            # "1" is one batch and "1.0" are all of them. typing gives Lightning's Union[int, float] the order
-            # of the Union[float, int] that another library has made before, which reads "1" as 1.0.
+            # "1" means one batch and "1.0" all of them. If another library made a Union[float, int] first,
+            # typing reuses its order for Lightning's Union[int, float], and "1" would be read as 1.0.
             action._typehint = int | float | None
         if isinstance(action, ActionTypeHint) and action.dest == PRECISION:
             action._typehint = Literal["auto"] | action._typehint
@@ -211,6 +212,6 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
 
 
 def _add_callback(parser: LightningArgumentParser, callback: type[Callback], key: str) -> None:
-    """Add the settings of a callback, as ``add_lightning_class_args`` does, which takes no ``skip``."""
+    """Add the settings of a callback, like ``add_lightning_class_args``, which has no ``skip``."""
     parser.callback_keys.append(key)
     parser.add_class_arguments(callback, key, fail_untyped=False, sub_configs=True, skip=set(ONLY_PYTHON))

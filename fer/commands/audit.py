@@ -19,7 +19,7 @@ def audit(words: Sequence[str]) -> None:
     """Report the defects of a data set.
 
     Raises:
-        InputError: A word cannot be used, or the data cannot be read.
+        InputError: An argument is invalid, or the data cannot be read.
     """
     names = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     names.add_argument("--dataset", "--data", default="fer2013")
@@ -35,9 +35,9 @@ def audit(words: Sequence[str]) -> None:
     )
     parser.add_argument("--dataset", type=str, default=chosen.dataset, help=", ".join(DATA_MODULES))
     parser.add_argument("--json", action="store_true", help="print all findings as JSON, and nothing else")
-    parser.add_argument("--page", type=Path | None, default=None, help="PNG file to draw the images on")
+    parser.add_argument("--page", type=Path | None, default=None, help="PNG file for a page of these images")
     parser.add_class_arguments(module, "data")
-    # There are no batches that a split could be too small for, and images are compared in colour.
+    # The audit forms no batches, so no split is too small for one; images are compared in colour.
     parser.set_defaults({"data.batch_size": 1})
     if takes(parser, "data.channels"):
         parser.set_defaults({"data.channels": 3})

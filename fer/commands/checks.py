@@ -1,4 +1,4 @@
-"""What is tried before a run starts: one batch of the data through the network."""
+"""Checks before a run starts: pass one batch of the data through the network."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from fer.tasks import ClassificationTask
 Batch = tuple[Tensor, Tensor]
 
 _SPLITS: Final = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
-"""The splits that a command reads."""
+"""Splits that each command reads."""
 
 
 def protocol_of(data: LightningDataModule) -> str:
@@ -46,10 +46,10 @@ def count_classes(data: LightningDataModule) -> int:
 
 
 def check_data(data: LightningDataModule, command: str) -> None:
-    """Refuse a data module that cannot do what a command needs of it.
+    """Refuse a data module that lacks what a command needs.
 
     Raises:
-        InputError: It has no training or validation split, or is not one of fer's where that is needed.
+        InputError: It lacks a split that the command reads, or is not one of fer's where that is needed.
     """
     name = type(data).__name__
     for split in _SPLITS.get(command, ()):
@@ -74,12 +74,12 @@ def check_inputs(
     Args:
         task: The network with its training.
         data: The data module, set up.
-        command: What is going to be done.
-        network: What the user calls the network, for the messages.
+        command: Name of the command.
+        network: The user's name for the network, for the messages.
         pruned_layers: Layers that are to be pruned; None: any.
 
     Returns:
-        The hidden layers; none where the data may have no more than the split that the command reads.
+        The hidden layers; empty if the data may have only the split that the command reads.
 
     Raises:
         InputError: The network cannot take the data, or the layers to be pruned cannot be pruned.
@@ -91,7 +91,7 @@ def check_inputs(
     if inputs.ndim == 2 and "image_size" in task.hparams:
         msg = (
             f"--network {network} takes images; the data gives {inputs.shape[1]} features "
-            "(--dataset sfew_features, or data.descriptors): take --network ann, or data with images"
+            "(--dataset sfew_features, or data.descriptors): choose --network ann, or data with images"
         )
         raise InputError(msg)
     hidden = check_network(task, (inputs, labels), network=network, training=command == "fit")
@@ -101,7 +101,7 @@ def check_inputs(
 
 
 def first_batch(data: LightningDataModule) -> Batch:
-    """Return samples to try a network on: two of a data module of fer, else the first training batch.
+    """Return samples to try a network on: two from a data module of fer, else the first training batch.
 
     Raises:
         InputError: The data does not give batches ``(inputs, labels)``.
@@ -124,15 +124,15 @@ def first_batch(data: LightningDataModule) -> Batch:
 
 
 def check_network(task: ClassificationTask, batch: Batch, *, network: str, training: bool) -> HiddenLayers:
-    """Run a batch through the network, as evaluation and as training do, and find its hidden layers.
+    """Run a batch through the network, in eval and in training mode, and find its hidden layers.
 
-    Weights, running statistics and random states stay as they are.
+    Weights, running statistics and random states are not changed.
 
     Args:
         task: The network with its training.
-        batch: Of the data; see :func:`first_batch`.
-        network: What the user calls the network, for the messages.
-        training: Whether it is going to be trained.
+        batch: Batch of the data; see :func:`first_batch`.
+        network: The user's name for the network, for the messages.
+        training: Whether the network will be trained; else training mode is not tried.
 
     Raises:
         InputError: The network cannot take the data, or its outputs are not one logit for each class.
@@ -173,7 +173,7 @@ def _check_training(task: ClassificationTask, inputs: Tensor, network: str) -> N
 
 
 def _train_on(task: ClassificationTask, inputs: Tensor) -> None:
-    """Call the network in training mode, and put back what that changes."""
+    """Call the network in training mode, then restore its state."""
     with _training_state(task), torch.compiler.set_stance("force_eager"):
         task(inputs)
 

@@ -1,4 +1,4 @@
-"""Which network and which data set: what the arguments choose before there is a parser for their settings."""
+"""Choose the network and the data set from the arguments, before the parser for their settings is built."""
 
 import argparse
 import logging
@@ -25,7 +25,7 @@ def find_task(name: str) -> type[ClassificationTask]:
     """Return the LightningModule of a network: one of the package's by name, or any by its class path.
 
     Raises:
-        InputError: The name is unknown, the class cannot be imported, or it is no network.
+        InputError: The name is unknown, the class cannot be imported, or it is not a network.
     """
     if "." not in name:
         return TASKS[_known(name, TASKS, "network")]
@@ -36,7 +36,7 @@ def find_data_module(name: str) -> type[LightningDataModule]:
     """Return a data module: one of the package's by name, or any by its class path.
 
     Raises:
-        InputError: The name is unknown, the class cannot be imported, or it is no data module.
+        InputError: The name is unknown, the class cannot be imported, or it is not a data module.
     """
     if "." not in name:
         return DATA_MODULES[_known(name, DATA_MODULES, "dataset")]
@@ -44,28 +44,28 @@ def find_data_module(name: str) -> type[LightningDataModule]:
 
 
 def _known(name: str, names: Iterable[str], key: str) -> str:
-    """Return a name that is known."""
+    """Return a name after checking that it is known."""
     if name not in names:
         hint = did_you_mean(name, names)
-        own = "your own as package.module.Class"
-        msg = f"--{key} {name}: unknown; {hint}there are {', '.join(names)}, and {own}"
+        own = "a class of your own, package.module.Class"
+        msg = f"--{key} {name} is unknown; {hint}choose one of {', '.join(names)}, or {own}"
         raise InputError(msg)
     return name
 
 
 def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Find out which network and data set are meant, before there is a parser for their settings.
+    """Find the network and the data set that the arguments choose.
 
-    ``--config`` takes the name of a shipped config or the folder of a run as well as a file. A checkpoint
-    without a config is taken with the config that its run left beside it; classes that this config names are
-    imported only if the arguments name them, too. Of a config for another network or data set, the settings
-    that belong to it are left out.
+    ``--config`` takes a file, the name of a shipped config, or the folder of a run. If there is a checkpoint
+    and no config, the config of the checkpoint's run is used; classes that this config names are imported
+    only if the arguments name them, too. If a config is for another network or data set, settings that only
+    apply to that one are left out.
 
     Args:
-        arguments: The words of the command line.
+        arguments: The command line after the command.
 
     Returns:
-        The words with configs as paths, and the names: ``{"network": …, "dataset": …}``.
+        The arguments with configs as paths, and the names: ``{"network": …, "dataset": …}``.
 
     Raises:
         InputError: A config cannot be read, or a name is unknown.
@@ -83,7 +83,7 @@ def choose(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     if is_implied:
         given.config.append(str(_config_of(given.ckpt_path)))
     if is_implied or any(Path(name).expanduser().is_dir() for name in given.config):
-        # A run of its own: under the old one's name it would replace that one's config, metrics and results.
+        # A new run: under the old run's name it would replace that run's config, metrics and results.
         others = ["--run_name", "null", *others]
     chosen = {"network": "conv6", "dataset": "synthetic"}
     if not (given.config or given.network or given.dataset):
@@ -117,10 +117,10 @@ def _check_is_named(found: Mapping[str, str], named: Mapping[str, str], checkpoi
 
 
 def _fitting(path: Path, content: Mapping[str, Any], chosen: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return a config without the settings of another network or data set than the chosen one.
+    """Return a config without the settings that do not apply to the chosen network or data set.
 
-    Of the network, they are those that the chosen one does not take; of the data, those that the two data
-    modules do not inherit from the same class, such as the protocol.
+    Network settings are kept if the chosen network takes them. Data settings are kept if both data modules
+    inherit them from the same class; the protocol, for example, is not.
     """
     kept = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
     left_out = []
@@ -128,7 +128,7 @@ def _fitting(path: Path, content: Mapping[str, Any], chosen: Mapping[str, str]) 
     for key in others:
         target: type = find_task(chosen[key]) if key == "network" else find_data_module(chosen[key])
         common = target
-        if key == "dataset":  # a class of the user's own is not imported for a config alone
+        if key == "dataset":  # a user-defined class is not imported just because a config names it
             common = _nearest_common(DATA_MODULES.get(content[key], LightningDataModule), target)
         taken, defaults = constructor_parameters(common), constructor_parameters(target)
         group = "model" if key == "network" else "data"
@@ -149,7 +149,7 @@ def _nearest_common(one: type, other: type) -> type:
 
 
 def usual_settings(configs: Sequence[Any], network: str) -> dict[str, Any]:
-    """Return what is usual for a run: its first config, or else the shipped one of its network, flat.
+    """Return a run's usual settings, by dotted name: its first config, or the shipped one of its network.
 
     Args:
         configs: The paths that the parser read; None for a config that was not a file.
@@ -179,7 +179,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
     """Return the settings of a config.
 
     Raises:
-        InputError: It cannot be read, or holds no settings.
+        InputError: The file cannot be read, or holds no settings.
     """
     try:
         content = parse_yaml(read_text(path))

@@ -1,4 +1,4 @@
-"""Classes of the user's own, imported by the path that the user typed: ``package.module.Class``."""
+"""Import user-defined classes by their class path, ``package.module.Class``."""
 
 import inspect
 import sys
@@ -13,16 +13,16 @@ _AT_IMPORT: Final = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError),
     *(SyntaxError, TypeError, ValueError),
 )
-"""What the user's module raises where it has a mistake."""
+"""Exceptions that a mistake in the user's module raises."""
 
 
 def import_class(path: str, *, option: str, base: type) -> type:
-    """Import a class; modules of the working directory are found, too.
+    """Import a class from an installed module or one in the working directory.
 
     Args:
-        path: The module's name and the class's, with dots.
-        option: Where the path was given, for the message.
-        base: What the class must be a subclass of.
+        path: Dotted names of the module and the class.
+        option: Option that the path was given to, for the message.
+        base: Required base class.
 
     Raises:
         InputError: The module is not found or fails, or has no such class.
@@ -42,13 +42,13 @@ def import_class(path: str, *, option: str, base: type) -> type:
         kind = "class" if inspect.isclass(found) else type(found).__name__
         wanted = f"{base.__module__.partition('.')[0]}'s {base.__name__}"
         hint = did_you_mean(name, classes)
-        msg = f"{option} {path}: this {kind} is no subclass of {wanted}; {hint}".rstrip("; ")
+        msg = f"{option} {path}: this {kind} is not a subclass of {wanted}; {hint}".rstrip("; ")
         raise InputError(msg)
     return found
 
 
 def import_from_here() -> str:
-    """Let modules of the working directory be imported, as ``python -m`` does, and return it."""
+    """Make modules of the working directory importable, as ``python -m`` does, and return its path."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

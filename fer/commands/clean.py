@@ -20,10 +20,10 @@ SECTION: Final = "data"
 
 EXAMPLES: Final = """\
 examples:
-  fer clean                                          list what runs/ could do without, then ask
+  fer clean                                          list what can be removed from runs/, then ask
   fer clean --dry_run                                list it only
-  fer clean old_runs --older_than 30 --yes           remove without asking, of runs untouched for 30 days
-  fer clean runs/SWEEP --unfinished                  also of trials that could still be resumed
+  fer clean old_runs --older_than 30 --yes           remove without asking, from runs untouched for 30 days
+  fer clean runs/SWEEP --unfinished                  also from trials that could still be resumed
 """
 
 CACHED: Final = {
@@ -31,7 +31,7 @@ CACHED: Final = {
     "parsed data": "fer2013-v*.npz",
     "features of frozen networks": "features/*.pt",
 }
-"""What the cache keeps, and the names of its files."""
+"""Contents of the cache, and the names of their files."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Item:
     """Files that are removed together.
 
     Attributes:
-        name: Where they are.
-        what: What they are.
+        name: Folder that they are in.
+        what: Kind of files.
         files: The files.
-        used: When the last file beside them was written, seconds since 1970.
+        used: When they or files beside them were last written, seconds since 1970.
     """
 
     name: str
@@ -60,7 +60,7 @@ def clean(arguments: Sequence[str]) -> None:
     """List what can be removed, ask, and remove it.
 
     Raises:
-        InputError: There is no such folder, or nobody to ask.
+        InputError: There is no such folder, or no terminal to ask on.
     """
     given = _parser().parse_args(list(arguments))
     if not given.runs_dir.is_dir():
@@ -95,12 +95,12 @@ List what can be removed with its size, ask, and remove it:
 
   checkpoints   last.ckpt and previous.ckpt of runs that are complete. They are needed to train
                 longer. best.ckpt and pruned.ckpt stay, and so do results, figures and angles.
-  cache         faces that were cropped and data that was parsed while reading; they are made again
+  cache         cropped faces, parsed data and features of frozen networks; they are computed again
                 when they are needed.
   drafts        files that a process was writing when it died.
 
 Runs that are being trained, the run that "latest" links to, and files of other programs are not
-touched. Sweeps, cross-validations and repeats are searched as well.""",
+touched. Sweeps, cross-validations and repeats are also searched.""",
         epilog=EXAMPLES,
     )
     parser.add_argument(
@@ -116,7 +116,7 @@ touched. Sweeps, cross-validations and repeats are searched as well.""",
         type=float,
         default=1.0,
         metavar="DAYS",
-        help="leave runs and cached files that were written in the last DAYS days (1)",
+        help="keep runs and cached files that were written in the last DAYS days (1)",
     )
     parser.add_argument(
         "--unfinished", action="store_true", help="also runs that fer fit --resume could still complete"
@@ -132,9 +132,9 @@ def old_checkpoints(folder: Path, before: float, *, best: bool, unfinished: bool
 
     Args:
         folder: Folder of runs.
-        before: Runs that were written to since are left; seconds since 1970.
-        best: Whether best and pruned checkpoints are removed as well.
-        unfinished: Whether those of runs that can be resumed are.
+        before: Runs that were written to since then are kept; seconds since 1970.
+        best: Whether best and pruned checkpoints are also removed.
+        unfinished: Whether checkpoints of runs that can still be resumed are also removed.
     """
     for place, folders, _ in os.walk(folder):
         if "wandb" in folders:
@@ -183,7 +183,7 @@ def abandoned(runs_dir: Path) -> Iterator[Item]:
 
 
 def _is_latest(run: Run) -> bool:
-    """Return whether the link to the newest run leads to a run, or to a folder around it."""
+    """Return whether the link to the newest run points to this run, or to a folder around it."""
     folders = (run.folder, *run.folder.parents)
     links = (each.with_name(LATEST) for each in folders if each.name)
     return any(link.is_symlink() and run.folder.resolve().is_relative_to(link.resolve()) for link in links)
@@ -198,7 +198,7 @@ def _is_complete(run: Run) -> bool:
         history = run.read_metrics()
     except InputError:
         return False
-    # A measurement of neurons has its time in the place of the epoch.
+    # Rows without these values are measurements of neurons, whose "epoch" is a time.
     epochs = {
         epoch
         for key in ("train/loss", "val/acc")
@@ -209,7 +209,7 @@ def _is_complete(run: Run) -> bool:
 
 
 def _table(items: Sequence[Item]) -> list[str]:
-    """Return a table of what can be removed, and its sum."""
+    """Return a table of what can be removed, and its total size."""
     now = time.time()
     rows = [("size", "last used", "what", "where")]
     for item in items:
@@ -228,7 +228,7 @@ def _count(files: Sequence[Path]) -> str:
 
 
 def _agrees() -> bool:
-    """Ask whether to go on.
+    """Ask whether to remove the files.
 
     Raises:
         InputError: There is no terminal.

@@ -22,15 +22,15 @@ def compare(words: Sequence[str]) -> None:
     """Show runs side by side.
 
     Raises:
-        InputError: A word cannot be used, or a folder is no run's.
+        InputError: An argument is invalid, or a folder is not that of a run.
     """
     parser = make_parser(
         "fer compare",
         "Show runs side by side: the settings that differ, accuracy with 95 % intervals, McNemar's test "
         "against the first run on the same test samples, parameters, multiply-adds, latency on this machine "
-        "(the networks timed in turn), and neurons by class of redundancy. Answers on the test split are "
+        "(the networks timed in turn), and neurons by class of redundancy. Predictions on the test split are "
         "read from predictions.csv in the folder, or computed from the best checkpoint. A run that is not "
-        "finished or not tested is shown without its test split.",
+        "finished or not tested is shown without test results.",
     )
     parser.usage = "fer compare RUN RUN… [--out DIR]"
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, runs/NAME")
@@ -74,11 +74,11 @@ def build_data(settings: Mapping[str, Any], *, named: str | None = None) -> Ligh
     """Return the data module of a run.
 
     Args:
-        settings: Of the run, by dotted name.
+        settings: Settings of the run, by dotted name.
         named: The class path that may be imported; None: only fer's own data modules are built.
 
     Raises:
-        InputError: The data module is unknown, is not named, or does not take the settings.
+        InputError: The data module is unknown, may not be imported, or does not accept the settings.
     """
     if "dataset" not in settings:
         msg = "its folder has no config.yaml"

@@ -19,12 +19,12 @@ def crossval(arguments: Sequence[str]) -> None:
     parser = make_study_parser(
         CROSSVAL,
         description="""\
-Train once for every fold: on all other folds, of which a part is the validation split that selects the
-checkpoint; then test on the fold. Each fold is a run on one device; all share a folder and a W&B group.
+Train once for each fold: train on the other folds, a part of which is the validation split that selects the
+checkpoint, then test on the fold. Each fold is a run on one device; all share a folder and a W&B group.
 Repeat the command with the same --run_name to resume it.""",
         epilog="""\
-All settings of fer fit are taken, too: fer fit --config NAME --help lists them. Weights given by --start_from
-must not have been trained on samples that a fold tests.""",
+All settings of fer fit are accepted, too: fer fit --config NAME --help lists them. Weights given by
+--start_from must not have been trained on samples of a test fold.""",
     )
     parser.add_argument(
         "--folds", type=int, help="number of folds (default: that of the config's data.protocol, or 5)"
@@ -36,10 +36,10 @@ must not have been trained on samples that a fold tests.""",
 
 
 def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the words and names of :func:`fer.commands.choices.choose` for the runs of the folds.
+    """Return the arguments and names of :func:`fer.commands.choices.choose` for the runs of the folds.
 
     Raises:
-        InputError: A word cannot be used, sets what crossval sets itself, or names data with fixed splits.
+        InputError: An argument is invalid, sets what crossval sets itself, or names data with fixed splits.
     """
     chosen_words, chosen = choose_for_members(CROSSVAL, words, ["--data.protocol"])
     if not issubclass(find_data_module(chosen["dataset"]), PooledDataModule):
@@ -53,7 +53,7 @@ def choose_for_folds(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _num_folds(configs: Sequence[Mapping[str, Any]]) -> int:
-    """Return the number of folds of the last config that has one, 5 without any.
+    """Return the number of folds of the last config that sets one; 5 if none does.
 
     >>> _num_folds([{"data": {"protocol": "4-fold"}}, {"data": {}}])
     4

@@ -13,8 +13,8 @@ SECTION: Final = "data"
 
 
 def download(words: Sequence[str]) -> None:
-    """Fetch FER2013."""
+    """Fetch FER2013 from Kaggle."""
     parser = argparse.ArgumentParser(prog="fer download", description="Fetch FER2013 from Kaggle.")
-    parser.add_argument("root", type=Path, help="folder to put it in")
+    parser.add_argument("root", type=Path, help="folder to download it to")
     path = fetch(parser.parse_args(list(words)).root)
     CONSOLE.print(f"FER2013 is in {path}; train with --data.root {path}")

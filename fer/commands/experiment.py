@@ -1,4 +1,4 @@
-"""Commands on one run: LightningCLI for a network and a data set that were chosen before."""
+"""Commands on one run: a LightningCLI for a given network and data set."""
 
 import logging
 import os
@@ -73,9 +73,9 @@ from fer.tasks import load
 
 log = logging.getLogger("fer.commands")
 
-# Warnings of Lightning about what is intended: a call that the newest torch deprecates; few workers, which on
-# a CPU would only take the cores that train; samples repeated for a second process, which are not counted;
-# frozen layers in eval mode.
+# Lightning's warnings about what is intended: a call that the newest torch deprecates; few workers, since on
+# a CPU more of them would only compete with training; samples repeated for a second process, which are not
+# counted; frozen layers in eval mode.
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders.*")
@@ -89,7 +89,7 @@ def run_experiment(
     cli: "type[ExperimentCLI] | None" = None,
     resumed: Run | None = None,
 ) -> None:
-    """Run a command on one run and close its W&B run, also after an error."""
+    """Run a command on one run and close its W&B run, even after an error."""
     failed, is_preempted = True, False
     try:
         with exit_on_sigterm():
@@ -107,13 +107,13 @@ def run_experiment(
 
 
 class ExperimentCLI(LightningCLI):
-    """One network on one data set: settings from the signatures of their classes, and a folder of its own.
+    """Command line for one run of a network on a data set; settings come from their classes' signatures.
 
     Args:
-        command: Name of the command; the method of this name with an underscore in front runs it.
-        arguments: Words after the command.
-        network: Name of a network, or the path of a class.
-        dataset: Name of a data set, or the path of a class.
+        command: Name of the command; the method of this name with a leading underscore runs it.
+        arguments: Arguments after the command.
+        network: Name of a network, or a class path.
+        dataset: Name of a data set, or a class path.
         resumed: A run to continue in its own folder; None: a new run.
     """
 
@@ -161,7 +161,7 @@ class ExperimentCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the words after the command."""
+        """Parse the arguments after the command."""
         self.config = parse(parser, args)
         self.config.pop("resume", None)
         self.on_sigterm: OnSigterm = self.config.on_sigterm or usual_on_sigterm()
@@ -178,13 +178,13 @@ class ExperimentCLI(LightningCLI):
         check_settings(self.config, self.command)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the options that are neither the network's, nor the data's, nor the trainer's."""
+        """Add the options besides those of the network, the data and the trainer."""
         add_run_arguments(parser, self.names, self.command)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, loggers and callbacks.
 
-        Data and checkpoint are read first, so that nothing is left of a run that cannot start.
+        Data and checkpoint are read first, so that a run that cannot start leaves no files.
         """
         self.model = load_network(
             *(self.command, self.model, self.datamodule),
@@ -212,7 +212,7 @@ class ExperimentCLI(LightningCLI):
         self.trainer_defaults["callbacks"] = callbacks_of(Run(self.run_dir), self.config, self.stop)
         with ExitStack() as on_error:
             if process_rank() == 0 and self.resumed is None:
-                on_error.callback(shutil.rmtree, self.run_dir)  # with what W&B may have put there
+                on_error.callback(shutil.rmtree, self.run_dir)  # including W&B's files
             on_error.callback(finish, failed=True)
             if self.config.trainer.logger is None:
                 kwargs["logger"] = self._loggers()
@@ -229,7 +229,7 @@ class ExperimentCLI(LightningCLI):
 
     @property
     def planned_dir(self) -> Path:
-        """The folder that the settings name for a new run."""
+        """The folder that a new run gets by its settings."""
         return Path(self.config.runs_dir).expanduser() / (self.config.run_name or self.default_name)
 
     def _make_run(self) -> Path:
@@ -263,14 +263,14 @@ class ExperimentCLI(LightningCLI):
 
     @property
     def _logged(self) -> Logged:
-        """Which numbers W&B gets."""
+        """Which metrics W&B gets."""
         settings = self.config.get("distinctiveness")
         logged: Logged = "summary" if settings is None else settings.log
         return logged
 
     @cached_property
     def _position(self) -> tuple[int, float]:
-        """The epoch in which training goes on, and the time of the last measurement of neurons before it."""
+        """The epoch in which training resumes, and the time of the last measurement of neurons before it."""
         checkpoint = self._ckpt_path
         if checkpoint is None:
             return 0, 0.0
@@ -278,10 +278,10 @@ class ExperimentCLI(LightningCLI):
         return int(content["epoch"]), measured_until(content)
 
     def _wandb_settings(self) -> dict[str, Any]:
-        """Return the settings of the run on W&B; those that are not set follow from the others."""
+        """Return the settings of the run on W&B; those that are not set are derived from the others."""
         settings, usual = map(self._flat, (self.config, self.parser.get_defaults()))
         if self.precision.reason:
-            settings[PRECISION] = AUTO  # what it stands for names no run
+            settings[PRECISION] = AUTO  # the precision that it chose is no part of a run's name
         of_config = standard(settings, usual_settings(self.config.config or [], self.names["network"]))
         usual |= {key: value for key, value in of_config.items() if key in usual}
         given = self.config.wandb.as_dict()
@@ -291,7 +291,7 @@ class ExperimentCLI(LightningCLI):
         }
 
     def _flat(self, config: Namespace) -> dict[str, Any]:
-        """Return settings by dotted name, as YAML has them."""
+        """Return settings by dotted name, with their values as in YAML."""
         return flatten(yaml.safe_load(hide_home(self.parser.dump(config, skip_none=False))))
 
     def before_instantiate_classes(self) -> None:
@@ -315,12 +315,12 @@ class ExperimentCLI(LightningCLI):
 
     @property
     def _own_network(self) -> type[nn.Module] | None:
-        """The class of a network of the user's own, which loading its checkpoint needs."""
+        """The class of a user-defined network, which is needed to load its checkpoint."""
         name = self.names["network"]
         return find_task(name).network_class if "." in name else None
 
     def run(self) -> None:
-        """Run the command between the header and the list of what it wrote."""
+        """Print the header, run the command, and list the files that it wrote."""
         if self.command == "fit":
             self._mark_latest()  # when it starts, so that a training can be watched
         self._print_header()
@@ -353,7 +353,7 @@ class ExperimentCLI(LightningCLI):
 
     def _fit(self) -> None:
         if self.resumed is not None:
-            self._forget_results()  # of fewer epochs
+            self._forget_results()  # they belong to fewer epochs
         with FullDisk(self.run_dir) as full_disk, draw_later(self.trainer):
             self._train_and_test(full_disk)
 
@@ -364,10 +364,10 @@ class ExperimentCLI(LightningCLI):
             )
         if self.stop.preempted.is_set():
             sys.exit(TRY_AGAIN)
-        # The first process's: one that started a second later would name another folder.
+        # From the first process: a process that started a second later would name another folder.
         best = Path(self.trainer.strategy.broadcast(str(Run(self.run_dir).best_checkpoint)))
         if is_dry_run(self.trainer):
-            log.info("trainer.fast_dev_run: the code was tried on a few batches, nothing is kept or tested")
+            log.info("trainer.fast_dev_run: the code ran on a few batches; nothing is saved or tested")
             return
         if not best.is_file():
             log.warning(
@@ -386,7 +386,7 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _forget_results(self) -> None:
-        """Remove the results of a run that is to become longer, whose end they would seem to be."""
+        """Remove the results of a run that is extended: with them, it would seem complete."""
         Run(self.run_dir).results_path.unlink(missing_ok=True)
 
     def _validate(self) -> None:
@@ -406,7 +406,7 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _log_origin(self) -> None:
-        """Tell W&B from which checkpoint the run starts."""
+        """Log to W&B which checkpoint the run starts from."""
         for checkpoint in (self.config.start_from, self.config.ckpt_path):
             if checkpoint is not None and self._to_wandb is not None:
                 use_checkpoint(self._to_wandb, Path(checkpoint))

@@ -1,4 +1,4 @@
-"""The command ``explain``: show what a network looked at in each face of a photo."""
+"""The command ``explain``: show which parts of each face of a photo a prediction depends on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from fer.explain.images import answer_of
 from fer.explain.photo import ExplainedFace
 from fer.predict.recognizer import as_rgb
 
-HELP: Final = "show what a network looked at in each face of a photo, and which neurons answered"
+HELP: Final = "show which parts of each face a prediction depends on, and which neurons respond"
 SECTION: Final = "evaluate"
 
 EXAMPLES: Final = """\
@@ -22,18 +22,18 @@ examples:
 
 
 def explain(words: Sequence[str]) -> None:
-    """Show what a network looked at in each face of a photo.
+    """Show which parts of each face of a photo a network's prediction depends on.
 
     Raises:
-        InputError: A word cannot be used, the photo has no face, or the network has no feature maps.
+        InputError: An argument is invalid, the photo has no face, or the network has no feature maps.
     """
     parser = make_parser(
         "fer explain",
-        "For each face of a photo, show which parts the network's answer rests on: Grad-CAM at the last "
-        "layer with feature maps, and occlusion (the drop in the class's probability where a patch hides a "
-        "part); and the maps of the neurons that answer most strongly among the most distinct ones of each "
-        "layer, by the angles that were measured in training. It writes one HTML page, which loads nothing "
-        "from the network, and one PNG. The page contains the photo: check that you may publish it.",
+        "For each face of a photo, show which parts the prediction depends on: Grad-CAM at the last layer "
+        "with feature maps, and occlusion (the drop in the class's probability where a patch hides a part). "
+        "Also show the feature maps of the neurons that respond most strongly, among the most distinct ones "
+        "of each layer by the angles measured in training. Write one HTML page, which loads nothing from "
+        "the network, and one PNG. The page contains the photo: check that you may publish it.",
         epilog=EXAMPLES,
     )
     parser.usage = "fer explain PHOTO [--ckpt_path CHECKPOINT|RUN] [--out DIR] [--whole]"
@@ -48,8 +48,8 @@ def explain(words: Sequence[str]) -> None:
     given = parse(parser, words)
     if given.ckpt_path is not None and given.ckpt_path.suffix.lower() == ".onnx":
         msg = (
-            f"--ckpt_path {given.ckpt_path}: an ONNX file has no gradients of its layers; give the "
-            "checkpoint that it was exported from"
+            f"--ckpt_path {given.ckpt_path}: the gradients of an ONNX file's layers cannot be computed; give "
+            "the checkpoint that it was exported from"
         )
         raise InputError(msg)
     image = as_rgb(given.photo)
@@ -74,9 +74,10 @@ def explain(words: Sequence[str]) -> None:
 
 
 def _line(each: ExplainedFace) -> str:
-    """Return a face's class, what hiding a part costs, and the first neurons that answer."""
+    """Return a face's class, the largest drop by occlusion, and its most responsive neurons."""
     neurons = [
         f"{layer} {', '.join(str(one.index) for one in some[:3])}" for layer, some in each.neurons.items()
     ]
     cost = 100 * float(each.occlusion.max())
-    return f"{answer_of(each)}; hiding a part: up to {cost:.1f} points less; neurons: {'; '.join(neurons)}"
+    drop = f"hiding a part: up to {cost:.1f} percentage points less"
+    return f"{answer_of(each)}; {drop}; neurons: {'; '.join(neurons)}"

@@ -1,4 +1,4 @@
-"""The command export: a checkpoint's network as an ONNX file that says how it wants to be fed."""
+"""The command ``export``: write a checkpoint's network as an ONNX file, with its preprocessing."""
 
 import argparse
 import json
@@ -28,26 +28,32 @@ SECTION: Final = "prune and export"
 
 
 def export(arguments: Sequence[str]) -> None:
-    """Write a checkpoint's network as ONNX, and say how to use it."""
+    """Write a checkpoint's network as ONNX, and print how to use it."""
     parser = argparse.ArgumentParser(
         prog="fer export",
         allow_abbrev=False,
         description="Write a checkpoint's network, pruned or not, as one ONNX file for batches of any size, "
-        "with the names of its classes and the normalisation of its inputs; checked against torch.",
+        "with the names of its classes and the normalisation of its inputs. Its outputs are compared with "
+        "PyTorch's.",
     )
-    parser.add_argument("checkpoint", type=Path, help="runs/NAME/checkpoints/best.ckpt, or a run: runs/NAME")
-    parser.add_argument("--out", type=Path, help="the file (beside the checkpoint, of the same name, .onnx)")
+    parser.add_argument(
+        "checkpoint", type=Path, help="runs/NAME/checkpoints/best.ckpt, or the folder of a run: runs/NAME"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="file to write (default: beside the checkpoint, with the suffix .onnx)"
+    )
     parser.add_argument(
         "--opset",
         type=int,
-        help=f"version of ONNX's operators, {OPSETS.start} to {OPSETS.stop - 1} (torch's choice)",
+        help=f"version of ONNX's operators, {OPSETS.start} to {OPSETS.stop - 1} (default: torch's choice)",
     )
     parser.add_argument(
         "--uint8",
         action="store_true",
-        help="put the preprocessing into the graph: it takes images of any size, uint8 (N, H, W, 3) in RGB",
+        help="include the preprocessing in the graph, which then takes RGB images of any size, as uint8 "
+        "(N, H, W, 3)",
     )
-    parser.add_argument("--network", help="the network's class, package.module.Class, if it is your own")
+    parser.add_argument("--network", help="class of your own network, package.module.Class")
     given = parser.parse_args(list(arguments))
     given.checkpoint = find_checkpoint(given.checkpoint)
     network = None if given.network is None else find_task(given.network).network_class
@@ -100,10 +106,10 @@ def export(arguments: Sequence[str]) -> None:
 def with_preprocessing(
     checkpoint: Path, task: ClassificationTask, normalisation: Mapping[str, Sequence[float]]
 ) -> tuple[nn.Module, torch.Tensor]:
-    """Return a network that takes images in uint8, and an example of them.
+    """Return a network that takes uint8 images, and an example of its input.
 
     Raises:
-        InputError: It is no network for images, or their normalisation is not known.
+        InputError: The network does not take images, or their normalisation is not known.
     """
     shape = input_shape(task)
     if len(shape) != 3 or not normalisation:
@@ -117,7 +123,7 @@ def with_preprocessing(
         mean=normalisation["mean"],
         std=normalisation["std"],
     )
-    # Of no size that the exporter could take for a constant of the network.
+    # A size that the exporter cannot mistake for a constant of the network.
     return module, torch.zeros(1, shape[1] + 5, shape[1] + 11, 3, dtype=torch.uint8)
 
 
@@ -132,13 +138,14 @@ def input_shape(task: ClassificationTask) -> tuple[int, ...]:
 
 
 def find_normalisation(checkpoint: Path) -> tuple[dict[str, list[float]], str]:
-    """Return mean and deviation of each channel, of pixels in 0..1, as the network was trained with.
+    """Return the normalisation that the network was trained with: mean and std of pixels from 0 to 1.
 
-    They are in the checkpoint; for one that was pruned, or is older, they are computed again as the config
-    says that its run left.
+    They are read from the checkpoint. If it lacks them, as older ones do, they are computed again from the
+    data that the run's config names.
 
     Returns:
-        ``mean`` and ``std``, and what to say of them; without them why they are not known.
+        ``mean`` and ``std`` of each channel, and a remark that states them. If they are not known, an empty
+        dict and a remark on the reason.
     """
     content = read_checkpoint(checkpoint)
     config = checkpoint.resolve().parent.parent / "config.yaml"

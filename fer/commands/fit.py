@@ -19,7 +19,7 @@ def fit(words: Sequence[str]) -> None:
     """Train a network.
 
     Raises:
-        InputError: There is a positional word; the message suggests the option that was meant.
+        InputError: There is a positional argument; the message suggests the option that was meant.
     """
     for place in positional(words):
         raise InputError(_suggest(words[place]))
@@ -28,18 +28,16 @@ def fit(words: Sequence[str]) -> None:
 
 
 def _suggest(word: str) -> str:
-    """Return the message for a positional word.
+    """Return the message for a positional argument.
 
     >>> _suggest("conv6")
-    "'conv6' belongs to no option: did you mean --config conv6?"
+    "unexpected argument 'conv6': did you mean --config conv6?"
     """
     path = Path(word)
     if path.suffix == ".ckpt" or path.is_dir():
-        meant = (
-            f"--ckpt_path {word}, which resumes training, or --start_from {word}, which takes its weights?"
-        )
+        meant = f"--ckpt_path {word} to resume training, or --start_from {word} to start from its weights?"
     elif word in config_names() or path.suffix in (".yaml", ".yml", ".json"):
         meant = f"--config {word}?"
     else:
         meant = "--config NAME, or --ckpt_path CHECKPOINT?"
-    return f"{word!r} belongs to no option: did you mean {meant}"
+    return f"unexpected argument {word!r}: did you mean {meant}"

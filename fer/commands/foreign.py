@@ -1,4 +1,4 @@
-"""Exceptions of libraries that a user's input causes: their types, and one line for each."""
+"""Exceptions that libraries raise on invalid input: their types, and a one-line message for each."""
 
 import sys
 from typing import Final
@@ -11,12 +11,12 @@ TYPES: Final = (
     ("wandb", "Error"),
     ("yaml", "YAMLError"),
 )
-"""Module and name of each type. They are looked up only when an exception was raised, in modules that are
-imported by then, so that the program starts fast."""
+"""Module and name of each type. They are looked up only after an exception, in modules that are already
+imported, so that the program starts fast."""
 
 
 def foreign_errors() -> tuple[type[Exception], ...]:
-    """Return the types of exceptions that end in one line."""
+    """Return the types of exceptions that are reported in one line, without a traceback."""
     modules = ((sys.modules.get(module), name) for module, name in TYPES)
     types = (getattr(module, name, None) for module, name in modules if module is not None)
     return (PermissionError, *(each for each in types if each is not None))

@@ -1,4 +1,4 @@
-"""A disk that is full: say what is safe, and how to go on."""
+"""Explain a full disk: what has been saved, and how to resume."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +13,10 @@ from fer.runs import Run
 
 
 class FullDisk:
-    """Explains that a training ran out of space; one that has ended is tested before.
+    """Context manager that explains that a training ran out of disk space.
 
-    Use it as a context around training and test, and :meth:`outlived` around the training alone.
+    Use it around training and test, and :meth:`outlived` around the training alone: a training whose epochs
+    are complete is tested before the error is raised.
 
     Args:
         folder: Folder of the run.
@@ -72,7 +73,7 @@ def _problem_of(error: OSError) -> str:
 
 
 def _epochs_in(checkpoint: Path) -> int:
-    """Return how many epochs of training a checkpoint has; 0 if it is none."""
+    """Return the number of completed epochs in a checkpoint; 0 if it cannot be read."""
     try:
         return int(read_any_checkpoint(checkpoint)["epoch"])
     except (InputError, KeyError):

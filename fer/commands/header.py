@@ -1,4 +1,4 @@
-"""What the first lines of a command say about where its network comes from."""
+"""Header lines on the origin of a command's network: the checkpoint that it resumes or evaluates."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,23 +10,23 @@ from fer.tasks import ClassificationTask
 
 
 def facts_of_start(checkpoint: str | None, epoch: int, *, is_resumed: bool) -> list[tuple[str, str]]:
-    """Return where a training goes on; empty for one that begins.
+    """Return where a training resumes; empty for a new one.
 
     Args:
-        checkpoint: The one from which it goes on.
-        epoch: Index of the epoch in which it goes on.
-        is_resumed: Whether it goes on in its own folder.
+        checkpoint: The checkpoint that it resumes from.
+        epoch: Index of the epoch in which it resumes.
+        is_resumed: Whether it resumes in its own folder.
     """
     if checkpoint is None:
-        return [("goes on", "from the start, since the run has no checkpoint yet")] if is_resumed else []
+        return [("resumes", "from the start, since the run has no checkpoint yet")] if is_resumed else []
     place = f"in epoch {epoch + 1}, from {checkpoint}"
     if not is_resumed:
-        place += f", as another run than {Path(checkpoint).parent.parent}, which stays as it is"
-    return [("goes on", place)]
+        place += f", as a new run; {Path(checkpoint).parent.parent} is not changed"
+    return [("resumes", place)]
 
 
 def facts_of_checkpoint(model: ClassificationTask, data: LightningDataModule) -> list[tuple[str, str]]:
-    """Return what a network that is evaluated was trained on, and the classes that do not match."""
+    """Return the data that an evaluated network was trained on, and the classes that do not match."""
     calibration = [("calibration", describe_calibration(model.calibration))]
     if model.trained_on is None:
         return calibration

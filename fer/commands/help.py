@@ -1,4 +1,4 @@
-"""Help that reads well: no markup, the project's own settings first, examples at the end."""
+"""Format help texts: no markup, the project's own settings first, examples at the end."""
 
 import re
 import textwrap
@@ -19,17 +19,17 @@ TITLES: Final = {
     "wandb": "Weights & Biases",
     "trainer": "trainer (Lightning)",
 }
-"""By group of options its title, in the order of the help; other groups come before the trainer."""
+"""Titles of the groups of options, in the order of the help; other groups come before the trainer's."""
 
 
 HELPS: Final = {
     "config": "settings as YAML or JSON: a file, or the name of a shipped config; the last one wins",
     "print_config": "print all settings as YAML, as --config takes them, and exit",
     "seed_everything": "seed of all random numbers, 0 or more",
-    "trainer.precision": "what the network computes in; auto: bf16-mixed where the device has matrix units "
-    "for bfloat16 (AMX; NVIDIA from Ampere), else 32-true; null: 32-true",
+    "trainer.precision": "numerical precision; auto: bf16-mixed where the device has matrix units for "
+    "bfloat16 (AMX; NVIDIA from Ampere), else 32-true; null: 32-true",
 }
-"""Texts in place of Lightning's and jsonargparse's."""
+"""Help texts that replace Lightning's and jsonargparse's, by option."""
 
 
 class HelpFormatter(DefaultHelpFormatter):
@@ -61,11 +61,11 @@ def plain_text(text: str) -> str:
 
 
 def arrange(parser: ArgumentParser, titles: Mapping[str, str] = TITLES) -> None:
-    """Order a parser's groups of options, name them in plain words, and hide what only confuses.
+    """Order a parser's groups of options, give them titles, and hide options that only confuse.
 
     Args:
-        parser: With all its options.
-        titles: By group its title, in order.
+        parser: The parser, with all its options.
+        titles: Titles by group, in order.
     """
     groups = parser.groups or {}
     order = list(titles)

@@ -16,14 +16,14 @@ EMPTY: Final = {
     "limit_test_batches": ("fit test", "nothing would be tested; --test false leaves the test out"),
     "limit_predict_batches": ("predict", "nothing would be predicted"),
 }
-"""By setting of the trainer that must not be 0 the commands that need it, and what would happen."""
+"""Trainer settings that must not be 0: the commands that need each, and the consequence."""
 
 MAX_SEED: Final = 2**32 - 1
 """NumPy's largest seed."""
 
 
 def check_settings(config: Namespace, command: str) -> None:
-    """Refuse settings of a run with which a command could do nothing, and seeds that NumPy does not take.
+    """Refuse settings that leave a command nothing to do, and seeds that NumPy does not accept.
 
     Raises:
         InputError: The message names the setting.
@@ -48,7 +48,7 @@ def check_settings(config: Namespace, command: str) -> None:
 
 @contextmanager
 def explained_interval(interval: int | float | None) -> Iterator[None]:
-    """Explain Lightning's refusal of ``trainer.val_check_interval``, which it compares when training starts.
+    """Explain Lightning's error about ``trainer.val_check_interval``, raised when training starts.
 
     Raises:
         InputError: An epoch has fewer batches than the interval.
@@ -60,6 +60,7 @@ def explained_interval(interval: int | float | None) -> Iterator[None]:
             raise
         msg = (
             f"trainer.val_check_interval is {interval}, more than the batches of an epoch: set it to a share "
-            "of an epoch, such as 0.5, or set trainer.check_val_every_n_epoch to null to count batches on"
+            "of an epoch, such as 0.5, or set trainer.check_val_every_n_epoch to null to count batches "
+            "across epochs"
         )
         raise InputError(msg) from e

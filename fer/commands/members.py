@@ -1,4 +1,4 @@
-"""Commands that train many runs as one: each member is a run, then all of them are reported together."""
+"""Studies of several runs (crossval, repeat): each member is a run, and all are reported together."""
 
 import argparse
 import math
@@ -28,11 +28,11 @@ SET_BY_STUDY: Final = (
     *("--test", "--ckpt_path", "--resume", "--trainer.devices"),
     *("--wandb.group", "--wandb.name", "--wandb.job_type"),
 )
-"""Settings of fit that the members have from their study."""
+"""Options of fit that the study sets for its members."""
 
 
 def make_study_parser(kind: Kind, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Return a parser of the options that all studies have; it leaves the settings of fit to others."""
+    """Return a parser of the options that all studies have; the settings of fit are parsed elsewhere."""
     parser = argparse.ArgumentParser(
         prog=f"fer {kind.name}",
         allow_abbrev=False,
@@ -51,15 +51,15 @@ def make_study_parser(kind: Kind, description: str, epilog: str) -> argparse.Arg
 def choose_for_members(
     kind: Kind, words: Sequence[str], set_by_kind: Sequence[str] = ()
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the words and names of :func:`fer.commands.choices.choose` for the runs of the members.
+    """Return the arguments and names of :func:`fer.commands.choices.choose` for the runs of the members.
 
     Args:
-        kind: What the members are.
-        words: Settings of fit.
-        set_by_kind: Options of fit that cannot be given, beside :data:`SET_BY_STUDY`.
+        kind: Kind of the study.
+        words: Arguments of fit.
+        set_by_kind: Options of fit that cannot be given, in addition to :data:`SET_BY_STUDY`.
 
     Raises:
-        InputError: A word cannot be used, or sets what differs from member to member.
+        InputError: An argument is invalid, or sets what differs from member to member.
     """
     taken = {*SET_BY_STUDY, *set_by_kind, f"--{kind.option}"}
     if found := [word for word in words if word.split("=")[0] in taken]:
@@ -69,7 +69,7 @@ def choose_for_members(
 
 
 def configs_in(words: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the content of each config that the words of :func:`choose_for_members` name."""
+    """Return the content of each config among the arguments of :func:`choose_for_members`."""
     return [parse_config(config) for flag, config in pairwise(words) if flag == "--config"]
 
 
@@ -84,12 +84,12 @@ def run_study(
     """Run the members that have no results, then write, draw, log and print the results of all.
 
     Args:
-        kind: What the members are.
+        kind: Kind of the study.
         given: Options of the study.
         words: Arguments of fit for every member.
         chosen: Names of the network and the data set.
-        members: How many there are, or the number of each.
-        common: Further settings of fit that all members have; None: there are none.
+        members: Number of members, or the number of each.
+        common: Further settings of fit that all members have; None: no others.
 
     Returns:
         The folder of the study.
@@ -99,7 +99,7 @@ def run_study(
     usual = "-".join((*short, f"{len(numbers)}{kind.member}", time.strftime("%Y%m%d-%H%M%S")))
     name = given.run_name or unused_name(Path(given.runs_dir), usual)
     folder = Path(given.runs_dir) / name
-    project = os.environ.get("WANDB_PROJECT")  # of a sweep, where the summary will be
+    project = os.environ.get("WANDB_PROJECT")  # set by a sweep; the summary goes to the same project
 
     def run_member(number: int, run_dir: Path) -> None:
         CONSOLE.print(f"\n{kind.member} {number} ({numbers.index(number) + 1} of {len(numbers)})")
@@ -129,13 +129,13 @@ def run_study(
 
 
 def _precision_of_first(run: Run) -> dict[str, Any]:
-    """Return the precision of the first member, which the others share on any machine; empty before it."""
+    """Return the first member's precision, which the others use on any machine; empty before it has run."""
     settings = flatten(run.read_config())
     return {PRECISION: settings[PRECISION] or "null"} if PRECISION in settings else {}
 
 
 def unused_name(folder: Path, name: str) -> str:
-    """Return a name that is not used in the folder: the given one, with a number if need be."""
+    """Return a name that is not used in the folder: the given one, with a number appended if it is taken."""
     names = (f"{name}-{number}" if number > 1 else name for number in count(1))
     return next(each for each in names if not (folder / each).exists())
 
@@ -173,7 +173,7 @@ def _conclude(kind: Kind, folder: Path, numbers: Sequence[int], results: Sequenc
 
 
 def _figures(summary: Summary, runs: Sequence[Run], title: str) -> dict[str, Callable[[], Figure]]:
-    """Return by name what draws each figure of a study."""
+    """Return the functions that draw the figures of a study, by the figure's name."""
     kind, pooled, calibration = summary.kind, summary.pooled, summary.calibration
     of_all = f"{title}, all {kind.setting}"
     figures: dict[str, Callable[[], Figure]] = {
@@ -207,7 +207,7 @@ def _log(
         key.removeprefix("wandb."): value for key, value in config.items() if key.startswith("wandb.")
     }
     del of_wandb["artifacts"]  # each member has its own
-    group = os.environ.get("WANDB_RUN_GROUP", folder.name)  # of a sweep, of which this is a trial
+    group = os.environ.get("WANDB_RUN_GROUP", folder.name)  # set by a sweep if this is one of its trials
     of_wandb |= {"group": group, "name": folder.name, "job_type": kind.name}
     shared = {
         key: value

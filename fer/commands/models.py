@@ -1,4 +1,4 @@
-"""The command ``models``: the networks with their size, input, measured layers and papers."""
+"""The command ``models``: list the networks with their size, input, measured layers and papers."""
 
 import argparse
 import inspect
@@ -26,7 +26,7 @@ HELP: Final = "list the networks with parameters, multiply-adds, input, measured
 SECTION: Final = "train"
 
 START: Final = {"pretrained": False, "weights": None}
-"""Settings of weights that are not read: only sizes are counted."""
+"""Settings that keep pretrained weights from being loaded: only sizes are counted."""
 
 _TITLE: Final = re.compile(r', "[^"]*"')
 _CITED: Final = re.compile(r'([A-Z][^".;:]*(?:et al\.)?), "([^"]+?),?"')
@@ -42,7 +42,7 @@ class Listed:
         macs: Multiply-adds of convolutions and linear layers, for one sample.
         input: Shape of one sample: channels, height and width, or features.
         layers: Hidden layers whose neurons are measured, in forward order.
-        paper: Where it comes from, as its docstring cites it; empty: it cites nothing.
+        paper: Its source, as its docstring cites it; empty if it cites none.
     """
 
     name: str
@@ -66,13 +66,13 @@ def models(arguments: Sequence[str]) -> None:
         "networks",
         nargs="*",
         metavar="NETWORK",
-        help="names, or classes of your own: package.module.Class (all)",
+        help="names, or classes of your own: package.module.Class (default: all shipped networks)",
     )
     parser.add_argument(
         "--input",
         metavar="SHAPE",
-        help="shape of one sample of your own networks, such as 3,224,224 or 10 (their settings channels and "
-        "image_size, or in_features; else 1,48,48)",
+        help="shape of one sample of your own networks, such as 3,224,224 or 10 (default: from their "
+        "parameters channels and image_size, or in_features; else 1,48,48)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args(list(arguments))
@@ -85,10 +85,10 @@ def models(arguments: Sequence[str]) -> None:
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """Return the shape that a text means.
+    """Parse the shape of a sample.
 
     Raises:
-        InputError: It means none.
+        InputError: The text is not a shape.
 
     >>> parse_shape("3,224,224")
     (3, 224, 224)
@@ -101,11 +101,11 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def describe(name: str, shape: tuple[int, ...] | None = None) -> Listed:
-    """Return what is known of a network, which is built for it.
+    """Build a network and return its size, input, measured layers and paper.
 
     Args:
         name: As ``--network`` takes it.
-        shape: Of one sample; None: as its settings say.
+        shape: Shape of one sample; None: from the network's settings.
 
     Raises:
         InputError: There is no such network, or it cannot be built with its settings or take such a sample.
@@ -126,7 +126,7 @@ def describe(name: str, shape: tuple[int, ...] | None = None) -> Listed:
         network, example = kind(**settings).eval(), torch.zeros(1, *shape)
         macs, hidden = count_macs(network, example), hidden_layers(network, example)
     except FOREIGN_ERRORS as e:
-        hint = "" if name in TASKS else "; --input tells what it takes"
+        hint = "" if name in TASKS else "; --input sets the shape"
         msg = f"{name} cannot be built with its defaults for inputs of shape {shape}: {one_line(e)}{hint}"
         raise InputError(msg) from e
     paper = papers_in(inspect.getdoc(kind) or "")
@@ -152,7 +152,7 @@ def defaults_of_data(name: str) -> dict[str, Any]:
 
 
 def papers_in(documentation: str) -> str:
-    """Return what the ``Source:`` of a docstring cites.
+    """Return the papers that the ``Source:`` of a docstring cites.
 
     >>> papers_in('A net. Source: He et al., "Deep Learning", 2016; Sutton, "Working", section 3.')
     'He et al., "Deep Learning"; Sutton, "Working"'

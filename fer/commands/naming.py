@@ -14,16 +14,16 @@ OTHERS: Final = {
     "early_stopping": "early_stopping",
     "ema": "ema",
 }
-"""Other settings that appear in a name, and what they are called there."""
+"""Other settings that appear in a name, and their short names."""
 
 SILENT: Final = {
     *("data.root", "data.num_workers", "model.compile", "model.channels_last", "model.weights"),
     *("data.pipeline", "prune.enabled", "prune.num_samples"),
 }
-"""Settings of those groups that do not appear: paths, and those that change no result."""
+"""Settings of :data:`GROUPS` that are left out: paths, and those that do not affect results."""
 
 MOST: Final = 6
-"""Most settings in a name, so that it stays readable."""
+"""Largest number of settings in a name, so that it stays readable."""
 
 
 VARIABLES: Final = {
@@ -32,18 +32,18 @@ VARIABLES: Final = {
     "job_type": "WANDB_JOB_TYPE",
     "tags": "WANDB_TAGS",
 }
-"""Environment variables of W&B that set the same, for example in a sweep."""
+"""W&B's environment variables for the same properties, which a sweep may set."""
 
 
 def following(settings: Mapping[str, Any], usual: Mapping[str, Any], *, command: str) -> dict[str, Any]:
-    """Return name, group, job type and tags of a run in W&B, for those that the user does not set.
+    """Return the W&B name, group, job type and tags of a run, without those that the environment sets.
 
     Args:
-        settings: Of the run, by dotted name.
+        settings: Settings of the run, by dotted name.
         usual: Their usual values, by the same names.
-        command: What the run does.
+        command: The command that the run executes.
     """
-    is_trial = "WANDB_SWEEP_PARAM_PATH" in os.environ  # the folders of trials are all called alike
+    is_trial = "WANDB_SWEEP_PARAM_PATH" in os.environ  # the folders of all trials have the same name
     of_run = {
         "name": (None if is_trial else settings["run_name"]) or title(settings, usual, command=command),
         "group": f"{settings['network']}-{settings['dataset']}",
@@ -54,21 +54,21 @@ def following(settings: Mapping[str, Any], usual: Mapping[str, Any], *, command:
 
 
 def standard(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a config, without those of data that the run does not use.
+    """Return the settings of a config, without those of a data set that the run does not use.
 
     Args:
-        settings: Of a run, by dotted name.
-        config: The first that it was given, or its network's, by dotted name.
+        settings: Settings of a run, by dotted name.
+        config: The run's first config, or the shipped one of its network, by dotted name.
     """
     is_same_data = settings["dataset"] == config.get("dataset")
     return {key: value for key, value in config.items() if is_same_data or not key.startswith("data.")}
 
 
 def title(settings: Mapping[str, Any], usual: Mapping[str, Any], *, command: str = "fit") -> str:
-    """Return a name for a run: its network, its data, and the settings that are not as usual.
+    """Return a name for a run: its network, its data, and the settings that differ from the usual ones.
 
     Args:
-        settings: Of the run, by dotted name.
+        settings: Settings of the run, by dotted name.
         usual: Their usual values, by the same names.
         command: The command; part of the name unless it is fit.
 

@@ -1,4 +1,4 @@
-"""What a run writes besides its results: its settings, and the list of its files at the end."""
+"""Write the settings of a run, and list its files at the end."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from fer.pruning.results import PruneResults
 from fer.runs import Run
 
 NARROW: Final = 80
-"""Columns of the narrowest terminal that the list of figures fits."""
+"""Width of the list of figures, in columns, which fits narrow terminals."""
 
 INDENT: Final = 13 * " "
 
@@ -32,7 +32,7 @@ class ConfigCallback(SaveConfigCallback):
     """Store all settings: as YAML in the run's folder, and under the names that sweeps use in W&B."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write both, once, in the first process."""
+        """Write the settings to ``config.yaml`` and to W&B."""
         del pl_module, stage
         settings = self._write(trainer, self.config)
         for logger in trainer.loggers:
@@ -43,8 +43,8 @@ class ConfigCallback(SaveConfigCallback):
     def keep_schedule(
         self, trainer: Trainer, network: str | None, settings: Mapping[str, int | None]
     ) -> None:
-        """Write how often angles are measured into both, so that the run can be repeated."""
-        if network is not None:  # of a callback that is no setting of the run
+        """Record how often angles are measured in ``config.yaml`` and W&B, for repeating the run."""
+        if network is not None:  # the callback is not one of the run's settings
             return
         config = self.config.clone()
         for name, value in settings.items():
@@ -64,11 +64,11 @@ class ConfigCallback(SaveConfigCallback):
 
 @rank_zero_only
 def print_files(run: Run, missing: dict[str, str], *, is_reported: bool) -> None:
-    """Print what a run has found and written, and what to do next.
+    """Print what a run has found and written, and the commands to try next.
 
     Args:
         run: The run.
-        missing: By name the figures that could not be drawn or written, and why.
+        missing: Figures that could not be drawn or written, and why, by name.
         is_reported: Whether its report page is written first.
     """
     page = write_page(run, missing) if is_reported else None
@@ -77,7 +77,7 @@ def print_files(run: Run, missing: dict[str, str], *, is_reported: bool) -> None
 
 def write_page(run: Run, missing: dict[str, str]) -> Path | None:
     """Write the report page of a run and return its path; None after a warning if it cannot be written."""
-    from fer.commands.report import settings_of  # not above: it imports the commands on runs
+    from fer.commands.report import settings_of  # not above: a circular import
     from fer.report import write_report
 
     with drawing("report.html", missing):
@@ -90,8 +90,8 @@ def list_files(run: Run, missing: Mapping[str, str], page: Path | None = None) -
 
     Args:
         run: The run.
-        missing: By name the figures that could not be drawn or written, and why.
-        page: Its report page, which is named last; None: the command that writes it is among the next.
+        missing: Figures that could not be drawn or written, and why, by name.
+        page: Its report page, listed last; None: the command that writes it is suggested instead.
     """
     lines = [f"run          {run.folder}"]
     if run.best_checkpoint.is_file():
@@ -106,9 +106,9 @@ def list_files(run: Run, missing: Mapping[str, str], page: Path | None = None) -
 
 
 def summarise(run: Run) -> list[str]:
-    """Return a line on the stages of a training and one on its pruning, as far as there are any.
+    """Return a line on the stages of a training and a line on its pruning, if it has them.
 
-    Stages of fewer than :data:`LEAST_VALUES` measurements are unknown, as the training has said.
+    Fewer than :data:`LEAST_VALUES` measurements have no stages, as the training has said.
     """
     lines = []
     num = sum(map(math.isfinite, run.read_metrics().get("stage/network", ())))

@@ -1,4 +1,4 @@
-"""The callbacks of a run that are not settings themselves."""
+"""Callbacks of a run that have no group of settings of their own."""
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback
@@ -13,12 +13,12 @@ from fer.runs import Run
 
 
 def callbacks_of(run: Run, config: Namespace, stop: StopCallback) -> list[Callback]:
-    """Return the callbacks that every run has, or that a setting without a group of its own asks for.
+    """Return the callbacks that every run has, and those that single options add, such as ``--ema``.
 
     Args:
-        run: Where they write.
+        run: The run whose files they write.
         config: The settings.
-        stop: Ends the training on request.
+        stop: Callback that ends the training on request.
     """
     monitor = config.monitor
     callbacks: list[Callback] = [
@@ -45,7 +45,7 @@ def callbacks_of(run: Run, config: Namespace, stop: StopCallback) -> list[Callba
         callbacks.append(EarlyStopping(monitor, mode=mode_of(monitor), patience=config.early_stopping))
     if config.ema:
         callbacks.append(EMAWeightAveraging())
-    callbacks.append(stop)  # it may save after a batch, of which the callbacks above have taken note
+    callbacks.append(stop)  # after the others, which must have processed the batch before it saves
     if config.trainer.enable_progress_bar:
         callbacks.append(EpochProgressBar())
     return callbacks

@@ -1,4 +1,4 @@
-"""Parse a command's words: parsers with readable help, renamed options, errors that suggest a way out."""
+"""Parse command lines: parsers with readable help, renamed options, errors that suggest a fix."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -28,17 +28,17 @@ SWEEP_HINT: Final = "in the command of a sweep, use ${args_json_file}"
 """How a sweep file passes null and true, where ``${args}`` passes None and an option without a value."""
 
 WITHOUT_VALUE: Final = ("-h", "--help", "--print_config", "--debug", "--whole")
-"""Options that take no value after a blank."""
+"""Options that are not followed by a value."""
 
 
 NESTED_KINDS: Final = {
     "fer.callbacks.plateau.ActionByReason": "one of them for each of overfit/lr_frozen/stuck",
 }
-"""What an error calls a setting that has settings of its own, by its class."""
+"""What an error calls a value that has settings of its own, by its class."""
 
 
 def make_parser(prog: str, description: str, **kwargs: Any) -> ArgumentParser:
-    """Return a parser that raises instead of exiting and whose help has no markup."""
+    """Return a parser that raises errors instead of exiting, and whose help has no markup."""
     return ArgumentParser(
         prog=prog,
         description=description,
@@ -50,12 +50,12 @@ def make_parser(prog: str, description: str, **kwargs: Any) -> ArgumentParser:
 
 
 def add_recognizer_options(parser: ArgumentParser, kinds: str, *, whole: str) -> None:
-    """Add the options that choose a network for images, which :func:`load_recognizer` takes.
+    """Add the options that choose a network for images; see :func:`load_recognizer`.
 
     Args:
-        parser: Takes them.
-        kinds: What ``--ckpt_path`` may be.
-        whole: What is a face's crop with ``--whole``.
+        parser: Parser to add them to.
+        kinds: Kinds of files that ``--ckpt_path`` may be, for its help.
+        whole: What ``--whole`` takes as one face's crop, for its help.
     """
     parser.add_argument(
         "--ckpt_path",
@@ -66,13 +66,13 @@ def add_recognizer_options(parser: ArgumentParser, kinds: str, *, whole: str) ->
     parser.add_argument(
         "--whole",
         action="store_true",
-        help=f"take {whole} as the crop of one face: no detector looks for it",
+        help=f"use {whole} as the crop of one face, without face detection",
     )
     parser.add_argument(
         "--network",
         type=str | None,
         default=None,
-        help="class of a network of your own: package.module.Class",
+        help="class of your own network, package.module.Class",
     )
 
 
@@ -82,7 +82,7 @@ def load_recognizer(given: Namespace, tta: Tta = "flip") -> "Recognizer":
     Raises:
         InputError: There is no such file, it holds no network for images, or the class is unknown.
     """
-    from fer.predict import Recognizer  # not above: most commands need none
+    from fer.predict import Recognizer  # not above: most commands do not need it
 
     network = None
     if given.network is not None:
@@ -93,12 +93,12 @@ def load_recognizer(given: Namespace, tta: Tta = "flip") -> "Recognizer":
 
 
 def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
-    """Parse a command's words.
+    """Parse the arguments after a command.
 
-    Options that were renamed are taken under their old names, too, in words and in configs.
+    The old names of renamed options are accepted, too, both in the arguments and in configs.
 
     Raises:
-        InputError: A word or a value cannot be used; the message suggests what was meant.
+        InputError: An option or a value is invalid; the message suggests what was meant.
     """
     options = [action.dest for action in parser._actions]
     renamed = rename_words(words, options)
@@ -112,14 +112,14 @@ def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
 
 
 def _rename_config(config: str, options: Sequence[str]) -> str:
-    """Return a config as it was given, or, if it uses old names, its content as YAML with the new ones."""
+    """Return a config unchanged, or its content as YAML with the new names if it uses old ones."""
     content = parse_config(config)
     renamed = rename_settings(content, options)
     return config if renamed == content else yaml.safe_dump(renamed)
 
 
 def parse_config(config: str) -> dict[str, Any]:
-    """Return the settings that ``--config`` takes: a file's, or those of YAML text; empty if they are none.
+    """Return the settings in a value of ``--config``, a file or YAML text; empty if it has none.
 
     Raises:
         InputError: It is not YAML, or too large.
@@ -139,7 +139,7 @@ def parse_config(config: str) -> dict[str, Any]:
 
 
 def shorten(problem: str) -> str:
-    """Return jsonargparse's complaint about a value as one sentence.
+    """Shorten jsonargparse's error about a value to one sentence.
 
     >>> shorten("Parser key 'model.lr': Expected a <class 'float'>. Got value: high")
     'model.lr is high: it must be float'
@@ -173,7 +173,7 @@ def shorten(problem: str) -> str:
 
 
 def explain(problem: str, parser: ArgumentParser) -> str:
-    """Return a parser's complaint with the options that were perhaps meant."""
+    """Return a parser's error, shortened, with the options that may have been meant."""
     if bare := re.search(r"argument (?:\S+/)*--([\w.-]+): expected one argument", problem):
         value = "true" if _is_bool(parser, bare[1]) else "VALUE"
         hint = f"; {SWEEP_HINT}" if value == "true" else ""
@@ -194,7 +194,7 @@ def explain(problem: str, parser: ArgumentParser) -> str:
 
 
 def _is_bool(parser: ArgumentParser, key: str) -> bool:
-    """Return whether an option takes true and false."""
+    """Return whether an option is true or false."""
     kinds = (getattr(each, "_typehint", None) for each in parser._actions if each.dest == key)
     return next(kinds, None) is bool
 
@@ -205,7 +205,7 @@ def takes(parser: ArgumentParser, key: str) -> bool:
 
 
 def positional(words: Sequence[str]) -> list[int]:
-    """Return the places of words that are neither options nor their values.
+    """Return the indices of positional arguments: words that are neither options nor their values.
 
     >>> positional(["--curve", "true", "best.ckpt", "--model.lr=1"])
     [2]
@@ -219,14 +219,15 @@ def positional(words: Sequence[str]) -> list[int]:
 
 
 def name_checkpoint(words: Sequence[str], *, resume: bool = False) -> list[str]:
-    """Name a positional checkpoint with ``--ckpt_path``, and replace runs by their checkpoints.
+    """Put ``--ckpt_path`` before a positional checkpoint, and replace runs by their checkpoints.
 
     Args:
-        words: The words after the command.
-        resume: Whether ``--ckpt_path`` is for training to go on from, which a run's last checkpoint is for.
+        words: The arguments after the command.
+        resume: Whether training resumes from ``--ckpt_path``: then a run is replaced by its last checkpoint,
+            not its best.
 
     Raises:
-        InputError: There is no such checkpoint, or there are several positional words.
+        InputError: There is no such checkpoint, or there are several positional arguments.
     """
     named = list(words)
     places = positional(words)
@@ -251,5 +252,5 @@ def _find(path: str, *, resume: bool) -> str:
 
 
 def summary(function: Callable[..., None]) -> str:
-    """Return a docstring up to its arguments."""
+    """Return the docstring of a function up to its arguments."""
     return (function.__doc__ or "").split("\n\n    Args:")[0]

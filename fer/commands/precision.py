@@ -1,4 +1,4 @@
-"""What ``--trainer.precision auto`` stands for: bfloat16 where the device has matrix units for it."""
+"""Resolve ``--trainer.precision auto``: bfloat16 where the device has matrix units for it, else float32."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -12,19 +12,19 @@ from fer.runs import Run
 AUTO: Final = "auto"
 
 PRECISION: Final = "trainer.precision"
-"""The setting that ``auto`` leaves to the device."""
+"""The setting that may be ``auto``."""
 
 AMPERE: Final = (8, 0)
 """Compute capability of the first NVIDIA GPUs whose tensor cores multiply bfloat16."""
 
 
 class Device(NamedTuple):
-    """What a device can do.
+    """A device, with the properties that decide its precision.
 
     Attributes:
         kind: Lightning's name of the accelerator, such as ``cpu``, ``cuda`` or ``mps``.
-        has_amx: Of a CPU, whether it has AMX units, and the system lets this process use them.
-        capability: Of NVIDIA GPUs, the lowest compute capability among those that train.
+        has_amx: Whether a CPU has AMX units that the system lets this process use.
+        capability: Lowest compute capability among the NVIDIA GPUs that train.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Choice(NamedTuple):
 
     Attributes:
         name: As Lightning spells it.
-        reason: Why ``auto`` is this precision; empty if the user has set it.
+        reason: Why ``auto`` chose this precision; empty if the user has set it.
     """
 
     name: Any
@@ -45,16 +45,16 @@ class Choice(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What the header of a run adds to its precision."""
+        """Text that the header of a run adds to its precision."""
         return f" ({AUTO}: {self.reason})" if self.reason else ""
 
 
 def choose_precision(device: Device) -> Choice:
     """Return the precision in which a device trains fastest without a loss of accuracy.
 
-    That is ``bf16-mixed`` where bfloat16 matrix units exist. AVX512-BF16 alone are vector units: with oneDNN
-    held to them (``ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16``, a Sapphire Rapids Xeon), bfloat16 has 0.6 (alexnet)
-    to 1.06 times (resnet) the speed of float32. Apple's GPUs and whatever is unknown train in float32.
+    That is ``bf16-mixed`` where bfloat16 matrix units exist. AVX512-BF16 has only vector units: with oneDNN
+    limited to them (``ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16``, a Sapphire Rapids Xeon), bfloat16 has 0.6
+    (alexnet) to 1.06 times (resnet) the speed of float32. Apple's GPUs and unknown devices train in float32.
 
     >>> choose_precision(Device("cpu", has_amx=True))
     Choice(name='bf16-mixed', reason='AMX')
@@ -71,11 +71,11 @@ def choose_precision(device: Device) -> Choice:
 
 
 def find_device(accelerator: Any, devices: Any) -> Device:
-    """Return what the device can do on which Lightning will train.
+    """Return the device that Lightning will train on.
 
     Args:
         accelerator: Lightning's setting: ``auto``, ``cpu``, ``gpu``, another name, or an object.
-        devices: Lightning's setting: ``auto``, their number, or which.
+        devices: Lightning's setting: ``auto``, the number of devices, or their indices.
     """
     kind = _find_kind(accelerator)
     if kind == "cpu":
@@ -103,11 +103,11 @@ def _find_kind(accelerator: Any) -> str:
 
 
 def precision_of(trainer: Mapping[str, Any], resumed: Run | None) -> Choice:
-    """Return the precision of a run: as it is set, that of the run which it continues, or the device's.
+    """Return the precision of a run: the one that is set, that of the resumed run, or the device's.
 
     Args:
-        trainer: Its settings of the trainer.
-        resumed: The run that is continued; it keeps its precision, also on another machine.
+        trainer: The run's trainer settings.
+        resumed: The run that is resumed, which keeps its precision even on another machine; None: a new run.
     """
     if trainer["precision"] != AUTO:
         return Choice(trainer["precision"])

@@ -1,4 +1,4 @@
-"""The command ``predict``: the faces of photos with their class probabilities, or those of the test split."""
+"""The command ``predict``: recognise faces in photos and videos, or predict a run's test split."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +24,14 @@ HELP: Final = "recognise faces in photos and videos, or write the test split's c
 SECTION: Final = "evaluate"
 
 DESCRIPTION: Final = """\
-Find the faces of photos and videos and print what a trained network makes of each: the probability of each
-class and how sure the network is. Detector, crop, size and normalisation are those of the network's training.
+Find the faces in photos and videos, and print the class probabilities that a trained network gives each of
+them. Detector, crop, size and normalisation are those that the network was trained with.
 
-In a video (.mp4, .avi, .mov, .mkv, .webm, animated .gif) and before a camera, faces are tracked from frame to
-frame by the overlap of their boxes. With --out, each video has an annotated copy and a timeline in videos/:
-VP8 in WebM, which browsers and VLC play; the probabilities over time as PNG and as an HTML page with frames.
+In a video (.mp4, .avi, .mov, .mkv, .webm, animated .gif) and from a camera, faces are tracked from frame to
+frame by the overlap of their boxes. With --out, the folder videos/ gets an annotated copy of each video (VP8
+in WebM, which browsers and VLC play) and a timeline of the probabilities, as PNG and as an HTML page.
 
-Without SOURCE, the class probabilities of the run's test split are written as CSV; for its options see
+Without SOURCE, the class probabilities of a run's test split are written as CSV; for its options see
 fer predict --ckpt_path RUN --help.
 """
 
@@ -42,19 +42,19 @@ examples:
   fer predict 'photos/**/*.png' --ckpt_path runs/latest
   fer predict clip.mp4 --smooth 0.5 --out answers    rows, annotated copy and timeline of a video
   fer predict --camera 0 --out answers               a camera, until Ctrl-C
-  fer predict crops --whole --ckpt_path best.onnx    images that are crops of faces already
+  fer predict crops --whole --ckpt_path best.onnx    images that are already cropped to one face
   fer predict --ckpt_path runs/latest                the test split of a run
 """
 
 RUN_OPTIONS: Final = ("--ckpt_path", "--config", "-c", "--network", "--dataset")
-"""Options that tell the test split of a run from a photo that was forgotten."""
+"""Options that select a run's test split. Without them and without SOURCE, the photo was forgotten."""
 
 
 def predict(words: Sequence[str]) -> None:
     """Recognise the faces of photos; without a photo, predict a run's test split.
 
     Raises:
-        InputError: A word cannot be used, or some of the photos: the others are done.
+        InputError: An argument is invalid, or some photos cannot be read; the other photos are done.
     """
     flags = {word.partition("=")[0] for word in words}
     if not positional(words) and "--camera" not in flags and flags & set(RUN_OPTIONS):
@@ -64,8 +64,8 @@ def predict(words: Sequence[str]) -> None:
         return
     if not positional(words) and not flags & {"-h", "--help", "--camera"}:
         msg = (
-            "name photos or videos (fer predict photo.jpg), --camera 0, or a run for its test split "
-            "(--ckpt_path runs/latest)"
+            "nothing to predict: give photos or videos (fer predict photo.jpg), --camera 0, or a run for its "
+            "test split (--ckpt_path runs/latest)"
         )
         raise InputError(msg)
     parser = make_parser("fer predict", DESCRIPTION, epilog=EXAMPLES)
@@ -78,14 +78,14 @@ def predict(words: Sequence[str]) -> None:
         nargs="*",
         type=str,
         metavar="SOURCE",
-        help="photo, video, folder of them at any depth, or pattern",
+        help="photo, video, folder (searched at any depth), or glob pattern",
     )
     parser.add_argument(
         "--camera",
         type=int | None,
         default=None,
         metavar="N",
-        help="camera to watch instead of files, from 0: prints a line a second, until Ctrl-C",
+        help="number of a camera, from 0, to read instead of files; prints one line per second until Ctrl-C",
     )
     kinds = "checkpoint, folder of a run, or ONNX file of fer export"
     add_recognizer_options(parser, kinds, whole="each image")
@@ -94,7 +94,7 @@ def predict(words: Sequence[str]) -> None:
         type=Path | None,
         default=None,
         help="new or empty folder for CSV, JSON, annotated photos and videos, contact sheet and timelines; "
-        "null: none is written",
+        "null: write no files",
     )
     parser.add_argument(
         "--tta",
@@ -108,7 +108,7 @@ def predict(words: Sequence[str]) -> None:
         default=0.0,
         metavar="SECONDS",
         help="time constant of a causal exponential moving average of each tracked face's probabilities; "
-        "after it, 63 percent of a change is shown; 0: none",
+        "after this time, 63 percent of a change is shown; 0: no smoothing",
     )
     given = parse(parser, words)
     check_smooth(given.smooth)
@@ -127,12 +127,12 @@ def _sources(words: Sequence[str], camera: int | None) -> Sources | None:
     """Return the files to look at; None for a camera.
 
     Raises:
-        InputError: There are both, or a file cannot be found.
+        InputError: Both are given, or a file cannot be found.
     """
     if camera is None:
         return find_sources(words)
     if words:
-        msg = f"--camera {camera} and {words[0]}: give the camera or files"
+        msg = f"--camera {camera} and {words[0]}: give either a camera or files"
         raise InputError(msg)
     if camera < 0:
         msg = f"--camera is {camera}: it must be 0 or more"
@@ -141,7 +141,7 @@ def _sources(words: Sequence[str], camera: int | None) -> Sources | None:
 
 
 def _header(recognizer: Recognizer) -> list[str]:
-    """Return what the network is, what it was trained on, and whether its probabilities are calibrated."""
+    """Return lines on the network, its training data, face detection and calibration."""
     settings = recognizer.preprocessing
     temperature = settings.temperature_for(recognizer.tta)
     calibration = "not calibrated" if temperature == 1 else f"calibrated, temperature {temperature:.2f}"
@@ -155,17 +155,17 @@ def _header(recognizer: Recognizer) -> list[str]:
 def _faces(recognizer: Recognizer) -> str:
     settings = recognizer.preprocessing
     if settings.detector == "none":
-        return f"none is looked for: each image is one, at {settings.image_size}x{settings.image_size}"
+        return f"no detection: each image is one face, at {settings.image_size}x{settings.image_size}"
     aligned = ", upright" if settings.align else ""
     size = f"{settings.image_size}x{settings.image_size}"
     return f"{settings.detector}, margin {settings.margin:.0%}{aligned}, at {size}"
 
 
 def _new_folder(folder: Path) -> Path:
-    """Return a folder to write to, which holds nothing.
+    """Return a folder to write to, after checking that it is new or empty.
 
     Raises:
-        InputError: It holds something, or is a file.
+        InputError: It is not empty, or is a file.
     """
     if folder.exists() and not folder.is_dir():
         msg = f"--out {folder} is a file: name a new folder"

@@ -61,17 +61,17 @@ OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradie
 """Trainer settings that fine-tuning takes over."""
 
 APART: Final = ("config", "run_name", "runs_dir", "test", "wandb")
-"""Settings, or groups of them, that change nothing of what rounds compute."""
+"""Settings, or groups of settings, that do not affect what the rounds compute."""
 
 OF_ANY_NETWORK: Final = ("--timm", "--images")
-"""Options of which one says that the network does not come from a checkpoint of a run."""
+"""Options for a network that is not a checkpoint of a run; either one is enough to tell."""
 
 
 log = logging.getLogger("fer.commands")
 
 
 def prune(arguments: Sequence[str]) -> None:
-    """Prune the network of a checkpoint; a word that belongs to no option is the checkpoint or the run."""
+    """Prune the network of a checkpoint; a positional argument is the checkpoint or the folder of its run."""
     words = with_underscores(arguments)
     if any(word.split("=")[0] in OF_ANY_NETWORK for word in words):
         from fer.commands.prune_network import prune_network
@@ -87,12 +87,12 @@ class Options:
 
     Attributes:
         curve: Draw accuracy over the threshold instead of pruning.
-        target: Largest share of a size to leave, by its name in :data:`fer.pruning.SIZE_KINDS`; empty: none.
+        target: Largest share of a size to keep, by its name in :data:`fer.pruning.SIZE_KINDS`; empty: none.
         rounds: Largest number of rounds; 0: prune once, without training.
-        tolerance: Largest accepted drop of validation accuracy, 0 to 1.
-        tune_epochs: Epochs of fine-tuning after the prune or in each round; None: 1 in each round, else none.
-        tune_lr: Highest learning rate of the fine-tuning; None: a tenth of the training's.
-        distil: Whether the whole network's outputs are learnt, without labels.
+        tolerance: Largest accepted drop in validation accuracy, 0 to 1.
+        tune_epochs: Epochs of fine-tuning after pruning or in each round; None: 1 in each round, else none.
+        tune_lr: Peak learning rate of fine-tuning; None: a tenth of the training's.
+        distil: Whether fine-tuning learns the unpruned network's outputs instead of the labels.
     """
 
     curve: bool
@@ -110,7 +110,7 @@ class Options:
 
     @property
     def is_resumable(self) -> bool:
-        """Whether a pruning that was cut off is completed by the same command in the same folder."""
+        """Whether the same command completes an interrupted pruning in the same folder."""
         return not self.curve and bool(self.rounds or self.num_epochs)
 
     def __post_init__(self) -> None:
@@ -121,7 +121,7 @@ class Options:
             msg = f"--tune_lr is {self.tune_lr}: it must be above 0"
             raise InputError(msg)
         if not self.num_epochs and (self.distil or self.tune_lr is not None):
-            msg = "--distil and --tune_lr are of fine-tuning: set --tune_epochs to 1 or more"
+            msg = "--distil and --tune_lr only apply to fine-tuning: set --tune_epochs to 1 or more"
             raise InputError(msg)
         if self.curve and (self.target or self.rounds or self.num_epochs):
             msg = (
@@ -129,12 +129,12 @@ class Options:
             )
             raise InputError(msg)
         if not 0 <= self.tolerance <= 1:
-            msg = f"--tolerance is {self.tolerance}: it is a share of val, 0 to 1"
+            msg = f"--tolerance is {self.tolerance}: it must be a drop in validation accuracy, 0 to 1"
             raise InputError(msg)
 
 
 def _line(number: int, found: RoundResult) -> str:
-    """Return the numbers of a round as a line of the table."""
+    """Return the results of a round as a line of the table."""
     return (
         f"{number:>5}  {'' if found.threshold is None else f'{found.threshold:.2f}°':>9}  "
         f"{found.neurons:7,}  {found.macs:13,}  "
@@ -179,25 +179,25 @@ class PruneCLI(ExperimentCLI):
             "--tune_epochs",
             type=int | None,
             default=None,
-            help="epochs of fine-tuning on the training split, after the prune or in each round; the best on "
-            "the validation split is taken; null: 1 in each of --rounds, else 0",
+            help="epochs of fine-tuning on the training split, after pruning or in each round; the best "
+            "epoch on the validation split is kept; null: 1 in each of --rounds, else 0",
         )
         parser.add_argument(
             "--tune_lr",
             type=float | None,
             default=None,
-            help="highest learning rate of the fine-tuning, which falls by a cosine to 0; null: a tenth of "
+            help="peak learning rate of fine-tuning, which a cosine schedule decays to 0; null: a tenth of "
             "model.lr, or of model.max_lr with the schedule cyclic",
         )
         parser.add_argument(
             "--distil",
             type=bool,
             default=False,
-            help="fine-tune by the outputs of the whole network instead of the labels of the training split",
+            help="fine-tune on the outputs of the unpruned network instead of the training split's labels",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the words, keep this command's options out of the run's config, and name its folder."""
+        """Parse the arguments, keep this command's options out of the run's config, and name its folder."""
         super().parse_arguments(parser, args)
         target = take_size_target(self.config)
         others = [name for name in Options.__annotations__ if name != "target"]
@@ -233,16 +233,16 @@ class PruneCLI(ExperimentCLI):
             CONSOLE.print(f"left out     prune.{name} {value} of the config: the command line sets the size")
 
     def _find_rounds(self) -> None:
-        """Go on in the folder of rounds that were cut off, if there is one.
+        """Find the folder of an interrupted pruning to resume in, if there is one.
 
         Raises:
-            InputError: They had other settings, or another process is at work on them.
+            InputError: It had other settings, or another process is working on it.
         """
         options = {**vars(self.options)}
         target = {f"{PREFIX}{name}": share for name, share in options.pop("target").items()}
         config = {**self._flat(self.config), **options, **target}
         self.settings = {name: value for name, value in config.items() if name.partition(".")[0] not in APART}
-        if self.config.ckpt_path is not None:  # the file may have become another one
+        if self.config.ckpt_path is not None:  # the file may have been replaced
             content = find_checkpoint(Path(self.config.ckpt_path)).read_bytes()
             self.settings["ckpt_path"] = f"sha256 {hashlib.sha256(content).hexdigest()}"
         self.settings = json.loads(hide_home(json.dumps(self.settings)))
@@ -258,7 +258,7 @@ class PruneCLI(ExperimentCLI):
         return folder
 
     def _discard(self) -> None:
-        """Remove the folder of a pruning that cannot be done, unless it has finished rounds."""
+        """Remove the folder of a failed pruning, unless it has finished rounds."""
         if not KeptRounds.of(self.run_dir).num_finished:
             super()._discard()
 
@@ -324,7 +324,7 @@ class PruneCLI(ExperimentCLI):
         return prune_to(network, self.samples, settings, limit_of(self.options.target, network))
 
     def _prune_and_tune(self, settings: PruneSettings) -> Pruning:
-        """Prune once and fine-tune; a fine-tuning that is asked to stop ends with its best epoch so far."""
+        """Prune once and fine-tune; if asked to stop, fine-tuning ends with its best epoch so far."""
         pruning = self._prune_once(settings)
         tuning = self._fine_tune(pruning.network, pruning.widths)
         if self.stop.asked.is_set():
@@ -366,15 +366,14 @@ class PruneCLI(ExperimentCLI):
         return join_rounds(kept, settings, whole), [each.result for each in self.rounds]
 
     def _fine_tune_unless_stopped(self, network: nn.Module, widths: Mapping[str, int]) -> Tuning | None:
-        """Fine-tune a network; None: this was asked to stop."""
+        """Fine-tune a network; return None if it was asked to stop."""
         tuning = self._fine_tune(network, widths)
         return None if self.stop.asked.is_set() else tuning
 
     def _fine_tune(self, network: nn.Module, widths: Mapping[str, int]) -> Tuning:
         """Fine-tune a pruned network in place.
 
-        The random states begin anew in each round, so that a round depends on the one before it by the
-        network alone.
+        Each round is seeded anew, so that it depends on the round before it only through the network.
         """
         task, device, before = self.model, self.model.device, copy_network(network)
         if self.config.seed_everything is not False:
@@ -383,10 +382,10 @@ class PruneCLI(ExperimentCLI):
         best = BestEpoch(network, self._evaluate)
         whole = self.whole if self.options.distil else None
         tuned = FineTuning(task, lr=self.options.tune_lr, whole=whole)
-        with warnings.catch_warnings():  # that Lightning does not validate: KeepBest does
+        with warnings.catch_warnings():  # Lightning warns that it does not validate; KeepBest does
             warnings.filterwarnings("ignore", message="You passed in a `val_dataloader` but have no .*")
             self._make_trainer(best).fit(tuned, datamodule=self.datamodule)
-        task.float().eval().to(device)  # a trainer may have made it bfloat16
+        task.float().eval().to(device)  # the trainer may have converted it to bfloat16
         best.restore_(network)
         return Tuning(network, before, best.epochs, best.best, is_distilled=self.options.distil)
 
@@ -414,7 +413,7 @@ class PruneCLI(ExperimentCLI):
         )
 
     def _draw_curve(self, settings: PruneSettings) -> None:
-        """Write the curves as ``curve.json`` and as a figure, and print them."""
+        """Write the accuracy curves as ``curve.json`` and as a figure, and print them."""
         rows = threshold_curves(
             *(self.model.network, self.samples, self.datamodule.val_dataloader()), layers=settings.layers
         )

@@ -1,4 +1,4 @@
-"""The command ``prune`` for any network: one of timm or a class path, on images without labels."""
+"""The command ``prune`` for any network, from timm or by its class path, on images without labels."""
 
 import logging
 import time
@@ -26,14 +26,14 @@ from fer.pruning.any_network import write_any_network
 from fer.pruning.tuning import LR, Epoch
 
 HELD_OUT: Final = 5
-"""Every fifth image is not measured on, but held out for the comparison."""
+"""Every fifth image is held out for the comparison; the others are used for pruning."""
 
 log = logging.getLogger("fer.commands")
 
 
 def prune_network(arguments: Sequence[str]) -> None:
-    """Prune a network of timm, or of any class, on a folder of images."""
-    import_from_here()  # the class of --network
+    """Prune a network from timm, or of any class, on a folder of images."""
+    import_from_here()  # --network may name a class in the working directory
     parser = make_parser(
         "fer prune",
         "Prune any network on images without labels, and report how often the predicted class is "
@@ -48,7 +48,7 @@ def prune_network(arguments: Sequence[str]) -> None:
         help="class path of a network that returns logits; its parameters are --network.NAME VALUE",
     )
     parser.add_argument(
-        "--images", type=Path, required=True, help="folder of images, at any depth, of the kind it is used on"
+        "--images", type=Path, required=True, help="folder of images like the network's inputs, at any depth"
     )
     parser.add_argument(
         "--weights", type=Path | None, default=None, help="state dict: .pth, .bin or .safetensors"
@@ -71,14 +71,14 @@ def prune_network(arguments: Sequence[str]) -> None:
         "--tune_epochs",
         type=int,
         default=0,
-        help="epochs of fine-tuning by the outputs of the whole network, on the images that are measured on; "
-        "the last is taken, and the other images stay held out",
+        help="epochs of fine-tuning on the outputs of the unpruned network, with the images used for "
+        "pruning; the weights of the last epoch are kept",
     )
     parser.add_argument(
         "--tune_lr",
         type=float,
         default=LR,
-        help="highest learning rate of AdamW, which falls by a cosine to 0",
+        help="peak learning rate of AdamW, which a cosine schedule decays to 0",
     )
     parser.add_class_arguments(PruneSettings, "prune")
     given = parse(parser, arguments)
@@ -87,7 +87,10 @@ def prune_network(arguments: Sequence[str]) -> None:
         msg = f"--batch_size is {given.batch_size}: it must be 1 or more"
         raise InputError(msg)
     if given.tune_epochs < 0 or not given.tune_lr > 0:
-        msg = f"--tune_epochs is {given.tune_epochs} and --tune_lr {given.tune_lr}: 0 or more, and above 0"
+        msg = (
+            f"--tune_epochs is {given.tune_epochs} and --tune_lr {given.tune_lr}: they must be 0 or more, "
+            "and above 0"
+        )
         raise InputError(msg)
     if (given.timm is None) == (given.network is None):
         msg = "give one of --timm NAME and --network package.module.Class"
@@ -136,14 +139,17 @@ def prune_network(arguments: Sequence[str]) -> None:
 
 
 def load_timm(name: str, weights: Path | None) -> nn.Module:
-    """Return a network of timm in eval mode, with as many classes as its weights have.
+    """Return a network from timm in eval mode, with as many classes as its weights have.
 
     Raises:
         InputError: timm has no such network, or the file does not hold its weights.
     """
     if not timm.is_model(name):
         near = did_you_mean(name, timm.list_models())
-        msg = f"--timm {name}: timm has no such network: {near}python -c 'import timm; timm.list_models()'"
+        msg = (
+            f"--timm {name}: timm has no such network: {near}to list all: "
+            "python -c 'import timm; print(*timm.list_models())'"
+        )
         raise InputError(msg)
     settings: dict[str, Any] = {}
     classifier = timm.get_pretrained_cfg_value(name, "classifier")
@@ -162,8 +168,8 @@ def load_weights(network: nn.Module, weights: Path | None) -> nn.Module:
     """
     if weights is None:
         log.warning(
-            "without --weights the network is untrained: its similar neurons are chance, and the numbers say "
-            "nothing about a trained one"
+            "without --weights the network is untrained: its neurons are similar only by chance, and the "
+            "results say nothing about a trained network"
         )
         return network.eval()
     try:
@@ -179,17 +185,18 @@ def load_weights(network: nn.Module, weights: Path | None) -> nn.Module:
 def read_batches(
     network: nn.Module, folder: Path, *, num_samples: int, batch_size: int, image_size: int | None = None
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the images of a folder as timm resizes and normalises them for the network.
+    """Return the images of a folder, resized and normalised as timm does for the network.
 
     Args:
         network: The network.
-        folder: Folder of images, at any depth; unreadable ones are named and left out.
+        folder: Folder of images, at any depth; unreadable ones are left out with a warning.
         num_samples: Largest number of images, spread evenly over the folder.
         batch_size: Images in a batch.
         image_size: Side of the images; None: timm's for the network, or 224.
 
     Returns:
-        Batches ``(N, channels, height, width)`` to measure on, and those of every :data:`HELD_OUT`-th image.
+        Batches ``(N, channels, height, width)`` for pruning, and held-out ones of every
+        :data:`HELD_OUT`-th image.
 
     Raises:
         InputError: There are fewer than :data:`HELD_OUT` readable images.

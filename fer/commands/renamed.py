@@ -1,4 +1,4 @@
-"""Options that were renamed: the old names go on working for a release, with a warning."""
+"""Renamed options: the old names keep working for one release, with a warning."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -9,17 +9,17 @@ RENAMED: Final = {
     "prune.by": "prune.criterion",
     "prune.num_patterns": "prune.num_samples",
 }
-"""By its old name the new name of an option."""
+"""New name of each renamed option, by its old name."""
 
 log = logging.getLogger("fer.commands")
 
 
 def rename_words(words: Sequence[str], options: Collection[str]) -> list[str]:
-    """Return a command's words with the new names of options.
+    """Return command-line arguments with the new names of options.
 
     Args:
-        words: The words of the command line.
-        options: Names that the command takes; others are left as they are.
+        words: The arguments.
+        options: Names of the command's options; other names are not changed.
 
     >>> rename_words(["--prune.num_patterns=9", "--model.lr", "1"], ["prune.num_samples", "model.lr"])
     ['--prune.num_samples=9', '--model.lr', '1']
@@ -33,11 +33,11 @@ def rename_words(words: Sequence[str], options: Collection[str]) -> list[str]:
 
 
 def rename_settings(settings: Mapping[str, Any], options: Collection[str]) -> dict[str, Any]:
-    """Return the settings of a config with the new names of options, nested or dotted as they were.
+    """Return the settings of a config with the new names of options, nested or dotted as before.
 
     Args:
-        settings: As read from YAML or JSON.
-        options: Names that the command takes; others are left as they are.
+        settings: Settings as read from YAML or JSON.
+        options: Names of the command's options; other names are not changed.
 
     >>> rename_settings({"prune": {"num_patterns": 9}, "model": {"lr": 1}}, ["prune.num_samples"])
     {'prune': {'num_samples': 9}, 'model': {'lr': 1}}
@@ -53,7 +53,7 @@ def rename_settings(settings: Mapping[str, Any], options: Collection[str]) -> di
 
 
 def _new_name(name: str, options: Collection[str]) -> str | None:
-    """Return the new name of an option and warn, None if it has none."""
+    """Return the new name of a renamed option, with a warning; None if it was not renamed."""
     new = RENAMED.get(name)
     if new is None or new not in options:
         return None

@@ -20,7 +20,7 @@ examples:
   fer repeat --config conv6 --seeds "[3, 7]" --run_name conv6-a --model.lr 0.003
   fer repeat --config vgg --seeds 3 --against runs/conv6-a
 
-All settings of fer fit are taken, too: fer fit --config NAME --help lists them.
+All settings of fer fit are accepted, too: fer fit --config NAME --help lists them.
 """
 
 
@@ -29,13 +29,13 @@ def repeat(arguments: Sequence[str]) -> None:
     parser = make_study_parser(
         REPEAT,
         description="""\
-Train the same settings once for each seed, and test each best checkpoint on the test split once. One
-training is an anecdote: the same command with another seed may differ by percentage points.
+Train the same settings once for each seed, and test each best checkpoint on the test split once. A single
+training is not enough to compare settings: with another seed, accuracy may differ by percentage points.
 
-Each seed is a run on one device; all share a folder and a W&B group. Reported are the mean, the standard
-deviation (n - 1), and two 95 % intervals of the mean test accuracy: of other seeds (Student's t, for these
-test samples), and on other samples (Wilson, each sample counted once). The seed sets the initial weights,
-the order of batches and the augmentation; the splits follow --data.seed and stay as they are.
+Each seed is a run on one device; all share a folder and a W&B group. The report gives the mean, the standard
+deviation (n - 1), and two 95 % intervals of the mean test accuracy: over seeds (Student's t, for these test
+samples), and over test samples (Wilson, each sample counted once). The seed sets the initial weights, the
+order of batches and the augmentation; the splits depend only on --data.seed.
 
 Repeat the command with the same --run_name to resume it. Seeds that are done are not run again, and more
 seeds may be added.""",
@@ -63,10 +63,10 @@ seeds may be added.""",
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Return the seeds that an argument names: a number of them, or a list.
+    """Return the seeds that an argument gives: as a number of seeds, or as a list.
 
     Raises:
-        InputError: It is neither, or a seed is negative or named twice.
+        InputError: It is neither, or a seed is negative or given twice.
 
     >>> parse_seeds("3"), parse_seeds("[3, 7]"), parse_seeds("[5]")
     ([0, 1, 2], [3, 7], [5])

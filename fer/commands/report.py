@@ -17,7 +17,7 @@ SECTION: Final = "evaluate"
 
 
 def report(arguments: Sequence[str]) -> None:
-    """Write one HTML page of what a folder holds."""
+    """Write one HTML page about the contents of a folder."""
     parser = argparse.ArgumentParser(
         prog="fer report",
         allow_abbrev=False,
@@ -42,15 +42,15 @@ def report(arguments: Sequence[str]) -> None:
 
 
 def settings_of(words: Sequence[str], network: str, dataset: str) -> Mapping[str, Any]:
-    """Return all settings that words of ``fer fit`` result in, by dotted name.
+    """Return all settings that arguments of ``fer fit`` result in, by dotted name.
 
     Args:
-        words: Words after ``fer fit``; shipped configs by name.
+        words: Arguments after ``fer fit``; shipped configs by name.
         network: Name of the network.
-        dataset: Name of the data.
+        dataset: Name of the data set.
 
     Raises:
-        InputError: A word cannot be used.
+        InputError: An argument is invalid.
     """
     paths = [
         str(config_path(word)) if before == "--config" else word
@@ -62,10 +62,10 @@ def settings_of(words: Sequence[str], network: str, dataset: str) -> Mapping[str
 
 
 class _Settings(ExperimentCLI):
-    """Parses settings and builds nothing."""
+    """CLI that parses settings and builds nothing."""
 
     def _set_seed(self) -> None:
-        """Leave the random numbers as they are."""
+        """Set no seed."""
 
     def instantiate_classes(self) -> None:
         """Build nothing."""

@@ -36,10 +36,9 @@ def reproduce(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="fer reproduce",
         allow_abbrev=False,
-        description="Replay a table or figure of the five papers: run its protocol, and print each number as "
+        description="Replay a table or figure of the five papers: run its protocol, and show each number as "
         "printed, as recomputed from the paper's own numbers, and as measured here. Finished runs are "
-        "reused; "
-        "the same command resumes what was interrupted.",
+        "reused; the same command resumes an interrupted replay.",
     )
     parser.add_argument(
         "item", nargs="?", metavar="ITEM", help="name of a table or figure, such as s0-table3"
@@ -51,10 +50,11 @@ def reproduce(words: Sequence[str]) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="fewer seeds, folds and trainings, two epochs on some batches: shows that a protocol runs",
+        help="use fewer seeds, folds and trainings, of two epochs on a few batches, to check that a protocol "
+        "runs",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder for a second copy of the outcome, ITEM.json"
+        "--out", type=Path, metavar="FOLDER", help="folder for a second copy of the results, ITEM.json"
     )
     parser.add_argument(
         "--runs_dir", type=Path, default=Path("runs"), help="folder of all runs (default: runs)"

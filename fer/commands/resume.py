@@ -1,4 +1,4 @@
-"""Continue a run in its own folder: its settings, its newest whole checkpoint, and what may differ."""
+"""Resume a run in its own folder: its settings, those that may differ, and its newest intact checkpoint."""
 
 import argparse
 import logging
@@ -26,22 +26,22 @@ MAY_DIFFER: Final = (
     *("ckpt_path", "config", "on_sigterm", "resume", "run_name", "runs_dir", "test", "wandb"),
     *("checkpoints", "data.num_workers", "distinctiveness.keep_epochs", "trainer.enable_progress_bar"),
 )
-"""Settings, or groups of them, that change nothing of what a training computes."""
+"""Settings, or groups of settings, that do not affect what a training computes."""
 
 FIRST_MEASURED: Final = "distinctiveness.first_step"
-"""More than 0 in a run that has decided by itself how often it measures."""
+"""Setting that is above 0 in a run that has chosen its own measurement interval."""
 
 BY_BUDGET: Final = tuple(f"distinctiveness.{name}" for name in DECIDED if name != "num_samples")
-"""Settings that such a run writes into its config, beside the number of samples."""
+"""Settings that such a run writes into its config, besides the number of samples."""
 
 PIPELINE: Final = "data.pipeline"
-"""A setting that a run decides where it is ``auto``."""
+"""Setting that a run decides if it is ``auto``."""
 
 SLURM_JOB: Final = "SLURM_JOB_ID"
-"""The environment variable that SLURM sets, to the same value when it starts a job again."""
+"""Environment variable with the id of a SLURM job, which stays the same when the job is started again."""
 
 BEGIN_ANOTHER: Final = ("--config", "-c", "--ckpt_path", "--start_from", "--run_name", "--runs_dir")
-"""Options that cannot stand beside ``--resume``."""
+"""Options that cannot be combined with ``--resume``."""
 
 LENGTH: Final = "trainer.max_epochs"
 
@@ -51,19 +51,19 @@ SCHEDULES_WITH_AN_END: Final = ("cosine", "onecycle")
 """Schedules that are planned for a number of epochs."""
 
 SWEEP_VARIABLES: Final = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
-"""Variables of the environment that only a trial of a sweep has."""
+"""Environment variables that only a trial of a sweep has."""
 
 log = logging.getLogger("fer.commands")
 
 
 def take_resume(words: Sequence[str]) -> tuple[Run | None, list[str]]:
-    """Return the run that ``--resume`` names, and the words with its config in the place of the option.
+    """Return the run that ``--resume`` names, and the arguments with its config instead of the option.
 
     Args:
-        words: The words after ``fit``.
+        words: The arguments after ``fit``.
 
     Raises:
-        InputError: It is no folder of a training, the run is complete, or there are options that begin
+        InputError: The folder holds no training, the run is complete, or there are options that begin
             another run.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -90,19 +90,19 @@ def find_run(path: str) -> Run:
     """Return the run that ``--resume`` names.
 
     Raises:
-        InputError: It is no folder of a training.
+        InputError: The folder holds no training.
     """
     run = Run(without_link(Path(path).expanduser()))
     if not run.config_path.is_file():
-        msg = f"--resume {path}: no run of a training is there (looked for {run.config_path}); give runs/NAME"
+        msg = f"--resume {path}: no training to resume (looked for {run.config_path}); give runs/NAME"
         raise InputError(msg)
     return run
 
 
 def newest_whole_checkpoint(run: Run) -> Path | None:
-    """Return the newest checkpoint from which a training can go on; None if it has to start again.
+    """Return the newest intact checkpoint to resume training from; None if there is none yet.
 
-    A damaged one is named in a warning, and the one before it is taken.
+    A damaged checkpoint is reported in a warning, and the one before it is used.
 
     Raises:
         InputError: All checkpoints are damaged.
@@ -117,7 +117,7 @@ def newest_whole_checkpoint(run: Run) -> Path | None:
             return path
     if candidates:
         msg = (
-            f"{run.folder}: no whole checkpoint is left to go on from: start a new run with --config "
+            f"{run.folder}: all checkpoints to resume from are damaged: start a new run with --config "
             f"{run.config_path}"
         )
         raise InputError(msg)
@@ -128,10 +128,10 @@ def begun_before(folder: Path, settings: Mapping[str, Any], *, is_named: bool) -
     """Return the run that the same command began before it was preempted; None if there is none.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         settings: The settings by dotted name.
-        is_named: Whether the user has named the folder. If not, runs of the same name with other settings,
-            which the same job has begun, are passed over, and so are the numbers behind their names.
+        is_named: Whether the user has named the folder. If not, runs that the same job began with other
+            settings are skipped: their names differ by the number at the end.
 
     Raises:
         SystemExit: The run is complete: there is nothing left to do.
@@ -148,9 +148,9 @@ def begun_before(folder: Path, settings: Mapping[str, Any], *, is_named: bool) -
 
 
 def _differing(settings: Mapping[str, Any], run: Run) -> dict[str, tuple[Any, Any]]:
-    """Return by name the settings of which a run has others, and its own; empty for a run without any.
+    """Return the settings that differ from a run's, with both values; empty for a run without a config.
 
-    What a run has decided itself does not differ from the settings that left it to decide.
+    A value that the run has chosen itself does not differ from a setting that left it the choice.
     """
     before = flatten(run.read_config())
     is_decided = before.get(FIRST_MEASURED) and not any(settings.get(name) for name in BY_BUDGET)
@@ -172,8 +172,8 @@ def _differing(settings: Mapping[str, Any], run: Run) -> dict[str, tuple[Any, An
 def check_resumed(settings: Mapping[str, Any], run: Run) -> None:
     """Refuse to resume a run with other settings.
 
-    More epochs are allowed, unless the learning rate's schedule was planned for fewer: then the choices are
-    named.
+    More epochs are allowed, unless the learning rate schedule was planned for fewer: then the error names the
+    choices.
 
     Args:
         settings: The settings by dotted name.
@@ -186,59 +186,59 @@ def check_resumed(settings: Mapping[str, Any], run: Run) -> None:
     epochs = differing.pop(LENGTH, None)
     if epochs is not None and not _is_longer(*epochs):
         msg = (
-            f"--{LENGTH} {epochs[0]}: {run.folder} was planned for {epochs[1]} epochs, and a run that is "
-            "resumed can only become longer"
+            f"--{LENGTH} {epochs[0]}: {run.folder} was planned for {epochs[1]} epochs, and a resumed run "
+            "can only become longer"
         )
         raise InputError(msg)
     if epochs is not None and differing.get(SCHEDULE, ("",))[0] == "none":
         del differing[SCHEDULE]
     for name, (new, old) in differing.items():
         msg = (
-            f"--{name} {new}: {run.folder} has {old}, and a run that is resumed keeps its settings; leave it "
-            f"out, or start a new run: --config {run.config_path} --start_from {run.folder}"
+            f"--{name} {new}: {run.folder} has {old}, and a resumed run keeps its settings; leave it out, or "
+            f"start a new run: --config {run.config_path} --start_from {run.folder}"
         )
         raise InputError(msg)
     schedule = settings.get(SCHEDULE)
     if epochs is not None and schedule in SCHEDULES_WITH_AN_END:
         msg = (
             f"--{LENGTH} {epochs[0]}: the schedule {schedule} of {run.folder} ends after {epochs[1]} epochs. "
-            f"Add --{SCHEDULE} none to go on at its last learning rate, or start a new cycle from its "
+            f"Add --{SCHEDULE} none to continue at its last learning rate, or start a new cycle from its "
             f"weights: fer fit --config {run.config_path} --start_from {run.folder}"
         )
         raise InputError(msg)
 
 
 def keep_pipeline(config: Namespace, run: Run) -> None:
-    """Take the pipeline that a run has chosen where the settings leave it open."""
+    """Use the pipeline that a run has chosen, if the settings leave it open."""
     if config.data.get("pipeline") == "auto":
-        # Runs that name none are older than the setting.
+        # A run without this setting is older than the setting.
         config.data.pipeline = flatten(run.read_config()).get(PIPELINE, "loader")
 
 
 def usual_on_sigterm() -> OnSigterm:
-    """Return what SIGTERM means where nothing is set: SLURM may take the machine away."""
-    is_trial = any(name in os.environ for name in SWEEP_VARIABLES)  # which its agent stops for good
+    """Return the default of ``--on_sigterm``: requeue under SLURM, which may preempt the job, else stop."""
+    is_trial = any(name in os.environ for name in SWEEP_VARIABLES)  # an agent stops its trial for good
     return "requeue" if SLURM_JOB in os.environ and not is_trial else "stop"
 
 
 def started_as() -> str:
-    """Return what tells runs of the same kind apart in their names: SLURM's job, else the time."""
+    """Return the part of a run's default name that makes it unique: SLURM's job, else the time."""
     job = os.environ.get(SLURM_JOB)
     return f"job{job}" if job else time.strftime("%Y%m%d-%H%M%S")
 
 
 def requeue() -> None:
-    """Ask SLURM to start this job again; elsewhere the exit status says it."""
+    """Ask SLURM to start this job again; elsewhere the exit status asks for it."""
     job, scontrol = os.environ.get(SLURM_JOB), shutil.which("scontrol")
     if job is None or scontrol is None or process_rank() != 0:
         return
     asked = subprocess.run([scontrol, "requeue", job], capture_output=True, text=True, check=False)
-    if asked.returncode:  # SLURM requeues what it preempts itself, and then refuses
+    if asked.returncode:  # SLURM itself requeues a job that it preempts, and then refuses
         log.info("scontrol requeue %s: %s", job, " ".join(asked.stderr.split()))
 
 
 def _is_longer(new: Any, old: Any) -> bool:
-    """Return whether a number of epochs is larger; -1 is without end.
+    """Return whether a number of epochs is larger; -1 means no limit.
 
     >>> _is_longer(30, 20), _is_longer(-1, 20), _is_longer(10, 20)
     (True, True, False)

@@ -18,31 +18,31 @@ def add_size_targets(parser: Any) -> None:
             f"--{PREFIX}{name}",
             type=float | None,
             default=None,
-            help=f"share of the {kind.title} to leave, 0 to 1: the neurons go whose removal, compensated, "
-            "changes the network's outputs least for what it saves, in all layers alike. Papers' rules: one "
-            "threshold for all layers; rivals: the same share of each",
+            help=f"share of the {kind.title} to keep, 0 to 1. Over all layers, the neurons are removed whose "
+            "removal, after compensation, changes the network's outputs least for what it saves. The papers' "
+            "rules use one threshold for all layers, and the rivals remove the same share of each layer",
         )
 
 
 def with_underscores(words: Iterable[str]) -> list[str]:
-    """Return the words of a command line, with ``--target_`` for ``--target-``."""
+    """Return command-line arguments with ``--target-`` spelled ``--target_``."""
     return [word.replace("--target-", f"--{PREFIX}", 1) for word in words]
 
 
 def take_size_target(config: Any) -> dict[str, float]:
-    """Take the options out of a config, and return the share that is given by the name of its size.
+    """Remove the options from a config, and return the given share by the name of its size.
 
     Raises:
-        InputError: A share is not between 0 and 1, or there are several.
+        InputError: A share is not between 0 and 1, or several are given.
     """
     given = {name: config.pop(f"{PREFIX}{name}") for name in SIZE_KINDS}
     target = {name: share for name, share in given.items() if share is not None}
     for name, share in target.items():
         if not 0 < share < 1:
-            msg = f"--{PREFIX}{name} is {share}: it is the share that is left, above 0 and below 1"
+            msg = f"--{PREFIX}{name} is {share}: the share to keep must be above 0 and below 1"
             raise InputError(msg)
     if len(target) > 1:
-        msg = f"{' and '.join(f'--{PREFIX}{name}' for name in target)} exclude each other: give one of them"
+        msg = f"{' and '.join(f'--{PREFIX}{name}' for name in target)} exclude each other: give only one"
         raise InputError(msg)
     return target
 

@@ -1,4 +1,4 @@
-"""How much a training writes, said before it begins."""
+"""Disk space that a training needs, estimated before it begins."""
 
 import logging
 import math
@@ -14,9 +14,9 @@ from fer.files import describe_size
 Checkpoints = Literal["all", "last", "best"]
 """Which checkpoints a training keeps.
 
-- ``all``: the best, the last, and the one before the last in case that is damaged.
+- ``all``: the best, the last, and the one before the last in case the last is damaged.
 - ``last``: the best and the last.
-- ``best``: the best alone. A training that is stopped then starts again from its first epoch.
+- ``best``: only the best. A training that is stopped then restarts from its first epoch.
 """
 
 NUM_CHECKPOINTS: Final[Mapping[Checkpoints, int]] = {"all": 3, "last": 2, "best": 1}
@@ -27,14 +27,14 @@ log = logging.getLogger("fer.commands")
 def describe_space(
     task: LightningModule, layers: Mapping[str, str], config: Mapping[str, Any], folder: Path
 ) -> str:
-    """Return how much a training will write at most, and warn if less than that is free.
+    """Return how much disk space a training will use at most, and warn if less than that is free.
 
-    A checkpoint holds the weights, those of the average, two states for each trained weight, as Adam's, and
-    the last angles and activations of the samples; angles are counted without compression. Their history, of
-    some hundred measurements, is stated when it is known how many there are.
+    A checkpoint holds the weights, their average if there is one, two optimizer states for each trainable
+    weight (as in Adam), and the last angles and activations of the samples. Angles are counted without
+    compression; those of all epochs are added if the number of epochs is known.
 
     Args:
-        task: What is trained.
+        task: The task to train.
         layers: The hidden layers.
         config: Settings of the run.
         folder: Folder of the run.
@@ -55,7 +55,7 @@ def describe_space(
     checkpoint = state * (2 if config["ema"] else 1) + 2 * trained + angles + rows
     num = NUM_CHECKPOINTS[kept]
     parts = [f"{num} checkpoint{'s' if num > 1 else ''} of {describe_size(checkpoint)}"]
-    total = (num + 1) * checkpoint  # with the draft of one
+    total = (num + 1) * checkpoint  # one more for the draft of a new checkpoint
     if is_measured:
         measured = math.inf if epochs in (None, -1) else math.ceil(epochs / (every or 1))
         num_epochs = measured if most is None else min(measured, most)

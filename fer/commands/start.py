@@ -20,12 +20,12 @@ def load_network(
     checkpoint: str | None,
     network: type[nn.Module] | None,
 ) -> ClassificationTask:
-    """Return the network that a command works on: one that trains, or that of a checkpoint.
+    """Return the network that a command works on: the one to train, or that of a checkpoint.
 
     Args:
-        command: Its name.
-        task: As the settings describe it; it gets the weights, or the widths, of a checkpoint.
-        data: Takes the classes of the checkpoint, and in an evaluation its normalisation.
+        command: Name of the command.
+        task: The task that the settings describe; it gets the weights, or the widths, of a checkpoint.
+        data: Data module; it gets the classes of the checkpoint, and in an evaluation its normalisation.
         weights: Path of the checkpoint whose weights training starts from.
         checkpoint: Path of the checkpoint that training resumes from, or that is evaluated.
         network: Class of the network, if it is the user's own.
@@ -53,7 +53,7 @@ def load_network(
 def start_from(
     task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None
 ) -> ClassificationTask:
-    """Give a task the weights of a checkpoint, and its widths if that was pruned.
+    """Give a task the weights of a checkpoint, and its widths if the checkpoint is pruned.
 
     Args:
         task: A task of the same network; changed in place.
@@ -74,7 +74,7 @@ def start_from(
 def prepare_to_resume(
     task: ClassificationTask, checkpoint: str, network: type[nn.Module] | None
 ) -> ClassificationTask:
-    """Check that training can resume from a checkpoint; give the task its widths if that was pruned.
+    """Check that training can resume from a checkpoint; give the task its widths if it is pruned.
 
     Args:
         task: A task of the same network; changed in place.
@@ -85,12 +85,12 @@ def prepare_to_resume(
         The task of the checkpoint.
 
     Raises:
-        InputError: The checkpoint cannot be read, holds another network, or no state of a training.
+        InputError: The checkpoint cannot be read, holds another network, or lacks the training state.
     """
     if "optimizer_states" not in read_checkpoint(checkpoint):
         msg = (
-            f"--ckpt_path {checkpoint} holds a pruned network without the state of its training: give "
-            "--start_from instead, which starts a new training with its weights"
+            f"--ckpt_path {checkpoint} holds a pruned network without training state: use --start_from "
+            "instead, which starts a new training with its weights"
         )
         raise InputError(msg)
     trained = _load_same(task, checkpoint, network, option="--ckpt_path")
@@ -99,8 +99,8 @@ def prepare_to_resume(
         if new not in (old, "none"):
             others = f" (or {setting} none)" if setting == "schedule" else ""
             msg = (
-                f"--model.{setting} {new}: the training of {checkpoint} goes on with its own, {old}{others}; "
-                "give --start_from instead, which starts a new training with its weights"
+                f"--model.{setting} {new}: a training that resumes from {checkpoint} keeps its {setting}, "
+                f"{old}{others}; use --start_from instead, which starts a new training with its weights"
             )
             raise InputError(msg)
     return trained

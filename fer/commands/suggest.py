@@ -1,4 +1,4 @@
-"""Suggest the command or option that was meant, for names that other tools use and for typing errors."""
+"""Suggest the command or option that was meant, for typos and for names that other tools use."""
 
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
@@ -27,7 +27,7 @@ COMMANDS: Final = {
     "html": "report",
     "plot": "report",
 }
-"""What other tools call a command."""
+"""Commands by the names that other tools use for them."""
 
 OPTIONS: Final = {
     "amp": "trainer.precision",
@@ -67,11 +67,11 @@ OPTIONS: Final = {
     "wd": "model.weight_decay",
     "workers": "data.num_workers",
 }
-"""What other tools call an option."""
+"""Options by the names that other tools use for them."""
 
 
 def suggest_command(word: str, commands: Collection[str]) -> str | None:
-    """Return the command that was meant, None if none is near.
+    """Return the command that was meant; None if no name is close.
 
     >>> [suggest_command(word, ["fit", "test"]) for word in ("train", "trian", "tset", "xyz")]
     ['fit', 'fit', 'test', None]
@@ -83,11 +83,11 @@ def suggest_command(word: str, commands: Collection[str]) -> str | None:
 
 
 def suggest_options(name: str, options: Sequence[str]) -> list[str]:
-    """Return the options that were perhaps meant, the likeliest first, three at most.
+    """Return up to three options that may have been meant, the likeliest first.
 
     Args:
-        name: What was typed, without dashes in front.
-        options: All that there are, by dotted name.
+        name: The name that was typed, without leading dashes.
+        options: Dotted names of all options.
 
     >>> options = ["model.lr", "model.dropout", "data.batch_size", "trainer.max_epochs", "seed_everything"]
     >>> [suggest_options(name, options) for name in ("model.learning_rate", "dropout", "model.lrr", "bs")]

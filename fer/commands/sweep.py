@@ -1,4 +1,4 @@
-"""The command ``fer sweep``: W&B's sweeps on your own machine, without an account."""
+"""The command ``fer sweep``: run W&B sweeps on your own machine, without an account."""
 
 import argparse
 import json
@@ -33,20 +33,20 @@ from fer.studies.trials import JOURNAL, Trial, read_trials, write_trials
 
 Watch = Callable[[Sequence[Trial], Sequence[Trial]], None]
 
-HELP: Final = "search settings as a W&B sweep does, on this machine, without an account"
+HELP: Final = "run a W&B sweep file on this machine, without an account"
 SECTION: Final = "train"
 
 IMPORTED: Final = (
-    *("wandb.sdk.launch.inputs.internal", "wandb.sdk.mailbox"),  # first: they look at each module so far
+    *("wandb.sdk.launch.inputs.internal", "wandb.sdk.mailbox"),  # first: they inspect all imported modules
     *("fer.commands.fit", "fer.commands.crossval", "fer.commands.repeat", "fer.commands.prune"),
     *("torch._dynamo", "torch_pruning"),
     *("scipy.stats", "sklearn.model_selection", "albumentations", "cv2", "matplotlib.backends.backend_agg"),
     *("timm", "attrs", "requests"),
 )
-"""Modules that a trial imports before its first batch, and that are imported once for all trials."""
+"""Modules that a trial needs before its first batch; they are imported once for all trials."""
 
 ROWS: Final = 20
-"""Most rows of the table on a terminal."""
+"""Largest number of rows of the table on a terminal."""
 _LINES_AROUND: Final = 4
 """Lines of a terminal without rows: title, head, the cursor's line, and one spare line."""
 
@@ -70,8 +70,9 @@ def sweep(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="database of the trials, which machines share under the same --run_name: a URL of SQLAlchemy, "
-        "such as postgresql://USER@HOST/NAME, or of Optuna's gRPC proxy, grpc://HOST:PORT (the folder)",
+        help="database of the trials, for machines that share a sweep under the same --run_name: URL for "
+        "SQLAlchemy, such as postgresql://USER@HOST/NAME, or of Optuna's gRPC proxy, grpc://HOST:PORT "
+        "(default: a file in the sweep's folder)",
     )
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of all runs (runs)")
     parser.add_argument("--run_name", help="folder and W&B group (default: name of the file, and time)")
@@ -88,7 +89,7 @@ def sweep(arguments: Sequence[str]) -> None:
         type=Path,
         nargs="+",
         metavar="FOLDER",
-        help="run nothing; draw the best value so far of finished sweeps by method, with a band over seeds",
+        help="run no trials; draw the best value so far of finished sweeps by method, with a band over seeds",
     )
     parser.add_argument("--output", type=Path, default=Path("searches.png"), help="figure of --compare")
     given = parser.parse_args(list(arguments))
@@ -113,7 +114,7 @@ def sweep(arguments: Sequence[str]) -> None:
     num = file.num_points(given.count) or 0
     CONSOLE.print(f"sweep        {given.file}: {file.method}, {num} points, {given.agents} in parallel")
     CONSOLE.print(f"folder       {study.folder}")
-    if study.storage is None or not study.storage.startswith("grpc"):  # which the dashboard cannot read
+    if study.storage is None or not study.storage.startswith("grpc"):  # the dashboard cannot read gRPC
         place = study.folder / JOURNAL if study.storage is None else without_password(study.storage)
         CONSOLE.print(f"live         optuna-dashboard {place}")
     try:
@@ -183,7 +184,7 @@ def _table(study: Study, num_points: int, trials: Sequence[Trial]) -> Table:
 
 
 def _settings(study: Study, trial: Trial) -> str:
-    """Return the settings of a trial as text; the last part of a name, if that is unique."""
+    """Return the settings of a trial as text, each named by the last part of its name if that is unique."""
     flat = study.sweep.space.flat(trial.point)
     names = [parameter.name for parameter in study.sweep.space.searched]
     num_named = Counter(name.rpartition(".")[2] for name in names)
@@ -221,7 +222,9 @@ def _conclude(study: Study) -> None:
             CONSOLE.print(f"\n{trial.name} failed: {trial.reason}")
     going_on = [trial.name for trial in trials if trial.state == "running"]
     if going_on:
-        CONSOLE.print(f"\nrunning elsewhere: {', '.join(going_on)}; call again when they have ended")
+        CONSOLE.print(
+            f"\nrunning elsewhere: {', '.join(going_on)}; run this command again when they have ended"
+        )
     best = study.best(trials)
     if best is None or best.value is None:
         CONSOLE.print(f"\nno trial has a value of {study.sweep.metric.name}; see {study.folder}/*/log.txt")
@@ -252,7 +255,7 @@ def _conclude(study: Study) -> None:
 
 
 def _check_any_value(study: Study, trials: Sequence[Trial]) -> None:
-    """Refuse a finished sweep without a value.
+    """Raise an error if a finished sweep has no value.
 
     Raises:
         InputError: All trials failed, or were interrupted.
@@ -275,9 +278,9 @@ def _pattern(run: Path, folder: Path) -> str:
 
 
 def _again(study: Study, best: Trial) -> list[str]:
-    """Return the best trial's command, for a run of its own."""
+    """Return the command that repeats the best trial outside of the sweep."""
     path = study.folder_of(best) / "params.json"
-    if not path.is_file():  # of another machine
+    if not path.is_file():  # the trial ran on another machine
         with writing(path):
             write_inputs(path.parent, best.point, args_json(best.point))
     words = study.sweep.words(best.point, path)
@@ -322,7 +325,7 @@ def _check_alike(folder: Path, settings: Mapping[str, Any], others: Mapping[Path
     """Refuse a sweep that differs from others in more than its seed or its method.
 
     Raises:
-        InputError: It differs in more, or in nothing.
+        InputError: It differs in more than these, or in neither.
     """
     for other, of_other in others.items():
         for key in ("metric", "parameters", "program", "command"):
@@ -343,7 +346,7 @@ def compare(folders: Sequence[Path], output: Path) -> None:
 
     Args:
         folders: Folders of sweeps.
-        output: The figure's file.
+        output: File to write the figure to.
 
     Raises:
         InputError: A folder holds no sweep, or the sweeps differ in more than method and seed.
@@ -352,7 +355,7 @@ def compare(folders: Sequence[Path], output: Path) -> None:
     all_settings: dict[Path, Mapping[str, Any]] = {}
     for folder in folders:
         if not (folder / STUDY).is_file():
-            msg = f"{folder} holds no sweep: give folders of fer sweep"
+            msg = f"{folder} holds no sweep: give folders that fer sweep wrote"
             raise InputError(msg)
         settings = read_settings(folder)
         _check_alike(folder, settings, all_settings)

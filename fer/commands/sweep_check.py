@@ -49,7 +49,7 @@ _OF_STUDIES: Final = {
 
 
 def check_sweep(sweep: SweepFile, count: int | None, *, is_on_wandb: bool = False) -> None:
-    """Refuse a sweep without an end, or whose trials cannot run.
+    """Refuse a sweep that would never end, or whose trials cannot run.
 
     Every value of a categorical parameter, and the ends and the middle of every other parameter, is parsed
     once by the command's own parser, and the network and the data module are built (without reading data).
@@ -57,7 +57,7 @@ def check_sweep(sweep: SweepFile, count: int | None, *, is_on_wandb: bool = Fals
     Args:
         sweep: The file.
         count: Largest number of points; None: no limit.
-        is_on_wandb: Whether W&B reads the metric; else it is read from the trial's ``metrics.csv``.
+        is_on_wandb: Whether W&B reads the metric; if not, it is read from the trial's ``metrics.csv``.
 
     Raises:
         InputError: The sweep cannot run; the message names the line.
@@ -73,7 +73,7 @@ def check_sweep(sweep: SweepFile, count: int | None, *, is_on_wandb: bool = Fals
     ours = fer_command(words)
     if ours is None:
         program = words[program_place(words)]
-        if not program.startswith("-") and shutil.which(program) is None:  # env's own options it knows best
+        if not program.startswith("-") and shutil.which(program) is None:  # env checks its own options
             msg = f"command: no program {program} found; give its path"
             raise InputError(located(sweep.path, ["command"], msg))
         return
@@ -160,7 +160,7 @@ def _of_members(kind: Kind, class_names: Sequence[str]) -> list[str]:
 
 
 def _logged_with(config: Any, task: ClassificationTask) -> dict[str, tuple[bool, Sequence[str]]]:
-    """Return by setting of fit whether it is on, and the names that are logged if it is."""
+    """Return for each setting of fit whether it is on, and the names of the metrics that it logs."""
     angles, layers = config.distinctiveness, config.distinctiveness.layers or list(task.neuron_layers)
     weights = [
         name.removeprefix("network.").removesuffix(".weight")
@@ -200,7 +200,7 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Any, ClassificationTask]
     if "pretrained" in settings:
         settings["pretrained"] = False  # its weights are fetched by the first trial
     if takes(parser, "model.in_features"):
-        settings["in_features"] = _FEATURES  # which only the data knows
+        settings["in_features"] = _FEATURES  # any number: the real one is known when the data is read
     if takes(parser, "model.num_classes"):
         settings["num_classes"] = count_classes(data)
     task = find_task(chosen["network"])(**settings)
@@ -225,7 +225,7 @@ def _without(words: Sequence[str], flags: set[str]) -> list[str]:
 
 
 class _Parser(ExperimentCLI):
-    """The parser of a command, which builds nothing."""
+    """CLI that only provides the parser of a command, and builds nothing."""
 
     def _set_seed(self) -> None:
         """Set no seed."""

@@ -12,5 +12,5 @@ SECTION: Final = "evaluate"
 
 
 def test(words: Sequence[str]) -> None:
-    """Evaluate a checkpoint; a word that belongs to no option is the checkpoint or its run."""
+    """Evaluate a checkpoint; a positional argument is the checkpoint or the folder of its run."""
     run_experiment("test", *choose(name_checkpoint(words)))

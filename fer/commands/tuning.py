@@ -1,4 +1,4 @@
-"""Fine-tune the pruned network of a task: by the task's loss, or by the outputs of the whole network."""
+"""Fine-tune a task's pruned network on the task's loss, or on the outputs of the unpruned network."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,18 +15,19 @@ from fer.tasks import ClassificationTask
 from fer.tasks.optim import is_fused, make_optimizer
 
 SHARE_OF_LR: Final = 0.1
-"""Highest learning rate of a fine-tuning, as a share of the training's."""
+"""Peak learning rate of fine-tuning, as a share of the training's."""
 
 
 class FineTuning(LightningModule):
     """A task whose network is fine-tuned.
 
-    The optimizer is that of the training, and the learning rate falls by a cosine to 0.
+    The optimizer is that of the training; a cosine schedule decays the learning rate to 0.
 
     Args:
         task: The task, with the pruned network.
-        lr: Highest learning rate; None: a tenth of the training's.
-        whole: The network whose outputs are learnt; None: the task's loss is lowered, which needs labels.
+        lr: Peak learning rate; None: a tenth of the training's.
+        whole: The unpruned network, whose outputs are the targets; None: minimise the task's loss, which
+            needs labels.
     """
 
     def __init__(self, task: ClassificationTask, *, lr: float | None, whole: nn.Module | None) -> None:
@@ -39,11 +40,11 @@ class FineTuning(LightningModule):
         self.whole = None if whole is None else copy_network(whole).eval().requires_grad_(requires_grad=False)
 
     def setup(self, stage: str) -> None:
-        """Let the task take its class weights."""
+        """Set up the task, which computes its class weights."""
         self.task.setup(stage)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, mixed where the task says so."""
+        """Return the loss of a batch, after mixup or CutMix if the task uses them."""
         del batch_idx
         inputs, targets = batch
         train_mode(self.task.network, len(inputs))
@@ -69,8 +70,8 @@ class KeepBest(Callback):
     """Keep the weights of the best epoch of a fine-tuning, and report each.
 
     Args:
-        best: What keeps them.
-        report: Takes the number of an epoch, from 0 for none, and its numbers.
+        best: Keeps the weights.
+        report: Called with the number of each epoch (0: before fine-tuning) and its results.
     """
 
     def __init__(self, best: BestEpoch, report: Callable[[int, Epoch], None]) -> None:

@@ -1,4 +1,4 @@
-"""The views of test-time augmentation that a run evaluates, and the temperatures that are fitted for them."""
+"""Test-time augmentation of a run: the views that it is tested with, and the temperature of each kind."""
 
 import logging
 from pathlib import Path
@@ -13,27 +13,30 @@ log = logging.getLogger("fer.commands")
 
 
 def choose_views_after_training(task: ClassificationTask, tta: Tta, *, is_kept: bool) -> None:
-    """Choose the views with which the best checkpoint of a training is tested.
+    """Choose the views that the best checkpoint is tested with after training.
 
-    Temperatures are fitted for all views, which takes ten of each sample of val.
+    Temperatures are fitted for every kind of view, which takes ten views of each validation sample.
 
     Args:
-        task: Of the best checkpoint.
-        tta: As it is set.
-        is_kept: Whether features of a frozen part were kept, which new views would need once more.
+        task: Task of the best checkpoint.
+        tta: The setting ``--tta``.
+        is_kept: Whether the features of a frozen part are cached; other views would need new features.
     """
     if is_kept and tta != "none":
         log.info(
-            "--tta %s is left out of the test: the frozen part computes each image once; fer test has it", tta
+            "the test after training is without --tta %s: features of the frozen layers are cached for plain "
+            "images only; fer test applies it",
+            tta,
         )
         tta = "none"
     task.calibrator.choose_views(tta, "none" if tta == "none" else "ten_crop")
 
 
 def keep_calibration(trainer: Trainer, checkpoint: Path, task: ClassificationTask) -> None:
-    """Store the temperatures that a test fitted for views in the checkpoint that was tested.
+    """Store the temperatures of the views, which the test fitted, in the checkpoint that was tested.
 
-    Its own temperature is in it since it was saved: one that is not rewritten lacks only those of views.
+    The checkpoint already has the temperature of plain images. If it cannot be rewritten, only those of the
+    views are missing.
     """
     found = task.calibration
     if trainer.is_global_zero and found is not None and "views" in found:

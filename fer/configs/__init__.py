@@ -1,4 +1,4 @@
-"""The experiments that are shipped, one YAML file for each network."""
+"""Shipped configs: YAML files with the settings of an experiment, one or more for each network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ def config_names() -> list[str]:
 
 
 def config_path(name: str) -> Path:
-    """Return the file of a config: a path that exists, a run's folder, or the name of one that is shipped.
+    """Return the file of a config, given as a file, the folder of a run, or the name of a shipped config.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no such config.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -28,12 +28,15 @@ def config_path(name: str) -> Path:
     if name in config_names():
         return _FOLDER / f"{name}.yaml"
     hint = did_you_mean(name, config_names())
-    msg = f"--config {name}: no such file, and no shipped config; {hint}shipped: {', '.join(config_names())}"
+    msg = (
+        f"--config {name}: no such file, and no shipped config of this name; {hint}"
+        f"shipped: {', '.join(config_names())}"
+    )
     raise InputError(msg)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under dotted keys, as a sweep names them.
+    """Flatten nested settings to dotted keys, as a sweep names them.
 
     >>> flatten({"model": {"lr": 0.1}, "network": "ann"})
     {'model.lr': 0.1, 'network': 'ann'}

@@ -1,4 +1,4 @@
-"""Weights & Biases: the only package that imports wandb. This file: the logger of a run."""
+"""Weights & Biases: the only subpackage that imports wandb. This module has the logger of a run."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 MODES: Final = ("online", "offline", "disabled", "shared", "dryrun", "run")
-"""Values of ``WANDB_MODE`` that W&B takes."""
+"""Values of ``WANDB_MODE`` that W&B accepts."""
 
 OFFLINE: Final = ("offline", "dryrun")
-"""Those that need no server."""
+"""Modes that need no server."""
 
 
 def wandb_logger(
@@ -60,9 +60,9 @@ def wandb_logger(
         job_type: Kind of run, such as fit or test.
         tags: Tags of the run.
         notes: Description of the run.
-        resume: Whether to go on with the W&B run that the folder holds, if there is one.
+        resume: Whether to resume the W&B run in the folder, if there is one.
         stop: Called, in another thread, when W&B stops the run; None: W&B interrupts the program.
-        is_shown: Whether W&B is given the metric of a key; None: it is given all.
+        is_shown: Function that returns whether to log the metric of a key; None: log all.
 
     Raises:
         InputError: The run is to be online, and W&B has no key.
@@ -74,7 +74,7 @@ def wandb_logger(
     if chosen == "disabled":
         return None
     if process_rank() != 0:
-        return WandbLogger(save_dir=run_dir)  # Lightning gives other processes a run that does nothing
+        return WandbLogger(save_dir=run_dir)  # in other processes, its run does nothing
     problem = ""
     if chosen not in OFFLINE:
         has_key, problem = check_login()
@@ -103,10 +103,10 @@ def wandb_logger(
 
 
 class _RunLogger(WandbLogger):
-    """W&B's logger of a run, which may leave out metrics.
+    """W&B's logger of a run, which can leave out metrics.
 
     Args:
-        is_shown: Whether the metric of a key is logged; None: all are.
+        is_shown: Function that returns whether to log the metric of a key; None: log all.
         **kwargs: See Lightning's ``WandbLogger``.
     """
 
@@ -116,21 +116,21 @@ class _RunLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log the metrics that are shown."""
+        """Log the metrics for which ``is_shown`` is true."""
         shown = {key: each for key, each in metrics.items() if self.is_shown is None or self.is_shown(key)}
         super().log_metrics(shown, step)
 
 
 def _id_in(run_dir: Path) -> str | None:
-    """Return the id of the W&B run that a folder holds; None if it holds none."""
+    """Return the id of the newest W&B run in a folder; None if there is none."""
     folders = sorted(run_dir.glob("wandb/*run-*-*"), key=lambda folder: folder.name.split("run-")[-1])
     return folders[-1].name.rpartition("-")[2] if folders else None
 
 
 def _set_aside(run_dir: Path, newest: Path) -> None:
-    """Move what was recorded offline before into ``wandb/before``: all of it is recorded again.
+    """Move earlier offline records into ``wandb/before``, since all of their content is recorded again.
 
-    ``wandb sync`` would read no file of a process that was killed.
+    ``wandb sync`` could not read the files of a process that was killed.
     """
     for folder in run_dir.glob("wandb/offline-run-*"):
         if folder.resolve() != newest.resolve():
@@ -142,17 +142,17 @@ def _set_aside(run_dir: Path, newest: Path) -> None:
 def log_again(logger: WandbLogger, rows: Iterable[Mapping[str, Any]]) -> None:
     """Log the metrics of the epochs before a training was resumed, unless W&B's server has them.
 
-    A client that is killed loses what it was about to send.
+    A client that is killed loses the metrics that it has not sent yet.
 
     Args:
-        logger: Of the resumed run.
-        rows: Those of ``metrics.csv``, as text or numbers; empty text where there is no value.
+        logger: Logger of the resumed run.
+        rows: Rows of ``metrics.csv``, as text or numbers; empty text where there is no value.
     """
     run = logger.experiment
     rows = list(rows)
     logged = [(int(row["step"]), float(row["epoch"])) for row in rows]
     last = (run.summary.get("trainer/global_step", -1), run.summary.get("epoch"))
-    # Several rows may be of one step: a measurement at the end of an epoch, and what the epoch ends with.
+    # Several rows may have the same step: a measurement at the end of an epoch, and the epoch's own metrics.
     begin = logged.index(last) + 1 if last in logged else sum(step <= last[0] for step, _ in logged)
     for row in rows[begin:]:
         known = {key: float(value) for key, value in row.items() if key != "step" and value != ""}
@@ -171,15 +171,15 @@ def _mode_of_environment() -> str:
         msg = f"{problem}it must be one of {', '.join(MODES)}"
         raise InputError(msg)
     if mode:
-        os.environ["WANDB_MODE"] = mode  # W&B reads it again, and takes lower case only
+        os.environ["WANDB_MODE"] = mode  # W&B reads it again, and only accepts lower case
     return mode
 
 
 @contextmanager
 def apart_from_sweep() -> Iterator[None]:
-    """Let this process start runs other than the trial that a sweep's agent gave it.
+    """Let this process start W&B runs of its own, besides the trial that a sweep's agent assigned to it.
 
-    An agent names the trial in environment variables; without this, every run would be that trial and
+    An agent passes the trial in environment variables; without this, every run would log to that trial and
     overwrite the previous run.
     """
     variables = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_NAME", "WANDB_RUN_GROUP")
@@ -190,13 +190,13 @@ def apart_from_sweep() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
-        wandb.teardown()  # the client read the environment when the first run started, and must again
+        wandb.teardown()  # so that the client reads the environment again
 
 
 def log_config(logger: WandbLogger, settings: Mapping[str, Any]) -> None:
     """Log the settings of a run.
 
-    Settings of a sweep are in W&B's config already and locked; W&B warns when they are set again.
+    The parameters of a sweep are already in W&B's config, and locked: W&B would warn if they were set again.
 
     Args:
         logger: The run's logger.

@@ -9,14 +9,14 @@ from typing import Any, Final
 from fer.errors import InputError
 
 MAX_FAILURES: Final = 3
-"""Consecutive failures that end an agent: a broken machine must not use up the sweep."""
+"""Consecutive failures after which an agent ends, so that a broken machine does not use up the sweep."""
 
 SECONDS_TO_END: Final = 60
-"""Seconds that a trial has after Ctrl-C for its last validation and checkpoint."""
+"""Seconds that a trial has for its last validation and checkpoint after Ctrl-C."""
 
 
 def create_sweep(config: Mapping[str, Any], name: str) -> str:
-    """Create a sweep on W&B's server; its client prints the address of the sweep's page.
+    """Create a sweep on W&B's server; W&B's client prints the address of its page.
 
     Args:
         config: Content of the sweep file.
@@ -35,7 +35,7 @@ def create_sweep(config: Mapping[str, Any], name: str) -> str:
     except (wandb.Error, ValueError, OSError) as e:
         msg = f"W&B refuses the sweep {name}: {e}"
         raise InputError(msg) from e
-    # The client leaves the names that the server knows in the environment.
+    # The client stores the entity and the project of the sweep in the environment.
     return "/".join([os.environ["WANDB_ENTITY"], os.environ["WANDB_PROJECT"], sweep])
 
 
@@ -48,7 +48,7 @@ def run_agent(address: str, count: int | None = None) -> None:
     """
     import wandb
 
-    # A sweep's ${interpreter} is the bare word python: the one that runs this.
+    # A sweep's ${interpreter} is plain "python": make that the interpreter of this process.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     wandb.agent(
         address,

@@ -15,8 +15,8 @@ from fer.runs import Run, run_of
 Artifacts = Literal["none", "best", "all"]
 """Files of a run that become W&B artifacts.
 
-- ``none``: none of them.
-- ``best``: the networks: the best checkpoint, the pruned one, and ONNX files.
+- ``none``: no files.
+- ``best``: the networks: the best checkpoint, the pruned checkpoint, and ONNX files.
 - ``all``: also the angles of all epochs and the table of crops, which can be large.
 """
 
@@ -29,18 +29,18 @@ def log_artifacts(
     """Log the files of a run as artifacts; offline, ``wandb sync`` uploads them later.
 
     The networks are versions of one artifact, of the type ``model``, with the aliases ``best``, ``pruned``
-    and ``onnx``. Files are not copied: where a run is synced later, they must still be there.
+    and ``onnx``. Files are not copied: if a run is synced later, they must still exist.
 
     Args:
-        logger: Of the run.
+        logger: Logger of the run.
         run_dir: The run's folder.
-        name: The run's, which the artifact's begins with; the id of W&B's run makes it the only one.
-        which: See :data:`Artifacts`.
-        about: What else is said of it, such as network and data.
+        name: Name of the run; the name of its artifact is this name and the id of the W&B run.
+        which: Files to log; see :data:`Artifacts`.
+        about: Further metadata, such as network and data.
 
     Returns:
-        The names, with their alias, of the artifacts that W&B took. It may be out of reach when the run
-        ends, which is said, and does not make a failure of what was trained.
+        The names, with their alias, of the artifacts that W&B accepted. If W&B cannot be reached, there is a
+        warning and no error: the training itself has not failed.
     """
     run, files = logger.experiment, Run(run_dir)
     name = artifact_name(f"{name[:100]}-{run.id}")
@@ -67,12 +67,12 @@ def log_artifacts(
 def use_checkpoint(logger: WandbLogger, checkpoint: Path) -> str | None:
     """Log that a run starts from a checkpoint of another run, and return the name of its artifact.
 
-    Offline it cannot be told, and of a checkpoint whose run logged no artifact there is nothing to tell:
-    then it returns None.
-
     Args:
-        logger: Of the run that begins.
+        logger: Logger of the run that starts.
         checkpoint: ``checkpoints/best.ckpt`` or the like, in the other run's folder.
+
+    Returns:
+        The name; None if the run is offline, or if the other run logged no artifact of the checkpoint.
     """
     name = None if logger.experiment.offline else run_of(checkpoint).read_artifacts().get(checkpoint.stem)
     if name is None:
@@ -82,7 +82,7 @@ def use_checkpoint(logger: WandbLogger, checkpoint: Path) -> str | None:
 
     try:
         logger.experiment.use_artifact(name, type="model")
-    except (wandb.Error, WandbApiFailedError, ValueError) as e:  # the other run was never synced, say
+    except (wandb.Error, WandbApiFailedError, ValueError) as e:  # such as: the other run was never synced
         log.warning("W&B does not know %s, which the run starts from: %s", name, e)
         return None
     return name
@@ -101,8 +101,8 @@ def describe(run_dir: Path, alias: str) -> dict[str, Any]:
     """Return the metadata of a network: results with n, size, and the commit of the code.
 
     Args:
-        run_dir: The run's folder, with ``results.json`` or ``prune.json``, if it has come so far.
-        alias: ``pruned``, or another.
+        run_dir: The run's folder; results are read from ``results.json`` or ``prune.json``, if it has them.
+        alias: Alias of the network; ``pruned`` selects the results of pruning.
     """
     found: dict[str, Any] = {"fer": fer.__version__, "commit": package_commit()}
     if alias == "pruned":
@@ -139,6 +139,6 @@ def _log(
     try:
         logger.experiment.log_artifact(artifact, aliases=[alias])
     except (wandb.Error, WandbApiFailedError) as e:
-        log.warning("W&B did not take %s, which is in the run's folder: %s", name, e)
+        log.warning("W&B did not accept %s; its files are in the run's folder: %s", name, e)
         return []
     return [f"{name}:{alias}"]

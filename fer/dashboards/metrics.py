@@ -1,4 +1,4 @@
-"""The logger of ``metrics.csv``: written whole, so that a training that was cut off leaves a whole file."""
+"""The logger of ``metrics.csv``. It rewrites the file atomically: an interrupted run leaves a valid file."""
 
 import csv
 import io
@@ -19,13 +19,15 @@ log = logging.getLogger("fer.dashboards")
 
 
 class MetricsLogger(Logger):
-    """Write what is logged into ``metrics.csv`` in the folder of a run: a row for each call, sorted columns.
+    """Logger that writes ``metrics.csv`` in the folder of a run: a row for each call, with sorted columns.
+
+    If ``epoch`` and ``time`` are 0, it starts with an empty file.
 
     Args:
         folder: Folder of the run.
-        epoch: Epoch with which a training goes on; the rows of the epochs before it are kept.
-        time: Epochs trained at the last measurement of neurons before it goes on: rows of measurements, which
-            have their time in the place of the epoch, are kept up to it. Both 0: start with an empty file.
+        epoch: Epoch in which a training resumes; the rows of earlier epochs are kept.
+        time: Time of the last measurement of neurons before the training resumes, in epochs trained. Rows of
+            measurements, whose ``epoch`` is their time, are kept up to it.
     """
 
     def __init__(self, folder: Path, epoch: int = 0, time: float = 0.0) -> None:
@@ -69,11 +71,11 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file, if a row was added; where the disk is full, it is tried again the next time."""
+        """Write the file if rows were added; if the disk is full, warn and try again the next time."""
         try:
             self._write()
         except DiskFullError as error:
-            log.warning("%s; it is tried again", error.problem)
+            log.warning("%s; trying again later", error.problem)
 
     def _write(self) -> None:
         if self.is_saved:
@@ -88,7 +90,7 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left; of a training that failed, if that is still possible.
+        """Write the remaining rows; after a failed training, ignore errors.
 
         Raises:
             OSError: The file cannot be written.

@@ -1,4 +1,4 @@
-"""W&B's server, which may be slow, refuse, or be gone: a training neither waits for it nor ends with it."""
+"""Connect to W&B's server. If it is slow, refuses or is down, training neither waits for it nor fails."""
 
 import logging
 import os
@@ -17,22 +17,22 @@ CHECK_SECONDS: Final = 4
 """Seconds within which the server must accept the key before a run starts online."""
 
 START_SECONDS: Final = 4
-"""Seconds that the server then has to start the run."""
+"""Seconds within which the server must then start the run."""
 
 END_SECONDS: Final = 20
 """Seconds that uploads may take at the end of a run."""
 
 PATIENCE: Final = 5
-"""Seconds after which W&B's service process is killed if it keeps none of the limits above."""
+"""Seconds beyond :data:`END_SECONDS` after which W&B's service process is killed."""
 
 log = logging.getLogger("fer.dashboards")
 
 
 def check_login() -> tuple[bool, str]:
-    """Return whether W&B has a key, and why its server did not accept it: empty if it did. Never prompts."""
+    """Return whether W&B has a key, and why the server did not accept it (empty if it did). Never prompts."""
     import wandb
 
-    wandb.setup()  # reads the environment, in which the limit below is for the login alone
+    wandb.setup()  # reads the environment before the limit below is set, which is only for the login
     started = time.monotonic()
     with _environment("WANDB_HTTP_TIMEOUT", str(CHECK_SECONDS)):
         try:
@@ -54,21 +54,22 @@ def start_run(mode: str, problem: str = "", **settings: Any) -> Any:
     """Return a new W&B run, which is offline if the server cannot be reached or refuses it.
 
     Args:
-        mode: Of W&B.
-        problem: What is known to be wrong with the server; empty: nothing.
-        **settings: Of ``wandb.init``; ``settings`` among them are by name.
+        mode: W&B's mode.
+        problem: A known problem with the server; empty: none.
+        **settings: Arguments of ``wandb.init``; the one called ``settings`` is a dict.
 
     Raises:
         InputError: W&B has no key, or a setting is wrong.
     """
     import wandb
 
-    # W&B keeps the command line, the interpreter and the address of the repository, where a token can be.
+    # By default W&B stores the command line, the interpreter and the repository's address, which may contain
+    # a token.
     private = {"program": "fer", "x_executable": "python", "git_remote": ""}
     limits = {"init_timeout": START_SECONDS, "finish_timeout": END_SECONDS, "finish_timeout_raises": True}
     given = settings.pop("settings") | limits | private
     if not problem:
-        # The client says much; an offline run's only news is where it is, which `fer` says at the end.
+        # The client prints a lot. Of an offline run, only the folder matters, which `fer` prints at the end.
         given["silent"] = mode == "offline"
         try:
             return _init(mode, given, settings)
@@ -94,13 +95,13 @@ def _init(mode: str, given: Mapping[str, Any], others: Mapping[str, Any]) -> Any
 def finish(*, failed: bool = False, is_preempted: bool = False) -> None:
     """Close the process's W&B run, if there is one, within :data:`END_SECONDS`.
 
-    If the server did not take everything, the command that uploads it later is printed.
+    If the server did not receive everything, the command that uploads it later is printed.
 
     Args:
         failed: Whether W&B shows the run as failed.
-        is_preempted: Whether it is shown as preempted instead, to go on later.
+        is_preempted: Whether W&B shows it as preempted instead, to be resumed later.
     """
-    if "wandb" not in sys.modules:  # so there is no run, and wandb takes a second to import
+    if "wandb" not in sys.modules:  # there is no run, and importing wandb would take a second
         return
     import wandb
     from wandb.sdk.mailbox import HandleAbandonedError
@@ -123,25 +124,27 @@ def finish(*, failed: bool = False, is_preempted: bool = False) -> None:
     except (OSError, HandleAbandonedError) as e:
         log.debug("W&B's service process is gone: %s", _one_line(e))
         is_complete = False
-        with suppress(OSError, HandleAbandonedError, SystemExit):  # else it is said when Python ends
+        with suppress(
+            OSError, HandleAbandonedError, SystemExit
+        ):  # otherwise it is reported when Python exits
             wandb.teardown()
     finally:
         watchdog.cancel()
     if not is_complete:
-        # Without the option, W&B 0.31 passes over a run that began online.
+        # Without the option, W&B 0.31 skips a run that began online.
         command = f"wandb sync --include-online {_shown(folder)}"
-        log.warning("W&B did not take all of the run; upload it later: %s", command)
+        log.warning("W&B did not receive all of the run; upload it later: %s", command)
 
 
 def _has_given_up(folder: Path) -> bool:
-    """Return whether W&B's service stopped uploading a run, which only its log says."""
+    """Return whether W&B's service stopped uploading a run, which is only reported in its log."""
     path = folder / "logs" / "debug-internal.log"
     lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
     return any('"level":"ERROR+4"' in line for line in lines)
 
 
 def _kill_service() -> None:
-    """Kill W&B's service process, for which the client would wait without a limit."""
+    """Kill W&B's service process, since the client would wait for it indefinitely."""
     import wandb
 
     service = wandb.setup()._connection
@@ -151,7 +154,7 @@ def _kill_service() -> None:
 
 @contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """Set a variable of the environment that is not set, for a while."""
+    """Set an environment variable within a context, unless it is already set."""
     if name in os.environ:
         yield
         return
@@ -163,7 +166,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 def _shown(folder: Path) -> str:
-    """Return a folder as it can be typed: below the working directory without that."""
+    """Return a folder's path, relative to the working directory if it is below it."""
     return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 

@@ -15,13 +15,13 @@ PARAMETERS: Final = (
     *("model.lr", "model.weight_decay", "model.label_smoothing"),
     *("data.batch_size", "seed_everything"),
 )
-"""Settings that every network has, which parallel coordinates show where no others are asked for."""
+"""Default settings on the axes of the parallel coordinates; every network has them."""
 
 LOGARITHMIC: Final = ("lr", "weight_decay", "min_lr")
-"""Last parts of settings' names whose axis is logarithmic."""
+"""Settings with a logarithmic axis, by the last part of their names."""
 
 RESULTS: Final = ("val/acc_best", "test/acc", "test/acc_low", "test/acc_high", "test/n")
-"""Results in the table of runs, beside the settings."""
+"""Results in the table of runs, next to the settings."""
 
 OBJECTIVE: Final = "val/acc_best"
 """Metric that sweeps optimise."""
@@ -32,9 +32,9 @@ class Chapter(NamedTuple):
 
     Attributes:
         name: Its heading.
-        text: What the panels show, a paragraph of the report.
-        panels: In their order.
-        is_open: Whether the workspace shows it unfolded.
+        text: Description of the panels, a paragraph of the report.
+        panels: The panels, in order.
+        is_open: Whether the section is expanded in the workspace.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Chapter(NamedTuple):
 
 
 def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
-    """Return all that there is to see, in the order in which one asks.
+    """Return all chapters, in the order of the workspace and the report.
 
     Args:
         parameters: Names of settings on the axes of the parallel coordinates.
@@ -65,8 +65,8 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "Test",
-            "The best checkpoint, tested once, with its Wilson 95 % interval; n is beside it in the "
-            "table of runs. Grouped, a bar is the mean of its runs, such as seeds or folds.",
+            "Accuracy of the best checkpoint, tested once, with its Wilson 95 % interval; n is in the table "
+            "of runs. If runs are grouped, a bar is the mean over the group, such as seeds or folds.",
             [
                 wr.BarPlot(title="Accuracy, test", metrics=["test/acc"], range_x=(0, 1)),
                 wr.BarPlot(title="Interval, test", metrics=["test/acc_low", "test/acc_high"], range_x=(0, 1)),
@@ -83,37 +83,38 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "Confusion",
-            "Confusion matrices (rows: true class), then single images.",
+            "Confusion matrices (rows: true class), and example images with their predictions.",
             [_images("confusion-test"), _images("confusion-val"), _images("predictions")],
             is_open=True,
         ),
         Chapter(
             "Angles and stages",
-            "The angles between every two hidden neurons of a layer, by time in epochs, and the stage that "
-            "layer and network are in: 0 initial, 1 intermediate, 2 plateau, 3 solution. Similar is below 15 "
-            "degrees, complementary above 165. The effective rank is the number of directions in which a "
-            "layer's activations vary; CKA compares them with the measurement before (1: the same); dormant "
-            "neurons hardly fire, cloned ones have a twin, redundant ones follow from the others. Panels of "
-            "each layer are filled by runs with --distinctiveness.log all.",
+            "Angles between the hidden neurons of each layer, over time in epochs, and the training stage of "
+            "each layer and of the network: 0 initial, 1 intermediate, 2 plateau, 3 solution. Two neurons "
+            "are similar below 15 degrees and complementary above 165. The effective rank is the number of "
+            "directions in which a layer's activations vary; CKA compares the activations with those of the "
+            "previous measurement (1: the same). Dormant neurons are hardly active, cloned neurons have a "
+            "near copy, and redundant neurons can be reproduced from the others. Panels of single layers "
+            "need runs with --distinctiveness.log all.",
             [
                 _lines("Stage of the network", "stage/network", range_y=(0, 3)),
                 _lines("Mean angle, mean of the layers, degrees", "angles/mean"),
-                _lines("Angular speed, mean of the layers, degrees an epoch", "angles/speed"),
+                _lines("Angular speed, mean of the layers, degrees per epoch", "angles/speed"),
                 _lines("Share of similar pairs, mean of the layers", "angles/similar"),
                 _lines("Effective rank as a share of the width, mean of the layers", "rank/effective_share"),
                 _lines_like("Mean angle, degrees", r"angles/.*/mean"),
-                _lines_like("Angular speed, degrees an epoch", r"angles/.*/speed"),
+                _lines_like("Angular speed, degrees per epoch", r"angles/.*/speed"),
                 _lines_like("Stage of each layer", r"stage/[^/]+$", range_y=(0, 3)),
                 _lines_like("Share of similar pairs", r"angles/.*/similar"),
                 _lines_like("Share of complementary pairs", r"angles/.*/complementary"),
                 _lines_like("Share of dead neurons", r"angles/.*/dead"),
                 _lines_like("Effective rank", r"rank/.*/effective"),
-                _lines_like("CKA with the measurement before", r"cka/.*", range_y=(0, 1)),
+                _lines_like("CKA with the previous measurement", r"cka/.*", range_y=(0, 1)),
                 _lines_like("Share of dormant neurons", r"neurons/.*/dormant", range_y=(0, 1)),
                 _lines_like("Share of cloned variance", r"neurons/.*/cloned", range_y=(0, 1)),
                 _lines_like("Share of redundant neurons", r"neurons/.*/redundant", range_y=(0, 1)),
                 _lines("Loss on the fixed samples", "sample/train_loss", "sample/val_loss"),
-                _lines_like("Size of a step next to the weights", r"update_ratio/.*", log_y=True),
+                _lines_like("Size of an update relative to the weights", r"update_ratio/.*", log_y=True),
                 _images("angles", "angular-speed"),
                 _images("angle-matrix", "angle-histogram", "angle-pairs"),
                 _images("feature-maps"),
@@ -122,13 +123,14 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "Neural collapse",
-            "How near the samples of each class are to one point of the last hidden layer. Collapsed: NC1 is "
-            "0; NC2, the angle between class means, is arccos(-1 / (K - 1)) for K classes (99.59 degrees for "
-            "7); NC4, the share of answers that are the class with the nearest mean, is 1.",
+            "How closely the samples of each class gather at one point in the last hidden layer. Under full "
+            "collapse, NC1 is 0; NC2, the angle between class means, is arccos(-1 / (K - 1)) for K classes "
+            "(99.59 degrees for 7); and NC4, the share of predictions that agree with the nearest class "
+            "mean, is 1.",
             [
-                _lines("NC1, spread within against between classes", "collapse/nc1", log_y=True),
+                _lines("NC1, variation within relative to between classes", "collapse/nc1", log_y=True),
                 _lines("NC2, angle between class means, degrees", "collapse/nc2_angle"),
-                _lines("NC4, answers of the nearest class mean", "collapse/nc4", range_y=(0, 1)),
+                _lines("NC4, agreement with the nearest class mean", "collapse/nc4", range_y=(0, 1)),
                 _images("collapse"),
             ],
         ),
@@ -152,7 +154,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "Sweep",
-            f"Which settings lead to which {OBJECTIVE}, and which of them matter.",
+            f"The {OBJECTIVE} of each combination of settings, and the importance of each setting.",
             [
                 wr.ParallelCoordinatesPlot(
                     title="Settings and accuracy",
@@ -164,7 +166,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
                 ),
                 wr.ParameterImportancePlot(with_respect_to=OBJECTIVE),
                 wr.ScatterPlot(
-                    title="Trials in order of their start",
+                    title="Trials by start time",
                     x=wr.Metric("CreatedTimestamp"),
                     y=wr.SummaryMetric(OBJECTIVE),
                     running_ymax=True,
@@ -174,7 +176,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "Gradients",
-            "The norm of each layer's gradient at the first step of an epoch.",
+            "Norm of each layer's gradient at the first step of an epoch.",
             [
                 _lines_like("Gradient norms", r"gradients/.*", log_y=True),
                 _images("gradient-norms", "gradient-histograms"),
@@ -182,7 +184,7 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         ),
         Chapter(
             "System",
-            "Use of the machine, by seconds since the start of the run.",
+            "Use of the machine, over the seconds since the start of the run.",
             [
                 _over_time("GPU, %", "system/gpu.0.gpu"),
                 _over_time("GPU memory, %", "system/gpu.0.memoryAllocated"),
@@ -215,16 +217,16 @@ def workspace(project: str, entity: str, parameters: Sequence[str] = PARAMETERS)
 
 
 def report(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) -> wr.Report:
-    """Return the same as a page to read and share; its ``save`` needs an account."""
+    """Return the project's report, with the chapters of the workspace; its ``save`` needs an account."""
     blocks: list[Any] = [wr.TableOfContents()]
     for chapter in chapters(parameters):
-        # A set of runs without a project is of the report's own, and need not be looked up.
+        # A run set without a project means the report's own project, which needs no look-up.
         grid = wr.PanelGrid(runsets=[wr.Runset(name="all runs")], panels=chapter.panels)
         blocks += [wr.H1(chapter.name), wr.P(chapter.text), grid]
     return wr.Report(
         project=project,
         entity=entity,
-        title="What the hidden neurons do",
+        title="Hidden neurons: training, angles and pruning",
         description="Made by fer dashboard.",
         blocks=blocks,
         width="fluid",
@@ -232,11 +234,11 @@ def report(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) ->
 
 
 def save(project: str, entity: str | None, parameters: Sequence[str] = PARAMETERS) -> tuple[str, str]:
-    """Make workspace and report on W&B's server, beside those that are there, and return their addresses.
+    """Create a new workspace and report on W&B's server, and return their addresses.
 
     Args:
-        project: W&B's project; it is made if it is not there.
-        entity: W&B's user or team; None: the default of the account.
+        project: W&B project; created if it does not exist.
+        entity: W&B user or team; None: the default of the account.
         parameters: Names of settings on the axes of the parallel coordinates.
 
     Raises:
@@ -247,13 +249,13 @@ def save(project: str, entity: str | None, parameters: Sequence[str] = PARAMETER
         page = report(project, owner, parameters).save()
         view = workspace(project, owner, parameters).save()  # type: ignore[no-untyped-call]
     except (wandb.Error, WandbApiFailedError, ValueError) as e:
-        msg = f"W&B does not take the dashboard of {project}: {e}; see --project, --entity and `wandb login`"
+        msg = f"W&B refuses the dashboard of {project}: {e}; check --project, --entity and `wandb login`"
         raise InputError(msg) from e
     return view.url, page.url
 
 
 def as_json(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) -> str:
-    """Return workspace and report as W&B stores them."""
+    """Return workspace and report as JSON, in W&B's format."""
     models = {
         "workspace": workspace(project, entity, parameters)._to_model(),
         "report": report(project, entity, parameters)._to_model(),  # type: ignore[no-untyped-call]
@@ -266,7 +268,7 @@ def as_json(project: str, entity: str, parameters: Sequence[str] = PARAMETERS) -
 
 
 class _Setting(wr.ParallelCoordinatesPlotColumn):
-    """A column for a setting whose own name has dots, which the library takes for a path."""
+    """A column for a setting whose name has dots, which the library would read as a path."""
 
     def _to_model(self) -> Any:
         model = super()._to_model()  # type: ignore[no-untyped-call]
@@ -284,7 +286,7 @@ def _lines(title: str, *metrics: str, **settings: Any) -> wr.LinePlot:
 
 
 def _lines_like(title: str, sample: str, **settings: Any) -> wr.LinePlot:
-    """Return a plot of all metrics of a name: which layers there are depends on the network."""
+    """Return a plot of all metrics that match a regular expression, since layers depend on the network."""
     return wr.LinePlot(title=title, x="epoch", metric_regex=sample, title_x="epoch", **settings)
 
 

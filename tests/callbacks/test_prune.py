@@ -110,7 +110,7 @@ def test_training_does_not_go_on_from_a_pruned_checkpoint(pruned_run):
     run, _ = pruned_run
     called = call("fit", *WORDS, "--ckpt_path", run / "checkpoints" / "pruned.ckpt")
     assert called.status == 2
-    assert "give --start_from instead, which starts a new training" in called.err
+    assert "use --start_from instead, which starts a new training" in called.err
 
 
 def test_a_network_that_was_compiled_is_so_again_when_it_is_smaller():

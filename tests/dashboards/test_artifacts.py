@@ -106,7 +106,7 @@ def test_a_server_out_of_reach_makes_no_failure_of_what_was_trained(run_dir, mon
     assert log_artifacts(logger, run_dir, "first", "all", ABOUT) == []
     finish()
     assert not Run(run_dir).artifacts_path.exists()
-    assert "W&B did not take first-" in caplog.text
+    assert "W&B did not accept first-" in caplog.text
 
 
 def test_a_run_without_a_network_keeps_none(tmp_path):

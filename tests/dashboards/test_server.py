@@ -87,7 +87,7 @@ def test_what_is_not_uploaded_is_said_once(error, log, offline, is_said, monkeyp
     monkeypatch.setattr(wandb, "run", run)
     finish(failed=True)
     assert run.exit_code == 1
-    said = ["W&B did not take all of the run; upload it later: wandb sync --include-online run"]
+    said = ["W&B did not receive all of the run; upload it later: wandb sync --include-online run"]
     assert caplog.messages == (said if is_said else [])
 
 

@@ -116,7 +116,7 @@ def test_a_server_that_refuses_is_quoted_in_one_message(server, monkeypatch):
     monkeypatch.setattr(wandb, "Api", refuse)
     called = call("dashboard", "--project", "theirs")
     assert called.status == 2
-    assert "error: W&B does not take the dashboard of theirs: permission denied; see --project" in called.err
+    assert "error: W&B refuses the dashboard of theirs: permission denied; check --project" in called.err
     assert server.views == []
 
 

@@ -132,16 +132,16 @@ def _flip(path, whole):
     [
         pytest.param(lambda path, whole: None, "no such checkpoint", id="missing"),
         pytest.param(lambda path, whole: path.mkdir(), "no such checkpoint", id="a folder"),
-        pytest.param(_cut, "cut off", id="cut off"),
-        pytest.param(lambda path, whole: path.write_bytes(b""), "no readable checkpoint", id="empty"),
-        pytest.param(lambda path, whole: path.write_text("epoch,loss\n1,2\n"), "no readable", id="text"),
+        pytest.param(_cut, "it may be truncated", id="cut off"),
+        pytest.param(lambda path, whole: path.write_bytes(b""), "not a readable checkpoint", id="empty"),
+        pytest.param(lambda path, whole: path.write_text("epoch,loss\n1,2\n"), "not a readable", id="text"),
         pytest.param(
-            lambda path, whole: torch.save(nn.Linear(2, 2), path), "no readable", id="a pickled module"
+            lambda path, whole: torch.save(nn.Linear(2, 2), path), "not a readable", id="a pickled module"
         ),
-        pytest.param(lambda path, whole: torch.save([1, 2], path), "none of fer's networks", id="a list"),
+        pytest.param(lambda path, whole: torch.save([1, 2], path), "not hold a network of fer", id="a list"),
         pytest.param(
             lambda path, whole: torch.save(nn.Linear(2, 2).state_dict(), path),
-            "none of fer's networks",
+            "not hold a network of fer",
             id="another's weights",
         ),
         pytest.param(_changed(task="OtherTask", network=None), "damaged: 'network'", id="no class path"),
