@@ -125,7 +125,7 @@ def compare_runs(
         notes += [note for other in single[1:] for note in _pair(names[0], other, answers, values)]
     paired = [name for name in names if "mcnemar/test/p" in values[name]]
     if len(paired) > 1:
-        notes.append(f"The p-values of these {len(paired)} tests are not corrected for their number.")
+        notes.append(f"The {len(paired)} p-values are not corrected for multiple comparisons.")
     settings = settings_that_differ({run.name: run.settings for run in runs})
     tables = {title: _rows(values, lines) for title, lines in TABLES.items()}
     tables["settings that differ"] = [

@@ -96,7 +96,7 @@ class PairedRepeats:
             if not math.isnan(low)
         ]
         if len(self.seeds) > 1:
-            lines.append(f"The p-values of these {len(self.seeds)} tests are not corrected for their number.")
+            lines.append(f"The {len(self.seeds)} p-values are not corrected for multiple comparisons.")
         return "\n".join(lines)
 
 

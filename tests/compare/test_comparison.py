@@ -116,7 +116,7 @@ def test_a_pruned_run_has_the_accuracy_after_pruning(tmp_path):
 
 def test_three_p_values_are_said_to_be_uncorrected(tmp_path):
     found = compared(*(make_run(tmp_path / name, predicted="aabb") for name in "abc"))
-    assert "The p-values of these 2 tests are not corrected for their number." in found.notes
+    assert "The 2 p-values are not corrected for multiple comparisons." in found.notes
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_repeat(tab, repeat_dir, settings_of):
     text = tab.run("document.querySelector('#members').textContent")
     for words in ("Against runs/other", "Mean difference +10.00 percentage points", "seed 3"):
         assert words in text
-    assert "of other seeds (Student" not in text  # it has no such interval
+    assert "for other seeds (Student" not in text  # it has no such interval
 
 
 def test_what_a_folder_says_stays_text(tab, run_dir, settings_of):

@@ -19,14 +19,15 @@ Shares = NDArray[np.float64]
 
 
 def accuracy_by_recall(recall: Shares, counts: Shares) -> float:
-    """Return the accuracy that recalls imply: the mean of the recalls, weighted by class counts; 0 to 1."""
+    """Return the accuracy that recalls imply, 0 to 1: their mean, weighted by class counts."""
     return float(recall @ counts / counts.sum())
 
 
 def accuracy_by_specificity(specificity: Shares, counts: Shares) -> float:
-    """Return the accuracy that specificities imply; below 0 they are impossible together.
+    """Return the accuracy that specificities imply; if it is below 0, they contradict each other.
 
-    Every wrong answer is one false positive of one class: the false positives of all classes are the errors.
+    Every error is a false positive of exactly one class, so the false positives of all classes add up to the
+    errors.
     """
     n = counts.sum()
     return float(1 - (1 - specificity) @ (n - counts) / n)
@@ -84,7 +85,7 @@ def tables_contradict(papers: Papers) -> Finding:
 
 
 def baselines(papers: Papers) -> Finding:
-    """O7: class metrics and accuracies are compared with results of different protocols."""
+    """O7: class metrics and accuracies are compared with results from different protocols."""
     counts = papers["data"]["sfew"].row("all")
     implied = 100 * accuracy_by_recall(papers["s0"]["recall"].row("SPI"), counts)
     table3, spi = papers["s0"]["table3"], papers["s3"]["spi"].value("SPI")
@@ -102,7 +103,7 @@ def baselines(papers: Papers) -> Finding:
 
 
 def frozen_network(papers: Papers, pool: FeatureSplit) -> Finding:
-    """O6: the network of Figs. 2, 5, 7, 9 and 10 stands still since its learning rate does."""
+    """O6: the network of Figs. 2, 5, 7, 9 and 10 stops learning because its learning rate decays."""
     printed = papers["s0"]["ann_training"]
     train_rows, test_rows = next(folds(pool, int(printed.value("folds"))))
     network_rows = scaled(pool, train_rows, test_rows, "column")
@@ -175,7 +176,7 @@ def outlier(papers: Papers, pool: FeatureSplit) -> Finding:
 
 
 def descriptor_scaling(papers: Papers, pool: FeatureSplit) -> Finding:
-    """O10: mean and standard deviation of each descriptor may be of five columns together or of each."""
+    """O10: a descriptor's mean and standard deviation may be over its five columns together or over each."""
     features = papers["s0"]["features"]
     descriptors, inputs = features.value("descriptors"), features.value("inputs")
     ratios = []
@@ -195,7 +196,7 @@ def descriptor_scaling(papers: Papers, pool: FeatureSplit) -> Finding:
 
 
 def stage_boundaries(papers: Papers) -> Finding:
-    """O21: the boundaries of stages are read by eye."""
+    """O21: the boundaries of the stages are read off by eye."""
     stages, cycle = papers["s0"]["stages"], papers["s0"]["cnn_training"].value("cycle")
     initial, during, plateau = (stages.value(row) for row in stages.rows)
     return Finding(
