@@ -235,7 +235,7 @@ def test_the_networks_that_a_pruning_is_compared_by(tab, run_dir, settings_of):
         "after, batch norm not recalibrated",
         "after, not fine-tuned",
         "2 became wrong and 5 became right by fine-tuning",
-        "Fine-tuned by the outputs of the whole network: epoch 2 of 2 epochs was the best on val.",
+        "Fine-tuned on the outputs of the unpruned network for 2 epochs: epoch 2 was the best on val.",
         "beyond the tolerance: not kept",
     ):
         assert words in shown
