@@ -103,7 +103,7 @@ def baselines(papers: Papers) -> Finding:
 
 
 def frozen_network(papers: Papers, pool: FeatureSplit) -> Finding:
-    """O6: the network of Figs. 2, 5, 7, 9 and 10 stops learning because its learning rate decays."""
+    """O6: the network of Figs. 2, 5, 7, 9 and 10 hardly learns at its learning rate."""
     printed = papers["s0"]["ann_training"]
     train_rows, test_rows = next(folds(pool, int(printed.value("folds"))))
     network_rows = scaled(pool, train_rows, test_rows, "column")
