@@ -226,7 +226,7 @@ def _stage_notes(
     notes = STAGE_NOTES
     if num < LEAST_VALUES:
         measurements = "measurement" if num == 1 else "measurements"
-        few = f"Only {num} {measurements}: too few to find a stage, which takes {LEAST_VALUES}. "
+        few = f"Only {num} {measurements}: too few to find a stage, which needs {LEAST_VALUES}. "
         notes = {**STAGE_NOTES, Stage.INITIAL: few}
     return [note for stage, note in notes.items() if stage in found]
 

@@ -1,4 +1,4 @@
-// The page: its sections in order, and the contents beside it.
+// The page: its sections in order, and the table of contents.
 
 showHead();
 showSweep();

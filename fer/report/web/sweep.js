@@ -103,7 +103,7 @@ function parallels({ parameters, metric, maximize, best }, rows) {
 
 const limits = (values) => [Math.min(...values), Math.max(...values)];
 
-// The scale of an axis, y(value), and the values that are written beside it.
+// The scale of an axis, y(value), and the values that label it.
 function scaleOf({ log, get }, rows, top, bottom) {
   const name = (value) => JSON.stringify(value);
   const known = rows.map(get).filter(isKnown);

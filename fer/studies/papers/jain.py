@@ -171,9 +171,8 @@ def dead_units_in_data(papers: Papers, pool: FeatureSplit) -> Finding:
         recomputed=f"dead units {np.mean(dead):.1f} of {JAIN.hidden} ({min(dead)} to {max(dead)}), removed "
         "by the rule "
         f"{np.mean(removed):.1f} ({min(removed)} to {max(removed)}), {SAMPLE} seeds",
-        verdict="what is pruned is mostly what is dead at learning rate 0.04. fer counts dead units by "
-        "themselves, "
-        "before any angle.",
+        verdict="most pruned units are dead at learning rate 0.04. fer counts dead units separately, before "
+        "it looks at angles.",
         holds=bool(np.mean(dead) > 0.25 * JAIN.hidden),
     )
 

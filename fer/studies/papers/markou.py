@@ -121,9 +121,8 @@ def frozen_network(papers: Papers, pool: FeatureSplit) -> Finding:
         f"{np.log(7):.2f}), mean angle {first.summary['mean']:.1f}° to {last.summary['mean']:.1f}°, test "
         "accuracy "
         f"{100 * last.test_accuracy:.1f} %, at most {100 * best:.1f} % (n = {len(test_rows)})",
-        verdict="the network never leaves the place where it starts. Its plateau is that of the learning "
-        "rate, "
-        "not a local minimum: stages.json calls it lr_frozen.",
+        verdict="the network never leaves its starting point. The plateau comes from the learning rate, not "
+        "from a local minimum: stages.json gives the reason lr_frozen.",
         holds=moved < 2 and last.train_loss > np.log(7) - 0.1 and best < 0.3,
     )
 
@@ -164,13 +163,12 @@ def outlier(papers: Papers, pool: FeatureSplit) -> Finding:
     squeezed = np.ptp(np.delete(others, far_outliers(others[:, None])[:, 0])) / np.ptp(values)
     missing = int(np.isnan(pool.features[row]).sum())
     return Finding(
-        printed="all rows, by z-score (Markou) or min-max (Jain), missing values filled by the mean",
+        printed="all rows, by z-score (Markou) or min-max (Jain), missing values replaced by the mean",
         recomputed=f"{OUTLIER}: LPQ1 {values[row]:.3f}, {missing} values missing; all others "
         f"{others.min():.3f} to {others.max():.3f}; standard deviation {values.std():.4f} with it, "
         f"{others.std():.4f} without; by min-max most others span {100 * squeezed:.0f} % of the range",
-        verdict="one row decides how the first feature is scaled. By default columns are clipped to the 1st "
-        "and "
-        "99th percentile of train, and the row is named; data.clip 0 is as the papers.",
+        verdict="one row determines the scaling of the first feature. By default, columns are clipped to the "
+        "1st and 99th percentiles of train, and the row is reported; data.clip 0 does as the papers do.",
         holds=bool(missing == 5 and values[row] > 5 * others.max() and values.std() > 3 * others.std()),
     )
 
@@ -190,7 +188,7 @@ def descriptor_scaling(papers: Papers, pool: FeatureSplit) -> Finding:
         f"{inputs:g} inputs",
         recomputed=f"within a descriptor the columns' standard deviations differ by up to {max(ratios):.1f} "
         "times",
-        verdict="two readings, which do not give the same inputs: data.scale column (default) and pooled.",
+        verdict="there are two readings, with different inputs: data.scale column (default) and pooled.",
         holds=bool(descriptors < inputs == len(FEATURES) and max(ratios) > 1.5),
     )
 

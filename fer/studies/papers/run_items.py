@@ -190,7 +190,7 @@ def pruned_classes(when: str) -> Callable[[Runs], Replay]:
 
 
 def pruning_curve(runs: Runs) -> Replay:
-    """Return the accuracy by threshold of Narayan's rule, and draw it beside that of other rules."""
+    """Return the accuracy of Narayan's rule by threshold, and draw it together with the other rules."""
     if not (curves := [run for run in runs.values() if run.curve_path.is_file()]):
         return Replay()
     found = curves[0].read_curve()
