@@ -167,8 +167,11 @@ class Summary:
         intervals = {"pooled": self.pooled.interval}
         if self.kind.shares_samples:
             intervals = {
-                "95 % interval for other seeds": (flat["test/acc_mean_low"], flat["test/acc_mean_high"]),
-                "95 % interval for other samples": self.pooled.interval,
+                "95 % interval of the mean over seeds": (
+                    flat["test/acc_mean_low"],
+                    flat["test/acc_mean_high"],
+                ),
+                "95 % interval of the mean over samples": self.pooled.interval,
             }
         for name, (low, high) in intervals.items():
             if not math.isnan(low):
