@@ -275,8 +275,7 @@ class Run:
             epoch: Index of the epoch, from 0; None: the last measured one.
 
         Returns:
-            Angles between the C neurons of each layer in degrees, shape ``(C, C)``, NaN for a neuron without
-            angles.
+            Angles between the C neurons of each layer, degrees, ``(C, C)``; NaN: a neuron without angles.
 
         Raises:
             InputError: No angles were measured after this epoch, or the file is damaged.
@@ -316,8 +315,7 @@ def make_run(folder: Path, *, is_named: bool) -> Run:
 
     Args:
         folder: The folder; missing parents are made.
-        is_named: Whether the user chose the name: then an existing folder must be empty. If not, a number is
-            appended to the name if the folder exists.
+        is_named: Whether the user chose the name: an existing folder must be empty. If not, a number follows.
 
     Raises:
         InputError: The folder is not empty, is named like the link, or cannot be made.
@@ -380,11 +378,9 @@ def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
     found = next((each for each in candidates if each.is_file()), None)
     if found is None:
         inside = sorted(each.name for each in path.iterdir() if Run(each).best_checkpoint.is_file())
-        hint = "give the folder of a run, runs/NAME"
-        if inside:
-            hint = f"did you mean {path / inside[0]}?"
-        elif run.config_path.is_file():
-            hint = "its training has not finished an epoch yet, or has not kept any"
+        is_run = run.config_path.is_file()
+        hint = "its training has finished no epoch yet" if is_run else "give the folder of a run, runs/NAME"
+        hint = f"did you mean {path / inside[0]}?" if inside else hint
         msg = f"{path}: no checkpoint in {run.checkpoints_dir.name}/; {hint}"
         raise InputError(msg)
     return found

@@ -204,7 +204,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 def test_a_run_that_has_just_begun_has_no_checkpoint_yet(tmp_path):
     (tmp_path / "config.yaml").write_text("network: conv6\ndataset: synthetic\n")
 
-    assert "its training has not finished an epoch yet" in call("prune", tmp_path).err
+    assert "its training has finished no epoch yet" in call("prune", tmp_path).err
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Runs side by side: settings that differ, results, size, speed and redundant neurons."""
+"""Compare runs: settings that differ, results, size, speed and redundant neurons."""
 
 from fer.compare.answers import Answers
 from fer.compare.comparison import Comparison, compare_runs

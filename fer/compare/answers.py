@@ -1,4 +1,4 @@
-"""What networks answer on the samples of a test split, and whether two of them can be paired."""
+"""Predictions of networks on the samples of a test split, and McNemar's test of two of them."""
 
 import csv
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ COLUMNS = ("split", "name", "label", "predicted")
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a network answers on the N samples of a split.
+    """A network's predictions for the N samples of a split.
 
     Attributes:
         names: Name of each sample, shape ``(N,)``.
         labels: Name of each sample's class, shape ``(N,)``.
-        predicted: Name of each predicted class, shape ``(N,)``; empty where the logits were not finite.
+        predicted: Name of each predicted class, shape ``(N,)``; empty if the logits were not finite.
     """
 
     names: NDArray[np.str_]
@@ -42,7 +42,7 @@ class Answers:
 
 
 def read_answers(path: Path) -> dict[str, Answers]:
-    """Return the answers in a ``predictions.csv`` by split; empty without the file.
+    """Return the predictions in a ``predictions.csv`` by split; empty if there is no file.
 
     Raises:
         InputError: The file is damaged.
@@ -62,11 +62,11 @@ def read_answers(path: Path) -> dict[str, Answers]:
 
 
 def compute_answers(task: nn.Module, data: ExpressionDataModule) -> dict[str, Answers]:
-    """Return the answers of a network in eval mode on each test split.
+    """Return the predictions of a network in eval mode for each test split.
 
     Args:
-        task: Maps inputs to logits; on the device that is used.
-        data: Its splits are loaded, and have the labels of the network.
+        task: Maps inputs to logits; runs on its own device.
+        data: Data module with loaded splits and the network's labels.
     """
     device = next(task.parameters()).device
     classes = np.array([*map(text_cell, data.label_names), ""])
@@ -81,25 +81,25 @@ def compute_answers(task: nn.Module, data: ExpressionDataModule) -> dict[str, An
 
 
 def why_not_paired(one: Answers, other: Answers) -> str:
-    """Return why two networks' answers cannot be paired; empty if they are of the same samples."""
+    """Return why two networks' predictions cannot be paired; empty if the samples are the same."""
     if {*one.labels.tolist()} != {*other.labels.tolist()}:
-        return "their test samples are of other classes"
+        return "their test samples have different classes"
     if len(one.names) != len(other.names):
         return f"their test splits differ: {len(one.names):,} and {len(other.names):,} samples"
     is_same = np.array_equal(one.names, other.names) and np.array_equal(one.labels, other.labels)
-    return "" if is_same else "their test splits hold other samples"
+    return "" if is_same else "their test splits hold different samples"
 
 
 def pair(one: Answers, other: Answers) -> Comparison:
-    """Return McNemar's test of two networks whose answers are of the same samples."""
+    """Return McNemar's test of two networks with predictions for the same samples."""
     return mcnemar(torch.from_numpy(one.right), torch.from_numpy(other.right))
 
 
 def sample_rows(answers: Mapping[str, Answers]) -> list[list[str]]:
-    """Return a table of the samples that all networks answered: name, label, each network's answer.
+    """Return a table of samples: name, label, and each network's prediction.
 
     Args:
-        answers: By the name of a run, of the same samples.
+        answers: Predictions for the same samples, by the name of the run.
     """
     first = next(iter(answers.values()))
     columns = [first.names, first.labels, *(each.predicted for each in answers.values())]

@@ -1,4 +1,4 @@
-"""All that is known of several runs side by side, as numbers, as text and as CSV."""
+"""Compare several runs side by side, as numbers, as text and as CSV."""
 
 import csv
 import io
@@ -19,13 +19,13 @@ from fer.report.parts import plain
 from fer.report.repeat import PLACE, as_word
 
 UNKNOWN: Final = "\N{EN DASH}"
-"""Cell of what a run does not have."""
+"""Cell for a value that a run does not have."""
 
 NEURON_CLASSES: Final = ("dead", "constant", "non_finite", "similar", "complementary", "distinct")
-"""Classes of neurons, each neuron in one of them."""
+"""Classes of neurons; each neuron is in exactly one."""
 
 Values = dict[str, Any]
-"""What is known of a run, by a name such as ``test/acc``."""
+"""Known values of a run, by names such as ``test/acc``."""
 
 
 class Row(NamedTuple):
@@ -40,10 +40,10 @@ class Comparison:
     """Several runs side by side.
 
     Attributes:
-        values: By run all numbers and facts.
-        tables: By title the lines of a table.
+        values: All numbers and facts, by run.
+        tables: Lines of each table, by its title.
         notes: What is missing or not comparable, and why.
-        paired: By run its answers on the test samples that all of them share; empty where they share none.
+        paired: Predictions for the test samples that the paired runs share, by run; empty if none are paired.
     """
 
     values: Mapping[str, Values]
@@ -70,7 +70,7 @@ class Comparison:
         return "\n".join([*lines, *([""] if self.notes else []), *self.notes])
 
     def csv(self) -> str:
-        """Return all values as CSV: a line for each name, a column for each run."""
+        """Return all values as CSV: one line per name, one column per run."""
         names = dict.fromkeys(name for values in self.values.values() for name in values)
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
@@ -84,12 +84,12 @@ class Comparison:
 def compare_runs(
     runs: Sequence[ComparedRun], networks: Mapping[str, ComparedNetwork], costs: Mapping[str, Cost]
 ) -> Comparison:
-    """Return runs side by side; the first is the one that McNemar's test compares the others to.
+    """Compare runs side by side; McNemar's test compares each of them with the first.
 
     Args:
-        runs: Two or more.
-        networks: By run its network, where there is one.
-        costs: By run the size and speed of its network, where they are known.
+        runs: Two runs or more.
+        networks: Networks by run, for runs that have one.
+        costs: Size and speed of the networks by run, where they are known.
     """
     names = [run.name for run in runs]
     answers = {
@@ -125,7 +125,7 @@ def compare_runs(
         notes += [note for other in single[1:] for note in _pair(names[0], other, answers, values)]
     paired = [name for name in names if "mcnemar/test/p" in values[name]]
     if len(paired) > 1:
-        notes.append(f"The p-values of these {len(paired)} tests are not corrected for their number.")
+        notes.append(f"The {len(paired)} p-values are not corrected for multiple comparisons.")
     settings = settings_that_differ({run.name: run.settings for run in runs})
     tables = {title: _rows(values, lines) for title, lines in TABLES.items()}
     tables["settings that differ"] = [
@@ -143,9 +143,9 @@ def compare_runs(
 
 
 def settings_that_differ(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return the settings that are not the same in all runs: by name, by run, as on the command line.
+    """Return the settings that differ between runs: by name and by run, as on the command line.
 
-    Those of where a run is kept and shown are left out. A run without a setting has no entry.
+    Settings for where a run is stored and shown are left out. A run without a setting has no entry.
 
     >>> settings_that_differ({"a": {"model.lr": 0.1, "run_name": "a"}, "b": {"model.lr": 0.2, "data.k": 1}})
     {'model.lr': {'a': '0.1', 'b': '0.2'}, 'data.k': {'b': '1'}}
@@ -163,7 +163,7 @@ def settings_that_differ(settings: Mapping[str, Mapping[str, Any]]) -> dict[str,
 
 
 def _facts(run: ComparedRun, answers: Mapping[str, Answers]) -> Values:
-    """Return what the files of a run say, and the accuracy of its answers where they have none."""
+    """Return the facts in a run's files, and the accuracy of its predictions if the files lack it."""
     results, settings = run.results, run.settings
     values: Values = {
         "network": settings.get("network", results.get("network")),
@@ -202,7 +202,7 @@ def _accuracy(split: str, num_right: int, n: int) -> Values:
 
 
 def _neurons(layers: Mapping[str, Mapping[str, int]]) -> Values:
-    """Return the number of neurons of each class, in all layers and in each."""
+    """Return the number of neurons of each class, in each layer and in all layers together."""
     names = dict.fromkeys(name for counts in layers.values() for name in counts)
     totals = {
         name: sum(counts[name] for counts in layers.values())
@@ -217,31 +217,31 @@ def _neurons(layers: Mapping[str, Mapping[str, int]]) -> Values:
 
 
 def _recomputed(values: Mapping[str, Values], answers: Mapping[str, Mapping[str, Answers]]) -> Iterator[str]:
-    """Yield a note for each run whose answers here have another accuracy than its results."""
+    """Yield a note for each run whose predictions have another accuracy than its results."""
     for run, found in answers.items():
         if "test" in found and (n := values[run].get("test/n")):
             here, there = int(found["test"].right.sum()), round(values[run]["test/acc"] * n)
             if (here, len(found["test"].right)) != (there, n):
                 yield (
-                    f"{run}: McNemar's test counts its answers in float32, of which {here:,} of "
-                    f"{len(found['test'].right):,} are right; in its results.json {there:,} of {n:,} are."
+                    f"{run}: McNemar's test uses predictions in float32, of which {here:,} of "
+                    f"{len(found['test'].right):,} are correct; in its results.json {there:,} of {n:,} are."
                 )
 
 
 def _pair(
     first: str, other: str, answers: Mapping[str, Mapping[str, Answers]], values: Mapping[str, Values]
 ) -> Iterator[str]:
-    """Add McNemar's test of two runs to the values of the second, and yield why there is none."""
+    """Add McNemar's test of two runs to the values of the second one, or yield why there is none."""
     if not answers[first] or not answers[other]:
-        yield f"{first} and {other}: no McNemar's test, for want of answers of both on a test split."
+        yield f"{first} and {other}: no McNemar's test, which needs test predictions of both."
         return
     data, others = (values[run].get("data") for run in (first, other))
     if data != others:
-        yield f"{first} and {other}: no McNemar's test, one is of {data} and the other of {others}."
+        yield f"{first} and {other}: no McNemar's test, one is on {data} and the other on {others}."
         return
     for split in dict.fromkeys([*answers[first], *answers[other]]):
         if split not in answers[first] or split not in answers[other]:
-            yield f"{first} and {other}: no McNemar's test on {split}, which one of them does not have."
+            yield f"{first} and {other}: no McNemar's test on {split}, which only one of them has."
         elif problem := why_not_paired(answers[first][split], answers[other][split]):
             yield f"{first} and {other}: no McNemar's test on {split}, {problem}."
         else:
@@ -251,7 +251,7 @@ def _pair(
 
 
 Cell = Callable[[Values], str | None]
-"""Makes the cell of a run; None where it has none."""
+"""Returns the cell of a run; None if the run has no value."""
 
 
 def _fact(name: str, form: str = "{}") -> Cell:
@@ -306,7 +306,7 @@ TABLES: Final[Mapping[str, Mapping[str, Cell]]] = {
     },
     "size; latency here, in turn, median [quartiles]": {
         "parameters": _fact("parameters", "{:,}"),
-        "multiply-adds a sample": _fact("macs", "{:,}"),
+        "multiply-adds per sample": _fact("macs", "{:,}"),
         **{f"latency, batch of {size}": _latency(size) for size in BATCH_SIZES},
     },
     "neurons of all layers, on 1,024 training samples": {
@@ -315,11 +315,11 @@ TABLES: Final[Mapping[str, Mapping[str, Cell]]] = {
         "reproducible by the others": _fact("neurons/all/reproducible", "{:,}"),
     },
 }
-"""The tables, each line with what makes its cells."""
+"""The tables: for each line, the function that returns its cells."""
 
 
 def _rows(values: Mapping[str, Values], lines: Mapping[str, Cell]) -> list[Row]:
-    """Return the lines in which a run has a value."""
+    """Return the lines in which at least one run has a value."""
     rows = [(name, [cell(each) for each in values.values()]) for name, cell in lines.items()]
     return [
         Row(name, tuple(UNKNOWN if cell is None else cell for cell in cells))

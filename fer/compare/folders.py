@@ -1,4 +1,4 @@
-"""The folders that are compared: which of them are runs, and what their files say."""
+"""Read the runs to compare from their folders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,20 +15,20 @@ from fer.studies.study import STUDY
 
 @dataclass(frozen=True, eq=False)
 class ComparedRun:
-    """What the folder of a run says.
+    """Content of a run's folder.
 
     Attributes:
-        name: Of the folder, different from the other runs'.
-        run: The folder.
-        settings: By dotted name; empty without a config.
-        results: Content of ``results.json``; empty without it.
-        pruned: Content of ``prune.json``; empty without it.
+        name: Name of the folder, unique among the compared runs.
+        run: The run.
+        settings: Settings by dotted name; empty without a config.
+        results: Content of ``results.json``; empty without the file.
+        pruned: Content of ``prune.json``; empty without the file.
         history: Columns of ``metrics.csv``.
-        checkpoint: Holds its network; None if there is none yet.
-        answers: By split what ``predictions.csv`` holds; empty without it.
-        untested: Why the test split is not looked at; empty if it is.
-        seeds: Of a repeat the seeds; empty of a single run.
-        scalars: Of a repeat the means over the seeds; see :meth:`fer.studies.members.Summary.scalars`.
+        checkpoint: Path of its checkpoint; None if there is none yet.
+        answers: Predictions in ``predictions.csv``, by split; empty without the file.
+        untested: Why the run has no test results; empty if it has some.
+        seeds: Seeds of a repeat; empty for a single run.
+        scalars: Means over the seeds of a repeat; see :meth:`fer.studies.members.Summary.scalars`.
     """
 
     name: str
@@ -45,10 +45,11 @@ class ComparedRun:
 
 
 def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
-    """Return what the folders of two runs or more say.
+    """Read the folders of two runs or more.
 
     Raises:
-        InputError: A folder is missing or no single run's, two are of the same run, or a file is damaged.
+        InputError: A folder is missing or does not hold a run or a repeat, two are the same, or a file is
+            damaged.
     """
     if len(folders) < 2:
         msg = "give two runs or more: fer compare runs/ONE runs/OTHER"
@@ -66,7 +67,7 @@ def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
 
 
 def read_run(folder: Path) -> ComparedRun:
-    """Return what the folder of a run says.
+    """Read the folder of a run.
 
     Raises:
         InputError: A file is damaged.
@@ -75,7 +76,7 @@ def read_run(folder: Path) -> ComparedRun:
 
 
 def _check(folder: Path) -> None:
-    """Refuse a folder that is not that of one run, or of a repeat."""
+    """Refuse a folder that does not hold a single run or a repeat."""
     if folder.is_file():
         msg = f"{folder} is a file: give the folder of its run, runs/NAME"
         raise InputError(msg)
@@ -89,7 +90,7 @@ def _check(folder: Path) -> None:
         raise InputError(msg)
     kind = find_kind(folder)
     if kind is CROSSVAL:
-        msg = f"{folder} is a cross-validation, whose folds test other samples: give a fold, {folder}/fold-0"
+        msg = f"{folder} is a cross-validation, whose test samples differ by fold: give one, {folder}/fold-0"
         raise InputError(msg)
     if kind is None and not Run(folder).is_run:
         inside = sorted(path.name for path in folder.iterdir() if Run(path).is_run)
@@ -99,7 +100,7 @@ def _check(folder: Path) -> None:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Return the shortest ends of paths that tell them apart.
+    """Return the shortest endings that distinguish paths.
 
     >>> _names([Path("/runs/a"), Path("/runs/b")]), _names([Path("/runs/a"), Path("/old/a")])
     (['a', 'b'], ['runs/a', 'old/a'])
@@ -111,7 +112,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _read_any(folder: Path, name: str) -> ComparedRun:
-    """Return what the folder of a run or of a repeat says."""
+    """Read the folder of a run or a repeat."""
     if find_kind(folder) is not REPEAT:
         return _read(Run(folder), name)
     seeds = REPEAT.numbers(read_settings(folder))
@@ -136,7 +137,7 @@ def _read(run: Run, name: str) -> ComparedRun:
     answers = read_answers(run.predictions_path)
     try:
         checkpoint = find_checkpoint(run.folder)
-    except InputError:  # none is there yet, or it was removed
+    except InputError:  # there is none yet, or it was removed
         checkpoint = None
     untested = ""
     if not (results or pruned or answers):

@@ -1,4 +1,4 @@
-"""The networks of the runs, rebuilt from their checkpoints: answers, size, speed and redundant neurons."""
+"""Networks of the compared runs, from their checkpoints: predictions, size, speed and redundant neurons."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from fer.pruning.size import BATCH_SIZES, count_macs, count_parameters, time_in_
 from fer.tasks import ClassificationTask, load
 
 NUM_SAMPLES: Final = 1024
-"""Training samples that neurons are measured on, stratified and not augmented."""
+"""Number of training samples on which neurons are measured, stratified and not augmented."""
 
 DataOf = Callable[[Mapping[str, Any]], LightningDataModule]
 """Builds the data module that the settings of a run name."""
@@ -34,11 +34,11 @@ class ComparedNetwork:
     """A network on the samples of its run.
 
     Attributes:
-        task: In eval mode.
+        task: The network, in eval mode.
         example: One input, shape ``(1, …)``; None if its shape is not known.
-        answers: By test split; empty if they are not known.
-        neurons: By layer the number of neurons of each class, and of all (``neurons``); ``reproducible`` are
-            those that the linear span of the others nearly holds, counted besides.
+        answers: Predictions by test split; empty if they are not known.
+        neurons: For each layer, the number of neurons of each class and in total (``neurons``). In addition,
+            ``reproducible`` counts the neurons near the linear span of the others.
         notes: What is missing, and why.
     """
 
@@ -52,17 +52,17 @@ class ComparedNetwork:
 def open_network(
     compared: ComparedRun, data_of: DataOf, own_networks: Mapping[str, type[nn.Module]]
 ) -> ComparedNetwork | None:
-    """Return the network of a run with what it answers and what its neurons do; None without a checkpoint.
+    """Return the network of a run with its predictions and neurons; None without a checkpoint.
 
-    What its data is needed for is left out, with a note, where that cannot be read.
+    If the data cannot be read, everything that needs the data is left out, with a note.
 
     Args:
         compared: The run.
         data_of: Builds its data module.
-        own_networks: Classes outside of fer by their class path.
+        own_networks: Network classes from outside fer, by class path.
 
     Raises:
-        InputError: The checkpoint is damaged, or of a class that is not given.
+        InputError: The checkpoint is damaged, or the class of its network is not given.
     """
     if compared.checkpoint is None:
         return None
@@ -72,11 +72,11 @@ def open_network(
     try:
         data = data_of(compared.settings)
         if not isinstance(data, ExpressionDataModule):
-            found.notes.append("its data module does not name its samples: no answers, no neurons")
+            found.notes.append("its data module does not name its samples: no predictions, no neurons")
             return found
         _set_up(data, task, content)
     except InputError as e:
-        found.notes.append(f"its data cannot be read ({e}): what takes the data is left out")
+        found.notes.append(f"its data cannot be read ({e}): predictions and neurons are left out")
         return found
     if not (compared.untested or found.answers):
         found.answers.update(compute_answers(task, data))
@@ -91,25 +91,26 @@ def open_network(
 def answers_of(
     compared: ComparedRun, data_of: DataOf, own_networks: Mapping[str, type[nn.Module]]
 ) -> dict[str, Answers]:
-    """Return what the network of a run answers on its test splits: as its files say, or computed here.
+    """Return a network's predictions for its test splits, read from the run's files or computed here.
 
     Args:
         compared: The run.
         data_of: Builds its data module.
-        own_networks: Classes outside of fer by their class path.
+        own_networks: Network classes from outside fer, by class path.
 
     Raises:
-        InputError: The run has neither answers nor a checkpoint, or its checkpoint or data cannot be read.
+        InputError: The run has neither predictions nor a checkpoint, or its checkpoint or data cannot be
+            read.
     """
     if compared.answers:
         return compared.answers
     if compared.checkpoint is None:
-        msg = f"{compared.run.folder}: it has neither predictions.csv nor a checkpoint that could answer"
+        msg = f"{compared.run.folder}: it has neither predictions.csv nor a checkpoint to compute them"
         raise InputError(msg)
     content, task = _read_network(compared.checkpoint, own_networks)
     data = data_of(compared.settings)
     if not isinstance(data, ExpressionDataModule):
-        msg = f"{compared.run.folder}: {type(data).__name__} does not name its samples, which pairing takes"
+        msg = f"{compared.run.folder}: {type(data).__name__} does not name its samples, as pairing needs"
         raise InputError(msg)
     _set_up(data, task, content)
     return compute_answers(task, data)
@@ -125,7 +126,7 @@ def _read_network(
 
 
 def _set_up(data: ExpressionDataModule, task: ClassificationTask, content: Mapping[str, Any]) -> None:
-    """Load the splits as the network of a checkpoint has seen them."""
+    """Load the splits with the normalisation and the classes of a checkpoint's network."""
     data.match_network(task.class_names)
     for state in normalisation_in(content).values():
         data.load_state_dict(state)
@@ -133,7 +134,7 @@ def _set_up(data: ExpressionDataModule, task: ClassificationTask, content: Mappi
 
 
 def count_neurons(network: nn.Module, batches: list[Tensor]) -> dict[str, dict[str, int]]:
-    """Return for each hidden layer the number of neurons of each class; see :class:`ComparedNetwork`."""
+    """Return the number of neurons of each class in each hidden layer; see :class:`ComparedNetwork`."""
     layers = hidden_layers(network, batches[0]).layers
     if not layers:
         msg = f"{type(network).__name__} has no hidden layer whose outputs are matrices or feature maps"
@@ -157,7 +158,7 @@ class Cost:
     Attributes:
         parameters: Number of parameters.
         macs: Multiply-adds of convolutions and linear layers, for one sample.
-        milliseconds: By batch size the first quartile, the median and the third quartile of the latency.
+        milliseconds: First quartile, median and third quartile of the latency, by batch size.
     """
 
     parameters: int
@@ -166,10 +167,10 @@ class Cost:
 
 
 def measure_costs(networks: Mapping[str, ComparedNetwork]) -> dict[str, Cost]:
-    """Return the size and the latency of each network, all timed in turn on inputs of their own.
+    """Return the size and the latency of each network; all are timed in turn, each on its own inputs.
 
     Args:
-        networks: By the name of the run; one without an example is left out.
+        networks: Networks by the name of the run; those without an example are left out.
     """
     examples, tasks = {}, {}
     for name, each in networks.items():

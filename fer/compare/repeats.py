@@ -1,4 +1,4 @@
-"""Two repeats, paired by seed and by sample."""
+"""Compare two repeats, paired by seed and by sample."""
 
 import math
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from fer.metrics import Comparison, mean_interval, normal_interval
 
 @dataclass(frozen=True)
 class PairedSeed:
-    """Two networks of one seed on the same samples.
+    """Two networks with the same seed, on the same samples.
 
     Attributes:
         seed: The seed.
-        before: Accuracy of the one that is compared with.
-        after: Accuracy of the other.
-        mcnemar: Samples that the first one alone, or the second one alone, classifies correctly.
+        before: Accuracy of the network from the reference repeat.
+        after: Accuracy of the other network.
+        mcnemar: McNemar's test, with the samples that only one of the two classifies correctly.
     """
 
     seed: int
@@ -30,7 +30,7 @@ class PairedSeed:
 
     @property
     def difference(self) -> float:
-        """Accuracy of the second, less that of the first."""
+        """Accuracy after minus accuracy before."""
         return self.after - self.before
 
 
@@ -39,10 +39,10 @@ class PairedRepeats:
     """The difference between two repeats with the same seeds, on the same samples.
 
     Attributes:
-        name: Of the repeat that is compared with.
+        name: Name of the reference repeat.
         n: Number of samples.
-        seeds: Each seed.
-        of_seeds: Student's 95 % interval of the mean difference, for other seeds on these samples; NaN of
+        seeds: The pairs of networks, one per seed.
+        of_seeds: Student's 95 % interval of the mean difference, for other seeds on these samples; NaN for
             one seed.
         of_samples: 95 % interval of the mean difference, for these networks on other samples.
     """
@@ -55,11 +55,11 @@ class PairedRepeats:
 
     @property
     def difference(self) -> float:
-        """Mean accuracy less that of the repeat that is compared with."""
+        """Mean accuracy minus that of the reference repeat."""
         return math.fsum(each.difference for each in self.seeds) / len(self.seeds)
 
     def plain(self) -> dict[str, Any]:
-        """Return all values as JSON can hold them."""
+        """Return all values as JSON types."""
         low, high = self.of_seeds
         return {
             "name": self.name,
@@ -74,7 +74,7 @@ class PairedRepeats:
         }
 
     def table(self) -> str:
-        """Return a line for each seed, the mean difference and its intervals; percentage points."""
+        """Return a table: one line per seed, the mean difference and its intervals, in percentage points."""
         lines = [
             f"against {self.name}, paired by seed and by test sample (n = {self.n:,})",
             "seed       before      after   difference    lost     won   McNemar's p",
@@ -89,14 +89,14 @@ class PairedRepeats:
             for when in ("before", "after")
         )
         lines.append(f"{'mean':<6}{_accuracies(before, after)}")
-        intervals = {"of other seeds": self.of_seeds, "on other samples": self.of_samples}
+        intervals = {"for other seeds": self.of_seeds, "for other samples": self.of_samples}
         lines += [
-            f"mean difference {name}: [{100 * low:+.2f}, {100 * high:+.2f}] percentage points"
+            f"mean difference, 95 % interval {name}: [{100 * low:+.2f}, {100 * high:+.2f}] percentage points"
             for name, (low, high) in intervals.items()
             if not math.isnan(low)
         ]
         if len(self.seeds) > 1:
-            lines.append(f"The p-values of these {len(self.seeds)} tests are not corrected for their number.")
+            lines.append(f"The {len(self.seeds)} p-values are not corrected for multiple comparisons.")
         return "\n".join(lines)
 
 
@@ -105,12 +105,12 @@ def _accuracies(before: float, after: float) -> str:
 
 
 def pair_repeats(name: str, before: Mapping[int, Answers], after: Mapping[int, Answers]) -> PairedRepeats:
-    """Return how two repeats differ.
+    """Compare two repeats.
 
     Args:
-        name: Of the repeat that is compared with.
-        before: Its answers on the test split by seed.
-        after: The answers of the other, by the same seeds.
+        name: Name of the reference repeat.
+        before: Its predictions for the test split, by seed.
+        after: Predictions of the other repeat, by the same seeds.
 
     Raises:
         InputError: The seeds differ, or the test samples do.
@@ -141,7 +141,7 @@ def pair_repeats(name: str, before: Mapping[int, Answers], after: Mapping[int, A
 
 
 def check_seeds(name: str, before: list[int], after: list[int]) -> None:
-    """Refuse to pair repeats of different seeds.
+    """Refuse to pair repeats with different seeds.
 
     Raises:
         InputError: The seeds differ.
@@ -149,7 +149,7 @@ def check_seeds(name: str, before: list[int], after: list[int]) -> None:
     if {*before} != {*after}:
         theirs, ours = (", ".join(map(str, sorted(seeds))) for seeds in (before, after))
         msg = (
-            f"--against {name}: it has the seeds {theirs}, and this repeat {ours}, which cannot be paired: "
-            f'give the same, --seeds "[{theirs}]"'
+            f"--against {name}: it has the seeds {theirs}, and this repeat {ours}, so they cannot be paired: "
+            f'give the same seeds, --seeds "[{theirs}]"'
         )
         raise InputError(msg)

@@ -1,4 +1,4 @@
-"""The files of a comparison: CSV, a figure of the curves, and a page."""
+"""Write a comparison as CSV, a figure of the curves, and a page."""
 
 import csv
 import io
@@ -19,14 +19,14 @@ from fer.report.still import image, still_page, table
 def write_comparison(out: Path, comparison: Comparison, runs: Sequence[ComparedRun]) -> list[Path]:
     """Write a comparison into a folder, and return the files.
 
-    ``comparison.csv`` has all values, ``samples.csv`` what each run answers on each test sample that all
-    share, ``curves.png`` the losses and accuracies, ``comparison.html`` the tables and the curves. Files of
-    these names are replaced.
+    ``comparison.csv`` has all values, ``samples.csv`` each run's prediction for each shared test sample,
+    ``curves.png`` the losses and accuracies, and ``comparison.html`` the tables and the curves. Existing
+    files with these names are replaced.
 
     Args:
-        out: The folder; it is made.
-        comparison: Their comparison.
-        runs: The runs, whose curves are drawn.
+        out: The folder, created if missing.
+        comparison: The comparison.
+        runs: The runs, for their curves.
 
     Raises:
         InputError: A file cannot be written.
@@ -56,7 +56,7 @@ def write_comparison(out: Path, comparison: Comparison, runs: Sequence[ComparedR
 
 
 def _chance(runs: Sequence[ComparedRun]) -> float | None:
-    """Return the chance accuracy; None where no run names its classes, or their numbers differ."""
+    """Return the chance accuracy; None if no run names its classes, or their numbers differ."""
     all_names = [run.results.get("class_names") for run in runs]
     numbers = {len(names) for names in all_names if names and not find_problem(names, [str])}
     return 1 / numbers.pop() if len(numbers) == 1 else None

@@ -1,4 +1,4 @@
-"""What a network's answer to a face rests on: Grad-CAM, occlusion, and the distinct neurons that answer."""
+"""Explain a network's prediction for a face: Grad-CAM, occlusion, and the distinct neurons that respond."""
 
 from fer.explain.page import write_explanation
 from fer.explain.photo import Explanation, distinctness_of, explain_photo

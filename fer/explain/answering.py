@@ -1,4 +1,4 @@
-"""Which of the most distinct neurons of each layer answer to an image, and with which maps."""
+"""Find the most distinct neurons of each layer that respond to an image, and their feature maps."""
 
 import math
 from collections.abc import Mapping
@@ -13,28 +13,28 @@ from fer.neurons import eval_state, record
 from fer.neurons.declared import hidden_layers
 
 DISTINCT_SHARE: Final = 0.5
-"""Share of a layer's neurons, the most distinct ones, among which those that answer are looked for."""
+"""Share of a layer's neurons that are candidates: the most distinct ones."""
 
 NUM_SHOWN: Final = 6
-"""Neurons of a layer that are shown."""
+"""Most neurons that are shown of a layer."""
 
 MOST_LAYERS: Final = 6
-"""Layers that are shown: of a deeper network so many, evenly spread, with the first and the last."""
+"""Most layers that are shown; in a deeper network they are evenly spaced, with the first and the last."""
 
 Distinctness = Mapping[str, NDArray[np.floating]]
-"""By layer how far each of its C neurons is from its nearest relative, shape ``(C,)``; see
-:func:`fer.neurons.distinctness`."""
+"""For each layer, the angle of each of its C neurons to the nearest similar or opposite neuron, shape
+``(C,)``; see :func:`fer.neurons.distinctness`."""
 
 
 @dataclass(frozen=True, eq=False)
 class AnsweringNeuron:
-    """A neuron that answers to an image.
+    """A neuron that responds to an image.
 
     Attributes:
-        layer: Its layer.
-        index: Its number in the layer.
-        degrees: How far it is from its nearest relative, in degrees; NaN: not known.
-        strength: Mean of its activation over the positions.
+        layer: Name of its layer.
+        index: Its index in the layer.
+        degrees: Its distinctness: the angle to the nearest similar or opposite neuron; NaN: not known.
+        strength: Its mean activation over the positions.
         values: Its feature map for the image, shape ``(h, w)``.
     """
 
@@ -48,13 +48,13 @@ class AnsweringNeuron:
 def choose_neurons(
     strengths: NDArray[np.floating], apart: NDArray[np.floating] | None, num: int = NUM_SHOWN
 ) -> list[int]:
-    """Return the neurons that answer most strongly among the most distinct ones, the strongest first.
+    """Return the most active neurons among the most distinct ones, the most active first.
 
-    Neurons that do not answer (activation 0) or have no angle are left out.
+    Neurons without activation or without an angle are left out.
 
     Args:
         strengths: Mean activation of each of C neurons, shape ``(C,)``.
-        apart: Their :func:`fer.neurons.distinctness`, shape ``(C,)``; None: all neurons count as distinct.
+        apart: Their :func:`fer.neurons.distinctness`, shape ``(C,)``; None: all neurons are candidates.
         num: Largest number of neurons.
     """
     candidates = np.arange(len(strengths))
@@ -69,18 +69,18 @@ def choose_neurons(
 def answering_neurons(
     network: nn.Module, image: Tensor, distinct: Distinctness
 ) -> tuple[dict[str, list[AnsweringNeuron]], list[str]]:
-    """Return for layers with feature maps the distinct neurons that answer most strongly to an image.
+    """Return the distinct neurons that respond most strongly to an image, for layers with feature maps.
 
-    Of more than :data:`MOST_LAYERS` layers so many are taken, evenly spread.
+    If there are more than :data:`MOST_LAYERS` layers, evenly spaced ones are taken.
 
     Args:
         network: Any network for images.
         image: Shape ``(1, C, H, W)``, on the network's device.
-        distinct: What was measured; a layer without it, or with that of another number of neurons, counts
-            all its neurons as distinct.
+        distinct: Measured distinctness. In a layer without it, or with another number of neurons, all
+            neurons are candidates.
 
     Returns:
-        The neurons by layer, in forward order, and the layers of which it is not known who is distinct.
+        The neurons by layer, in forward order, and the layers whose distinctness is not known.
     """
     places = hidden_layers(network, image).layers
     maps: dict[str, NDArray[np.float32]] = {}

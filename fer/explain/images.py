@@ -1,4 +1,4 @@
-"""Images of an explanation: a face with a map over it, a feature map, and all of them on one sheet."""
+"""Draw an explanation: faces with maps over them and feature maps, each alone or all on one sheet."""
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -17,11 +17,11 @@ MAP = 0.62
 
 
 def tint(crop: NDArray[np.uint8], values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Return a face in grey with a map over it: vermillion above 0, blue below, stronger further away.
+    """Return a face in grey with a map over it: vermillion above 0, blue below, more opaque farther from 0.
 
     Args:
         crop: RGB, uint8, shape ``(S, S, 3)``.
-        values: Shape ``(S, S)``; they are scaled by the largest, whatever its sign.
+        values: Shape ``(S, S)``; scaled by the largest absolute value.
     """
     most = float(np.abs(values).max()) or 1.0
     opacity = 0.75 * np.abs(values)[..., np.newaxis] / most
@@ -43,16 +43,16 @@ def answer_of(explained: ExplainedFace) -> str:
 
 
 def describe(neuron: AnsweringNeuron) -> str:
-    """Return a neuron's number, and how far it is from its nearest relative."""
+    """Return a neuron's index and its distinctness in degrees, if known."""
     return f"{neuron.index}" if np.isnan(neuron.degrees) else f"{neuron.index}, {neuron.degrees:.0f}°"
 
 
 def sheet(explanation: Explanation, title: str) -> Figure:
-    """Draw all faces with their maps: a block for each face.
+    """Draw all faces with their maps, one block per face.
 
     Args:
-        explanation: At least one face.
-        title: Above them.
+        explanation: The explanation of at least one face.
+        title: Title above the blocks.
     """
     heights = [CELL + 0.6 + (MAP + 0.3) * len(each.neurons) for each in explanation.faces]
     figure, axes = inch_canvas(6.4, 0.75 + sum(heights))
@@ -61,7 +61,7 @@ def sheet(explanation: Explanation, title: str) -> Figure:
     for each, height in zip(explanation.faces, heights, strict=True):
         drop = float(each.occlusion.max())
         pictures = {
-            "the network saw": each.crop,
+            "network input": each.crop,
             f"Grad-CAM for {each.face.label}": tint(each.crop, each.relevance),
             f"occlusion: up to {100 * drop:.0f} points less": tint(each.crop, each.occlusion),
         }
@@ -79,7 +79,7 @@ def sheet(explanation: Explanation, title: str) -> Figure:
                 axes.text(left, y + MAP + 0.03, describe(neuron), fontsize=SMALL, color=GREY, va="top")
             y += MAP + 0.3
         top += height
-    note = "vermillion for the class, blue against it; neurons: number, degrees to the nearest of its layer"
+    note = "vermillion: evidence for the class, blue: against it; neurons: index, degrees to the nearest one"
     axes.text(0.15, top, note, fontsize=SMALL, color=GREY, va="top")
     return figure
 

@@ -1,4 +1,4 @@
-"""Which parts of an image a network's answer rests on: Grad-CAM, and occlusion as a second opinion."""
+"""Show which parts of an image a prediction depends on, by Grad-CAM and, independently, by occlusion."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -14,24 +14,24 @@ from fer.errors import InputError
 from fer.neurons import eval_state
 
 MIN_POSITIONS: Final = 16
-"""Positions of a feature map from which on it tells parts of a face apart: 4 x 4."""
+"""Smallest number of positions at which a feature map distinguishes parts of a face: 4 x 4."""
 
 PATCHES: Final = 6
-"""Patches side by side across an image, which is the size of one; the patch moves by half of that."""
+"""Number of patches that fit side by side across an image; a patch moves by half of its size."""
 
 BATCH: Final = 64
-"""Occluded images that the network is given at once."""
+"""Batch size for occluded images."""
 
 
 def find_map_layer(network: nn.Module, example: Tensor) -> str:
     """Return the name of the last module that returns feature maps, for Grad-CAM.
 
-    That is the last with maps of :data:`MIN_POSITIONS` positions or more; if there is none, the last with
-    more than one position. A module that is called twice does not count.
+    It is the last one whose maps have at least :data:`MIN_POSITIONS` positions or, if there is none, the last
+    with more than one position. Modules that are called more than once do not count.
 
     Args:
         network: Any network for images.
-        example: A batch that it takes.
+        example: A batch of inputs.
 
     Raises:
         InputError: No module returns feature maps.
@@ -55,13 +55,13 @@ def find_map_layer(network: nn.Module, example: Tensor) -> str:
             return found[-1]
     msg = (
         f"{type(network).__name__} has no feature maps: none of its modules returns (N, C, H, W) with more "
-        "than one position, so that nothing in it has a place in the image; fer explain needs a convolution"
+        "than one position, which could be located in the image; fer explain needs a convolution"
     )
     raise InputError(msg)
 
 
 def relevance_map(network: nn.Module, image: Tensor, target: int, layer: str) -> NDArray[np.float32]:
-    """Return by Grad-CAM how much each part of an image speaks for a class.
+    """Return how much evidence each part of an image is for a class, by Grad-CAM.
 
     Args:
         network: In eval mode; maps images to logits.
@@ -70,7 +70,7 @@ def relevance_map(network: nn.Module, image: Tensor, target: int, layer: str) ->
         layer: Name of a module that returns feature maps; see :func:`find_map_layer`.
 
     Returns:
-        Shape ``(H, W)``, 0 to 1, 1 where most speaks for the class; all 0 where nothing does.
+        Shape ``(H, W)``, 0 to 1 with 1 at the strongest evidence; all 0 if there is none.
 
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization", 2017.
@@ -87,10 +87,10 @@ def relevance_map(network: nn.Module, image: Tensor, target: int, layer: str) ->
 
 
 def occlusion_map(network: nn.Module, image: Tensor, target: int) -> NDArray[np.float32]:
-    """Return by how much the probability of a class drops where a part of an image is hidden.
+    """Return by how much the probability of a class drops when a part of an image is hidden.
 
-    A patch of the inputs' mean, which is 0 after the normalisation, slides over the image. Each pixel has
-    the mean over the patches that hide it.
+    A patch of the inputs' mean, which is 0 after the normalisation, slides over the image. Each pixel gets
+    the mean drop over the patches that hide it.
 
     Args:
         network: In eval mode; maps images to logits.
@@ -98,7 +98,7 @@ def occlusion_map(network: nn.Module, image: Tensor, target: int) -> NDArray[np.
         target: Index of the class.
 
     Returns:
-        Shape ``(H, W)``, -1 to 1: above 0 the hidden part speaks for the class, below 0 against it.
+        Shape ``(H, W)``, -1 to 1: above 0 the hidden part is evidence for the class, below 0 against it.
 
     Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014.
     """

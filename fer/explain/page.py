@@ -1,4 +1,4 @@
-"""The files of an explanation: one page and one image."""
+"""Write an explanation as one page and one image."""
 
 from html import escape
 from io import BytesIO
@@ -32,11 +32,12 @@ CSS = """
 .maps figcaption { font-size: .8rem; margin-top: .1rem; }
 """
 
-READ = """<p class="note">Vermillion speaks for the predicted class, blue against it. Grad-CAM weighs the
-maps of one layer by the gradient of the class. Occlusion hides one patch after the other, and shows by how
-much the probability drops: where both agree, the answer rests on that part. Neither says why. A neuron is
-shown if it is among the half of its layer that is most distinct (its degrees: to the nearest neuron that does
-the same or the opposite) and answers most strongly; black is a map's least value, white its largest.</p>"""
+READ = """<p class="note">Vermillion parts are evidence for the predicted class, blue parts against it.
+Grad-CAM weights the feature maps of one layer by the gradient of the class. Occlusion hides one patch at a
+time and shows by how much the probability drops. Where both agree, the prediction depends on that part;
+neither says why. The neurons shown are the most active ones among the more distinct half of each layer, with
+their angle to the nearest similar or opposite neuron. In a map, black is the smallest value and white the
+largest.</p>"""
 
 
 def write_explanation(
@@ -45,10 +46,10 @@ def write_explanation(
     """Write ``explanation.html`` and ``explanation.png`` into a folder, and return them.
 
     Args:
-        out: The folder; it is made.
-        explanation: At least one face.
+        out: The folder, created if missing.
+        explanation: The explanation of at least one face.
         title: Name of the photo.
-        facts: About the network, each with its name.
+        facts: Facts about the network, as pairs of name and text.
 
     Raises:
         InputError: A file cannot be written.
@@ -83,7 +84,7 @@ def _page(explanation: Explanation, title: str, facts: list[tuple[str, str]]) ->
 def _section(each: ExplainedFace, layer: str) -> str:
     low, high = (100 * float(value) for value in (each.occlusion.min(), each.occlusion.max()))
     pictures = [
-        (each.crop, "What the network saw"),
+        (each.crop, "Input of the network"),
         (tint(each.crop, each.relevance), f"Grad-CAM at {layer}"),
         (tint(each.crop, each.occlusion), f"Occlusion: {low:+.1f} to {high:+.1f} percentage points of drop"),
     ]
@@ -108,7 +109,7 @@ def _figure(png: bytes, text: str, alt: str | None = None) -> str:
 
 
 def _png(picture: NDArray[np.uint8], *, side: int | None = None, longest: int | None = None) -> bytes:
-    """Return an image as PNG, enlarged to a side, or reduced to a longest side."""
+    """Return an image as PNG, enlarged to ``side`` or reduced to ``longest``, in pixels."""
     drawn = Image.fromarray(picture)
     if side is not None and drawn.width < side:
         drawn = drawn.resize((side, side), Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""Explain what a network makes of each face in a photo."""
+"""Explain a network's prediction for each face in a photo."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,19 +23,19 @@ from fer.predict.torch_module import TorchNetwork
 from fer.runs import find_checkpoint, run_of
 
 MOST_FACES: Final = 8
-"""Faces of a photo that are explained: the first that the detector finds, the largest with MTCNN."""
+"""Most faces of a photo that are explained: the detector's first ones, which MTCNN sorts by size."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExplainedFace:
-    """What a network makes of a face, and what that rests on.
+    """The prediction for a face, explained.
 
     Attributes:
         face: The face with its probabilities.
-        crop: What the network saw, RGB, uint8, shape ``(S, S, 3)``.
+        crop: The network's input before normalisation, RGB, uint8, shape ``(S, S, 3)``.
         relevance: Grad-CAM, 0 to 1, shape ``(S, S)``.
-        occlusion: Drop of the probability of the face's class, -1 to 1, shape ``(S, S)``.
-        neurons: By layer the distinct neurons that answer most strongly.
+        occlusion: Drop in the probability of the predicted class, -1 to 1, shape ``(S, S)``.
+        neurons: The distinct neurons that respond most strongly, by layer.
     """
 
     face: Face
@@ -51,9 +51,9 @@ class Explanation:
 
     Attributes:
         image: RGB, uint8, shape ``(H, W, 3)``.
-        faces: The faces.
-        layer: The layer of Grad-CAM.
-        notes: What is left out, and why.
+        faces: The explained faces.
+        layer: The layer for Grad-CAM.
+        notes: Sentences about what is left out, and why.
     """
 
     image: NDArray[np.uint8]
@@ -66,9 +66,9 @@ def explain_photo(recognizer: Recognizer, image: NDArray[np.uint8], distinct: Di
     """Explain each face of a photo.
 
     Args:
-        recognizer: Finds the faces; its network is one of torch.
+        recognizer: Finds the faces; its network must be a torch network.
         image: RGB, uint8, shape ``(H, W, 3)``.
-        distinct: By layer how distinct the network's neurons are, where that was measured.
+        distinct: Measured distinctness of the network's neurons, by layer.
 
     Raises:
         InputError: No face is found, or the network has no gradients or no feature maps.
@@ -106,16 +106,16 @@ def explain_photo(recognizer: Recognizer, image: NDArray[np.uint8], distinct: Di
         notes.append(f"{len(faces)} faces were found; the first {MOST_FACES} are explained.")
     if without:
         notes.append(
-            f"No angles were measured of {', '.join(without)}: the strongest neurons are shown, distinct or "
-            "not (fer fit measures angles into the run's folder)."
+            f"No angles were measured for {', '.join(without)}: the most active neurons are shown, whether "
+            "distinct or not (fer fit writes angles into the run's folder)."
         )
     return Explanation(image, explained, layer, notes)
 
 
 def distinctness_of(path: Path | None) -> Distinctness:
-    """Return how distinct the neurons of a checkpoint are; empty if no angles were measured in its training.
+    """Return the distinctness of a checkpoint's neurons; empty if its training measured no angles.
 
-    The angles are those of the checkpoint's own epoch where that was measured, else the last ones.
+    The angles are from the checkpoint's own epoch if it was measured, else from the last measurement.
 
     Args:
         path: A checkpoint, or the folder of a run; None: the package's own network.

@@ -1,6 +1,6 @@
-"""Answers for people: faces in photos and videos with what a trained network makes of them.
+"""Find faces in photos and videos, and predict their classes with a trained network.
 
-NumPy and OpenCV do; torch is imported for a checkpoint and for MTCNN alone.
+NumPy and OpenCV suffice; torch is imported only for a checkpoint and for MTCNN.
 """
 
 from fer.predict.preprocessing import Preprocessing

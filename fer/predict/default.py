@@ -14,20 +14,20 @@ from fer.predict.preprocessing import Preprocessing
 from fer.predict.torch_module import TorchNetwork
 
 FOLDER: Final = Path(fer.__file__).parent / "weights"
-"""Folder of the package with ``default.safetensors`` and ``default.json``, which holds the preprocessing, the
-settings of the network's class, and for each layer how distinct its neurons are."""
+"""Folder of the package with ``default.safetensors`` and ``default.json``. The JSON holds the preprocessing,
+the settings of the network's class, and for each layer how distinct its neurons are."""
 
 WAY_OUT: Final = "install fer again, or name a network with --ckpt_path CHECKPOINT|RUN|MODEL.onnx"
 
 
 def read_default_facts(folder: Path = FOLDER) -> dict[str, Any]:
-    """Return what is kept beside the weights of the package's own model.
+    """Return the content of ``default.json``, which describes the package's own model.
 
     Raises:
         InputError: This version of the package has no such model, or the file is damaged.
     """
     if not all((folder / f"default.{suffix}").is_file() for suffix in ("json", "safetensors")):
-        msg = "this fer ships no network of its own: name yours with --ckpt_path CHECKPOINT|RUN|MODEL.onnx"
+        msg = "this fer comes without a network: name yours with --ckpt_path CHECKPOINT|RUN|MODEL.onnx"
         raise InputError(msg)
     return read_json(folder / "default.json", WAY_OUT)
 
@@ -35,7 +35,7 @@ def read_default_facts(folder: Path = FOLDER) -> dict[str, Any]:
 def load_default(folder: Path = FOLDER) -> tuple[Preprocessing, TorchNetwork]:
     """Return the preprocessing and the network of the package's own model.
 
-    Its class is built without Lightning, whose import would take as long as all the rest.
+    The network is built without Lightning, whose import would take as long as everything else.
 
     Raises:
         InputError: This version of the package has none, or its files are damaged.

@@ -1,4 +1,4 @@
-"""Photos with the faces that were found in them, and a sheet of many."""
+"""Draw the faces that were found on photos, and a contact sheet of many photos."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from fer.predict.marks import Mark, draw_marks
 from fer.predict.recognizer import Face
 
 DRAWN_SIDE: Final = 1600
-"""Longest side of a photo that is drawn on, in pixels; a larger one is drawn smaller."""
+"""Longest side of an annotated photo, in pixels; larger photos are shrunk."""
 
 CELL: Final = 220
 """Side of a photo on the sheet, in pixels."""
@@ -23,7 +23,7 @@ CAPTION: Final = 34
 """Height of the two lines below a photo on the sheet, in pixels."""
 
 NUM_SHEET: Final = 60
-"""Photos on the sheet."""
+"""Largest number of photos on the sheet."""
 
 INK: Final = (34, 34, 34)
 PAPER: Final = (255, 255, 255)
@@ -32,26 +32,26 @@ PAPER: Final = (255, 255, 255)
 def annotate(
     image: NDArray[np.uint8], faces: Sequence[Face], max_side: int = DRAWN_SIDE
 ) -> NDArray[np.uint8]:
-    """Return a copy of an image with the box, the landmarks, the class and its probability of each face.
+    """Return a copy of an image with each face's box, landmarks, class and probability.
 
     Args:
         image: RGB, uint8, shape ``(H, W, 3)``.
-        faces: In this image.
+        faces: The faces in this image.
         max_side: Longest side of the copy, in pixels.
 
     Returns:
-        RGB, uint8, at most that large.
+        RGB, uint8, with no side longer than ``max_side``.
     """
     small, scale = shrink(image, max_side)
     return draw_marks(small, [mark_face(face).scaled(scale) for face in faces])
 
 
 def mark_face(face: Face, number: int | None = None) -> Mark:
-    """Return how a face is marked: in its class's colour, with its landmarks, or its number in a video.
+    """Return the mark of a face: in its class's colour, with its landmarks, or its number in a video.
 
     Args:
-        face: In an image.
-        number: Of a tracked face.
+        face: The face.
+        number: Number of a tracked face; None: the face is not tracked.
     """
     names = list(face.probabilities)
     colour = class_colours(len(names))[names.index(face.label)]
@@ -62,7 +62,7 @@ def mark_face(face: Face, number: int | None = None) -> Mark:
 
 
 def thumbnail(image: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.uint8]:
-    """Return an image with its faces as it is on a sheet."""
+    """Return an image with its faces, in the size for a sheet."""
     return annotate(image, faces, CELL)
 
 
@@ -70,7 +70,7 @@ def draw_sheet(cells: Sequence[tuple[NDArray[np.uint8], str, str]]) -> NDArray[n
     """Return images side by side.
 
     Args:
-        cells: For each image, one or more, its :func:`thumbnail` and the two lines below it.
+        cells: At least one image: its :func:`thumbnail` and the two lines below it.
 
     Returns:
         RGB, uint8.
@@ -91,7 +91,7 @@ def draw_sheet(cells: Sequence[tuple[NDArray[np.uint8], str, str]]) -> NDArray[n
 
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Return text that is not wider than a cell, its middle left out."""
+    """Return text that fits into a cell, shortened in its middle if needed."""
     short, kept = text, len(text)
     while draw.textlength(short, font=font) > CELL and kept > 2:
         kept -= 1
@@ -100,7 +100,7 @@ def _fitting(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont 
 
 
 def shrink(image: NDArray[np.uint8], max_side: int) -> tuple[NDArray[np.uint8], float]:
-    """Return an image that is at most so large, and its size as a share of the original's."""
+    """Return an image with no side longer than ``max_side``, and its scale relative to the original."""
     scale = min(1.0, max_side / max(image.shape[:2]))
     if scale == 1:
         return image, scale

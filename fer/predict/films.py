@@ -1,4 +1,4 @@
-"""The command ``fer predict`` on videos and cameras: what is printed and written about each."""
+"""The command ``fer predict`` on videos and cameras: print and write the results of each."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -32,22 +32,22 @@ def predict_video(
     smooth: float,
     advance: Callable[[int | None], None],
 ) -> Timeline:
-    """Recognise the faces of a video, print what was seen, and write its rows, annotated copy and timeline.
+    """Recognise the faces of a video, print a summary, and write its rows, annotated copy and timeline.
 
     Args:
-        recognizer: Finds and recognises them.
+        recognizer: Finds and recognises the faces.
         file: The video.
-        writer: Of the rows; None: none are written.
-        copy: Path of the annotated copy, beside which the timeline is; None: none is written.
-        console: To print on.
+        writer: Writes the rows; None: none are written.
+        copy: Path of the annotated copy; the timeline goes into the same folder. None: neither is written.
+        console: Console to print on.
         smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`.
-        advance: Called after each frame with the number of all, if it is known.
+        advance: Called after each frame with the total number of frames, or None if it is not known.
 
     Returns:
-        What was seen, with the frames whose faces could not be looked for.
+        The timeline, which also counts the frames on which the detector failed.
 
     Raises:
-        InputError: It is no video, or has no frames.
+        InputError: The file is not a video, or has no frames.
     """
     outputs = None if copy is None else Outputs.named(copy)
 
@@ -74,19 +74,19 @@ def predict_camera(
     *,
     smooth: float = 0.0,
 ) -> None:
-    """Recognise the faces that a camera sees, with a line each second, until Ctrl-C.
+    """Recognise the faces that a camera sees, and print one line per second, until Ctrl-C.
 
     Args:
-        recognizer: Finds and recognises them.
+        recognizer: Finds and recognises the faces.
         index: Number of the camera.
         out: Folder for the files; None: nothing is written.
-        console: To print on.
-        about: What the JSON says of the network.
+        console: Console to print on.
+        about: Description of the network for the JSON.
         smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`.
 
     Raises:
-        InputError: There is no such camera, or it gives no image; or the detector failed on some images:
-            the others are done.
+        InputError: There is no such camera, or it gives no image. Also raised at the end if the detector
+            failed on some images.
     """
     file = SourceFile(Path(f"camera-{index}"), Path(f"camera-{index}"))
     outputs = None if out is None else Outputs.named(out / "videos" / f"{file.name}.webm")
@@ -106,7 +106,7 @@ def predict_camera(
         writer = None
         if out is not None:
             writer = stack.enter_context(PredictionWriter(out, recognizer.preprocessing.class_names, about))
-        console.print("Ctrl-C ends it, and completes the files", markup=False)
+        console.print("press Ctrl-C to stop and complete the files", markup=False)
         timeline = watch(
             frames,
             camera.rate,
@@ -136,7 +136,7 @@ def describe_frame(time: float, faces: Sequence[TrackedFace], failure: str = "")
 
 
 def print_film(console: Console, name: str, timeline: Timeline, outputs: Outputs | None) -> None:
-    """Print what was seen: a line for the video, one for each tracked face, and the files."""
+    """Print a summary: a line for the video, one for each tracked face, and the files."""
     lines = [f"video        {name}: {timeline}"]
     shown = timeline.longest(MOST_FACES)
     lines += [f"  {f'face {track.number}':<10} {track}" for track in shown]

@@ -1,4 +1,4 @@
-"""Faces marked in an image: a box in the colour of the class, and a label that covers no other."""
+"""Mark faces in an image: a box in the colour of the class, and labels that do not overlap."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -16,13 +16,13 @@ from fer.palette import readable_on
 from fer.predict.tracks import Box
 
 TEXT_SHARE: Final = 1 / 34
-"""Height of the type, as a share of the image's shorter side."""
+"""Font size, as a share of the image's shorter side."""
 
 MIN_TEXT: Final = 11
-"""Least height of the type, in pixels: smaller is not read."""
+"""Smallest legible font size, in pixels."""
 
 MOST_LABELS: Final = 100
-"""Labels in one image; beyond them, the smaller faces have a box alone."""
+"""Most labels in one image; smaller faces beyond them get only a box."""
 
 
 class Mark(NamedTuple):
@@ -30,7 +30,7 @@ class Mark(NamedTuple):
 
     Attributes:
         box: Left, top, right and bottom, in pixels; it may go beyond the image.
-        text: One line: the label.
+        text: The label, in one line.
         colour: ``#rrggbb``.
         landmarks: Points ``(x, y)``, in pixels.
     """
@@ -41,7 +41,7 @@ class Mark(NamedTuple):
     landmarks: Sequence[Point] = ()
 
     def scaled(self, scale: float) -> "Mark":
-        """Return the mark in an image of so many times the size."""
+        """Return the mark for an image that is scaled by this factor."""
         left, top, right, bottom = (scale * value for value in self.box)
         points = [(scale * x, scale * y) for x, y in self.landmarks]
         return Mark((left, top, right, bottom), self.text, self.colour, points)
@@ -56,7 +56,7 @@ class Spot(NamedTuple):
     bottom: float
 
     def meets(self, other: Sequence[float]) -> bool:
-        """Return whether it shares pixels with another one."""
+        """Return whether this one overlaps another one."""
         left, top, right, bottom = other
         return self.left < right and left < self.right and self.top < bottom and top < self.bottom
 
@@ -66,7 +66,7 @@ def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark]) -> NDArray[np.ui
 
     Args:
         image: RGB, uint8, shape ``(H, W, 3)``.
-        marks: Its faces. Where there is no room for a label, the box alone is drawn.
+        marks: Its faces. If there is no room for a label, only the box is drawn.
     """
     if not marks:
         return image.copy()
@@ -75,13 +75,13 @@ def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark]) -> NDArray[np.ui
     height, width = image.shape[:2]
     size = max(MIN_TEXT, round(TEXT_SHARE * min(height, width)))
     font, line, pad = _font(size), max(2, round(size / 7)), max(2, round(size / 5))
-    # A line is as high for every text: a label does not jump where a letter has no tail.
+    # All lines have the same height, so that labels do not jump between texts with and without descenders.
     ascent, descent = font.getmetrics()
     sizes = [(font.getlength(mark.text) + 2 * pad, ascent + descent + pad) for mark in marks]
     for mark in marks:
         draw.rectangle(_inside(mark.box, width, height), outline=mark.colour, width=line)
         radius = min(line, (mark.box[2] - mark.box[0]) / 30)
-        for x, y in mark.landmarks if radius >= 1 else ():  # of small faces they would hide the face
+        for x, y in mark.landmarks if radius >= 1 else ():  # on small faces they would hide the face
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=mark.colour)
     for mark, spot in zip(
         marks, place_labels([mark.box for mark in marks], sizes, (width, height)), strict=True
@@ -96,10 +96,10 @@ def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark]) -> NDArray[np.ui
 def place_labels(
     boxes: Sequence[Box], sizes: Sequence[tuple[float, float]], within: tuple[float, float]
 ) -> list[Spot | None]:
-    """Return where each label goes: at its face, inside the image, and over no label placed before it.
+    """Return where each label goes: at its face, inside the image, and not over another label.
 
-    A label goes above its box, else below, else inside at the top or the bottom, else beside it; a place that
-    covers no other face is taken first. Larger faces are placed first, at most :data:`MOST_LABELS`.
+    A label goes above its box, else below, else inside at the top or the bottom, else beside it; places that
+    cover no other face are preferred. Larger faces come first; at most :data:`MOST_LABELS` get a label.
 
     Args:
         boxes: Left, top, right and bottom of each face, in pixels.
@@ -107,7 +107,7 @@ def place_labels(
         within: Width and height of the image, in pixels.
 
     Returns:
-        For each face its place, or None where there is no room.
+        The place of each face's label, or None if there is no room.
     """
     spots: list[Spot | None] = [None] * len(boxes)
     placed: list[Spot] = []
@@ -127,7 +127,7 @@ def place_labels(
 
 
 def _candidates(box: Box, size: tuple[float, float], within: tuple[float, float]) -> list[Spot]:
-    """Return the places at a face that lie inside the image, the best first."""
+    """Return the possible places of a face's label inside the image, the best first."""
     (left, top, right, bottom), (width, height), (most_x, most_y) = box, size, within
     if width > most_x or height > most_y:
         return []
@@ -150,9 +150,9 @@ def _inside(box: Box, width: int, height: int) -> Box:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which Matplotlib brings: it has the letters of many languages.
+    """Return DejaVu Sans, which comes with Matplotlib and has the letters of many languages.
 
-    The package is found, not imported, which would take a twentieth of the time that one photo takes.
+    Matplotlib is only located: importing it would take a twentieth of the time for one photo.
     """
     matplotlib = cast("ModuleSpec", find_spec("matplotlib"))
     folder = Path(cast("str", matplotlib.origin)).parent

@@ -1,4 +1,4 @@
-"""What is said of a face beside its probabilities."""
+"""Notes on faces in addition to their probabilities."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from fer.predict.recognizer import Face, Recognizer
 
 
 def notes_on(image: NDArray[np.uint8], faces: Sequence[Face], recognizer: Recognizer) -> list[str]:
-    """Return a note on each face, empty but for a small one; or one that there is none.
+    """Return a note for each face, which is empty unless the face is small; or one note if there is no face.
 
-    A face is small if its crop has to be enlarged more than twice.
+    A face is small if its crop has to be enlarged by more than a factor of two.
     """
     settings = recognizer.preprocessing
     if not faces:

@@ -1,4 +1,4 @@
-"""A network in an ONNX file, run by onnxruntime: no torch is needed."""
+"""A network in an ONNX file, run by onnxruntime without torch."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from fer.errors import InputError
 from fer.predict.preprocessing import PREPROCESSING, Preprocessing
 
 KEY: Final = "preprocessing"
-"""Name in an ONNX file's metadata of what ``preprocessing.json`` has."""
+"""Key in an ONNX file's metadata for the content of ``preprocessing.json``."""
 
 
 class OnnxNetwork:
-    """A network of onnxruntime as :data:`fer.predict.recognizer.Network`.
+    """A :data:`fer.predict.recognizer.Network` that runs in onnxruntime.
 
     Args:
-        session: Of onnxruntime, from ``inputs`` (normalised images) or ``crops`` (uint8) to ``logits``.
+        session: Session of onnxruntime, from normalised images or uint8 crops to logits.
         preprocessing: Prepares the images.
     """
 
@@ -42,25 +42,25 @@ class OnnxNetwork:
 def load_onnx(path: Path) -> tuple[Preprocessing, OnnxNetwork]:
     """Return the preprocessing and the network of an ONNX file.
 
-    The preprocessing is in the file; for one that another program wrote, in ``preprocessing.json`` beside it.
+    The preprocessing is in the file, or, for a file from another program, in ``preprocessing.json`` in the
+    same folder.
 
     Raises:
-        InputError: There is no such file, it is no network that onnxruntime can run, or nothing says how its
-            images have to be prepared.
+        InputError: There is no such file, onnxruntime cannot run it, or its preprocessing is not known.
     """
     if not path.is_file():
-        msg = f"{path}: there is no such ONNX file; fer export CHECKPOINT writes one"
+        msg = f"{path}: no such ONNX file; fer export CHECKPOINT writes one"
         raise InputError(msg)
     runtime = _runtime()
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 3  # only errors
     if threads := os.environ.get("OMP_NUM_THREADS"):
         options.intra_op_num_threads = int(threads)
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _errors() as e:
         reason = str(e).splitlines()[0]
-        msg = f"{path} is no network that onnxruntime can run ({reason}); write it again with fer export"
+        msg = f"{path} is not a network that onnxruntime can run ({reason}); export it again with fer export"
         raise InputError(msg) from e
     preprocessing = _preprocessing(path, session.get_modelmeta().custom_metadata_map)
     _check_shapes(path, session, preprocessing)
@@ -76,7 +76,7 @@ def _runtime() -> Any:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Return what onnxruntime raises for a file that it cannot run."""
+    """Return the exceptions that onnxruntime raises for a file that it cannot run."""
     state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     names = (
         "Fail",
@@ -98,16 +98,16 @@ def _preprocessing(path: Path, metadata: Mapping[str, str]) -> Preprocessing:
     writer = "an older version of fer" if "fer_version" in metadata else "another program"
     msg = (
         f"{path} was written by {writer} and does not say how its images have to be prepared: export it with "
-        f"fer export CHECKPOINT, or put a {PREPROCESSING} beside it"
+        f"fer export CHECKPOINT, or put a {PREPROCESSING} into its folder"
     )
     raise InputError(msg)
 
 
 def _check_shapes(path: Path, session: Any, preprocessing: Preprocessing) -> None:
-    """Refuse a network whose input and output are not those that its preprocessing describes.
+    """Check that a network's input and output match its preprocessing.
 
     Raises:
-        InputError: They are others.
+        InputError: They do not match.
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     side, channels, num_classes = (

@@ -1,4 +1,4 @@
-"""The command ``fer predict`` on files: find their faces, and write what the network makes of them."""
+"""The command ``fer predict`` on files: find their faces, and print and write the predictions."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -28,25 +28,25 @@ from fer.predict.videos import BadVideoError
 from fer.predict.writing import PredictionWriter
 
 NUM_ROWS: Final = 40
-"""Faces that the terminal shows; all are in the files."""
+"""Most faces that the terminal shows; the files have all of them."""
 
 NUM_BAD: Final = 5
-"""Files that cannot be used that an error names before it counts the rest."""
+"""Most unusable files that an error names; the rest are counted."""
 
 Answer = tuple[Frame, list[Face], list[str]]
-"""An image, its faces, and a note on each of them, or on the image where there is none."""
+"""An image, its faces, and a note on each face, or on the image if there is no face."""
 
 
 @dataclass
 class Summary:
-    """What was found in all images.
+    """Totals over all files.
 
     Attributes:
-        num_images: Images that could be read.
-        num_faces: Faces in them.
-        num_faceless: Images without a face.
-        num_small: Faces that are small; see :func:`fer.predict.notes.notes_on`.
-        num_videos: Videos that could be read.
+        num_images: Number of images that could be read.
+        num_faces: Number of faces in them.
+        num_faceless: Number of images without a face.
+        num_small: Number of small faces; see :func:`fer.predict.notes.notes_on`.
+        num_videos: Number of videos that could be read.
         bad: Files that cannot be used, with the reason.
     """
 
@@ -66,7 +66,7 @@ class Summary:
 
 
 def answers(recognizer: Recognizer, files: Sequence[SourceFile]) -> Iterator[Answer | BadImageError]:
-    """Yield what is found in each frame of files, in order, or why a file cannot be used."""
+    """Yield the result for each frame of the files, in order, or why a file cannot be used."""
     for chunk in chunks(read_frames(files)):
         frames = [each for each in chunk if isinstance(each, Frame)]
         found = iter(recognize_each(recognizer, [frame.image for frame in frames]))
@@ -90,21 +90,21 @@ def predict_files(
     *,
     smooth: float = 0.0,
 ) -> None:
-    """Find the faces of photos and videos, print what the network makes of them, and write it to a folder.
+    """Recognise the faces in photos and videos, print the predictions, and write them to a folder.
 
-    The photos are first.
+    Photos come first, then videos.
 
     Args:
-        recognizer: Finds and recognises them.
+        recognizer: Finds and recognises the faces.
         sources: The photos and videos.
-        out: Folder for ``predictions.csv``, ``predictions.json``, ``annotated/``, ``videos/`` and, of more
+        out: Folder for ``predictions.csv``, ``predictions.json``, ``annotated/``, ``videos/`` and, for more
             than one photo, ``contact-sheet.jpg``; None: nothing is written.
-        console: To print on.
-        about: What the JSON says of the network.
+        console: Console to print on.
+        about: Description of the network for the JSON.
         smooth: Time constant for videos in seconds; see :func:`fer.predict.tracks.smooth`.
 
     Raises:
-        InputError: Some files cannot be used: the others are done.
+        InputError: Some files cannot be used; raised after the others are finished.
     """
     videos = [file for file in sources.files if is_video(file.path)]
     photos = [file for file in sources.files if file not in videos]
@@ -170,7 +170,7 @@ def _progress() -> Progress:
 
 
 def _spread(count: int, num: int) -> set[int]:
-    """Return places evenly spread over so many; all if there are not more.
+    """Return ``num`` indices evenly spread over ``count``; all indices if ``count`` is not larger.
 
     >>> sorted(_spread(10, 3))
     [0, 3, 6]
@@ -185,13 +185,13 @@ def _caption(frame: Frame, faces: Sequence[Face], notes: Sequence[str]) -> tuple
 
 
 def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    content = io.BytesIO()  # not the file: Pillow does not say why it cannot write there
+    content = io.BytesIO()  # Pillow does not report why it cannot write to a file
     Image.fromarray(image).save(content, "JPEG", quality=90)
     with atomic_write(path) as file:
         file.write(content.getvalue())
 
 
-# What is printed
+# The printed output
 
 
 def _table() -> Table:
@@ -230,14 +230,14 @@ def _print(console: Console, table: Table, summary: Summary) -> None:
         console.print(table)
     hidden = summary.num_faces + summary.num_faceless - table.row_count
     if hidden > 0:
-        console.print(f"and {hidden:,} rows more", markup=False)
+        console.print(f"and {hidden:,} more rows", markup=False)
     console.print(
         f"found        {_count(summary.num_faces, 'face')} in {_count(summary.num_images, 'image')}"
         f" ({summary.num_faceless:,} without a face, {_count(summary.num_small, 'small face')})",
         markup=False,
     )
     if summary.num_faceless:
-        console.print("no face      if images are crops of faces already, add --whole", markup=False)
+        console.print("no face      add --whole if the images are already crops of faces", markup=False)
 
 
 def _count(number: int, noun: str) -> str:
@@ -260,7 +260,7 @@ def _print_outputs(console: Console, out: Path, *, has_photos: bool, has_sheet: 
 
 
 def _describe_bad(summary: Summary) -> str:
-    """Return one line that names the first files that cannot be used and counts the rest."""
+    """Return one line that names the first unusable files and counts the rest."""
     more = len(summary.bad) - NUM_BAD
     named = "; ".join([*summary.bad[:NUM_BAD], *([f"and {more:,} more"] if more > 0 else [])])
     counts = [(summary.num_images, "image"), (summary.num_videos, "video")]
@@ -270,7 +270,7 @@ def _describe_bad(summary: Summary) -> str:
 
 
 def describe_network(recognizer: Recognizer, path: Path | None) -> dict[str, Any]:
-    """Return what is said of a network beside its predictions."""
+    """Return the description of a network that is written with its predictions."""
     return {"network_file": "default" if path is None else str(path), "tta": recognizer.tta} | asdict(
         recognizer.preprocessing
     )

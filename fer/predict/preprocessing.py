@@ -1,4 +1,4 @@
-"""What a trained network takes: how its faces are found, cropped and normalised, and what its outputs are."""
+"""Preprocessing for a trained network: how faces are found, cropped and normalised, and its classes."""
 
 import json
 import math
@@ -16,27 +16,27 @@ from fer.files import find_problem
 from fer.views import Tta
 
 PREPROCESSING: Final = "preprocessing.json"
-"""Name of the file beside an ONNX file."""
+"""Name of the file that accompanies an ONNX file."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a photo becomes inputs of a network, and what its outputs mean; nothing that a user has to know.
+    """How a photo is turned into a network's inputs, and what its outputs mean.
 
     Attributes:
         image_size: Height and width of the network's input, in pixels.
         channels: 1 for grey, 3 for RGB.
-        mean: Mean of each channel, of pixels in 0..1.
-        std: Standard deviation of each channel, of pixels in 0..1.
+        mean: Mean of each channel, for pixels in 0..1.
+        std: Standard deviation of each channel, for pixels in 0..1.
         class_names: Classes in the order of the network's logits.
-        detector: Who finds the faces; see :data:`fer.data.faces.Detector`.
-        margin: Added on every side of a face, as a share of the longer side of its box.
+        detector: Detector that finds the faces; see :data:`fer.data.faces.Detector`.
+        margin: Margin on every side of a face, as a share of the longer side of its box.
         align: Whether a face is turned upright by its eyes.
-        temperature: Divides the logits before the softmax; 1 where no calibration is known.
-        view_temperatures: The same for the mean of several views, by their name; see :mod:`fer.views`. For
-            views without one it is that of the image alone.
+        temperature: Divides the logits before the softmax; 1 if the network is not calibrated.
+        view_temperatures: Temperatures for the mean of several views, by the views' name; see
+            :mod:`fer.views`. Views without one use ``temperature``.
         network: Name of the network's class.
-        trained_on: Data set and protocol; empty where they are not known.
+        trained_on: Data set and protocol; empty if they are not known.
     """
 
     image_size: int
@@ -60,7 +60,7 @@ class Preprocessing:
         )
 
     def temperature_for(self, tta: Tta) -> float:
-        """Return the temperature of the mean of some views."""
+        """Return the temperature for the mean of several views."""
         return self.view_temperatures.get(tta, self.temperature)
 
     def to_json(self) -> str:
@@ -69,19 +69,19 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, text: str, *, source: str = "preprocessing.json") -> Self:
-        """Return what :meth:`to_json` wrote.
+        """Parse the output of :meth:`to_json`.
 
         Args:
-            text: The file's content.
-            source: Its name, for errors.
+            text: Content of the file.
+            source: Name of the file, for errors.
 
         Raises:
-            InputError: It is not that.
+            InputError: The content is not valid.
         """
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as e:
-            msg = f"{source} is no JSON ({e}): export the network again with fer export"
+            msg = f"{source} is not valid JSON ({e}): export the network again with fer export"
             raise InputError(msg) from e
         number = (int, float)
         shape: dict[str, Any] = {
@@ -108,7 +108,7 @@ class Preprocessing:
         )
         if not is_sound:
             msg = (
-                f"the preprocessing does not fit together: channels {self.channels}, mean {self.mean}, "
+                f"the preprocessing is inconsistent: channels {self.channels}, mean {self.mean}, "
                 f"std {self.std}, temperature {self.temperature}, classes {self.class_names}"
             )
             raise InputError(msg)

@@ -1,4 +1,4 @@
-"""Find the faces in images, and say what a trained network makes of each."""
+"""Find the faces in images, and predict each one's class probabilities with a trained network."""
 
 import math
 from collections import defaultdict
@@ -34,17 +34,17 @@ Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A trained network: from crops, RGB, uint8, shape ``(N, S, S, 3)``, to logits, shape ``(N, K)``."""
 
 SEARCH_PIXELS: Final = 4_000_000
-"""Pixels that faces are searched in. A larger photo is searched in a smaller copy: of 12 megapixels MTCNN
-then finds faces from 40 pixels on, which is less than most networks take."""
+"""Most pixels in which faces are searched. A larger photo is searched in a smaller copy: at 12 megapixels,
+MTCNN then finds faces of 40 pixels and more, which is smaller than most networks' inputs."""
 
 BATCH_SIZE: Final = 16
-"""Images that a detector is given at once."""
+"""Batch size of the detector, in images."""
 
 CROPS: Final = 64
-"""Faces that the network is given at once; more would take the memory of ten thousand."""
+"""Batch size of the network, in faces; it bounds the memory for an image with thousands of faces."""
 
 MIN_DETECTED: Final = 0.9
-"""Least probability of the detector's with which a face counts."""
+"""Smallest probability of the detector at which a face counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +53,13 @@ class Face:
 
     Attributes:
         box: Left, top, right and bottom, in pixels of the image; it may go beyond the image.
-        detected: The detector's probability that it is a face, 0 to 1; NaN where it gives none.
+        detected: The detector's probability that it is a face, 0 to 1; NaN if it gives none.
         landmarks: Left eye, right eye, nose, left and right corner of the mouth, each ``(x, y)``, left
-            as one sees it; None where the detector gives none.
+            as the viewer sees it; None if the detector gives none.
         label: The class with the highest probability.
         probabilities: Calibrated probability of each class, in the order of the network's classes.
-        entropy: Of the probabilities, in nats: 0 where the network is sure, the logarithm of the number of
-            classes where all are as likely.
+        entropy: Entropy of the probabilities in nats, from 0 (certain) to the logarithm of the number of
+            classes (all equally likely).
     """
 
     box: tuple[float, float, float, float]
@@ -77,12 +77,12 @@ class Face:
 
 
 class Recognizer:
-    """A trained network with its face detector: an image in, its faces with their probabilities out.
+    """A trained network with its face detector: maps an image to its faces with their probabilities.
 
     Args:
         preprocessing: How faces are found, cropped and normalised, and what the outputs mean.
         network: The network; see :data:`Network`.
-        whole: Whether each image is the crop of one face already.
+        whole: Whether each image is already the crop of one face.
         tta: Views of a face whose probabilities are averaged; see :data:`fer.views.Tta`.
     """
 
@@ -106,12 +106,12 @@ class Recognizer:
 
         Args:
             path: A checkpoint, a run, or an ONNX file of ``fer export``; None: the package's own network.
-            whole: Whether each image is the crop of one face already.
+            whole: Whether each image is already the crop of one face.
             tta: Views of a face whose probabilities are averaged; see :data:`fer.views.Tta`.
-            network: Class of the network where the checkpoint's is none of the package's.
+            network: Class of the checkpoint's network, if it is not one of the package's.
 
         Raises:
-            InputError: There is no such file, or it holds no network for images.
+            InputError: There is no such file, or it does not hold a network for images.
         """
         if path is None:
             from fer.predict.default import load_default
@@ -132,15 +132,15 @@ class Recognizer:
             image: A file, a PIL image, or RGB, uint8, shape ``(H, W, 3)``.
 
         Raises:
-            InputError: It is no image.
+            InputError: It is not an image.
         """
         return self.recognize([as_rgb(image)])[0]
 
     def recognize(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
-        """Return the faces of each image, which are searched in batches of images of one size.
+        """Return the faces of each image; images of the same size are searched in batches.
 
         Args:
-            images: RGB, uint8, each of shape ``(H, W, 3)``, of any sizes.
+            images: RGB, uint8, each of shape ``(H, W, 3)``; the sizes may differ.
 
         Raises:
             InputError: The detector fails on an image.
@@ -155,31 +155,31 @@ class Recognizer:
         return found
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the calibrated probability of each class, the mean over the views of :attr:`tta`.
+        """Return the calibrated probability of each class, averaged over the views of :attr:`tta`.
 
         Args:
             crops: RGB, uint8, shape ``(N, S, S, 3)``, S the network's ``image_size``.
 
         Returns:
-            Shape ``(N, K)``; each row sums to 1, or is NaN where a logit is not finite.
+            Shape ``(N, K)``; each row sums to 1, or is NaN if a logit is not finite.
         """
         several = views(crops.transpose(0, 3, 1, 2), self.tta)
         logits = np.stack(
             [self.network(np.ascontiguousarray(view.transpose(0, 2, 3, 1))) for view in several]
         )
         scaled = logits.astype(np.float64) / self.preprocessing.temperature_for(self.tta)
-        with np.errstate(invalid="ignore"):  # infinity less infinity
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
             powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
             shares = powers / powers.sum(axis=-1, keepdims=True)
         return np.asarray(shares.mean(axis=0), np.float32)
 
     @cached_property
     def detectors(self) -> dict[Finder, FaceDetector]:
-        """Who looks for faces, in turn, until one finds some; made when an image is searched."""
+        """Detectors that are tried in turn until one finds a face; created when first needed."""
         return {name: make_detector(name) for name in self.preprocessing.crop.finders}
 
     def find(self, images: Sequence[NDArray[np.uint8]]) -> list[list[FoundFace]]:
-        """Return the faces that the detector finds in each image; the whole of each without a detector.
+        """Return the faces that the detector finds in each image; without a detector, the whole image.
 
         Raises:
             InputError: The detector fails on an image.
@@ -194,7 +194,7 @@ class Recognizer:
         return [found[row] for row in range(len(images))]
 
     def smallest(self, shape: tuple[int, ...]) -> float:
-        """Return the side of the smallest face that is looked for in an image of a shape, in pixels."""
+        """Return the side of the smallest face that can be found in an image of this shape, in pixels."""
         least = {"mtcnn": MTCNN_MIN_FACE, "viola_jones": VIOLA_JONES_MIN_FACE}
         sides = [least[name] for name in self.preprocessing.crop.finders]
         return min(sides, default=0) / search_scale(shape, SEARCH_PIXELS)
@@ -204,18 +204,18 @@ class Recognizer:
         import cv2
 
         try:
-            # One image, which may be large, is not copied.
+            # A single image, which may be large, is not copied.
             batch = np.stack(images) if len(images) > 1 else images[0][np.newaxis]
             found = find_faces(detector, batch, max_pixels=SEARCH_PIXELS)
-        # What is raised where the memory does not last, and by facenet-pytorch where MTCNN's first stage
-        # puts a face wholly beside the image.
+        # Raised if memory runs out, and by facenet-pytorch if MTCNN's first stage places a face completely
+        # outside the image.
         except (RuntimeError, IndexError, MemoryError, cv2.error) as e:
             if len(images) == 1:
-                msg = f"the face detector fails on it ({e}); give --whole if it is the crop of a face"
+                msg = f"the face detector fails on it ({e}); add --whole if it is the crop of a face"
                 raise InputError(msg) from e
             half = len(images) // 2
             return self._search(detector, images[:half]) + self._search(detector, images[half:])
-        # Not a number where the detector gives none, which is not less.
+        # A probability may be NaN, if the detector gives none: such faces are kept.
         return [[face for face in faces if not face.probability < MIN_DETECTED] for faces in found]
 
     def _crop(self, image: NDArray[np.uint8], face: FoundFace) -> NDArray[np.uint8]:
@@ -226,7 +226,7 @@ class Recognizer:
     def _answer(self, face: FoundFace, values: NDArray[np.float32]) -> Face:
         names = self.preprocessing.class_names
         if not np.isfinite(values).all():
-            msg = "the network's outputs are not finite: its training has failed; take another checkpoint"
+            msg = "the network's outputs are not finite: its training failed; use another checkpoint"
             raise InputError(msg)
         entropy = -sum(float(value) * math.log(value) for value in values if value > 0)
         return Face(
@@ -242,10 +242,10 @@ class Recognizer:
 def recognize_each(
     recognizer: Recognizer, images: Sequence[NDArray[np.uint8]]
 ) -> list[list[Face] | InputError]:
-    """Return the faces of each image, or why they cannot be found: one that fails does not end the others.
+    """Return the faces of each image, or the error for an image that fails, without stopping the others.
 
     Args:
-        recognizer: Finds them.
+        recognizer: Finds and recognises the faces.
         images: RGB, uint8, each of shape ``(H, W, 3)``.
     """
     try:
@@ -260,7 +260,7 @@ def as_rgb(image: NDArray[np.uint8] | Image.Image | Path | str) -> NDArray[np.ui
     """Return a file, a PIL image or an array as RGB, uint8, shape ``(H, W, 3)``.
 
     Raises:
-        InputError: It is none of them.
+        InputError: The image is of another type or shape.
     """
     if isinstance(image, Path | str):
         return read_image(Path(image).expanduser())
@@ -277,7 +277,7 @@ def as_rgb(image: NDArray[np.uint8] | Image.Image | Path | str) -> NDArray[np.ui
 
 
 def _batches(rows: Sequence[int], images: Sequence[NDArray[np.uint8]]) -> Iterator[list[int]]:
-    """Yield rows of images of one size, as many as are searched at once."""
+    """Yield batches of indices of images of one size."""
     by_shape: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for row in rows:
         by_shape[images[row].shape].append(row)

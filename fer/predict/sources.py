@@ -1,4 +1,4 @@
-"""What a person points at: photos, videos, folders and patterns; and photos as frames one after another."""
+"""Find the photos and videos that paths, folders and patterns name, and read photos as frames."""
 
 import glob
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,20 +18,20 @@ NETWORK_SUFFIXES: Final = (".ckpt", ".onnx", ".pt", ".pth", ".safetensors")
 """Suffixes of files that hold a network."""
 
 OUTPUTS: Final = ("predictions.csv", "predictions.json")
-"""Files that tell a folder that ``fer predict`` wrote: its images are no sources of a folder around it."""
+"""Files that mark an output folder of ``fer predict``; a search of the folder around it skips it."""
 
 CHUNK_FRAMES: Final = 64
 CHUNK_PIXELS: Final = 16_000_000
-"""Frames that are recognised at once, and the pixels from which on no further frame is added."""
+"""Largest number of frames in a chunk, and the number of pixels at which a chunk is full."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to look at.
+    """A photo or a video.
 
     Attributes:
-        path: Where it is.
-        name: What outputs call it: its path below the folder that was given, else its own name.
+        path: Path of the file.
+        name: Name in the outputs: its path relative to the folder that was given, or else its file name.
     """
 
     path: Path
@@ -43,9 +43,9 @@ class Frame:
     """One image of a file.
 
     Attributes:
-        file: Where it comes from.
+        file: The file that it comes from.
         image: RGB, uint8, shape ``(H, W, 3)``.
-        number: Which frame of a video it is, from 0; None for a photo.
+        number: Index of the frame in a video, from 0; None for a photo.
         time: Seconds from the video's beginning; None for a photo.
     """
 
@@ -57,12 +57,12 @@ class Frame:
 
 @dataclass
 class Sources:
-    """What was found.
+    """The result of a search for sources.
 
     Attributes:
-        files: To look at, in the order they were given, each once.
-        bad: What cannot be used, with the reason.
-        remarks: What was left out, one line each.
+        files: Photos and videos, in the order in which they were given, each once.
+        bad: Sources that cannot be used, with the reason.
+        remarks: Lines about files that were left out.
     """
 
     files: list[SourceFile] = field(default_factory=list)
@@ -71,10 +71,13 @@ class Sources:
 
 
 def find_sources(words: Sequence[str]) -> Sources:
-    """Find the files that words name: files, folders (searched to any depth) and patterns (``*.jpg``).
+    """Find photos and videos.
+
+    Args:
+        words: Files, folders (searched to any depth) and patterns such as ``*.jpg``.
 
     Raises:
-        InputError: A word is a network instead of a photo, or nothing is found.
+        InputError: A file is a network instead of a photo, or nothing is found.
     """
     found = Sources()
     for word in words:
@@ -82,13 +85,13 @@ def find_sources(words: Sequence[str]) -> Sources:
         if path.exists():
             _add(path, found)
         elif glob.has_magic(word):
-            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path's takes no absolute one
+            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob rejects absolute patterns)
             if not matches:
                 found.bad.append(f"{word}: matches nothing")
             for match in matches:
                 _add(Path(match), found)
         else:
-            found.bad.append(f"{word}: there is no such file or folder")
+            found.bad.append(f"{word}: no such file or folder")
     found.files = list({file.path.resolve(): file for file in reversed(found.files)}.values())[::-1]
     if not found.files:
         rest = f"; and {len(found.bad) - 1} more" if len(found.bad) > 1 else ""
@@ -101,7 +104,7 @@ def _add(path: Path, found: Sources) -> None:
     """Add a file, or the files of a folder.
 
     Raises:
-        InputError: It is a network.
+        InputError: The file is a network.
     """
     if path.is_dir() and Run(path).is_run:
         _refuse_network(path, "the folder of a run")
@@ -125,13 +128,13 @@ def _add(path: Path, found: Sources) -> None:
 
 
 def _written_below(folder: Path, files: Iterable[Path]) -> set[Path]:
-    """Return the folders below a folder that an earlier ``fer predict`` wrote, of those that hold files."""
+    """Return the parents of files, inside a folder, that are outputs of an earlier ``fer predict``."""
     holders = {holder for file in files for holder in file.parents if folder in holder.parents}
     return {holder for holder in holders if all((holder / name).is_file() for name in OUTPUTS)}
 
 
 def is_video(path: Path) -> bool:
-    """Return whether a file is taken for a video: by its suffix, a GIF if it has several frames."""
+    """Return whether a file counts as a video: by its suffix, or, for a GIF, if it has several frames."""
     suffix = path.suffix.lower()
     return is_animated(path) if suffix == ".gif" else suffix in VIDEO_SUFFIXES
 
@@ -145,12 +148,12 @@ def _refuse_network(path: Path, kind: str) -> None:
 
 
 def printable(path: Path) -> str:
-    """Return a path without the bytes that are no text: a file's name need not be UTF-8."""
+    """Return a path as text, with bytes that are not UTF-8 escaped."""
     return path.as_posix().encode(errors="backslashreplace").decode()
 
 
 def read_frames(files: Iterable[SourceFile]) -> Iterator[Frame | BadImageError]:
-    """Yield the frames of files, or why one cannot be used: a photo has one frame."""
+    """Yield each photo as a frame, or the reason why it cannot be used."""
     for file in files:
         try:
             yield Frame(file, read_image(file.path))
@@ -159,7 +162,7 @@ def read_frames(files: Iterable[SourceFile]) -> Iterator[Frame | BadImageError]:
 
 
 def chunks(frames: Iterable[Frame | BadImageError]) -> Iterator[list[Frame | BadImageError]]:
-    """Yield frames in lists that are small enough for the memory, in their order."""
+    """Yield frames in order, in lists that are small enough for the memory."""
     chunk: list[Frame | BadImageError] = []
     pixels = 0
     for frame in frames:

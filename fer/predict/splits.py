@@ -1,4 +1,4 @@
-"""Class probabilities of images, as a table."""
+"""Write the class probabilities of a data set's test splits as a table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ from fer.metrics import predicted_classes
 def write_predictions(path: Path, data: ExpressionDataModule, batches: Sequence[Sequence[Tensor]]) -> None:
     """Write one row for each sample: name, label, predicted class, and the probability of each class.
 
-    Without finite probabilities a sample has no predicted class: the cell is empty.
+    The predicted class is empty for a sample whose probabilities are not finite.
 
     Args:
         path: The CSV file.
-        data: Its test splits were predicted, in order, each from its first sample on.
-        batches: For each test split its batches of class probabilities, shape ``(N, K)``.
+        data: The data module; its test splits were predicted in order, each from its first sample.
+        batches: Batches of class probabilities for each test split, shape ``(N, K)`` each.
     """
     names = np.array([text_cell(name) for name in data.label_names])
     tables = []

@@ -1,4 +1,4 @@
-"""Probabilities of tracked faces over time, and some frames, in memory that does not grow with the video."""
+"""Collect tracked faces' probabilities over time, and some frames, in memory bounded for any video."""
 
 import io
 import math
@@ -16,16 +16,16 @@ from fer.predict.marks import Mark, draw_marks
 from fer.predict.tracks import MAX_GAP, Box, TrackedFace
 
 FIRST_STEP: Final = 0.02
-"""Seconds that are averaged to a point of the timeline, in a short video."""
+"""Seconds that are averaged to one point of the timeline, in a short video."""
 
 MAX_POINTS: Final = 600
-"""Points of a timeline; when a video needs more, the step is doubled."""
+"""Most points of a timeline; when a video needs more, the step is doubled."""
 
 MAX_TRACKS: Final = 64
-"""Tracked faces that are kept; beyond them, the one that was seen in the fewest frames is dropped."""
+"""Most tracked faces that are kept; beyond that, the one seen in the fewest frames is dropped."""
 
 MAX_FRAMES: Final = 48
-"""Frames that a page shows; when a video has more, every other one is dropped."""
+"""Most frames on a page; when there are more, every other one is dropped."""
 
 FRAME_SIDE: Final = 360
 """Longest side of a frame on a page, in pixels."""
@@ -34,10 +34,10 @@ PORTRAIT_SIDE: Final = 72
 """Side of a tracked face's portrait, in pixels."""
 
 GROWN: Final = 2.0
-"""How many times larger a face must be, in area, for a new portrait."""
+"""Growth of a face, as a ratio of areas, at which its portrait is replaced."""
 
 QUALITY: Final = 72
-"""Of JPEG, for frames and portraits."""
+"""JPEG quality of frames and portraits."""
 
 
 class Point(NamedTuple):
@@ -53,13 +53,14 @@ class Track:
     """One tracked face.
 
     Attributes:
-        number: From 1, in the order in which faces appear.
-        num_frames: In which it was found.
-        first: Time of the first of them, in seconds.
-        last: Time of the last of them, in seconds.
-        labels: By class in how many frames it has the highest probability.
+        number: Number of the face, from 1, in the order in which faces appear.
+        num_frames: Number of frames in which it was found.
+        first: Time of the first of these frames, in seconds.
+        last: Time of the last of these frames, in seconds.
+        labels: Number of frames in which each class has the highest probability.
         portrait: The face as JPEG.
-        points: By step of time.
+        area: Area of the portrait's box, in square pixels.
+        points: Sums by step of time.
     """
 
     number: int
@@ -75,7 +76,7 @@ class Track:
         """Return the probabilities over time.
 
         Args:
-            gap: Seconds between points beyond which the face was away: there a point of NaN is put in.
+            gap: Seconds between two points beyond which the face was away; a point of NaN is inserted there.
 
         Returns:
             Times in seconds, shape ``(T,)``, and probabilities, shape ``(T, K)``.
@@ -103,10 +104,10 @@ class KeptFrame(NamedTuple):
     """A frame that a page shows.
 
     Attributes:
-        time: In seconds.
-        image: JPEG, its longest side :data:`FRAME_SIDE` or less.
+        time: Time in seconds.
+        image: JPEG whose longest side is :data:`FRAME_SIDE` or less.
         size: Width and height in pixels.
-        faces: Its tracked faces.
+        faces: The tracked faces in it.
     """
 
     time: float
@@ -116,19 +117,19 @@ class KeptFrame(NamedTuple):
 
 
 class Timeline:
-    """What a video's timeline shows, added frame by frame.
+    """The content of a video's timeline, added frame by frame.
 
     Attributes:
         class_names: K names, in the order of the probabilities.
-        rate: Frames a second.
-        step: Seconds that are averaged to a point.
-        num_frames: That were added.
-        num_faceless: Of them, those without a face.
-        num_failed: Of them, those whose faces could not be looked for.
-        failure: Why not, of the first of them.
-        end: Time of the last of them, in seconds.
-        num_dropped: Tracked faces that were dropped; see :data:`MAX_TRACKS`.
-        frames: Some frames, evenly spread over the time.
+        rate: Frames per second.
+        step: Seconds that are averaged to one point.
+        num_frames: Number of frames that were added.
+        num_faceless: Number of frames without a face.
+        num_failed: Number of frames on which the detector failed.
+        failure: Why it failed on the first of these.
+        end: Time of the last frame, in seconds.
+        num_dropped: Number of tracked faces that were dropped; see :data:`MAX_TRACKS`.
+        frames: Some frames, evenly spaced in time.
     """
 
     def __init__(self, class_names: Sequence[str], rate: float) -> None:
@@ -160,17 +161,17 @@ class Timeline:
 
     @property
     def num_tracks(self) -> int:
-        """Number of tracked faces, with those that were dropped."""
+        """Number of tracked faces, including those that were dropped."""
         return len(self._tracks) + self.num_dropped
 
     @property
     def seconds(self) -> float:
-        """From the first frame to the end of the last."""
+        """Duration from the first frame to the end of the last, in seconds."""
         return self.end + 1 / self.rate
 
     @property
     def gap(self) -> float:
-        """Seconds between points of one face beyond which it was away."""
+        """Seconds between two points of a face beyond which the face was away."""
         return max(MAX_GAP, 2 * self.step)
 
     def add(
@@ -184,11 +185,11 @@ class Timeline:
         """Add the next frame.
 
         Args:
-            time: In seconds, not before the last.
+            time: Time in seconds, not before the previous frame's.
             image: RGB, uint8, shape ``(H, W, 3)``.
-            faces: Its tracked faces.
-            marks: How each of them is marked.
-            failure: Why faces could not be looked for; empty if they were.
+            faces: The tracked faces in it.
+            marks: The mark of each face.
+            failure: Why the detector failed; empty if it did not.
         """
         self.num_frames += 1
         self.num_faceless += not faces and not failure
@@ -241,7 +242,7 @@ class Timeline:
 
 
 def _put(points: dict[int, Point], step: int, point: Point) -> None:
-    """Add sums to those of a step."""
+    """Add a point to the sums of a step."""
     if step in points:
         old = points[step]
         point = Point(old.num + point.num, old.times + point.times, old.probabilities + point.probabilities)
@@ -249,13 +250,13 @@ def _put(points: dict[int, Point], step: int, point: Point) -> None:
 
 
 def _portrait(image: NDArray[np.uint8], box: Box) -> bytes:
-    """Return a face with some of what is around it, as JPEG."""
+    """Return a face with some of its surroundings, as JPEG."""
     left, top, right, bottom = box
     side = 1.2 * max(right - left, bottom - top, 1.0)
     corner = ((left + right - side) / 2, (top + bottom - side) / 2)
     scale = PORTRAIT_SIDE / side
     to_portrait = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]])
-    # Larger faces are averaged first: a warp alone would take single pixels.
+    # Shrink larger faces first: a warp alone would sample single pixels.
     shrunk, by = shrink(image, max(1, math.ceil(2 * scale * max(image.shape[:2]))))
     to_portrait[:, :2] /= by
     square = cv2.warpAffine(
@@ -273,15 +274,15 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
 def bands(
     class_names: Sequence[str], curves: Sequence[NDArray[Any]], most: int
 ) -> list[tuple[str, list[int]]]:
-    """Return which classes have a band of their own: all, or those that matter most and one of all others.
+    """Group classes into bands: one per class, or one for each of the most probable and one for all others.
 
     Args:
         class_names: K names.
-        curves: Probabilities over time of each face, shape ``(T, K)``; NaN where it was away.
-        most: Bands at most.
+        curves: Probabilities of each face over time, shape ``(T, K)``; NaN where it was away.
+        most: Largest number of bands.
 
     Returns:
-        For each band its name and its classes, in the order of the classes.
+        Name and class indices of each band, in the order of the classes.
 
     >>> bands(["a", "b", "c"], [np.array([[0.7, 0.1, 0.2]])], 2)
     [('a', [0]), ('2 others', [1, 2])]

@@ -1,4 +1,4 @@
-"""The timeline of a video as a figure and as one self-contained HTML file."""
+"""Write the timeline of a video as a figure and as one self-contained HTML file."""
 
 import base64
 import json
@@ -22,14 +22,14 @@ MOST_FACES: Final = 12
 """Tracked faces that are shown: those seen in the most frames."""
 
 MOST_BANDS: Final = 10
-"""Classes that are shown, with what the others have together; the most probable ones."""
+"""Most bands: one for each of the most probable classes, and one for all others together."""
 
 BUDGET: Final = 4_000_000
 """Largest size of a page in bytes."""
 
 IMPRESSIONS: Final = (
-    "The probabilities are a network's estimate of the label that annotators would give to a face, not of "
-    "what a person feels. They are no basis for a decision about anybody."
+    "The probabilities estimate the label that annotators would give to a face, not what a person feels. "
+    "Do not base a decision about anybody on them."
 )
 
 
@@ -39,11 +39,11 @@ def write_timeline(
     """Write the timeline as PNG, if there is a face, and as HTML.
 
     Args:
-        timeline: Of the video.
-        png: The figure's file.
-        html: The page's file.
-        name: Of the video.
-        notes: Sentences below it: how it was smoothed, which network it is.
+        timeline: Timeline of the video.
+        png: File for the figure.
+        html: File for the page.
+        name: Name of the video.
+        notes: Sentences below the timeline: the network and the smoothing.
     """
     from fer.figures.style import GREY, write_figure
     from fer.figures.timeline import Panel, timeline_figure
@@ -96,7 +96,7 @@ def write_timeline(
 
 
 def page(content: dict[str, Any]) -> str:
-    """Return the HTML of a timeline; its texts are in it as JSON alone, without a ``<``."""
+    """Return the HTML of a timeline, in which all texts are embedded as JSON without ``<``."""
     return Template((WEB / "timeline.html").read_text()).substitute(
         title=escape(f"{content['name']}: timeline"),
         style=(WEB / "timeline.css").read_text(),
@@ -106,7 +106,7 @@ def page(content: dict[str, Any]) -> str:
 
 
 def _stack(values: NDArray[np.float64], groups: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """Return the probabilities of bands: of one class, or of several together."""
+    """Return the probabilities of bands, summed over the classes of each band."""
     return np.stack([values[:, list(group)].sum(axis=1) for group in groups], axis=1)
 
 
@@ -123,7 +123,7 @@ def _in_thousandths(row: NDArray[np.float64]) -> list[int] | None:
 
 
 def _shown(timeline: Timeline, num: int) -> str:
-    """Return how many of the tracked faces are shown, if not all."""
+    """Return how many tracked faces are shown; empty if all are."""
     return "" if num == timeline.num_tracks else f"; the {num} seen in the most frames are shown"
 
 

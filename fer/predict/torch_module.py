@@ -1,4 +1,4 @@
-"""A network of torch that takes crops."""
+"""A torch network that takes crops."""
 
 import numpy as np
 import torch
@@ -9,10 +9,10 @@ from fer.predict.preprocessing import Preprocessing
 
 
 class TorchNetwork:
-    """A network of torch as :data:`fer.predict.recognizer.Network`, on the GPU where there is one.
+    """A :data:`fer.predict.recognizer.Network` that runs in torch, on the GPU if there is one.
 
     Args:
-        network: From normalised images to logits.
+        network: Maps normalised images to logits.
         preprocessing: Prepares the images.
     """
 

@@ -1,4 +1,4 @@
-"""A checkpoint's network, and how its images have to be prepared."""
+"""Load a checkpoint's network and its preprocessing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,10 +23,10 @@ def load_checkpoint(path: Path, network: type[nn.Module] | None = None) -> tuple
 
     Args:
         path: A checkpoint, or the folder of a run.
-        network: Class of the network where the checkpoint's is none of the package's.
+        network: Class of the checkpoint's network, if it is not one of the package's.
 
     Raises:
-        InputError: It is no checkpoint, or none of a network for images.
+        InputError: It is not a checkpoint, or its network does not take images.
     """
     checkpoint = find_checkpoint(path)
     preprocessing = preprocessing_of(checkpoint)
@@ -36,14 +36,14 @@ def load_checkpoint(path: Path, network: type[nn.Module] | None = None) -> tuple
 def preprocessing_of(
     checkpoint: Path, normalisation: Mapping[str, Sequence[float]] | None = None
 ) -> Preprocessing:
-    """Return how images have to be prepared for a checkpoint's network.
+    """Return the preprocessing for a checkpoint's network.
 
     Args:
         checkpoint: The file.
-        normalisation: Mean and std of the pixels, where the checkpoint does not have them; None: its own.
+        normalisation: Mean and std of the pixels, for a checkpoint that does not have them.
 
     Raises:
-        InputError: It is a network for features, or the checkpoint does not say how its images were
+        InputError: The network takes features, or the checkpoint does not say how its images were
             normalised.
     """
     content = read_checkpoint(checkpoint)
@@ -59,8 +59,8 @@ def preprocessing_of(
     module, statistics = next(iter(normalisation_in(content).items()), ("", normalisation))
     if not statistics:
         msg = (
-            f"{checkpoint} does not say how its images were normalised: it is of an older version, or of a "
-            "data module of your own that keeps neither mean nor std; train it again"
+            f"{checkpoint} does not say how its images were normalised: it is from an older version, or from "
+            "a data module of your own that does not save mean and std; train it again"
         )
         raise InputError(msg)
     settings_of_data = content.get("datamodule_hyper_parameters")
@@ -83,7 +83,7 @@ def preprocessing_of(
 
 
 def _shape_in(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the shape of one sample of a checkpoint of before the shape was kept."""
+    """Return the shape of one sample for an old checkpoint, which does not store the shape."""
     if "image_size" in settings:
         return settings["channels"], settings["image_size"], settings["image_size"]
     return (settings["in_features"],) if "in_features" in settings else ()
@@ -93,9 +93,9 @@ def _photo_crop(module: str, settings: Mapping[str, Any], image_size: int) -> Cr
     """Return how photos are cropped for a network that was trained with a data module.
 
     Args:
-        module: Name of its class; one outside of fer is taken as images in general.
-        settings: That the checkpoint keeps of it.
-        image_size: Of the network.
+        module: Name of the data module's class; for one outside of fer, the defaults for images are used.
+        settings: Settings of the data module in the checkpoint.
+        image_size: Size of the network's input, in pixels.
     """
     known = {each.__name__: each for each in DATA_MODULES.values() if issubclass(each, ImageDataModule)}
     crop = known.get(module, ImageDataModule).photo_crop(settings)

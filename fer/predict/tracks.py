@@ -1,4 +1,4 @@
-"""Faces of a video over time: tracked from frame to frame by overlap, their probabilities smoothed."""
+"""Track the faces of a video from frame to frame by overlap, and smooth their probabilities."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,18 +13,18 @@ Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
 
 MIN_OVERLAP: Final = 0.3
-"""Least overlap (intersection over union) of one face's boxes in frames that follow each other."""
+"""Smallest overlap (intersection over union) of a face's boxes in successive frames."""
 
 MAX_GAP: Final = 1.0
-"""Seconds for which a face may not be found and is still taken for the same."""
+"""Seconds for which a face may be missing and still count as the same face."""
 
 
 class TrackedFace(NamedTuple):
-    """A face in a frame, and whose it is.
+    """A face in a frame, with the number of its track.
 
     Attributes:
         track: Number of the tracked face in its video, from 1.
-        face: The face; its probabilities, label and entropy are smoothed if that was asked for.
+        face: The face; its probabilities, label and entropy are smoothed if the tracker smooths.
     """
 
     track: int
@@ -32,9 +32,9 @@ class TrackedFace(NamedTuple):
 
 
 class FaceTracker:
-    """Gives the faces of one video's frames their numbers, and smooths their probabilities.
+    """Numbers the faces in a video's frames, and smooths their probabilities.
 
-    What it keeps is bounded: faces of the last :data:`MAX_GAP` seconds.
+    It keeps only the faces of the last :data:`MAX_GAP` seconds, so its memory is bounded.
 
     Args:
         seconds: Time constant of :func:`smooth`; 0 does not smooth.
@@ -50,11 +50,11 @@ class FaceTracker:
         self._last: dict[int, tuple[float, Face]] = {}
 
     def follow(self, time: float, faces: Sequence[Face]) -> list[TrackedFace]:
-        """Return the faces of the next frame with their numbers, in their order.
+        """Return the faces of the next frame with their numbers, in the given order.
 
         Args:
-            time: Of the frame, in seconds; not before the last.
-            faces: All faces in it.
+            time: Time of the frame, in seconds; not before the previous one.
+            faces: All faces in the frame.
         """
         self._last = {track: each for track, each in self._last.items() if time - each[0] <= MAX_GAP}
         known = {track: face.box for track, (_, face) in self._last.items()}
@@ -73,19 +73,21 @@ class FaceTracker:
 
 
 def check_smooth(seconds: float) -> None:
-    """Raise ``InputError`` if a time constant is below 0, or no number."""
+    """Raise ``InputError`` if a time constant is below 0, infinite or NaN."""
     if not 0 <= seconds < math.inf:
         msg = f"--smooth is {seconds:g}: it must be 0 or more, in seconds"
         raise InputError(msg)
 
 
 def assign(boxes: Sequence[Box], known: Mapping[int, Box], numbers: Iterator[int]) -> list[int]:
-    """Return the number of each box: that of the known box it overlaps most, each used once, or a new one.
+    """Return a number for each box: that of the known box that it overlaps most, or a new one.
+
+    Each known number is used at most once.
 
     Args:
-        boxes: Faces in a frame.
-        known: By number the boxes of the faces before it.
-        numbers: Gives new numbers.
+        boxes: Boxes of the faces in a frame.
+        known: Boxes of earlier faces, by number.
+        numbers: Yields new numbers.
     """
     overlaps = ((overlap(box, old), i, track) for i, box in enumerate(boxes) for track, old in known.items())
     found: dict[int, int] = {}
@@ -111,17 +113,17 @@ def overlap(first: Box, second: Box) -> float:
 def smooth(
     last: Mapping[str, float], values: Mapping[str, float], elapsed: float, seconds: float
 ) -> dict[str, float]:
-    """Return probabilities smoothed over time: a causal, exponential moving average.
+    """Smooth probabilities over time by a causal exponential moving average.
 
-    A first-order low-pass filter for samples at any times: the last result keeps the share
-    ``exp(-elapsed / seconds)``. It uses no later frame, so that a camera is smoothed as a file is; after a
-    step, 63 % of it are reached within ``seconds``. Probabilities still sum to 1.
+    This is a first-order low-pass filter for samples at irregular times: the previous result has the weight
+    ``exp(-elapsed / seconds)``. It uses no later frames, so it works for a camera, too. After a step, the
+    result covers 63 % of it within ``seconds``. Probabilities still sum to 1.
 
     Args:
-        last: Its result at the sample before.
+        last: The previous result.
         values: The new sample.
-        elapsed: Seconds between the two.
-        seconds: The filter's time constant, above 0.
+        elapsed: Seconds since the previous sample.
+        seconds: Time constant of the filter, above 0.
     """
     kept = math.exp(-elapsed / seconds)
     return {name: kept * last[name] + (1 - kept) * value for name, value in values.items()}

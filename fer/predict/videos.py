@@ -1,4 +1,4 @@
-"""Videos and cameras as frames: each with its number and its time, read one by one."""
+"""Read videos and cameras frame by frame, each frame with its number and time."""
 
 import os
 import time
@@ -15,26 +15,26 @@ from fer.data.reading import BadFileError
 from fer.errors import InputError
 
 VIDEO_SUFFIXES: Final = frozenset((".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm"))
-"""Files that are taken for videos, in lower case. An animated GIF is one; FFmpeg reads them all."""
+"""Suffixes of videos, in lower case. FFmpeg reads them all, including animated GIFs."""
 
 FFMPEG_LOGS: Final = "OPENCV_FFMPEG_LOGLEVEL"
-"""Environment variable by which OpenCV sets what FFmpeg prints to the terminal."""
+"""Environment variable from which OpenCV takes the log level of FFmpeg."""
 
 QUIET: Final = "-8"
 """FFmpeg's ``AV_LOG_QUIET``."""
 
 USUAL_RATE: Final = 25.0
-"""Frames a second of a video that does not tell its own."""
+"""Frames per second that are assumed for a video without a frame rate."""
 
 MISSING_SHARE: Final = 0.05
-"""Part of a video's declared length that may be missing at its end without a word: containers round it."""
+"""Share of a video's declared length that may be missing without a warning, since containers round it."""
 
 
 class VideoFrame(NamedTuple):
     """One image of a video or of a camera.
 
     Attributes:
-        number: From 0.
+        number: Index of the frame, from 0.
         time: Seconds since the first frame.
         image: RGB, uint8, shape ``(H, W, 3)``, upright.
     """
@@ -49,16 +49,16 @@ class BadVideoError(BadFileError):
 
 
 class Video:
-    """A video file, read frame by frame; a context manager that closes it.
+    """Context manager that reads a video file frame by frame.
 
-    The rotation that its metadata asks for is done. A frame's time is its timestamp in the file, which also
-    holds where the frame rate varies.
+    Frames are rotated as the metadata says. A frame's time is its timestamp in the file, which is right even
+    if the frame rate varies.
 
     Args:
         path: The file.
 
     Raises:
-        BadVideoError: It is not a file, empty, damaged, or no video.
+        BadVideoError: It is not a file, or is empty, damaged or not a video.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,7 +67,7 @@ class Video:
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.rate = rate if 0 < rate <= 1000 else USUAL_RATE
         declared = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        # Of a GIF or a stream the number is not known, or negative.
+        # For a GIF or a stream, the number is unknown or negative.
         self.num_frames = int(declared) if 0 < declared < 2**31 else None
         self.end = 0.0
 
@@ -80,7 +80,7 @@ class Video:
         self._capture.release()
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """Yield the frames in order; only one is held.
+        """Yield the frames in order; only one is in memory.
 
         Raises:
             BadVideoError: There are none.
@@ -88,19 +88,19 @@ class Video:
         number, start = 0, 0.0
         for image in _images(self._capture):
             stamp = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-            # A timestamp that is missing, or does not go on, is taken one frame after the last.
+            # If a timestamp is missing or does not increase, assume one frame's duration after the last.
             self.end = stamp if number == 0 or stamp > self.end else self.end + 1 / self.rate
             if number == 0:
                 start = self.end
             yield VideoFrame(number, self.end - start, image)
             number += 1
         if number == 0:
-            raise BadVideoError(self.path, "a video without frames that can be read")
+            raise BadVideoError(self.path, "a video without readable frames")
         self.end += 1 / self.rate - start
 
     @property
     def shortfall(self) -> str:
-        """What is missing at the end of a video that was read, in words; empty if nothing is."""
+        """Message about the missing end of a video that was read; empty if it is complete."""
         if self.num_frames is None or self.path.suffix.lower() == ".gif":
             return ""
         declared = self.num_frames / self.rate
@@ -110,13 +110,13 @@ class Video:
 
 
 class Camera:
-    """A camera, read frame by frame; a context manager that hands it back.
+    """Context manager that reads a camera frame by frame, and releases it on exit.
 
     Args:
         index: Number of the camera, from 0.
 
     Raises:
-        InputError: There is none of that number, or it gives no image.
+        InputError: There is no camera with that number, or another program uses it.
     """
 
     def __init__(self, index: int) -> None:
@@ -133,14 +133,14 @@ class Camera:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Hand the camera back."""
+        """Release the camera."""
         self._capture.release()
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """Yield what the camera sees, until it is unplugged.
+        """Yield the camera's images until it is unplugged.
 
         Raises:
-            InputError: It gives no image.
+            InputError: The camera gives no image.
         """
         start, number = None, 0
         for image in _images(self._capture):
@@ -159,7 +159,7 @@ def _open(path: Path) -> cv2.VideoCapture:
     Raises:
         BadVideoError: It cannot be opened.
     """
-    if not path.is_file():  # a pipe would be waited for, and a name such as http://… would be asked for
+    if not path.is_file():  # FFmpeg would wait for a pipe, and would open a URL such as http://…
         reason = "a folder" if path.is_dir() else "not a file" if path.exists() else "there is no such file"
         raise BadVideoError(path, reason)
     if not os.access(path, os.R_OK):
@@ -167,10 +167,10 @@ def _open(path: Path) -> cv2.VideoCapture:
     if path.stat().st_size == 0:
         raise BadVideoError(path, "an empty file")
     with quiet():
-        # An absolute path: FFmpeg would take "a:b.mp4" for a protocol, and OpenCV "%d" for numbers.
+        # The path is absolute: FFmpeg would read "a:b.mp4" as a protocol, and OpenCV "%d" as a number.
         capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
     if not capture.isOpened():
-        raise BadVideoError(path, "not a whole video, or of a format that FFmpeg does not know")
+        raise BadVideoError(path, "not a complete video, or in a format that FFmpeg does not know")
     return capture
 
 
@@ -187,8 +187,8 @@ def _images(capture: cv2.VideoCapture) -> Iterator[NDArray[np.uint8]]:
 def quiet() -> Iterator[None]:
     """Keep OpenCV and FFmpeg from printing to the terminal while a file is opened, and decoded later.
 
-    What is wrong is reported by us, in one line. OpenCV sets what FFmpeg prints once, when it is first used,
-    and calls the code of VP8 unsupported in WebM before it uses it: so their stderr is put aside as well.
+    Problems are reported by :mod:`fer` in one line. OpenCV sets FFmpeg's log level only once, when FFmpeg is
+    first used, and reports VP8 as unsupported in WebM before using it. Hence stderr is redirected, too.
     """
     os.environ.setdefault(FFMPEG_LOGS, QUIET)
     level = cv2.utils.logging.getLogLevel()

@@ -1,4 +1,4 @@
-"""A video or a camera from the first frame to the last: faces recognised, tracked, marked and written."""
+"""Process a video or a camera frame by frame: recognise, track and mark the faces, and write the outputs."""
 
 import signal
 import threading
@@ -20,19 +20,19 @@ from fer.predict.videos import VideoFrame
 from fer.predict.webm import WebmWriter
 
 BATCH_FRAMES: Final = 16
-"""Frames of a video that are recognised at once."""
+"""Most frames of a video in a batch."""
 
 BATCH_PIXELS: Final = 12_500_000
-"""Pixels of the frames that are recognised at once: large frames go in smaller batches."""
+"""Most pixels in a batch: large frames are processed in smaller batches."""
 
 
 class WatchedFrame(NamedTuple):
-    """A frame whose faces are known.
+    """A processed frame.
 
     Attributes:
         frame: The frame.
-        faces: Its tracked faces.
-        failure: Why its faces could not be looked for; empty if they were.
+        faces: The tracked faces in it.
+        failure: Why the detector failed on it; empty if it did not.
     """
 
     frame: VideoFrame
@@ -41,7 +41,7 @@ class WatchedFrame(NamedTuple):
 
 
 FrameAnswer = Callable[[WatchedFrame], None]
-"""Is told of each frame when its faces are known, in order."""
+"""Callback for each processed frame, in order."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Outputs:
 
     Attributes:
         copy: The annotated copy, WebM.
-        figure: The timeline as PNG; there is none where no face was found.
+        figure: The timeline as PNG; not written if no face was found.
         page: The timeline as HTML.
     """
 
@@ -60,7 +60,7 @@ class Outputs:
 
     @classmethod
     def named(cls, copy: Path) -> "Outputs":
-        """Return the files of a video, those beside its copy called after it."""
+        """Return the files of a video; the timeline's are next to the copy and named after it."""
         return cls(copy, *(copy.with_name(f"{copy.stem}-timeline{suffix}") for suffix in (".png", ".html")))
 
 
@@ -80,17 +80,17 @@ def watch(
     Memory does not grow with the number of frames.
 
     Args:
-        frames: In the order of their times.
-        rate: Frames a second.
-        recognizer: Finds the faces and their probabilities.
-        answer: Is given each frame with its faces; one on which the detector fails has none.
-        name: Of the video.
+        frames: Frames in the order of their times.
+        rate: Frames per second.
+        recognizer: Finds and recognises the faces.
+        answer: Called with each processed frame; a frame on which the detector fails has no faces.
+        name: Name of the video.
         outputs: Files to write; None: none.
         smooth: Time constant in seconds; see :func:`fer.predict.tracks.smooth`. 0 does not smooth.
-        at_once: Frames in a batch at most.
+        at_once: Most frames in a batch.
 
     Returns:
-        What was seen.
+        The timeline.
 
     Raises:
         InputError: The frames cannot be read, or a file cannot be written.
@@ -117,10 +117,10 @@ def recognize_frames(
     """Yield each frame with its tracked faces, in order.
 
     Args:
-        frames: In the order of their times.
-        recognizer: Is given some frames at a time.
+        frames: Frames in the order of their times.
+        recognizer: Finds and recognises the faces, in batches.
         tracker: Numbers and smooths the faces.
-        at_once: Frames in a batch at most.
+        at_once: Most frames in a batch.
     """
     for batch in _batches(frames, at_once):
         found = recognize_each(recognizer, [each.image for each in batch])
@@ -143,7 +143,7 @@ def _batches(frames: Iterable[VideoFrame], at_once: int) -> Iterator[list[VideoF
 
 
 def _notes(recognizer: Recognizer, smooth: float) -> list[str]:
-    """Return sentences about how a timeline was made."""
+    """Return sentences about the network and the smoothing of a timeline."""
     settings = recognizer.preprocessing
     trained = f", trained on {settings.trained_on}" if settings.trained_on else ""
     network = [f"Network: {settings.network}{trained}."] if settings.network else []
@@ -158,9 +158,9 @@ def _notes(recognizer: Recognizer, smooth: float) -> list[str]:
 
 @contextmanager
 def until_interrupted(frames: Iterable[VideoFrame]) -> Iterator[Iterator[VideoFrame]]:
-    """Let frames end at Ctrl-C or SIGTERM instead of raising, so that all files are completed.
+    """End the frames at Ctrl-C or SIGTERM instead of raising, so that all files are completed.
 
-    A second Ctrl-C interrupts as usual. Outside of the main thread, signals are left alone.
+    A second Ctrl-C interrupts as usual. Outside the main thread, signals are not handled.
     """
     stop = threading.Event()
     before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}

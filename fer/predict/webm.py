@@ -1,4 +1,4 @@
-"""Videos written as VP8 in WebM: what every browser and VLC play, and OpenCV writes without a licence."""
+"""Write videos as VP8 in WebM, which browsers and VLC play and OpenCV encodes without a licence."""
 
 import logging
 import os
@@ -15,33 +15,32 @@ from fer.files import draft_of, sync_folder
 from fer.predict.videos import quiet
 
 MAX_RATE: Final = 30.0
-"""Most frames a second that are written; of a faster video some are left out."""
+"""Most frames per second that are written; a faster video loses some frames."""
 
 MAX_SIDE: Final = 1280
-"""Longest side of what is written, in pixels: VP8 takes some 30 ms for a frame of 640x480."""
+"""Longest side of the written video, in pixels. VP8 takes about 30 ms for a frame of 640x480."""
 
 MAX_HELD: Final = 10.0
-"""Seconds for which one image is repeated at most, where a video's timestamps leap."""
+"""Most seconds for which one image is repeated if a video's timestamps jump."""
 
 log = logging.getLogger("fer.predict")
 
 
 class WebmWriter:
-    """Writes images with their times as a video of constant rate; a context manager.
+    """Context manager that writes images with timestamps as a video with a constant frame rate.
 
-    Where images come slower than the rate they are repeated, where they come faster some are left out: a
-    second of the source is a second of the copy. The file appears under its name when it is complete; if the
-    block is left by an error, there is none.
+    Images are repeated or left out as needed, so that the copy has the duration of the source. The file
+    appears under its name when it is complete; if the block ends with an error, nothing is written.
 
     Args:
         path: The file, ``.webm``; an existing one is replaced.
-        rate: Frames a second of the source.
+        rate: Frames per second of the source.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
         self.path, self.rate = path, min(rate, MAX_RATE)
         draft = draft_of(path)
-        self._draft = draft.with_name(f"{draft.name}.webm")  # FFmpeg knows the format by the suffix
+        self._draft = draft.with_name(f"{draft.name}.webm")  # FFmpeg takes the format from the suffix
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._held: NDArray[np.uint8] | None = None
@@ -63,10 +62,10 @@ class WebmWriter:
                 self._draft.unlink()
 
     def write(self, time: float, image: NDArray[np.uint8]) -> None:
-        """Write an image that is shown from a time on.
+        """Write an image that is shown from the given time.
 
         Args:
-            time: In seconds, not before the last.
+            time: Time in seconds, not before the previous one.
             image: RGB, uint8, shape ``(H, W, 3)``.
         """
         if self._held is None:
@@ -81,7 +80,7 @@ class WebmWriter:
     def _open(self, image: NDArray[np.uint8]) -> None:
         height, width = image.shape[:2]
         scale = min(1.0, MAX_SIDE / max(height, width))
-        # VP8 halves the resolution of colour: sides are even.
+        # VP8 halves the colour resolution, so sides must be even.
         self._size = (max(2, round(scale * width / 2) * 2), max(2, round(scale * height / 2) * 2))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with quiet():
@@ -89,7 +88,7 @@ class WebmWriter:
             self._writer = cv2.VideoWriter(str(self._draft), cv2.CAP_FFMPEG, code, self.rate, self._size)
         if not self._writer.isOpened():
             self._writer = None
-            log.warning("%s is not written: this OpenCV has no encoder of VP8", self.path)
+            log.warning("%s is not written: this OpenCV has no VP8 encoder", self.path)
 
     def _fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if image.shape[1::-1] == self._size:
@@ -103,16 +102,16 @@ class WebmWriter:
         self._num_written += times
 
     def _complete(self) -> None:
-        """Write the last image, and give the file its name if it is whole.
+        """Write the last image, and rename the draft if it is complete.
 
         Raises:
-            InputError: It is not.
+            InputError: The file is not complete.
         """
         self._put(1)
         if self._writer is None:
             return
         self._writer.release()
-        # OpenCV does not say when the disk is full: the length is the last that is written.
+        # OpenCV does not report a full disk, but the file's length, which is written last, is then wrong.
         with quiet():
             written = cv2.VideoCapture(str(self._draft), cv2.CAP_FFMPEG)
         num_frames = written.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -127,14 +126,14 @@ class WebmWriter:
 
 
 def num_repeats(time: float, rate: float, num_written: int) -> int:
-    """Return how often the image before a time is written, so that as many are as the time asks for.
+    """Return how often to write the previous image so that the copy keeps up with the time.
 
     >>> [num_repeats(0.1, 10, 0), num_repeats(0.35, 10, 1), num_repeats(0.36, 10, 4)]
     [1, 3, 0]
 
     Args:
-        time: Of the next image, in seconds.
-        rate: Frames a second that are written.
-        num_written: Frames written before.
+        time: Time of the next image, in seconds.
+        rate: Frames per second of the copy.
+        num_written: Number of frames written so far.
     """
     return max(int(time * rate + 0.5) - num_written, 0)

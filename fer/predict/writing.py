@@ -1,4 +1,4 @@
-"""Faces with their probabilities as CSV and JSON, written as they come: memory does not grow with them."""
+"""Write faces and their probabilities as CSV and JSON, one by one, so that memory does not grow."""
 
 import csv
 import io
@@ -26,14 +26,14 @@ POSITION: Final = (
 
 
 class PredictionWriter:
-    """Writes ``predictions.csv`` and ``predictions.json`` of a folder; both appear when they are complete.
+    """Writes ``predictions.csv`` and ``predictions.json`` into a folder; both appear when they are complete.
 
-    The CSV has a row for each face, and one for each image without a face; the JSON an object for each image.
+    The CSV has one row per face, and one per image without a face. The JSON has one object per image.
 
     Args:
-        folder: To write to; made if missing.
-        class_names: In the order of the probabilities.
-        about: What the JSON says of the network, by name.
+        folder: The folder; created if missing.
+        class_names: Classes in the order of the probabilities.
+        about: Description of the network for the JSON, by name.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str], about: Mapping[str, Any]) -> None:
@@ -69,9 +69,9 @@ class PredictionWriter:
 
         Args:
             frame: The image.
-            faces: In it.
-            notes: What to say of each face, or, without one, of the image.
-            numbers: Of the faces that are tracked in a video; None: 1, 2, ….
+            faces: The faces in it.
+            notes: A note on each face, or one on the image if there is no face.
+            numbers: Numbers of faces that are tracked in a video; None: 1, 2, ….
         """
         name = frame.file.name.as_posix()
         frame_number = "" if frame.number is None else frame.number
@@ -119,5 +119,5 @@ class PredictionWriter:
     def _write_row(self, cells: Sequence[object]) -> None:
         text = io.StringIO(newline="")
         csv.writer(text).writerow(cells)
-        # A file's name need not be UTF-8.
+        # A file name need not be UTF-8.
         self._csv.write(text.getvalue().encode(errors="surrogateescape"))

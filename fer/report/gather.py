@@ -37,7 +37,7 @@ STAGE_NOTES: Final[Mapping[Stage, str]] = {
     Stage.PLATEAU: "Plateau: nothing changes any more, and the validation loss is not at its best. ",
     Stage.SOLUTION: "Solution: nothing changes any more, and the validation loss is as good as it ever was. ",
 }
-"""What the page says of each stage of training."""
+"""Explanation of each training stage on the page."""
 
 _SIDE: Final = {"acc?": object, "interval?": list, "loss?": object, "parameters": int, "macs": int}
 _QUALITY: Final = {"acc?": object, "interval?": list}
@@ -47,14 +47,15 @@ _PRUNE: Final = {
     "tuning?": {"before": _QUALITY, "mcnemar": dict, "epochs": list},
     "rounds?": [dict],
 }
-"""What the page needs of ``prune.json``, for :func:`fer.files.find_problem`."""
+"""Shape of ``prune.json`` that the page needs, for :func:`fer.files.find_problem`."""
 
 
 def gather(folder: Path, settings_of: SettingsOf) -> Page:
     """Return the data of a run, a cross-validation, a repeat or a sweep.
 
     Args:
-        folder: Of ``fer fit``, ``test``, ``prune``, ``crossval``, ``repeat`` or ``sweep``, finished or not.
+        folder: Folder of ``fer fit``, ``test``, ``prune``, ``crossval``, ``repeat`` or ``sweep``, finished or
+            not.
         settings_of: Parses the arguments of ``fer fit``, to find what differs from the defaults.
 
     Raises:
@@ -79,7 +80,7 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
             raise _nothing_in(folder)
         return {key: plain(value) for key, value in (about | found).items()}
     except RecursionError as e:
-        msg = f"{folder}: a file in it is nested too deeply to be of a run; {WAY_OUT}"
+        msg = f"{folder}: a file in it is nested too deeply; {WAY_OUT}"
         raise InputError(msg) from e
 
 
@@ -129,7 +130,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         found["calibration"] = _calibration(folder, results)
         found["card"] = run.model_card_path.name if run.model_card_path.is_file() else None
     if config:
-        # The saved config has all settings; only the folder must be another one.
+        # The saved config has all settings; only the run's folder must change.
         again = ["fer", command, "--config", str(folder / "config.yaml"), "--run_name", "null"]
         if command == "prune" and not pruned:
             again += ["--curve", "true"]
@@ -137,7 +138,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         if command == "prune" and pruned and not _is_of_config(pruned, config):
             found["repeat"]["note"] = (
                 "It was pruned with --target_macs, --target_params, --target_latency, --rounds or "
-                "--tune_epochs, which the saved settings do not hold: give them again."
+                "--tune_epochs, which are not part of the saved settings: add them to the command."
             )
         if command == "fit" and not config.get("ckpt_path") and not is_own(config):
             found["repeat"]["command"] = command_of(config, settings_of)
@@ -174,7 +175,7 @@ def read_reports(run: Run, results: Mapping[str, Any]) -> dict[str, Classificati
     """Return the report of each split in the results of a run.
 
     Raises:
-        InputError: A matrix holds no counts, or the class names are not as many as the classes.
+        InputError: A confusion matrix is invalid, or the number of class names is not that of classes.
     """
     names = results.get("class_names")
     reports = {}
@@ -200,14 +201,14 @@ def _is_of_config(pruned: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 
 
 def _command(config: Mapping[str, Any], history: Mapping[str, Sequence[float]], *, is_pruned: bool) -> str:
-    """Return which command filled a folder: only ``fit`` has a train loss, or may lack a checkpoint."""
+    """Return the command that filled a folder: only ``fit`` logs a train loss, or may lack a checkpoint."""
     if "train/loss" in history or not (is_pruned or config.get("ckpt_path")):
         return "fit"
     return "prune" if is_pruned else "test"
 
 
 def _interval(interval: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an interval of one stage with its ``text``: the stage, and of a plateau the reason.
+    """Return an interval of one stage with its ``text``: the stage, and for a plateau the reason.
 
     >>> _interval({"stage": "plateau", "reason": "lr_frozen"})["text"]
     'plateau: lr frozen'
@@ -225,7 +226,7 @@ def _stage_notes(
     notes = STAGE_NOTES
     if num < LEAST_VALUES:
         measurements = "measurement" if num == 1 else "measurements"
-        few = f"Only {num} {measurements}: too few to find a stage, which takes {LEAST_VALUES}. "
+        few = f"Only {num} {measurements}: too few to find a stage, which needs {LEAST_VALUES}. "
         notes = {**STAGE_NOTES, Stage.INITIAL: few}
     return [note for stage, note in notes.items() if stage in found]
 

@@ -16,17 +16,16 @@ from fer.runs import WAY_OUT, Run
 BUDGET: Final = 3_000_000
 """Largest size of all angles in bytes, before compression.
 
-Base64 makes four thirds of it at most, so that a page with its images stays below
-:data:`fer.report.page.BUDGET`."""
+Base64 adds a third at most, so that a page with its images stays below :data:`fer.report.page.BUDGET`."""
 
 STEP: Final = 0.75
-"""Resolution in degrees: angles are rounded down to a multiple. 15 and 165 are multiples."""
+"""Resolution in degrees: angles are rounded down to multiples of it, which include 15 and 165."""
 
 NO_ANGLE: Final = 255
 """Code for no angle; the other codes are 0 to 240."""
 
 MOST_NEURONS: Final = (256, 192, 128, 96, 64, 48, 32)
-"""Limits for the neurons that are shown of a layer: the largest that leaves room for :data:`LEAST_EPOCHS`."""
+"""Limits on the neurons shown per layer; the largest that leaves room for :data:`LEAST_EPOCHS` is used."""
 
 LEAST_EPOCHS: Final = 24
 """Epochs to show before neurons are left out: enough for a slider to show how the angles change."""
@@ -36,20 +35,21 @@ def heat_maps(run_dir: Path, budget: int = BUDGET) -> dict[str, Any] | None:
     """Return the angles between every two neurons over the epochs, for the page.
 
     All epochs have the neurons in the same order, that of the last epoch's clusters. A large layer is thinned
-    to every second, third, … neuron, and many epochs to as many as fit, with the first and the last.
+    to every second, third, … neuron. If there are too many epochs, evenly spaced ones are taken, with the
+    first and the last.
 
     Args:
         run_dir: The run's folder.
         budget: Bytes before compression.
 
     Returns:
-        ``step``, ``epochs``, how many were ``measured``, and ``layers``: each with its ``name``, how many
-        ``neurons`` it has, the indices of those ``shown``, and ``data``: for each epoch a byte for each pair
-        above the diagonal, row by row, less that of the epoch before (modulo 256), compressed by zlib, in
-        base64. None if no angles were measured.
+        ``step``; ``epochs``; the number of ``measured`` epochs; and ``layers``, each with its ``name``, its
+        number of ``neurons``, the number of those ``without`` an angle, the indices of those ``shown``, and
+        ``data``. The data has one byte per epoch and pair above the diagonal, row by row, as the difference
+        from the epoch before (modulo 256), compressed by zlib, in base64. None if no angles were measured.
 
     Raises:
-        InputError: A file of angles is damaged, or has other layers than the last one.
+        InputError: A file of angles is damaged, or its layers differ from those of the last epoch.
     """
     run = Run(run_dir)
     measured = run.measured_epochs()
@@ -107,7 +107,7 @@ def quantise(degrees: NDArray[np.floating], neurons: NDArray[np.intp]) -> NDArra
 
 
 def _fit(sizes: list[int], num_epochs: int, budget: int) -> tuple[int, int]:
-    """Return the most neurons of a layer, and the number of epochs, that fit into the budget.
+    """Return the largest number of neurons per layer, and of epochs, that fit into the budget.
 
     >>> _fit([16, 32, 64, 128, 256], 30, BUDGET)
     (256, 30)
@@ -128,6 +128,6 @@ def _choose(degrees: NDArray[np.floating], there: NDArray[np.intp], most: int) -
 
 
 def _pack(frames: NDArray[np.uint8]) -> str:
-    """Return frames of shape ``(epochs, pairs)`` as text: each less the one before, compressed, in base64."""
+    """Return the differences between frames of shape ``(epochs, pairs)``, compressed, in base64."""
     steps = np.diff(frames, axis=0, prepend=np.zeros_like(frames[:1]))  # bytes wrap around
     return base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode()

@@ -1,4 +1,4 @@
-"""Figures of a run that are part of the page."""
+"""Embed figures of a run in the page."""
 
 import base64
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ IMAGES: Final = {
         "The feature maps of each layer for one image.",
     ),
 }
-"""By the name of a figure its title and its text for screen readers."""
+"""Title of each figure, and its text for screen readers, by the figure's name."""
 
 RELIABILITY: Final = {
     f"reliability-{split}": (
         f"Reliability on {split}",
-        "Share of right answers over the probability of the predicted class, before and after calibration.",
+        "Accuracy against the probability of the predicted class, before and after calibration.",
     )
     for split in ("test", "val")
 }
-"""The same of the figures on calibration."""
+"""Titles and texts of the calibration figures."""
 
 PNG: Final = b"\x89PNG\r\n\x1a\n"
-"""How every PNG begins."""
+"""Signature at the start of every PNG file."""
 
 MOST_BYTES: Final = 600_000
-"""Largest image file that the page holds; a larger one, which would make the page slow, is only named."""
+"""Largest image file in bytes that the page embeds; a larger one would slow it down, and is only named."""
 
 
 def images(run_dir: Path, shown: Mapping[str, tuple[str, str]] = IMAGES) -> list[dict[str, str]]:
@@ -39,10 +39,10 @@ def images(run_dir: Path, shown: Mapping[str, tuple[str, str]] = IMAGES) -> list
 
     Args:
         run_dir: The run's folder.
-        shown: By the name of a figure its title and its text for screen readers.
+        shown: Title of each figure, and its text for screen readers, by the figure's name.
 
     Returns:
-        For each its ``title``, ``alt`` text and ``src``; of one that is too large, ``title`` and ``path``.
+        The ``title``, ``alt`` text and ``src`` of each figure; ``title`` and ``path`` if it is too large.
     """
     found = []
     for name, (title, alt) in shown.items():

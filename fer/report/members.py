@@ -1,4 +1,4 @@
-"""The page of several runs as one: the folds of a cross-validation, or the seeds of a repeat."""
+"""Report page of a study of several runs: the folds of a cross-validation, or the seeds of a repeat."""
 
 import math
 import shlex
@@ -24,13 +24,13 @@ from fer.studies.members import (
 )
 
 AGAINST: Final = "against.json"
-"""The comparison with another repeat, in the folder of a repeat."""
+"""File in a repeat's folder with the comparison with another repeat."""
 
 _AGAINST: Final = {
     **{"name": str, "n": int, "difference": NUMBER, "of_seeds": object, "of_samples": [NUMBER]},
     "seeds": [{"seed": int, "before": NUMBER, "after": NUMBER, "difference": NUMBER, "mcnemar": dict}],
 }
-"""What the page needs of it, for :func:`fer.files.find_problem`."""
+"""Shape of that file that the page needs, for :func:`fer.files.find_problem`."""
 
 TITLES: Final = {"crossval": "Cross-validation", "repeat": "Repeat with several seeds"}
 
@@ -39,12 +39,12 @@ ORIGINS: Final = {
     "repeat": "Each image is tested once by the network of each seed, and the counts are summed; the "
     "intervals count each image once.",
 }
-"""What the page says of the pooled matrix."""
+"""Explanation of the pooled confusion matrix on the page."""
 
 RELIABILITY: Final = {
     "reliability-pooled": (
         "Reliability on test",
-        "Share of right answers over the probability of the predicted class, before and after calibration.",
+        "Accuracy against the probability of the predicted class, before and after calibration.",
     )
 }
 
@@ -54,7 +54,7 @@ def members_page(kind: Kind, folder: Path, settings_of: SettingsOf) -> Page:
 
     Args:
         kind: What the members are.
-        folder: Of the study.
+        folder: Folder of the study.
         settings_of: Parses the arguments of ``fer fit``.
 
     Raises:
@@ -110,7 +110,7 @@ def members_page(kind: Kind, folder: Path, settings_of: SettingsOf) -> Page:
 
 
 def _table(summary: Summary, done: Mapping[int, Mapping[str, Any]]) -> Page:
-    """Return a row for each member that is done, and what is known of all of them."""
+    """Return a row for each finished member, with the mean and standard deviation over all of them."""
     scalars = summary.scalars()
     sums = {
         name: {split: scalars[f"{split}/acc{end}"] for split in ("val", "test")}
@@ -122,8 +122,8 @@ def _table(summary: Summary, done: Mapping[int, Mapping[str, Any]]) -> Page:
         sums["interval"] = {"low": low, "high": high}
         if not math.isnan(low):
             notes.append(
-                "The standard deviation, and the interval of the mean by Student's t, "
-                "are those of other seeds on these test samples."
+                "The standard deviation and Student's t interval of the mean describe "
+                "the variation between seeds, on these test samples."
             )
     others = {split: f"{split}/acc" for split in summary.reports if split not in ("val", "test")}
     others |= {key.replace("/acc_tta_", " with "): key for key in summary.views}
@@ -161,11 +161,11 @@ def _against(folder: Path) -> Page:
 
 
 def _words(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Return the arguments of a study, with the network and data set that no config names.
+    """Return the arguments of a study, including the network and data set if its configs do not name them.
 
     Args:
-        settings: Of the study.
-        config: Of a member; it names both where the settings, of an older version, do not.
+        settings: Settings of the study.
+        config: Settings of a member, for studies by older versions, whose settings lack these names.
     """
     by_config = {key: value for content in settings["configs"] for key, value in content.items()}
     chosen = {key: settings.get(key, config.get(key)) for key in ("network", "dataset")}

@@ -20,17 +20,17 @@ from fer.report.heat import NO_ANGLE, STEP
 from fer.report.repeat import SettingsOf
 
 BUDGET: Final = 6_000_000
-"""Largest size of a page in bytes: small enough to be sent by mail."""
+"""Largest size of a page in bytes, small enough to be sent by mail."""
 
 WEB: Final = Path(__file__).parent / "web"
 """Folder of the template, the style and the scripts."""
 
 SCRIPTS: Final = ("dom", "format", "table", "chart")
-"""Scripts that the sections are made with, in order. Each section has a file of its own; ``main`` is last."""
+"""Scripts that the sections build on, in order. Each section has a file of its own; ``main`` comes last."""
 
 
 def write_report(folder: Path, out: Path | None, settings_of: SettingsOf) -> Path:
-    """Write the page of a folder, whole or not at all, and return its path.
+    """Write the page of a folder atomically, and return its path.
 
     Args:
         folder: As for :func:`fer.report.gather`.
@@ -54,8 +54,8 @@ def write_report(folder: Path, out: Path | None, settings_of: SettingsOf) -> Pat
 def page(content: dict[str, Any]) -> str:
     """Return the HTML of the gathered data.
 
-    Texts of the folder are in it as JSON alone, without a ``<``, and the scripts make text nodes of them:
-    none can become a tag.
+    Texts from the folder are embedded only as JSON without ``<``, and the scripts turn them into text nodes,
+    so that they cannot become tags.
     """
     return Template((WEB / "template.html").read_text()).substitute(
         title=escape(f"{content['name']}: {content['kind'].lower()}"),
@@ -77,7 +77,7 @@ def script() -> str:
 
 
 def as_json(content: Any) -> str:
-    r"""Return JSON that can stand in a script element.
+    r"""Return JSON that is safe to embed in a script element.
 
     >>> print(as_json({"name": "</script>"}))
     {"name":"\u003c/script\u003e"}
@@ -93,7 +93,7 @@ def _colours() -> str:
 
 
 def _look() -> dict[str, Any]:
-    """Return what the scripts must know to draw as the figures do."""
+    """Return the colours and limits that the scripts need to match the figures."""
     steps = np.arange(0, 180 + STEP, STEP)
     return {
         "angles": [to_hex(colour) for colour in DIVERGING(steps / 180)],

@@ -12,8 +12,8 @@ from fer.report.repeat import SettingsOf, as_word, differences, started
 from fer.runs import WAY_OUT
 
 Page = dict[str, Any]
-"""What the page's scripts read: texts, numbers, lists and dicts, None for a number that is not defined.
-A section is drawn if its key is there."""
+"""Data that the page's scripts read: texts, numbers, lists and dicts, with None for an undefined number.
+A section is drawn if its key is present."""
 
 
 def split_of(name: str, found: ClassificationReport) -> Page:
@@ -55,7 +55,7 @@ def split_of(name: str, found: ClassificationReport) -> Page:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: None for NaN and infinity, other numbers with six digits at most.
+    """Return a value that JSON can hold: None for NaN and infinity, floats with at most six digits.
 
     >>> plain({"a": [1, float("nan"), 0.123456789]})
     {'a': [1, None, 0.123457]}
@@ -73,7 +73,7 @@ def plain(value: Any) -> Any:
 
 
 def facts_of(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the facts that are known of a run, each with its name."""
+    """Return the known facts about a run, as pairs of name and text."""
     parameters, trained = results.get("parameters"), results.get("trainable_parameters")
     size = f"{parameters:,} parameters" if isinstance(parameters, int) else None
     if size and trained != parameters:
@@ -110,7 +110,7 @@ def _duration(seconds: float) -> str:
 
 
 def is_own(config: Mapping[str, Any]) -> bool:
-    """Return whether the network or the data set is a class of the user's, which a report does not import."""
+    """Return whether the network or the data set is a user's own class, which a report does not import."""
     return "." in config["network"] or "." in config["dataset"]
 
 
@@ -130,7 +130,7 @@ def differing_settings(config: Mapping[str, Any], settings_of: SettingsOf) -> Pa
 
 
 def curves_of(history: Mapping[str, Sequence[float]]) -> Page:
-    """Return the curves of loss, accuracy and learning rate: for each split its values and their times."""
+    """Return the curves of loss, accuracy and learning rate: values and times of each split."""
     found: Page = {}
     for key, curve in read_curves(history).items():
         split, _, quantity = key.rpartition("/")
@@ -141,5 +141,5 @@ def curves_of(history: Mapping[str, Sequence[float]]) -> Page:
 
 
 def damaged(path: Path, problem: str) -> InputError:
-    """Return the error for a file that does not hold what it should."""
+    """Return the error for a damaged file."""
     return InputError(f"{path} is damaged: {problem}; {WAY_OUT}")

@@ -19,7 +19,7 @@ SettingsOf = Callable[[Sequence[str], str, str], Settings]
 """Parses arguments of ``fer fit``, given the network and the data set, and returns all settings."""
 
 PLACE: Final = ("runs_dir", "run_name", "wandb.", "trainer.enable_progress_bar")
-"""Settings of where a run is kept and shown, which do not change its results."""
+"""Settings for where a run is stored and shown; they do not change its results."""
 
 PACKAGES: Final = (
     *("fer-neurons", "torch", "torchvision", "lightning", "timm", "albumentations", "numpy"),
@@ -34,7 +34,7 @@ STARTED: Final = re.compile(r"run-(\d{8}_\d{6})-")
 def differences(settings: Settings, others: Settings) -> list[tuple[str, Any, Any]]:
     """Return the settings that differ from others: name, value, and the other value.
 
-    Those of :data:`PLACE`, and those that the others lack, are left out.
+    Settings in :data:`PLACE`, and settings that the others lack, are left out.
 
     >>> differences({"model.lr": 0.1, "data.seed": 0, "run_name": "a"}, {"model.lr": 0.2, "data.seed": 0})
     [('model.lr', 0.1, 0.2)]
@@ -47,10 +47,10 @@ def differences(settings: Settings, others: Settings) -> list[tuple[str, Any, An
 
 
 def command_of(settings: Settings, settings_of: SettingsOf) -> str:
-    """Return the shortest ``fer fit`` command with these settings, with a shipped config or without.
+    """Return the shortest ``fer fit`` command for these settings, with or without a shipped config.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         settings_of: See :data:`SettingsOf`.
     """
     network, dataset = settings["network"], settings["dataset"]
@@ -87,7 +87,7 @@ def versions(run_dir: Path) -> dict[str, str]:
     """Return the package versions of a run: all from W&B's files, else Lightning's from the config."""
     found: dict[str, str] = {}
     for path in sorted(run_dir.glob("wandb/*run-*/files/requirements.txt")):
-        if not path.is_file() or path.is_symlink():  # W&B writes a file
+        if not path.is_file() or path.is_symlink():  # W&B writes a regular file
             continue
         lines = (
             line.strip().split("==") for line in path.read_text(errors="replace").splitlines() if "==" in line
@@ -102,7 +102,7 @@ def versions(run_dir: Path) -> dict[str, str]:
 
 
 def started(run_dir: Path) -> str | None:
-    """Return when a run began, to the minute: from W&B's folder, or from the time of its config."""
+    """Return when a run began, to the minute: from W&B's folder, or else from its config's time stamp."""
     names = sorted(match[1] for path in run_dir.glob("wandb/*run-*") if (match := STARTED.search(path.name)))
     if names:
         with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""What the page shows of a run's neurons beside their angles: ranks, shares of useless neurons, collapse."""
+"""Neuron statistics on the page besides the angles: ranks, shares of useless neurons, neural collapse."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         history: Columns of ``metrics.csv``.
 
     Returns:
-        ``ranks``: by layer the effective rank, ``y``, at each time, ``x``; ``layers``: for each layer its
-        ``name`` and the last known ``effective``, ``participation``, ``dormant``, ``cloned`` and
-        ``redundant``, None if there is none; ``collapse``: by measure its values, ``y``, at each time, ``x``;
-        left out if several networks were measured, since the page has room for one.
+        ``ranks``: for each layer, the effective rank ``y`` at each time ``x``. ``layers``: for each layer,
+        its ``name`` and the last known ``effective``, ``participation``, ``dormant``, ``cloned`` and
+        ``redundant``, or None. ``collapse``: for each measure, its values ``y`` at each time ``x``; left out
+        if several networks were measured, since the page has room for one.
     """
     if "epoch" not in history:
         return {}

@@ -13,11 +13,11 @@ def still_page(title: str, kicker: str, sections: Mapping[str, str], *, lead: st
     """Return a page in the look of the reports.
 
     Args:
-        title: Its heading.
-        kicker: A few words above it.
-        sections: By heading the HTML below it.
+        title: Heading of the page.
+        kicker: A few words above the heading.
+        sections: HTML of each section, by the section's heading.
         lead: HTML between the heading and the sections.
-        css: Style of the page's own.
+        css: Additional style rules.
     """
     parts = [
         f'<section id="part-{number}"><h2>{escape(_heading(name))}</h2>{content}</section>'
@@ -38,7 +38,7 @@ def still_page(title: str, kicker: str, sections: Mapping[str, str], *, lead: st
 
 
 def _heading(name: str) -> str:
-    """Return a name with a capital letter in front."""
+    """Return a name with its first letter capitalised."""
     return name[:1].upper() + name[1:]
 
 
@@ -56,12 +56,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def image(png: bytes, text: str, kind: str = "image") -> str:
-    """Return an image that stands in the page.
+    """Return an image that is embedded in the page.
 
     Args:
-        png: The file.
-        text: What it shows, for those who do not see it.
-        kind: Its class in the style sheet.
+        png: Content of the PNG file.
+        text: Text for screen readers.
+        kind: Class in the style sheet.
     """
     data = b64encode(png).decode()
     return f'<img class="{kind}" alt="{escape(text)}" src="data:image/png;base64,{data}">'

@@ -24,7 +24,7 @@ def sweep_of(folder: Path) -> dict[str, Any]:
     """Return the data of a sweep for the page.
 
     Args:
-        folder: Of ``fer sweep``, finished or not.
+        folder: Folder of ``fer sweep``, finished or not.
 
     Raises:
         InputError: ``sweep.yaml``, ``study.json`` or the journal is damaged.
@@ -95,19 +95,19 @@ def sweep_of(folder: Path) -> dict[str, Any]:
 
 
 def _again(best: Trial, folder: Path) -> list[str]:
-    """Return the best trial's command for a run of its own, with the values of its ``params.json``."""
+    """Return the command that repeats the best trial as a run of its own."""
     values = Path(best.name, "params.json")
     words = [str(folder / values) if Path(word).match(str(values)) else word for word in best.command]
     ours = fer_command(words)
     if ours is None:
         return words[1:] if words[:1] == ["/usr/bin/env"] else words
     command, given = ours
-    place = len(given) - 1 - given[::-1].index("--runs_dir")  # added by the sweep, as is all after it
+    place = len(given) - 1 - given[::-1].index("--runs_dir")  # the sweep added this and what follows
     return ["fer", command, *given[:place]]
 
 
 def _variables(sweep: SweepFile, trial: Trial) -> dict[str, str]:
-    """Return the environment variables in a sweep's command, as they were when a trial's command was made."""
+    """Return the environment variables in a sweep's command, with their values when the trial started."""
     found: dict[str, str] = {}
     place = 0
     for word in sweep.command:

@@ -1,9 +1,9 @@
-"""Run the program of a trial, and write how it ended: a script that outlives the sweep that started it.
+"""Run a trial's program and record how it ended, even if the sweep that started it is killed.
 
 Usage: python child.py STATUS PARENT PATIENCE PROGRAM [ARGUMENT ...]
 
-If the sweep is killed, the program gets SIGTERM, on which Lightning writes a checkpoint, and SIGKILL after
-PATIENCE seconds. The script imports nothing of the package, so that it starts in milliseconds.
+If the sweep is killed, the program gets SIGTERM, which makes Lightning write a checkpoint, and SIGKILL after
+PATIENCE seconds. This script imports nothing from the package, so that it starts in milliseconds.
 """
 
 import ctypes
@@ -22,8 +22,8 @@ def main(path: str, parent: str, patience: str, *command: str) -> None:
     """Run a command as the leader of a process group, and write its exit status as JSON.
 
     Args:
-        path: File for the end: ``status``, or ``error`` if the program cannot be started; ``orphaned`` if it
-            ended because the sweep was killed.
+        path: The JSON file: ``status`` is the exit status, ``error`` says why the program could not be
+            started, and ``orphaned`` is true if it ended because the sweep was killed.
         parent: Process id of the sweep.
         patience: Seconds from SIGTERM to SIGKILL.
         command: The program and its arguments.
@@ -36,22 +36,22 @@ def main(path: str, parent: str, patience: str, *command: str) -> None:
     except OSError as e:
         end["error"] = str(e)
     else:
-        if end["orphaned"]:  # while it was being started
+        if end["orphaned"]:  # the sweep was killed while the program was being started
             process.kill()
         end["status"] = process.wait()
     write_end(path, end)
 
 
 def watch(parent: int, patience: int) -> dict[str, object] | None:
-    """End this process's group, as a trial that became an orphan, when the parent dies.
+    """Terminate this process's group when the parent dies.
 
     Args:
         parent: Process id of the parent.
         patience: Seconds from SIGTERM to SIGKILL.
 
     Returns:
-        What :func:`write_end` is to write, of which ``orphaned`` is kept up to date; None if the parent is
-        dead already.
+        Content for :func:`write_end`; its ``orphaned`` becomes true when the parent dies. None if the parent
+        is already dead.
     """
     end: dict[str, object] = {"orphaned": False}
 
@@ -70,7 +70,7 @@ def watch(parent: int, patience: int) -> dict[str, object] | None:
 
 
 def write_end(path: str, end: dict[str, object]) -> None:
-    """Write how a program ended, on which no signal of its group has an effect any more."""
+    """Write how a program ended; from now on, this process ignores SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with open(f"{path}.tmp", "w") as file:  # noqa: PTH123 (pathlib takes longer to import than the rest)
         json.dump(end, file)
@@ -80,7 +80,7 @@ def write_end(path: str, end: dict[str, object]) -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process get SIGTERM when its parent dies; on Linux only."""
+    """Let this process receive SIGTERM when its parent dies (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

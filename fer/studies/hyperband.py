@@ -1,4 +1,4 @@
-"""Early termination of trials: W&B's hyperband as a pure rule."""
+"""Early termination of trials: the rule of W&B's hyperband."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,8 @@ class Hyperband:
         bands: Numbers of logged values of the metric at which trials are compared, rising. W&B calls them
             iterations; ``val/acc_best`` is logged once an epoch.
         eta: One in eta trials continues.
-        strict: Whether a trial is compared by its value at the band; else by its best value so far.
+        strict: Whether a trial's value at the band is compared with the others; if not, its best value so
+            far is.
 
     Source: Li et al., "Massively Parallel Hyperparameter Tuning", 2018; ``sweeps`` 0.3.0.
     """
@@ -32,17 +33,17 @@ class Hyperband:
 
     @classmethod
     def from_max_iter(cls, max_iter: int, s: int, eta: float = 3.0, *, strict: bool = True) -> "Hyperband":
-        """Return the rule whose s bands are max_iter/eta, max_iter/eta², and so on, as far as 1."""
+        """Return the rule whose s bands are max_iter/eta, max_iter/eta², and so on, down to 1."""
         bands = (max_iter / eta**power for power in range(1, s + 1))
         return cls(tuple(sorted(int(band) for band in bands if band >= 1)), eta, strict)
 
     def to_stop(
         self, histories: Mapping[int, Sequence[float]], running: Sequence[int], *, maximize: bool
     ) -> list[int]:
-        """Return the running trials to end.
+        """Return the running trials to stop.
 
         Args:
-            histories: By trial, running or ended, its logged values of the metric.
+            histories: Logged values of the metric for each trial, running or ended.
             running: Keys of the running trials.
             maximize: Whether larger is better.
         """

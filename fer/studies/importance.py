@@ -9,15 +9,15 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestRegressor
 
 LEAST_TRIALS: Final = 8
-"""Fewest trials that a random forest can say anything about."""
+"""Smallest number of trials for which importances are computed."""
 
 
 def importances(
     points: Sequence[Mapping[str, Any]], values: Sequence[float], *, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Return by parameter its importance and its correlation with the metric.
+    """Return the importance of each parameter and its correlation with the metric.
 
-    Importance is the share of a random forest's gain from splits on the parameter, as in W&B's panel; the
+    Importance is the parameter's share of the impurity reduction in a random forest, as in W&B's panel; the
     shares sum to 1. Correlation is Spearman's, NaN for values without an order.
 
     Args:
@@ -27,7 +27,7 @@ def importances(
 
     Returns:
         Parameters with more than one value, the most important first; empty with fewer than
-        :data:`LEAST_TRIALS` trials, or if all have the same metric.
+        :data:`LEAST_TRIALS` trials, or if the metric is the same in all of them.
     """
     y = np.asarray(values, dtype=float)
     if len(points) < LEAST_TRIALS or np.ptp(y) == 0:
@@ -60,7 +60,7 @@ def is_numeric(values: Sequence[Any]) -> bool:
 
 
 def _columns(values: Sequence[Any]) -> NDArray[np.float64]:
-    """Return numbers as one column, anything else as one column of 0 and 1 for each different value."""
+    """Return numbers as one column, anything else one-hot encoded."""
     if is_numeric(values):
         return np.asarray(values, dtype=float)[:, None]
     texts = [repr(value) for value in values]

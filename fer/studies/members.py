@@ -30,7 +30,7 @@ _BOTH: Final = {"before": NUMBER, "after": NUMBER}
 CALIBRATED: Final = {"n": int, "temperature": NUMBER, "ece": _BOTH, "nll": _BOTH}
 """Shape of a calibration in ``results.json``, for :func:`fer.files.find_problem`."""
 _CALIBRATED_IN_BINS: Final = {**CALIBRATED, "bins": {"before": _BINS, "after": _BINS}}
-"""Shape of a calibration with its bins, which a summary adds up."""
+"""Shape of a calibration with its bins, which a summary pools."""
 
 
 def without_fold(text: str) -> str:
@@ -47,11 +47,12 @@ class Kind:
     """What the members of a study are.
 
     Attributes:
-        name: Of the command, of the summary's file ``<name>.json`` and of its type of job in W&B.
+        name: Name of the command, of the summary file ``<name>.json`` and of the W&B job type.
         noun: What the study is called in a sentence.
         member: What a member is called; its folder is ``<member>-<number>``.
-        option: The setting of ``fer fit`` that is the member's number.
-        shares_samples: Whether all members are tested on the same samples; else each sample is tested once.
+        option: The setting of ``fer fit`` that takes the member's number.
+        shares_samples: Whether all members are tested on the same samples; if not, each sample is tested by
+            one member.
     """
 
     name: str
@@ -62,11 +63,11 @@ class Kind:
 
     @property
     def setting(self) -> str:
-        """Name of the setting that lists the members: how many there are, or the number of each."""
+        """Name of the setting for the members: how many there are, or a list of their numbers."""
         return f"{self.member}s"
 
     def numbers(self, settings: Mapping[str, Any]) -> list[int]:
-        """Return the number of each member that the settings of a study name."""
+        """Return the numbers of the members from a study's settings."""
         members = settings[self.setting]
         return list(range(members)) if isinstance(members, int) else list(members)
 
@@ -93,13 +94,12 @@ class Summary:
     Attributes:
         kind: What the members are.
         numbers: Number of each member, in order.
-        reports: For ``val``, ``test`` and each other test split the report of each member.
+        reports: Reports of the members, by split: ``val``, ``test`` and any other test split.
         pooled: Report of the sum of the members' confusion matrices of ``test``. Its interval counts each
             sample once, however many members are tested on it. Matrices of ``val`` are not pooled: a sample
             may be in the validation split of several folds.
-        views: Accuracy of each member with test-time augmentation, by the name under which it is logged.
-        calibration: Of ``test``, the reliability of all members' probabilities together; None where a member
-            has none.
+        views: Accuracies of the members with test-time augmentation, by the name under which they are logged.
+        calibration: Calibration on ``test``, pooled over the members; None if a member has none.
     """
 
     kind: Kind
@@ -110,16 +110,16 @@ class Summary:
     calibration: Calibration | None
 
     def scalars(self) -> dict[str, float]:
-        """Return mean and standard deviation over the members, by the name under which each is logged.
+        """Return the summary as numbers, by the name under which each is logged.
 
         Returns:
-            For every value of :meth:`fer.metrics.ClassificationReport.scalars` its mean over the members
-            where it is defined, ``val/acc``; its standard deviation (n - 1), ``val/acc_std``; and the
-            number of members where it is not defined, if any, ``val/precision/fear_undefined``. Also
-            ``test/pooled_acc`` with ``_low`` and ``_high``, of the samples that are tested, and
-            ``val/acc_best``, which is ``val/acc`` under the name that a sweep of single runs optimises. Of
-            seeds, which are independent, also Student's 95 % interval of the mean accuracy,
-            ``test/acc_mean_low`` and ``_high``.
+            For every value of :meth:`fer.metrics.ClassificationReport.scalars`: its mean over the members
+            where it is defined (``val/acc``), its standard deviation (``val/acc_std``, n - 1), and the
+            number of members where it is undefined, if any (``val/precision/fear_undefined``). For the
+            pooled test samples: the accuracy ``test/pooled_acc`` with ``_low`` and ``_high``, and the
+            calibration error ``test/pooled_ece`` if it is known. For seeds, which are independent: Student's
+            95 % interval of the mean accuracy, ``test/acc_mean_low`` and ``_high``. ``val/acc_best`` repeats
+            ``val/acc`` under the name that a sweep of single runs optimises.
         """
         flat: dict[str, float] = {}
         for split, reports in self.reports.items():
@@ -129,7 +129,7 @@ class Summary:
                     flat |= _mean_and_std(f"{split}/{key}", [member[key] for member in members])
             if self.kind.shares_samples:
                 low, high = mean_interval([each.accuracy for each in reports])
-                # Of two seeds it may be wider than what an accuracy can be.
+                # With few seeds the interval may extend beyond 0 or 1.
                 flat[f"{split}/acc_mean_low"] = low if math.isnan(low) else max(low, 0.0)
                 flat[f"{split}/acc_mean_high"] = high if math.isnan(high) else min(high, 1.0)
         for key, values in self.views.items():
@@ -142,7 +142,7 @@ class Summary:
         return flat
 
     def table(self) -> str:
-        """Return the accuracies in per cent: a line for each member, their mean and deviation, intervals."""
+        """Return a table of accuracies in per cent: one line per member, mean, deviation and intervals."""
         flat = self.scalars()
         columns = {split: [each.accuracy for each in reports] for split, reports in self.reports.items()}
         columns |= {key.replace("/acc_tta_", " "): list(values) for key, values in self.views.items()}
@@ -163,12 +163,15 @@ class Summary:
         return "\n".join([*lines, *self._notes(flat)])
 
     def _notes(self, flat: Mapping[str, float]) -> Iterator[str]:
-        """Yield the intervals of the test accuracy and the calibration error, a line each."""
+        """Yield the intervals of the test accuracy and the calibration error, one line each."""
         intervals = {"pooled": self.pooled.interval}
         if self.kind.shares_samples:
             intervals = {
-                "mean of other seeds": (flat["test/acc_mean_low"], flat["test/acc_mean_high"]),
-                "mean on other samples": self.pooled.interval,
+                "95 % interval of the mean over seeds": (
+                    flat["test/acc_mean_low"],
+                    flat["test/acc_mean_high"],
+                ),
+                "95 % interval of the mean over samples": self.pooled.interval,
             }
         for name, (low, high) in intervals.items():
             if not math.isnan(low):
@@ -188,7 +191,7 @@ def summarise(
         results: The ``results.json`` of each member, of any number of classes; without ``class_names`` the
             classes have their default names.
         kind: What the members are.
-        numbers: Number of each member; None: counted from 0.
+        numbers: Number of each member; None: 0, 1, 2, and so on.
 
     Raises:
         InputError: The members have different classes, or one lacks a split.
@@ -228,7 +231,7 @@ def summarise(
 
 
 def _mean_and_std(key: str, values: Sequence[float]) -> dict[str, float]:
-    """Return mean and standard deviation of the values that are defined, and how many are not."""
+    """Return the mean and standard deviation of the defined values, and how many are undefined."""
     numbers = np.array(values, dtype=float)
     defined = numbers[~np.isnan(numbers)]
     found = {
@@ -254,22 +257,22 @@ def run_members(
 ) -> list[dict[str, Any]]:
     """Run the members that have no results yet, each in a folder of its own.
 
-    A member that was interrupted goes on in its folder. Where no member has results, the settings may
-    change, and the files of interrupted members are moved aside. Seeds may be added at any time.
+    An interrupted member is resumed in its folder. As long as no member has results, the settings may change;
+    the files of interrupted members are then moved aside. Seeds may be added at any time.
 
     Args:
         kind: What the members are.
-        folder: Of the study; its members are in ``fold-0``, ``fold-1`` and so on.
-        members: How many there are, or the number of each.
-        settings: Common to all members; stored in the folder, so that a later call cannot change them.
-        run_member: Runs a member, given its number and its folder, or goes on with it.
+        folder: Folder of the study; its members are in ``fold-0``, ``fold-1`` and so on.
+        members: Number of members, or a list of their numbers.
+        settings: Settings of all members; stored in the folder, so that a later call cannot change them.
+        run_member: Runs or resumes a member, given its number and its folder.
 
     Returns:
         The results of every member, in order.
 
     Raises:
-        InputError: The folder holds something else, members of other settings, or a study that another
-            process is running; or a member ended without results.
+        InputError: The folder holds something else, or members with other settings; another process is
+            running the study; or a member ended without results.
     """
     settings = {kind.setting: members, **settings}
     with _alone(kind, folder):
@@ -287,14 +290,14 @@ def read_members(folder: Path) -> list[dict[str, Any]]:
     """Return the ``results.json`` of each member of a study, in order.
 
     Args:
-        folder: Of the study.
+        folder: Folder of the study.
 
     Raises:
         InputError: The folder holds no study, or a member has no results.
     """
     kind = find_kind(folder)
     if kind is None:
-        msg = f"{folder} holds no cross-validation and no repeat: give the folder of one, runs/NAME"
+        msg = f"{folder} is not the folder of a cross-validation or a repeat: give one, such as runs/NAME"
         raise InputError(msg)
     return [_read_member(kind, folder, number) for number in kind.numbers(read_settings(folder))]
 
@@ -344,7 +347,7 @@ def _alone(kind: Kind, folder: Path) -> Iterator[None]:
     Raises:
         InputError: Another process is running the members, or the folder holds something else.
     """
-    import fcntl  # not above: Windows has none, and the other commands can do without
+    import fcntl  # here, since Windows lacks it and other commands do not need it
 
     found = find_kind(folder)
     is_known = (folder / LOCK).is_file() if found is None else found is kind

@@ -18,7 +18,7 @@ METHODS: Final = ("grid", "random", "bayes")
 Impute = Literal["worst", "best", "latest"]
 
 REDRAWS: Final = 100
-"""Random draws that replace a repeated point of bayes, which is common among few choices."""
+"""Most random draws to replace a point that bayes repeats, which is common if there are few choices."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Tried:
     """A point that was suggested before, with its result.
 
     Attributes:
-        cube: Position in the unit cube, a number for each searched parameter.
+        cube: Position in the unit cube, one number per searched parameter.
         point: Values of the parameters.
         value: Value of the metric; None: no value, or none yet.
         is_running: Whether the trial is running; its value, if any, is preliminary.
@@ -61,9 +61,9 @@ def suggest(
 
     Args:
         space: The search space.
-        method: ``grid``, all points in order; ``random``, independent draws; ``bayes``, Optuna's Gaussian
-            process in the unit cube (TPE for parallel trials), to which each parameter's distribution is
-            applied. W&B's own Gaussian process differs in kernel and acquisition.
+        method: ``grid``: all points in order. ``random``: independent draws. ``bayes``: Optuna's Gaussian
+            process (TPE for parallel trials) in the unit cube, which each parameter's distribution maps to
+            values. W&B's own Gaussian process differs in kernel and acquisition function.
         tried: All points that were suggested before, in order.
         seed: Seed of the draws.
         maximize: Whether a larger metric is better.
@@ -122,7 +122,7 @@ def _suggest_bayes(
     names = [parameter.name for parameter in space.searched]
     distributions: dict[str, BaseDistribution] = {name: FloatDistribution(0.0, 1.0) for name in names}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what Optuna calls experimental
+        warnings.simplefilter("ignore")  # Optuna warns about experimental features
         sampler = (
             optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
             if is_parallel

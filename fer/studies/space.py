@@ -1,7 +1,7 @@
 """Search space of a sweep: the parameters of W&B's schema, each with W&B's distribution.
 
-Each distribution is its inverse distribution function, applied to u between 0 and 1. Any search that places
-points in the unit cube thereby draws each parameter from the distribution that the file names.
+Each distribution is implemented as its quantile function (inverse distribution function) of u in [0, 1]. A
+search therefore only has to place points in the unit cube.
 """
 
 import math
@@ -16,13 +16,13 @@ from scipy.special import betaincinv, ndtri
 from fer.errors import InputError, did_you_mean
 
 Point = dict[str, Any]
-"""Values by name; a parameter with ``parameters`` of its own is a dictionary, as W&B passes it."""
+"""Values by name; a parameter with nested ``parameters`` is a dictionary, as W&B passes it."""
 
 EDGE: Final = 1e-9
-"""Distance of u from 0 and 1 for an unbounded distribution."""
+"""Smallest distance of u from 0 and 1 for an unbounded distribution, which is infinite there."""
 
 MOST_CHOICES: Final = 100_000
-"""Values of one parameter that a grid goes through at most."""
+"""Largest number of values of one parameter in a grid."""
 
 LARGEST_EXPONENT: Final = 700
 """Largest exponent of e: exp(700) is about 1e304, near the largest float."""
@@ -51,7 +51,7 @@ KEYS: Final[Mapping[str, Mapping[str, float | None]]] = {
     "beta": _BETA,
     "q_beta": _BETA | _STEP,
 }
-"""By distribution its numbers with their defaults; None: a number without a default.
+"""Numbers that each distribution takes, with their defaults; None: the number is required.
 
 Source: the schema of W&B's package ``sweeps`` 0.3.0.
 """
@@ -62,15 +62,15 @@ _LISTS: Final = {
     "categorical_w_probabilities": {"values", "probabilities"},
 }
 GRID: Final = ("categorical", "int_uniform", "q_uniform")
-"""Distributions that a grid can go through."""
+"""Distributions that a grid can enumerate."""
 
 
 class SettingError(InputError):
-    """An entry of a sweep's file that cannot be used.
+    """An invalid entry in a sweep file.
 
     Attributes:
         path: Keys that lead to the entry.
-        problem: What is wrong, without the place.
+        problem: What is wrong, without the path.
     """
 
     def __init__(self, path: Sequence[str], problem: str) -> None:
@@ -84,7 +84,7 @@ class Parameter:
     """One parameter and its distribution.
 
     Attributes:
-        path: Name of the parameter, after the names of the parameters that it is nested in.
+        path: Name of the parameter, preceded by the names of the parameters that it is nested in.
         distribution: A key of :data:`KEYS`.
         numbers: Numbers of the distribution, such as min and max.
         values: Values of a categorical parameter, or the one value of a constant.
@@ -108,7 +108,7 @@ class Parameter:
         return self.distribution == "constant"
 
     def value(self, u: float) -> Any:
-        """Return the value of the inverse distribution function.
+        """Return the quantile of the distribution at u.
 
         Args:
             u: 0 to 1.
@@ -127,24 +127,25 @@ class Parameter:
         return number if (q := self.numbers.get("q")) is None else _round(number, q)
 
     def choices(self) -> tuple[Any, ...]:
-        """Return the values that a grid goes through; as in W&B, without the ``max`` of ``q_uniform``.
+        """Return the values for a grid; as in W&B, ``q_uniform`` leaves out ``max``.
 
         Raises:
-            SettingError: There are more than :data:`MOST_CHOICES`, or they have probabilities.
+            SettingError: There are more than :data:`MOST_CHOICES`, or a grid cannot enumerate the
+                distribution.
         """
         if self.is_constant or self.distribution == "categorical":
             return self.values
         if self.distribution in ("int_uniform", "q_uniform"):
             low, high, step = (self.numbers.get(key, 1) for key in ("min", "max", "q"))
             if (high - low) / step > MOST_CHOICES:
-                msg = f"a grid goes through at most {MOST_CHOICES:,} values; take method: random"
+                msg = f"a grid takes at most {MOST_CHOICES:,} values; use method: random"
                 raise SettingError(self.path, msg)
             if self.distribution == "int_uniform":
                 return tuple(range(int(low), int(high) + 1))
             return tuple(np.arange(low, high, step).tolist())
         msg = (
-            f"a grid cannot go through {self.distribution}; give values, int_uniform or q_uniform, "
-            "or take method: random"
+            f"a grid cannot enumerate {self.distribution}; give values, int_uniform or q_uniform, "
+            "or use method: random"
         )
         raise SettingError(self.path, msg)
 
@@ -224,7 +225,7 @@ def _read_all(parameters: object, path: tuple[str, ...]) -> Iterator[Parameter]:
     for name, entry in sorted(parameters.items(), key=lambda item: str(item[0])):
         here = (*path, str(name))
         if not isinstance(entry, Mapping):
-            raise SettingError(here, f"not a description of a parameter; {{value: {entry}}} is a constant")
+            raise SettingError(here, f"not a parameter; for a constant, write {{value: {entry}}}")
         if "parameters" in entry:
             if len(entry) > 1:
                 other = next(key for key in entry if key != "parameters")
@@ -289,12 +290,12 @@ def _number(value: object, key: str, path: tuple[str, ...]) -> float:
 
 
 def is_finite(value: object) -> TypeGuard[float]:
-    """Return whether a value is a finite number, and not a truth value."""
+    """Return whether a value is a finite number, and not a Boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def as_yaml(number: float) -> str:
-    """Return a number as YAML 1.1 reads one.
+    """Return a number as text that YAML 1.1 parses as a number.
 
     >>> as_yaml(1e-5), as_yaml(300.0)
     ('1.0e-05', '300.0')
@@ -304,15 +305,15 @@ def as_yaml(number: float) -> str:
 
 
 def _check(distribution: str, numbers: Mapping[str, float], path: tuple[str, ...]) -> None:
-    """Refuse numbers that are not of the distribution."""
+    """Refuse numbers that the distribution does not allow."""
     if "min" in numbers and numbers["min"] >= numbers["max"]:
         raise SettingError(path, f"min {numbers['min']} is not less than max {numbers['max']}")
     if "min" in numbers and not is_finite(numbers["max"] - numbers["min"]):
         raise SettingError(path, f"min {numbers['min']} and max {numbers['max']} are too far apart")
     if distribution == "int_uniform" and not all(isinstance(number, int) for number in numbers.values()):
-        raise SettingError(path, "int_uniform takes whole min and max")
+        raise SettingError(path, "int_uniform needs whole numbers for min and max")
     if distribution.endswith("_values") and numbers["min"] <= 0:
-        raise SettingError((*path, "min"), f"min {numbers['min']}: {distribution} needs one above 0")
+        raise SettingError((*path, "min"), f"min {numbers['min']}: {distribution} needs a min above 0")
     if "log_uniform" in distribution and not distribution.endswith("_values"):
         for key in ("min", "max"):
             if abs(numbers[key]) > LARGEST_EXPONENT:
@@ -358,12 +359,12 @@ def _nested(values: Mapping[tuple[str, ...], Any]) -> Point:
 
 
 def _index(u: float, num: int) -> int:
-    """Return the index, among equally probable ones, that u falls on."""
+    """Return the index of the one of num equal intervals that u falls into."""
     return min(max(math.ceil(u * num) - 1, 0), num - 1)
 
 
 def _round(number: float, q: float) -> float:
-    """Return the nearest multiple of q, an int where q is one."""
+    """Return the nearest multiple of q, as an int if q is an int."""
     if not is_finite(number / q):
         return number
     rounded = round(number / q) * q
@@ -403,4 +404,4 @@ _DISTRIBUTIONS: Final[Mapping[str, Callable[[float, Mapping[str, float]], float]
     "log_normal": lambda u, numbers: math.exp(_normal(u, numbers)),
     "beta": _beta,
 }
-"""The distributions without rounding, as inverse distribution functions."""
+"""Quantile functions of the distributions, without rounding."""

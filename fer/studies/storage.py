@@ -24,9 +24,9 @@ FORMS: Final = (
 
 
 def open_storage(place: str | Path) -> BaseStorage:
-    """Return the storage at the path of a journal, or at a URL; call it inside :func:`guarded`."""
+    """Return the storage at the path of a journal or at a URL; call this inside :func:`guarded`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's word for the proxy
+        warnings.simplefilter("ignore", ExperimentalWarning)  # about the proxy
         if isinstance(place, Path):
             return JournalStorage(JournalFileBackend(str(place), FileLock(str(place))))
         parts = urlsplit(place)
@@ -42,10 +42,10 @@ def open_storage(place: str | Path) -> BaseStorage:
 
 
 class FileLock(JournalFileOpenLock):
-    """Lock of an Optuna journal that the system releases with the process that holds it.
+    """Lock of an Optuna journal that the operating system releases when the process that holds it ends.
 
-    Optuna's own locks are files; one of a killed process holds up the others for 30 seconds. Whoever takes
-    the lock removes half a line at the journal's end, which a full disk leaves and Optuna cannot read.
+    Optuna's own locks are files: that of a killed process blocks the others for 30 seconds. Acquiring this
+    lock also removes an incomplete last line of the journal, which a full disk leaves and Optuna cannot read.
 
     Args:
         path: The journal.
@@ -57,7 +57,7 @@ class FileLock(JournalFileOpenLock):
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        import fcntl  # not above: Windows has none, and the other commands can do without
+        import fcntl  # here, since Windows lacks it and other commands do not need it
 
         self._held = self._journal.open("r+b")
         fcntl.flock(self._held, fcntl.LOCK_EX)
@@ -75,7 +75,7 @@ class FileLock(JournalFileOpenLock):
 
 
 def take_lock(path: Path) -> BinaryIO | None:
-    """Return the lock of a file, which is made if need be, or None if another process holds it."""
+    """Lock a file, which is created if needed; return None if another process holds the lock."""
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def guarded(place: str) -> Iterator[None]:
-    """Turn what a storage raises into one line.
+    """Turn the exceptions of a storage into errors of one line.
 
     Args:
         place: Path of the journal, or URL.
@@ -147,7 +147,7 @@ def _message(place: str, error: Exception) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """Return the first line of the error that caused an error."""
+    """Return the first line of the root cause of an error."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = getattr(error, "details", lambda: None)() or str(error) or type(error).__name__

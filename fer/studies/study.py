@@ -1,4 +1,4 @@
-"""A sweep in its folder: its settings, which do not change, and where its trials are."""
+"""A sweep in its folder: its fixed settings, and access to its trials."""
 
 import json
 import secrets
@@ -23,7 +23,7 @@ class Study:
     """A sweep in its folder.
 
     Attributes:
-        folder: Folder of the trials' folders.
+        folder: Folder of the sweep; each trial has a folder in it.
         sweep: The sweep file.
         seed: Seed of the search.
         key: Prefix of the ids of its W&B runs.
@@ -54,7 +54,7 @@ class Study:
         return f"{self.key}-{trial.number}"
 
     def read_values(self, trial: Trial) -> Sequence[float]:
-        """Return the values of a trial so far, from its folder if that is on this machine."""
+        """Return the metric values of a trial so far, from its folder if that is on this machine."""
         values = read_values(self.folder_of(trial), self.run_dir(trial), self.sweep.metric.name)
         return values or trial.values
 
@@ -65,7 +65,7 @@ class Study:
         trial.value = metric.best(trial.values) if trial.state in ("finished", "stopped") else None
 
     def best(self, trials: Sequence[Trial]) -> Trial | None:
-        """Return the trial with the best value of those that did not fail, the first of equal ones."""
+        """Return the trial with the best value, without failed ones; the first one if several are equal."""
         known = [trial for trial in trials if trial.value is not None and trial.state != "failed"]
         if not known:
             return None
@@ -95,7 +95,7 @@ def open_study(folder: Path, sweep: SweepFile, seed: int, storage: str | None = 
     }
     settings = json.loads(json.dumps(settings))
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    is_known = path.is_file()  # asked after the names: another process may be making the sweep
+    is_known = path.is_file()  # after the listing: another process may be creating the sweep
     if names and not is_known and not any(STUDY in name or JOURNAL in name for name in names):
         msg = f"{folder} is not the folder of a sweep: choose another --run_name"
         raise InputError(msg)
@@ -130,8 +130,8 @@ def _check_same(place: Path | str, before: Mapping[str, Any], now: Mapping[str, 
     if differing := [key for key in now if before.get(key) != now[key]]:
         key = differing[0]
         msg = (
-            f"{place} holds a sweep with other {key} ({before.get(key)}; now {now[key]}): "
-            "give the same to continue it, or choose another --run_name"
+            f"{place} holds a sweep with other settings ({key}: {before.get(key)}; now {now[key]}): "
+            "give the same value to continue it, or choose another --run_name"
         )
         raise InputError(msg)
 

@@ -1,4 +1,4 @@
-"""A sweep without W&B's server: parallel trials as processes, continued after an interruption."""
+"""Run a sweep without W&B's server: parallel trials as processes, resumed after an interruption."""
 
 import math
 import os
@@ -35,7 +35,10 @@ POLL: Final = 0.5
 """Seconds between two polls of the running trials."""
 
 ATTEMPTS: Final = 3
-"""Trials of one point that may be cut off, apart from Ctrl-C and a killed sweep: the point may kill them."""
+"""Attempts at a point whose trials are cut off, which the point itself may cause.
+
+Trials that ended by Ctrl-C or with a killed sweep do not count.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ def run_sweep(
         limits: When to start no more trials.
         watch: Called at every poll with all trials and with those that have changed since the last call.
         devices: Values of ``CUDA_VISIBLE_DEVICES`` for the agents in turn; empty: it is not changed.
-        modules: Names of the modules that a trial imports, if it runs ``fer``: it is forked from a process
-            that has them. Empty: each trial is a new process.
+        modules: Names of the modules that trials running ``fer`` import. One process imports them, and these
+            trials are forked from it. Empty: each trial is a new process.
 
     Raises:
         InputError: Too many trials failed in a row, the user ended the sweep, or the storage cannot be used.
@@ -109,7 +112,7 @@ def run_sweep(
 
 def gpus_for(agents: int) -> list[str]:
     """Return the GPUs for the agents in turn; empty for one agent, or fewer than two GPUs."""
-    import torch  # not above: it takes seconds, and is needed here alone
+    import torch  # here, since the import takes seconds and only this function needs it
 
     num_gpus = torch.cuda.device_count()
     if agents == 1 or num_gpus < 2:
@@ -125,10 +128,10 @@ class _Agents:
     Attributes:
         study: The sweep.
         limits: When to start no more trials.
-        lock: Shows that this process is alive; its trials hold it, too.
+        lock: Lock that shows that this process is alive; its trials inherit it.
         devices: Values of ``CUDA_VISIBLE_DEVICES`` for the agents in turn.
-        server: Forks the trials that it can.
-        running: Their trials, by number.
+        server: Forks trials where it can.
+        running: The running trials, by number.
         last_to_retry: Number of the last trial whose point is run again if it failed; 0: none is.
     """
 
@@ -155,7 +158,7 @@ class _Agents:
             trial = trials.claim(self._choose, self._label)
             if trial is None:
                 break
-            changed.append(replace(trial))  # as it is now
+            changed.append(replace(trial))  # a copy of its current state
             folder = study.folder_of(trial)
             with writing(folder):
                 write_inputs(folder, trial.point, args_json(trial.point))
@@ -178,7 +181,7 @@ class _Agents:
         return {"run": f"{platform.node()}:{run}", "wandb_id": self.study.wandb_id(trial)}
 
     def collect(self) -> list[Trial]:
-        """Poll the running trials, store their values and ends, and return those that have ended."""
+        """Poll the running trials, store their values and outcomes, and return those that have ended."""
         metric = self.study.sweep.metric.name
         ended = []
         for number, process in list(self.running.items()):
@@ -202,7 +205,7 @@ class _Agents:
         ]
 
     def stop_early(self, trials: Sequence[Trial]) -> None:
-        """Ask the trials to end that hyperband stops."""
+        """Ask the trials that hyperband stops to end."""
         sweep = self.study.sweep
         if sweep.hyperband is None or not self.running:
             return
@@ -216,7 +219,7 @@ class _Agents:
             self.running[number].stop("hyperband")
 
     def end(self) -> None:
-        """Ask the running trials to end, wait for them, and store their end."""
+        """Ask the running trials to end, wait for them, and store their outcomes."""
         for process in self.running.values():
             process.stop(INTERRUPTED)
         while not all([process.poll(self.study.sweep.metric.name) for process in self.running.values()]):
@@ -242,7 +245,7 @@ def _to_retry(trials: Sequence[Trial], last_to_retry: int) -> Iterator[Trial]:
 
 
 def _is_any_left(study: Study, limits: Limits, trials: Sequence[Trial], last_to_retry: int) -> bool:
-    """Return whether a trial is to be run, so that no number is taken for nothing."""
+    """Return whether there is a trial to run; checked before a trial number is taken."""
     metric = study.sweep.metric
     if any(trial.value is not None and metric.is_reached(trial.value) for trial in trials):
         return False
@@ -281,7 +284,7 @@ def _next(
 
 
 def _tried(study: Study, trials: Sequence[Trial]) -> list[Tried]:
-    """Return the points for the search, with missing values imputed as by W&B."""
+    """Return the points for the search, with missing values imputed as W&B does."""
     metric = study.sweep.metric
     known = [trial.value for trial in trials if trial.value is not None and trial.state != "running"]
     tried = []
@@ -312,13 +315,13 @@ def command_of(study: Study, trial: Trial) -> list[str]:
         return words
     run_dir = study.run_dir(trial)
     words += ["--runs_dir", str(run_dir.parent), "--run_name", run_dir.name]
-    if study.sweep.project is not None and ours[0] not in KINDS:  # which read WANDB_PROJECT
+    if study.sweep.project is not None and ours[0] not in KINDS:  # these read WANDB_PROJECT
         words += ["--wandb.project", study.sweep.project]
     return words
 
 
 def _environment(study: Study, trial: Trial, devices: Sequence[str]) -> dict[str, str]:
-    """Return the environment of a trial: as set by W&B's agent, but offline and without a sweep id."""
+    """Return the environment of a trial: as W&B's agent sets it, but offline and without a sweep id."""
     folder = (study.folder / trial.name).resolve()
     own = {
         "WANDB_SWEEP_PARAM_PATH": str(folder / "params.yaml"),
@@ -331,7 +334,7 @@ def _environment(study: Study, trial: Trial, devices: Sequence[str]) -> dict[str
         own["WANDB_PROJECT"] = study.sweep.project
     if devices:
         own["CUDA_VISIBLE_DEVICES"] = devices[trial.agent % len(devices)]
-    # Not another sweep's, and not the connection of a run that this process has.
+    # Leave out the id of an enclosing sweep and this process's connection to W&B.
     others = ("WANDB_SWEEP_ID", "WANDB_SERVICE")
     kept = {name: value for name, value in os.environ.items() if name not in others}
     return {"WANDB_MODE": "offline", "PYTHONUNBUFFERED": "1", **kept, **own}

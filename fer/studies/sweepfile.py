@@ -1,4 +1,4 @@
-"""W&B's sweep file: read, checked with line numbers, and its command expanded."""
+"""Read W&B's sweep file, check it with line numbers, and expand its command."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from fer.studies.space import SettingError, Space, is_finite, read_space
 from fer.studies.sweepyaml import load, located
 
 DEFAULT_COMMAND: Final = ("${env}", "${interpreter}", "${program}", "${args}")
-"""The command of W&B's agent for a file without one."""
+"""The command that W&B's agent uses if the file has none."""
 
 _ENVVAR: Final = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 _KEYS: Final = {
@@ -91,14 +91,14 @@ class SweepFile:
     content: Mapping[str, Any]
 
     def num_points(self, count: int | None = None) -> int | None:
-        """Return the largest number of points: the count or the run_cap, at most the grid; None: no limit."""
+        """Return the limit on points: the count or else run_cap, at most the grid's size; None: no limit."""
         grid = self.space.num_points() if self.method == "grid" else None
         return min((each for each in (count or self.run_cap, grid) if each is not None), default=None)
 
     def words(self, point: Mapping[str, Any], json_path: Path) -> list[str]:
-        """Return the command of a point, expanded as by W&B's agent.
+        """Return the command for a point, expanded as W&B's agent does.
 
-        ``${interpreter}`` is the running Python; an agent takes the first one on the path.
+        ``${interpreter}`` is the running Python; W&B's agent takes the first one on the path.
 
         Args:
             point: Values of the parameters.
@@ -149,13 +149,13 @@ def envvars(command: Sequence[str]) -> list[str]:
 
 
 def read_sweep(path: Path, *, method: str | None = None, to_run: bool = True) -> SweepFile:
-    """Read a sweep's file.
+    """Read a sweep file.
 
     Args:
         path: The YAML file.
         method: Search method; None: the file's.
-        to_run: Whether the sweep must be able to run here: whether the packages that its method needs and
-            its program are there.
+        to_run: Whether to check that the sweep can run here: that the method can search the parameters, and
+            that the program exists.
 
     Raises:
         InputError: The file cannot be read, or an entry cannot be used; the message names the line.
@@ -245,7 +245,7 @@ def _read_metric(entry: object) -> Metric:
     target = entry.get("target")
     if target is not None and not is_finite(target):
         raise SettingError(("metric", "target"), f"target {target} is not a number")
-    # YAML's false as well as W&B's "false".
+    # Accept both YAML's false and W&B's "false".
     running = _one_of(
         {"impute_while_running": entry.get("impute_while_running") or "false"},
         "impute_while_running",

@@ -1,4 +1,4 @@
-"""YAML of a sweep's file: parsed, checked node by node, and located by line."""
+"""Parse the YAML of a sweep file, check it node by node, and locate errors by line."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,23 +13,23 @@ from fer.studies.space import as_yaml
 from fer.yamltext import check_length, parse_yaml
 
 MOST_LEVELS: Final = 30
-"""Depth of nesting that a file may have."""
+"""Largest depth of nesting in a file."""
 
 MOST_DIGITS: Final = 18
-"""Digits that a whole number may have: more than any setting needs, and exact wherever it is passed."""
+"""Most digits of a whole number: more than any setting needs, and it fits into 64 bits."""
 
 _TAG: Final = "tag:yaml.org,2002:"
 _KINDS: Final = ("str", "int", "float", "bool", "null")
 _EXPONENT_ONLY: Final = re.compile(r"[-+]?\d+[eE][-+]?\d+|[-+]?\d*\.\d*[eE]\d+")
-"""A number to a person, but text to YAML 1.1, which needs both a point and a sign: 1.0e-5."""
+"""Numbers with an exponent that YAML 1.1 takes for text: it needs a point and a signed exponent, 1.0e-5."""
 
 
 def load(path: Path) -> tuple[yaml.Node, Mapping[str, Any]]:
-    """Return the nodes of a sweep's file, and its content.
+    """Return the nodes of a sweep file, and its content.
 
     Raises:
-        InputError: The file cannot be read, or holds what no sweep can use: no mapping, a key twice, a key
-            that is not text, a list inside itself, a date, a number with an exponent that YAML takes for
+        InputError: The file cannot be read or is not valid: it is not a mapping, or has a repeated key, a key
+            that is not text, a list inside itself, a date, or a number with an exponent that YAML takes for
             text. The message names the line.
     """
     try:
@@ -64,19 +64,19 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def located(path: Path, keys: Sequence[str], problem: str, root: yaml.Node | None = None) -> str:
-    """Return a problem with the file and the line that it is about.
+    """Return a message with the file and line of a problem.
 
     Args:
         path: The file.
-        keys: Keys that lead to the entry; those below it that do not exist are ignored.
+        keys: Keys that lead to the entry; the line is that of the last key that exists.
         problem: What is wrong.
-        root: The file's nodes; None: they are read.
+        root: The file's nodes; None: read them.
     """
     node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader) if root is None else root
     line = None
     for key in keys:
         entries = _entries(node)
-        if key not in entries and "parameters" in entries:  # the name of a nested parameter leaves these out
+        if key not in entries and "parameters" in entries:  # a nested parameter's path leaves out this key
             entries = _entries(entries["parameters"][1])
         if key not in entries:
             break
@@ -93,12 +93,12 @@ def _entries(node: yaml.Node | None) -> dict[str, tuple[yaml.Node, yaml.Node]]:
 def _problems(
     node: yaml.Node, above: tuple[yaml.Node, ...], checked: set[int]
 ) -> Iterator[tuple[yaml.Node, str]]:
-    """Yield the problems of a node and of those below it, each with the node where it is.
+    """Yield the problems of a node and its descendants, each with the node that has it.
 
     Args:
         node: Where to begin.
-        above: The nodes that it stands in.
-        checked: Ids of nodes without a problem, which an alias need not check again.
+        above: The nodes that contain it.
+        checked: Ids of checked nodes, which an alias need not check again.
     """
     if any(node is each for each in above):
         yield node, "a list or mapping contains itself (an alias of an anchor inside it); write it out"
@@ -128,7 +128,7 @@ def _problems(
 
 
 def _scalar_problem(node: yaml.ScalarNode) -> str:
-    """Return what is wrong with a value, empty if nothing is."""
+    """Return what is wrong with a value; empty if it is valid."""
     kind = node.tag.removeprefix(_TAG)
     if kind == "timestamp":
         return f'{node.value} is a date to YAML; write "{node.value}" if text is meant'

@@ -26,22 +26,22 @@ from fer.studies.warm import Forked, WarmServer
 LOG: Final = "log.txt"
 METRICS: Final = "metrics.jsonl"
 METRICS_VARIABLE: Final = "FER_SWEEP_METRICS"
-"""Environment variable with the file to which any program can append metrics, one JSON object a line."""
+"""Environment variable that names a file for metrics from any program, one JSON object per line."""
 
 PATIENCE: Final = 60.0
 """Seconds from SIGTERM to SIGKILL, as with W&B's ``--term-timeout``."""
 
 INTERRUPTED: Final = "interrupted"
-"""Reason of a trial that the user ended."""
+"""Reason of a trial that the user interrupted."""
 
 ORPHANED: Final = "its sweep was killed"
 """Reason of a trial that ended because the process that watched it was killed."""
 
 STATUS: Final = "status.json"
-"""File in a trial's folder with the end of its program, written by :mod:`fer.studies.child`."""
+"""File in a trial's folder that records how its program ended, written by :mod:`fer.studies.child`."""
 
 STOPPED_FOR: Final = "stopped.txt"
-"""File in a trial's folder with the reason for which it was asked to end."""
+"""File in a trial's folder with the reason why it was asked to end."""
 
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
 _REASON_LINES: Final = 8
@@ -54,7 +54,7 @@ def program_place(words: Sequence[str]) -> int:
     >>> program_place(["/usr/bin/env", "A=1", "python", "train.py"])
     2
     """
-    if not words or Path(words[0]).name != "env":  # of an older trial nothing may be known
+    if not words or Path(words[0]).name != "env":  # an older trial may have no command
         return 0
     places = (place for place, word in enumerate(words) if place and not _ASSIGNMENT.match(word))
     return next(places, 0)
@@ -122,7 +122,7 @@ class Process:
         return has_ended
 
     def stop(self, why: str) -> None:
-        """Ask the trial to end, by SIGTERM, on which Lightning writes a checkpoint."""
+        """Ask the trial to end with SIGTERM, which makes Lightning write a checkpoint."""
         if self.stopped_for:
             return
         self.stopped_for, self.asked_at = why, time.monotonic()
@@ -155,7 +155,7 @@ def start(
         trial: The trial, with its command.
         folder: Folder of the trial.
         run_dir: Folder of its run.
-        lock: Lock of this process, which the trial holds, too.
+        lock: Lock of this process, which the trial inherits.
         environment: All environment variables of the process.
         server: Forks the process if it can.
 
@@ -185,8 +185,8 @@ def settle(trial: Trial, folder: Path, run_dir: Path, metric: str, status: int |
         folder: Folder of the trial.
         run_dir: Folder of its run.
         metric: Name of the metric.
-        status: Exit status of the process that ran the program, for a program whose end is not known; None:
-            that process is not known, either, and such a trial is ``cut off``.
+        status: Exit status of the process that ran the program, used if :data:`STATUS` is missing; None: not
+            known, and the trial keeps its state.
     """
     path, asked = folder / STATUS, folder / STOPPED_FOR
     end = read_json(path, "delete the file, and the trial is run again") if path.is_file() else {}
@@ -205,12 +205,12 @@ def settle(trial: Trial, folder: Path, run_dir: Path, metric: str, status: int |
 
 
 def read_values(folder: Path, run_dir: Path, metric: str) -> list[float]:
-    """Return the values of a metric that a trial has logged, in order; NaN for a value that is no number.
+    """Return the values of a metric that a trial has logged, in order; NaN for a value that is not a number.
 
     They come from the file that :data:`METRICS_VARIABLE` names, else from the run's ``metrics.csv``, else
-    from the summary of its members, such as ``crossval.json``. The first two may still be written: an
-    incomplete last line is ignored, and so is a line that is no JSON object, which :func:`broken_line`
-    reports.
+    from the summary of its members, such as ``crossval.json``. The first two may be incomplete while the
+    trial runs: an unfinished last line is ignored. So is a line that is not a JSON object, which
+    :func:`broken_line` reports.
 
     Args:
         folder: Folder of the trial.
@@ -231,10 +231,10 @@ def read_values(folder: Path, run_dir: Path, metric: str) -> list[float]:
 
 
 def broken_line(folder: Path) -> str:
-    """Return a message on the first line of a trial's metrics that is no JSON object; empty if all are."""
+    """Return a message about the first metrics line that is not a JSON object; empty if all are."""
     for number, line in enumerate(_whole_lines(folder / METRICS), start=1):
         if line.strip() and _json_object(line) is None:
-            return f"line {number} of {METRICS} is no JSON object"
+            return f"line {number} of {METRICS} is not a JSON object"
     return ""
 
 
@@ -274,7 +274,7 @@ def classify_end(
 
 
 def not_finite(values: Sequence[float], metric: str) -> str:
-    """Return a message on the first value that is NaN or infinite."""
+    """Return a message about the first value that is NaN or infinite."""
     place = next(place for place, value in enumerate(values, start=1) if not math.isfinite(value))
     return f"value {place} of {metric} is {values[place - 1]}"
 
@@ -288,12 +288,12 @@ def _whole_lines(path: Path) -> list[str]:
     """Return the complete lines of a file, with their ends; none if the file does not exist."""
     if not path.is_file():
         return []
-    with path.open(errors="replace") as file:  # whose lines, unlike str.splitlines, end at line ends alone
+    with path.open(errors="replace") as file:  # str.splitlines would split at more than newlines
         return [line for line in file if line.endswith("\n")]
 
 
 def _json_object(line: str) -> Mapping[str, Any] | None:
-    """Return the JSON object of a line, None if it is none."""
+    """Return the JSON object of a line; None if it is not one."""
     try:
         row = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Trials of a sweep in an Optuna study, which processes and machines share."""
+"""Trials of a sweep in an Optuna study, which several processes and machines can share."""
 
 import json
 import os
@@ -26,22 +26,22 @@ from fer.studies.storage import guarded, open_storage, take_lock
 State = Literal["running", "finished", "stopped", "failed", "cut off"]
 
 JOURNAL: Final = "optuna.log"
-"""Optuna's journal in the sweep's folder; of a sweep in a database, a copy of it."""
+"""Optuna's journal in the sweep's folder; for a sweep in a database, a copy of its trials."""
 
 OLD_JOURNAL: Final = "journal.jsonl"
-"""The journal of earlier versions, one JSON object a line; the last line of a trial counts."""
+"""The journal of earlier versions, one JSON object per line; the last line of a trial counts."""
 
 MOST_VALUES: Final = 1_000
-"""Values of the metric that the study keeps of a trial; the trial's folder has all."""
+"""Most metric values of a trial that the study stores; the trial's folder has all of them."""
 
 BEAT: Final = 30.0
-"""Seconds between two signs of life of a trial in a database."""
+"""Seconds between two heartbeats of a trial in a database."""
 
 LOST: Final = 300.0
-"""Seconds without a sign of life after which a trial on another machine is given up."""
+"""Seconds without a heartbeat after which a trial on another machine is given up."""
 
 CHOOSING: Final = 0.02
-"""Seconds between two looks at the trials whose point another process is choosing."""
+"""Seconds between two polls of the trials whose point another process is choosing."""
 
 _STATES: Final[Mapping[State, TrialState]] = {
     "running": TrialState.RUNNING,
@@ -97,7 +97,7 @@ class Trials:
 
     Several processes and machines can share them. Optuna numbers the trials; a process that wants one takes
     the next number, waits until every smaller number has its point, and then chooses its own point from all
-    trials so far. So no point is given out twice, without a lock that a killed process could leave behind.
+    trials so far. No point is assigned twice, and there is no lock that a killed process could leave behind.
 
     Args:
         url: Storage of the study; None: a journal in the folder.
@@ -138,11 +138,11 @@ class Trials:
             path.unlink(missing_ok=True)
 
     def settle(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the settings that the study was begun with, which are the given ones if it is new."""
+        """Return the settings that the study was created with; a new study stores the given ones."""
         with guarded(self._where):
             if "settings" not in self.study.user_attrs:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ExperimentalWarning)  # of names, which plots show
+                    warnings.simplefilter("ignore", ExperimentalWarning)  # about metric names
                     self.study.set_metric_names([settings["metric"]["name"]])
                 self.study.set_user_attr("settings", dict(settings))
             found: Mapping[str, Any] = self.study.user_attrs["settings"]
@@ -163,7 +163,7 @@ class Trials:
 
         Args:
             choose: Chooses the trial, given all trials so far and the number of the new one.
-            label: More user attributes of the trial in the study.
+            label: Returns more user attributes for the trial in the study.
 
         Raises:
             InputError: The storage cannot be used.
@@ -195,7 +195,7 @@ class Trials:
         return trial
 
     def report(self, trial: Trial) -> None:
-        """Store the values that a running trial of this process has had so far, and that it is alive."""
+        """Store the values that a running trial of this process has logged so far, and a heartbeat."""
         known = self._reported.setdefault(trial.number, 0)
         is_due = not self._is_local and time.monotonic() - self._beaten.get(trial.number, 0.0) > BEAT
         if not is_due and known >= min(len(trial.values), MOST_VALUES):
@@ -213,7 +213,7 @@ class Trials:
                 self._reported[trial.number] = MOST_VALUES
 
     def end(self, trial: Trial) -> None:
-        """Store how a trial ended; of two processes that store it, the first one counts."""
+        """Store how a trial ended; if several processes store it, the first one counts."""
         self.report(trial)
         with guarded(self._where):
             key = self._key(trial)
@@ -229,7 +229,7 @@ class Trials:
         """End the trials whose process was killed, and return those that had a point.
 
         Args:
-            settle: Sets state, reason and values of such a trial, which is ``cut off`` otherwise.
+            settle: Sets the state, reason and values of such a trial, which is ``cut off`` before the call.
         """
         lost = []
         for frozen in self._lost():
@@ -264,7 +264,7 @@ class Trials:
         return self._folder / "agents" / f"{process}.lock"
 
     def _is_lost(self, frozen: FrozenTrial) -> bool:
-        """Return whether the process of a running trial has ended, as far as can be seen from here."""
+        """Return whether the process of a running trial has ended, as far as this machine can tell."""
         process = frozen.user_attrs.get("process", "")
         path = self._lock_path(process)
         if process == self._process:
@@ -306,7 +306,7 @@ def write_trials(
         trials: The trials.
         space: Their parameters.
         maximize: Whether a larger metric is better.
-        only_new: Whether a journal that is there stays as it is.
+        only_new: Whether to keep an existing journal.
     """
     path = folder / JOURNAL
     draft = draft_of(path)
@@ -333,10 +333,10 @@ def write_trials(
 
 
 def import_old(folder: Path, space: Space, *, maximize: bool) -> None:
-    """Bring the trials of an earlier version's journal, if there is one, into Optuna's.
+    """Import the trials from an earlier version's journal, if there is one, into Optuna's.
 
     Raises:
-        InputError: An earlier version still runs a trial of the folder.
+        InputError: An earlier version is still running a trial in the folder.
     """
     if (folder / JOURNAL).exists() or not (folder / OLD_JOURNAL).is_file():
         return
@@ -346,7 +346,7 @@ def import_old(folder: Path, space: Space, *, maximize: bool) -> None:
             continue
         lock = take_lock(folder / trial.name / ".lock")
         if lock is None:
-            msg = f"{folder / trial.name} is run by an earlier version of fer: wait until it has ended"
+            msg = f"{folder / trial.name} is being run by an earlier version of fer: wait until it has ended"
             raise InputError(msg)
         lock.close()
         trial.state, trial.reason = "cut off", "the process that ran it ended"
@@ -354,7 +354,7 @@ def import_old(folder: Path, space: Space, *, maximize: bool) -> None:
 
 
 def _read_old(path: Path) -> list[Trial]:
-    """Return the trials of an earlier version's journal, without a line that its process left unfinished."""
+    """Return the trials from an earlier version's journal, without unfinished lines."""
     trials: dict[int, Trial] = {}
     lines = path.read_bytes().splitlines() if path.is_file() else []
     for number, line in enumerate(lines, start=1):
@@ -365,7 +365,7 @@ def _read_old(path: Path) -> list[Trial]:
         try:
             trials[fields["number"]] = Trial(**fields)
         except (TypeError, KeyError) as e:
-            msg = f"{path} is damaged: line {number} is not of a trial; delete the line to continue"
+            msg = f"{path} is damaged: line {number} is not a trial; delete the line to continue"
             raise InputError(msg) from e
     return [trials[number] for number in sorted(trials)]
 
@@ -379,11 +379,11 @@ def _is_choosing(frozen: FrozenTrial) -> bool:
 
 
 def _trial_of(frozen: FrozenTrial) -> Trial | None:
-    """Return a trial of Optuna as ours; None for a number without a point."""
+    """Convert an Optuna trial; None if it has no point."""
     known = frozen.user_attrs
     if "point" not in known:
         return None
-    names = {state: name for name, state in _STATES.items()}  # the last of two names: a trial without one
+    names = {state: name for name, state in _STATES.items()}  # two names share FAIL, which is handled below
     return Trial(
         number=frozen.number + 1,
         point=known["point"],
@@ -407,10 +407,10 @@ def _frozen_of(trial: Trial, space: Space) -> FrozenTrial:
 
 
 def _params(space: Space, point: Mapping[str, Any]) -> dict[str, tuple[Any, BaseDistribution]]:
-    """Return the searched parameters of a point, by name, as Optuna's value and distribution.
+    """Return the searched parameters of a point, by name, as a value and an Optuna distribution.
 
-    They are for Optuna's plots alone. The search is in the unit cube, since Optuna has no normal, beta or
-    rounded distributions.
+    Only Optuna's plots use them. The search itself runs in the unit cube, since Optuna has no normal, beta
+    or rounded distributions.
     """
     flat = space.flat(point)
     return {parameter.name: _param(parameter, flat[parameter.name]) for parameter in space.searched}
@@ -427,5 +427,5 @@ def _param(parameter: Parameter, value: Any) -> tuple[Any, BaseDistribution]:
 
 
 def _choice(value: Any) -> Any:
-    """Return a value as one that Optuna can keep: lists and mappings as JSON."""
+    """Return a value in a form that Optuna can store: lists and mappings as JSON."""
     return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)

@@ -1,9 +1,9 @@
-"""A process that has imported what trials need, and starts each of them as a fork of itself.
+"""A server process that imports what trials need once, and forks each trial from itself.
 
 Usage: python -m fer.studies.warm SOCKET PROGRAM MODULE …
 
-A trial then costs no imports. It is a process of its own all the same, with its own memory, environment,
-signals and end. The server imports and forks, and does nothing else: no trial can leave anything in it, and
+A trial then starts without importing anything. It is still a separate process, with its own memory,
+environment, signals and exit status. The server only imports and forks: trials cannot change its state, and
 it has no threads, which a fork would lose.
 """
 
@@ -26,16 +26,16 @@ from typing import Any, BinaryIO, Final, Self
 from fer.studies import child
 
 MOST_BYTES: Final = 1 << 20
-"""Largest request: the words and the environment of a program."""
+"""Largest request in bytes: the arguments and the environment of a program."""
 
 log = logging.getLogger("fer.studies")
 
 
 class Forked:
-    """A forked trial, with what :class:`subprocess.Popen` has for another one.
+    """A forked trial, with those members of :class:`subprocess.Popen` that sweeps use.
 
     Attributes:
-        pid: Process id, and that of the process group.
+        pid: Id of the process and of its process group.
         returncode: Exit status, negative for a signal; None while it runs.
     """
 
@@ -62,10 +62,11 @@ class Forked:
 
 
 class WarmServer:
-    """Starts trials as forks of one process; a context manager, which ends that process.
+    """Context manager that forks trials from one process, and ends that process on exit.
 
-    Where this cannot be done, a trial is started as a new process, and the reason is a debug message. It can
-    be done on Linux, for commands that run one program by this Python.
+    Forking works on Linux, for commands that run ``program`` with this Python. Otherwise :meth:`start`
+    returns None, and the trial must be started as a new process. If the server gives up for all trials, it
+    logs the reason at debug level.
 
     Args:
         modules: Names of the modules that the process imports; empty: no trial is forked.
@@ -78,7 +79,7 @@ class WarmServer:
         self._requests: socket.socket | None = None
         self._is_given_up = not modules
         if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
-            self._give_up(f"{sys.platform} cannot do otherwise")
+            self._give_up(f"forking them needs Linux, not {sys.platform}")
 
     def __enter__(self) -> Self:
         return self
@@ -100,14 +101,14 @@ class WarmServer:
         status: Path,
         patience: int,
     ) -> Forked | None:
-        """Start a trial, and return its process; None if it must be started in another way.
+        """Start a trial and return its process; None if it must be started as a new process.
 
         Args:
             command: The trial's command.
             files: Its output, its errors, and the lock that it holds.
-            environment: All its environment variables. Those that Python and the imported modules read when
-                they start are the first trial's for all.
-            status: File for its end; see :mod:`fer.studies.child`.
+            environment: All its environment variables. Variables that Python and the modules read only when
+                they are loaded have the first trial's values in all trials.
+            status: File that records how it ended; see :mod:`fer.studies.child`.
             patience: Seconds from SIGTERM to SIGKILL, if the sweep is killed.
         """
         words = words_of(command, self._program)
@@ -160,7 +161,7 @@ class WarmServer:
 
 
 def words_of(command: Sequence[str], program: str) -> list[str] | None:
-    """Return the words of a command after a program that this Python runs; None for any other command.
+    """Return the arguments of a command that runs a program with this Python; None for any other command.
 
     >>> words_of(["/usr/bin/env", sys.executable, "-m", "fer", "fit", "--test", "false"], "fer")
     ['fit', '--test', 'false']
@@ -173,7 +174,7 @@ def words_of(command: Sequence[str], program: str) -> list[str] | None:
 
 
 def main(descriptor: str, program: str, *modules: str) -> None:
-    """Import modules, then fork a program for each request until the sweep is gone.
+    """Import modules, then fork a program for each request until the sweep ends.
 
     Args:
         descriptor: File descriptor of the socket from which requests come.
@@ -194,15 +195,15 @@ def main(descriptor: str, program: str, *modules: str) -> None:
 
 
 def can_fork() -> bool:
-    """Return whether a fork of this process is as good as a new process.
+    """Return whether a fork of this process works as well as a new process.
 
-    It is not where a thread runs, which a fork would lose with all the locks that it holds, or where CUDA has
-    been used, which does not work in a fork. The threads of OpenBLAS do not count: it ends them before any
-    fork, and starts new ones.
+    It does not if other threads are running, since a fork loses them while their locks stay locked, or if
+    CUDA has been initialised, since CUDA does not work in a fork. OpenBLAS's threads do not count: it ends
+    them before a fork and starts new ones.
     """
     torch: Any = sys.modules.get("torch")
     pid = os.fork()
-    if pid == 0:  # only a fork knows whether it has lost CUDA, and only torch's own flag tells
+    if pid == 0:  # torch sets its flag for lost CUDA in the fork only
         is_lost = torch is not None and getattr(torch.cuda, "_is_in_bad_fork", lambda: False)()
         os._exit(int(is_lost))
     keeps_cuda = os.waitpid(pid, 0)[1] == 0
@@ -210,13 +211,12 @@ def can_fork() -> bool:
 
 
 def serve(requests: socket.socket) -> list[str] | None:
-    """Fork a program for each request, and tell how it ended.
+    """Fork a program for each request, and send back its exit status.
 
     Returns:
-        In the process of a program: the words with which it is called. In the process itself: None, when no
-        more requests can come.
+        In the process of a program: its arguments. In the server: None, when no more requests can come.
     """
-    running: dict[int, tuple[int, int]] = {}  # by pidfd: the process id, and where its end is to be written
+    running: dict[int, tuple[int, int]] = {}  # by pidfd: process id, and descriptor for the exit status
     poll = select.poll()
     poll.register(requests, select.POLLIN)
     server = os.getpid()
@@ -250,11 +250,11 @@ def serve(requests: socket.socket) -> list[str] | None:
 def _become(
     server: int, request: Mapping[str, Any], output: int, errors: int, lock: int, answers: int
 ) -> list[str]:
-    """Fork a program, which alone returns, and watch it: what :func:`fer.studies.child.main` does.
+    """Fork a program and watch it as :func:`fer.studies.child.main` does; only the program's process returns.
 
     Args:
         server: Process id of the parent.
-        request: What was asked for.
+        request: The request that :meth:`WarmServer.start` sent.
         output: Descriptor of the file for output.
         errors: Descriptor of the file for errors.
         lock: Descriptor of the lock, which is held by this process and not by the program.
@@ -268,7 +268,7 @@ def _become(
     if end is None:
         os._exit(0)
     _write(answers, os.getpid())
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the program is to have no handler of ours
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the program must not inherit our handler
     pid = os.fork()
     if pid == 0:
         os.close(lock)
@@ -285,7 +285,7 @@ def _become(
         words: list[str] = request["words"]
         return words
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    if end["orphaned"]:  # while it was being started
+    if end["orphaned"]:  # the sweep was killed while the program was being started
         os.kill(pid, signal.SIGKILL)
     end["status"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     child.write_end(request["status"], end)
@@ -293,7 +293,7 @@ def _become(
 
 
 def _write(answers: int, number: int) -> None:
-    """Write a number for the sweep, which may be gone."""
+    """Send a number to the sweep, which may have ended."""
     try:
         os.write(answers, f"{number}\n".encode())
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Draw the README's picture from a run of the demo, light and dark, and photograph its report page."""
+"""Draw the README's figure from a demo run, light and dark, and take a screenshot of its report page."""
 
 import argparse
 import shutil
@@ -24,14 +24,14 @@ from fer.runs import Run
 
 HERE: Final = Path(__file__).parent
 WIDTH: Final = 9.6
-"""Of the picture, in inches; a README shows it about 830 pixels wide."""
+"""Width of the figure in inches; a README shows it about 830 pixels wide."""
 
 SCREEN: Final = (1100, 800)
-"""Width and height of the photographed screen, in pixels."""
+"""Width and height of the screenshot, in pixels."""
 
 
 class Theme(NamedTuple):
-    """Colours of a picture: GitHub's page, its text, and the fan."""
+    """Colours of a figure: GitHub's page, its text, and the quantile bands."""
 
     page: str
     ink: str
@@ -47,10 +47,10 @@ QUANTILES: Final = ("min", "q05", "q25", "median", "q75", "q95", "max")
 
 
 def main() -> None:
-    """Draw what the README shows."""
+    """Draw the README's figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/latest"), help="a run of the demo")
-    parser.add_argument("--layer", default="conv4", help="whose angles are drawn (conv4)")
+    parser.add_argument("--layer", default="conv4", help="layer whose angles are drawn (conv4)")
     given = parser.parse_args()
     run = Run(given.run)
     maps = {
@@ -82,7 +82,7 @@ def neuron_angles(checkpoint: Path, layer: str) -> np.ndarray:
 
 
 def draw(run: Run, layer: str, maps: dict[str, np.ndarray], theme: Theme) -> Figure:
-    """Draw the angle map before and after pruning, beside the fan of angles during the training."""
+    """Draw the angle map before and after pruning, next to the quantiles of the angles over the training."""
     figure = Figure(figsize=(WIDTH, 3.1), facecolor=theme.page, layout="constrained")
     grid = figure.add_gridspec(1, 3, width_ratios=(1, 1, 1.75), wspace=0.03)
     panels = [figure.add_subplot(place) for place in grid]
@@ -100,7 +100,7 @@ def draw(run: Run, layer: str, maps: dict[str, np.ndarray], theme: Theme) -> Fig
 
 
 def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
-    """Draw the quantiles of a layer's angles over the epochs, on the colours of the network's stages."""
+    """Draw the quantiles of a layer's angles over the epochs, with the network's stages above them."""
     columns = run.read_metrics()
     values = {name: np.array(columns[f"angles/{layer}/{name}"]) for name in QUANTILES}
     there = ~np.isnan(values["median"])
@@ -131,7 +131,7 @@ def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
 
 
 def photograph(page: Path, file: Path) -> None:
-    """Photograph the first screen of a report page by Chromium, if that is installed and there is a page."""
+    """Take a screenshot of a report page with Chromium, if both exist."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None or not page.is_file():
         return

@@ -51,9 +51,9 @@ def test_mcnemar_counts_what_one_of_two_gets_right():
     [
         pytest.param(answers("abab"), "", id="the same samples"),
         pytest.param(answers("aab", "aab", "123"), "their test splits differ: 4 and 3 samples", id="fewer"),
-        pytest.param(answers("abab", names="1235"), "their test splits hold other samples", id="names"),
-        pytest.param(answers("abab", "abab"), "their test splits hold other samples", id="labels"),
-        pytest.param(answers("cccc", "aabc"), "their test samples are of other classes", id="classes"),
+        pytest.param(answers("abab", names="1235"), "their test splits hold different samples", id="names"),
+        pytest.param(answers("abab", "abab"), "their test splits hold different samples", id="labels"),
+        pytest.param(answers("cccc", "aabc"), "their test samples have different classes", id="classes"),
     ],
 )
 def test_only_answers_on_the_same_samples_are_paired(other, reason):
@@ -87,14 +87,14 @@ def test_answers_alone_give_an_accuracy(tmp_path):
     [
         pytest.param({}, "not tested, it has no results.json: it is still running", id="unfinished"),
         pytest.param({"test": False}, "it was trained with --test false: run fer test", id="untested"),
-        pytest.param({"right": 5}, "no McNemar's test, for want of answers of both", id="no answers"),
+        pytest.param({"right": 5}, "no McNemar's test, which needs test predictions", id="no answers"),
         pytest.param(
             {"predicted": "aab", "labels": "aab", "names": "123"},
             "on test, their test splits differ: 4 and 3 samples",
             id="another split",
         ),
         pytest.param(
-            {"predicted": "aabb", "dataset": "sfew"}, "one is of fer2013 and the other of sfew", id="data"
+            {"predicted": "aabb", "dataset": "sfew"}, "one is on fer2013 and the other on sfew", id="data"
         ),
         pytest.param({"predicted": "aabb", "right": 5}, "4 of 4 are right; in its results", id="results"),
     ],
@@ -116,7 +116,7 @@ def test_a_pruned_run_has_the_accuracy_after_pruning(tmp_path):
 
 def test_three_p_values_are_said_to_be_uncorrected(tmp_path):
     found = compared(*(make_run(tmp_path / name, predicted="aabb") for name in "abc"))
-    assert "The p-values of these 2 tests are not corrected for their number." in found.notes
+    assert "The 2 p-values are not corrected for multiple comparisons." in found.notes
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_three_p_values_are_said_to_be_uncorrected(tmp_path):
         pytest.param(["a", "./a"], "are the same run", id="twice"),
         pytest.param(["a", "bb"], "bb: no such folder; did you mean 'b'", id="typo"),
         pytest.param(["a", "a/config.yaml"], "is a file: give the folder", id="file"),
-        pytest.param(["a", "folds"], "is a cross-validation, whose folds test other samples", id="crossval"),
+        pytest.param(["a", "folds"], "is a cross-validation, whose test samples differ", id="crossval"),
         pytest.param(["a", "search"], "is a sweep: give the folders of its trials", id="sweep"),
         pytest.param(["a", "."], "holds no run; did you mean a?", id="folder of runs"),
         pytest.param(["a", "empty"], "holds no run: give the folder of a run", id="empty"),

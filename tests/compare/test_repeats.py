@@ -58,5 +58,5 @@ def test_what_cannot_be_paired_is_refused(before, after, named):
 
 
 def test_samples_of_other_names_are_refused():
-    with pytest.raises(InputError, match="hold other samples"):
+    with pytest.raises(InputError, match="hold different samples"):
         pair_repeats("runs/a", {0: answers("11", "a")}, {0: answers("11", "b")})

@@ -142,13 +142,11 @@ def test_good_files_are_done_and_bad_ones_named(photos, model):
             "best.ckpt", ["best.ckpt is a network", "--ckpt_path best.ckpt"], id="a checkpoint as photo"
         ),
         pytest.param("runs/one", ["the folder of a run", "--ckpt_path runs/one"], id="a run as photo"),
-        pytest.param(
-            "photos --ckpt_path gone.onnx", ["gone.onnx: there is no such ONNX file"], id="no such model"
-        ),
+        pytest.param("photos --ckpt_path gone.onnx", ["gone.onnx: no such ONNX file"], id="no such model"),
         pytest.param(
             "photos --ckpt_path foreign.onnx", ["another program", "preprocessing.json"], id="foreign"
         ),
-        pytest.param("photos --ckpt_path text.onnx", ["text.onnx is no network"], id="not an ONNX file"),
+        pytest.param("photos --ckpt_path text.onnx", ["text.onnx is not a network"], id="not an ONNX file"),
         pytest.param("photos --ckpt_path other.onnx", ["does not describe", "3 channels"], id="does not fit"),
         pytest.param("photos --ckpt_path MODEL --out photos", ["photos is not empty"], id="a full folder"),
         pytest.param("photos --ckpt_path MODEL --tta 5", ["tta is 5", "ten_crop"], id="unknown views"),

@@ -155,10 +155,10 @@ def test_preprocessing_is_read_as_it_was_written():
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        pytest.param({"mean": []}, "does not fit together", id="no mean"),
-        pytest.param({"std": [0]}, "does not fit together", id="no deviation"),
-        pytest.param({"temperature": 0}, "does not fit together", id="no temperature"),
-        pytest.param({"class_names": ["one"]}, "does not fit together", id="one class"),
+        pytest.param({"mean": []}, "is inconsistent", id="no mean"),
+        pytest.param({"std": [0]}, "is inconsistent", id="no deviation"),
+        pytest.param({"temperature": 0}, "is inconsistent", id="no temperature"),
+        pytest.param({"class_names": ["one"]}, "is inconsistent", id="one class"),
         pytest.param({"detector": "eyes"}, "eyes", id="unknown detector"),
         pytest.param({"image_size": "48"}, "image_size is str", id="text for a number"),
     ],

@@ -92,7 +92,7 @@ def test_a_truncated_file_gives_what_it_has_and_says_so(tmp_path):
 def test_an_mp4_without_its_index_is_no_video(tmp_path, capfd):
     path = write_video(tmp_path / "cut.mp4", GREYS)
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(BadVideoError, match=r"cut\.mp4: not a whole video"):
+    with pytest.raises(BadVideoError, match=r"cut\.mp4: not a complete video"):
         Video(path)
     assert capfd.readouterr() == ("", "")  # FFmpeg and OpenCV print nothing of their own
 
@@ -101,7 +101,7 @@ def test_a_video_without_frames(tmp_path):
     path = write_video(tmp_path / "none.avi", GREYS)
     content = path.read_bytes()
     path.write_bytes(content[: content.find(b"movi") + 4])
-    with pytest.raises(BadVideoError, match=r"without frames|not a whole video"):
+    with pytest.raises(BadVideoError, match=r"without readable frames|not a complete video"):
         read(path)
 
 
@@ -111,7 +111,7 @@ def test_a_video_without_frames(tmp_path):
         pytest.param(lambda path: None, "there is no such file", id="missing"),
         pytest.param(lambda path: path.mkdir(), "a folder", id="folder"),
         pytest.param(lambda path: path.touch(), "an empty file", id="empty"),
-        pytest.param(lambda path: path.write_text("hello"), "not a whole video", id="text"),
+        pytest.param(lambda path: path.write_text("hello"), "not a complete video", id="text"),
     ],
 )
 def test_what_is_no_video_says_so_in_a_line(tmp_path, make, reason, capfd):

@@ -143,7 +143,7 @@ def test_a_repeat(tab, repeat_dir, settings_of):
     text = tab.run("document.querySelector('#members').textContent")
     for words in ("Against runs/other", "Mean difference +10.00 percentage points", "seed 3"):
         assert words in text
-    assert "of other seeds (Student" not in text  # it has no such interval
+    assert "for other seeds (Student" not in text  # it has no such interval
 
 
 def test_what_a_folder_says_stays_text(tab, run_dir, settings_of):
@@ -235,7 +235,7 @@ def test_the_networks_that_a_pruning_is_compared_by(tab, run_dir, settings_of):
         "after, batch norm not recalibrated",
         "after, not fine-tuned",
         "2 became wrong and 5 became right by fine-tuning",
-        "Fine-tuned by the outputs of the whole network: epoch 2 of 2 epochs was the best on val.",
+        "Fine-tuned on the outputs of the unpruned network for 2 epochs: epoch 2 was the best on val.",
         "beyond the tolerance: not kept",
     ):
         assert words in shown

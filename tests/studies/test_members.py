@@ -171,7 +171,7 @@ def test_the_folds_of_a_folder_are_read_in_order(tmp_path):
 
 
 def test_a_folder_without_all_folds_is_not_read(tmp_path):
-    with pytest.raises(InputError, match="holds no cross-validation"):
+    with pytest.raises(InputError, match="is not the folder of a cross-validation"):
         read_members(tmp_path)
     _, start = _run(tmp_path / "study", cut_off_at=1)
     with pytest.raises(InputError):

@@ -76,7 +76,7 @@ def test_bayes_is_nowhere_twice_while_there_are_other_points():
 @pytest.mark.parametrize(
     ("parameters", "method", "words"),
     [
-        pytest.param({"a": {"min": 0.0, "max": 1.0}}, "grid", "a grid cannot go through uniform", id="grid"),
+        pytest.param({"a": {"min": 0.0, "max": 1.0}}, "grid", "a grid cannot enumerate uniform", id="grid"),
         pytest.param(
             {"a": {"values": [1, 2], "probabilities": [0.5, 0.5]}},
             "bayes",
@@ -86,7 +86,7 @@ def test_bayes_is_nowhere_twice_while_there_are_other_points():
         pytest.param(
             {"a": {"values": [1, 2], "probabilities": [0.5, 0.5]}},
             "grid",
-            "cannot go through",
+            "cannot enumerate",
             id="odds in a grid",
         ),
         pytest.param({"a": {"value": 1}}, "random", "all parameters are constants", id="nothing to choose"),

@@ -105,7 +105,7 @@ def test_a_law_that_is_not_said_follows_from_what_is_given(entry, distribution):
         pytest.param({"min": 3, "max": 3}, "min 3 is not less than max 3", id="no room"),
         pytest.param({"min": True, "max": 3}, "min True is not a number", id="a boolean"),
         pytest.param(
-            {"distribution": "log_uniform_values", "min": 0, "max": 3}, "needs one above 0", id="log of 0"
+            {"distribution": "log_uniform_values", "min": 0, "max": 3}, "needs a min above 0", id="log of 0"
         ),
         pytest.param(
             {"distribution": "log_uniform", "min": 0, "max": 1000}, "an exponent of e", id="exponents"
@@ -117,7 +117,7 @@ def test_a_law_that_is_not_said_follows_from_what_is_given(entry, distribution):
         pytest.param({"min": 0, "max": 3, "q": 2}, "int_uniform takes max, min, not q", id="q of no q law"),
         pytest.param({"distribution": "q_normal", "q": 0}, "q 0 is not above 0", id="no step"),
         pytest.param({"distribution": "normal", "sigma": -1}, "sigma -1 is below 0", id="sigma"),
-        pytest.param({"distribution": "int_uniform", "min": 0.5, "max": 3}, "whole min and max", id="half"),
+        pytest.param({"distribution": "int_uniform", "min": 0.5, "max": 3}, "whole numbers", id="half"),
         pytest.param({"values": []}, "a list of at least one", id="no values"),
         pytest.param({"values": [1, 2], "probabilities": [1.0]}, "a list of 2", id="one probability"),
         pytest.param({"values": [1, 2], "probabilities": [0.5, 0.6]}, "a sum of 1", id="sum"),
@@ -172,7 +172,7 @@ def test_a_grid_has_each_point_once():
 
 
 def test_a_grid_over_what_has_no_end_is_refused():
-    with pytest.raises(SettingError, match=r"a grid cannot go through uniform"):
+    with pytest.raises(SettingError, match=r"a grid cannot enumerate uniform"):
         read_space({"a": {"min": 0.0, "max": 1.0}}).num_points()
 
 

@@ -134,7 +134,7 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_the_others_go_on(sweep_o
 def test_a_line_that_is_no_json_object_fails_its_trial_alone(sweep_of):
     trials = run(sweep_of("hello", 1))
     assert ends(trials) == [("hello", "failed", None), (1, "finished", 0.1)]
-    assert trials[0].reason == "line 3 of metrics.jsonl is no JSON object"
+    assert trials[0].reason == "line 3 of metrics.jsonl is not a JSON object"
 
 
 def test_failures_in_a_row_end_it(sweep_of):
@@ -391,9 +391,9 @@ def test_a_sweep_that_is_being_made_is_joined(content, sweep_of):
 
 def test_a_folder_holds_one_sweep(sweep_of):
     open_study(Path("study"), sweep_of(1, 2), 0)
-    with pytest.raises(InputError, match=r"holds a sweep with other parameters"):
+    with pytest.raises(InputError, match=r"holds a sweep with other settings \(parameters: "):
         open_study(Path("study"), sweep_of(1, 3), 0)
-    with pytest.raises(InputError, match=r"holds a sweep with other seed \(0; now 1\)"):
+    with pytest.raises(InputError, match=r"holds a sweep with other settings \(seed: 0; now 1\)"):
         open_study(Path("study"), sweep_of(1, 2), 1)
     Path("other").mkdir()
     Path("other/file").touch()

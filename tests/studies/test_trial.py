@@ -48,7 +48,7 @@ def test_what_is_no_number_is_nan(folder):
 def test_what_is_no_json_object_is_passed_over(folder, line):
     (folder / "metrics.jsonl").write_text(f'{{"val/acc_best": 0.5, "a": "\u2028"}}\n{line}\n{{"val')
     assert values(folder) == [0.5]
-    assert broken_line(folder) == "line 2 of metrics.jsonl is no JSON object"
+    assert broken_line(folder) == "line 2 of metrics.jsonl is not a JSON object"
 
 
 NAN = float("nan")

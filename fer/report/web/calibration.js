@@ -1,4 +1,4 @@
-// Calibration: do probabilities agree with the share of right answers? And how right are views?
+// Calibration: how well probabilities match the accuracy. Also the accuracy with several views.
 
 function showCalibration() {
   const { calibration } = page;
@@ -23,10 +23,10 @@ function showCalibration() {
     table(columns, rows, { caption }),
     note(
       is_calibrated
-        ? "Temperatures are fitted on val; they change no answer of a single view. "
+        ? "Temperatures are fitted on val; they do not change any prediction from a single view. "
         : "The checkpoint has no temperature: its probabilities are not calibrated. ",
-      "flip and ten_crop are means of the probabilities of several views of each image, reported ",
-      "beside the accuracy above, which is that of plain images.",
+      "flip and ten_crop average the probabilities of several views of each image; the accuracy ",
+      "above is that of plain images.",
     ),
     ...calibration.images.map(drawn),
   );

@@ -1,4 +1,4 @@
-// Line charts over a common horizontal axis. Charts of one group mark the same place together.
+// Line charts over a common horizontal axis. Charts of one group share their cursor.
 
 const LINES = {
   train: { color: "var(--blue)", dash: "7 3" },
@@ -86,7 +86,7 @@ function chart(spec) {
   return box;
 }
 
-// What the axes span, in units of the data.
+// The limits of the axes, in units of the data.
 function limitsOf(spec, xs) {
   const values = spec.series.flatMap(({ y, low, high }) => [...y, ...(low ?? []), ...(high ?? [])]);
   const known = [...values, ...(spec.lines ?? [])].filter(isNumber);
@@ -98,7 +98,7 @@ function limitsOf(spec, xs) {
   return { low, high, first: xs[0] - pad, last: xs.at(-1) + pad };
 }
 
-// Where the data stand on a drawing of some width: X(x) and Y(y) in pixels.
+// The layout of a chart with some width; X(x) and Y(y) are in pixels.
 function frameOf(spec, { low, high, first, last }, width) {
   const height = spec.height ?? 220;
   const [left, right] = [spec.isNarrow ? 38 : 52, width - 14];
@@ -191,7 +191,7 @@ function area({ x, low, high, color }, opacity, { X, Y }) {
   return path([...upper, ...lower], look, "Z");
 }
 
-// The values at x, a line for each series.
+// The values at x, one line per series.
 function tipRows(spec, x) {
   const { series, bands = [], format = short, xFormat = short, isTime } = spec;
   const { xLabel = isTime ? TIME : "epoch" } = spec;
@@ -206,7 +206,7 @@ function tipRows(spec, x) {
   return [el("div", `${xLabel} ${xFormat(x)}`, band && `: ${band.text}`), ...rows.filter(Boolean)];
 }
 
-// What the lines and areas mean.
+// The legend of the lines and areas.
 function key(entries) {
   const sign = ({ color, dash, isArea, isRing }) => {
     if (isRing) return circle(13, 6, 4.5, RING);
@@ -217,7 +217,7 @@ function key(entries) {
   return el("ul", { class: "key" }, entries.map(entry));
 }
 
-// Of a chart of accuracies: where it has a line for guessing, and what the key says of it.
+// The chance line of a chart of accuracies, and its entry in the legend.
 const chanceLines = (chance = page.chance) => (isNumber(chance) ? [chance] : []);
 const chanceSign = (y) => ({ name: `chance ${percent1(y)}`, color: "var(--grey)", dash: "6 4" });
 

@@ -1,4 +1,4 @@
-// Elements. Texts become text nodes: no text of a folder can become a tag.
+// Elements. Texts become text nodes, so that no text from a folder can become a tag.
 
 const page = JSON.parse(document.getElementById("content").textContent);
 const { look } = page;
@@ -31,7 +31,7 @@ const path = (points, more, end = "") => {
 const note = (...words) => el("p", { class: "note" }, words);
 const code = (words, more = {}) => el("code", more, words);
 
-// A name with dots, slashes or underscores, and where a line may break in it.
+// A name in which a line may break after a dot, slash or underscore.
 const breakable = (name) =>
   name.split(/(?<=[./_])/).flatMap((part, place) => [place > 0 && el("wbr"), part]);
 

@@ -1,4 +1,4 @@
-// The page: its sections in order, and the contents beside it.
+// The page: its sections in order, and the table of contents.
 
 showHead();
 showSweep();
@@ -17,7 +17,7 @@ main.append(
   ),
 );
 
-// On a small screen the contents are closed at first; on a large one they show where one is.
+// On a small screen the contents are closed at first; on a large one they mark the current section.
 const contents = document.getElementById("contents");
 const small = matchMedia("(max-width: 66rem)");
 const fold = () => (contents.open = !small.matches);

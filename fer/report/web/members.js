@@ -77,11 +77,11 @@ function comparison({ name, n, seeds, difference, of_seeds, of_samples }) {
     `Paired by seed and by test sample, n = ${count(n)}; ` + "differences in percentage points";
   const range = ([low, high]) => `[${points(low)}, ${points(high)}]`;
   const intervals = [
-    of_seeds && `of other seeds (Student’s t) ${range(of_seeds)}`,
-    `on other samples ${range(of_samples)}`,
+    of_seeds && `for other seeds (Student’s t) ${range(of_seeds)}`,
+    `for other samples ${range(of_samples)}`,
   ];
   const text = `Mean difference ${points(difference)} percentage points; 95 % intervals: `;
-  const last = ". The p-values are not corrected for their number.";
+  const last = ". The p-values are not corrected for multiple comparisons.";
   return [
     el("h3", `Against ${name}`),
     table(columns, rows, { caption }),

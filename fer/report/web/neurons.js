@@ -1,4 +1,4 @@
-// How the angles between neurons spread over the epochs, and the angle of every pair.
+// The distribution of the angles between neurons over the epochs, and the angle of every pair.
 
 const RANK_NOTE =
   "Below: the effective rank, the number of directions in which the layer's activations vary.";
@@ -68,7 +68,7 @@ function fanOf([layer, fan]) {
   return el("figure", el("h4", layer), drawn, rankOf(layer, shared));
 }
 
-// The effective rank of a layer as a share of its width, if that is known, below its angles.
+// The effective rank of a layer on a scale up to its width, below its angles.
 function rankOf(layer, shared) {
   const rank = page.ranks?.[layer];
   const width = widthOf(layer);
@@ -108,13 +108,13 @@ function layerTable(layers) {
       "entropy of their variances. Participation ratio: the same number, in which large variances ",
       "count more. Dormant: neurons whose mean activation is at most a tenth of their layer's. ",
       "Cloned: the share of the variance that groups of similar neurons have in common. ",
-      `Redundant: neurons that a sum of the others gives to within ${look.similar}°; not known `,
-      "with fewer than two samples a neuron.",
+      `Redundant: neurons within ${look.similar}° of the linear span of the others; unknown with `,
+      "fewer than two samples per neuron.",
     ),
   );
 }
 
-// Neural collapse: whether the samples of each class end in one point of the last hidden layer.
+// Neural collapse: whether the last hidden layer maps the samples of each class to one point.
 function collapse({ nc1, nc2_angle: nc2, nc4 }) {
   const numClasses = page.results?.[0]?.classes.length;
   const ideal = numClasses > 1 && (Math.acos(-1 / (numClasses - 1)) * 180) / Math.PI;
@@ -139,23 +139,22 @@ function collapse({ nc1, nc2_angle: nc2, nc4 }) {
       panel("NC4: nearest class mean", nc4, asShare),
     ),
     note(
-      "NC1: the spread within the classes against that between them, 0 when the samples of each ",
-      "class are one point. NC2: the mean angle between the class means",
+      "NC1: the spread within the classes relative to that between them, 0 when all samples of a ",
+      "class coincide. NC2: the mean angle between the class means",
       ideal && `, ${ideal.toFixed(2)}° (dashed) when ${numClasses} classes are as far apart as `,
       ideal && "they can be",
-      ". NC4: the share of samples for which the network's answer is the class with the nearest ",
-      "mean.",
+      ". NC4: the share of samples for which the network predicts the class with the nearest mean.",
     ),
   );
 }
 
-// The angles of a layer: for each epoch a byte for each pair, above the diagonal, row by row.
+// The angles of a layer: one byte per epoch and pair above the diagonal, row by row.
 async function unpack({ data, shown }, numFrames) {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const codes = new Uint8Array(await new Response(stream).arrayBuffer());
   const size = (shown.length * (shown.length - 1)) / 2;
-  // Each epoch is stored less the one before, modulo 256, which is what a byte does by itself.
+  // Each epoch is stored as its difference from the one before; bytes wrap around at 256.
   for (let i = size; i < size * numFrames; i++) codes[i] += codes[i - size];
   const frame = (_, place) => codes.subarray(place * size, (place + 1) * size);
   return Array.from({ length: numFrames }, frame);
@@ -223,7 +222,7 @@ function heat({ step, epochs, measured, layers }) {
   const names = ["0° the same", "90°", "180° opposite"].map((name) => el("span", name));
   const map = el("div", canvas, ramp, el("div", { class: "ends" }, names), pair);
   if (typeof DecompressionStream === "undefined")
-    map.replaceChildren(note("The angles need a browser of 2023 or newer."));
+    map.replaceChildren(note("This map needs a browser from 2023 or later."));
   else load(0);
   const thinned = `Shown are ${epochs.length} of ${measured} measured epochs. `;
   return el(

@@ -1,4 +1,4 @@
-// A pruned network beside the one it was made from, and accuracy over the neurons removed.
+// A pruned network compared with the original, and accuracy over the number of neurons removed.
 
 function showPruning() {
   const { prune, prune_curve: curve } = page;
@@ -45,12 +45,12 @@ function pruned(results) {
     ),
     ...removals(layers ?? {}),
     removed.length > 0 &&
-      note("Blocks removed, and how much each had changed its input: ", removed.join(", "), "."),
+      note("Blocks removed, and by how much each changed its input: ", removed.join(", "), "."),
     kept.length > 0 && note("Not pruned: ", kept.join("; "), "."),
   ].filter(Boolean);
 }
 
-// The rows of a classifier.
+// The additional rows of a classifier.
 function quality(row) {
   return [
     row("accuracy on val", percent, (each) => each.acc, false),
@@ -64,7 +64,7 @@ function quality(row) {
   ];
 }
 
-// The networks that are compared: whole and pruned, with other batch norm, before fine-tuning.
+// Accuracy before and after pruning, batch norm recalibration and fine-tuning.
 function compared({ before, after, recalibration, tuning, n }) {
   const networks = {
     before,
@@ -103,12 +103,12 @@ const recalibratedIn = (tuning) =>
   `with batch norm recalibrated in both${tuning ? ", before fine-tuning" : ""}`;
 
 function tuned({ epochs, best, is_distilled: isDistilled }) {
-  const from = isDistilled ? "the outputs of the whole network" : "the labels";
+  const from = isDistilled ? "the outputs of the unpruned network" : "the labels";
   if (!isNumber(best) || !Array.isArray(epochs)) return "Fine-tuned.";
   const last = plural(epochs.length - 1, "epoch");
   return best === 0
-    ? `Fine-tuned by ${from}, but no epoch of ${last} was better on val: it was undone.`
-    : `Fine-tuned by ${from}: epoch ${best} of ${last} was the best on val.`;
+    ? `Fine-tuned on ${from} for ${last}, none better on val: the fine-tuning was undone.`
+    : `Fine-tuned on ${from} for ${last}: epoch ${best} was the best on val.`;
 }
 
 function rounds(found) {
@@ -135,7 +135,7 @@ function changes(n, { lost, won, p }, how = "after pruning") {
   return `Of ${count(n)} samples, ${changed} ${how} (McNemar, p = ${short(p)}).`;
 }
 
-// How many neurons of each layer were removed, and for which reason.
+// The number of neurons removed from each layer, by reason.
 function removals(layers) {
   const rows = Object.entries(layers).map(([name, layer]) => ({ name, ...layer }));
   if (!rows.length) return [];

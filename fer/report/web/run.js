@@ -41,7 +41,7 @@ function showHead() {
   );
 }
 
-// What --trainer.limit_…_batches took away.
+// A warning about the limits that --trainer.limit_…_batches sets.
 function limited(limits) {
   return `Not comparable with runs of the whole protocol: ${limits.join(", ")}.`;
 }

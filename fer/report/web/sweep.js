@@ -48,7 +48,7 @@ function trialTable({ metric, best, parameters, rows }, onrow) {
   return table(columns, flat, { caption, sortable: true, tall: rows.length > 15, onrow });
 }
 
-// A line for each trial, over an axis for each setting and one for the metric.
+// Parallel coordinates: one line per trial, one axis per setting and one for the metric.
 function parallels({ parameters, metric, maximize, best }, rows) {
   const [top, bottom] = [44, 270];
   const settings = parameters.map(({ name, log }) => ({
@@ -103,7 +103,7 @@ function parallels({ parameters, metric, maximize, best }, rows) {
 
 const limits = (values) => [Math.min(...values), Math.max(...values)];
 
-// Where a value stands on an axis, y(value), and the values that are written beside it.
+// The scale of an axis, y(value), and the values that label it.
 function scaleOf({ log, get }, rows, top, bottom) {
   const name = (value) => JSON.stringify(value);
   const known = rows.map(get).filter(isKnown);

@@ -27,8 +27,8 @@ function table(columns, rows, { caption, sortable, foot, tall, onrow } = {}) {
     return fill(head, [el("button", { type: "button", onclick }, label)]);
   });
 
-  // The places of the rows in their new order: numbers from the largest, texts from A, and the
-  // other way at a second click. Rows without a value stay last.
+  // The new order of the rows: numbers from the largest, texts from A. A second click reverses the
+  // order. Rows without a value stay last.
   function order({ key }, head) {
     const before = head.getAttribute("aria-sort");
     const hasText = rows.some((row) => typeof row[key] === "string");

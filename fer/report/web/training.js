@@ -1,6 +1,6 @@
 // Loss, accuracy and learning rate during the training, and its stages.
 
-// A boundary is weak if it is known that nothing confirms it.
+// A boundary is weak if no other statistic confirms it, as far as any were compared.
 const stageBands = (name) =>
   (page.stages?.[name] ?? []).map((interval, place) => ({
     ...interval,
@@ -71,7 +71,7 @@ function stageTable(bands) {
   );
 }
 
-// All epochs with the best value: which of them is the best, the value does not say.
+// All epochs that share the best value.
 function bestOf({ x, y }) {
   const most = Math.max(...y.filter(isNumber));
   return [...x.keys()].filter((i) => y[i] === most).map((i) => ({ x: x[i], y: y[i] }));

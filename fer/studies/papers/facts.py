@@ -45,14 +45,14 @@ class Fact:
     """Numbers as a paper prints them, a table of R rows and C columns.
 
     Attributes:
-        name: Of the fact in its paper.
+        name: Name of the fact within its paper.
         place: Where it is printed.
         unit: One of :data:`RANGES`.
         columns: C names; one empty name if the table is a list.
-        rows: By the name of a row its C values, NaN where nothing is printed.
+        rows: C values for each row name, NaN where nothing is printed.
         n: Number of samples behind each value, as printed; None: not printed.
-        quote: The paper's words, if there are any.
-        misprints: By the label of a cell (see :meth:`cells`) the number that was meant.
+        quote: The paper's words; empty if none are quoted.
+        misprints: Corrected values of misprinted cells, by label (see :meth:`cells`).
     """
 
     name: str
@@ -78,7 +78,7 @@ class Fact:
         return self.rows[row][self.columns.index(column) if column else 0]
 
     def cells(self) -> dict[str, float]:
-        """Return all values as printed by their labels: ``row``, or ``row, column``."""
+        """Return all printed values by label: ``row``, or ``row, column``."""
         return {
             label_of(row, column): value
             for row, values in self.rows.items()
@@ -98,7 +98,7 @@ class Item:
     Attributes:
         name: Such as ``s0-table3``.
         place: Such as ``Table 3``.
-        shows: What it shows, in a line.
+        shows: What it shows, in one line.
         facts: Names of the facts that hold its printed numbers.
         why: Why it is not replayed; empty if it is.
     """
@@ -116,8 +116,8 @@ class Paper:
 
     Attributes:
         key: ``s0`` to ``s4``; ``gh`` for Gedeon and Harris, ``data`` for the data sets.
-        authors: Their family names.
-        title: Of the paper.
+        authors: Family names of the authors.
+        title: Title of the paper.
         facts: Printed numbers by name.
         items: Tables and figures by their full names.
     """
@@ -133,7 +133,7 @@ class Paper:
 
 
 Papers = Mapping[str, Paper]
-"""All papers by their keys."""
+"""All papers, by key."""
 
 
 def label_of(row: str, column: str) -> str:
@@ -145,7 +145,7 @@ def read_papers(folder: Path = FOLDER) -> Papers:
     """Read the facts of all papers.
 
     Raises:
-        InputError: A file is no YAML, lacks something, or holds a value that its unit does not allow.
+        InputError: A file is not valid YAML, is incomplete, or has a value that its unit does not allow.
     """
     papers = [read_paper(path) for path in sorted(folder.glob("*.yaml"))]
     return {paper.key: paper for paper in papers}
@@ -155,7 +155,7 @@ def read_paper(path: Path) -> Paper:
     """Read the facts of a paper.
 
     Raises:
-        InputError: The file is no YAML, lacks something, or holds a value that its unit does not allow.
+        InputError: The file is not valid YAML, is incomplete, or has a value that its unit does not allow.
     """
     try:
         content = parse_yaml(read_text(path))
@@ -179,7 +179,7 @@ def find_item(papers: Papers, name: str) -> Item:
     """Return a table or figure by its name.
 
     Raises:
-        InputError: There is none of that name.
+        InputError: No item has that name.
     """
     items = all_items(papers)
     if name not in items:
@@ -208,14 +208,14 @@ def _values(values: object) -> tuple[float, ...]:
     """Return the values of a row: one number, or a list of them with null for what is not printed."""
     given: list[Any] = values if isinstance(values, list) else [values]
     if problem := find_problem(given, [_NUMBER]):
-        msg = f"a value is no number: {problem}"
+        msg = f"a value is not a number: {problem}"
         raise ValueError(msg)
     return tuple(math.nan if each is None else float(each) for each in given)
 
 
 def _problems(fact: Fact) -> Iterator[str]:
     if fact.unit not in RANGES:
-        yield f"unit {fact.unit!r} is none of {', '.join(RANGES)}"
+        yield f"unit {fact.unit!r} is not one of {', '.join(RANGES)}"
         return
     for row, values in fact.rows.items():
         if len(values) != len(fact.columns):
@@ -223,11 +223,11 @@ def _problems(fact: Fact) -> Iterator[str]:
             return
     for label in fact.misprints or {}:
         if label not in fact.cells():
-            yield f"misprint {label!r} is no cell"
+            yield f"misprint {label!r} is not a cell"
     lowest = -math.inf if fact.unit == "number" else 0
     for label, value in fact.read().items():
         if not lowest <= value <= RANGES[fact.unit]:
-            yield f"{label!r} is {value:g}, which is outside of the range of its unit, {fact.unit}"
+            yield f"{label!r} is {value:g}, which is outside the range of its unit, {fact.unit}"
 
 
 def _item(name: str, content: Mapping[str, Any], facts: Mapping[str, Fact]) -> Item:

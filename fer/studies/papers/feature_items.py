@@ -1,4 +1,4 @@
-"""Replays on SFEW's ten features: Markou's ANN, Jain's ANN-20, and its hidden layer by size."""
+"""Replays on SFEW's ten features: Markou's ANN, and Jain's ANN-20 with hidden layers of several sizes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ from fer.studies.papers.store import Store
 
 NUM_FOLDS: Final = 5
 SIZES: Final = (5, 10, 20, 50, 100, 200, 500, 1000)
-"""Numbers of hidden neurons; Jain names 200, 500 and 1000, of a network on AlexNet's features."""
+"""Numbers of hidden neurons; Jain names 200, 500 and 1000, for a network on AlexNet's features."""
 
 FULL_BATCH: Final = "ANN trained on the full batch, last epoch tested; the batch size is not printed"
 
@@ -40,7 +40,7 @@ Result = dict[str, Any]
 
 
 def shorter(settings: Settings, *, quick: bool) -> Settings:
-    """Return the settings, with a tenth of the epochs if it has to be quick."""
+    """Return the settings, with a tenth of the epochs for a quick replay."""
     if not quick:
         return settings
     return replace(settings, epochs=max(settings.epochs // 10, 1), step=settings.step // 10)
@@ -160,7 +160,7 @@ def ann20_pruned(papers: Papers, pool: FeatureSplit, store: Store, *, quick: boo
 
 
 def unit_angles(papers: Papers, pool: FeatureSplit, store: Store, *, quick: bool) -> Replay:
-    """Replay the angles between a unit and twelve others (Table 3)."""
+    """Replay the angles between one unit and twelve others (Table 3)."""
     results = jain_runs(pool, store, hidden=20, num=3 if quick else 30)
     ours: dict[str, Measured] = {}
     for place, label in enumerate(papers["s4"]["angles"].rows):
@@ -169,13 +169,12 @@ def unit_angles(papers: Papers, pool: FeatureSplit, store: Store, *, quick: bool
     equal = [float(_most_equal(each["angles"])) for each in results]
     ours["pairs with the most frequent angle, of 12"] = average(equal)
     ours["dead neurons of 20"] = average([float(each["dead"]) for each in results])
-    note = "units have no order: their angles are comparable in number, not one by one; dead units have no "
-    "angle"
+    note = "units have no order: compare the set of angles, not angle by angle; dead units have no angle"
     return Replay(ours, notes=(note,))
 
 
 def by_size(papers: Papers, pool: FeatureSplit, store: Store, *, quick: bool) -> Replay:
-    """Replay accuracy and compression by the number of hidden neurons (Figs. 4, 5 and 6), on features."""
+    """Replay accuracy and compression for several numbers of hidden neurons (Figs. 4, 5, 6), on features."""
     sizes = SIZES[1:6:2] if quick else SIZES
     results = {size: jain_runs(pool, store, hidden=size, num=2 if quick else 10) for size in sizes}
     n = len(pool) - 346
@@ -221,7 +220,7 @@ def by_size(papers: Papers, pool: FeatureSplit, store: Store, *, quick: bool) ->
 def class_metrics(
     prefix: str, reports: Sequence[ClassificationReport], names: Sequence[str]
 ) -> dict[str, Measured]:
-    """Return metrics of each class, 0 to 1, as means over the seeds, by the labels of Table 4."""
+    """Return metrics of each class, 0 to 1, as means over the seeds, with the labels of Table 4."""
     scalars = [each.scalars() for each in reports]
     return {
         f"{metric}: {prefix}, {name}" if prefix else f"{metric}, {name}": average(
@@ -255,5 +254,5 @@ def _curves(moments: Sequence[Moment]) -> Result:
 
 
 def _most_equal(degrees: Sequence[float]) -> int:
-    """Return how many angles are the same to two digits, dead units' (below 0) among them."""
+    """Return the size of the largest group of angles that are equal to two digits; a dead unit's is -1."""
     return int(np.unique(np.round(degrees, 2), return_counts=True)[1].max())

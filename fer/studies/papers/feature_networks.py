@@ -1,7 +1,7 @@
-"""Networks of one hidden layer on SFEW's ten features, trained on the full batch: Markou's and Jain's.
+"""Markou's and Jain's networks on SFEW's ten features: one hidden layer, trained with full batches.
 
-Thousands of steps on some hundred rows take tens of milliseconds of arithmetic. So they are trained here
-without Lightning, which makes protocols of many seeds a matter of seconds.
+They are trained without Lightning: the arithmetic of a training takes so little time that a protocol with
+many seeds then runs in seconds.
 """
 
 from collections.abc import Mapping
@@ -23,16 +23,16 @@ ACTIVATION: Final = "1"
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is made and trained.
+    """How a network is built and trained.
 
     Attributes:
         hidden: Number of hidden neurons.
-        activation: What follows the hidden layer.
+        activation: Activation function of the hidden layer.
         optimizer: ``sgd`` has momentum 0.9.
         lr: Learning rate.
-        epochs: Steps on the full batch.
-        step: Epochs after which the learning rate is multiplied by ``gamma``, again and again; 0: never.
-        gamma: That factor.
+        epochs: Number of epochs, which are steps on the full batch.
+        step: The learning rate is multiplied by ``gamma`` every so many epochs; 0: never.
+        gamma: Factor of the learning rate.
     """
 
     hidden: int
@@ -50,14 +50,14 @@ JAIN: Final = Settings(20, "relu", "adam", 0.04, 500)
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """What was measured after an epoch.
+    """Measurements after an epoch.
 
     Attributes:
         epoch: From 0, before the first step.
         train_loss: Cross-entropy of the training rows.
         test_loss: Cross-entropy of the test rows.
         test_accuracy: 0 to 1.
-        degrees: Angles between the hidden neurons, training rows, shape ``(C, C)``.
+        degrees: Angles between the hidden neurons over the training rows, shape ``(C, C)``.
     """
 
     epoch: int
@@ -93,13 +93,13 @@ def train(rows: Rows, settings: Settings, seed: int, *, every: int = 0) -> tuple
     """Train a network on the full batch.
 
     Args:
-        rows: What it is trained and tested on.
+        rows: Training and test rows.
         settings: See :class:`Settings`.
-        seed: Of its first weights; the global random numbers are left as they are.
+        seed: Seed of the initial weights; the global RNG state is restored.
         every: Epochs between two measurements, from before the first step to after the last one; 0: none.
 
     Returns:
-        The network after the last epoch, and what was measured.
+        The network after the last epoch, and the measurements.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -132,7 +132,7 @@ def predict(network: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def accuracy(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
-    """Return the share of right answers."""
+    """Return the accuracy, 0 to 1."""
     return float((predict(network, inputs) == labels).double().mean())
 
 
@@ -144,7 +144,7 @@ def hidden_statistics(
 
 
 def hidden_angles(network: nn.Module, inputs: Tensor, origin: Origin = "none") -> Tensor:
-    """Return the angles between the hidden neurons; by default as Markou's equation 5 has them."""
+    """Return the angles between the hidden neurons; by default by Markou's equation 5."""
     return angles(hidden_statistics(network, inputs), origin)
 
 

@@ -1,4 +1,4 @@
-"""What a check finds, and the arithmetic that checks share."""
+"""Findings of the checks, and arithmetic that checks share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Finding:
 
     Attributes:
         printed: What the paper prints.
-        recomputed: What follows from it, or from the data.
+        recomputed: What follows from the printed numbers, or from the data.
         verdict: What the comparison means, in a sentence.
         holds: Whether the numbers support the verdict.
     """
@@ -49,7 +49,7 @@ class Check:
 
 
 def agrees(value: NDArray[np.float64] | float, printed: NDArray[np.float64] | float, digits: int) -> np.bool_:
-    """Return whether values round to printed ones, all of them; ties may be rounded either way.
+    """Return whether all values round to the printed ones; ties may be rounded either way.
 
     >>> bool(agrees(0.125, 0.12, digits=2)), bool(agrees(0.1251, 0.12, digits=2))
     (True, False)
@@ -68,7 +68,7 @@ def numerators(printed: float, n: int, *, digits: int) -> list[int]:
 
 
 def shown(values: Sequence[float] | NDArray[np.float64], digits: int = 2) -> str:
-    """Return numbers as text, separated by blanks.
+    """Return numbers as text, separated by spaces.
 
     >>> shown([0.5, 12], 1)
     '0.5 12.0'

@@ -12,7 +12,7 @@ Matrix = NDArray[np.float64]
 
 
 def origins(activations: Matrix) -> dict[str, Matrix]:
-    """Return activations, shape ``(N, C)``, by each meaning of "normalised to -0.5 to 0.5"."""
+    """Return activations, shape ``(N, C)``, for each possible reading of "normalised to -0.5 to 0.5"."""
     lowest = activations.min(axis=1, keepdims=True)
     by_pattern = (activations - lowest) / np.ptp(activations, axis=1, keepdims=True)
     by_unit = (activations - activations.min(axis=0)) / np.ptp(activations, axis=0)
@@ -37,7 +37,7 @@ def largest_error(vectors: Matrix, papers: Papers) -> float:
 
 
 def meanings(papers: Papers) -> Finding:
-    """O14: of the meanings of the normalisation, only 0.5 subtracted gives the printed angles."""
+    """O14: only subtracting 0.5 from the activations gives the printed angles."""
     activations = papers["gh"]["activations"].table
     errors = {name: largest_error(vectors, papers) for name, vectors in origins(activations).items()}
     without = [

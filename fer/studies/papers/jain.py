@@ -12,14 +12,14 @@ from fer.studies.papers.finding import Check, Finding, agrees, numerators
 from fer.studies.papers.sfew_rows import hold_out, scaled
 
 LARGEST_SUPPORT: Final = 39
-"""Largest number of test images of a class that is tried: 10 % of SFEW has about 10."""
+"""Largest number of test images of a class to try; 10 % of SFEW has about 10."""
 
 SAMPLE: Final = 3
-"""Seeds of the checks that train."""
+"""Number of seeds of the checks that train networks."""
 
 
 class Counts(NamedTuple):
-    """Test images of a class: how many there are, are right, and are predicted."""
+    """Test images of a class: its support, the correct predictions, and all predictions of the class."""
 
     support: int
     right: int
@@ -27,7 +27,7 @@ class Counts(NamedTuple):
 
 
 def solutions(precision: float, recall: float, f1: float) -> Iterator[Counts]:
-    """Yield all counts up to :data:`LARGEST_SUPPORT` whose metrics round to printed ones, smallest first."""
+    """Yield all counts up to :data:`LARGEST_SUPPORT` whose metrics round to the printed ones, in order."""
     for support in range(1, LARGEST_SUPPORT + 1):
         for right in range(1, support + 1):
             if not agrees(right / support, recall, 2):
@@ -45,10 +45,10 @@ def tables_as_counts(papers: Papers, *, swapped: bool) -> dict[str, tuple[Counts
 
     Args:
         papers: The facts.
-        swapped: Whether what is printed as precision is the recall, and the reverse.
+        swapped: Whether to read the printed precision as recall, and the printed recall as precision.
 
     Returns:
-        Only the classes that have a solution.
+        Counts by class, for the classes that have a solution.
     """
     found: dict[str, tuple[Counts, Counts]] = {}
     tables = [papers["s4"][name] for name in ("before", "after")]
@@ -81,7 +81,7 @@ def recomputed(papers: Papers, after: bool) -> dict[str, float]:
 
 
 def recomputed_ann(papers: Papers) -> dict[str, float]:
-    """Return the accuracies of ANN-20 as k / n in per cent; what no k gives is left out."""
+    """Return the accuracies of ANN-20 as k / n in per cent, without those that no k gives."""
     values: dict[str, float] = {}
     num_train = int(papers["s4"]["split"].value("train"))
     for name in ("ann", "fig3_before", "fig3_after"):
@@ -94,7 +94,7 @@ def recomputed_ann(papers: Papers) -> dict[str, float]:
 
 
 def second_scaler(papers: Papers, pool: FeatureSplit) -> Finding:
-    """O11: the test set is scaled by itself."""
+    """O11: the scaler of the test set is fitted on the test set itself."""
     is_fitted = papers["s4"]["scaling"].value("scalers fitted on the test set") == 1
     num_train = int(papers["s4"]["split"].value("train"))
     right, ours = [], []
@@ -106,11 +106,11 @@ def second_scaler(papers: Papers, pool: FeatureSplit) -> Finding:
         right.append(accuracy(network, by_test.test, by_test.test_labels))
     return Finding(
         printed=papers["s4"]["scaling"].quote,
-        recomputed=f"test accuracy {100 * np.mean(ours):.1f} % scaled by train, {100 * np.mean(right):.1f} "
-        "% scaled by "
-        f"the test set itself ({SAMPLE} seeds, n = {len(pool) - num_train} each)",
-        verdict="inputs are scaled otherwise in the test than in training; here scaling is fitted on train "
-        "alone.",
+        recomputed=f"test accuracy {100 * np.mean(ours):.1f} % with scaling fitted on train, "
+        f"{100 * np.mean(right):.1f} % with scaling fitted on the test set itself "
+        f"({SAMPLE} seeds, n = {len(pool) - num_train} each)",
+        verdict="inputs are scaled differently in the test than in training; fer fits the scaling on train "
+        "only.",
         holds=bool(is_fitted and np.mean(ours) != np.mean(right)),
     )
 
@@ -171,9 +171,8 @@ def dead_units_in_data(papers: Papers, pool: FeatureSplit) -> Finding:
         recomputed=f"dead units {np.mean(dead):.1f} of {JAIN.hidden} ({min(dead)} to {max(dead)}), removed "
         "by the rule "
         f"{np.mean(removed):.1f} ({min(removed)} to {max(removed)}), {SAMPLE} seeds",
-        verdict="what is pruned is mostly what is dead at learning rate 0.04. fer counts dead units by "
-        "themselves, "
-        "before any angle.",
+        verdict="most pruned units are dead at learning rate 0.04. fer counts dead units separately, before "
+        "it looks at angles.",
         holds=bool(np.mean(dead) > 0.25 * JAIN.hidden),
     )
 

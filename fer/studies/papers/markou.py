@@ -19,14 +19,15 @@ Shares = NDArray[np.float64]
 
 
 def accuracy_by_recall(recall: Shares, counts: Shares) -> float:
-    """Return the accuracy that recalls imply: the mean of the recalls, weighted by class counts; 0 to 1."""
+    """Return the accuracy that recalls imply, 0 to 1: their mean, weighted by class counts."""
     return float(recall @ counts / counts.sum())
 
 
 def accuracy_by_specificity(specificity: Shares, counts: Shares) -> float:
-    """Return the accuracy that specificities imply; below 0 they are impossible together.
+    """Return the accuracy that specificities imply; if it is below 0, they contradict each other.
 
-    Every wrong answer is one false positive of one class: the false positives of all classes are the errors.
+    Every error is a false positive of exactly one class, so the false positives of all classes add up to the
+    errors.
     """
     n = counts.sum()
     return float(1 - (1 - specificity) @ (n - counts) / n)
@@ -84,7 +85,7 @@ def tables_contradict(papers: Papers) -> Finding:
 
 
 def baselines(papers: Papers) -> Finding:
-    """O7: class metrics and accuracies are compared with results of different protocols."""
+    """O7: class metrics and accuracies are compared with results from different protocols."""
     counts = papers["data"]["sfew"].row("all")
     implied = 100 * accuracy_by_recall(papers["s0"]["recall"].row("SPI"), counts)
     table3, spi = papers["s0"]["table3"], papers["s3"]["spi"].value("SPI")
@@ -102,7 +103,7 @@ def baselines(papers: Papers) -> Finding:
 
 
 def frozen_network(papers: Papers, pool: FeatureSplit) -> Finding:
-    """O6: the network of Figs. 2, 5, 7, 9 and 10 stands still since its learning rate does."""
+    """O6: the network of Figs. 2, 5, 7, 9 and 10 hardly learns at its learning rate."""
     printed = papers["s0"]["ann_training"]
     train_rows, test_rows = next(folds(pool, int(printed.value("folds"))))
     network_rows = scaled(pool, train_rows, test_rows, "column")
@@ -120,9 +121,8 @@ def frozen_network(papers: Papers, pool: FeatureSplit) -> Finding:
         f"{np.log(7):.2f}), mean angle {first.summary['mean']:.1f}° to {last.summary['mean']:.1f}°, test "
         "accuracy "
         f"{100 * last.test_accuracy:.1f} %, at most {100 * best:.1f} % (n = {len(test_rows)})",
-        verdict="the network never leaves the place where it starts. Its plateau is that of the learning "
-        "rate, "
-        "not a local minimum: stages.json calls it lr_frozen.",
+        verdict="the network never leaves its starting point. The plateau comes from the learning rate, not "
+        "from a local minimum: stages.json gives the reason lr_frozen.",
         holds=moved < 2 and last.train_loss > np.log(7) - 0.1 and best < 0.3,
     )
 
@@ -163,19 +163,18 @@ def outlier(papers: Papers, pool: FeatureSplit) -> Finding:
     squeezed = np.ptp(np.delete(others, far_outliers(others[:, None])[:, 0])) / np.ptp(values)
     missing = int(np.isnan(pool.features[row]).sum())
     return Finding(
-        printed="all rows, by z-score (Markou) or min-max (Jain), missing values filled by the mean",
+        printed="all rows, by z-score (Markou) or min-max (Jain), missing values replaced by the mean",
         recomputed=f"{OUTLIER}: LPQ1 {values[row]:.3f}, {missing} values missing; all others "
         f"{others.min():.3f} to {others.max():.3f}; standard deviation {values.std():.4f} with it, "
         f"{others.std():.4f} without; by min-max most others span {100 * squeezed:.0f} % of the range",
-        verdict="one row decides how the first feature is scaled. By default columns are clipped to the 1st "
-        "and "
-        "99th percentile of train, and the row is named; data.clip 0 is as the papers.",
+        verdict="one row determines the scaling of the first feature. By default, columns are clipped to the "
+        "1st and 99th percentiles of train, and the row is reported; data.clip 0 does as the papers do.",
         holds=bool(missing == 5 and values[row] > 5 * others.max() and values.std() > 3 * others.std()),
     )
 
 
 def descriptor_scaling(papers: Papers, pool: FeatureSplit) -> Finding:
-    """O10: mean and standard deviation of each descriptor may be of five columns together or of each."""
+    """O10: a descriptor's mean and standard deviation may be over its five columns together or over each."""
     features = papers["s0"]["features"]
     descriptors, inputs = features.value("descriptors"), features.value("inputs")
     ratios = []
@@ -189,13 +188,13 @@ def descriptor_scaling(papers: Papers, pool: FeatureSplit) -> Finding:
         f"{inputs:g} inputs",
         recomputed=f"within a descriptor the columns' standard deviations differ by up to {max(ratios):.1f} "
         "times",
-        verdict="two readings, which do not give the same inputs: data.scale column (default) and pooled.",
+        verdict="there are two readings, with different inputs: data.scale column (default) and pooled.",
         holds=bool(descriptors < inputs == len(FEATURES) and max(ratios) > 1.5),
     )
 
 
 def stage_boundaries(papers: Papers) -> Finding:
-    """O21: the boundaries of stages are read by eye."""
+    """O21: the boundaries of the stages are read off by eye."""
     stages, cycle = papers["s0"]["stages"], papers["s0"]["cnn_training"].value("cycle")
     initial, during, plateau = (stages.value(row) for row in stages.rows)
     return Finding(

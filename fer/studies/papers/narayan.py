@@ -9,16 +9,16 @@ from fer.studies.papers.facts import Papers
 from fer.studies.papers.finding import Check, Finding, numerators
 
 DIGITS: Final = 4
-"""Of the printed percentages, as shares."""
+"""Decimal places of the printed percentages, as shares."""
 
 
 def fits(percentages: list[float], n: int) -> bool:
-    """Return whether all percentages are k / n."""
+    """Return whether each percentage is some k / n."""
     return all(numerators(value / 100, n, digits=DIGITS) for value in percentages)
 
 
 def smallest_set(percentages: list[float], largest: int) -> int:
-    """Return the smallest number of images of which all percentages are k / n; 0: none up to the largest."""
+    """Return the smallest n for which each percentage is some k / n; 0: none up to the largest."""
     return next((n for n in range(1, largest + 1) if fits(percentages, n)), 0)
 
 
@@ -27,7 +27,7 @@ def _validation(papers: Papers) -> list[float]:
 
 
 def recomputed(papers: Papers) -> dict[str, float]:
-    """Return the validation accuracies as k / n in per cent, by their labels in the item's table."""
+    """Return the validation accuracies as k / n in per cent, with their labels in the item's table."""
     n = smallest_set(_validation(papers), 100)
     return {
         f"{name}: {label}": 100 * ks[0] / n

@@ -9,7 +9,7 @@ DIGITS: Final = 4
 
 
 def split_sizes(papers: Papers) -> tuple[int, int]:
-    """Return the numbers of images that train and that select, by the printed share."""
+    """Return the numbers of training and validation images, from the printed share."""
     num = papers["s1"]["split"].value("all")
     num_train = int(num * papers["s1"]["share"].value("training") / 100)
     return num_train, int(num) - num_train

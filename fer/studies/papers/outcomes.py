@@ -1,4 +1,4 @@
-"""Outcomes of replays that are kept with the package: what ``fer reproduce ITEM --out FOLDER`` wrote."""
+"""Read the stored outcomes of replays, as ``fer reproduce ITEM --out FOLDER`` writes them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,18 +39,18 @@ _OUTCOME: Final = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a replay of a table or figure gave.
+    """Results of a replay of a table or figure.
 
     Attributes:
         item: Such as ``s0-table3``.
         paper: Its authors and title.
         place: Such as ``Table 3``.
         shows: What the table or figure shows.
-        unit: Of the printed numbers.
+        unit: Unit of the printed numbers.
         is_quick: Whether the protocol was shortened.
         notes: What a reader must know.
         made: Command, commit, version and machine.
-        rows: Labels with the printed, the recomputed and our numbers.
+        rows: Label, printed number, recomputed number and our number.
         panels: Curves to draw with :func:`fer.figures.series_figure`; empty: none.
     """
 
@@ -84,7 +84,7 @@ class Outcome:
 
 
 def read_outcomes(folder: Path = OUTCOMES) -> dict[str, Outcome]:
-    """Return all outcomes in a folder by the names of their items, in the order of the names.
+    """Return all outcomes in a folder by the names of their items, sorted by name.
 
     Raises:
         InputError: A file is damaged.

@@ -1,4 +1,4 @@
-"""How each table and figure is replayed: one table of protocols."""
+"""Protocols that replay the tables and figures of the papers, in one mapping."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,16 +18,16 @@ OnFeatures = Callable[[Papers, FeatureSplit, Store, bool], Replay]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How an item is replayed; what is empty is not part of it.
+    """How an item is replayed; empty attributes are not part of it.
 
     Attributes:
-        recompute: Returns what follows from printed numbers, by their labels.
-        on_features: Replays networks on SFEW's features: facts, rows, finished parts, and whether it is
-            quick.
-        steps: Runs of commands.
-        read: Returns what finished runs answer.
-        needs: The data of the steps, for people.
-        hours: Estimate of how long the steps take on two cores; nobody measured it.
+        recompute: Returns the numbers that follow from printed ones, by label.
+        on_features: Replays networks on SFEW's features, given the facts, the rows, finished parts, and
+            whether to be quick.
+        steps: Runs of ``fer`` commands.
+        read: Returns the replay of the finished runs.
+        needs: Description of the data that the steps need.
+        hours: Estimated hours that the steps take on two cores (not measured).
     """
 
     recompute: Callable[[Papers], Mapping[str, float]] | None = None
@@ -39,7 +39,7 @@ class Protocol:
 
     @property
     def how(self) -> str:
-        """How the item is replayed, in a line."""
+        """How the item is replayed, in one line."""
         parts = []
         if self.recompute is not None:
             parts.append("recomputed from printed facts")
@@ -61,7 +61,7 @@ FER2013: Final = "FER2013"
 
 
 def _markou(name: str, label: str, *words: str) -> Step:
-    """Return a 4-fold cross-validation with the cyclic learning rate of Markou's images."""
+    """Return a 4-fold cross-validation with the cyclic learning rate that Markou uses for images."""
     common = (
         *("crossval", "--config", name, "--dataset", "sfew", "--folds", "4", "--data.crop", "viola_jones"),
         *("--model.optimizer", "sgd", "--model.momentum", "0.9", "--model.schedule", "cyclic"),
@@ -76,7 +76,7 @@ T_RES: Final = _markou("transfer", "T-Res", "--model.backbone", "resnet18")
 
 
 def _conv4(name: str, label: str, *words: str) -> Step:
-    """Return a training of Onghena and Belo's network; the config has their settings."""
+    """Return a training of Onghena and Belo's network, with the settings of the config ``conv4``."""
     return Step(f"onghena-{name}", label, ("fit", "--config", "conv4", *words))
 
 
@@ -93,7 +93,7 @@ CHAINS: Final = (
 
 
 def _sutton(network: str, batch: int, lr: str, epochs: int, label: str = "") -> Step:
-    """Return a training of Sutton's; the optimizer is not named, SGD with momentum is taken."""
+    """Return one of Sutton's trainings, with SGD and momentum; the paper does not name the optimizer."""
     size = ("--data.image_size", "32") if network == "alexnet" else ()
     words = (
         *("fit", "--config", network, "--data.protocol", "merged", "--data.batch_size", str(batch)),
@@ -133,7 +133,7 @@ PAIRS: Final[Mapping[tuple[str, str], tuple[Sequence[Step], float]]] = {
         7,
     ),
 }
-"""Figures of accuracy and of loss over the epochs, of the same trainings."""
+"""Pairs of figures that show accuracy and loss over the epochs of the same trainings."""
 
 ROWS: Final = (
     *((10, "0.001", 8), (10, "0.0001", 8), (20, "0.001", 10), (20, "0.0001", 10)),
@@ -166,7 +166,7 @@ CURVE: Final = Step(
 
 
 def _jain(name: str, label: str, *words: str, hidden: int = 200, epochs: int = 50, lr: str = "0.001") -> Step:
-    """Return a training of Jain's AlexNet with a new head; the optimizer is not named, Adam is taken."""
+    """Return a training of Jain's AlexNet with a new head; the paper does not name the optimizer."""
     common = (
         *("fit", "--config", "transfer", "--model.backbone", "alexnet", "--model.hidden", str(hidden)),
         *("--model.schedule", "none", "--model.lr", lr, "--trainer.max_epochs", str(epochs), *words),
@@ -355,7 +355,7 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
     **_narayan_items(),
     **_jain_items(),
 }
-"""By the name of an item."""
+"""Protocols by the name of their item."""
 
 
 def how(item: Item) -> str:

@@ -1,4 +1,4 @@
-"""The result of a replay: printed, recomputed and our numbers side by side, and what is drawn."""
+"""Result of a replay: printed, recomputed and our numbers side by side, and the curves to draw."""
 
 import csv
 import io
@@ -23,11 +23,11 @@ class Measured:
     """A number that we measured, as the mean over seeds.
 
     Attributes:
-        value: In the unit of the printed number.
-        n: Samples behind the value of one seed; 0: it is not of samples.
+        value: The mean, in the unit of the printed number.
+        n: Number of samples behind the value of one seed; 0: the value is not computed from samples.
         seeds: Number of seeds.
-        low: Low end of Wilson's 95 % interval of the mean for n samples; NaN if it is no proportion.
-        high: Its high end.
+        low: Low end of Wilson's 95 % interval of the mean for n samples; NaN if it is not a proportion.
+        high: High end of the interval.
         sd: Standard deviation over the seeds, n - 1; NaN for one seed.
     """
 
@@ -40,20 +40,20 @@ class Measured:
 
 
 TableRow = tuple[str, float, float, Measured | None]
-"""Label, printed and recomputed number (NaN: there is none), and ours."""
+"""Label, printed number, recomputed number (NaN: none), and our number."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve of a picture.
+    """A curve in a plot.
 
     Attributes:
-        label: Its name.
+        label: Name of the curve.
         x: Horizontal values.
         y: Vertical values.
         low: Low end of each point's bar or band; empty: none.
-        high: The high end.
-        is_points: Whether points are drawn, for measured or printed values; else a line.
+        high: High end of each point's bar or band; empty: none.
+        is_points: Whether to draw points, for measured or printed values; if not, a line.
     """
 
     label: str
@@ -66,7 +66,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes of a picture, with its curves."""
+    """One pair of axes of a plot, with its curves."""
 
     x: str
     y: str
@@ -75,12 +75,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a protocol gave.
+    """Result of a protocol.
 
     Attributes:
-        ours: Measured numbers by the labels of the printed ones; labels that are not printed follow.
-        panels: What to draw; empty: nothing.
-        pictures: Figures of runs, shown as the item's pictures.
+        ours: Measured numbers by the labels of the printed ones, followed by those with other labels.
+        panels: Plots to draw; empty: none.
+        pictures: Figures of runs that are shown for the item.
         notes: What a reader must know, such as parts that were not run.
     """
 
@@ -102,7 +102,7 @@ def proportion(shares: Sequence[float], n: int) -> Measured:
 
 
 def average(values: Sequence[float], n: int = 0) -> Measured:
-    """Return the mean of a number that is no proportion of samples, over the seeds where it is defined."""
+    """Return the mean over the seeds where a number is defined, for one that is not a proportion."""
     defined = [value for value in values if not math.isnan(value)]
     mean = float(np.mean(defined)) if defined else math.nan
     return Measured(mean, n, len(defined), sd=_deviation(defined))
@@ -131,7 +131,7 @@ def printed_values(paper: Paper, item: Item) -> tuple[dict[str, float], str]:
 def rows_of(
     printed: Mapping[str, float], recomputed: Mapping[str, float], ours: Mapping[str, Measured]
 ) -> list[TableRow]:
-    """Return label, printed, recomputed (NaN where there is none) and ours, one row for each label."""
+    """Return one row per label, in order: printed labels, then recomputed ones, then ours."""
     labels = dict.fromkeys((*printed, *recomputed, *ours))
     return [
         (name, printed.get(name, math.nan), recomputed.get(name, math.nan), ours.get(name)) for name in labels
@@ -181,7 +181,7 @@ def _number(value: float) -> str:
 
 
 def rows_as_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
-    """Return rows as JSON has them, without what is not known."""
+    """Return rows as JSON objects, without numbers that are not known."""
     return [
         {
             "label": label,
@@ -193,7 +193,7 @@ def rows_as_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
 
 
 def panels_as_json(panels: Sequence[Panel]) -> list[dict[str, Any]]:
-    """Return panels as JSON has them, five digits of each number, null for NaN."""
+    """Return panels as JSON objects: numbers with five significant digits, null for NaN."""
 
     def digits(values: Sequence[float]) -> list[float | None]:
         return [None if math.isnan(value) else float(f"{value:.5g}") for value in values]
@@ -231,5 +231,5 @@ def write_csv(path: Path, rows: Sequence[TableRow]) -> None:
 
 
 def _known(values: Mapping[str, float]) -> dict[str, float]:
-    """Return values without those that are NaN, which JSON has not."""
+    """Return values without NaN, which JSON does not allow."""
     return {name: value for name, value in values.items() if not math.isnan(value)}

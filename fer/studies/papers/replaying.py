@@ -1,4 +1,4 @@
-"""Run the protocol of an item: reuse what is finished, and write what came out."""
+"""Run the protocol of an item: reuse finished runs, and write the results."""
 
 import logging
 import shutil
@@ -29,7 +29,7 @@ from fer.studies.papers.store import WAY_OUT, Store
 
 QUICK: Final = "-quick"
 MOST_QUICK: Final = 3
-"""Runs of an item if it has to be quick: the first, the middle and the last one."""
+"""Number of runs of an item in a quick replay: the first, the middle and the last one."""
 
 RESULTS: Final[Mapping[str, str]] = {
     "fit": "results.json",
@@ -46,9 +46,9 @@ class Done:
     """A finished replay.
 
     Attributes:
-        folder: Its files.
+        folder: Folder of its files.
         text: The table, and what a reader must know.
-        panels: What is to be drawn.
+        panels: Plots to draw.
         pictures: Figures that were copied from runs.
     """
 
@@ -63,11 +63,11 @@ class Replaying:
     """Runs protocols in a folder.
 
     Attributes:
-        folder: Of all replays; runs are in ``runs``, results in a folder for each item.
+        folder: Folder of all replays; runs are in ``runs``, results in a folder for each item.
         quick: Whether trainings are short and seeds few.
-        root: Folder of the data; None: the environment's.
-        run: Runs a command with its words.
-        made: What is kept with the outcome: command, commit, machine.
+        root: Folder of the data; None: the one that the environment names.
+        run: Runs a command with its arguments.
+        made: Provenance that is stored with the outcome: command, commit, machine.
         out: Folder for a second copy of the outcome, such as one under version control; None: none.
     """
 
@@ -80,7 +80,7 @@ class Replaying:
 
     @property
     def runs_dir(self) -> Path:
-        """Where the runs are, which items share."""
+        """Folder of the runs, which items share."""
         return self.folder / "runs"
 
     def replay(
@@ -93,10 +93,10 @@ class Replaying:
             item: The table or figure.
             protocol: How it is replayed.
             pool: SFEW's features; None if they are not there.
-            missing: Why they are not.
+            missing: Why they are not there.
 
         Raises:
-            InputError: There is a finished run of other settings.
+            InputError: There is a finished part with other settings.
         """
         parts = []
         steps = self._chosen(protocol.steps)
@@ -114,7 +114,7 @@ class Replaying:
         return self._conclude(papers, item, protocol, parts, notes)
 
     def _chosen(self, steps: Sequence[Step]) -> Sequence[Step]:
-        """Return the steps that are run: all, or some of many if it has to be quick."""
+        """Return the steps to run: all, or at most :data:`MOST_QUICK` in a quick replay."""
         if not self.quick or len(steps) <= MOST_QUICK:
             return steps
         return [steps[0], steps[len(steps) // 2], steps[-1]]
@@ -138,7 +138,7 @@ class Replaying:
         return f"{step}{QUICK if self.quick else ''}"
 
     def _run(self, step: Step) -> Run:
-        """Return the run of a step, finished now or before.
+        """Return the finished run of a step, which is run now if it is not finished.
 
         Raises:
             InputError: It cannot be run, or was run with other settings.
@@ -160,7 +160,7 @@ class Replaying:
         return run
 
     def _words(self, step: Step, words: Sequence[str], run: Run) -> list[str]:
-        """Return the words of a step's command, which resumes the run if it has begun."""
+        """Return the arguments of a step's command; they resume a training that was begun."""
         if step.command == "fit" and run.config_path.is_file():
             return ["--resume", str(run.folder)]
         own = [
@@ -217,8 +217,8 @@ def quick_note(protocol: Protocol, steps: Sequence[Step]) -> str:
     """Return how a quick replay differs from the paper's protocol, in a sentence.
 
     Args:
-        protocol: The whole one.
-        steps: Those of its steps that are run.
+        protocol: The paper's protocol.
+        steps: The steps that are run.
     """
     parts = []
     if protocol.on_features is not None:

@@ -1,4 +1,4 @@
-"""Replays by commands: which trainings an item needs, and which of their numbers answer it."""
+"""Replays by ``fer`` commands: the trainings that an item needs, and how to read its numbers from them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SHORT: Final = short(20)
 """Settings of a quick training on small images."""
 
 SHORT_LARGE: Final = short(3)
-"""Settings of a quick training on images of 224 pixels, of which each takes as long as twenty small ones."""
+"""Settings of a quick training on images of 224 pixels, each of which takes as long as twenty small ones."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Step:
     """A run that an item needs.
 
     Attributes:
-        name: Of the run.
-        label: Of the row or curve that it answers.
-        words: The command and its words, without names and folders; ``{run}`` is the folder of another step.
-        quick: Words that follow them if it has to be quick.
-        needs: Name of the step that ``{run}`` means.
+        name: Name of the run.
+        label: Label of the row or curve that the run fills.
+        words: The command and its arguments, without names and folders; ``{run}`` is another step's folder.
+        quick: More arguments for a quick replay.
+        needs: Name of the step that ``{run}`` stands for.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Step:
 
     @property
     def command(self) -> str:
-        """The command of ``fer``."""
+        """The ``fer`` command."""
         return self.words[0]
 
 
@@ -74,7 +74,7 @@ def val_accuracies(runs: Runs) -> Replay:
 
 
 def one_matrix(runs: Runs) -> Replay:
-    """Return accuracy and one-versus-rest accuracy of each class of a single run, and its matrix."""
+    """Return accuracy, one-versus-rest accuracy and recall of each class of a single run, and its matrix."""
     (run,) = runs.values()
     found = read_report(run)
     ours = {"accuracy": proportion([found.accuracy], found.n)}
@@ -127,7 +127,7 @@ def history_panel(runs: Runs, key: str, title: str) -> Panel:
         points = [
             (epoch, value)
             for epoch, value in zip(columns["epoch"], columns[key], strict=True)
-            if value == value  # other rows are of measurements
+            if value == value  # rows of other measurements have NaN here
         ]
         epochs, values = zip(*points, strict=True)
         lines.append(Line(label, epochs, values))
@@ -141,7 +141,7 @@ def folds_accuracy(runs: Runs) -> Replay:
 
 
 def folds_classes(runs: Runs) -> Replay:
-    """Return the class metrics of each cross-validation, folds pooled."""
+    """Return the class metrics of each cross-validation, pooled over the folds."""
     ours: dict[str, Measured] = {}
     for label, run in runs.items():
         pooled = summarise(read_members(run.folder)).pooled
@@ -190,7 +190,7 @@ def pruned_classes(when: str) -> Callable[[Runs], Replay]:
 
 
 def pruning_curve(runs: Runs) -> Replay:
-    """Return the accuracy by threshold of Narayan's rule, and draw it beside that of other rules."""
+    """Return the accuracy of Narayan's rule by threshold, and draw it together with the other rules."""
     if not (curves := [run for run in runs.values() if run.curve_path.is_file()]):
         return Replay()
     found = curves[0].read_curve()

@@ -1,4 +1,4 @@
-"""SFEW's rows for the small networks: split and scaled as a protocol says."""
+"""SFEW's feature rows for the small networks, split and scaled by a protocol."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ Indices = NDArray[np.intp]
 
 def folds(pool: FeatureSplit, num_folds: int, seed: int = 0) -> Iterator[tuple[Indices, Indices]]:
     """Yield the training and test rows of random stratified folds."""
-    from sklearn.model_selection import StratifiedKFold  # not above: it is slow to import
+    from sklearn.model_selection import StratifiedKFold  # here, since it is slow to import
 
     splitter = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
     yield from splitter.split(pool.features, pool.labels)
@@ -30,14 +30,14 @@ def hold_out(pool: FeatureSplit, num_train: int, seed: int) -> tuple[Indices, In
 def scaled(
     pool: FeatureSplit, train: Indices, test: Indices, scale: Scale, *, fit_on_test: bool = False
 ) -> Rows:
-    """Return rows scaled by what is fitted on the training rows, nothing clipped.
+    """Return rows with a scaling that is fitted on the training rows, without clipping.
 
     Args:
         pool: All rows.
-        train: Rows that train.
-        test: Rows that test.
+        train: Indices of the training rows.
+        test: Indices of the test rows.
         scale: See :data:`fer.data.features.Scale`.
-        fit_on_test: Whether the test rows are scaled by themselves, as in Jain's code.
+        fit_on_test: Whether the scaling of the test rows is fitted on the test rows, as in Jain's code.
     """
     parts: list[torch.Tensor] = []
     scaling = FeatureScaling.fit(pool.features[train], scale=scale, clip=0, descriptors=DESCRIPTORS)

@@ -1,4 +1,4 @@
-"""Finished parts of a replay, which are not computed again."""
+"""Store the finished parts of a replay, so that they are not computed again."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ class Store:
     def get(
         self, name: str, settings: Mapping[str, Any], compute: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Return a result, computed now unless it was before.
+        """Return a stored result, or compute and store it.
 
         Args:
-            name: Of the result.
-            settings: What it depends on, as JSON has it.
-            compute: Returns the result, as JSON has it.
+            name: Name of the result.
+            settings: Everything that it depends on, as JSON types.
+            compute: Returns the result, as JSON types.
 
         Raises:
-            InputError: There is a result of other settings, or the file is damaged.
+            InputError: There is a result with other settings, or the file is damaged.
         """
         if self.check(name, settings):
             return dict(read_json(self.path(name), WAY_OUT)["result"])
@@ -45,10 +45,10 @@ class Store:
         return result
 
     def check(self, name: str, settings: Mapping[str, Any]) -> bool:
-        """Return whether a result is there.
+        """Return whether a result is stored.
 
         Raises:
-            InputError: There is one of other settings, or the file is damaged.
+            InputError: There is a result with other settings, or the file is damaged.
         """
         path = self.path(name)
         if not path.is_file():

@@ -24,11 +24,11 @@ def one_vs_rest(confusion: Counts) -> NDArray[np.float64]:
 
 
 def column_by_ranges(confusion: Counts) -> NDArray[np.float64]:
-    """Return Sutton's column "Accuracy" by the rule that explains it.
+    """Return Sutton's column "Accuracy" by the rule that reproduces it.
 
     Of the true negatives of class i, only the blocks above left and below right of its cell are counted, as
-    two ranges of a spreadsheet would select them. For classes 2 to 5 the row left of the cell is counted,
-    too: false negatives.
+    two ranges of a spreadsheet would select them. For classes 2 to 5, the cells to the left in the same row
+    (false negatives) are counted, too.
     """
     n = confusion.sum()
     values = []
@@ -39,7 +39,7 @@ def column_by_ranges(confusion: Counts) -> NDArray[np.float64]:
 
 
 def recomputed(papers: Papers, figure: str) -> dict[str, float]:
-    """Return what a matrix says: accuracy in per cent, and the one-versus-rest accuracy of each class."""
+    """Return what follows from a matrix: accuracy in per cent, and each class's one-versus-rest accuracy."""
     fact = papers["s2"][f"{figure}_confusion"]
     classes = one_vs_rest(fact.table)
     return {"accuracy": _accuracy(fact.table), **dict(zip(fact.columns, map(float, classes), strict=True))}
@@ -76,7 +76,7 @@ def column_of_accuracies(papers: Papers) -> Finding:
 
 
 def repeated_matrix(papers: Papers) -> Finding:
-    """O2: Fig. 14 repeats Fig. 9, and stated accuracies are mostly not those of the matrices."""
+    """O2: Fig. 14 repeats Fig. 9, and most stated accuracies are not those of the matrices."""
     paper = papers["s2"]
     stated = {
         name: paper[f"{name}_total"].value("accuracy") for name in FIGURES if f"{name}_total" in paper.facts
@@ -95,7 +95,7 @@ def repeated_matrix(papers: Papers) -> Finding:
 
 
 def size_of_test(papers: Papers) -> Finding:
-    """O3: the matrices are of PublicTest and PrivateTest together."""
+    """O3: the matrices count PublicTest and PrivateTest together."""
     printed = papers["s2"]["test_images"].value("test")
     counts = papers["data"]["fer2013"]
     both = counts.row("PublicTest") + counts.row("PrivateTest")
@@ -112,7 +112,7 @@ def size_of_test(papers: Papers) -> Finding:
 
 
 def full_accuracy(papers: Papers) -> Finding:
-    """O22: near-full accuracy is meant of the network's own final accuracy."""
+    """O22: "near-full accuracy" refers to the network's own final accuracy."""
     paper = papers["s2"]
     epochs, highest = (
         paper["soon"].value("ResNet"),

@@ -80,12 +80,12 @@ def test_the_labels_of_sfew_are_those_that_markou_prints():
     [
         pytest.param("0.1", "1.1", "'r, a' is 1.1, which is outside", id="range"),
         pytest.param("[0.1, null]", "[0.1]", "row 'r' has 1 values for 2 columns", id="columns"),
-        pytest.param("[0.1, null]", "[0.1, x]", "a value is no number", id="text"),
-        pytest.param("share", "metres", "unit 'metres' is none of", id="unit"),
+        pytest.param("[0.1, null]", "[0.1, x]", "a value is not a number", id="text"),
+        pytest.param("share", "metres", "unit 'metres' is not one of", id="unit"),
         pytest.param("facts: [f]", "facts: [g]", "no fact 'g'", id="fact"),
         pytest.param("authors: A\n", "", "authors is missing", id="missing"),
         pytest.param(
-            "unit: share,", "unit: share, misprints: {x: 1},", "misprint 'x' is no cell", id="misprint"
+            "unit: share,", "unit: share, misprints: {x: 1},", "misprint 'x' is not a cell", id="misprint"
         ),
     ],
 )
