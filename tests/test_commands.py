@@ -186,17 +186,24 @@ def test_help_has_no_markup(command):
 
 
 @pytest.mark.parametrize("words", [*ON_A_RUN, "predict --network conv6"])
-def test_help_shows_own_settings_first_and_lightnings_last(words):
+def test_help_shows_own_settings_first_and_what_the_command_needs(words):
     command, *others = words.split()
     out = done(command, *others, "--help")
     assert not MARKUP.search(out)
     titles = re.findall(r"^(\S.*):$", out, re.MULTILINE)
-    assert titles[0] == "run"
-    assert titles[-2:] == ["trainer (Lightning)", "examples"]
-    assert {"network and training", "data", "angles between neurons", "pruning"} < set(titles)
+    assert (titles[0], titles[-1]) == ("run", "examples")
     assert len(out.split("\n\n")[0].splitlines()) <= 3  # the usage
-    for option in ("--model.lr", "--prune.merge", "--wandb.mode"):
-        assert 0 < out.index(option) < out.index("--trainer.max_epochs")
+    if command == "fit":
+        assert titles[-2] == "trainer (Lightning)"
+        assert {"network and training", "data", "angles between neurons", "pruning"} < set(titles)
+        for option in ("--model.lr", "--prune.merge", "--wandb.mode"):
+            assert 0 < out.index(option) < out.index("--trainer.max_epochs")
+    else:
+        assert titles[1:-1] == [*(["pruning"] if command == "prune" else []), "data"]
+        assert "are those of the run, and of fer fit --help" in out
+        assert not re.search(
+            "--(early_stopping|model|trainer|distinctiveness)", out.split("The other settings")[0]
+        )
     assert f"fer {command}" in out[out.index("\nexamples:") :]
 
 

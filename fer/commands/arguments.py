@@ -183,7 +183,7 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         f"saves within seconds and exits with status {TRY_AGAIN}, and the same command resumes the run; "
         "null: requeue under SLURM, which then starts the job again, else stop",
     )
-    parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop", "resume"})
+    parser.add_function_arguments(wandb_logger, "wandb", skip={"run_dir", "stop", "resume", "is_shown"})
     (parser.groups or {})["wandb"].add_argument(
         "--wandb.artifacts",
         type=Artifacts,
@@ -208,7 +208,7 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
     needed = {"fit": "", "predict": "--ckpt_path CHECKPOINT|RUN "}.get(command, "CHECKPOINT|RUN ")
     parser.usage = f"fer {command} {needed}[settings]"
     parser.epilog = EXAMPLES.get(command)
-    arrange(parser)
+    arrange(parser, command)
 
 
 def _add_callback(parser: LightningArgumentParser, callback: type[Callback], key: str) -> None:

@@ -3,7 +3,6 @@
 import re
 import textwrap
 from argparse import SUPPRESS, Action
-from collections.abc import Mapping
 from typing import Final
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -21,6 +20,24 @@ TITLES: Final = {
 }
 """Titles of the groups of options, in the order of the help; other groups come before the trainer's."""
 
+
+SHOWN: Final = {
+    "prune": ("", "prune", "data"),
+    **dict.fromkeys(("validate", "test", "predict"), ("", "data")),
+}
+"""Groups that the help of a command shows, in order; commands without an entry show all groups."""
+
+OF_TRAINING: Final = (
+    *("start_from", "test", "report", "monitor", "early_stopping", "ema", "checkpoints"),
+    *("on_nan", "on_sigterm"),
+)
+"""Options of the first group that only matter to a training; such help leaves them out."""
+
+MORE: Final = """\
+The other settings (--model.…, --trainer.…, --wandb.… and so on) are those of the run, and of fer fit --help.
+
+"""
+"""Before the examples of a help that leaves groups out."""
 
 HELPS: Final = {
     "config": "settings as YAML or JSON: a file, or the name of a shipped config; the last one wins",
@@ -43,7 +60,7 @@ class HelpFormatter(DefaultHelpFormatter):
         return re.sub(r" ?\((required, )?\)$", "", text)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.startswith("examples:"):
+        if text.startswith(("examples:", MORE)):
             return textwrap.indent(text, indent)
         return super()._fill_text(plain_text(text), width, indent)
 
@@ -60,32 +77,36 @@ def plain_text(text: str) -> str:
     return text.replace("``", "").replace("`", "")
 
 
-def arrange(parser: ArgumentParser, titles: Mapping[str, str] = TITLES) -> None:
+def arrange(parser: ArgumentParser, command: str) -> None:
     """Order a parser's groups of options, give them titles, and hide options that only confuse.
 
     Args:
         parser: The parser, with all its options.
-        titles: Titles by group, in order.
+        command: The command whose options it reads.
     """
     groups = parser.groups or {}
-    order = list(titles)
     names = {id(group): name for name, group in groups.items()}
+    names |= {id(group): "" for group in (parser._positionals, parser._optionals)}
+    order = [*TITLES]
 
     def place(group: object) -> int:
-        if group in (parser._positionals, parser._optionals):
-            return 0
         name = names.get(id(group))
         return order.index(name) if name in order else len(order) - 2
 
     for name, group in groups.items():
-        group.title = titles.get(name, group.title)
-    parser._optionals.title = titles[""]
+        group.title = TITLES.get(name, group.title)
+    parser._optionals.title = TITLES[""]
     for group in parser._action_groups:
         if group.title == "Linked arguments":
             group.title = "set by the data"
+    hidden: set[str] = set()
+    if command in SHOWN:
+        order, hidden = [*SHOWN[command]], {*OF_TRAINING}
+        parser._action_groups = [group for group in parser._action_groups if names.get(id(group)) in order]
+        parser.epilog = MORE + (parser.epilog or "")
     parser._action_groups = sorted(parser._action_groups, key=place)
     for action in parser._actions:
         action.help = HELPS.get(action.dest, action.help)
         # --model and the like take a file of settings for their group; --model.logger.help lists classes.
-        if action.dest in groups or action.dest.endswith(".help"):
+        if action.dest in hidden or action.dest in groups or action.dest.endswith(".help"):
             action.help = SUPPRESS

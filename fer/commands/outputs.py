@@ -125,11 +125,13 @@ def _next_commands(run: Run, page: Path | None) -> list[str]:
     """Return the commands to try next on a run that left files, each with its purpose."""
     if not run.is_run:
         return []
+    network = str(run.read_config().get("network", ""))
+    own = f" --network {network}" if "." in network else ""  # a class that only the command line may import
     commands = [] if page else [(f"fer report {run.folder}", "results, angles and stages as one HTML page")]
     if run.pruned_checkpoint.is_file():
-        commands.append((f"fer test {run.pruned_checkpoint}", "evaluate the pruned network"))
+        commands.append((f"fer test {run.pruned_checkpoint}{own}", "evaluate the pruned network"))
     elif run.best_checkpoint.is_file():
-        commands.append((f"fer prune {run.folder} --target_macs 0.5", "keep half of the multiply-adds"))
+        commands.append((f"fer prune {run.folder}{own} --target_macs 0.5", "keep half of the multiply-adds"))
     if offline := sorted(run.folder.glob("wandb/offline-run-*")):
         commands.append((f"wandb leet {offline[-1]}", "see the curves in the terminal"))
         commands.append((f"wandb sync {offline[-1]}", "upload the run to W&B"))

@@ -165,11 +165,13 @@ def settings_that_differ(settings: Mapping[str, Mapping[str, Any]]) -> dict[str,
 def _facts(run: ComparedRun, answers: Mapping[str, Answers]) -> Values:
     """Return the facts in a run's files, and the accuracy of its predictions if the files lack it."""
     results, settings = run.results, run.settings
+    # A training that was tested and then pruned is compared by its whole network, as its checkpoint is.
+    pruned = {} if results else run.pruned
     values: Values = {
         "network": settings.get("network", results.get("network")),
         "data": settings.get("dataset", results.get("data")),
-        "protocol": results.get("protocol", run.pruned.get("protocol")),
-        "state": "not tested" if run.untested else "pruned" if run.pruned else "tested",
+        "protocol": results.get("protocol", pruned.get("protocol")),
+        "state": "not tested" if run.untested else "pruned" if pruned else "tested",
         "epochs": results.get("epochs"),
         "seed": settings.get("seed_everything", results.get("seed")),
         "fit_seconds": results.get("fit_seconds"),
@@ -180,14 +182,14 @@ def _facts(run: ComparedRun, answers: Mapping[str, Answers]) -> Values:
     for split, report in read_reports(run.run, results).items():
         values |= _accuracy(split, int(report.confusion.trace()), report.n)
         values[f"{split}/balanced_acc"] = plain(report.balanced_accuracy)
-    after = run.pruned.get("after", {})
+    after = pruned.get("after", {})
     if "acc" in after and "interval" in after:
         low, high = after["interval"]
         values |= {
             "val/acc": after["acc"],
             "val/acc_low": low,
             "val/acc_high": high,
-            "val/n": run.pruned["n"],
+            "val/n": pruned["n"],
         }
     for split, each in answers.items():
         if f"{split}/acc" not in values:

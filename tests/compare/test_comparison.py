@@ -114,6 +114,14 @@ def test_a_pruned_run_has_the_accuracy_after_pruning(tmp_path):
     assert (found.values["b"]["state"], found.values["b"]["val/acc"]) == ("pruned", 0.6)
 
 
+def test_a_training_that_was_pruned_at_its_end_is_compared_by_its_whole_network(tmp_path):
+    runs = [make_run(tmp_path / name, right=5) for name in "ab"]
+    after = {"acc": 0.6, "interval": [0.5, 0.7]}
+    (runs[1] / "prune.json").write_text(json.dumps({"n": 20, "after": after, "layers": {}}))
+    found = compared(*runs)
+    assert (found.values["b"]["state"], found.values["b"]["val/acc"]) == ("tested", 0.75)
+
+
 def test_three_p_values_are_said_to_be_uncorrected(tmp_path):
     found = compared(*(make_run(tmp_path / name, predicted="aabb") for name in "abc"))
     assert "The 2 p-values are not corrected for multiple comparisons." in found.notes
