@@ -197,7 +197,7 @@ def test_help_shows_own_settings_first_and_what_the_command_needs(words):
         assert titles[-2] == "trainer (Lightning)"
         assert {"network and training", "data", "angles between neurons", "pruning"} < set(titles)
         for option in ("--model.lr", "--prune.merge", "--wandb.mode"):
-            assert 0 < out.index(option) < out.index("--trainer.max_epochs")
+            assert 0 < out.index(option) < out.index("\n  --trainer.max_epochs")
     else:
         assert titles[1:-1] == [*(["pruning"] if command == "prune" else []), "data"]
         assert "are those of the run, and of fer fit --help" in out

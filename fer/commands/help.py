@@ -87,7 +87,7 @@ def arrange(parser: ArgumentParser, command: str) -> None:
     groups = parser.groups or {}
     names = {id(group): name for name, group in groups.items()}
     names |= {id(group): "" for group in (parser._positionals, parser._optionals)}
-    order = [*TITLES]
+    order = [*SHOWN.get(command, ()), *TITLES]
 
     def place(group: object) -> int:
         name = names.get(id(group))
@@ -101,8 +101,11 @@ def arrange(parser: ArgumentParser, command: str) -> None:
             group.title = "set by the data"
     hidden: set[str] = set()
     if command in SHOWN:
-        order, hidden = [*SHOWN[command]], {*OF_TRAINING}
-        parser._action_groups = [group for group in parser._action_groups if names.get(id(group)) in order]
+        hidden = {*OF_TRAINING}
+        for group in parser._action_groups:
+            if names.get(id(group)) not in SHOWN[command]:
+                group.description = None
+                hidden |= {action.dest for action in group._group_actions}
         parser.epilog = MORE + (parser.epilog or "")
     parser._action_groups = sorted(parser._action_groups, key=place)
     for action in parser._actions:

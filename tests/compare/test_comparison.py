@@ -96,7 +96,7 @@ def test_answers_alone_give_an_accuracy(tmp_path):
         pytest.param(
             {"predicted": "aabb", "dataset": "sfew"}, "one is on fer2013 and the other on sfew", id="data"
         ),
-        pytest.param({"predicted": "aabb", "right": 5}, "4 of 4 are right; in its results", id="results"),
+        pytest.param({"predicted": "aabb", "right": 5}, "4 of 4 are correct; in its results", id="results"),
     ],
 )
 def test_what_cannot_be_compared_is_said(other, note, tmp_path):
