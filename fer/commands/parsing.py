@@ -95,7 +95,8 @@ def load_recognizer(given: Namespace, tta: Tta = "flip") -> "Recognizer":
 def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     """Parse the arguments after a command.
 
-    The old names of renamed options are accepted, too, both in the arguments and in configs.
+    The old names of renamed options are accepted, too, both in the arguments and in configs. The help shows
+    the values of the configs that the arguments name.
 
     Raises:
         InputError: An option or a value is invalid; the message suggests what was meant.
@@ -105,6 +106,8 @@ def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     for place, (flag, value) in enumerate(pairwise(renamed), start=1):
         if flag in ("-c", "--config"):
             renamed[place] = _rename_config(value, options)
+            if {"-h", "--help"} & {*words} and Path(value).is_file():
+                parser.default_config_files = [*parser.default_config_files, value]
     try:
         return parser.parse_args(renamed)
     except ArgumentError as e:
