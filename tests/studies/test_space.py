@@ -124,7 +124,7 @@ def test_a_law_that_is_not_said_follows_from_what_is_given(entry, distribution):
         pytest.param({"mu": 1.0}, "give value, values", id="no law"),
         pytest.param({"value": 3, "parameters": {}}, "cannot be given together with parameters", id="both"),
         pytest.param({"parameters": {}}, "no parameters", id="empty"),
-        pytest.param(3, r"{value: 3} is a constant", id="bare value"),
+        pytest.param(3, r"for a constant, write {value: 3}", id="bare value"),
     ],
 )
 def test_what_is_no_parameter_is_refused(entry, words):
