@@ -226,7 +226,7 @@ def test_a_published_class_trains(path, settings):
         ),
         pytest.param(
             "--network torchvision.models.SqueezeNet",
-            ["cannot take the data's inputs of shape"],
+            ["cannot take the data's inputs of shape", "--data.channels and --data.image_size set the shape"],
             id="channels",
         ),
     ],

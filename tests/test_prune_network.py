@@ -100,6 +100,7 @@ def test_a_class_path_names_any_network(make_images, tmp_path):
     [
         pytest.param([], "give one of --timm NAME and --network", id="none"),
         pytest.param(["--network", "torchvision.models.NoNet"], "torchvision.models.NoNet", id="unknown"),
+        pytest.param(["--network", "torchvision.models.AlexNt"], "did you mean 'AlexNet'", id="typo"),
     ],
 )
 def test_a_network_is_wanted(words, message, tmp_path):

@@ -74,7 +74,7 @@ class PruneCallback(Callback):
 
     def __init__(
         self,
-        enabled: bool = False,
+        enabled: bool = True,
         metric: str = "val/acc",
         samples: Any = None,
         network: str | None = None,

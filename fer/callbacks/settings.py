@@ -15,7 +15,7 @@ def check_intervals(
         if interval is not None and interval < 0:
             msg = f"distinctiveness.{name} is {interval}: it must be 0 (never) or more"
             raise InputError(msg)
-    if every_n_epochs is not None and every_n_steps is not None:
+    if every_n_epochs and every_n_steps:
         msg = (
             f"distinctiveness.every_n_steps is {every_n_steps} and every_n_epochs is {every_n_epochs}: set "
             "one of them, and leave the other out (null)"

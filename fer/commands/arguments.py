@@ -192,6 +192,7 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
     )
     for callback, key in CALLBACKS.items():
         _add_callback(parser, callback, key)
+    parser.set_defaults({"prune.enabled": False})
     for setting in ("image_size", "channels"):
         if takes(parser, f"model.{setting}") and takes(parser, f"data.{setting}"):
             parser.link_arguments(f"data.{setting}", f"model.{setting}")

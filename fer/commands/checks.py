@@ -144,6 +144,8 @@ def check_network(task: ClassificationTask, batch: Batch, *, network: str, train
             logits = task(inputs)
     except FOREIGN_ERRORS as e:
         msg = f"--network {network} cannot take the data's {shape}: {_first_line(e)}"
+        if inputs.ndim == 4:
+            msg += "; --data.channels and --data.image_size set the shape of the images"
         raise InputError(msg) from e
     wanted, is_tensor = (len(inputs), task.num_classes), isinstance(logits, Tensor)
     if not is_tensor or logits.shape != wanted:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from fer.commands.classpath import import_from_here
+from fer.commands.classpath import import_class, import_from_here
 from fer.commands.parsing import CONSOLE, make_parser, parse
 from fer.commands.size_targets import add_size_targets, limit_of, take_size_target
 from fer.commands.tuning import tuning_line
@@ -81,6 +82,9 @@ def prune_network(arguments: Sequence[str]) -> None:
         help="peak learning rate of AdamW, which a cosine schedule decays to 0",
     )
     parser.add_class_arguments(PruneSettings, "prune")
+    for flag, value in pairwise(arguments):
+        if flag == "--network":  # jsonargparse's error would not say what was meant
+            import_class(value, option=flag, base=nn.Module)
     given = parse(parser, arguments)
     target = take_size_target(given)
     if given.batch_size < 1:

@@ -132,13 +132,13 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     if config:
         # The saved config has all settings; only the run's folder must change.
         again = ["fer", command, "--config", str(folder / "config.yaml"), "--run_name", "null"]
-        if command == "prune" and not pruned:
-            again += ["--curve", "true"]
+        if command == "prune":
+            again += _options_of(pruned)
         found["repeat"] = {"folder": shlex.join(again), **differing_settings(config, settings_of)}
-        if command == "prune" and pruned and not _is_of_config(pruned, config):
+        if {"rounds", "tuning"} & pruned.keys() and command == "prune":
             found["repeat"]["note"] = (
-                "It was pruned with --target_macs, --target_params, --target_latency, --rounds or "
-                "--tune_epochs, which are not part of the saved settings: add them to the command."
+                "It was pruned with --rounds or --tune_epochs, which are not part of the saved settings: add "
+                "them to the command."
             )
         if command == "fit" and not config.get("ckpt_path") and not is_own(config):
             found["repeat"]["command"] = command_of(config, settings_of)
@@ -190,14 +190,14 @@ def read_reports(run: Run, results: Mapping[str, Any]) -> dict[str, Classificati
     return reports
 
 
-def _is_of_config(pruned: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Return whether the config holds all settings of a pruning."""
-    settings = pruned.get("settings") or {}
-    return not {"rounds", "tuning"} & pruned.keys() and all(
-        config.get(f"prune.{name}") == value
-        for name, value in settings.items()
-        if name != "idle_below"  # 0 with a rule or layers, whatever the config says
-    )
+def _options_of(pruned: Mapping[str, Any]) -> list[str]:
+    """Return the options of a pruning that are not part of the saved settings, but for rounds and tuning."""
+    if not pruned:
+        return ["--curve", "true"]
+    target = pruned.get("target")
+    if not target:
+        return []
+    return [f"--target_{target['kind']}", f"{target['most'] / target['before']['value']:g}"]
 
 
 def _command(config: Mapping[str, Any], history: Mapping[str, Sequence[float]], *, is_pruned: bool) -> str:

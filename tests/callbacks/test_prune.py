@@ -119,9 +119,9 @@ def test_a_network_that_was_compiled_is_so_again_when_it_is_smaller():
     assert task.network._compiled_call_impl is not None
 
 
-def test_nothing_is_pruned_by_default(tiny_data, tiny_trainer, tmp_path):
+def test_a_disabled_callback_prunes_nothing(tiny_data, tiny_trainer, tmp_path):
     task = Conv6Task(widths=(2, 2, 2, 2, 2), image_size=32)
-    tiny_trainer(callbacks=[PruneCallback()], enable_checkpointing=True).fit(
+    tiny_trainer(callbacks=[PruneCallback(enabled=False)], enable_checkpointing=True).fit(
         task, datamodule=tiny_data(size=32)
     )
     assert not list(tmp_path.rglob("pruned.ckpt"))

@@ -260,6 +260,15 @@ def test_only_the_layers_that_are_named_lose_neurons():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("similar_below", "is_said"), [(0.0, True), (60, False)])
+def test_that_nothing_was_removed_is_said(similar_below, is_said, caplog):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    pruned = prune(network, torch.randn(9, 20, 6), similar_below=similar_below, complementary_above=180)
+    assert any(plan.removals for plan in pruned.plans.values()) != is_said
+    assert ("nothing was removed: no neurons are similar enough" in caplog.text) == is_said
+
+
 def test_a_constant_that_a_padded_convolution_lacks_is_measured():
     """On one position the convolution sees its middle weights only; on more it sees a border, too."""
     torch.manual_seed(0)
