@@ -94,6 +94,6 @@ def test_images_that_are_all_the_same_have_features_of_zero():
 
 
 def test_fewer_images_than_components_are_refused():
-    with pytest.raises(InputError, match=r"4 images, and 5 components .* need 5 or more"):
+    with pytest.raises(InputError, match=r"4 images, but data.descriptors needs 5 or more"):
         Descriptors.fit(images(4))
     assert Descriptors.fit(images(5)).transform(images(5)).shape == (5, NUM_FEATURES)

@@ -146,7 +146,7 @@ def photo_bytes() -> bytes:
     ("content", "reason"),
     [
         pytest.param(b"", "an empty file", id="empty"),
-        pytest.param(b"happy, sad", "no image", id="text"),
+        pytest.param(b"happy, sad", "not an image", id="text"),
         pytest.param(photo_bytes()[:-500], "not a whole image", id="truncated"),
         pytest.param(photo_bytes()[:40], "no", id="header only"),
         pytest.param(png(20_000, 20_000), "too many pixels", id="20,000 x 20,000"),

@@ -193,7 +193,7 @@ def test_the_draw_depends_on_the_seed_alone(protocol, by_group):
     ("labels", "protocol", "settings", "message"),
     [
         pytest.param(SFEW, "346/330", {}, r"adds up to 676 samples, but there are 675", id="other counts"),
-        pytest.param(SFEW, "80/30", {}, r"names 110 samples.*add up to 100", id="110 %"),
+        pytest.param(SFEW, "80/30", {}, r"adds up to 110 samples.*add up to 100", id="110 %"),
         pytest.param(SFEW, "5-fold", {"fold": 5}, r"data\.fold is 5.*0 to 4", id="no such fold"),
         pytest.param(SFEW, "5-fold", {"fold": -1}, r"data\.fold is -1", id="negative fold"),
         pytest.param(SFEW, "80/20", {"fold": 1}, r"data\.fold is 1.*a single", id="fold of a hold-out"),

@@ -123,7 +123,7 @@ def test_good_files_are_done_and_bad_ones_named(photos, model):
     assert len(called.err.splitlines()) == 1
     for part in (
         "4 sources cannot be used", "empty: no image", "*.bmp: matches nothing",
-        "gone.png: there is no such file", "text.jpg: not an image of a known format", "2 images done",
+        "gone.png: no such file or folder", "text.jpg: not an image of a known format", "2 images done",
     ):  # fmt: skip
         assert part in called.err
     assert len(rows(Path("answers/predictions.csv"))) == 2
@@ -133,7 +133,7 @@ def test_good_files_are_done_and_bad_ones_named(photos, model):
     ("words", "parts"),
     [
         pytest.param("", ["photo.jpg", "--ckpt_path runs/latest"], id="nothing"),
-        pytest.param("gone.jpg", ["gone.jpg: there is no such file"], id="no such photo"),
+        pytest.param("gone.jpg", ["gone.jpg: no such file or folder"], id="no such photo"),
         pytest.param(
             "photos/*.gone", ["photos/*.gone: matches nothing"], id="a pattern that matches nothing"
         ),

@@ -236,7 +236,7 @@ def test_another_usage_names_the_line(root: Path, rows: Fer2013Rows) -> None:
     lines = votes.read_text().splitlines()
     lines[20] = lines[20].replace("Training", "PublicTest")
     votes.write_text("\n".join(lines) + "\n")
-    with pytest.raises(InputError, match=r"line 21: Usage is PublicTest, .*of Training"):
+    with pytest.raises(InputError, match=r"line 21: Usage is PublicTest, .*has Training"):
         data_module(root, "ferplus-majority")
 
 
