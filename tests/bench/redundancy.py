@@ -179,7 +179,7 @@ def draw(rows: Sequence[Row], most: float) -> Figure:
         axes.xaxis.set_major_formatter(percent())
         axes.yaxis.set_major_formatter(percent())
         tidy(axes)
-    panels[0].set_ylabel(f"share that can go for {100 * most:g} points")
+    panels[0].set_ylabel(f"share that can go, {100 * most:g} % of val lost")
     figure.supxlabel("of the layer", fontsize=NORMAL)
     panels[-1].legend(fontsize=NORMAL, frameon=False)
     return figure
