@@ -25,8 +25,8 @@ one, and a label changes only when the next one has held for :data:`DWELL` measu
 
 The rule has two forms. :func:`live_stages` looks back from each measurement, so no label depends on later
 measurements. :func:`label_stages` sees the whole run: its windows are centred, changes are dated to where
-the curves bend, and a rest after which the validation loss still falls far was a pause, not a Solution: it is
-*Intermediate*.
+the curves bend, and a rest from whose start the validation loss still falls far was a pause, not a Solution:
+it is *Intermediate*.
 
 Source: the stages are those of Markou's study of hidden neurons on SFEW, which were drawn by hand (at about
 25 and 100 of 200 epochs); after Gedeon, "Hidden units in a plateau", 1992.
@@ -72,7 +72,7 @@ the share of that fall that it may lose again. Markou's ANN, whose learning rate
 in 2,000 epochs."""
 
 PAUSE: Final = 0.1
-"""Share of its whole range by which the validation loss must fall after a rest for the rest to be a pause."""
+"""Share of its whole range by which the validation loss falls from the start of a pause on."""
 
 FROZEN: Final = 1e-5
 """Update ratio of a step, ``|change of the weights| / |weights|``, below which nothing can move: 100,000
@@ -355,16 +355,18 @@ def _without_slow_falls(
 
 
 def _without_pauses(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
-    """Return the intervals with *Intermediate* in place of each *Solution* that was only a pause."""
+    """Return the intervals with *Intermediate* in place of each *Solution* that was only a pause.
+
+    The validation loss falls far from its start on. The last interval is left: nothing comes after it.
+    """
     num = len(histories.times)
     labels = _spread(intervals, num)
     level = np.where(histories.val.is_unknown, histories.train.level, histories.val.level)
-    far = PAUSE * (np.nanmax(level) - np.nanmin(level)) if np.isfinite(level).any() else math.inf
-    ends = [interval.begin for interval in intervals[1:]]  # nothing comes after the last
-    for interval, end in zip(intervals, ends, strict=False):
-        at_rest = slice(interval.begin, end)
-        if interval.label == _SETTLED and np.nanmedian(level[at_rest]) - np.nanmin(level[end:]) > far:
-            labels[at_rest] = _MOVING
+    far = PAUSE * (np.fmax.reduce(level, initial=-math.inf) - np.fmin.reduce(level, initial=math.inf))
+    for interval, end in zip(intervals, [each.begin for each in intervals[1:]], strict=False):
+        start = min(interval.begin + WINDOW // 2, end - 1)  # windows before it may contain the end of a fall
+        if interval.label == _SETTLED and level[start] - np.fmin.reduce(level[start:]) > far:
+            labels[interval.begin : end] = _MOVING
     return _intervals(np.stack([labels, labels]), num)
 
 

@@ -318,7 +318,8 @@ class ClassificationTask(EvaluatedTask):
         self.best_val_acc = max(self.best_val_acc, scalars["acc"])
         logged = logged_on_val(self.class_names)
         self.log_dict({f"val/{name}": scalars[name] for name in logged}, sync_dist=True)
-        self.log("val/acc_best", self.best_val_acc, sync_dist=True)
+        if not self.trainer.validating:  # the best epoch of a training, not of a network
+            self.log("val/acc_best", self.best_val_acc, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer and the learning rate schedule."""

@@ -202,6 +202,17 @@ def test_a_live_label_never_changes(seed, first_measured):
         assert live_stages(*(values[:end] for values in history)) == whole[:end]
 
 
+@pytest.mark.parametrize("shape", ["one-cycle", "steps"])
+def test_a_pause_in_a_noisy_fall_is_no_solution(shape):
+    """When each window was judged alone, 13 of these 20 histories had one."""
+    num_early = 0
+    for seed in range(10):
+        history, _, static = known(seed, noise=0.05, num_epochs=8, per_epoch=25, shape=shape)
+        labels = zip(label_stages(*history), history.times, strict=True)
+        num_early += any(label.stage == Stage.SOLUTION and time < 0.8 * static for label, time in labels)
+    assert num_early <= 1
+
+
 @pytest.mark.parametrize("noise", [0.02, 0.1, 1.0])
 @pytest.mark.parametrize("form", [label_stages, live_stages])
 def test_no_label_flickers(form, noise):
