@@ -190,16 +190,18 @@ def test_help_shows_own_settings_first_and_what_the_command_needs(words):
     command, *others = words.split()
     out = done(command, *others, "--help")
     assert not MARKUP.search(out)
-    titles = re.findall(r"^(\S.*):$", out, re.MULTILINE)
-    assert (titles[0], titles[-1]) == ("run", "examples")
+    *titles, last = re.findall(r"^(\S.*):$", out, re.MULTILINE)
+    assert (titles[0], last) == ("run", "examples")
+    if "--network" not in others:  # else the help is of no config
+        assert titles.pop() == "default config file locations"
     assert len(out.split("\n\n")[0].splitlines()) <= 3  # the usage
     if command == "fit":
-        assert titles[-2] == "trainer (Lightning)"
+        assert titles[-1] == "trainer (Lightning)"
         assert {"network and training", "data", "angles between neurons", "pruning"} < set(titles)
         for option in ("--model.lr", "--prune.merge", "--wandb.mode"):
             assert 0 < out.index(option) < out.index("\n  --trainer.max_epochs")
     else:
-        assert titles[1:-1] == [*(["pruning"] if command == "prune" else []), "data"]
+        assert titles[1:] == [*(["pruning"] if command == "prune" else []), "data"]
         assert "are those of the run, and of fer fit --help" in out
         assert not re.search(
             "--(early_stopping|model|trainer|distinctiveness)", out.split("The other settings")[0]
@@ -366,4 +368,4 @@ def test_what_only_python_can_give_is_no_option():
     for group in CALLBACKS.values():
         assert not ONLY_PYTHON & config[group].keys()
     assert config["stages"]["val_loss"] == "val/loss"
-    assert config["distinctiveness"]["num_samples"] == 1024
+    assert config["distinctiveness"]["num_samples"] == 256  # of the demo

@@ -53,7 +53,7 @@ def test_a_network_of_ones_own_is_listed_by_its_class_path(own):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        pytest.param(["conv9"], "conv9: unknown", id="no such network"),
+        pytest.param(["conv9"], "conv9 is unknown", id="no such network"),
         pytest.param(["conv6", "--input", "48"], "shape (48,)", id="a shape that does not fit"),
         pytest.param(["conv6", "--input", "1x48"], "--input 1x48: give channels", id="no shape"),
         pytest.param(["ownnets.Small"], "--input sets the shape", id="another shape is needed"),

@@ -158,7 +158,9 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
         pytest.param(["--curve", "true", "--tune_epochs", "1"], "trains nothing", id="trained curve"),
         pytest.param(["--curves", "true"], "did you mean curve", id="unknown option"),
         pytest.param(
-            ["--prune.num_removed", "{conv1: 1}", "--rounds", "2"], "set the size: leave out", id="two sizes"
+            ["--prune.num_removed", "{conv1: 1}", "--rounds", "2"],
+            "sets the size of the pruned",
+            id="two sizes",
         ),
     ],
 )

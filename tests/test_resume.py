@@ -239,7 +239,7 @@ def test_another_run_that_goes_on_keeps_the_best_checkpoint_so_far():
     out = done(
         *FIT, *words, "b", "--model.schedule", "none", "--trainer.max_epochs", "4", "--ckpt_path", "runs/a"
     )
-    assert "another run than runs/a" in out
+    assert "as a new run; runs/a is not changed" in out
     assert torch.load("runs/b/checkpoints/best.ckpt", weights_only=True)["epoch"] == 0
 
 

@@ -209,7 +209,7 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
     needed = {"fit": "", "predict": "--ckpt_path CHECKPOINT|RUN "}.get(command, "CHECKPOINT|RUN ")
     parser.usage = f"fer {command} {needed}[settings]"
     parser.epilog = EXAMPLES.get(command)
-    arrange(parser, command)
+    arrange(parser)
 
 
 def _add_callback(parser: LightningArgumentParser, callback: type[Callback], key: str) -> None:

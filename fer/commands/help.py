@@ -3,6 +3,7 @@
 import re
 import textwrap
 from argparse import SUPPRESS, Action
+from collections.abc import Sequence
 from typing import Final
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -77,19 +78,19 @@ def plain_text(text: str) -> str:
     return text.replace("``", "").replace("`", "")
 
 
-def arrange(parser: ArgumentParser, command: str) -> None:
+def arrange(parser: ArgumentParser) -> None:
     """Order a parser's groups of options, give them titles, and hide options that only confuse.
 
     Args:
         parser: The parser, with all its options.
-        command: The command whose options it reads.
     """
     groups = parser.groups or {}
     names = {id(group): name for name, group in groups.items()}
-    names |= {id(group): "" for group in (parser._positionals, parser._optionals)}
-    order = [*SHOWN.get(command, ()), *TITLES]
+    order = [*TITLES]
 
     def place(group: object) -> int:
+        if group in (parser._positionals, parser._optionals):
+            return 0
         name = names.get(id(group))
         return order.index(name) if name in order else len(order) - 2
 
@@ -99,17 +100,43 @@ def arrange(parser: ArgumentParser, command: str) -> None:
     for group in parser._action_groups:
         if group.title == "Linked arguments":
             group.title = "set by the data"
-    hidden: set[str] = set()
-    if command in SHOWN:
-        hidden = {*OF_TRAINING}
-        for group in parser._action_groups:
-            if names.get(id(group)) not in SHOWN[command]:
-                group.description = None
-                hidden |= {action.dest for action in group._group_actions}
-        parser.epilog = MORE + (parser.epilog or "")
     parser._action_groups = sorted(parser._action_groups, key=place)
     for action in parser._actions:
         action.help = HELPS.get(action.dest, action.help)
         # --model and the like take a file of settings for their group; --model.logger.help lists classes.
-        if action.dest in hidden or action.dest in groups or action.dest.endswith(".help"):
+        if action.dest in groups or action.dest.endswith(".help"):
             action.help = SUPPRESS
+
+
+def help_only(parser: ArgumentParser, configs: Sequence[str]) -> None:
+    """Prepare a parser that only prints its help: what its command needs, with the values of configs.
+
+    It must not parse afterwards: settings that are left out of the help would be left out of saved configs.
+
+    Args:
+        parser: A parser, whose program's name ends with the command.
+        configs: Paths of configs.
+    """
+    parser.default_config_files = [*configs]
+    groups = parser.groups or {}
+    names = {id(parser._positionals): "", id(parser._optionals): ""}
+    names |= {id(group): name for name, group in groups.items()}
+    shown = SHOWN.get(parser.prog.split()[-1])
+    order = [*(shown or ())]
+    if shown is not None:
+        parser.epilog = MORE + (parser.epilog or "")
+        for group in parser._action_groups:
+            hides_all = names.get(id(group)) not in shown
+            group.description = None if hides_all else group.description
+            for action in group._group_actions:
+                if hides_all or action.dest in OF_TRAINING:
+                    action.help = SUPPRESS
+
+    def place(group: object) -> int:
+        name = names.get(id(group))
+        return order.index(name) if name in order else len(order)
+
+    # The files of the values come last: the options are what is asked for.
+    files = getattr(parser, "_default_config_files_group", None)
+    others = [group for group in parser._action_groups if group is not files]
+    parser._action_groups = sorted(others, key=place) + [group for group in [files] if group]

@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from rich.console import Console
 
-from fer.commands.help import HelpFormatter
+from fer.commands.help import HelpFormatter, help_only
 from fer.commands.renamed import rename_settings, rename_words
 from fer.commands.suggest import suggest_options
 from fer.errors import InputError
@@ -106,8 +106,9 @@ def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     for place, (flag, value) in enumerate(pairwise(renamed), start=1):
         if flag in ("-c", "--config"):
             renamed[place] = _rename_config(value, options)
-            if {"-h", "--help"} & {*words} and Path(value).is_file():
-                parser.default_config_files = [*parser.default_config_files, value]
+    if {"-h", "--help"} & {*words}:
+        configs = [value for flag, value in pairwise(words) if flag in ("-c", "--config")]
+        help_only(parser, [config for config in configs if "\n" not in config])  # not YAML itself
     try:
         return parser.parse_args(renamed)
     except ArgumentError as e:

@@ -104,7 +104,8 @@ def test_a_server_is_given_both(server):
     assert [section["name"] for section in sections(json.loads(by_type["project-view"]["spec"]))] == ORDER
     assert re.search(r"workspace +http://127\.0\.0\.1:\d+/team/faces\?nw=\w+", called.out)
     assert re.search(
-        r"report +http://127\.0\.0\.1:\d+/team/faces/reports/What-the-hidden-neurons-do--\w+", called.out
+        r"report +http://127\.0\.0\.1:\d+/team/faces/reports/Hidden-neurons:-training,-angles-and-pruning--\w+",
+        called.out,
     )
 
 
