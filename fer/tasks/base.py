@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, cast
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -318,7 +319,7 @@ class ClassificationTask(EvaluatedTask):
         self.best_val_acc = max(self.best_val_acc, scalars["acc"])
         logged = logged_on_val(self.class_names)
         self.log_dict({f"val/{name}": scalars[name] for name in logged}, sync_dist=True)
-        if not self.trainer.validating:  # the best epoch of a training, not of a network
+        if self.trainer.state.fn == TrainerFn.FITTING:  # the best of a training, not of a network
             self.log("val/acc_best", self.best_val_acc, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
