@@ -202,9 +202,9 @@ def test_help_shows_own_settings_first_and_what_the_command_needs(words):
             assert 0 < out.index(option) < out.index("\n  --trainer.max_epochs")
     else:
         assert titles[1:] == [*(["pruning"] if command == "prune" else []), "data"]
-        assert "are those of the run, and of fer fit --help" in out
+        assert "come from the run; fer fit --help lists them" in out
         assert not re.search(
-            "--(early_stopping|model|trainer|distinctiveness)", out.split("The other settings")[0]
+            "--(early_stopping|model|trainer|distinctiveness)", out.split("All other settings")[0]
         )
     assert f"fer {command}" in out[out.index("\nexamples:") :]
 

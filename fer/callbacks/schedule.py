@@ -149,7 +149,7 @@ class Schedule:
         line = f"{often} on {self.num_samples:,} samples"
         if math.isnan(self.share):
             return line
-        more = ", of which short trainings take more" if self.share > budget else ""
+        more = ", exceeded since the training is short" if self.share > budget else ""
         return f"{line}: {float(f'{100 * self.share:.2g}'):g} % of the time (budget {100 * budget:g} %{more})"
 
 

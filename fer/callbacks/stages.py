@@ -396,7 +396,7 @@ class StageCallback(Callback):
             run_of_trainer(trainer, self.network).write_stages(content)
         line = stages_line(content[NETWORK]["final"])
         if len(self.times) < LEAST_VALUES:
-            line = f"unknown: {len(self.times)} measurements, of {LEAST_VALUES} at least; measure more often"
+            line = f"unknown: {len(self.times)} measured, {LEAST_VALUES} are needed; measure more often"
         self.console.print(f"stages       {line}", markup=False)
         if line := count_line(confirmed.values(), self.times[-1]):
             self.console.print(f"boundaries   {line}", markup=False)

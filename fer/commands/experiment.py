@@ -33,7 +33,7 @@ from fer.commands.checks import check_inputs, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
 from fer.commands.full_disk import FullDisk
 from fer.commands.header import facts_of_checkpoint, facts_of_start
-from fer.commands.help import HelpFormatter
+from fer.commands.help import SHOWN, HelpFormatter
 from fer.commands.limits import check_settings, explained_interval
 from fer.commands.naming import following, standard
 from fer.commands.outputs import ConfigCallback, print_files
@@ -162,7 +162,7 @@ class ExperimentCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments after the command."""
-        self.config = parse(parser, args)
+        self.config = parse(parser, args, SHOWN.get(self.command))
         self.config.pop("resume", None)
         self.on_sigterm: OnSigterm = self.config.on_sigterm or usual_on_sigterm()
         if self.command == "fit" and self.on_sigterm == "requeue" and self.resumed is None:

@@ -23,22 +23,22 @@ TITLES: Final = {
 
 
 SHOWN: Final = {
-    "prune": ("", "prune", "data"),
-    **dict.fromkeys(("validate", "test", "predict"), ("", "data")),
+    "prune": ("prune", "data"),
+    **dict.fromkeys(("validate", "test", "predict"), ("data",)),
 }
-"""Groups that the help of a command shows, in order; commands without an entry show all groups."""
+"""Groups that the help of a command on a run shows after the first one, in order; others show all."""
 
 OF_TRAINING: Final = (
     *("start_from", "test", "report", "monitor", "early_stopping", "ema", "checkpoints"),
     *("on_nan", "on_sigterm"),
 )
-"""Options of the first group that only matter to a training; such help leaves them out."""
+"""Options of the first group that only training uses; such a help does not show them."""
 
 MORE: Final = """\
-The other settings (--model.…, --trainer.…, --wandb.… and so on) are those of the run, and of fer fit --help.
+All other settings (--model.…, --trainer.…, --wandb.… and so on) come from the run; fer fit --help lists them.
 
 """
-"""Before the examples of a help that leaves groups out."""
+"""Text before the examples of such a help."""
 
 HELPS: Final = {
     "config": "settings as YAML or JSON: a file, or the name of a shipped config; the last one wins",
@@ -108,35 +108,27 @@ def arrange(parser: ArgumentParser) -> None:
             action.help = SUPPRESS
 
 
-def help_only(parser: ArgumentParser, configs: Sequence[str]) -> None:
-    """Prepare a parser that only prints its help: what its command needs, with the values of configs.
+def prepare_help(parser: ArgumentParser, configs: Sequence[str], shown: Sequence[str] | None = None) -> None:
+    """Prepare a parser to print its help: the values of configs, and only what the command needs.
 
-    It must not parse afterwards: settings that are left out of the help would be left out of saved configs.
+    It must not parse settings afterwards: jsonargparse leaves hidden options out of saved configs.
 
     Args:
-        parser: A parser, whose program's name ends with the command.
-        configs: Paths of configs.
+        parser: The parser.
+        configs: Paths of configs whose values are shown as defaults.
+        shown: Groups of options to show, in order, after the first one; None: all.
     """
     parser.default_config_files = [*configs]
-    groups = parser.groups or {}
-    names = {id(parser._positionals): "", id(parser._optionals): ""}
-    names |= {id(group): name for name, group in groups.items()}
-    shown = SHOWN.get(parser.prog.split()[-1])
-    order = [*(shown or ())]
+    num_files = min(1, len(configs))  # the group with their paths, which jsonargparse puts first
+    groups = [*parser._action_groups[num_files:], *parser._action_groups[:num_files]]
     if shown is not None:
-        parser.epilog = MORE + (parser.epilog or "")
-        for group in parser._action_groups:
-            hides_all = names.get(id(group)) not in shown
-            group.description = None if hides_all else group.description
+        kept = [parser._positionals, parser._optionals, *((parser.groups or {})[name] for name in shown)]
+        for group in groups:
+            if group not in kept:
+                group.description = None
             for action in group._group_actions:
-                if hides_all or action.dest in OF_TRAINING:
+                if group not in kept or action.dest in OF_TRAINING:
                     action.help = SUPPRESS
-
-    def place(group: object) -> int:
-        name = names.get(id(group))
-        return order.index(name) if name in order else len(order)
-
-    # The files of the values come last: the options are what is asked for.
-    files = getattr(parser, "_default_config_files_group", None)
-    others = [group for group in parser._action_groups if group is not files]
-    parser._action_groups = sorted(others, key=place) + [group for group in [files] if group]
+        groups.sort(key=lambda group: kept.index(group) if group in kept else len(kept))
+        parser.epilog = MORE + (parser.epilog or "")
+    parser._action_groups = groups

@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from rich.console import Console
 
-from fer.commands.help import HelpFormatter, help_only
+from fer.commands.help import HelpFormatter, prepare_help
 from fer.commands.renamed import rename_settings, rename_words
 from fer.commands.suggest import suggest_options
 from fer.errors import InputError
@@ -92,11 +92,16 @@ def load_recognizer(given: Namespace, tta: Tta = "flip") -> "Recognizer":
     return Recognizer.load(given.ckpt_path, whole=given.whole, tta=tta, network=network)
 
 
-def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+def parse(parser: ArgumentParser, words: Sequence[str], shown: Sequence[str] | None = None) -> Namespace:
     """Parse the arguments after a command.
 
     The old names of renamed options are accepted, too, both in the arguments and in configs. The help shows
     the values of the configs that the arguments name.
+
+    Args:
+        parser: The parser.
+        words: The arguments.
+        shown: Groups of options that the help shows; see :func:`fer.commands.help.prepare_help`.
 
     Raises:
         InputError: An option or a value is invalid; the message suggests what was meant.
@@ -107,8 +112,8 @@ def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
         if flag in ("-c", "--config"):
             renamed[place] = _rename_config(value, options)
     if {"-h", "--help"} & {*words}:
-        configs = [value for flag, value in pairwise(words) if flag in ("-c", "--config")]
-        help_only(parser, [config for config in configs if "\n" not in config])  # not YAML itself
+        configs = [value for flag, value in pairwise(renamed) if flag in ("-c", "--config")]
+        prepare_help(parser, [config for config in configs if "\n" not in config], shown)  # files, not YAML
     try:
         return parser.parse_args(renamed)
     except ArgumentError as e:

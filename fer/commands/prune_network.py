@@ -83,7 +83,7 @@ def prune_network(arguments: Sequence[str]) -> None:
     )
     parser.add_class_arguments(PruneSettings, "prune")
     for flag, value in pairwise(arguments):
-        if flag == "--network":  # jsonargparse's error would not say what was meant
+        if flag == "--network":  # jsonargparse's own error suggests no other name
             import_class(value, option=flag, base=nn.Module)
     given = parse(parser, arguments)
     target = take_size_target(given)

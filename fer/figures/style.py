@@ -304,7 +304,7 @@ def percent() -> PercentFormatter:
 def wrap_title(figure: Figure, title: str) -> str:
     """Return a title wrapped to the figure's width: one long line would squeeze the panels."""
     num_characters = int(figure.get_figwidth() * 72 / (0.66 * LARGE))
-    return textwrap.fill(title, num_characters)
+    return "\n".join(textwrap.fill(line, num_characters) for line in title.splitlines())
 
 
 def write_title(figure: Figure, title: str, **place: Any) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from torch import nn
 
@@ -23,11 +23,6 @@ from fer.neurons.surgery import cut, widths
 from fer.neurons.text import listed
 from fer.neurons.verify import check_pruned
 from fer.neurons.warn import joined_warnings
-
-NOTHING_REMOVED: Final = (
-    "nothing was removed: no neurons are similar enough; raise similar_below, or set the size, as by "
-    'criterion="span", share_removed=0.3'
-)
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +119,8 @@ def prune(
         InputError: As raised by :func:`fer.neurons.measure_groups`, :func:`fer.neurons.plan_groups`,
             :func:`fer.neurons.cut` and :func:`fer.neurons.verify.check_pruned`.
     """
-    settings, whole, is_first_try = make_rule(rule, criterion, merge, refit), network, measurement is None
+    settings, whole = make_rule(rule, criterion, merge, refit), network
+    tries_others = measurement is not None  # whoever has measured may try several settings
     batches = InputBatches.of(batches, network, inputs, progress=progress)
     idle: dict[str, float] = {}
     gone: dict[str, int] = {}
@@ -152,8 +148,11 @@ def prune(
             num_removed=num_removed,
             share_removed=share_removed,
         )
-        if is_first_try and not idle and not any(plan.removals for plan in plans.values()):
-            log.warning(NOTHING_REMOVED)
+        if not (tries_others or idle or any(plan.removals for plan in plans.values())):
+            log.warning(
+                "nothing was removed: no neurons are similar enough; raise similar_below, or set the size, "
+                'such as criterion="span", share_removed=0.3'
+            )
     compensated = compensate(
         network, batches.titled("correcting the next layers"), measurement, plans, settings
     )

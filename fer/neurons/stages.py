@@ -25,8 +25,8 @@ one, and a label changes only when the next one has held for :data:`DWELL` measu
 
 The rule has two forms. :func:`live_stages` looks back from each measurement, so no label depends on later
 measurements. :func:`label_stages` sees the whole run: its windows are centred, changes are dated to where
-the curves bend, and a rest from whose start the validation loss still falls far was a pause, not a Solution:
-it is *Intermediate*.
+the curves bend, and a pause is *Intermediate*: a rest after whose start the validation loss still falls by
+:data:`PAUSE` of its range.
 
 Source: the stages are those of Markou's study of hidden neurons on SFEW, which were drawn by hand (at about
 25 and 100 of 200 epochs); after Gedeon, "Hidden units in a plateau", 1992.
@@ -72,7 +72,7 @@ the share of that fall that it may lose again. Markou's ANN, whose learning rate
 in 2,000 epochs."""
 
 PAUSE: Final = 0.1
-"""Share of its whole range by which the validation loss falls from the start of a pause on."""
+"""Share of its whole range by which the validation loss still falls after the start of a pause."""
 
 FROZEN: Final = 1e-5
 """Update ratio of a step, ``|change of the weights| / |weights|``, below which nothing can move: 100,000
@@ -357,7 +357,7 @@ def _without_slow_falls(
 def _without_pauses(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
     """Return the intervals with *Intermediate* in place of each *Solution* that was only a pause.
 
-    The validation loss falls far from its start on. The last interval is left: nothing comes after it.
+    After the start of a pause the validation loss still falls far. The last interval is no pause.
     """
     num = len(histories.times)
     labels = _spread(intervals, num)

@@ -135,10 +135,10 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         if command == "prune":
             again += _options_of(pruned)
         found["repeat"] = {"folder": shlex.join(again), **differing_settings(config, settings_of)}
-        if {"rounds", "tuning"} & pruned.keys() and command == "prune":
+        if command == "prune" and pruned and not _is_of_command(pruned, config):
             found["repeat"]["note"] = (
-                "It was pruned with --rounds or --tune_epochs, which are not part of the saved settings: add "
-                "them to the command."
+                "It was pruned with --target_macs, --target_params, --target_latency, --rounds or "
+                "--tune_epochs, which are not part of the saved settings: add them to the command."
             )
         if command == "fit" and not config.get("ckpt_path") and not is_own(config):
             found["repeat"]["command"] = command_of(config, settings_of)
@@ -190,8 +190,18 @@ def read_reports(run: Run, results: Mapping[str, Any]) -> dict[str, Classificati
     return reports
 
 
+def _is_of_command(pruned: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Return whether the config and :func:`_options_of` hold all settings of a pruning."""
+    settings = {} if pruned.get("target") else pruned.get("settings") or {}
+    return not {"rounds", "tuning"} & pruned.keys() and all(
+        config.get(f"prune.{name}") == value
+        for name, value in settings.items()
+        if name != "idle_below"  # 0 with a rule or layers, whatever the config says
+    )
+
+
 def _options_of(pruned: Mapping[str, Any]) -> list[str]:
-    """Return the options of a pruning that are not part of the saved settings, but for rounds and tuning."""
+    """Return the options that made a curve, or a network of a given size: no config holds them."""
     if not pruned:
         return ["--curve", "true"]
     target = pruned.get("target")

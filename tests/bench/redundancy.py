@@ -192,12 +192,12 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--lost", type=float, default=0.01, help="accuracy that may be lost, 0 to 1")
     parser.add_argument("--num_samples", type=int, default=2048, help="training images to measure on")
     parser.add_argument("--out", type=Path, help="JSON file for the rows; the figure is drawn beside it")
+    parser.set_defaults(methods=[])  # of the pruning bench: no other method is compared
     given = parser.parse_args(argv)
     rows: list[Row] = []
     if given.out and given.out.exists():
         rows = json.loads(given.out.read_text())["rows"]
     for checkpoint in given.checkpoints:
-        given.methods = []
         for row in rows_of(subject_of(checkpoint, given), rows):
             rows.append(row)
             parts = [f"{name} {value:.3f}" for name, value in row["measures"].items()]

@@ -662,7 +662,7 @@ def test_who_confirms_a_boundary_is_written_and_printed(
 @pytest.mark.parametrize("num_epochs", [LEAST_VALUES - 1, LEAST_VALUES])
 def test_too_few_measurements_are_no_stages(num_epochs, tiny_trainer, capsys):
     any_fit(tiny_trainer, [StageCallback(**STAGES), Planned(1)], max_epochs=num_epochs)
-    line = f"stages       unknown: {num_epochs} measurements, of {LEAST_VALUES} at least; measure more often"
+    line = f"stages       unknown: {num_epochs} measured, {LEAST_VALUES} are needed; measure more often"
     assert (line in capsys.readouterr().out) == (num_epochs < LEAST_VALUES)
 
 

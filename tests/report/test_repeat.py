@@ -101,10 +101,15 @@ def test_a_pruned_network_by_its_settings_or_with_what_they_do_not_say(run_dir, 
     pruned = json.loads((run_dir / "prune.json").read_text())
     (run_dir / "prune.json").write_text(json.dumps(pruned | {"rounds": [{}]}))
     assert "--rounds" in gather(run_dir, settings_of)["repeat"]["note"]
+    (run_dir / "prune.json").write_text(json.dumps(pruned | {"settings": {"similar_below": 41.2}}))
+    assert "--target_macs" in gather(run_dir, settings_of)["repeat"]["note"]
     sides = {when: {"value": value} for when, value in (("before", 2000), ("after", 490))}
     target = {"kind": "params", "most": 500.0, **sides}
-    (run_dir / "prune.json").write_text(json.dumps(pruned | {"target": target}))
-    assert gather(run_dir, settings_of)["repeat"]["folder"].endswith("--run_name null --target_params 0.25")
+    sized = {"target": target, "settings": {"similar_below": 41.2}}
+    (run_dir / "prune.json").write_text(json.dumps(pruned | sized))
+    repeat = gather(run_dir, settings_of)["repeat"]
+    assert repeat["folder"].endswith("--run_name null --target_params 0.25")
+    assert "note" not in repeat
 
 
 def test_a_rule_that_keeps_blocks_is_all_of_its_settings(run_dir, settings_of):
