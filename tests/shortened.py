@@ -1,4 +1,4 @@
-"""What takes most of a short run, and no test looks at: drawing the figures, and timing networks.
+"""What takes most of a short run, and no test looks at: its figures, and timing networks.
 
 Tests that look at figures have the mark ``drawn``.
 """
@@ -31,6 +31,7 @@ def shorten(patch: pytest.MonkeyPatch, *, drawn: bool = False) -> None:
     patch.setattr("fer.pruning.size.LATENCY_SECONDS", 0)
     patch.setattr("fer.pruning.size.BATCH_SIZES", (1, 2))
     if not drawn:
+        patch.setattr("fer.figures.style.built", lambda _: ShownFigure(figsize=(1, 1)))  # of a run
         patch.setattr(Figure, "savefig", _write_blank)
         patch.setattr(ShownFigure, "draw", lambda *_: None)  # by TensorBoard
         patch.setenv(VARIABLE, "1")

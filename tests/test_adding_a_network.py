@@ -1,6 +1,7 @@
 """A network is added by one file in models/ and one in configs/: all lists find it there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,19 @@ class Linear0Net(nn.Module):
 '''
 CONFIG = "# One linear layer on synthetic faces.\nnetwork: linear0\ndataset: synthetic\nmodel:\n  lr: 0.25\n"
 
+TEST = """
+from contextlib import suppress
+from fer.__main__ import main
+from fer.models import Linear0Net
+from fer.tasks import Linear0Task
+
+def test_it_is_in_all_lists():
+    assert type(Linear0Task().network) is Linear0Net
+    for words in (["--help"], ["fit", "--config", "linear0", "--print_config"]):
+        with suppress(SystemExit):
+            main(words)
+"""
+
 
 @pytest.fixture
 def copied(tmp_path):
@@ -58,21 +72,16 @@ def run(folder, *words):
 
 @pytest.mark.slow
 def test_a_network_is_two_files(copied):
-    code = (
-        "from fer.__main__ import main\nfrom fer.models import Linear0Net\n"
-        "from fer.tasks import Linear0Task\nprint(Linear0Task().network)\n"
-        "main(['--help'])\nmain(['fit', '--config', 'linear0', '--print_config'])"
-    )
-    printed = run(copied, sys.executable, "-c", code)
-    for words in ("Linear0Net(", "network: linear0", "lr: 0.25", ", linear0, "):
-        assert words in printed
-    assert "One linear layer on synthetic faces." in run(copied, "make", "help")
-    tests = ("tests/test_architecture.py", "tests/tasks/test_tasks.py", "tests/models/test_networks.py")
-    words = ("-m", "pytest", "-v", "-k", "one_name_everywhere or linear0", *tests)
-    tested = run(copied, sys.executable, *words)
+    (copied / "tests" / "test_the_new_one.py").write_text(TEST)
+    tests = ("test_the_new_one", "test_architecture", "tasks/test_tasks", "models/test_networks")
+    words = ("-m", "pytest", "-v", "-s", "-k", "one_name_everywhere or linear0 or all_lists")
+    tested = run(copied, sys.executable, *words, *(f"tests/{name}.py" for name in tests))
     assert "FAILED" not in tested
-    assert "test_the_help_explains_each_setting_of_a_task[linear0] PASSED" in tested
-    assert "test_settings_are_keyword_only_and_have_defaults[linear0] PASSED" in tested
+    for words in ("network: linear0", "lr: 0.25", ", linear0, "):
+        assert words in tested
+    for name in ("explains_each_setting_of_a_task", "settings_are_keyword_only_and_have_defaults"):
+        assert re.search(rf"{name}\[linear0\]\s+PASSED", tested)
+    assert "One linear layer on synthetic faces." in run(copied, "make", "help")
 
 
 def test_the_network_of_a_file_is_its_last_module():

@@ -154,10 +154,13 @@ def test_a_pruned_network_is_exported_with_the_sizes_that_it_has(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_network_of_timm_can_be_exported(tmp_path):
+def test_a_pruned_network_of_timm_can_be_exported(tmp_path):
+    """As it is, one is exported as ``transfer``'s backbone."""
     torch.manual_seed(0)
-    network = timm.create_model("mobilenetv3_small_050", num_classes=5)
-    assert export_onnx(network, torch.zeros(1, 3, 64, 64), tmp_path / "a.onnx").difference < 1e-4
+    network, inputs = timm.create_model("mobilenetv3_small_050", num_classes=5), torch.randn(24, 3, 64, 64)
+    pruned = prune(network, inputs.split(8), similar_below=60, merge="affine", idle_below=0)
+    assert pruned.report["parameters"]["after"] < pruned.report["parameters"]["before"]
+    assert export_onnx(pruned.network, inputs, tmp_path / "a.onnx").difference < 1e-4
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
+from fer.figures import style
 from fer.figures.style import DPI, drawing, write_figure
 from fer.metrics.keys import is_summary
 from fer.runs import Run
@@ -151,7 +152,7 @@ def _save(
     """Draw, write and log a figure."""
     name += run.suffix
     with drawing(name, missing_figures(trainer)):
-        drawn = figure if isinstance(figure, Figure) else figure()
+        drawn = style.built(figure)
         paths = [run.figures_dir / f"{name}.{ending}" for ending in formats]
         for each in paths:
             write_figure(drawn, each, DPI)

@@ -3,7 +3,7 @@
 import logging
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -149,6 +149,11 @@ def describe_missing(missing: Mapping[str, str]) -> list[str]:
         return []
     num = f"{len(missing)} figure{'s' if len(missing) > 1 else ''}"
     return [f"without      {num}: {', '.join(missing)} ({'; '.join(dict.fromkeys(missing.values()))})"]
+
+
+def built(figure: Figure | Callable[[], Figure]) -> Figure:
+    """Return a figure, or the one that a function builds."""
+    return figure if isinstance(figure, Figure) else figure()
 
 
 def write_figure(figure: Figure, path: Path, dpi: float | None = None) -> None:

@@ -160,7 +160,7 @@ def test_a_linear_classifier_of_pixels_stays_below_60_percent():
 
 
 @pytest.mark.slow
-def test_conv6_passes_85_percent_within_5_epochs():
+def test_a_narrow_conv6_passes_80_percent_within_3_epochs():
     from fer.models.conv6 import Conv6Net
 
     (train, labels), (val, val_labels) = (
@@ -170,11 +170,11 @@ def test_conv6_passes_85_percent_within_5_epochs():
         torch.from_numpy((split - train.mean()) / train.std()).float()[:, None] for split in (train, val)
     )
     torch.manual_seed(0)
-    network = Conv6Net()
+    network = Conv6Net(widths=(8, 16, 16, 32, 32))
     optimizer = torch.optim.Adam(network.parameters())
     num_steps = len(train) // 64
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=5 * num_steps)
-    for _ in range(5):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=3 * num_steps)
+    for _ in range(3):
         for rows in torch.randperm(len(train))[: num_steps * 64].split(64):
             optimizer.zero_grad()
             F.cross_entropy(network(inputs[rows]), torch.from_numpy(labels)[rows]).backward()
@@ -182,4 +182,4 @@ def test_conv6_passes_85_percent_within_5_epochs():
             schedule.step()
     with torch.no_grad():
         predicted = network.eval()(val_inputs).argmax(dim=1)
-    assert (predicted.numpy() == val_labels).mean() > 0.85
+    assert (predicted.numpy() == val_labels).mean() > 0.8
