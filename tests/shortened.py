@@ -1,4 +1,4 @@
-"""What takes most of a short run, and no test looks at: its figures, and timing networks.
+"""What takes most of a short run, and no test looks at: figures, timing networks, waiting for the disk.
 
 Tests that look at figures have the mark ``drawn``.
 """
@@ -28,6 +28,7 @@ def shorten(patch: pytest.MonkeyPatch, *, drawn: bool = False) -> None:
         patch: Undoes it.
         drawn: Whether figures are drawn all the same.
     """
+    patch.setattr("os.fsync", lambda _: None)  # no test cuts the power
     patch.setattr("fer.pruning.size.LATENCY_SECONDS", 0)
     patch.setattr("fer.pruning.size.BATCH_SIZES", (1, 2))
     if not drawn:
