@@ -74,8 +74,8 @@ def say_where() -> None:
     say(f"torch {torch.__version__}, {os.cpu_count()} cores, commit {commit.stdout.strip()}")
 
 
-def report(fault: str, problems: Iterable[str]) -> None:
-    """Say as they come what differs, and every ten times how many did not."""
+def report(fault: str, problems: Iterable[str]) -> int:
+    """Say as they come what differs, and every ten times how many did not; return how many differ."""
     equal = 0
     number = 0
     for number, problem in enumerate(problems, 1):
@@ -86,3 +86,4 @@ def report(fault: str, problems: Iterable[str]) -> None:
             say(f"{fault}: {equal} of {number} equal")
     if number % 10:
         say(f"{fault}: {equal} of {number} equal")
+    return number - equal

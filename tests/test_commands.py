@@ -154,12 +154,16 @@ def test_one_batch_is_not_taken_for_all(typed, read):
 # Renamed options
 
 
+def nested(option):
+    group, dot, name = option.partition(".")
+    return {group: {name: 1}} if dot else {option: 1}
+
+
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_an_old_name_works_in_words_configs_and_sweeps_and_names_the_new_one(old, new, caplog):
-    group, name = old.split(".")
     with caplog.at_level(logging.WARNING, "fer.commands"):
         assert rename_words([f"--{old}", "x", f"--{old}=x"], [new]) == [f"--{new}", "x", f"--{new}=x"]
-        assert rename_settings({group: {name: 1}}, [new]) == {group: {new.split(".")[1]: 1}}
+        assert rename_settings(nested(old), [new]) == nested(new)
         assert rename_settings({old: 1}, [new]) == {new: 1}
     assert caplog.messages[0] == f"--{old} is now called --{new}; the old name will go"
     assert rename_words([f"--{old}"], []) == [f"--{old}"]  # of a command without the new one
@@ -207,6 +211,16 @@ def test_help_shows_own_settings_first_and_what_the_command_needs(words):
             "--(early_stopping|model|trainer|distinctiveness)", out.split("All other settings")[0]
         )
     assert f"fer {command}" in out[out.index("\nexamples:") :]
+
+
+@pytest.mark.parametrize("num_epochs", [8, 11])
+def test_help_shows_one_default_of_an_option(tmp_path, num_epochs):
+    (tmp_path / "mine.yaml").write_text(f"network: ann\ntrainer: {{max_epochs: {num_epochs}}}\n")
+    words = [] if num_epochs == 8 else ["--config", "mine.yaml"]  # that of the demo
+    out = " ".join(done("fit", *words, "--help").split())
+    assert not re.search(r"Default:|[Dd]isabled by default", out)
+    assert re.search(rf"this number of epochs is reached\. [^(]*\(type: \S+, default: {num_epochs}\)", out)
+    assert "all validation dataloaders. null: 2. (type: Optional[int], default: null)" in out
 
 
 # Runs and checkpoints

@@ -8,6 +8,7 @@ import torch
 from command import call, done
 from forked import run_python
 
+from fer.checkpoints import read_any_checkpoint, write_checkpoint
 from fer.commands.prune import PruneCLI
 from fer.errors import InputError
 from fer.neurons import REMOVAL_REASONS
@@ -57,6 +58,19 @@ def prune(*words):
         "fewer than 10 per neuron" in line or "of the others" in line for line in called.err.splitlines()
     )
     return called.out
+
+
+def test_a_weight_that_is_not_a_number_is_named(checkpoint, tmp_path):
+    content = read_any_checkpoint(checkpoint)
+    name = next(name for name, value in content["state_dict"].items() if value.ndim == 4)
+    content["state_dict"][name][0, 0, 0, 0] = float("nan")
+    broken = checkpoint.with_name("broken.ckpt")
+    write_checkpoint(broken, content)
+    called = call("prune", broken, "--run_name", "b")
+    assert called.status == 2
+    num = content["state_dict"][name].numel()
+    assert f"broken.ckpt: 1 of {num} values of {name} are NaN or infinite; give an earlier" in called.err
+    assert not (tmp_path / "runs" / "b").exists()
 
 
 @pytest.mark.drawn

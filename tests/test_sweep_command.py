@@ -128,10 +128,17 @@ def test_searches_are_compared(toy):
             words = ("--count", "3", "--method", method, "--seed", seed, "--run_name", f"{method}-{seed}")
             done("sweep", toy, *words)
     folders = [Path("runs") / f"{method}-{seed}" for method in ("bayes", "random") for seed in (0, 1)]
-    out = done("sweep", "--compare", *folders, "--output", "compared.png")
+    out = done("sweep", "--compare", *folders, "--out", "compared.png")
     assert "random   2 seeds, 3 trials each: best loss " in out
     assert Path("compared.png").stat().st_size > 10_000
     assert "runs holds no sweep" in call("sweep", "--compare", "runs").err
+
+
+def test_the_old_name_of_out_is_read():
+    Path("runs").mkdir()
+    said = call("sweep", "--compare", "runs", "--output", "compared.png").err
+    assert "--output is now called --out" in said
+    assert "runs holds no sweep" in said
 
 
 @pytest.mark.slow
@@ -181,7 +188,7 @@ def test_a_sweep_without_a_value_ends_with_a_status_and_is_not_compared(toy):
     called = call("sweep", toy, "--count", "2", "--run_name", "bad")
     assert called.status == 2
     assert "all 2 trials failed, the last (trial-0002): exit status 1\nno luck" in called.err
-    out = done("sweep", "--compare", "runs/good", "runs/bad", "--output", "compared.png")
+    out = done("sweep", "--compare", "runs/good", "runs/bad", "--out", "compared.png")
     assert "left out     runs/bad: no trial has a value" in out
     assert "random   1 seeds" in out
     assert "no trial of runs/bad has a value" in call("sweep", "--compare", "runs/bad").err

@@ -59,9 +59,9 @@ class DistinctivenessCallback(HistoryCallback):
     (:data:`fer.metrics.keys.OVER_LAYERS`). Logs ``sample/train_loss`` and ``sample/val_loss``, the losses on
     fixed samples, with ``loss`` or if the LightningModule has a method ``plain_loss(logits, labels)``. With
     classes, logs ``collapse/nc1``, ``…/nc2_angle`` and ``…/nc4`` of the last layer at the end of an epoch
-    (``collapse/<network>/nc1``, … with ``network``). The angles at the end of each epoch are stored in
-    ``angles/epoch-….npz`` (:meth:`fer.runs.Run.read_angles`), the last ones are drawn. With ``fast_dev_run``
-    no file is written.
+    (with ``network``: ``collapse/<network>/nc1``, ``sample/<network>/val_loss``, …). The angles at the end of
+    each epoch are stored in ``angles/epoch-….npz`` (:meth:`fer.runs.Run.read_angles`), the last ones are
+    drawn. With ``fast_dev_run`` no file is written.
 
     Args:
         budget: Share of the training time that measuring may take, more than 0, up to 1; a short training may
@@ -69,6 +69,7 @@ class DistinctivenessCallback(HistoryCallback):
         every_n_steps: Interval in steps (batches) in place of ``budget``, rounded so that an epoch ends
             with a measurement; 0: never.
         every_n_epochs: Interval in epochs in place of ``budget``, counted back from the last epoch; 0: never.
+            A training that ends earlier is measured once more, when it ends.
         first_step: Step of the training, from 1, before which nothing is measured. It is set where a run has
             decided by itself, which then measures at least once.
         keep_epochs: Number of measured epochs whose files are kept, the newest; null: all.
@@ -271,7 +272,9 @@ class DistinctivenessCallback(HistoryCallback):
         """Measure an epoch that is due, log the angles and store them."""
         self.measure_if_due(trainer, pl_module, None)
 
-    def measure_if_due(self, trainer: Trainer, pl_module: LightningModule, batch_idx: int | None) -> bool:
+    def measure_if_due(
+        self, trainer: Trainer, pl_module: LightningModule, batch_idx: int | None, *, is_over: bool = False
+    ) -> bool:
         """Measure if a measurement is due now, and return whether it was measured at this step.
 
         A callback that needs the measurement calls it, whichever of the two comes first.
@@ -280,10 +283,11 @@ class DistinctivenessCallback(HistoryCallback):
             trainer: The trainer.
             pl_module: The LightningModule.
             batch_idx: The batch, from 0, that has just ended; None: the epoch has.
+            is_over: Whether the training has ended: its last epoch is measured now if it was not due.
         """
         if not self.places:  # no step has to be timed
             return False
-        if self.when.move_to(trainer, batch_idx):
+        if self.when.move_to(trainer, batch_idx, is_over=is_over):
             return self.has_measured
         self.has_measured = False
         if self.when.is_ready(trainer):
@@ -311,7 +315,7 @@ class DistinctivenessCallback(HistoryCallback):
             self._collect(trainer, pl_module, self.found)
             self._skip_frozen(trainer, pl_module)
         except InputError as error:
-            self._give_up(trainer, error)
+            self._give_up(error)
             return
         note_schedule(trainer, self.network, self.when.decided)
         if trainer.is_global_zero:
@@ -320,36 +324,36 @@ class DistinctivenessCallback(HistoryCallback):
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, *, is_last: bool) -> bool:
         """Measure, log and keep what was measured; return whether that was possible."""
-        if self.num_measurements and self.when.time(trainer) <= self.time:
-            return False  # an epoch that was cut short after a measurement
+        if self.when.now <= self.time:
+            return False  # an epoch that was cut short after a measurement, or a training that ended with one
         if self.num_measurements >= MOST_MEASUREMENTS:
             log.warning(
                 "no angles from epoch %d on: %s measurements are the most that are kept; set "
                 "distinctiveness.every_n_steps or every_n_epochs to a longer interval",
-                *(trainer.current_epoch + 1, f"{MOST_MEASUREMENTS:,}"),
+                *(self.when.epoch + 1, f"{MOST_MEASUREMENTS:,}"),
             )
             self.places = {}
             return False
         try:
             measured = self._pass(trainer, pl_module, self.sets)
         except InputError as error:
-            self._give_up(trainer, error)
+            self._give_up(error)
             return False
         if not self.history:
             warn_of_few_samples(measured.statistics)
         values = self._values(measured, is_last=is_last)
-        self._report_non_finite(trainer.current_epoch, values)
-        now = self.when.time(trainer)
-        logged = self.append(now, measured, values, self.network)
+        self._report_non_finite(values)
+        logged = self.append(self.when.now, measured, values, self.network)
         if is_last:
             if found := collapse_values(measured, list(self.places)[-1]):
                 logged |= self.append_collapse(found, self.network)
             else:
                 self._say_once("there is no neural collapse to measure: the samples have no classes")
-            pl_module.log_dict(logged, logger=False, sync_dist=True)
-            self.epoch = trainer.current_epoch
+            if not self.when.is_over:  # then self.log is refused
+                pl_module.log_dict(logged, logger=False, sync_dist=True)
+            self.epoch = self.when.epoch
             self._store(trainer)
-        log_numbers(trainer, logged, now, which=self.logged)
+        log_numbers(trainer, logged, self.when.now, which=self.logged)
         return True
 
     def _pass(self, trainer: Trainer, pl_module: LightningModule, sets: SampleSets | None) -> Measured:
@@ -393,8 +397,8 @@ class DistinctivenessCallback(HistoryCallback):
         for old in run.measured_epochs()[: -self.keep_epochs] if self.keep_epochs else []:
             run.angles_path(old).unlink(missing_ok=True)
 
-    def _give_up(self, trainer: Trainer, error: InputError) -> None:
-        log.warning("no angles from epoch %d on: %s", trainer.current_epoch + 1, error)
+    def _give_up(self, error: InputError) -> None:
+        log.warning("no angles from epoch %d on: %s", self.when.epoch + 1, error)
         self.places = {}
 
     def _say_once(self, message: str, level: int = logging.INFO) -> None:
@@ -402,26 +406,24 @@ class DistinctivenessCallback(HistoryCallback):
             self.said.add(message)
             log.log(level, "%s", message)
 
-    def _report_non_finite(self, epoch: int, values: Mapping[str, LayerValues]) -> None:
+    def _report_non_finite(self, values: Mapping[str, LayerValues]) -> None:
         """Warn of neurons that are NaN or infinite the first time, then only note them."""
         if counts := describe_non_finite(values):
             level = logging.INFO if "non_finite" in self.said else logging.WARNING
-            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", epoch + 1, counts)
+            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", self.when.epoch + 1, counts)
             self.said.add("non_finite")
 
-    @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw each layer's feature maps of the first sample, if that is an image."""
+        """Measure a last epoch that was not due, and draw the layers' feature maps of the first sample."""
+        self.measure_if_due(trainer, pl_module, None, is_over=True)
+        if not trainer.is_global_zero:
+            return
         if self.places and self.when.timer is not None:
             log.warning("no angles: the training ended before %d steps were timed", LEFT_OUT + TIMED)
         if self.found is None or self.samples is None or not self.degrees:
             return
         draw_feature_maps(
-            trainer,
-            pl_module,
-            self.found.module,
-            self.samples.example,
-            self.places,
+            *(trainer, pl_module, self.found.module, self.samples.example, self.places),
             epochs=self.epoch + 1,
             name=self.network,
         )

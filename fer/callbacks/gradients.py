@@ -8,8 +8,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fer.callbacks.budget import length_of
 from fer.callbacks.media import save_figure
 from fer.callbacks.network import find_network, is_sharded, plain_name
+from fer.callbacks.schedule import is_epoch_due
 from fer.errors import InputError
 from fer.figures import gradient_figure, gradient_histograms
 
@@ -30,7 +32,7 @@ class GradientCallback(Callback):
     ``gradients/<layer>`` (the L2 norm) and draws norms and histograms when training ends.
 
     Args:
-        every_n_epochs: Interval in epochs; 0: never.
+        every_n_epochs: Interval in epochs, counted back from the last epoch; 0: never.
     """
 
     def __init__(self, every_n_epochs: int = 1) -> None:
@@ -63,7 +65,8 @@ class GradientCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Measure at the first step of each optimizer in an epoch that is due."""
-        if not self.is_due(trainer.current_epoch) or id(optimizer) in self.stepped or is_sharded(trainer):
+        is_due = is_epoch_due(trainer.current_epoch, self.every_n_epochs, length_of(trainer)[1])
+        if not is_due or id(optimizer) in self.stepped or is_sharded(trainer):
             return
         self.stepped.add(id(optimizer))
         if trainer.current_epoch not in self.epochs:
@@ -93,10 +96,6 @@ class GradientCallback(Callback):
         missed = num - len(norms)
         norms.extend([math.nan] * missed)
         counts.extend([torch.zeros(len(self.edges) - 1, dtype=torch.int64)] * missed)
-
-    def is_due(self, epoch: int) -> bool:
-        """Return whether an epoch (from 0) is measured."""
-        return self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the norms and histograms."""

@@ -15,7 +15,7 @@ LOSSES: Final = {"train/loss": "train", "val/loss": "val"}
 """By name in :attr:`HistoryCallback.losses` the split."""
 
 SAMPLE_LOSS: Final = "sample/{}_loss"
-"""How the loss on the samples of a split is called in logs."""
+"""How the loss on the samples of a split is called in logs; with a network ``sample/<network>/…``."""
 
 OWN_KEY: Final = "DistinctivenessCallback"
 """What the keys of such states in a checkpoint begin with."""
@@ -74,7 +74,8 @@ class HistoryCallback(Callback):
             now: Its time, in epochs trained.
             measured: The measurement.
             values: By layer the numbers that it gave.
-            network: The network that a callback was told to work on: it follows the keys of the means.
+            network: The network that a callback was told to work on: it follows the keys of the means, and is
+                in those of the losses.
         """
         logged: dict[str, float] = {}
         rows: dict[str, dict[str, float]] = {}
@@ -90,7 +91,8 @@ class HistoryCallback(Callback):
         logged |= {key if network is None else f"{key}/{network}": mean for key, mean in means.items()}
         losses = {name: measured.losses[split] for name, split in LOSSES.items()}
         _append(self.losses, {"epoch": now} | losses)
-        logged |= {SAMPLE_LOSS.format(split): measured.losses[split] for split in LOSSES.values()}
+        prefix = "" if network is None else f"{network}/"
+        logged |= {SAMPLE_LOSS.format(prefix + split): measured.losses[split] for split in LOSSES.values()}
         self.time, self.rows = now, measured.rows
         self.num_classes = 0 if measured.labels is None else len(set(measured.labels.tolist()))
         self.degrees = {layer: of_layer.degrees for layer, of_layer in values.items()}

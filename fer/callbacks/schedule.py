@@ -89,15 +89,10 @@ class Schedule:
         return step < num_steps and is_due(step, int(num_steps), self.per_epoch(num_steps))
 
     def is_due_after(self, epoch: int, num_epochs: float = math.inf) -> bool:
-        """Return whether a measurement is due after an epoch (from 0).
-
-        Intervals of several epochs are counted back from the last epoch, whose neurons are those of the
-        trained network; from the first one where the length of the training is not known.
-        """
+        """Return whether a measurement is due after an epoch (from 0); see :func:`is_epoch_due`."""
         if self.every_n_epochs is None:
             return bool(self.every_n_steps)
-        number = epoch if math.isinf(num_epochs) else math.ceil(num_epochs) - 1 - epoch
-        return self.every_n_epochs > 0 and number % self.every_n_epochs == 0
+        return is_epoch_due(epoch, self.every_n_epochs, num_epochs)
 
     def total(self, num_steps: float, num_epochs: float) -> float:
         """Return the measurements of a training; infinite where its length is not known."""
@@ -151,6 +146,24 @@ class Schedule:
             return line
         more = ", exceeded since the training is short" if self.share > budget else ""
         return f"{line}: {float(f'{100 * self.share:.2g}'):g} % of the time (budget {100 * budget:g} %{more})"
+
+
+def is_epoch_due(epoch: int, every_n_epochs: int, num_epochs: float) -> bool:
+    """Return whether an epoch is due, of intervals of several epochs.
+
+    They are counted back from the last epoch, whose neurons are those of the trained network; from the first
+    one where the length of the training is not known.
+
+    Args:
+        epoch: Of the training, from 0.
+        every_n_epochs: The interval; 0: never.
+        num_epochs: Epochs of the training, maybe a part of one; infinite: not known.
+
+    >>> [epoch for epoch in range(6) if is_epoch_due(epoch, 2, 6)]
+    [1, 3, 5]
+    """
+    number = epoch if math.isinf(num_epochs) else math.ceil(num_epochs) - 1 - epoch
+    return every_n_epochs > 0 and number % every_n_epochs == 0
 
 
 def is_due(step: int, num_steps: int, per_epoch: int) -> bool:

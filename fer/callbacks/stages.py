@@ -196,7 +196,7 @@ class StageCallback(Callback):
             self._act(trainer, pl_module, labels[-1])
 
     def _measure(
-        self, trainer: Trainer, pl_module: LightningModule, batch_idx: int | None
+        self, trainer: Trainer, pl_module: LightningModule, batch_idx: int | None, *, is_over: bool = False
     ) -> list[StageLabel]:
         """Append and label a measurement if one is due; return the network's labels, none if none is due.
 
@@ -204,13 +204,15 @@ class StageCallback(Callback):
             trainer: The trainer.
             pl_module: The LightningModule.
             batch_idx: The batch that has ended; None: the epoch ends.
+            is_over: Whether the training has ended.
         """
         if not self.enabled or self.found is None:
             return []
         measuring = [*self._measuring(trainer)]
-        measured = [each for each in measuring if each.measure_if_due(trainer, pl_module, batch_idx)]
+        when: Any = {"batch_idx": batch_idx, "is_over": is_over}
+        measured = [each for each in measuring if each.measure_if_due(trainer, pl_module, **when)]
         is_end = batch_idx is None
-        if not measured and (any(each.places for each in measuring) or not is_end):
+        if not measured and (is_over or not is_end or any(each.places for each in measuring)):
             return []
         time = measured[0].losses["epoch"][-1] if measured else trainer.current_epoch + 1.0
         if self.times and time <= self.times[-1]:
@@ -218,7 +220,7 @@ class StageCallback(Callback):
         self._append(trainer, measuring, time, is_end=is_end)
         labels = self.labels(live=True)
         self.now = {layer: of_layer[-1] for layer, of_layer in labels.items()}
-        self._log(trainer, pl_module, is_end=is_end)
+        self._log(trainer, pl_module, is_end=is_end and not is_over)
         return labels[NETWORK]
 
     def _measuring(self, trainer: Trainer) -> Iterator[DistinctivenessCallback]:
@@ -341,8 +343,8 @@ class StageCallback(Callback):
         self._correct(self._read(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Correct the losses of the last epoch."""
-        del pl_module
+        """Label a last epoch that was not due, and correct its losses."""
+        self._measure(trainer, pl_module, None, is_over=True)
         self._close(trainer)
 
     def labels(self, *, live: bool) -> dict[str, list[StageLabel]]:

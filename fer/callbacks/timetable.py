@@ -41,6 +41,12 @@ class Timetable:
         """The last step of the epoch, from 1."""
         self.num_steps = math.inf
         """Steps of the epoch before; infinite if there is none."""
+        self.now = 0.0
+        """The time, in epochs trained."""
+        self.number = 0
+        """The number of the current step in the training, from 1."""
+        self.is_over = False
+        """Whether the training has ended."""
 
     @property
     def is_on(self) -> bool:
@@ -62,6 +68,7 @@ class Timetable:
         now = time_of(trainer, done, self.num_steps, is_end=done > 0)
         if not now:  # what is known is of another training
             self.num_steps, self.decided = math.inf, {}
+        self.now, self.number, self.is_over = now, self._number(trainer, done), False
         if self.settings["every_n_steps"] is not None or self.settings["every_n_epochs"] is not None:
             self.decided = {}
         self.timer, self.last_asked = None, (-1, None)
@@ -73,8 +80,11 @@ class Timetable:
             self.schedule.check_number(*length_of(trainer))
         return now
 
-    def move_to(self, trainer: Trainer, batch_idx: int | None) -> bool:
-        """Move to the end of a batch (from 0), or of the epoch; return whether it is there already."""
+    def move_to(self, trainer: Trainer, batch_idx: int | None, *, is_over: bool = False) -> bool:
+        """Move to the end of a batch (from 0), the epoch or the training; return whether it is there."""
+        if is_over:
+            was_over, self.is_over = self.is_over, True
+            return was_over
         now = trainer.current_epoch, batch_idx
         if now == self.last_asked:
             return True
@@ -90,6 +100,8 @@ class Timetable:
             self.num_steps = self.step
             if self.timer is not None and self.step * length_of(trainer)[1] <= SHORT:  # as it turns out
                 self.timer, self.schedule = None, Schedule(self.num_samples, every_n_epochs=1)
+        self.now = time_of(trainer, self.step, self.num_steps, is_end=self.is_end)
+        self.number = self._number(trainer, self.step)
         return False
 
     @property
@@ -98,22 +110,25 @@ class Timetable:
         return self.last_asked[1] is None
 
     def is_due(self, trainer: Trainer) -> bool:
-        """Return whether a measurement is due now."""
-        if self.schedule is None or self.number(trainer) < self.schedule.first_step:
+        """Return whether a measurement is due now; at the end of a training it always is."""
+        if self.schedule is None or self.number < self.schedule.first_step:
             return False
+        if self.is_over:
+            return True
         if self.is_end:
             return self.schedule.is_due_after(trainer.current_epoch, length_of(trainer)[1])
         return self.schedule.is_due_at(self.step, float(trainer.num_training_batches))
 
-    def time(self, trainer: Trainer) -> float:
-        """Return the time now, in epochs trained."""
-        return time_of(trainer, self.step, self.num_steps, is_end=self.is_end)
+    @property
+    def epoch(self) -> int:
+        """The current epoch, from 0; when a training has ended, its last one."""
+        return max(0, math.ceil(self.now) - 1)
 
-    def number(self, trainer: Trainer) -> int:
-        """Return the number of the current step in the training, from 1."""
+    def _number(self, trainer: Trainer, step: int) -> int:
+        """Return the number in the training of a step of the current epoch, both from 1."""
         num_steps = float(trainer.num_training_batches)
         of_epoch = num_steps if math.isfinite(num_steps) else self.num_steps
-        return self.step + (trainer.current_epoch * int(of_epoch) if math.isfinite(of_epoch) else 0)
+        return step + (trainer.current_epoch * int(of_epoch) if math.isfinite(of_epoch) else 0)
 
     def is_ready(self, trainer: Trainer) -> bool:
         """Return whether it can be decided now."""
@@ -136,7 +151,7 @@ class Timetable:
             *(trainer, self.timer, measure), num_samples=most, least_samples=least, budget=self.budget
         )
         self.timer = None
-        self.schedule = replace(schedule, first_step=self.number(trainer))
+        self.schedule = replace(schedule, first_step=self.number)
         self.decided = {name: getattr(self.schedule, name) for name in DECIDED}
 
     def describe(self, trainer: Trainer) -> str:

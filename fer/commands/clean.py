@@ -191,21 +191,16 @@ def _is_latest(run: Run) -> bool:
 
 def _is_complete(run: Run) -> bool:
     """Return whether a run has results, or was trained for all its epochs and not tested."""
+    from fer.figures.curves import read_curves  # not above: Matplotlib is slow to import
+
     if run.results_path.is_file():
         return True
     try:
         planned = run.read_config().get("trainer", {}).get("max_epochs")
-        history = run.read_metrics()
+        curves = read_curves(run.read_metrics(), ("train/loss", "val/acc"))
     except InputError:
         return False
-    # Rows without these values are measurements of neurons, whose "epoch" is a time.
-    epochs = {
-        epoch
-        for key in ("train/loss", "val/acc")
-        for epoch, value in zip(history.get("epoch", ()), history.get(key, ()), strict=False)
-        if value == value
-    }
-    return isinstance(planned, int) and planned > 0 and planned - 1 in epochs
+    return isinstance(planned, int) and any(planned in curve.epochs for curve in curves.values())
 
 
 def _table(items: Sequence[Item]) -> list[str]:

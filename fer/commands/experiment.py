@@ -215,7 +215,7 @@ class ExperimentCLI(LightningCLI):
                 on_error.callback(shutil.rmtree, self.run_dir)  # including W&B's files
             on_error.callback(finish, failed=True)
             if self.config.trainer.logger is None:
-                kwargs["logger"] = self._loggers()
+                kwargs["logger"] = [] if self.config.trainer.fast_dev_run else self._loggers()
             try:
                 trainer = super().instantiate_trainer(default_root_dir=str(self.run_dir), **kwargs)
             except (ValueError, MisconfigurationException) as e:  # a setting that Lightning refuses
@@ -271,10 +271,9 @@ class ExperimentCLI(LightningCLI):
     @cached_property
     def _position(self) -> tuple[int, float]:
         """The epoch in which training resumes, and the time of the last measurement of neurons before it."""
-        checkpoint = self._ckpt_path
-        if checkpoint is None:
+        if self._ckpt_path is None:
             return 0, 0.0
-        content = read_any_checkpoint(checkpoint)
+        content = read_any_checkpoint(self._ckpt_path)
         return int(content["epoch"]), measured_until(content)
 
     def _wandb_settings(self) -> dict[str, Any]:
@@ -320,8 +319,8 @@ class ExperimentCLI(LightningCLI):
         return find_task(name).network_class if "." in name else None
 
     def run(self) -> None:
-        """Print the header, run the command, and list the files that it wrote."""
-        if self.command == "fit":
+        """Print the header, run the command, and list the files that it wrote; a dry run leaves none."""
+        if self.command == "fit" and not is_dry_run(self.trainer):
             self._mark_latest()  # when it starts, so that a training can be watched
         self._print_header()
         self._log_origin()
@@ -332,6 +331,9 @@ class ExperimentCLI(LightningCLI):
             if self.command != "fit" or not Run(self.run_dir).config_path.is_file():
                 self._discard()
             raise
+        if is_dry_run(self.trainer) and not any(map(Path.is_file, self.run_dir.rglob("*"))):
+            self._discard()
+            return
         if self.command != "fit":
             self._mark_latest()
         self._log_files()
@@ -339,7 +341,7 @@ class ExperimentCLI(LightningCLI):
 
     @rank_zero_only
     def _discard(self) -> None:
-        """Remove the folder of an evaluation, a pruning or a training that did not begin."""
+        """Remove the folder of a dry run, an evaluation, a pruning or a training that did not begin."""
         finish(failed=True)
         shutil.rmtree(self.run_dir)
 
@@ -352,7 +354,7 @@ class ExperimentCLI(LightningCLI):
             log.info("%s is not updated: no link can be made there", self.run_dir.with_name(LATEST))
 
     def _fit(self) -> None:
-        if self.resumed is not None:
+        if self.resumed is not None and not is_dry_run(self.trainer):
             self._forget_results()  # they belong to fewer epochs
         with FullDisk(self.run_dir) as full_disk, draw_later(self.trainer):
             self._train_and_test(full_disk)
@@ -370,9 +372,8 @@ class ExperimentCLI(LightningCLI):
             log.info("trainer.fast_dev_run: the code ran on a few batches; nothing is saved or tested")
             return
         if not best.is_file():
-            log.warning(
-                "no best checkpoint: training ended before a validation with a finite %s", self.config.monitor
-            )
+            monitor = self.config.monitor
+            log.warning("no best checkpoint: training ended before a validation with a finite %s", monitor)
         if not is_overridden("test_dataloader", self.datamodule):
             log.warning("%s has no test split: nothing is tested", self.names["dataset"])
         elif self.config.test and best.is_file() and not self.stop.asked.is_set():

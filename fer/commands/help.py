@@ -46,6 +46,8 @@ HELPS: Final = {
     "seed_everything": "seed of all random numbers, 0 or more",
     "trainer.precision": "numerical precision; auto: bf16-mixed where the device has matrix units for "
     "bfloat16 (AMX; NVIDIA from Ampere), else 32-true; null: 32-true",
+    "trainer.logger": "loggers; null: metrics.csv and W&B; false: none",
+    "trainer.default_root_dir": "has no effect: --runs_dir and --run_name choose the folder of a run",
 }
 """Help texts that replace Lightning's and jsonargparse's, by option."""
 
@@ -57,13 +59,30 @@ class HelpFormatter(DefaultHelpFormatter):
         text = plain_text(super()._expand_help(action))
         text = re.sub(r", known subclasses: [^)]*", "", text)
         text = re.sub(r"type: (Literal\[[^]]*\]|bool|str)(, |(?=\)))", "", text)
-        text = re.sub(r" Default: \S+\.(?= \()", "", text)
+        text = _with_one_default(text)
         return re.sub(r" ?\((required, )?\)$", "", text)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith(("examples:", MORE)):
             return textwrap.indent(text, indent)
         return super()._fill_text(plain_text(text), width, indent)
+
+
+def _with_one_default(text: str) -> str:
+    """Leave the default that counts, in brackets at the end, and that of the docstring only for null.
+
+    >>> _with_one_default("Steps. Default: 50. (type: int, default: 1)")
+    'Steps. (type: int, default: 1)'
+    >>> _with_one_default("Batches. Default: 2. (type: int | null, default: null)")
+    'Batches. null: 2. (type: int | null, default: null)'
+    """
+    is_null = text.endswith("default: null)")
+
+    def replace(match: re.Match[str]) -> str:
+        return f" null: {match[1]}." if is_null and match[1] != "None" else ""
+
+    text = re.sub(r"\s+Default: (\S+)\.(?=\s)", replace, text)
+    return re.sub(r"\s+Disabled by default \([^)]*\)\.", "", text)
 
 
 def plain_text(text: str) -> str:

@@ -1,6 +1,5 @@
 """Write the settings of a run, and list its files at the end."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import wrap
@@ -16,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from fer.commands.parsing import CONSOLE
 from fer.configs import flatten
 from fer.dashboards import log_config
+from fer.figures.curves import num_labelled
 from fer.figures.style import describe_missing, drawing
 from fer.home import hide_home
 from fer.neurons.stages import LEAST_VALUES
@@ -111,9 +111,8 @@ def summarise(run: Run) -> list[str]:
     Fewer than :data:`LEAST_VALUES` measurements have no stages, as the training has said.
     """
     lines = []
-    num = sum(map(math.isfinite, run.read_metrics().get("stage/network", ())))
     of_network = run.read_stages().get("network", {}).get("final")
-    if of_network and num >= LEAST_VALUES:
+    if of_network and num_labelled(run.read_metrics()) >= LEAST_VALUES:
         spans = (f"{each['stage']} to {each['end']:.1f}" for each in of_network)
         lines.append(f"stages       {', '.join(spans)} epochs")
     if run.prune_path.is_file():

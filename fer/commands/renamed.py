@@ -6,6 +6,7 @@ from typing import Any, Final
 
 RENAMED: Final = {
     "distinctiveness.num_patterns": "distinctiveness.num_samples",
+    "output": "out",
     "prune.by": "prune.criterion",
     "prune.num_patterns": "prune.num_samples",
 }

@@ -8,6 +8,7 @@ from torch import nn
 from fer.checkpoints import normalisation_in, read_checkpoint
 from fer.data import ExpressionDataModule
 from fer.errors import InputError
+from fer.pruning.load import check_finite
 from fer.tasks import ClassificationTask, load
 
 
@@ -31,7 +32,8 @@ def load_network(
         network: Class of the network, if it is the user's own.
 
     Raises:
-        InputError: A checkpoint cannot be read, holds another network or other classes, or is missing.
+        InputError: A checkpoint cannot be read, holds another network or other classes, or is missing; a
+            network to prune has weights that are NaN.
     """
     if weights is not None:
         match_for_training(data, start_from(task, weights, network), weights)
@@ -43,6 +45,8 @@ def load_network(
         msg = f"fer {command} needs a checkpoint: fer {command} --ckpt_path runs/latest"
         raise InputError(msg)
     trained = load(checkpoint, network)
+    if command == "prune":
+        check_finite(trained, checkpoint)
     if isinstance(data, ExpressionDataModule):
         data.match_network(trained.class_names)
         for state in normalisation_in(read_checkpoint(checkpoint)).values():

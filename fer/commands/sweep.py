@@ -17,6 +17,7 @@ from rich.table import Table
 
 from fer.commands.members import unused_name
 from fer.commands.parsing import CONSOLE
+from fer.commands.renamed import rename_words
 from fer.commands.sweep_check import check_sweep
 from fer.errors import InputError
 from fer.figures.style import write_figure
@@ -91,10 +92,16 @@ def sweep(arguments: Sequence[str]) -> None:
         metavar="FOLDER",
         help="run no trials; draw the best value so far of finished sweeps by method, with a band over seeds",
     )
-    parser.add_argument("--output", type=Path, default=Path("searches.png"), help="figure of --compare")
-    given = parser.parse_args(list(arguments))
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        default=Path("searches.png"),
+        help="figure of --compare (searches.png)",
+    )
+    given = parser.parse_args(rename_words(arguments, ["out"]))
     if given.compare:
-        compare(given.compare, given.output)
+        compare(given.compare, given.out)
         return
     if given.file is None:
         msg = "no sweep file: give one, such as sweeps/conv6-bayes.yaml"
@@ -341,12 +348,12 @@ def _check_alike(folder: Path, settings: Mapping[str, Any], others: Mapping[Path
             raise InputError(msg)
 
 
-def compare(folders: Sequence[Path], output: Path) -> None:
+def compare(folders: Sequence[Path], out: Path) -> None:
     """Draw the best value so far of several sweeps, grouped by method.
 
     Args:
         folders: Folders of sweeps.
-        output: File to write the figure to.
+        out: File to write the figure to.
 
     Raises:
         InputError: A folder holds no sweep, or the sweeps differ in more than method and seed.
@@ -374,8 +381,8 @@ def compare(folders: Sequence[Path], output: Path) -> None:
         method: searches[method] for method in METHODS if method in searches
     }
     figure = search_figure(ordered, metric, maximize=maximize, title="Best value so far by search method")
-    with writing(output):
-        write_figure(figure, output)
+    with writing(out):
+        write_figure(figure, out)
     for method, runs in ordered.items():
         known = [[value for value in run if not math.isnan(value)] for run in runs]
         ends = [max(values) if maximize else min(values) for values in known]
@@ -383,4 +390,4 @@ def compare(folders: Sequence[Path], output: Path) -> None:
             f"{method:<8} {len(runs)} seeds, {min(map(len, runs))} trials each: best {metric} "
             f"{', '.join(f'{end:.4f}' for end in ends)}"
         )
-    CONSOLE.print(f"figure       {output}")
+    CONSOLE.print(f"figure       {out}")

@@ -232,8 +232,12 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
             images=crops.images,
             labels=labels[crops.kept],
             names=names,
-            groups={} if self.name_pattern is None else named_groups(names, self.name_pattern),
+            groups=self.groups_in(names),
         )
+
+    def groups_in(self, names: NDArray[np.str_]) -> dict[str, NDArray[np.str_]]:
+        """Return the groups that the files' names tell, by kind; empty without ``name_pattern``."""
+        return {} if self.name_pattern is None else named_groups(names, self.name_pattern)
 
     def _crop(self, folder: Path) -> tuple[list[Path], NDArray[np.int64], Crops]:
         """Return the image files in the class folders of a folder, their labels and their crops."""

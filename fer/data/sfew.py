@@ -10,6 +10,7 @@ import re
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ log = logging.getLogger("fer.data")
 
 NAME: Final = r"(?P<clip>(?P<movie>.+)[_-]\d+)_+\d+"
 """Name of a still: film, time code of the clip, and frame number. Three of the 675 names have a dash or a
-second underscore."""
+second underscore; in groups a dash is an underscore."""
 
 TABLE: Final = LABEL_TABLES["sfew"]
 """Class names of the integer labels in SFEW's table."""
@@ -87,6 +88,10 @@ class SfewDataModule(FaceFolderDataModule):
             f"expressions (Angry, Disgust, …); {WAY_OUT}"
         )
         raise InputError(msg)
+
+    def groups_in(self, names: NDArray[np.str_]) -> dict[str, NDArray[np.str_]]:
+        """Return the groups that the stills' names tell, by kind."""
+        return _in_one_spelling(super().groups_in(names))
 
     def _is_class(self, folder: str) -> bool:
         return self.classes == FOLDERS or self.scheme.label_of(folder) is not None
@@ -195,8 +200,16 @@ def read_features(path: Path) -> FeatureSplit:
     )
     names = np.array([Path(str(name)).stem for name in rows[:, 0]])
     return FeatureSplit(
-        features=features, labels=labels, names=names, groups=named_groups(names, re.compile(NAME))
+        features=features,
+        labels=labels,
+        names=names,
+        groups=_in_one_spelling(named_groups(names, re.compile(NAME))),
     )
+
+
+def _in_one_spelling(groups: Mapping[str, NDArray[np.str_]]) -> dict[str, NDArray[np.str_]]:
+    """Return groups by kind with underscores for dashes: two stills of one clip differ in them."""
+    return {kind: np.char.replace(of_kind, "-", "_") for kind, of_kind in groups.items()}
 
 
 def _read_cells(path: Path) -> NDArray[np.object_]:

@@ -1,5 +1,6 @@
 """How a training went: losses, metrics and learning rate over the epochs."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -205,6 +206,18 @@ def measured_times(history: Mapping[str, Sequence[float]]) -> NDArray[np.float64
         history: Columns as in ``metrics.csv``, with ``epoch``.
     """
     return array(history["epoch"]).astype(np.float64) + ~_are_of_neurons(history)
+
+
+def num_labelled(history: Mapping[str, Sequence[float]]) -> int:
+    """Return the number of measurements at which the stage of the network was labelled.
+
+    Args:
+        history: Columns as in ``metrics.csv``.
+
+    >>> num_labelled({"epoch": [0.5, 0.0, 1.0], "stage/network": [0.0, float("nan"), 1.0]})
+    2
+    """
+    return sum(map(math.isfinite, history.get("stage/network", ())))
 
 
 def _epochs_of_rows(history: Mapping[str, Sequence[float]]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ NO_CURVES: Final = ("angles/", "stage/", "gradients/", "update_ratio/", "prune/"
 _MEASURED: Final = re.compile(
     r"rank/.+/(effective|participation)|neurons/.+/(dormant|cloned|redundant)|cka/.+|"
     r"rank/effective_share(/.+)?|neurons/(dormant|redundant)(/.+)?|"
-    r"collapse/(.+/)?(nc1|nc2_angle|nc4)|sample/(train|val)_loss"
+    r"collapse/(.+/)?(nc1|nc2_angle|nc4)|sample/(.+/)?(train|val)_loss"
 )
 """Keys of the other neuron statistics, and of the losses on the samples used to measure them."""
 
@@ -116,7 +116,7 @@ def parse_key(key: str) -> LoggedKey | None:
     [('train', 'loss', ''), ('val', 'acc', ''), ('val', 'recall/fear', ''), ('', 'loss', '')]
     >>> [parse_key(key) for key in ("test/acc", "train_loss_step", "angles/fc1/mean", "lr-Adam", "epoch")]
     [None, None, None, None, None]
-    >>> [parse_key(key) for key in ("sample/val_loss", "collapse/encoder/nc1", "neurons/fc1/dormant")]
+    >>> [parse_key(key) for key in ("sample/encoder/val_loss", "collapse/nc1", "neurons/fc1/dormant")]
     [None, None, None]
     """
     if is_of_neurons(key) or key.endswith(("_step", "_best")):

@@ -87,6 +87,32 @@ def load_state(module: nn.Module, state: Mapping[str, Any], *, is_strict: bool =
         raise InputError(msg) from e
 
 
+def check_finite(module: nn.Module, origin: str | Path) -> None:
+    """Refuse a network with weights that are not numbers, between whose neurons there are no angles.
+
+    Args:
+        module: The network.
+        origin: What it was loaded from, for the message.
+
+    Raises:
+        InputError: A parameter is NaN or infinite, or a buffer, which may hold infinite numbers, is NaN; the
+            message names the first.
+    """
+    broken = {
+        **{name: ~value.isfinite() for name, value in module.named_parameters()},
+        **{name: value.isnan() for name, value in module.named_buffers()},
+    }
+    counts = {name: int(each.sum()) for name, each in broken.items() if each.any()}
+    if counts:
+        name, num = next(iter(counts.items()))
+        others = f", and so are values of {len(counts) - 1} more" if len(counts) > 1 else ""
+        msg = (
+            f"{origin}: {num:,} of {broken[name].numel():,} values of {name} are NaN or infinite{others}; "
+            "give an earlier checkpoint, or train again with a lower --model.lr"
+        )
+        raise InputError(msg)
+
+
 def submodule(module: nn.Module, name: str) -> nn.Module:
     """Return a module by its dotted name; the module itself if the name is empty.
 

@@ -13,7 +13,7 @@ import torch
 from fer import __version__
 from fer.configs import flatten
 from fer.errors import InputError
-from fer.figures.curves import measured_times
+from fer.figures.curves import measured_times, num_labelled
 from fer.files import find_problem
 from fer.metrics import ClassificationReport, report
 from fer.neurons import Stage
@@ -232,7 +232,7 @@ def _stage_notes(
 ) -> list[str]:
     """Return a sentence for each stage that the network was in."""
     found = {interval["stage"] for interval in stages.get("network", {}).get("final", [])}
-    num = sum(map(math.isfinite, history.get("stage/network", [])))
+    num = num_labelled(history)
     notes = STAGE_NOTES
     if num < LEAST_VALUES:
         measurements = "measurement" if num == 1 else "measurements"

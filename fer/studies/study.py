@@ -13,7 +13,7 @@ from fer.files import atomic_write, find_problem, read_json
 from fer.studies.storage import without_password, writing
 from fer.studies.sweepfile import SweepFile
 from fer.studies.trial import read_values, settle
-from fer.studies.trials import JOURNAL, Trial, Trials, import_old
+from fer.studies.trials import JOURNAL, MOST_VALUES, Trial, Trials, import_old
 
 STUDY: Final = "study.json"
 
@@ -52,6 +52,10 @@ class Study:
     def wandb_id(self, trial: Trial) -> str:
         """Return the id of a trial's W&B run."""
         return f"{self.key}-{trial.number}"
+
+    def has_more_values(self, trial: Trial) -> bool:
+        """Return whether a trial may have more metric values than the storage knows."""
+        return trial.state == "running" or len(trial.values) >= MOST_VALUES
 
     def read_values(self, trial: Trial) -> Sequence[float]:
         """Return the metric values of a trial so far, from its folder if that is on this machine."""

@@ -210,9 +210,9 @@ class _Agents:
         if sweep.hyperband is None or not self.running:
             return
         histories = {
-            trial.number: self.study.read_values(trial)
-            if trial.state == "running" and trial.number not in self.running
-            else trial.values
+            trial.number: trial.values
+            if trial.number in self.running or not self.study.has_more_values(trial)
+            else self.study.read_values(trial)
             for trial in trials
         }
         for number in sweep.hyperband.to_stop(histories, list(self.running), maximize=sweep.metric.maximize):

@@ -31,8 +31,9 @@ JOURNAL: Final = "optuna.log"
 OLD_JOURNAL: Final = "journal.jsonl"
 """The journal of earlier versions, one JSON object per line; the last line of a trial counts."""
 
-MOST_VALUES: Final = 1_000
-"""Most metric values of a trial that the study stores; the trial's folder has all of them."""
+MOST_VALUES: Final = 250
+"""Most metric values of a trial that the study stores, 140 bytes each, so that a trial takes at most 40 kB of
+the journal; the trial's folder has all of them."""
 
 BEAT: Final = 30.0
 """Seconds between two heartbeats of a trial in a database."""

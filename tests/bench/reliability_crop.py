@@ -25,7 +25,8 @@ NUM = 120
 """Images."""
 
 
-def main() -> None:
+def main() -> int:
+    """Kill and complete the command, and return how many times something differed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--times", type=int, default=10, help="commands that are killed twice (10)")
     given = parser.parse_args()
@@ -44,8 +45,10 @@ def main() -> None:
         seconds = time.monotonic() - started
         whole = files(Path("whole"))
         say(f"cropping {NUM} images takes {seconds:.1f} s")
-        report("crop, SIGKILL twice", (kill(str(each), draw, seconds, whole) for each in range(given.times)))
+        problems = (kill(str(each), draw, seconds, whole) for each in range(given.times))
+        num_failed = report("crop, SIGKILL twice", problems)
     say_where()
+    return num_failed
 
 
 def start(name: str) -> Child:
@@ -82,4 +85,4 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

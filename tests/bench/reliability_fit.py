@@ -36,7 +36,8 @@ FIT = [
 ]
 
 
-def main() -> None:
+def main() -> int:
+    """Stop and resume trainings, and return how many ended otherwise."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=60, help="trainings that get SIGKILL (60)")
     parser.add_argument("--preemptions", type=int, default=10, help="trainings that get SIGTERM 3 times (10)")
@@ -50,12 +51,14 @@ def main() -> None:
         seconds = time.monotonic() - started
         whole = state(Run(Path("runs/whole")))
         say(f"the training that is left alone takes {seconds:.1f} s")
-        report(
+        num_failed = report(
             "SIGKILL",
             (kill(number, draw.uniform(0.02, 1.0) * seconds, whole) for number in range(given.kills)),
         )
-        report("SIGTERM, 3 times", (preempt(number, draw, whole) for number in range(given.preemptions)))
+        preempted = (preempt(number, draw, whole) for number in range(given.preemptions))
+        num_failed += report("SIGTERM, 3 times", preempted)
     say_where()
+    return num_failed
 
 
 def kill(number: int, after: float, whole: dict) -> str:
@@ -124,4 +127,4 @@ def state(run: Run) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

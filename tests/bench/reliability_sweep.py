@@ -69,10 +69,11 @@ CROSSVAL = [
 CHANGING = {"fit_seconds"}
 
 
-def main() -> None:
+def main() -> int:
+    """Kill and complete all kinds, and return how many ended otherwise."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--times", type=int, default=10, help="sweeps of each kind, cross-validations (10)")
-    times = parser.parse_args().times
+    times, num_failed = parser.parse_args().times, 0
     for name, kill in (
         ("sweep", kill_sweep),
         ("sweep in SQLite", lambda folder, seed: kill_sweep(folder, seed, f"sqlite:///{folder}/trials.db")),
@@ -84,6 +85,8 @@ def main() -> None:
                 problems += [f"seed {seed}: {problem}" for problem in kill(Path(folder), seed)]
         sys.stdout.write(f"{name}: {times - len(problems)} of {times} as if they had not been killed\n")
         sys.stdout.writelines(f"  {problem}\n" for problem in problems)
+        num_failed += len(problems)
+    return num_failed
 
 
 def kill_sweep(folder: Path, seed: int, *storage: str, kills: int = 4) -> list[str]:
@@ -177,4 +180,4 @@ def run(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

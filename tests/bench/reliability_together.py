@@ -38,12 +38,14 @@ parameters:
 """
 
 
-def main() -> None:
+def main() -> int:
+    """Run all of it at once, and return how many times something differed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--times", type=int, default=3, help="repetitions (3)")
     problems = (repeat() for _ in range(parser.parse_args().times))
-    report(f"{NUM} trainings and a sweep of two agents at once", problems)
+    num_failed = report(f"{NUM} trainings and a sweep of two agents at once", problems)
     say_where()
+    return num_failed
 
 
 def repeat() -> str:
@@ -78,4 +80,4 @@ def repeat() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -132,8 +132,9 @@ class Gan(L.LightningModule):
 
 
 def test_two_networks_of_one_module_do_not_mix(tiny_trainer, tmp_path):
-    of_generator = DistinctivenessCallback(samples=torch.rand(20, 4), network="generator")
-    of_discriminator = DistinctivenessCallback(samples=any_data().tensors[0], network="discriminator")
+    size = {"loss": lambda outputs, batch: outputs.square().mean()}
+    of_generator = DistinctivenessCallback(samples=torch.rand(20, 4), network="generator", **size)
+    of_discriminator = DistinctivenessCallback(samples=any_data().tensors[0], network="discriminator", **size)
     stages, gradients = StageCallback(**STAGES), GradientCallback()
     callbacks = [stages, gradients, of_generator, of_discriminator, ModelCheckpoint(tmp_path / "checkpoints")]
     trainer = any_fit(
@@ -150,6 +151,9 @@ def test_two_networks_of_one_module_do_not_mix(tiny_trainer, tmp_path):
         assert logged[f"update_ratio/{layer}"] > 0
         assert logged[f"gradients/{layer}"] > 0
         assert math.isfinite(stages.speeds[layer][1])
+    for callback in (of_generator, of_discriminator):
+        loss = callback.losses["train/loss"][-1]
+        assert float(logged[f"sample/{callback.network}/train_loss"]) == pytest.approx(loss)
     speeds = [stages.speeds[layer][1] for layer in ("generator.0", "discriminator.0")]
     assert stages.speeds["network"][1] == pytest.approx(sum(speeds) / 2)
     assert [len(values) for values in gradients.norms.values()] == [2] * 4
@@ -403,15 +407,18 @@ TWO_PROCESSES = """
 import sys
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 sys.path.insert(0, {tests!r})
 from any_module import AnyModule, any_data, any_loader
 from fer.callbacks import DistinctivenessCallback, GradientCallback, StageCallback
 
 if __name__ == "__main__":
     num, kind = int(sys.argv[1]), sys.argv[2]
+    is_stopped, kind = kind == "stopped", "batches" if kind == "stopped" else kind
     samples = {{"val": None, "batches": list(any_loader(batch_size=10)), "one": any_data().tensors[0]}}[kind]
+    often = {{"every_n_epochs": 6}} if is_stopped else {{"every_n_steps": 2}}
     callback = DistinctivenessCallback(
-        num_samples=32, samples=samples, every_n_steps=2,
+        num_samples=32, samples=samples, **often,
         loss=lambda outputs, batch: torch.nn.functional.cross_entropy(outputs, batch[1]),
     )
     L.seed_everything(3, verbose=False)
@@ -419,8 +426,9 @@ if __name__ == "__main__":
     module = AnyModule()
     stages = StageCallback(train_loss="train_loss", val_loss="val_loss")
     trainer = L.Trainer(
-        callbacks=[stages, callback, GradientCallback()], accelerator="cpu", devices=num, strategy="ddp",
-        max_epochs=2, enable_progress_bar=False, enable_model_summary=False, logger=False,
+        callbacks=[stages, callback, GradientCallback(), EarlyStopping("val_loss", patience=1)],
+        accelerator="cpu", devices=num, strategy="ddp", max_epochs=6 if is_stopped else 2,
+        enable_progress_bar=False, enable_model_summary=False, logger=False,
     )
     module.body[1] = torch.nn.Identity()  # whose statistics would follow the batches of each process
     trainer.fit(module, any_loader(shuffle=True), any_loader())
@@ -429,12 +437,13 @@ if __name__ == "__main__":
         last = {{name: callback.history["body.0"][name][-1] for name in names}}
         last |= {{name: values[-1] for name, values in callback.collapse.items()}}
         last["train/loss"] = callback.losses["train/loss"][-1]
+        last |= {{"epoch": callback.history["body.0"]["epoch"][-1], "stages": stages.times[-1]}}
         torch.save((callback.degrees, callback.samples.is_part, stages.losses, last), sys.argv[3])
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "is_part"), [("batches", True), ("one", False)])
+@pytest.mark.parametrize(("kind", "is_part"), [("batches", True), ("one", False), ("stopped", True)])
 def test_two_processes_measure_what_one_does(kind, is_part, tmp_path):
     (tmp_path / "train.py").write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parents[1])))
     found = []
@@ -443,11 +452,15 @@ def test_two_processes_measure_what_one_does(kind, is_part, tmp_path):
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("angles  ") == ended.stdout.count("stages  ") == 1
         found.append(torch.load(tmp_path / f"{num}.pt", weights_only=True))
-    (alone, was_part, _, last), (together, is_part_now, _, last_together) = found
+    (alone, was_part, stages, last), (together, is_part_now, _, last_together) = found
     assert (was_part, is_part_now) == (False, is_part)
     if kind != "val":  # two processes share the loader in turn, and take other samples than the first 32
         torch.testing.assert_close(together, alone, atol=1e-6, rtol=0, equal_nan=True)
         assert last_together == pytest.approx(last, abs=1e-5, nan_ok=True)
-        assert last["cka"] == pytest.approx(1)  # its learning rate is 0
+        if kind == "stopped":  # the end of the training has the first measurement
+            assert len(stages["epoch"]) == 1
+        else:
+            assert last["cka"] == pytest.approx(1)  # its learning rate is 0
+        assert last["epoch"] == last["stages"] == 2
         assert (kind == "one") == math.isnan(last["train/loss"])
     assert list(together) == ["body.0", "body.4"]

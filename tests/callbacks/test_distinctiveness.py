@@ -7,10 +7,11 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
-from fer.callbacks import DistinctivenessCallback
+from fer.callbacks import DistinctivenessCallback, StageCallback
 from fer.errors import InputError
 from fer.neurons import angles, measure
 from fer.neurons.angles import summarise
@@ -84,6 +85,58 @@ def test_only_every_nth_epoch_is_measured_and_the_last(every, expected, tiny_dat
     _fit([callback], tiny_data, tiny_trainer, max_epochs=4)
     assert [int(path.stem[-4:]) for path in sorted(tmp_path.glob("angles/*.npz"))] == expected
     assert callback.history.get("conv", {}).get("epoch", []) == [epoch + 1 for epoch in expected]
+
+
+class StopAfter(Callback):
+    """Ask for the end after some epochs, when Lightning's EarlyStopping does: after all other callbacks."""
+
+    def __init__(self, num_epochs):
+        self.num_epochs, self.monitor = num_epochs, "val/loss"
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = trainer.current_epoch + 1 == self.num_epochs
+
+
+@pytest.mark.parametrize(
+    ("num_epochs", "expected"), [pytest.param(3, [2, 3], id="not due"), pytest.param(4, [2, 4], id="due")]
+)
+def test_a_training_that_stops_early_is_measured_at_its_end(
+    num_epochs, expected, tiny_data, tiny_trainer, tmp_path
+):
+    callback, stages = DistinctivenessCallback(every_n_epochs=2), StageCallback()
+    logger = CSVLogger(tmp_path, name="", version="")
+    _fit([callback, stages, StopAfter(num_epochs)], tiny_data, tiny_trainer, max_epochs=6, logger=logger)
+    assert callback.history["conv"]["epoch"] == stages.times == callback.collapse["epoch"] == expected
+    assert (callback.epoch, Run(tmp_path).measured_epochs()) == (
+        num_epochs - 1,
+        [epoch - 1 for epoch in expected],
+    )
+    metrics = Run(tmp_path).read_metrics()
+    for key in ("angles/conv/mean", "stage/network"):
+        assert [
+            t for t, value in zip(metrics["epoch"], metrics[key], strict=True) if value == value
+        ] == expected
+
+
+def test_a_training_that_stopped_early_goes_on_after_its_last_measurement(tiny_data, tiny_trainer, tmp_path):
+    first, second = (DistinctivenessCallback(every_n_epochs=2) for _ in range(2))
+    trainer, _, _ = _fit([first, StopAfter(3)], tiny_data, tiny_trainer, max_epochs=6)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    stop = StopAfter(0)
+    stop.on_fit_start = lambda trainer, pl_module: setattr(trainer, "should_stop", True)
+    _fit([second, stop], tiny_data, tiny_trainer, max_epochs=6, ckpt_path=tmp_path / "last.ckpt")
+    assert second.history["conv"]["epoch"] == [2, 3]
+    _fit([second], tiny_data, tiny_trainer, max_epochs=6, ckpt_path=tmp_path / "last.ckpt")
+    assert second.history["conv"]["epoch"] == [2, 3, 4, 6]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"every_n_epochs": 0}, {"every_n_epochs": 4, "first_step": 999}], ids=["never", "too early"]
+)
+def test_what_is_not_to_be_measured_is_not_measured_at_the_end(settings, tiny_data, tiny_trainer):
+    callback = DistinctivenessCallback(**settings)
+    _fit([callback, StopAfter(1)], tiny_data, tiny_trainer, max_epochs=6)
+    assert callback.history == {}
 
 
 def test_speed_is_per_epoch(tiny_data, tiny_trainer, tmp_path):

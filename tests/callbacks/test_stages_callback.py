@@ -74,10 +74,10 @@ class Planned(DistinctivenessCallback):
         self.found = find_network(pl_module, self.network)
         self.places = {self.layer: self.layer}
 
-    def measure_if_due(self, trainer, pl_module, batch_idx):
+    def measure_if_due(self, trainer, pl_module, batch_idx, *, is_over=False):
         last = trainer.num_training_batches
         step = last if batch_idx is None else batch_idx + 1
-        if step not in self.planned or (step == last and batch_idx is not None):
+        if is_over or step not in self.planned or (step == last and batch_idx is not None):
             return False
         time = trainer.current_epoch + step / last
         if self.losses["epoch"][-1:] != [time]:
@@ -544,8 +544,8 @@ def test_a_callback_that_measures_nothing_leaves_the_end_of_each_epoch(tiny_trai
 
 def test_an_epoch_without_a_measurement_has_no_label(tiny_trainer):
     class Second(Planned):
-        def measure_if_due(self, trainer, pl_module, batch_idx):
-            return trainer.current_epoch % 2 == 1 and super().measure_if_due(trainer, pl_module, batch_idx)
+        def measure_if_due(self, trainer, *args, **kwargs):
+            return trainer.current_epoch % 2 == 1 and super().measure_if_due(trainer, *args, **kwargs)
 
     stages = Plateau(on_plateau="stop", **STAGES)
     trainer = any_fit(tiny_trainer, [stages, Second(3)], max_epochs=4)

@@ -199,6 +199,18 @@ def test_stills_are_found_with_their_groups(stills, tmp_path):
     assert train.groups["movie"][0] == "_".join(first.stem.split("_")[:2])
 
 
+def test_stills_of_one_clip_whose_names_are_spelled_differently_are_one_group(tmp_path, make_images):
+    names = ["Film-010619400_00000087", "Film_010619400_00000057", "Film_010619400__00000060"]
+    rows = [[f"{name}.mat", 1, *range(10)] for name in [*names, "Film_010619401_00000061"]]
+    table = read_features(_write(tmp_path / "SFEW.csv", rows))
+    assert table.groups["clip"].tolist() == ["Film_010619400"] * 3 + ["Film_010619401"]
+    folder = tmp_path / "Images"
+    make_images(folder, names=[f"{name}.png" for name in names], class_names=("Angry", "Sad"))
+    stills = SfewDataModule(str(folder), classes="folders", image_size=16).load_pool()
+    assert set(stills.groups["clip"]) == {"Film_010619400"}
+    assert set(stills.groups["movie"]) == {"Film"}
+
+
 def test_no_stills(tmp_path):
     with pytest.raises(InputError, match=r"no stills of SFEW in .*: looked there and in its subfolders sfew"):
         SfewDataModule(str(tmp_path)).setup()
@@ -213,8 +225,8 @@ def test_the_real_table():
     split = read_features(path)
     assert split.features.shape == (675, 10)
     assert np.bincount(split.labels).tolist() == [100, 75, 100, 100, 100, 100, 100]
-    # 469 are counted elsewhere, where a second underscore makes a clip of its own.
-    assert len(set(split.groups["clip"])) == 468
+    # 469 are counted elsewhere, where a second underscore or a dash makes a clip of its own.
+    assert len(set(split.groups["clip"])) == 467
     assert len(set(split.groups["movie"])) == 58
     row = split.names.tolist().index("Hangover_001949614_00000089")
     assert np.isnan(split.features[row]).tolist() == [False] * 5 + [True] * 5

@@ -9,6 +9,7 @@ from torch import nn
 from fer.checkpoints import write_pruned
 from fer.errors import InputError
 from fer.pruning import PruneSettings, load_pruned, prune_once
+from fer.pruning.load import check_finite
 from fer.tasks import Conv6Task
 
 
@@ -159,3 +160,15 @@ def test_the_first_key_that_does_not_fit_is_named(module, path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.ckpt: there is no such checkpoint"):
         load_pruned(Small(), tmp_path / "gone.ckpt")
+
+
+def test_what_is_not_a_number_is_named_and_a_mask_may_be_infinite():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    network.register_buffer("mask", torch.full((2,), -torch.inf))
+    check_finite(network, "best.ckpt")
+    with torch.no_grad():
+        network[0].weight[1] = torch.inf
+    network[1].running_var[0] = torch.nan
+    named = r"^best\.ckpt: 3 of 12 values of 0\.weight are NaN or infinite, and so are values of 1 more"
+    with pytest.raises(InputError, match=named):
+        check_finite(network, "best.ckpt")

@@ -13,7 +13,7 @@ import fer.studies.trials
 from fer.errors import InputError
 from fer.studies.space import read_space
 from fer.studies.storage import without_password
-from fer.studies.trials import Trial, Trials, read_trials, write_trials
+from fer.studies.trials import MOST_VALUES, Trial, Trials, read_trials, write_trials
 
 SPACE = read_space({"x": {"values": [1, 2, 3]}})
 SERVER = """\
@@ -51,6 +51,20 @@ def claim(trials):
         return Trial(number, number, {"x": number}, [], command=["run"])
 
     return trials.claim(choose, lambda trial: {"run": f"elsewhere:{trial.name}"})
+
+
+def test_the_journal_of_a_trial_that_logs_without_end_is_bounded(tmp_path):
+    trials = Trials(None, tmp_path, SPACE, maximize=True)
+    with trials.running():
+        trial = claim(trials)
+        for num in (100, 1_000, 20_000):
+            trial.values = [number / 7 for number in range(num)]
+            trials.report(trial)
+        trial.state = "finished"
+        trials.end(trial)
+    assert (tmp_path / "optuna.log").stat().st_size < 50_000
+    (known,) = read_trials(tmp_path)
+    assert known.values == [number / 7 for number in range(MOST_VALUES)]
 
 
 @pytest.mark.slow

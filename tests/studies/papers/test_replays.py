@@ -205,3 +205,9 @@ def test_missing_stills_are_said_with_where_to_get_them(tmp_path, monkeypatch):
     assert "not run (40 epochs, lr 0.0001): " in called.out
     assert f"no stills of SFEW in {tmp_path}" in called.out
     assert "ask its authors" in called.out
+
+
+def test_the_notes_of_the_shipped_outcomes_are_whole():
+    notes = [note for each in read_outcomes().values() for note in each.notes]
+    assert notes
+    assert [note for note in notes if not note.strip() or note != note.strip()] == []
