@@ -8,6 +8,12 @@ const stageBands = (name) =>
     isWeak: place > 0 && interval.confirmed_by?.length === 0,
   }));
 
+// The legend of the stages in some bands: not each of them is wide enough for its name.
+const stageSigns = (bands) =>
+  Object.entries(look.stages)
+    .filter(([stage]) => bands.some((each) => each.stage === stage))
+    .map(([stage, color]) => ({ name: `stage: ${stage}`, color, opacity: RIBBON, isArea: true }));
+
 function showTraining() {
   const all = page.curves;
   if (!all) return;
@@ -33,6 +39,7 @@ function showTraining() {
       ),
     );
   };
+  if (bands.length) made.append(key(stageSigns(bands)));
   panel("loss", "Loss", { height: 240 });
   const best = all.acc?.val && bestOf(all.acc.val);
   const lines = chanceLines();
