@@ -86,7 +86,7 @@ def test_several_measurements_an_epoch(tab, measured_dir, settings_of):
     assert tab.complaints == []
     rows = "[...document.querySelectorAll('#{} tbody tr')].map((row) => row.textContent)"
     stages = ["initial0.00.8\u2013", "intermediate0.82.6angular speed, effective rank"]
-    assert tab.run(rows.format("training"))[:3] == [*stages, "plateau: overfit2.64.0weak: nothing"]
+    assert tab.run(rows.format("training"))[:3] == [*stages, "plateau: overfit2.64.0nothing: weak"]
     layers = ["conv184.02.012.5 %25.0 %25.0 %", "conv2168.04.012.5 %25.0 %25.0 %"]
     assert tab.run(rows.format("neurons")) == layers
     text = tab.run("document.querySelector('#neurons').textContent")

@@ -31,7 +31,8 @@ function showNeurons() {
       el("div", { class: "many" }, layers.map(fanOf)),
       note(
         `Dashed lines: ${lines}, the limits below which two neurons count as similar and above `,
-        "which as complementary. Background: the layer's own training stages. ",
+        "which as complementary. Background: the layer's own training stages; the line where a ",
+        "stage begins is dashed if no other measure confirms it (see Training). ",
         page.ranks && RANK_NOTE,
       ),
     );

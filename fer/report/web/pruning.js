@@ -30,7 +30,8 @@ function pruned(results) {
     ),
   ];
   const sides = ["before", "after"].map((side) => numbers(side, side, null));
-  const columns = [words("name", "", breakable), ...sides, numbers("ratio", "after / before", null)];
+  const ratio = numbers("ratio", "after / before", null);
+  const columns = [words("name", "", breakable), ...sides, ratio];
   const caption = [n && `n = ${count(n)}`, protocol].filter(Boolean).join("; ");
   const given = Object.entries(settings ?? {}).filter(([, value]) => value !== null);
   const removed = Object.entries(blocks ?? {}).map(

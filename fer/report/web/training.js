@@ -58,7 +58,7 @@ const WITNESSES = {
 function stageTable(bands) {
   const hasWitnesses = bands.some((each) => each.confirmed_by);
   const confirmed = (names = [], { isWeak }) =>
-    isWeak ? "weak: nothing" : names.map((name) => WITNESSES[name] ?? name).join(", ") || NONE;
+    isWeak ? "nothing: weak" : names.map((name) => WITNESSES[name] ?? name).join(", ") || NONE;
   const columns = [
     words("text", "stage"),
     numbers("begin", "begin", tenths),
@@ -72,8 +72,8 @@ function stageTable(bands) {
     table(columns, bands, { caption }),
     hasWitnesses &&
       note(
-        "A boundary is confirmed if another statistic changes within 3 % of the run around it; ",
-        "a weak one, drawn as a dashed line, stands alone.",
+        "The begin of a stage is confirmed if angular speed, CKA or effective rank changes there, ",
+        "too, within 3 % of the run. If none of them does, it is weak, and its line is dashed.",
       ),
   );
 }
