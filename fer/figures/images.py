@@ -158,7 +158,7 @@ def predictions_figure(
             answer = f"{name} {100 * shares[index, predicted]:.0f} %"
         verdict = f"{'✓' if is_right else '✗'} {answer}"
         colour = GREEN if is_right else VERMILLION
-        baseline = y + 0.14
+        baseline = y + (0.27 if is_right else 0.14)  # room for the truth below
         axes.text(x, baseline, verdict, fontsize=NORMAL, fontweight="bold", color=colour)
         if not is_right:
             truth_text = f"truth: {shorten(class_names[truth], LONGEST_ANSWER)}"
