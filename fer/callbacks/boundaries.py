@@ -162,19 +162,21 @@ def _by_whom(interval: Mapping[str, Any]) -> str:
 
 
 def count_line(confirmed: Iterable[Confirmed], length: float) -> str:
-    """Return how many boundaries are confirmed, as a line of text; empty if there are none.
+    """Return how many boundaries are confirmed, and what that means, in one line; empty if there are none.
 
     Args:
         confirmed: Who confirms the boundaries of each layer and of the network.
         length: Epochs of the run.
 
-    >>> count_line([{7: ("speed",), 9: ()}, {8: ("rank", "cka")}], 30.0)
-    '2 of 3 confirmed: angular speed, CKA or effective rank change within 0.9 epochs; the others are weak'
+    >>> count_line([{7: ("speed",), 9: ()}], 30.0).split("; ")[1]
+    'the others are weak: none of the three changes there'
     """
     names = [by_whom for of_layer in confirmed for by_whom in of_layer.values()]
     if not names:
         return ""
+    others = "" if all(names) else "; the others are weak: none of the three changes there"
     return (
-        f"{sum(map(bool, names))} of {len(names)} confirmed: angular speed, CKA or effective rank change "
-        f"within {TOLERANCE * length:.1f} epochs; the others are weak"
+        f"{sum(map(bool, names))} of {len(names)} changes of stage, of layers and of the network, are "
+        "confirmed: angular speed, CKA or effective rank changes within "
+        f"{TOLERANCE * length:.1f} epochs of them, too{others}"
     )

@@ -32,7 +32,7 @@ from fer.metrics import ClassificationReport
 from fer.metrics.keys import is_learning_rate, parse_key
 from fer.provenance import package_commit, processor
 
-NUM_SAMPLES: Final = 16
+NUM_SAMPLES: Final = 15
 """Number of images whose predictions are drawn."""
 
 log = logging.getLogger("fer.callbacks")

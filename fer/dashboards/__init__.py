@@ -1,5 +1,6 @@
 """Weights & Biases: the only subpackage that imports wandb. This module has the logger of a run."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from fer.dashboards.server import check_login, finish, is_logged_in, start_run
 from fer.errors import InputError, did_you_mean
+from fer.files import atomic_write
 from fer.processes import process_rank
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
@@ -27,6 +29,12 @@ __all__ = [
 
 MODES: Final = ("online", "offline", "disabled", "shared", "dryrun", "run")
 """Values of ``WANDB_MODE`` that W&B accepts."""
+
+LEET_STATE: Final = ".wandb-leet.json"
+"""File beside the runs in which ``wandb leet`` keeps its filter of the charts."""
+
+CURVES: Final = "^(train|val)[/_]|^(loss|acc)"
+"""Metrics that ``wandb leet`` shows first, a regular expression: it sorts by name, angles before losses."""
 
 OFFLINE: Final = ("offline", "dryrun")
 """Modes that need no server."""
@@ -97,6 +105,7 @@ def wandb_logger(
     )
     if resume and run.offline:
         _set_aside(run_dir, Path(run.dir).parent)
+    _open_leet_on_curves(run_dir / "wandb")
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     return _RunLogger(is_shown, save_dir=run_dir, experiment=run)
@@ -119,6 +128,17 @@ class _RunLogger(WandbLogger):
         """Log the metrics for which ``is_shown`` is true."""
         shown = {key: each for key, each in metrics.items() if self.is_shown is None or self.is_shown(key)}
         super().log_metrics(shown, step)
+
+
+def _open_leet_on_curves(folder: Path) -> None:
+    """Let ``wandb leet`` open on loss and accuracy; its status line names the filter and how to clear it.
+
+    A filter that the user has set stays.
+    """
+    path = folder / LEET_STATE
+    if not path.exists():
+        with atomic_write(path) as file:
+            file.write(json.dumps({"metrics_filter": {"query": CURVES}}).encode())
 
 
 def _id_in(run_dir: Path) -> str | None:

@@ -1,7 +1,7 @@
 """How distinct the neurons of each layer are in one epoch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from fer.figures.style import (
     INK,
     LARGE,
     NORMAL,
+    PAGE_WIDTH,
     PALE,
     SMALL,
     TINY,
@@ -196,9 +197,10 @@ def histogram_figure(
                 fontsize=TINY,
                 color=INK,
                 linespacing=1.15,
+                bbox={"facecolor": "white", "linewidth": 0, "pad": 0.5},  # the grid lies behind
             )
     figure.supxlabel("angle between two neurons", fontsize=NORMAL)
-    figure.supylabel(f"share of pairs in {BIN}{DEGREE}", fontsize=NORMAL)
+    figure.supylabel(f"share of pairs in each {BIN}{DEGREE}", fontsize=NORMAL)
     write_title(figure, title)
     return figure
 
@@ -211,7 +213,8 @@ def pairs_figure(
 ) -> Figure:
     """Draw for each layer a table of the pairs of neurons nearest 0 and nearest 180 degrees.
 
-    Pairs below :data:`SIMILAR_BELOW` and above :data:`COMPLEMENTARY_ABOVE` are bold.
+    Pairs below :data:`SIMILAR_BELOW` and above :data:`COMPLEMENTARY_ABOVE` are bold. A note says which are,
+    or that none is.
 
     Args:
         degrees: By layer the angles of its C neurons, shape ``(C, C)``; pairs of NaN are left out.
@@ -227,12 +230,13 @@ def pairs_figure(
     check_layers(degrees)
     margin, line, gap = 0.15, 0.15, 0.32
     half, top = 1.4, 0.32 if title else 0.0
-    num_columns = min(3, len(degrees))
+    num_columns = min(2, len(degrees))
     block_width, block_height = 2 * half + gap, (count + 2) * line + gap
     num_rows = math.ceil(len(degrees) / num_columns)
     width = max(margin + num_columns * block_width, 2 * margin + len(title) * 0.68 * LARGE / 72)
     figure, axes = inch_canvas(width, margin + top + num_rows * block_height + 0.12)
     write: dict[str, Any] = {"va": "baseline", "color": INK, "fontsize": SMALL}
+    shown: list[float] = []
     if title:
         axes.text(margin, margin + 0.12, title, **write | {"fontsize": LARGE, "fontweight": "bold"})
     for index, (layer, matrix) in enumerate(degrees.items()):
@@ -250,16 +254,30 @@ def pairs_figure(
             for i, j, angle in pairs:
                 is_bold = angle < SIMILAR_BELOW or angle > COMPLEMENTARY_ABOVE
                 cells.append((f"{i}", f"{j}", f"{angle:.2f}{DEGREE}", is_bold))
+                shown.append(angle)
             for row, (*texts, is_bold) in enumerate(cells):
                 look = {"fontsize": TINY, "color": GREY} if row == 0 else {}
                 for text, right in zip(texts, (0.32, 0.66, 1.3), strict=True):
                     weight = "bold" if is_bold else "normal"
                     at = y + (row + 1) * line - 0.03
                     axes.text(place + right, at, text, ha="right", fontweight=weight, **write | look)
-    note = f"bold: below {SIMILAR_BELOW:g}{DEGREE} or above {COMPLEMENTARY_ABOVE:g}{DEGREE}"
     bottom = margin + top + num_rows * block_height
-    axes.text(margin, bottom, note, **write | {"fontsize": TINY, "color": GREY})
+    axes.text(margin, bottom, _bold_note(shown), **write | {"fontsize": TINY, "color": GREY})
     return figure
+
+
+def _bold_note(shown: Sequence[float]) -> str:
+    """Return what is bold among some angles; empty if there are none.
+
+    >>> _bold_note([3.0, 170.0]), _bold_note([3.0, 90.0]), _bold_note([90.0])
+    ('bold: below 15° or above 165°', 'bold: below 15°', 'no pair is below 15° or above 165°')
+    """
+    similar, complementary = f"below {SIMILAR_BELOW:g}{DEGREE}", f"above {COMPLEMENTARY_ABOVE:g}{DEGREE}"
+    bold = [similar] * any(angle < SIMILAR_BELOW for angle in shown)
+    bold += [complementary] * any(angle > COMPLEMENTARY_ABOVE for angle in shown)
+    if bold:
+        return f"bold: {' or '.join(bold)}"
+    return f"no pair is {similar} or {complementary}" if shown else ""
 
 
 def nearest_pairs(degrees: NDArray[np.floating], edge: float, count: int = 5) -> list[tuple[int, int, float]]:
@@ -309,17 +327,17 @@ def _check_square(layer: str, matrix: NDArray[Any]) -> None:
 def _small_multiples(
     num: int, shape: tuple[float, float], *, margins: tuple[float, float]
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure of about square a grid, and its panels, smaller the more there are.
+    """Return a figure with a grid of panels, three in a row at most, smaller the more there are.
 
     Args:
         num: Panels.
         shape: Width and height of a panel, in parts of its size.
         margins: Inches for what stands right or left of all panels, and above or below.
     """
-    num_columns = math.ceil(math.sqrt(num))
+    num_columns = min(3, math.ceil(math.sqrt(num)))
     num_rows = math.ceil(num / num_columns)
-    size = (3.4, 2.4, 1.9, 1.75)[min(num_columns, 4) - 1]
-    width, height = size * shape[0] + 0.12, size * shape[1] + 0.4
+    width = min(3.4 * shape[0] + 0.12, (PAGE_WIDTH - margins[0]) / num_columns)
+    height = (width - 0.12) / shape[0] * shape[1] + 0.4
     figure = new_figure(num_columns * width + margins[0], num_rows * height + margins[1])
     grid = figure.add_gridspec(num_rows, num_columns)
     return figure, [figure.add_subplot(grid[divmod(index, num_columns)]) for index in range(num)]

@@ -1,6 +1,6 @@
 """Stages of training as bands behind the data, and a ribbon above it that names them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -25,7 +25,7 @@ STAGE_LOOKS: Final = {
 }
 """Colour and hatch of each stage."""
 
-RIBBON: Final = 0.14
+RIBBON: Final = 0.17
 """Height of the strip above a panel that names the stages, in inches."""
 
 FIRM: Final[Mapping[str, Any]] = {"color": INK, "linewidth": 0.6, "linestyle": "solid"}
@@ -33,6 +33,10 @@ FIRM: Final[Mapping[str, Any]] = {"color": INK, "linewidth": 0.6, "linestyle": "
 
 WEAK: Final[Mapping[str, Any]] = {"color": GREY, "linewidth": 0.6, "linestyle": (0, (2, 2))}
 """The line of a boundary that nothing confirms."""
+
+CONFIRMED_NOTE: Final = (
+    "A boundary is confirmed if angular speed, CKA or effective rank changes there, too; else it is weak."
+)
 
 Confirmed = Mapping[str, Mapping[int, Sequence[str]]]
 """By layer, and under ``network``: what confirms the boundary at the measurement with which a stage begins.
@@ -97,15 +101,21 @@ def read_bands(
 
 def draw_bands(
     axes: Axes, bands: Sequence[Band], inches: tuple[float, float], *, has_ribbon: bool = True
-) -> None:
+) -> set[Stage]:
     """Draw stages as bands behind the data, and as a ribbon above them that names those that are wide enough.
+
+    The others are hatched.
 
     Args:
         axes: Of the data, with the limits of its time set.
         bands: From left to right.
         inches: Width and height of the axes.
         has_ribbon: Whether there is room for a ribbon above them.
+
+    Returns:
+        The stages that are hatched somewhere, for :func:`stage_patches`.
     """
+    hatched = set()
     low, high = axes.get_xlim()
     ribbon = RIBBON / inches[1] if has_ribbon else 0.0
     outside: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
@@ -123,22 +133,29 @@ def draw_bands(
         axes.add_artist(
             Rectangle((band.left, 1), width, ribbon, edgecolor="white", linewidth=0, **above, **outside)
         )
-        if text:
+        if not text:
+            hatched.add(band.label.stage)
+        else:
             x, y = band.left + width / 2, 1 + 0.45 * ribbon
             look: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": TINY, "color": INK}
             axes.text(x, y, text, **look, **outside)
     for is_weak, line in ((False, FIRM), (True, WEAK)):
         borders = [[(each.left, 0), (each.left, 1 + ribbon)] for each in bands[1:] if each.is_weak == is_weak]
         axes.add_artist(LineCollection(borders, **line, zorder=2.5, **outside))
+    return hatched
 
 
-def stage_patches(layers: Iterable[Sequence[Band]]) -> Iterator[Patch]:
-    """Give a legend's patch for each stage that is drawn, in the order of the stages."""
-    drawn = {band.label.stage for bands in layers for band in bands}
+def stages_of(layers: Iterable[Sequence[Band]]) -> set[Stage]:
+    """Return the stages of all bands."""
+    return {band.label.stage for bands in layers for band in bands}
+
+
+def stage_patches(drawn: Container[Stage], hatched: Container[Stage]) -> Iterator[Patch]:
+    """Give a legend's patch for each stage that is drawn, hatched if it is so in the figure."""
     for stage, (colour, hatch) in STAGE_LOOKS.items():
         if stage in drawn:
-            tint = _tint(colour, 0.5)
-            yield Patch(facecolor=tint, edgecolor="white", hatch=hatch, linewidth=0, label=stage.value)
+            look: dict[str, Any] = {"facecolor": _tint(colour, 0.5), "edgecolor": "white", "linewidth": 0}
+            yield Patch(hatch=hatch if stage in hatched else None, label=stage.value, **look)
 
 
 def boundary_lines(layers: Iterable[Sequence[Band]], confirmed: Confirmed | None) -> Iterator[Line2D]:

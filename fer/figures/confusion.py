@@ -96,6 +96,8 @@ def confusion_figure(
         _write_margin(axes, margin, index, float(result.recall[index]), short=not has_counts)
         _write_margin(axes, index, margin, float(result.precision[index]), short=not has_counts)
     _write_margin(axes, margin, margin, result.accuracy, short=not has_counts, weight="bold")
+    if has_counts:
+        axes.text(margin, margin + 0.3, "accuracy", ha="center", va="center", fontsize=TINY, color=INK)
 
     _frame_cells(axes, num_classes)
     places = [*range(num_classes), margin]
@@ -121,7 +123,8 @@ def confusion_figure(
     low, high = (100 * end for end in result.interval)
     accuracy = "undefined" if math.isnan(result.accuracy) else f"{100 * result.accuracy:.2f} %"
     times = f"{repeats} \N{MULTIPLICATION SIGN} " if repeats > 1 else ""
-    line = f"accuracy {accuracy} [{low:.2f}, {high:.2f}], n = {times}{round(result.n / repeats):,}"
+    accuracy += f" (95 % interval {low:.2f} to {high:.2f})"
+    line = f"accuracy {accuracy}, n = {times}{round(result.n / repeats):,}"
     if result.num_non_finite:
         line += f"; logits not finite: {result.num_non_finite:,}"
     axes.set_title(line, fontsize=NORMAL, color=INK, pad=8)

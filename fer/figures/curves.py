@@ -102,7 +102,6 @@ def curves_figure(
             continue
         for label, curve in panel.curves.items():
             _draw_line(axes, label, curve)
-        axes.legend(fontsize=SMALL, frameon=False, loc="best", handlelength=2.6)
         if _is_share(panel):
             axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
 
@@ -112,6 +111,8 @@ def curves_figure(
             mark_chance(rows[row], chance, side="left" if is_late else "right")
         if panel.name == ACCURACY_NAME and "val" in panel.curves:
             _mark_best(rows, row, panel)
+        if panel.name != RATE:
+            rows[row].legend(fontsize=SMALL, frameon=False, loc="best", handlelength=2.6)
     rows[-1].set_xlabel("epoch", fontsize=NORMAL)
     scale_epochs(
         rows[-1], np.concatenate([curve.epochs for panel in panels for curve in panel.curves.values()])
@@ -292,19 +293,10 @@ def _mark_best(rows: Sequence[Axes], accuracy_row: int, panel: Panel) -> None:
             axes.axvline(epoch, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
     axes = rows[accuracy_row]
     look: dict[str, Any] = {"color": VERMILLION, "markeredgecolor": "white", "markersize": 10, "zorder": 5}
-    axes.plot(epochs, [value] * len(epochs), marker="*", linestyle="none", **look)
-    is_late = _is_late(curve)
     shown = ", ".join(f"{epoch:g}" for epoch in epochs[:MOST_NAMED]) + ", …" * (len(epochs) > MOST_NAMED)
-    axes.annotate(
-        f"best {100 * value if _is_share(panel) else value:.2f} % at epoch{'s' * (len(epochs) > 1)} {shown}",
-        (float(epochs[0]), 0.05),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(-5 if is_late else 5, 0),
-        textcoords="offset points",
-        ha="right" if is_late else "left",
-        fontsize=SMALL,
-        color=INK,
-    )
+    best = f"{100 * value if _is_share(panel) else value:.2f} %"
+    name = f"best {best} at epoch{'s' * (len(epochs) > 1)} {shown}"
+    axes.plot(epochs, [value] * len(epochs), marker="*", linestyle="none", label=name, **look)
 
 
 def _is_late(curve: Curve) -> bool:

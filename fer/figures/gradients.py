@@ -19,6 +19,7 @@ from fer.figures.style import (
     INK,
     LARGE,
     NORMAL,
+    PAGE_WIDTH,
     SHADES,
     SMALL,
     TINY,
@@ -136,9 +137,9 @@ def gradient_histograms(
         shares[layer] = (_shares(layer, array(counts), array(edges), len(epochs)), array(edges))
     top = max(float(values.max()) for values, _ in shares.values())
 
-    num_columns = min(len(shares), 4 if len(shares) > 9 else 3)
+    num_columns = min(len(shares), 3)
     num_rows = math.ceil(len(shares) / num_columns)
-    figure = new_figure(1.6 + 1.9 * num_columns, 0.9 + 1.5 * num_rows)
+    figure = new_figure(min(PAGE_WIDTH, 1.6 + 1.9 * num_columns), 0.9 + 1.5 * num_rows)
     panels = figure.subplots(num_rows, num_columns, sharex=True, squeeze=False)
     mesh = None
     for axes, (layer, (values, edges)) in zip(panels.flat, shares.items(), strict=False):

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fer.figures.bands import text_width
 from fer.figures.style import (
     GREEN,
     GREY,
@@ -25,6 +26,7 @@ from fer.figures.style import (
     array,
     images_array,
     inch_canvas,
+    shorten,
     show_image,
 )
 from fer.labels import EXPRESSIONS
@@ -35,6 +37,9 @@ MOST_BARS = 10
 
 LONGEST_NAME = 12
 """Characters of a class name beside a bar."""
+
+LONGEST_ANSWER = 19
+"""Characters of a class name above an image."""
 
 MARGIN = 0.12
 """Between images and around them, in inches."""
@@ -101,7 +106,7 @@ def predictions_figure(
     """Draw sample predictions: the image, what it was taken for, and the probability of each class.
 
     A right answer has a tick and a thin green frame, a wrong one a cross, a thick broken vermillion
-    frame and the truth beside it. Probabilities that are not finite are a wrong answer without bars. Among
+    frame and the truth below it. Probabilities that are not finite are a wrong answer without bars. Among
     the bars the true class is written in bold. With more than :data:`MOST_BARS` classes only the likeliest
     and the true one have bars.
 
@@ -111,7 +116,7 @@ def predictions_figure(
         probabilities: Of each class, 0 to 1, shape ``(N, K)``.
         class_names: K names.
         title: Above the images.
-        num_columns: Predictions in a row; left out, four at most.
+        num_columns: Predictions in a row; left out, three at most.
 
     Returns:
         The figure; its size follows from the images.
@@ -127,12 +132,13 @@ def predictions_figure(
             f"{truths.shape} and probabilities of shape {shares.shape}"
         )
         raise ValueError(msg)
-    columns = num_columns or min(len(frames), 4)
+    columns = num_columns or min(len(frames), 3)
     num_rows = math.ceil(len(frames) / columns)
-    image_width, bars_width = 1.0, 1.05
+    image_width, bars_width = 0.9, 1.02
+    names_width = 0.1 + max(text_width(shorten(name, LONGEST_NAME), TINY, "bold") for name in class_names)
     image_height = image_width * frames.shape[1] / frames.shape[2]
     bars_height = max(image_height, 0.125 * min(len(class_names), MOST_BARS))
-    header, footer = 0.2, 0.14
+    header, footer = 0.33, 0.14
     top = MARGIN + (TITLE_HEIGHT if title else 0)
     cell_width = image_width + bars_width + 2 * MARGIN
     cell_height = header + bars_height + 1.5 * MARGIN
@@ -148,22 +154,22 @@ def predictions_figure(
         is_right = truth == predicted
         answer = "not finite"
         if predicted != NO_CLASS:
-            answer = f"{class_names[predicted]} {100 * shares[index, predicted]:.0f} %"
+            name = shorten(class_names[predicted], LONGEST_ANSWER)
+            answer = f"{name} {100 * shares[index, predicted]:.0f} %"
         verdict = f"{'✓' if is_right else '✗'} {answer}"
         colour = GREEN if is_right else VERMILLION
-        baseline = y + 0.14
+        baseline = y + (0.27 if is_right else 0.14)  # room for the truth below
         axes.text(x, baseline, verdict, fontsize=NORMAL, fontweight="bold", color=colour)
         if not is_right:
-            right = x + image_width + bars_width
-            truth_text = f"truth: {class_names[truth]}"
-            axes.text(right, baseline, truth_text, fontsize=SMALL, ha="right", color=INK)
+            truth_text = f"truth: {shorten(class_names[truth], LONGEST_ANSWER)}"
+            axes.text(x, baseline + 0.13, truth_text, fontsize=SMALL, color=INK)
         show_image(axes, frame, x, y + header, image_width)
         _frame(axes, (x, y + header), (image_width, image_height), is_right=is_right)
         place = (x + image_width + MARGIN / 2, y + header)
         if predicted != NO_CLASS:
             size = (bars_width - MARGIN / 2, bars_height)
-            _draw_bars(axes, shares[index], truth, predicted, class_names, place, size)
-    note = "bars: probability, 0 to 1; bold: true class"
+            _draw_bars(axes, shares[index], truth, predicted, class_names, place, size, names_width)
+    note = "✓ right, ✗ wrong; bars: probability of each class, 0 to 1; bold: true class"
     _write(axes, MARGIN, top + num_rows * cell_height, note, TINY, color=GREY)
     return figure
 
@@ -190,16 +196,16 @@ def _draw_bars(
     class_names: Sequence[str],
     place: tuple[float, float],
     size: tuple[float, float],
+    names_width: float,
 ) -> None:
     """Draw the probabilities of one image as bars from 0 to 1, the true class named in bold."""
-    names_width = 0.46
     left, top = place[0] + names_width, place[1]
     full = size[0] - names_width
     shown = _labels_shown(shares, truth)
     step = size[1] / len(shown)
     for row, label in enumerate(shown):
         share = shares[label]
-        name = textwrap.shorten(class_names[label], LONGEST_NAME, placeholder="…")
+        name = shorten(class_names[label], LONGEST_NAME)
         centre = top + (row + 0.5) * step
         colour = GREY if label != predicted else GREEN if label == truth else VERMILLION
         weight = "bold" if label == truth else "normal"

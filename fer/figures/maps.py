@@ -1,6 +1,9 @@
 """What each layer makes of one face: its feature maps."""
 
+import math
+import textwrap
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 
 from fer.figures.style import GREY, INK, LARGE, PALE, SMALL, TINY, images_array, inch_canvas, show_image
 
-CELL: Final = 0.5
+CELL: Final = 0.6
 """Width and height that a map has at most, in inches."""
 
 GAP: Final = 0.05
@@ -19,6 +22,14 @@ GAP: Final = 0.05
 
 MARGIN: Final = 0.12
 """At the edges, in inches."""
+
+IN_ROW: Final = 8
+"""Most maps side by side, so that the figure is no wider than :data:`fer.figures.style.PAGE_WIDTH`."""
+
+NOTE: Final = (
+    "Below a map: the number of its neuron. Black to white: the map's own range, or its layer's if the map "
+    "has one position only. Crossed out: no range."
+)
 
 
 def feature_maps_figure(
@@ -28,7 +39,7 @@ def feature_maps_figure(
     *,
     max_maps: int = 16,
 ) -> Figure:
-    """Draw the feature maps of each layer for one image, a row a layer, the image first.
+    """Draw the feature maps of each layer for one image, the image first.
 
     Each map goes from black, its smallest value, to white, its largest. Maps of a single position have no
     such range: they share their layer's. A map that is the same everywhere, such as that of a dead neuron,
@@ -37,8 +48,9 @@ def feature_maps_figure(
     Args:
         image: What the network saw, 0 to 255, uint8, shape ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)``.
         maps: By layer its C maps, shape ``(C, H, W)``; values that are not finite are black.
-        title: Above the rows.
-        max_maps: Of a layer with more, so many are shown, evenly chosen; 1 or more.
+        title: Above the layers.
+        max_maps: Of a layer with more, so many are shown, evenly spaced, as the layer's heading says; 1 or
+            more.
 
     Returns:
         The figure; the number of its neuron stands below each map.
@@ -58,38 +70,56 @@ def feature_maps_figure(
             msg = f"{layer}: feature maps of shape {values.shape}, and not of shape (C, H, W)"
             raise ValueError(msg)
 
+    begin, step, row = MARGIN + CELL + 3 * GAP, CELL + GAP, CELL + 0.17
+    width = begin + IN_ROW * step - GAP + MARGIN
+    wide = partial(textwrap.fill, width=int((width - 2 * MARGIN) * 72 / (0.6 * TINY)))
     shown = {layer: _evenly(len(values), max_maps) for layer, values in maps.items()}
-    most = max(map(len, shown.values()))
+    headings = {layer: wide(_describe(maps[layer], len(shown[layer]))) for layer in maps}
     top = MARGIN + (0.3 if title else 0.0)
-    names = 0.1 + max(0.65, *(0.62 * SMALL / 72 * len(layer) for layer in maps))
-    begin = MARGIN + names + CELL + 3 * GAP
-    step, row = CELL + GAP, CELL + 0.18
-    width = max(begin + most * step + MARGIN, 2 * MARGIN + len(title) * 0.68 * LARGE / 72, 5.0)
-    figure, axes = inch_canvas(width, top + row * len(maps) + 0.16)
-    look: dict[str, Any] = {"va": "top", "color": INK}
+    heights = {
+        layer: 0.33 + 0.11 * headings[layer].count("\n") + row * math.ceil(len(shown[layer]) / IN_ROW)
+        for layer in maps
+    }
+    note = wide(NOTE)
+    figure, axes = inch_canvas(width, top + sum(heights.values()) + 0.11 * note.count("\n") + 0.2)
+    look: dict[str, Any] = {"va": "top", "color": INK, "linespacing": 1.15}
     if title:
         axes.text(MARGIN, MARGIN, title, fontsize=LARGE, fontweight="bold", **look)
-    for index, (layer, values) in enumerate(maps.items()):
-        y = top + index * row
-        num, height, length = values.shape
-        axes.text(MARGIN, y + 0.1, layer, fontsize=SMALL, fontweight="bold", **look)
-        axes.text(
-            MARGIN, y + 0.24, f"({num}, {height}\N{MULTIPLICATION SIGN}{length})", fontsize=TINY, **look
-        )
-        _show(axes, frame, MARGIN + names, y)
+    y = top
+    for layer, values in maps.items():
+        axes.text(MARGIN, y, layer, fontsize=SMALL, fontweight="bold", **look)
+        axes.text(MARGIN, y + 0.13, headings[layer], fontsize=TINY, **look)
+        first = y + heights[layer] - row * math.ceil(len(shown[layer]) / IN_ROW) - 0.06
+        _show(axes, frame, MARGIN, first)
         for place, neuron in enumerate(shown[layer]):
-            x = begin + place * step
+            line, column = divmod(place, IN_ROW)
+            left, above = begin + column * step, first + line * row
             scaled = _scaled(values[neuron], values)
-            axes.text(x + CELL / 2, y + CELL + 0.03, f"{neuron}", ha="center", fontsize=TINY, **look)
+            axes.text(left + CELL / 2, above + CELL + 0.03, f"{neuron}", ha="center", fontsize=TINY, **look)
             if scaled is None:
-                axes.add_patch(Rectangle((x, y), CELL, CELL, facecolor=PALE, linewidth=0))
-                axes.plot([x, x + CELL], [y, y + CELL], color=GREY, linewidth=0.6)
-                axes.plot([x, x + CELL], [y + CELL, y], color=GREY, linewidth=0.6)
+                axes.add_patch(Rectangle((left, above), CELL, CELL, facecolor=PALE, linewidth=0))
+                axes.plot([left, left + CELL], [above, above + CELL], color=GREY, linewidth=0.6)
+                axes.plot([left, left + CELL], [above + CELL, above], color=GREY, linewidth=0.6)
             else:
-                _show(axes, scaled, x, y)
-    note = "black to white: a map's own range (of one position: its layer's); crossed out: no range"
-    axes.text(MARGIN, top + row * len(maps), note, **look | {"fontsize": TINY, "color": GREY})
+                _show(axes, scaled, left, above)
+        y += heights[layer]
+    axes.text(MARGIN, y + 0.04, note, **look | {"fontsize": TINY, "color": GREY})
     return figure
+
+
+def _describe(values: NDArray[np.floating], num_shown: int) -> str:
+    """Return in words how many maps a layer has, of which size, and which of them are shown.
+
+    >>> _describe(np.zeros((3, 6, 6)), 3).split(": ")[1]
+    'all are shown'
+    >>> _describe(np.zeros((256, 1, 1)), 16).split(": ")[1]
+    '16 are shown, evenly spaced from the first to the last'
+    """
+    num, height, length = values.shape
+    size = f"{num:,} neuron{'s' * (num > 1)}, each a map of {height}\N{MULTIPLICATION SIGN}{length}"
+    if num_shown == num:
+        return f"{size}: all are shown"
+    return f"{size}: {num_shown} are shown, evenly spaced from the first to the last"
 
 
 def _evenly(num: int, most: int) -> list[int]:

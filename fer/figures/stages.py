@@ -1,5 +1,6 @@
 """How the neurons' angles move during a training, in which stages."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -10,12 +11,14 @@ from matplotlib.figure import Figure
 
 from fer.figures.angles import DEGREE, DEGREES, check_layers, say
 from fer.figures.bands import (
+    CONFIRMED_NOTE,
     RIBBON,
     Confirmed,
     boundary_lines,
     draw_bands,
     read_bands,
     stage_patches,
+    stages_of,
     text_width,
 )
 from fer.figures.curves import LINES, LOSS, Curve, finite
@@ -25,6 +28,7 @@ from fer.figures.style import (
     GREY,
     INK,
     NORMAL,
+    PAGE_WIDTH,
     SMALL,
     TINY,
     array,
@@ -35,7 +39,7 @@ from fer.figures.style import (
     write_title,
 )
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
-from fer.neurons.stages import StageLabel
+from fer.neurons.stages import Stage, StageLabel
 
 NETWORK: Final = "network"
 """Among the layers' stages, those of the network as a whole."""
@@ -49,11 +53,8 @@ GAP: Final = 0.1
 STRIP: Final = 0.2
 """Height of the strip below a fan that shows the effective rank, in inches."""
 
-STRIP_GAP: Final = 0.09
+STRIP_GAP: Final = 0.14
 """Between a fan and its strip, in inches."""
-
-WIDTH: Final = 6.6
-"""Of a figure, in inches."""
 
 MOST_LINES: Final = 12
 """Layers whose lines can still be told apart."""
@@ -63,10 +64,15 @@ _RANK_TINT: Final = "#BBDCF0"
 
 
 class _Rank(NamedTuple):
-    """Effective ranks of a layer as shares of its width, and the last one in words."""
+    """Effective ranks of a layer, and its number of neurons, which they cannot exceed."""
 
-    shares: Curve
-    text: str
+    curve: Curve
+    width: int
+
+    @property
+    def text(self) -> str:
+        """The last one in words."""
+        return f"{self.curve.values[-1]:,.0f} of {self.width:,}"
 
 
 def fan_figure(
@@ -87,8 +93,8 @@ def fan_figure(
     Args:
         layers: By layer the columns ``epoch`` (the time of each measurement), and in degrees ``min``,
             ``q05``, ``q25``, ``median``, ``q75``, ``q95`` and ``max``; measurements with a NaN are skipped.
-            With ``effective``, the effective rank, a strip below the fan shows it as a share of the layer's
-            width. Other columns are ignored.
+            With ``effective``, the effective rank, a strip below the fan shows it, up to the layer's number
+            of neurons. Other columns are ignored.
         losses: ``epoch``, ``train/loss`` and ``val/loss``; either loss may be missing, NaN is skipped.
         stages: By layer, and under ``network``, a label for each measurement of ``losses``. What is missing
             has no stages drawn.
@@ -109,7 +115,9 @@ def fan_figure(
     names = (*layers, NETWORK)
     bands = {name: read_bands(name, losses, stages, confirmed) for name in names}
     ranks = _read_ranks(layers, widths or {})
-    patches = [*stage_patches(bands.values()), *boundary_lines(bands.values(), confirmed)]
+    drawn = stages_of(bands.values())
+    lines = [*boundary_lines(bands.values(), confirmed)]
+    hatched: set[Stage] = set()
     heights = [max(0.56, min(1.3, 5.0 / len(layers)))] * len(layers) + [1.0]
     # Names stand left of the ribbons, above the ticks; the rank at the end stands right of its strip.
     left = max(0.62, *(text_width(name, SMALL, "bold") + 0.14 for name in layers))
@@ -118,19 +126,20 @@ def fan_figure(
     for name, height in zip(names, heights, strict=True):
         places.append((RIBBON + GAP * bool(places), height))
         places += [(STRIP_GAP, STRIP)] * (name in ranks)
-    num_signs = 4 + bool(ranks) + len(patches)
-    figure, rows = _stacked(places, (left, right), 0.46 + 0.16 * -(-num_signs // 4), title)
+    num_signs = 4 + bool(ranks) + len(drawn) + len(lines)
+    below = 0.46 + 0.16 * (-(-num_signs // 4) + bool(lines))
+    figure, rows = _stacked(places, (left, right), below, title)
     scale_time(rows[-1], [time for each in (losses, *layers.values()) for time in each["epoch"]])
     panels = iter(rows)
     signs: list[Any] = []
     for name, height in zip(names, heights, strict=True):
-        axes, inches = next(panels), (WIDTH - left - right, height)
+        axes, inches = next(panels), (PAGE_WIDTH - left - right, height)
         if name in layers:
             _draw_fan(axes, layers[name])
             signs = signs or axes.get_legend_handles_labels()[0]
         else:
             _draw_losses(axes, losses)
-        draw_bands(axes, bands[name], inches)
+        hatched |= draw_bands(axes, bands[name], inches)
         look: dict[str, Any] = {"fontsize": SMALL, "fontweight": "bold", "color": INK}
         place = (-0.05 / inches[0], 1 + RIBBON / height)
         axes.text(*place, name, ha="right", va="top", transform=axes.transAxes, **look)
@@ -140,7 +149,9 @@ def fan_figure(
             draw_bands(strip, bands[name], (inches[0], STRIP), has_ribbon=False)
             signs += strip.get_legend_handles_labels()[0] if len(signs) == 4 else []
     figure.legend(
-        handles=[*signs, *patches],
+        handles=[*signs, *stage_patches(drawn, hatched), *lines],
+        title=CONFIRMED_NOTE if lines else None,
+        title_fontproperties={"size": TINY},
         loc="lower center",
         ncols=4,
         columnspacing=1.6,
@@ -180,10 +191,9 @@ def speed_figure(
     bands = read_bands(NETWORK, losses, stages, confirmed)
     curves = {name: finite(columns["epoch"], columns["speed"]) for name, columns in speeds.items()}
     names = list(curves) if len(curves) <= MOST_LINES else [f"each of {len(curves)} layers"]
-    signs = [*stage_patches([bands]), *boundary_lines([bands], confirmed)]
-    right = 0.6 + max(
-        text_width(name, SMALL) for name in (*names, *(str(sign.get_label()) for sign in signs))
-    )
+    lines = [*boundary_lines([bands], confirmed)]
+    signs = [*stages_of([bands]), *(str(sign.get_label()) for sign in lines)]
+    right = 0.6 + max(text_width(name, SMALL) for name in (*names, *signs))
     heights = (2.3, 1.2)
     places = [(RIBBON, heights[0]), (RIBBON + GAP, heights[1])]
     figure, rows = _stacked(places, (0.72, right), 0.45, title)
@@ -207,16 +217,22 @@ def speed_figure(
         say(rows[0], "no angular speed above zero was measured")
     tidy(rows[0])
     _draw_losses(rows[1], losses)
+    hatched: set[Stage] = set()
     for axes, height in zip(rows, heights, strict=True):
-        draw_bands(axes, bands, (WIDTH - 0.72 - right, height))
+        hatched |= draw_bands(axes, bands, (PAGE_WIDTH - 0.72 - right, height))
+    stages_drawn = stage_patches(stages_of([bands]), hatched)
     rows[0].legend(
-        handles=[*rows[0].get_legend_handles_labels()[0], *signs],
+        handles=[*rows[0].get_legend_handles_labels()[0], *stages_drawn, *lines],
         loc="upper left",
         bbox_to_anchor=(1.0, 1.06),
         fontsize=SMALL,
         frameon=False,
         handlelength=2.6,
     )
+    if lines:
+        note = textwrap.fill(CONFIRMED_NOTE, int((right - 0.2) * 72 / (0.6 * TINY)))
+        look: dict[str, Any] = {"fontsize": TINY, "color": GREY, "va": "bottom"}
+        rows[1].text(1.02, 0, note, transform=rows[1].transAxes, **look)
     return figure
 
 
@@ -235,13 +251,13 @@ def _stacked(
     """
     top = 0.32 if title else 0.08
     total = top + sum(map(sum, places)) + bottom
-    figure = new_figure(WIDTH, total)
+    figure = new_figure(PAGE_WIDTH, total)
     figure.set_layout_engine("none")
     rows: list[Axes] = []
     y = total - top
     for above, height in places:
         y -= above + height
-        place = (sides[0] / WIDTH, y / total, (WIDTH - sum(sides)) / WIDTH, height / total)
+        place = (sides[0] / PAGE_WIDTH, y / total, (PAGE_WIDTH - sum(sides)) / PAGE_WIDTH, height / total)
         rows.append(figure.add_axes(place, sharex=rows[0] if rows else None))
     for axes in rows[:-1]:
         axes.tick_params(labelbottom=False)
@@ -261,23 +277,22 @@ def _read_ranks(
             continue
         times, values = finite(columns["epoch"], columns["effective"])
         if len(values):
-            text = f"{values[-1]:,.0f} of {widths[name]:,}"
-            ranks[name] = _Rank(Curve(times, values / widths[name]), text)
+            ranks[name] = _Rank(Curve(times, values), widths[name])
     return ranks
 
 
 def _draw_rank(axes: Axes, rank: _Rank) -> None:
-    """Draw an effective rank as a share of the layer's width, and in words behind it the last one."""
-    times, shares = rank.shares
-    axes.fill_between(times, shares, color=_RANK_TINT, linewidth=0, zorder=2)
+    """Draw an effective rank, of as many as the layer has neurons, and in words behind it the last one."""
+    times, values = rank.curve
+    axes.fill_between(times, values, color=_RANK_TINT, linewidth=0, zorder=2)
     marker = "o" if len(times) == 1 else None
     axes.plot(
-        times, shares, label="effective rank", color=DARK, linewidth=1, marker=marker, markersize=3, zorder=3
+        times, values, label="effective rank", color=DARK, linewidth=1, marker=marker, markersize=3, zorder=3
     )
     look: dict[str, Any] = {"va": "center", "fontsize": TINY, "color": INK}
     axes.text(1.005, 0.5, rank.text, transform=axes.transAxes, **look)
-    axes.set_ylim(0, 1)
-    axes.set_yticks([0, 1])
+    axes.set_ylim(0, rank.width)
+    axes.set_yticks([0, rank.width], ["0", f"{rank.width:,}"])
     axes.set_ylabel("rank", rotation=0, ha="right", va="center", labelpad=2)
     tidy(axes)
     axes.tick_params(axis="y", labelsize=TINY)

@@ -49,6 +49,9 @@ NORMAL: Final = 8.0
 LARGE: Final = 10.0
 """Font sizes in points, for figures printed at their own size."""
 
+PAGE_WIDTH: Final = 6.6
+"""Greatest width of a figure, inches: on a report page of 800 pixels, the smallest type has 10 pixels."""
+
 MOST_FRACTIONS: Final = 4
 """Longest time in epochs on an axis whose ticks may stand within an epoch."""
 
@@ -312,6 +315,15 @@ def wrap_title(figure: Figure, title: str) -> str:
     return "\n".join(textwrap.fill(line, num_characters) for line in title.splitlines())
 
 
+def shorten(name: str, most: int) -> str:
+    """Return a name, or its beginning with an ellipsis if it is longer than ``most`` characters.
+
+    >>> shorten("surprise", 8), shorten("bacterial_blight", 8)
+    ('surprise', 'bacteri…')
+    """
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def write_title(figure: Figure, title: str, **place: Any) -> None:
     """Write the title of a figure, if it has one.
 
@@ -337,6 +349,7 @@ def mark_chance(
     """
     look: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 1}
     text: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, "color": GREY}
+    text["bbox"] = {"facecolor": "white", "linewidth": 0, "pad": 0.5, "alpha": 0.8}  # curves lie behind
     name = f"chance {100 * chance:.1f} %"
     if axis == "x":
         axes.axvline(chance, **look)

@@ -13,15 +13,25 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fer.figures.bands import text_width
-from fer.figures.style import GREY, INK, NORMAL, PALE, SMALL, TINY, new_figure, percent, tidy, write_title
-
-WIDTH: Final = 8.0
-"""Of the figure, in inches."""
+from fer.figures.style import (
+    GREY,
+    INK,
+    NORMAL,
+    PAGE_WIDTH,
+    PALE,
+    SMALL,
+    TINY,
+    new_figure,
+    percent,
+    shorten,
+    tidy,
+    write_title,
+)
 
 PANEL_HEIGHT: Final = 1.25
 """Of one face's panel, in inches."""
 
-LEGEND_COLUMNS: Final = 7
+LEGEND_COLUMNS: Final = 5
 
 MOST_CHARACTERS: Final = 18
 """Of a class's name in the legend."""
@@ -71,7 +81,7 @@ def timeline_figure(
         raise ValueError(msg)
     num_rows = -(-len(bands) // LEGEND_COLUMNS)
     height = 0.95 + 0.2 * num_rows + (0.3 if title else 0) + (0.2 if note else 0) + PANEL_HEIGHT * len(panels)
-    figure = new_figure(WIDTH, height)
+    figure = new_figure(PAGE_WIDTH, height)
     write_title(figure, title)
     axes: NDArray[Any] = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     last = max(end, frame)
@@ -81,7 +91,7 @@ def timeline_figure(
         _draw(each, panel, bands, frame)
     axes[-1].set_xlabel("time in the video (s)")
     axes[-1].xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 3, 5, 6, 10]))
-    patches = [Patch(facecolor=colour, label=_shorten(name)) for name, colour in bands]
+    patches = [Patch(facecolor=colour, label=shorten(name, MOST_CHARACTERS)) for name, colour in bands]
     figure.legend(
         handles=patches,
         loc="outside lower center",
@@ -132,8 +142,8 @@ def _draw(axes: Axes, panel: Panel, bands: Sequence[tuple[str, str]], frame: flo
                 longest[index] = (float(times[stop] - times[begin]), float(middle), float(y))
     low, high = axes.get_xlim()
     for index, (length, x, y) in longest.items():
-        name = _shorten(bands[index][0])
-        if length / (high - low) * (WIDTH - 0.9) >= text_width(name, TINY) + 0.12:
+        name = shorten(bands[index][0], MOST_CHARACTERS)
+        if length / (high - low) * (PAGE_WIDTH - 0.9) >= text_width(name, TINY) + 0.12:
             look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": TINY, "color": INK}
             pale = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
             axes.text(x, min(max(y, 0.12), 0.88), name, bbox=pale, **look)
@@ -145,7 +155,3 @@ def _runs(labels: NDArray[Any]) -> list[tuple[int, int, int]]:
     """Return the runs of equal labels: label, first index, last index."""
     starts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
     return [(int(labels[begin]), begin, min(end, len(labels) - 1)) for begin, end in pairwise(starts)]
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= MOST_CHARACTERS else f"{name[: MOST_CHARACTERS - 1]}…"

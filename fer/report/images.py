@@ -5,18 +5,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-IMAGES: Final = {
+PREDICTIONS: Final = {
     "predictions": (
         "Images of the test split with their predictions",
         "Images, each with a bar for the probability of every class; a mistake has a dashed frame, and the "
         "true class beside it.",
     ),
+}
+"""Title of the figure of the results, and its text for screen readers, by the figure's name."""
+
+FEATURE_MAPS: Final = {
     "feature-maps": (
         "Feature maps of one image",
         "The feature maps of each layer for one image.",
     ),
 }
-"""Title of each figure, and its text for screen readers, by the figure's name."""
+"""The same of the figure of the hidden neurons."""
 
 RELIABILITY: Final = {
     f"reliability-{split}": (
@@ -34,7 +38,7 @@ MOST_BYTES: Final = 600_000
 """Largest image file in bytes that the page embeds; a larger one would slow it down, and is only named."""
 
 
-def images(run_dir: Path, shown: Mapping[str, tuple[str, str]] = IMAGES) -> list[dict[str, str]]:
+def images(run_dir: Path, shown: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
     """Return the figures of a run that the page shows, as ``data:`` addresses.
 
     Args:
@@ -42,7 +46,8 @@ def images(run_dir: Path, shown: Mapping[str, tuple[str, str]] = IMAGES) -> list
         shown: Title of each figure, and its text for screen readers, by the figure's name.
 
     Returns:
-        The ``title``, ``alt`` text and ``src`` of each figure; ``title`` and ``path`` if it is too large.
+        The ``name``, ``title``, ``alt`` text and ``src`` of each figure; ``title`` and ``path`` if it is too
+        large.
     """
     found = []
     for name, (title, alt) in shown.items():
@@ -54,7 +59,8 @@ def images(run_dir: Path, shown: Mapping[str, tuple[str, str]] = IMAGES) -> list
             found.append({"title": title, "path": f"figures/{path.name}"})
             continue
         content = base64.b64encode(path.read_bytes()).decode()
-        found.append({"title": title, "alt": alt, "src": f"data:image/png;base64,{content}"})
+        source = f"data:image/png;base64,{content}"
+        found.append({"name": name, "title": title, "alt": alt, "src": source})
     return found
 
 

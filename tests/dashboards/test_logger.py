@@ -1,10 +1,13 @@
 """W&B's run: which mode, what it is called, and that nothing asks or is left open."""
 
+import json
+import re
+
 import pytest
 import wandb
 from lightning.pytorch.utilities import rank_zero_only
 
-from fer.dashboards import finish, wandb_logger
+from fer.dashboards import LEET_STATE, finish, wandb_logger
 from fer.processes import process_rank
 
 
@@ -101,3 +104,27 @@ def test_an_offline_run_is_opened_and_closed(tmp_path):
     finish()  # once more does no harm
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert list(folder.glob("*.wandb"))
+
+
+def test_the_terminal_viewer_opens_on_loss_and_accuracy_unless_the_user_filtered_otherwise(asked, tmp_path):
+    state = tmp_path / "wandb" / LEET_STATE
+    wandb_logger(tmp_path, mode="offline")
+    shown = re.compile(json.loads(state.read_text())["metrics_filter"]["query"])
+    keys = [
+        "angles/conv1/mean",
+        "collapse/nc1",
+        "train/loss",
+        "train_loss",
+        "val/acc",
+        "val/acc_best",
+        "stage/fc",
+    ]
+    assert [key for key in keys if shown.search(key)] == [
+        "train/loss",
+        "train_loss",
+        "val/acc",
+        "val/acc_best",
+    ]
+    state.write_text("{}")
+    wandb_logger(tmp_path, mode="offline")
+    assert state.read_text() == "{}"

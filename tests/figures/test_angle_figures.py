@@ -150,7 +150,9 @@ def test_boundaries_that_nothing_confirms_are_dashed_and_named_weak(figure: Any)
 
     drawn = figure({"fc": columns}, losses(100), {"network": of_network}, confirmed=confirmed)
 
-    assert {"confirmed boundary", "weak boundary"} <= set(draw(drawn))
+    texts = set(draw(drawn))
+    assert {"confirmed boundary", "weak boundary"} <= texts
+    assert any(text.startswith("A boundary is confirmed if") for text in texts)
     assert borders(drawn.axes[-1]) == {"solid": [20], "dashed": [60]}
 
     unknown = figure({"fc": columns}, losses(100), {"network": of_network})
@@ -159,7 +161,7 @@ def test_boundaries_that_nothing_confirms_are_dashed_and_named_weak(figure: Any)
     assert borders(unknown.axes[-1]) == {"solid": [20, 60], "dashed": []}
 
 
-def test_the_effective_rank_is_a_share_of_the_width_below_the_fan():
+def test_the_effective_rank_is_a_number_of_neurons_below_the_fan():
     ranks = [10.0, NAN, 20.0, 37.6]
     layers = {"conv1": fan(4) | {"effective": ranks}, "conv2": fan(4), "fc": fan(4) | {"effective": ranks}}
 
@@ -169,9 +171,9 @@ def test_the_effective_rank_is_a_share_of_the_width_below_the_fan():
     strips = [axes for axes in figure.axes if axes.get_ylabel() == "rank"]
     assert len(strips) == 1  # neither without ranks nor without a width
     assert texts.count("38 of 256") == texts.count("effective rank") == 1
-    times, shares = line(strips[0], "effective rank")
-    assert (times, shares) == ([1, 3, 4], pytest.approx([10 / 256, 20 / 256, 37.6 / 256]))
-    assert strips[0].get_ylim() == (0, 1)
+    assert line(strips[0], "effective rank") == ([1, 3, 4], [10, 20, 37.6])
+    assert strips[0].get_ylim() == (0, 256)
+    assert [tick.get_text() for tick in strips[0].get_yticklabels()] == ["0", "256"]
 
 
 @pytest.mark.parametrize(("last", "shown"), [(2, ["0.0", "0.5", "1.0"]), (40, ["0", "5", "10"])])
@@ -218,16 +220,21 @@ def test_names_of_stages_stay_on_their_own_bands():
         assert 6 <= num_named < len(spans)
 
 
-def test_stages_differ_without_colour():
-    """The legend explains the hatch of each stage that is drawn, and of no other."""
-    figure = fan_figure({"fc": fan(9)}, losses(9), {"network": labels((MOVING, 5), (OVERFIT, 4))})
+@pytest.mark.parametrize("figure", [fan_figure, speed_figure])
+def test_stages_differ_without_colour(figure: Any) -> None:
+    """The legend has the stages that are drawn and no other, hatched where one is too short for its name."""
+    stages = {"network": labels((INITIAL, 1), (MOVING, 60), (OVERFIT, 39))}
 
-    (legend,) = figure.legends
-    texts = {text.get_text() for text in legend.get_texts()}
+    drawn = figure({"fc": fan(100) | {"speed": [1.0] * 100}}, losses(100), stages)
+
+    legend = drawn.legends[0] if drawn.legends else drawn.axes[0].get_legend()
     hatches = {patch.get_label(): patch.get_hatch() for patch in legend.get_patches()}
-    assert texts & set(Stage) == {"intermediate", "plateau"}
     assert len({hatch for _, hatch in STAGE_LOOKS.values()}) == len(Stage)
-    assert hatches["plateau"] == STAGE_LOOKS[Stage.PLATEAU][1]
+    assert {name: hatch for name, hatch in hatches.items() if name in {*Stage}} == {
+        "initial": STAGE_LOOKS[Stage.INITIAL][1],
+        "intermediate": None,
+        "plateau": None,
+    }
 
 
 def test_a_plateau_without_room_for_its_reason_is_still_named():
@@ -425,7 +432,7 @@ def test_a_histogram_says_the_share_beyond_each_line():
     figure = histogram_figure({"conv5": symmetric(5, pairs)}, "epoch 3")
 
     texts = draw(figure)
-    assert {"epoch 3", "conv5: 10 pairs", "share of pairs in 3°"} <= set(texts)
+    assert {"epoch 3", "conv5: 10 pairs", "share of pairs in each 3°"} <= set(texts)
     assert {"below 15°\n20.00 %\n2 pairs", "above 165°\n10.00 %\n1 pair"} <= set(texts)
 
 
@@ -483,7 +490,15 @@ def test_the_table_of_pairs_has_those_beyond_the_lines_in_bold():
     bold = {each.get_text() for each in figure.findobj(Text) if each.get_fontweight() == "bold"}
     assert bold == {"epoch 3", "conv5: 40 neurons", "fc: 2 neurons", "3", "31", "4.25°", "7", "39", "165.01°"}
     assert texts.count("15.00°") == 1
+    assert "bold: below 15° or above 165°" in texts
     assert texts.count("90.00°") == 3  # the second nearest 180 degrees, and fc's only pair twice
+
+
+@pytest.mark.parametrize(
+    ("angle", "said"), [(90.0, "no pair is below 15° or above 165°"), (9, "bold: below 15°")]
+)
+def test_a_note_on_bold_pairs_says_only_what_is_there(angle: float, said: str) -> None:
+    assert said in draw(pairs_figure({"fc": symmetric(3, {(0, 1): angle})}))
 
 
 # Feature maps
@@ -497,12 +512,13 @@ def test_each_layer_has_a_row_of_the_image_and_its_maps():
     figure = feature_maps_figure(image, maps, "epoch 3", max_maps=4)
 
     texts = draw(figure)
+    each = "each a map of 3\N{MULTIPLICATION SIGN}4"
     assert {
         "epoch 3",
         "conv1",
-        "(3, 3\N{MULTIPLICATION SIGN}4)",
+        f"3 neurons, {each}: all are shown",
         "layer3.0.conv1",
-        "(40, 3\N{MULTIPLICATION SIGN}4)",
+        f"40 neurons, {each}: 4 are shown, evenly spaced from the first to the last",
     } <= set(texts)
     assert [text for text in texts if text.isdigit()] == ["0", "1", "2", "0", "13", "26", "39"]
     images = [np.asarray(each.get_array()) for each in figure.axes[0].get_images()]

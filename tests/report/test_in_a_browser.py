@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from browser import CHROMIUM, browser
+from matplotlib.image import imsave
 from old_sweep import write_old
 
 from fer.report import write_report
@@ -37,7 +39,7 @@ def test_a_run(tab, run_dir, settings_of):
     tab.open(path)
     assert tab.complaints == []
     assert tab.requests == [path.as_uri()]
-    assert tab.run(SECTIONS) == ["results", "classes", "training", "neurons", "pruning", "run"]
+    assert tab.run(SECTIONS) == ["results", "neurons", "classes", "training", "pruning", "run"]
     assert tab.run("document.querySelector('h1').textContent") == "made-up"
     assert "plateau: lr frozen" in tab.run("document.querySelector('#training').textContent")
     # Every chart has lines in it.
@@ -84,7 +86,7 @@ def test_several_measurements_an_epoch(tab, measured_dir, settings_of):
     assert tab.complaints == []
     rows = "[...document.querySelectorAll('#{} tbody tr')].map((row) => row.textContent)"
     stages = ["initial0.00.8\u2013", "intermediate0.82.6angular speed, effective rank"]
-    assert tab.run(rows.format("training"))[:3] == [*stages, "plateau: overfit2.64.0weak: nothing"]
+    assert tab.run(rows.format("training"))[:3] == [*stages, "plateau: overfit2.64.0nothing: weak"]
     layers = ["conv184.02.012.5 %25.0 %25.0 %", "conv2168.04.012.5 %25.0 %25.0 %"]
     assert tab.run(rows.format("neurons")) == layers
     text = tab.run("document.querySelector('#neurons').textContent")
@@ -113,6 +115,44 @@ def test_it_fits_its_screen(tab, run_dir, settings_of, width):
     tab.open(write_report(run_dir, None, settings_of), width=width)
     assert tab.run(TOO_WIDE) == []
     assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_before_and_after_are_seen_side_by_side_on_a_phone(tab, run_dir, settings_of):
+    results = json.loads((run_dir / "prune.json").read_text())
+    for side, scale in (("before", 1), ("after", 0.5)):
+        results[side] |= {"macs": round(10_964_736 * scale), "parameters": round(409_461 * scale)}
+        results[side]["metrics"] = {"val/specificity": 0.9912, "val/recall/surprise": 0.98}
+    results["recalibration"] = {"before": results["before"], "after": results["after"]}
+    (run_dir / "prune.json").write_text(json.dumps(results))
+    tab.open(write_report(run_dir, None, settings_of), width=390)
+    cells = "[...document.querySelectorAll('#pruning .scroll')].slice(0, 2).flatMap((box) => "
+    cells += "[...box.querySelectorAll('thead th:not(:last-child)')].map((head) => [head.textContent, "
+    cells += "head.getBoundingClientRect().right <= box.getBoundingClientRect().right]))"
+    first = [["", True], ["before", True], ["after", True]]
+    assert tab.run(cells) == [*first, ["network", True], ["accuracy on val", True], ["95 % interval", True]]
+
+
+def test_an_image_is_shown_large_by_a_link_within_the_page(tab, run_dir, settings_of):
+    imsave(run_dir / "figures" / "predictions.png", np.zeros((500, 990)))
+    path = write_report(run_dir, None, settings_of)
+    tab.open(path, width=390)
+    width = "document.querySelector('#predictions img').getBoundingClientRect().width"
+    assert tab.run(width) < 390
+    tab.run("document.querySelector('#predictions figcaption a').click()")
+    tab.settle()
+    assert tab.run(width) >= 990
+    tab.run("document.querySelector('#predictions .close').click()")
+    tab.settle()
+    assert tab.run(width) < 390
+    assert tab.complaints == []
+    assert {request.split("#")[0] for request in tab.requests} == {path.as_uri()}
+
+
+def test_each_stage_of_a_chart_is_in_its_legend(tab, measured_dir, settings_of):
+    tab.open(write_report(measured_dir, None, settings_of), width=390)
+    names = "[...document.querySelectorAll('#{} .key li')].map((each) => each.textContent)"
+    stages = {"stage: initial", "stage: intermediate", "stage: plateau"}
+    assert stages <= set(tab.run(names.format("training")))
 
 
 def test_a_setting_that_was_drawn_stands_on_one_line_of_a_phone(tab, run_dir, settings_of):

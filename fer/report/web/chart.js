@@ -10,6 +10,7 @@ const COLOURS = NAMES.map((name) => `var(--${name})`);
 const DASHES = [null, "7 3", "2 3", "9 3 2 3"];
 const RING = { fill: "#fff", stroke: "var(--ink)", "stroke-width": 2 };
 const TIME = "epochs trained";
+const RIBBON = 0.45; // opacity of the names of the stages
 const groups = {};
 
 /* One chart.
@@ -139,7 +140,7 @@ function band({ begin, end, text: name, color, isWeak }, { first, last, top, bot
   const [from, to] = [Math.max(first, begin), Math.min(last, end)];
   if (to <= from) return null;
   const [left, width] = [X(from), X(to) - X(from)];
-  const names = [name, name.split(/[: ]/)[0], `${name.slice(0, 4)}.`];
+  const names = [name, name.split(/[: ]/)[0]];
   const shown = names.find((each) => each.length * 6.4 < width - 4);
   const look = { "text-anchor": "middle", "font-size": 11 };
   const border = isWeak
@@ -147,7 +148,7 @@ function band({ begin, end, text: name, color, isWeak }, { first, last, top, bot
     : { stroke: "var(--ink)" };
   return [
     rect(left, top, width, bottom - top, { fill: color, "fill-opacity": 0.13 }),
-    rect(left, top - 18, Math.max(0, width - 1), 15, { fill: color, "fill-opacity": 0.45 }),
+    rect(left, top - 18, Math.max(0, width - 1), 15, { fill: color, "fill-opacity": RIBBON }),
     shown && text(left + width / 2, top - 6.5, look, shown),
     from > first && line(left, top - 18, left, bottom, border),
   ];
@@ -208,9 +209,9 @@ function tipRows(spec, x) {
 
 // The legend of the lines and areas.
 function key(entries) {
-  const sign = ({ color, dash, isArea, isRing }) => {
+  const sign = ({ color, dash, opacity, isArea, isRing }) => {
     if (isRing) return circle(13, 6, 4.5, RING);
-    if (isArea) return rect(0, 0, 26, 12, { fill: color });
+    if (isArea) return rect(0, 0, 26, 12, { fill: color, "fill-opacity": opacity });
     return line(1, 6, 25, 6, { stroke: color, "stroke-width": 2.5, "stroke-dasharray": dash });
   };
   const entry = (each) => el("li", svg("svg", { "aria-hidden": "true" }, sign(each)), each.name);

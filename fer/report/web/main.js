@@ -4,9 +4,10 @@ showHead();
 showSweep();
 showMembers();
 showResults();
+showNeurons();
+showClasses();
 showCalibration();
 showTraining();
-showNeurons();
 showPruning();
 showRun();
 main.append(

@@ -37,24 +37,24 @@ function memberTable({ rows, mean, std, interval: bounds }, member) {
     words("number", member),
     numbers("val", "val", percent),
     numbers("acc", "test", percent),
-    numbers("low", "95 % interval", (_, row) => interval(row.low, row.high)),
+    numbers("low", "95 % interval", (_, row) => range(row.low, row.high)),
     graphic("0 to 100 %", (row) => bar(row.acc, row.low, row.high, row.largest)),
     numbers("n", "n, test"),
     numbers("balanced", "recall", percent),
     numbers("epochs", "epochs"),
     numbers("seconds", "time", minutes),
   ];
-  const sum = (name, { val, test }, range) =>
+  const sum = (name, { val, test }, ends) =>
     el(
       "tr",
       el("th", { scope: "row", class: "text" }, name),
       el("td", percent(val)),
       el("td", percent(test)),
-      el("td", range),
+      el("td", ends),
       el("td", { colspan: 5 }),
     );
-  const range = bounds && isNumber(bounds.low) ? interval(bounds.low, bounds.high) : "";
-  const sums = [sum("mean", mean, range), sum("std. dev.", std, "")];
+  const ofMean = bounds && isNumber(bounds.low) ? range(bounds.low, bounds.high) : "";
+  const sums = [sum("mean", mean, ofMean), sum("std. dev.", std, "")];
   const caption =
     `Accuracy of each ${member}'s best checkpoint; ` + "recall is the mean over the test classes";
   return table(columns, flat, { caption, sortable: true, foot: el("tfoot", sums) });

@@ -5,7 +5,7 @@ const RANK_NOTE =
 const FAN = { wide: "#BBDCF0", middle: "#6FB3DC", dark: "#00304D" };
 
 function showNeurons() {
-  if (!page.fan && !page.heat && !page.layers) return;
+  if (!page.fan && !page.heat && !page.layers && !page.feature_maps) return;
   const made = section("neurons", "Hidden neurons");
   made.append(
     el(
@@ -22,6 +22,7 @@ function showNeurons() {
       { name: "25 to 75 %", color: FAN.middle, isArea: true },
       { name: "median", color: FAN.dark },
       { name: "smallest, largest", color: FAN.dark, dash: "2 3" },
+      ...stageSigns(layers.flatMap(([name]) => stageBands(name))),
     ];
     const lines = `${look.similar}° and ${look.complementary}°`;
     made.append(
@@ -30,7 +31,8 @@ function showNeurons() {
       el("div", { class: "many" }, layers.map(fanOf)),
       note(
         `Dashed lines: ${lines}, the limits below which two neurons count as similar and above `,
-        "which as complementary. Background: the layer's own training stages. ",
+        "which as complementary. Background: the layer's own training stages; the line where a ",
+        "stage begins is dashed if no other measure confirms it (see Training). ",
         page.ranks && RANK_NOTE,
       ),
     );
@@ -38,6 +40,7 @@ function showNeurons() {
   if (page.layers) made.append(layerTable(page.layers));
   if (page.collapse) made.append(collapse(page.collapse));
   if (page.heat?.layers.length) made.append(heat(page.heat));
+  made.append(...(page.feature_maps ?? []).map(drawn));
 }
 
 function fanOf([layer, fan]) {

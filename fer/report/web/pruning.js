@@ -16,7 +16,9 @@ function pruned(results) {
     return { name, before: format(old), after: format(now), ratio };
   };
   const isClassifier = isNumber(before.acc) && isNumber(after.acc);
-  const names = Object.keys(before.metrics ?? {});
+  // Of a classifier, the first rows have them.
+  const isRepeated = (name) => isClassifier && ["val/acc", "val/loss"].includes(name);
+  const names = Object.keys(before.metrics ?? {}).filter((name) => !isRepeated(name));
   const rows = [
     ...(isClassifier ? quality(row) : []),
     ...names.map((name) => row(name, short, (each) => each.metrics?.[name] ?? null, false)),
@@ -28,7 +30,8 @@ function pruned(results) {
     ),
   ];
   const sides = ["before", "after"].map((side) => numbers(side, side, null));
-  const columns = [words("name", ""), ...sides, numbers("ratio", "after / before", null)];
+  const ratio = numbers("ratio", "after / before", null);
+  const columns = [words("name", "", breakable), ...sides, ratio];
   const caption = [n && `n = ${count(n)}`, protocol].filter(Boolean).join("; ");
   const given = Object.entries(settings ?? {}).filter(([, value]) => value !== null);
   const removed = Object.entries(blocks ?? {}).map(
@@ -56,7 +59,7 @@ function quality(row) {
     row("accuracy on val", percent, (each) => each.acc, false),
     row(
       "95 % interval",
-      (range) => interval(...range),
+      (ends) => range(...ends),
       (each) => each.interval,
       false,
     ),
@@ -75,10 +78,10 @@ function compared({ before, after, recalibration, tuning, n }) {
   };
   const rows = Object.entries(networks)
     .filter(([, found]) => isNumber(found?.acc))
-    .map(([name, { acc, interval: range, loss }]) => ({
+    .map(([name, { acc, interval: ends, loss }]) => ({
       name,
       acc: percent(acc),
-      interval: Array.isArray(range) ? interval(...range) : NONE,
+      interval: Array.isArray(ends) ? range(...ends) : NONE,
       loss: short(loss),
     }));
   if (rows.length < 3) return [];

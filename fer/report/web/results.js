@@ -8,7 +8,7 @@ function showResults() {
     words("name", "split"),
     numbers("n", "n"),
     numbers("acc", "accuracy", percent),
-    numbers("low", "95 % interval", (_, row) => interval(row.low, row.high)),
+    numbers("low", "95 % interval", (_, row) => range(row.low, row.high)),
     graphic("0 to 100 %", (row) => bar(row.acc, row.low, row.high, row.largest)),
     numbers("balanced", "recall", percent),
     numbers("f1", "F1", percent),
@@ -22,8 +22,12 @@ function showResults() {
   const largest =
     "The grey mark, “largest class”, is the accuracy of always predicting the largest class. ";
   made.append(table(columns, splits, { caption }), note(largest, origin));
+}
 
-  const by_class = section("classes", "Results by class");
+function showClasses() {
+  const splits = page.results;
+  if (!splits) return;
+  const made = section("classes", "Results by class");
   const first = Math.max(
     0,
     splits.findIndex((split) => split.name === "test"),
@@ -32,18 +36,18 @@ function showResults() {
   const place = el("div", { "aria-live": "polite" });
   const show = (index) => place.replaceChildren(classTable(order[index]), confusion(order[index]));
   const names = order.map((split) => split.name);
-  if (order.length > 1) by_class.append(choice("Split", names, show));
+  if (order.length > 1) made.append(choice("Split", names, show));
   show(0);
-  by_class.append(place, ...(page.images ?? []).map(drawn));
+  made.append(place, ...(page.images ?? []).map(drawn));
 }
 
 function classTable(split) {
-  const range = (_, row) => (row.n ? interval(row.low, row.high, 1) : NONE);
+  const recalled = (_, row) => (row.n ? range(row.low, row.high, 1) : NONE);
   const columns = [
     words("name", "class"),
     numbers("n", "n"),
     numbers("recall", "recall", percent1),
-    numbers("low", "95 % interval", range),
+    numbers("low", "95 % interval", recalled),
     graphic("0 to 100 %", (row) => bar(row.recall, row.low, row.high)),
     numbers("precision", "precision", percent1),
     numbers("specificity", "specificity", percent1),
@@ -113,11 +117,24 @@ function mistakes(split, names) {
   return most.length ? `Most frequent confusions: ${most.join(", ")}.` : "No mistakes.";
 }
 
-function drawn({ title, alt, src, path }) {
-  const image = src && el("img", { class: "image", src, alt });
+// An image, and a link that shows it large. The link leads to a part of this page, since browsers
+// open no address of an embedded image.
+function drawn({ name, title, alt, src, path }) {
+  const head = el("h3", title);
+  const elsewhere = `Too large for this page: ${path} in the run's folder.`;
+  if (!src) return el("figure", head, note(elsewhere));
+  const [here, large] = [name, `${name}-large`];
+  const image = el("img", { class: "image", src, alt });
   return el(
     "figure",
-    el("h3", title),
-    image || note(`Too large for this page: ${path} in the run's folder.`),
+    { id: here },
+    head,
+    el(
+      "div",
+      { class: "zoom", id: large },
+      el("a", { class: "close", href: `#${here}` }, "Close"),
+      el("a", { href: `#${large}`, "aria-label": `${title}, large` }, image),
+    ),
+    el("figcaption", el("a", { href: `#${large}` }, "Show it large")),
   );
 }

@@ -57,12 +57,17 @@ function table(columns, rows, { caption, sortable, foot, tall, onrow } = {}) {
   );
 }
 
+// An interval of a share, which may be broken into two lines on a phone.
+const range = (...ends) => el("span", { class: "range" }, interval(...ends));
+
 function cell(column, row, index) {
   const value = row[column.key];
   const content = column.format ? column.format(value, row) : (value ?? NONE);
   const more = { class: column.kind };
   return index ? el("td", more, content) : el("th", { scope: "row", ...more }, content);
 }
+
+const BAR = { class: "bar", viewBox: "0 0 110 18", width: 110, height: 18, "aria-hidden": "true" };
 
 // A share on a scale of 0 to 100 %, with its interval and a grey mark.
 function bar(value, low, high, mark) {
@@ -71,7 +76,7 @@ function bar(value, low, high, mark) {
   const wide = { stroke: "var(--blue)", "stroke-width": 5, "stroke-opacity": 0.4 };
   return svg(
     "svg",
-    { class: "bar", width: 110, height: 18, "aria-hidden": "true" },
+    BAR,
     line(x(0), 9, x(1), 9, { stroke: "var(--pale)", "stroke-width": 2 }),
     isNumber(mark) && line(x(mark), 3, x(mark), 15, { stroke: "var(--grey)", "stroke-width": 1.5 }),
     isNumber(low) && line(x(low), 9, x(high), 9, wide),
@@ -88,5 +93,5 @@ function parts(pieces) {
     left += width;
     return rect(left - width, 3, Math.max(0, width - 0.7), 12, { fill });
   });
-  return svg("svg", { class: "bar", width: 110, height: 18, "aria-hidden": "true" }, bars);
+  return svg("svg", BAR, bars);
 }

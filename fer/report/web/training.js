@@ -8,6 +8,12 @@ const stageBands = (name) =>
     isWeak: place > 0 && interval.confirmed_by?.length === 0,
   }));
 
+// The legend of the stages in some bands: not each of them is wide enough for its name.
+const stageSigns = (bands) =>
+  Object.entries(look.stages)
+    .filter(([stage]) => bands.some((each) => each.stage === stage))
+    .map(([stage, color]) => ({ name: `stage: ${stage}`, color, opacity: RIBBON, isArea: true }));
+
 function showTraining() {
   const all = page.curves;
   if (!all) return;
@@ -33,6 +39,7 @@ function showTraining() {
       ),
     );
   };
+  if (bands.length) made.append(key(stageSigns(bands)));
   panel("loss", "Loss", { height: 240 });
   const best = all.acc?.val && bestOf(all.acc.val);
   const lines = chanceLines();
@@ -51,7 +58,7 @@ const WITNESSES = {
 function stageTable(bands) {
   const hasWitnesses = bands.some((each) => each.confirmed_by);
   const confirmed = (names = [], { isWeak }) =>
-    isWeak ? "weak: nothing" : names.map((name) => WITNESSES[name] ?? name).join(", ") || NONE;
+    isWeak ? "nothing: weak" : names.map((name) => WITNESSES[name] ?? name).join(", ") || NONE;
   const columns = [
     words("text", "stage"),
     numbers("begin", "begin", tenths),
@@ -65,8 +72,8 @@ function stageTable(bands) {
     table(columns, bands, { caption }),
     hasWitnesses &&
       note(
-        "A boundary is confirmed if another statistic changes within 3 % of the run around it; ",
-        "a weak one, drawn as a dashed line, stands alone.",
+        "The begin of a stage is confirmed if angular speed, CKA or effective rank changes there, ",
+        "too, within 3 % of the run. If none of them does, it is weak, and its line is dashed.",
       ),
   );
 }
