@@ -54,7 +54,7 @@ def repeat() -> str:
         os.chdir(name)
         os.environ["FER_CACHE_DIR"] = str(Path("cache").resolve())
         face = Image.fromarray(data.astronaut()[40:200, 140:310])
-        for number, expression in enumerate(EXPRESSIONS * 6):
+        for number, expression in enumerate(EXPRESSIONS * 12):
             path = Path("images") / expression / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             face.rotate(number).save(path)
