@@ -66,8 +66,8 @@ class PruneCallback(Callback):
         results: What it costs; None before pruning.
 
     Raises:
-        InputError: There is no such setting. At the start of the fit or when it ends: a network or a layer that was named cannot be
-            pruned. Whatever else is in the way is one warning.
+        InputError: There is no such setting. At the start of the fit or when it ends: a network or a layer
+            that was named cannot be pruned. Whatever else is in the way is one warning.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991; merges: :mod:`fer.neurons.merge`.
     """

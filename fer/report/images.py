@@ -11,6 +11,10 @@ IMAGES: Final = {
         "Images, each with a bar for the probability of every class; a mistake has a dashed frame, and the "
         "true class beside it.",
     ),
+    "prune": (
+        "Before and after pruning",
+        "Neurons removed from each layer by reason; accuracy, size, latency and recall before and after.",
+    ),
     "feature-maps": (
         "Feature maps of one image",
         "The feature maps of each layer for one image.",
