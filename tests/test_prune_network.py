@@ -44,7 +44,7 @@ def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp
     assert called.status == 0, called.err
     assert "top-1" in called.out
     assert "fine-tuning 1/1      train loss" in called.out
-    assert "held out, before fine-tuning" in called.out
+    assert "before fine-tuning, compared" in called.out
     content = torch.load(tmp_path / "out" / "pruned.pt", weights_only=True)
     network = resize(timm.create_model(content["model"], num_classes=7), content["widths"]).eval()
     network.load_state_dict(content["state_dict"])

@@ -66,8 +66,8 @@ class PruneCallback(Callback):
         results: What it costs; None before pruning.
 
     Raises:
-        InputError: At the start of the fit or when it ends: a network or a layer that was named cannot be
-            pruned. Whatever else is in the way is one warning.
+        InputError: There is no such setting. At the start of the fit or when it ends: a network or a layer
+            that was named cannot be pruned. Whatever else is in the way is one warning.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991; merges: :mod:`fer.neurons.merge`.
     """
@@ -90,7 +90,7 @@ class PruneCallback(Callback):
         self.samples = samples
         self.network = network
         self.inputs = inputs
-        self.settings = PruneSettings(**settings)
+        self.settings = PruneSettings.of(settings, type(self).__name__)
         self.console = Console(highlight=False, soft_wrap=True)
         self.pruned: LightningModule | None = None
         self.results: PruneResults | None = None

@@ -60,6 +60,7 @@ class HelpFormatter(DefaultHelpFormatter):
         text = re.sub(r", known subclasses: [^)]*", "", text)
         text = re.sub(r"type: (Literal\[[^]]*\]|bool|str)(, |(?=\)))", "", text)
         text = _with_one_default(text)
+        text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("type: Path", "type: path")
         return re.sub(r" ?\((required, )?\)$", "", text)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:

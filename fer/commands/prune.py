@@ -32,6 +32,7 @@ from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.figures.style import DPI, write_figure
 from fer.home import hide_home
+from fer.neurons.batches import InputBatches
 from fer.neurons.networks import copy_network
 from fer.neurons.recalibrate import recalibrated
 from fer.pruning import (
@@ -321,7 +322,8 @@ class PruneCLI(ExperimentCLI):
 
     def _prune_once(self, settings: PruneSettings) -> Pruning:
         network = self.model.network
-        return prune_to(network, self.samples, settings, limit_of(self.options.target, network))
+        shown = InputBatches.of(self.samples, network, progress=CONSOLE.is_terminal).titled("pruning")
+        return prune_to(network, shown, settings, limit_of(self.options.target, network))
 
     def _prune_and_tune(self, settings: PruneSettings) -> Pruning:
         """Prune once and fine-tune; if asked to stop, fine-tuning ends with its best epoch so far."""

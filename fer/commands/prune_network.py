@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fer.commands.classpath import import_class, import_from_here
+from fer.commands.help import TITLES
 from fer.commands.parsing import CONSOLE, make_parser, parse
 from fer.commands.size_targets import add_size_targets, limit_of, take_size_target
 from fer.commands.tuning import tuning_line
 from fer.data.reading import BadImageError, find_images, read_image
 from fer.errors import InputError, did_you_mean
 from fer.models.transfer import read_state
+from fer.neurons.batches import InputBatches
 from fer.pruning import PruneSettings, Tuning, fine_tune, prune_unlabelled
 from fer.pruning.any_network import write_any_network
 from fer.pruning.tuning import LR, Epoch
@@ -82,6 +84,8 @@ def prune_network(arguments: Sequence[str]) -> None:
         help="peak learning rate of AdamW, which a cosine schedule decays to 0",
     )
     parser.add_class_arguments(PruneSettings, "prune")
+    parser.groups["prune"].title = TITLES["prune"]
+    arguments = [part for word in arguments for part in _split(word)]
     for flag, value in pairwise(arguments):
         if flag == "--network":  # jsonargparse's own error suggests no other name
             import_class(value, option=flag, base=nn.Module)
@@ -122,10 +126,11 @@ def prune_network(arguments: Sequence[str]) -> None:
             *(pruned, loader), whole=network, epochs=given.tune_epochs, lr=given.tune_lr, report=report
         )
 
-    with CONSOLE.status("pruning"):
-        fine_tune_it = tune if given.tune_epochs else None
-        limit = limit_of(target, network)
-        pruning, results = prune_unlabelled(network, batches, held_out, settings, limit, fine_tune_it)
+    fine_tune_it = tune if given.tune_epochs else None
+    shown = InputBatches.of(batches, network, progress=CONSOLE.is_terminal).titled("pruning")
+    pruning, results = prune_unlabelled(
+        *(network, shown, held_out, settings), limit_of(target, network), fine_tune_it
+    )
     short = name.rpartition(".")[2]
     out = given.out or Path("runs") / f"{short}-{time.strftime('%Y%m%d-%H%M%S')}-prune"
     about = {"model": name, "weights": None if given.weights is None else str(given.weights)}
@@ -140,6 +145,16 @@ def prune_network(arguments: Sequence[str]) -> None:
         "  network.load_state_dict(content['state_dict'])",
         markup=False,
     )
+
+
+def _split(word: str) -> list[str]:
+    """Split ``--timm=NAME`` and ``--network=NAME``, so that both spellings are checked alike.
+
+    >>> _split("--network=package.Class"), _split("--prune.merge=drop")
+    (['--network', 'package.Class'], ['--prune.merge=drop'])
+    """
+    flag, equals, value = word.partition("=")
+    return [flag, value] if equals and flag in ("--timm", "--network") else [word]
 
 
 def load_timm(name: str, weights: Path | None) -> nn.Module:

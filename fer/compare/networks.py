@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import quantiles
 from typing import Any, Final
 
 import torch
@@ -19,7 +18,7 @@ from fer.errors import InputError
 from fer.neurons import angles, classify, measure
 from fer.neurons.declared import hidden_layers
 from fer.neurons.redundancy import redundant_share
-from fer.pruning.size import BATCH_SIZES, count_macs, count_parameters, time_in_turn
+from fer.pruning.size import BATCH_SIZES, count_macs, count_parameters, measure_latency
 from fer.tasks import ClassificationTask, load
 
 NUM_SAMPLES: Final = 1024
@@ -180,9 +179,8 @@ def measure_costs(networks: Mapping[str, ComparedNetwork]) -> dict[str, Cost]:
     modules = {name: task.network for name, task in tasks.items()}
     milliseconds: dict[str, dict[int, tuple[float, float, float]]] = {name: {} for name in modules}
     for batch_size in BATCH_SIZES if modules else ():
-        for name, seconds in time_in_turn(modules, examples, batch_size).items():
-            low, middle, high = (1000 * each for each in quantiles(seconds, n=4, method="inclusive"))
-            milliseconds[name][batch_size] = low, middle, high
+        for name, times in measure_latency(modules, examples, batch_size).items():
+            milliseconds[name][batch_size] = times
     return {
         name: Cost(count_parameters(module), count_macs(module, examples[name]), milliseconds[name])
         for name, module in modules.items()

@@ -28,6 +28,7 @@ from fer.figures.style import (
     write_title,
 )
 from fer.metrics import report
+from fer.metrics.latency import are_apart, latency_text
 from fer.neurons import REMOVAL_REASONS
 
 LEFT: Final = ReasonLook(BLUE, "")
@@ -156,7 +157,7 @@ def _draw_layers(axes: Axes, layers: Mapping[str, Mapping[str, int]], size: floa
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=len(handles),
+        ncols=min(len(handles), 4),
         fontsize=SMALL,
         frameon=False,
         borderaxespad=0.1,
@@ -236,18 +237,27 @@ def _draw_costs(axes: Axes, before: Mapping[str, Any], after: Mapping[str, Any])
         "multiply-adds": (before["macs"], after["macs"]),
         "file size, bytes": (before["bytes"], after["bytes"]),
     }
+    spreads: dict[str, list[Any]] = {}
     for batch_size, time in before["milliseconds"].items():
-        rows[f"ms, batch of {batch_size}"] = (time, after["milliseconds"][batch_size])
+        name = f"ms, batch of {batch_size}"
+        rows[name] = (time, after["milliseconds"][batch_size])
+        spreads[name] = [each.get("milliseconds_quartiles", {}).get(batch_size) for each in (before, after)]
     amount = EngFormatter(places=2)
     labels, most = [], 1.0
     for place, (name, (old, new)) in enumerate(rows.items()):
         share = new / old if old else 1.0
         most = max(most, share)
+        spread = spreads.get(name, [])
+        is_unclear = all(spread) and bool(spread) and not are_apart(*spread)
         axes.barh(place, 1, 0.62, color=PALE)
-        axes.barh(place, share, 0.62, color=BLUE)
+        axes.barh(place, share, 0.62, color=GREY if is_unclear else BLUE)
         look: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": INK}
-        axes.text(1.02, place, f"{100 * share:.1f} %", transform=axes.get_yaxis_transform(), **look)
-        amounts = [f"{value:.2f}" if name.startswith("ms") else amount(value) for value in (old, new)]
+        left = "no clear\ndifference" if is_unclear else f"{100 * share:.1f} %"
+        axes.text(1.02, place, left, transform=axes.get_yaxis_transform(), **look)
+        if spread:
+            amounts = [latency_text(*each) for each in zip((old, new), spread, strict=True)]
+        else:
+            amounts = [amount(value) for value in (old, new)]
         labels.append(f"{name}\n{amounts[0]} \N{RIGHTWARDS ARROW} {amounts[1]}")
     axes.axvline(1, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_yticks(range(len(rows)), labels)

@@ -148,11 +148,8 @@ def prune(
             num_removed=num_removed,
             share_removed=share_removed,
         )
-        if not (tries_others or idle or any(plan.removals for plan in plans.values())):
-            log.warning(
-                "nothing was removed: no neurons are similar enough; raise similar_below, or set the size, "
-                'such as criterion="span", share_removed=0.3'
-            )
+        if not tries_others:
+            warn_if_unchanged(plans, idle)
     compensated = compensate(
         network, batches.titled("correcting the next layers"), measurement, plans, settings
     )
@@ -165,6 +162,20 @@ def prune(
         "blocks": dict(idle),
     }
     return Pruned(small, plans, widths(small), report)
+
+
+def warn_if_unchanged(plans: Mapping[str, PrunePlan], blocks: Mapping[str, float]) -> None:
+    """Warn if a pruning removes neither a neuron nor a block.
+
+    Args:
+        plans: Plan of each group of neurons.
+        blocks: Removed blocks.
+    """
+    if not (blocks or any(plan.removals for plan in plans.values())):
+        log.warning(
+            "nothing was removed: no neurons are similar enough; raise similar_below, or set the size, "
+            'such as criterion="span", share_removed=0.3'
+        )
 
 
 def _count_parameters(network: nn.Module) -> int:

@@ -1,9 +1,9 @@
 """Prune any network on inputs without labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from torch import nn
 
@@ -18,8 +18,22 @@ from fer.pruning.limits import Limit, Target
 from fer.pruning.once import Pruning, prune_to
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import Size, measure_sizes
-from fer.pruning.tables import layer_table, size_table, target_table
+from fer.pruning.tables import heading, layer_table, size_table, target_table
 from fer.pruning.tuning import Tuning
+
+COMPARED: Final = {
+    ", batch norm recalibrated in both": "the effect of pruning alone: batch norm was recalibrated in both",
+    ", before fine-tuning": "before fine-tuning, compared with the network as it was",
+    "": "the network that is written, compared with the network as it was",
+    ", batch norm recalibrated in none": "batch norm was recalibrated in neither",
+}
+"""Compared networks by the ending of their key in ``agreement``; the first one present is the fairest."""
+
+SAMPLES: Final = {
+    "held out": "on held-out samples",
+    "measured": "on the samples used for pruning, which flatter it",
+}
+"""Titles of the samples by the beginning of the key in ``agreement``."""
 
 
 class Agreement(NamedTuple):
@@ -81,18 +95,29 @@ class UnlabelledResults:
 
     def table(self) -> str:
         """Return the results as text: a line for each layer, then both networks side by side."""
-        width = max(20, *map(len, self.agreement))
         return "\n".join(
             [
                 *layer_table(self.layers, self.blocks, self.refused),
                 "",
-                f"{'':<22} {'before':>14} {'after':>14}",
-                *size_table(self.before, self.after),
+                heading(""),
+                *size_table(self.before, self.after, self.layers),
                 *target_table(self.target),
-                "same class (top-1) before and after",
-                *(f"  {name:<{width}} {each}" for name, each in self.agreement.items()),
+                "",
+                *self._agreement_lines(),
             ]
         )
+
+    def _agreement_lines(self) -> Iterable[str]:
+        """Yield lines on the samples that keep their class, the figure to look at first."""
+        fair = next(name for name in COMPARED if f"held out{name}" in self.agreement)
+        yield "same class (top-1) before and after pruning, with 95 % intervals"
+        for samples, about in SAMPLES.items():
+            yield f"{about}:"
+            for name, what in COMPARED.items():
+                if (found := self.agreement.get(f"{samples}{name}")) is not None:
+                    is_fair = (samples, name) == ("held out", fair)
+                    yield f"{'->' if is_fair else '':>2} {found!s:<40} {what}"
+        yield "-> the figure to look at: it counts no effect of batch norm recalibration or fine-tuning"
 
 
 def prune_unlabelled(

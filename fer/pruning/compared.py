@@ -148,5 +148,5 @@ def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in values.items()
-        if value is not None and not (key == "metrics" and not value)
+        if value is not None and (value or key not in ("metrics", "milliseconds_quartiles"))
     }

@@ -14,6 +14,7 @@ from fer.neurons.blocks import drop_idle_blocks
 from fer.neurons.inputs import Batches
 from fer.neurons.plan import count_removed
 from fer.neurons.prunable import neurons_within
+from fer.neurons.prune import warn_if_unchanged
 from fer.neurons.recalibrate import recalibrated
 from fer.neurons.text import listed
 from fer.neurons.warn import joined_warnings
@@ -133,6 +134,7 @@ def prune_to(
     if meter is not None:
         settings = settings_at_size(settings, smaller, measurement, batches, meter)
     pruned = prune_measured(smaller, batches, measurement, settings)
+    warn_if_unchanged(pruned.plans, blocks)
     is_smaller = bool(blocks) or any(plan.removals for plan in pruned.plans.values())
     recalibrates = settings.recalibrate and is_smaller  # a network that loses nothing is not recalibrated
     before = recalibrated(network, batches) if recalibrates else None

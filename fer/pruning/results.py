@@ -1,6 +1,5 @@
 """Results of a pruning: evaluate both networks, and read and write ``prune.json``."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -30,7 +29,15 @@ from fer.pruning.compared import (
 from fer.pruning.limits import Target
 from fer.pruning.once import Pruning
 from fer.pruning.size import Size, measure_sizes
-from fer.pruning.tables import layer_table, metric_table, size_table, target_table
+from fer.pruning.tables import (
+    FAIR,
+    accuracy_line,
+    heading,
+    layer_table,
+    metric_line,
+    size_table,
+    target_table,
+)
 from fer.runs import Run
 
 T = TypeVar("T")
@@ -118,7 +125,7 @@ class PruneResults:
     def summary(self) -> str:
         """Return accuracy, or the first metric, before and after, and what is left, in one line of text."""
         before, after = self.before, self.after
-        left = f"with {after.macs / max(before.macs, 1):.0%} of the multiply-adds".replace("%", " %")
+        left = f"with {100 * after.macs / max(before.macs, 1):.1f} % of the multiply-adds"
         if before.acc is not None and after.acc is not None:
             n = "" if self.n is None else f" (n = {self.n:,})"
             return f"val{n}: {100 * before.acc:.2f} to {100 * after.acc:.2f} % {left}"
@@ -197,54 +204,51 @@ class PruneResults:
 
     def table(self) -> str:
         """Return the results as text: a line for each layer, then both networks side by side."""
-        metrics = {name: (self.before.metrics[name], self.after.metrics[name]) for name in self.metrics}
         title = (
             "" if self.n is None and not self.metrics else "val" if self.n is None else f"val, n = {self.n:,}"
         )
-        headline = {name: metrics.pop(name) for name in [self.metric] if name in metrics}
         return "\n".join(
             [
                 *layer_table(self.layers, self.blocks, self.refused),
                 "",
-                f"{title:<22} {'before':>14} {'after':>14}",
-                *metric_table(headline),
-                *self._metric_of_others(),
-                *self._class_table(),
-                *size_table(self.before, self.after),
+                heading(title),
+                *self._metric_lines(),
+                *self._accuracy_lines(),
+                *size_table(self.before, self.after, self.layers),
                 *target_table(self.target),
-                *metric_table(metrics),
             ]
         )
 
-    def _class_table(self) -> Iterable[str]:
-        """Yield lines on the accuracy and the loss of classifiers."""
-        before, after, paired = self.before, self.after, self.mcnemar
-        if before.acc is not None and after.acc is not None and paired is not None:
-            yield _accuracy_line("accuracy", before.acc, after.acc, paired)
-            pruned = after if self.tuning is None else self.tuning.before
-            if self.tuning is not None:
-                line = _accuracy_line("  of it fine-tuning", pruned.acc, after.acc, self.tuning.mcnemar)
-                yield f"{line}{best_epoch(self.tuning)}"
-                yield _accuracy_line("  of it pruning", before.acc, pruned.acc)
-            if (other := self.recalibration) is not None:
-                yield "  with batch norm" + (", not fine-tuned" if self.tuning else "")
-                yield _accuracy_line("  recalibrated in both", other.before.acc, pruned.acc, other.mcnemar)
-                if other.after is not None:
-                    yield _accuracy_line("  recalibrated in none", before.acc, other.after.acc)
-        if before.loss is not None and after.loss is not None:
-            yield f"{'loss':<22} {before.loss:14.4f} {after.loss:14.4f}"
-
-    def _metric_of_others(self) -> Iterable[str]:
-        """Yield lines on the metric that is shown first, with the opposite batch norm recalibration."""
-        other, name = self.recalibration, self.metric
-        if name is None or other is None or name not in other.before.metrics:
+    def _accuracy_lines(self) -> Iterable[str]:
+        """Yield lines on the accuracy of classifiers, and what of its change pruning alone has caused."""
+        before, after = self.before, self.after
+        if before.acc is None or after.acc is None:
             return
-        yield "  with batch norm"
-        for label, before, after in (("both", other.before, self.after), ("none", self.before, other.after)):
-            if after is not None and name in after.metrics:
-                yield from metric_table(
-                    {f"  recalibrated in {label}": (before.metrics[name], after.metrics[name])}
-                )
+        yield accuracy_line("accuracy", before, after, self.mcnemar)
+        pruned = after if self.tuning is None else self.tuning.before
+        if self.tuning is not None:
+            line = accuracy_line("  by fine-tuning", pruned, after, self.tuning.mcnemar)
+            yield f"{line}{best_epoch(self.tuning)}"
+        if self.recalibration is not None:
+            yield accuracy_line(
+                "  by pruning alone*", self.recalibration.before, pruned, self.recalibration.mcnemar
+            )
+            yield f"  {FAIR}"
+        elif self.tuning is not None:
+            yield accuracy_line("  by pruning alone", before, pruned)
+
+    def _metric_lines(self) -> Iterable[str]:
+        """Yield lines on the metric that is shown first, unless it is the accuracy; without both, on all."""
+        before, after, other = self.before.metrics, self.after.metrics, self.recalibration
+        names = self.metrics if self.metric is None and self.before.acc is None else [self.metric]
+        for name in names:
+            if name is None or (before[name], after[name]) == (self.before.acc, self.after.acc):
+                continue
+            yield metric_line(name, before[name], after[name])
+            if name == self.metric and other is not None and name in other.before.metrics:
+                yield metric_line("  by pruning alone*", other.before.metrics[name], after[name])
+                if self.before.acc is None:
+                    yield f"  {FAIR}"
 
     @property
     def metrics(self) -> list[str]:
@@ -252,20 +256,13 @@ class PruneResults:
         return [name for name in self.before.metrics if name in self.after.metrics]
 
 
-def _accuracy_line(
-    name: str, before: float | None, after: float | None, paired: Comparison | None = None
-) -> str:
-    """Return a line of the table, with McNemar's test if there is one."""
-    before, after = (math.nan if each is None else each for each in (before, after))
-    line = f"{name:<22} {100 * before:12.2f} % {100 * after:12.2f} %"
-    if paired is None:
-        return line
-    return f"{line}   {paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)"
-
-
 def _network_result(values: dict[str, Any]) -> NetworkResult:
-    milliseconds = {int(batch_size): time for batch_size, time in values.pop("milliseconds").items()}
-    return NetworkResult(milliseconds=milliseconds, **values)
+    """Return a network's results from JSON, whose keys are text."""
+    by_batch_size = {
+        name: {int(size): times for size, times in values.pop(name, {}).items()}
+        for name in ("milliseconds", "milliseconds_quartiles")
+    }
+    return NetworkResult(**by_batch_size, **values)
 
 
 def compare(

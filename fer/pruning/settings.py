@@ -1,10 +1,10 @@
 """Settings of a pruning: frozen, and checked once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, Self
 
-from fer.errors import InputError
+from fer.errors import InputError, did_you_mean
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.neurons.blocks import IDLE_BELOW
 from fer.neurons.criteria import CriterionName
@@ -20,7 +20,9 @@ NUM_SAMPLES: Final = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class PruneSettings:
-    """Settings of a pruning. Use ``dataclasses.replace`` to change one.
+    """Settings of a pruning.
+
+    They are frozen: ``dataclasses.replace`` returns a copy with other values.
 
     Args:
         similar_below: Angle below which two neurons are similar, degrees; one of them is removed.
@@ -83,6 +85,25 @@ class PruneSettings:
             msg = "prune.num_removed and prune.share_removed exclude each other: set only one of them"
             raise InputError(msg)
         _ = self.method  # refuses an unknown criterion
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], owner: str) -> Self:
+        """Return settings from keyword arguments.
+
+        Args:
+            given: Values by name.
+            owner: Name of the callable that was given them, for the message.
+
+        Raises:
+            InputError: There is no such setting, or a setting is out of range.
+        """
+        names = [each.name for each in fields(cls)]
+        for name in given:
+            if name not in names:
+                hint = did_you_mean(name, names)
+                msg = f"{owner} has no setting {name!r}: {hint}its settings are {', '.join(names)}"
+                raise InputError(msg)
+        return cls(**given)
 
     @property
     def idle_share(self) -> float:

@@ -4,8 +4,8 @@ import io
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from statistics import median
+from dataclasses import dataclass, field
+from statistics import quantiles
 from typing import Any, Final
 
 import torch
@@ -38,12 +38,14 @@ class Size:
         macs: Multiply-adds of convolutions and linear layers, for one sample.
         bytes: File size of the state dict.
         milliseconds: Median time for a batch, by batch size, on the network's device, uncompiled.
+        milliseconds_quartiles: First and third quartiles of these times; empty in files of older versions.
     """
 
     parameters: int
     macs: int
     bytes: int
     milliseconds: dict[int, float]
+    milliseconds_quartiles: dict[int, list[float]] = field(default_factory=dict)
 
 
 def measure_sizes(networks: Mapping[str, nn.Module], example: Any) -> dict[str, Size]:
@@ -55,19 +57,34 @@ def measure_sizes(networks: Mapping[str, nn.Module], example: Any) -> dict[str, 
         networks: Networks by name, all on one device.
         example: Batch of one or more samples that they take; see :func:`fer.neurons.inputs.inputs_of`.
     """
-    milliseconds: dict[str, dict[int, float]] = {name: {} for name in networks}
-    for batch_size in BATCH_SIZES:
-        for name, seconds in time_in_turn(networks, dict.fromkeys(networks, example), batch_size).items():
-            milliseconds[name][batch_size] = 1000 * median(seconds)
+    latencies = {
+        batch_size: measure_latency(networks, dict.fromkeys(networks, example), batch_size)
+        for batch_size in BATCH_SIZES
+    }
     return {
         name: Size(
             parameters=count_parameters(network),
             macs=count_macs(network, example),
             bytes=_file_size(network),
-            milliseconds=milliseconds[name],
+            milliseconds={size: times[name][1] for size, times in latencies.items()},
+            milliseconds_quartiles={size: [*times[name][::2]] for size, times in latencies.items()},
         )
         for name, network in networks.items()
     }
+
+
+def measure_latency(
+    networks: Mapping[str, nn.Module], examples: Mapping[str, Any], batch_size: int
+) -> dict[str, tuple[float, float, float]]:
+    """Return the first quartile, median and third quartile of each network's latency, in milliseconds.
+
+    The arguments are those of :func:`time_in_turn`.
+    """
+    found = {}
+    for name, seconds in time_in_turn(networks, examples, batch_size).items():
+        low, middle, high = (1000 * each for each in quantiles(seconds, n=4, method="inclusive"))
+        found[name] = low, middle, high
+    return found
 
 
 def count_macs(network: nn.Module, example: Any) -> int:

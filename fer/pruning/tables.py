@@ -1,11 +1,17 @@
 """Tables of pruning results for the terminal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
+from fer.metrics import Comparison
+from fer.metrics.latency import are_apart, latency_text
 from fer.neurons import REMOVAL_REASONS
 from fer.neurons.trace import OUTPUTS
 from fer.pruning.limits import Target
 from fer.pruning.size import Size
+
+FAIR: Final = "* compared with the whole network whose batch norm was recalibrated, too: the fair comparison"
+"""Footnote of the lines that credit no gain of recalibration to pruning."""
 
 
 def layer_table(
@@ -39,29 +45,75 @@ def layer_table(
     return lines
 
 
-def metric_table(metrics: Mapping[str, tuple[float, float]]) -> Iterable[str]:
-    """Yield a line for each metric, before and after pruning."""
-    for name, (before, after) in metrics.items():
-        yield f"{name:<22} {before:14.4f} {after:14.4f}"
+def heading(title: str) -> str:
+    """Return the first line of a table of two networks."""
+    return _line(title, "before", "after", "difference")
 
 
-def size_table(before: Size, after: Size) -> Iterable[str]:
-    """Yield a line for each measure of size and speed, before and after pruning, with the ratio."""
-    rows = [
-        ("parameters", ",", before.parameters, after.parameters),
-        ("multiply-adds", ",", before.macs, after.macs),
-        ("weights' file, bytes", ",", before.bytes, after.bytes),
-        *(
-            (f"ms, batch of {size}", ".2f", time, after.milliseconds[size])
-            for size, time in before.milliseconds.items()
-        ),
-    ]
-    for name, form, old, new in rows:
-        ratio = new / old if old else 1.0
-        yield f"{name:<22} {old:>14{form}} {new:>14{form}}   {ratio:.3f} of before"
+def accuracy_line(name: str, before: Any, after: Any, paired: Comparison | None = None) -> str:
+    """Return a line on the accuracies of two networks, with their intervals.
+
+    Args:
+        name: Title of the line.
+        before: Has ``acc`` and ``interval``; see :class:`fer.pruning.compared.Quality`.
+        after: The same of the other network.
+        paired: McNemar's test of the two; None: none.
+    """
+    cells = [_accuracy(each.acc, each.interval) for each in (before, after)]
+    change = "" if None in (before.acc, after.acc) else f"{100 * (after.acc - before.acc):+.2f} points"
+    if paired is not None:
+        change += f", {paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)"
+    return _line(name, *cells, change)
+
+
+def metric_line(name: str, before: float, after: float) -> str:
+    """Return a line on a metric of two networks."""
+    return _line(name, f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}")
+
+
+def size_table(before: Size, after: Size, layers: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
+    """Yield a line for each measure of size and speed, with the change in per cent.
+
+    Args:
+        before: The whole network.
+        after: The pruned network.
+        layers: Neurons ``before`` and ``after``, by layer.
+    """
+    neurons = (sum(layer[when] for layer in layers.values()) for when in ("before", "after"))
+    rows = {
+        "parameters": (before.parameters, after.parameters),
+        "multiply-adds": (before.macs, after.macs),
+        "neurons": tuple(neurons),
+    }
+    for name, (old, new) in rows.items():
+        yield _line(name, f"{old:,}", f"{new:,}", _change(old, new))
+    for size, old in before.milliseconds.items():
+        new = after.milliseconds[size]
+        spread = [each.milliseconds_quartiles.get(size) for each in (before, after)]
+        change = _change(old, new) if are_apart(*spread) else "no clear difference: the ranges overlap"
+        if None in spread:
+            change = ""
+        cells = [latency_text(*each) for each in zip((old, new), spread, strict=True)]
+        yield _line(f"ms, batch of {size}", *cells, change)
+
+
+def _accuracy(share: float | None, interval: Sequence[float] | None) -> str:
+    if share is None:
+        return "\N{EN DASH}"
+    ends = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"{100 * share:.2f} %{ends}"
+
+
+def _change(old: float, new: float) -> str:
+    """Return a change in per cent, with one decimal as in the figure and on the page."""
+    return f"{100 * (new / old - 1):+.1f} %" if old else ""
+
+
+def _line(name: str, before: str, after: str, change: str) -> str:
+    return f"{name:<20} {before:>20} {after:>20}   {change}".rstrip()
 
 
 def target_table(target: Target | None) -> Iterable[str]:
     """Yield a line on the size limit, if there is one."""
     if target is not None:
-        yield f"{'target':<22} {target}"
+        yield f"{'target':<20} {target}"

@@ -20,7 +20,7 @@ from fer.neurons import Stage
 from fer.neurons.stages import LEAST_VALUES
 from fer.provenance import LIMITS, describe_limits
 from fer.report.heat import heat_maps
-from fer.report.images import FEATURE_MAPS, PREDICTIONS, RELIABILITY, images
+from fer.report.images import FEATURE_MAPS, PREDICTIONS, PRUNING, RELIABILITY, images
 from fer.report.members import members_page
 from fer.report.parts import Page, curves_of, damaged, differing_settings, facts_of, is_own, plain, split_of
 from fer.report.repeat import SettingsOf, command_of, versions
@@ -121,6 +121,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         "heat": heat_maps(folder),
         "images": images(folder, PREDICTIONS),
         "feature_maps": images(folder, FEATURE_MAPS),
+        "prune_images": images(folder, PRUNING),
         "prune": pruned,
         "prune_curve": curve,
     }

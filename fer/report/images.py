@@ -22,6 +22,14 @@ FEATURE_MAPS: Final = {
 }
 """The same of the figure of the hidden neurons."""
 
+PRUNING: Final = {
+    "prune": (
+        "Before and after pruning",
+        "Neurons removed from each layer by reason; accuracy, size, latency and recall before and after.",
+    ),
+}
+"""The same of the figure of a pruning."""
+
 RELIABILITY: Final = {
     f"reliability-{split}": (
         f"Reliability on {split}",

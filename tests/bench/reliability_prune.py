@@ -112,6 +112,7 @@ def _results(folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = json.loads((folder / "prune.json").read_text())
     for when in ("before", "after"):
         del results[when]["milliseconds"]
+        results[when].pop("milliseconds_quartiles", None)
     return results
 
 

@@ -45,7 +45,7 @@ def test_the_table_names_reasons_and_changes(results):
         "50.00 %",
         "45.00 %",
         "2 lost, 1 won",
-        "0.500 of before",
+        "-50.0 %",
         "conv2: not pruned: it shares weights",
         "layer1.0: removed as a whole",
     ):
@@ -145,9 +145,9 @@ def test_what_is_of_classifiers_only_is_absent_without_classes(without_classes, 
     assert "prune/acc_before" not in without_classes.scalars()
     assert without_classes.scalars()["prune/b_after"] == 1
     rows = [line.split() for line in without_classes.table().splitlines()]
-    place = rows.index(["val", "before", "after"])
-    assert rows[place + 1] == ["b", "1.0000", "1.0000"]  # the metric that was chosen comes first
-    assert rows[-1] == ["error", "0.5000", "0.5000"]
+    place = rows.index(["val", "before", "after", "difference"])
+    assert rows[place + 1] == ["b", "1.0000", "1.0000", "+0.0000"]  # the metric that was chosen
+    assert "error" not in {row[0] for row in rows if row}  # prune.json has the others
     assert repr(without_classes) == "PruneResults(parameters 100 → 50, b 1 → 1)"
 
 
@@ -190,7 +190,7 @@ def test_no_gain_of_recalibration_is_credited_to_pruning(tmp_path):
         assert evaluate(each, batches).report.accuracy == acc, name
     results.write(tmp_path)
     assert PruneResults.read(tmp_path) == results
-    (line,) = (line for line in results.table().splitlines() if "recalibrated in both" in line)
+    (line,) = (line for line in results.table().splitlines() if "by pruning alone" in line)
     assert f"{100 * found.before.acc:.2f} %" in line
     assert f"{found.mcnemar.lost} lost, {found.mcnemar.won} won" in line
     assert results.scalars()["prune/acc_before_recalibrated"] == found.before.acc
@@ -214,3 +214,33 @@ def test_a_network_that_loses_nothing_is_not_recalibrated():
     assert pruning.recalibration is None
     state = network.state_dict()
     assert all(tensor.equal(state[name]) for name, tensor in pruning.network.state_dict().items())
+
+
+def test_latency_has_its_spread_and_is_called_faster_only_if_the_ranges_are_apart(results):
+    def latency(low, middle, high):
+        return {"milliseconds": {1: middle}, "milliseconds_quartiles": {1: [low, high]}}
+
+    def line_of(before, after):
+        found = replace(
+            results, before=replace(results.before, **before), after=replace(results.after, **after)
+        )
+        return next(line for line in found.table().splitlines() if line.startswith("ms, batch of 1"))
+
+    apart = line_of(latency(1.8, 2.0, 2.2), latency(0.9, 1.0, 1.1))
+    assert "2.00 [1.80, 2.20]" in apart
+    assert apart.endswith("-50.0 %")
+    assert "no clear difference" in line_of(latency(1.8, 2.0, 2.2), latency(1.7, 1.9, 2.1))
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_one():
+    with pytest.raises(InputError, match=r"PruneCallback has no setting 'similar_belo': did you mean"):
+        PruneSettings.of({"similar_belo": 30}, "PruneCallback")
+
+
+def test_that_nothing_was_removed_is_said_once(caplog):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+
+    prune_once(network, [torch.randn(50, 5)], PruneSettings(similar_below=0, complementary_above=180))
+
+    assert caplog.text.count("nothing was removed") == 1

@@ -5,6 +5,7 @@ function showPruning() {
   if (!prune && !curve) return;
   const made = section("pruning", "Pruning");
   if (prune) made.append(...pruned(prune));
+  made.append(...(page.prune_images ?? []).map(drawn));
   if (curve) made.append(pruneCurve(curve));
 }
 
@@ -25,9 +26,7 @@ function pruned(results) {
     row("parameters", count, (each) => each.parameters),
     row("multiply-adds", count, (each) => each.macs),
     ...(before.bytes ? [row("file size in bytes", count, (each) => each.bytes)] : []),
-    ...Object.keys(before.milliseconds ?? {}).map((size) =>
-      row(`ms, batch of ${size}`, decimals, (each) => each.milliseconds[size]),
-    ),
+    ...Object.keys(before.milliseconds ?? {}).map((size) => latency(before, after, size)),
   ];
   const sides = ["before", "after"].map((side) => numbers(side, side, null));
   const ratio = numbers("ratio", "after / before", null);
@@ -51,6 +50,21 @@ function pruned(results) {
       note("Blocks removed, and by how much each changed its input: ", removed.join(", "), "."),
     kept.length > 0 && note("Not pruned: ", kept.join("; "), "."),
   ].filter(Boolean);
+}
+
+// Median latencies with their quartiles; where those overlap, there is no clear difference.
+function latency(before, after, size) {
+  const times = [before, after].map((each) => each.milliseconds[size]);
+  const ranges = [before, after].map((each) => each.milliseconds_quartiles?.[size]);
+  const isKnown = ranges.every(Array.isArray);
+  const text = ranges.map((range, i) =>
+    isKnown ? `${decimals(times[i])} [${range.map(decimals).join(", ")}]` : decimals(times[i]),
+  );
+  const [old, now] = ranges;
+  const isApart = isKnown && (old[1] < now[0] || now[1] < old[0]);
+  const unclear = isKnown ? "no clear difference" : "";
+  const ratio = isApart ? percent1(times[1] / times[0]) : unclear;
+  return { name: `ms, batch of ${size}`, before: text[0], after: text[1], ratio };
 }
 
 // The additional rows of a classifier.
