@@ -112,7 +112,7 @@ def test_a_share_of_another_size_is_left(kind, checkpoint, tmp_path, monkeypatch
     assert target.most == 0.7 * target.before.value
     assert target.after.value <= target.most
     assert target.after.num_repeats == (5 if kind == "latency" else 1)
-    assert f"target                 {target}" in out
+    assert f"target               {target}" in out
     assert results.after.parameters <= 0.7 * results.before.parameters
 
 

@@ -168,15 +168,15 @@ def count_line(confirmed: Iterable[Confirmed], length: float) -> str:
         confirmed: Who confirms the boundaries of each layer and of the network.
         length: Epochs of the run.
 
-    >>> count_line([{7: ("speed",), 9: ()}], 30.0).split("; ")[1]
-    'the others are weak: none of the three changes there'
+    >>> count_line([{7: ("speed",), 9: ()}], 30.0)
+    '1 of 2 changes of stage confirmed: angular speed, CKA or rank changes within 0.9 epochs, too; 1 not'
     """
     names = [by_whom for of_layer in confirmed for by_whom in of_layer.values()]
     if not names:
         return ""
-    others = "" if all(names) else "; the others are weak: none of the three changes there"
+    num = sum(map(bool, names))
+    others = f"; {len(names) - num} not" if num < len(names) else ""
     return (
-        f"{sum(map(bool, names))} of {len(names)} changes of stage, of layers and of the network, are "
-        "confirmed: angular speed, CKA or effective rank changes within "
-        f"{TOLERANCE * length:.1f} epochs of them, too{others}"
+        f"{num} of {len(names)} changes of stage confirmed: angular speed, CKA or rank changes within "
+        f"{TOLERANCE * length:.1f} epochs, too{others}"
     )

@@ -90,7 +90,8 @@ class PruneCallback(Callback):
         self.samples = samples
         self.network = network
         self.inputs = inputs
-        self.settings = PruneSettings.of(settings, type(self).__name__)
+        PruneSettings.check_names(settings, type(self))
+        self.settings = PruneSettings(**settings)
         self.console = Console(highlight=False, soft_wrap=True)
         self.pruned: LightningModule | None = None
         self.results: PruneResults | None = None

@@ -84,7 +84,7 @@ def prune_network(arguments: Sequence[str]) -> None:
         help="peak learning rate of AdamW, which a cosine schedule decays to 0",
     )
     parser.add_class_arguments(PruneSettings, "prune")
-    parser.groups["prune"].title = TITLES["prune"]
+    (parser.groups or {})["prune"].title = TITLES["prune"]
     arguments = [part for word in arguments for part in _split(word)]
     for flag, value in pairwise(arguments):
         if flag == "--network":  # jsonargparse's own error suggests no other name

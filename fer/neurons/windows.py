@@ -199,3 +199,34 @@ def _bends(y: Array, t: Array, lag: int) -> Array:
     line = weight * y[: -2 * lag] + (1 - weight) * y[2 * lag :]
     size = np.sqrt(1 + weight**2 + (1 - weight) ** 2)
     return np.append([math.nan] * 2 * lag, abs(y[lag:-lag] - line) / size)
+
+
+def slope(
+    loss: Windowed, times: Array, at: Array, first: Array, last: Array, *, least_num: int, least_share: float
+) -> Array:
+    """Return the least-squares slope of a loss between measurements, in its standard errors.
+
+    Args:
+        loss: The loss.
+        times: Times of its measurements.
+        at: Measurements at which the noise is taken, shape ``(N,)``.
+        first: First measurement of each interval, shape ``(N,)``.
+        last: Last measurement of each interval, shape ``(N,)``.
+        least_num: Known values that an interval must have.
+        least_share: Share of all changes so far below which a change counts as none.
+
+    Returns:
+        Shape ``(N,)``; 0 where fewer values are known, or where the change is small anyway.
+    """
+    is_known = np.isfinite(loss.values)
+    y = np.zeros_like(times)
+    y[is_known] = medians(windows(loss.values[is_known], 3, 0))  # without outliers
+    t = np.where(is_known, times, 0.0)
+    sums = np.cumsum([is_known, t, t * t, y, t * y], axis=1)
+    until = np.pad(sums, ((0, 0), (1, 0)))
+    num, of_t, of_tt, of_y, of_ty = until[:, last + 1] - until[:, first]
+    spread = of_tt - of_t**2 / num
+    slope = (of_ty - of_t * of_y / num) / spread
+    is_small = abs(slope) * (times[last] - times[first]) <= least_share * (loss.high - loss.low)[at]
+    found: Array = np.where((num < least_num) | is_small, 0.0, slope * np.sqrt(spread) / loss.noise[at])
+    return found

@@ -258,7 +258,7 @@ class PruneResults:
 
 def _network_result(values: dict[str, Any]) -> NetworkResult:
     """Return a network's results from JSON, whose keys are text."""
-    by_batch_size = {
+    by_batch_size: dict[str, Any] = {
         name: {int(size): times for size, times in values.pop(name, {}).items()}
         for name in ("milliseconds", "milliseconds_quartiles")
     }

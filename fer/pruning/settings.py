@@ -1,8 +1,9 @@
 """Settings of a pruning: frozen, and checked once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal, Self
+from inspect import signature
+from typing import Any, Final, Literal
 
 from fer.errors import InputError, did_you_mean
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
@@ -87,23 +88,24 @@ class PruneSettings:
         _ = self.method  # refuses an unknown criterion
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], owner: str) -> Self:
-        """Return settings from keyword arguments.
+    def check_names(cls, given: Iterable[str], owner: type) -> None:
+        """Refuse keyword arguments that are no settings.
 
         Args:
-            given: Values by name.
-            owner: Name of the callable that was given them, for the message.
+            given: Their names.
+            owner: The class that was given them, which also has parameters of its own.
 
         Raises:
-            InputError: There is no such setting, or a setting is out of range.
+            InputError: There is no such setting; it names the nearest one, and all.
         """
-        names = [each.name for each in fields(cls)]
+        own = signature(owner).parameters.values()
+        names = [each.name for each in own if each.kind is not each.VAR_KEYWORD]
+        names += [each.name for each in fields(cls)]
         for name in given:
             if name not in names:
                 hint = did_you_mean(name, names)
-                msg = f"{owner} has no setting {name!r}: {hint}its settings are {', '.join(names)}"
+                msg = f"{owner.__name__} has no setting {name!r}: {hint}its settings are {', '.join(names)}"
                 raise InputError(msg)
-        return cls(**given)
 
     @property
     def idle_share(self) -> float:

@@ -59,11 +59,11 @@ def accuracy_line(name: str, before: Any, after: Any, paired: Comparison | None 
         after: The same of the other network.
         paired: McNemar's test of the two; None: none.
     """
-    cells = [_accuracy(each.acc, each.interval) for each in (before, after)]
+    old, new = (_accuracy(each.acc, each.interval) for each in (before, after))
     change = "" if None in (before.acc, after.acc) else f"{100 * (after.acc - before.acc):+.2f} points"
     if paired is not None:
         change += f", {paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)"
-    return _line(name, *cells, change)
+    return _line(name, old, new, change)
 
 
 def metric_line(name: str, before: float, after: float) -> str:
@@ -79,22 +79,20 @@ def size_table(before: Size, after: Size, layers: Mapping[str, Mapping[str, int]
         after: The pruned network.
         layers: Neurons ``before`` and ``after``, by layer.
     """
-    neurons = (sum(layer[when] for layer in layers.values()) for when in ("before", "after"))
+    num_before, num_after = (sum(each[when] for each in layers.values()) for when in ("before", "after"))
     rows = {
         "parameters": (before.parameters, after.parameters),
         "multiply-adds": (before.macs, after.macs),
-        "neurons": tuple(neurons),
+        "neurons": (num_before, num_after),
     }
     for name, (old, new) in rows.items():
         yield _line(name, f"{old:,}", f"{new:,}", _change(old, new))
-    for size, old in before.milliseconds.items():
-        new = after.milliseconds[size]
-        spread = [each.milliseconds_quartiles.get(size) for each in (before, after)]
-        change = _change(old, new) if are_apart(*spread) else "no clear difference: the ranges overlap"
-        if None in spread:
-            change = ""
-        cells = [latency_text(*each) for each in zip((old, new), spread, strict=True)]
-        yield _line(f"ms, batch of {size}", *cells, change)
+    for size in before.milliseconds:
+        times = [each.milliseconds[size] for each in (before, after)]
+        ranges = [each.milliseconds_quartiles.get(size) for each in (before, after)]
+        change = _change(*times) if are_apart(*ranges) else "no clear difference: the quartiles overlap"
+        old_text, new_text = map(latency_text, times, ranges)
+        yield _line(f"ms, batch of {size}", old_text, new_text, "" if None in ranges else change)
 
 
 def _accuracy(share: float | None, interval: Sequence[float] | None) -> str:

@@ -43,14 +43,14 @@ THEMES: Final = {
     "dark": Theme("#0D1117", "#E6EDF3", "#56B4E9"),
 }
 
-QUANTILES: Final = ("min", "q05", "q25", "median", "q75", "q95", "max")
+QUANTILES: Final = ("min", "q05", "median", "q95", "max")
 
 
 def main() -> None:
     """Draw the README's figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/latest"), help="a run of the demo")
-    parser.add_argument("--layer", default="conv4", help="layer whose angles are drawn (conv4)")
+    parser.add_argument("--layer", default="conv5", help="layer whose angles are drawn (conv5)")
     given = parser.parse_args()
     run = Run(given.run)
     maps = {
@@ -108,9 +108,20 @@ def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
     values = {name: each[there] for name, each in values.items()}
     look: dict[str, Any] = {"color": theme.fan, "linewidth": 0}
     axes.fill_between(times, values["min"], values["max"], alpha=0.18, **look)
-    axes.fill_between(times, values["q05"], values["q95"], alpha=0.3, **look)
-    axes.fill_between(times, values["q25"], values["q75"], alpha=0.5, **look)
+    axes.fill_between(times, values["q05"], values["q95"], alpha=0.4, **look)
     axes.plot(times, values["median"], color=theme.ink, linewidth=1.4)
+    for edge, text in (("median", "median"), ("q95", "90 % of the pairs"), ("max", "all pairs")):
+        place = (times[-1], values[edge][-1])
+        axes.annotate(
+            text,
+            place,
+            (-3, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=9,
+            color=theme.ink,
+        )
     stages = run.read_stages()["network"]["final"]
     for each in stages:
         colour, _ = STAGE_LOOKS[Stage(each["stage"])]

@@ -130,7 +130,10 @@ def test_a_disabled_callback_prunes_nothing(tiny_data, tiny_trainer, tmp_path):
 def test_settings_are_checked():
     with pytest.raises(InputError, match="angles need 2 samples"):
         PruneCallback(num_samples=1)
-    with pytest.raises(TypeError, match="similar"):
+    problem = (
+        r"PruneCallback has no setting 'similar': did you mean 'similar_below'\?.* metric, .* criterion,"
+    )
+    with pytest.raises(InputError, match=problem):
         PruneCallback(similar=1)
 
 

@@ -232,11 +232,6 @@ def test_latency_has_its_spread_and_is_called_faster_only_if_the_ranges_are_apar
     assert "no clear difference" in line_of(latency(1.8, 2.0, 2.2), latency(1.7, 1.9, 2.1))
 
 
-def test_an_unknown_setting_is_named_with_the_nearest_one():
-    with pytest.raises(InputError, match=r"PruneCallback has no setting 'similar_belo': did you mean"):
-        PruneSettings.of({"similar_belo": 30}, "PruneCallback")
-
-
 def test_that_nothing_was_removed_is_said_once(caplog):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
