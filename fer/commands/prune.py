@@ -322,7 +322,7 @@ class PruneCLI(ExperimentCLI):
 
     def _prune_once(self, settings: PruneSettings) -> Pruning:
         network = self.model.network
-        shown = InputBatches.of(self.samples, network, progress=CONSOLE.is_terminal).titled("pruning")
+        shown = InputBatches.of(self.samples, network, progress=sys.stderr.isatty()).titled("pruning")
         return prune_to(network, shown, settings, limit_of(self.options.target, network))
 
     def _prune_and_tune(self, settings: PruneSettings) -> Pruning:

@@ -1,6 +1,7 @@
 """The command ``prune`` for any network, from timm or by its class path, on images without labels."""
 
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -127,7 +128,7 @@ def prune_network(arguments: Sequence[str]) -> None:
         )
 
     fine_tune_it = tune if given.tune_epochs else None
-    shown = InputBatches.of(batches, network, progress=CONSOLE.is_terminal).titled("pruning")
+    shown = InputBatches.of(batches, network, progress=sys.stderr.isatty()).titled("pruning")
     pruning, results = prune_unlabelled(
         *(network, shown, held_out, settings), limit_of(target, network), fine_tune_it
     )

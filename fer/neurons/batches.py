@@ -1,5 +1,6 @@
 """Batches for a pass over a network, with an optional progress bar."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
@@ -80,7 +81,8 @@ class InputBatches:
         if not (self.progress and self.title):
             yield from map(self._taken, self.batches)
             return
-        from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it looks for a notebook
+        with warnings.catch_warnings(action="ignore"):  # in a notebook without ipywidgets it is a bar of text
+            from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
         yield from map(self._taken, tqdm(self.batches, self.title, leave=False))
 

@@ -1,5 +1,6 @@
 """Results of a pruning: evaluate both networks, and read and write ``prune.json``."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -242,13 +243,18 @@ class PruneResults:
         before, after, other = self.before.metrics, self.after.metrics, self.recalibration
         names = self.metrics if self.metric is None and self.before.acc is None else [self.metric]
         for name in names:
-            if name is None or (before[name], after[name]) == (self.before.acc, self.after.acc):
+            if name is None or self._is_accuracy(name):
                 continue
             yield metric_line(name, before[name], after[name])
             if name == self.metric and other is not None and name in other.before.metrics:
                 yield metric_line("  by pruning alone*", other.before.metrics[name], after[name])
                 if self.before.acc is None:
                     yield f"  {FAIR}"
+
+    def _is_accuracy(self, name: str) -> bool:
+        """Return whether a metric is the accuracy under another name, up to single precision."""
+        pairs = [(each.metrics[name], each.acc) for each in (self.before, self.after)]
+        return all(acc is not None and math.isclose(value, acc, abs_tol=1e-6) for value, acc in pairs)
 
     @property
     def metrics(self) -> list[str]:
