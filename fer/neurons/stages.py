@@ -24,9 +24,9 @@ the speeds by ten changes no label. There is hysteresis: it takes more motion to
 one, and a label changes only when the next one has held for :data:`DWELL` measurements.
 
 The rule has two forms. :func:`live_stages` looks back from each measurement, so no label depends on later
-measurements. :func:`label_stages` sees the whole run: its windows are centred, changes are dated to where
-the curves bend, and a pause is *Intermediate*: a rest after whose start the validation loss still falls by
-:data:`PAUSE` of its range.
+measurements; where the train loss still falls by :data:`STEEP`, nothing is at rest. :func:`label_stages` sees
+the whole run: its windows are centred, changes are dated to where the curves bend, and a pause is
+*Intermediate*: a rest after whose start the validation loss still falls by :data:`PAUSE` of its range.
 
 Source: the stages are those of Markou's study of hidden neurons on SFEW, which were drawn by hand (at about
 25 and 100 of 200 epochs); after Gedeon, "Hidden units in a plateau", 1992.

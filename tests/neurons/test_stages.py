@@ -1,5 +1,6 @@
 """The stages: histories whose boundaries are known, Markou's stories, invariants, ruptures as oracle."""
 
+import itertools
 import math
 from itertools import groupby
 from statistics import mean
@@ -182,6 +183,15 @@ def test_a_shallow_valley_is_left():
 
 
 # Invariants
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_noisy_loss_that_falls_steeply_is_no_live_solution(seed):
+    history, _, rest = known(seed, noise=0.05, num_epochs=50, per_epoch=LENGTHS[50], shape="one-cycle")
+    falling = [time < rest - 2.5 for time in history.times]
+    live = [label.stage for label in live_stages(*history)]
+    assert Stage.INTERMEDIATE in live
+    assert Stage.SOLUTION not in itertools.compress(live, falling)
 
 
 @pytest.mark.parametrize("form", [label_stages, live_stages])
