@@ -75,7 +75,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     content = read_any_checkpoint(path)
     if "task" not in content:
-        msg = f"{path}: this checkpoint does not hold a network of fer: it has no 'task'"
+        msg = (
+            f"{path}: this checkpoint does not hold a network of fer; to prune the network of another "
+            f"program: fer prune --network package.module.Class --weights {path}"
+        )
         raise InputError(msg)
     _check(content, Path(path))
     return content

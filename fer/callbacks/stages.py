@@ -396,8 +396,9 @@ class StageCallback(Callback):
         }
         if not is_dry_run(trainer):
             run_of_trainer(trainer, self.network).write_stages(content)
+        shown = final if len(self.times) >= LEAST_VALUES else {}
         line = stages_line(content[NETWORK]["final"])
-        if len(self.times) < LEAST_VALUES:
+        if not shown:
             line = f"unknown: {len(self.times)} measured, {LEAST_VALUES} are needed; measure more often"
         self.console.print(f"stages       {line}", markup=False)
         if line := count_line(confirmed.values(), self.times[-1]):
@@ -405,8 +406,8 @@ class StageCallback(Callback):
         drawn = {layer: measured[layer] for layer in evenly(list(measured))}
         if drawn:
             figures = {
-                "angles": lambda: fan_figure(drawn, self.losses, final, widths=widths, confirmed=confirmed),
-                "angular-speed": lambda: speed_figure(measured, self.losses, final, confirmed=confirmed),
+                "angles": lambda: fan_figure(drawn, self.losses, shown, widths=widths, confirmed=confirmed),
+                "angular-speed": lambda: speed_figure(measured, self.losses, shown, confirmed=confirmed),
             }
             for name, draw in figures.items():
                 save_figure(trainer, name, draw, formats=FORMATS, network=self.network)

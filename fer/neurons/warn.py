@@ -44,7 +44,7 @@ def joined_warnings() -> Iterator[None]:
         _waiting.reset(token)
         for message, cases in waiting.items():
             _, args = max(cases, key=lambda case: case[0])
-            more = f" ({len(cases) - 1} similar warnings are left out)" if len(cases) > 1 else ""
+            more = f" (and {len(cases) - 1} more of this kind)" if len(cases) > 1 else ""
             log.warning(message + more, *args)
 
 

@@ -662,10 +662,15 @@ def test_who_confirms_a_boundary_is_written_and_printed(
 
 
 @pytest.mark.parametrize("num_epochs", [LEAST_VALUES - 1, LEAST_VALUES])
-def test_too_few_measurements_are_no_stages(num_epochs, tiny_trainer, capsys):
+def test_too_few_measurements_are_no_stages(num_epochs, tiny_trainer, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("fer.callbacks.stages.save_figure", lambda _, name, draw, **__: draw())
+    for name in ("fan_figure", "speed_figure"):
+        monkeypatch.setattr(f"fer.callbacks.stages.{name}", lambda *given, **_: drawn.append(given[2]))
     any_fit(tiny_trainer, [StageCallback(**STAGES), Planned(1)], max_epochs=num_epochs)
     line = f"stages       unknown: {num_epochs} measured, {LEAST_VALUES} are needed; measure more often"
     assert (line in capsys.readouterr().out) == (num_epochs < LEAST_VALUES)
+    assert [bool(stages) for stages in drawn] == [num_epochs >= LEAST_VALUES] * 2
 
 
 def test_only_the_first_of_several_steps_counts():

@@ -289,7 +289,7 @@ def test_few_samples_are_warned_of_once_with_the_layer_that_needs_most(caplog):
         prune(network, [images(5, num=30)], share_removed=0.5)
     (record,) = caplog.records
     assert record.getMessage().startswith("10 survivors are fitted to 30 samples")
-    assert record.getMessage().endswith("give 100 samples (2 similar warnings are left out)")
+    assert record.getMessage().endswith("give 100 samples (and 2 more of this kind)")
 
 
 def test_warnings_wait_for_the_outermost_context(caplog):
@@ -299,7 +299,7 @@ def test_warnings_wait_for_the_outermost_context(caplog):
         assert not caplog.records
     warn("%d of them", 7)
     assert [one.getMessage() for one in caplog.records] == [
-        "3 of them (2 similar warnings are left out)",
+        "3 of them (and 2 more of this kind)",
         "7 of them",
     ]
 
