@@ -21,11 +21,14 @@ from fer.pruning.size import Size, measure_sizes
 from fer.pruning.tables import heading, layer_table, size_table, target_table
 from fer.pruning.tuning import Tuning
 
+BARE: Final = ", batch norm recalibrated in none"
+"""Ending of the key in ``agreement`` of the networks whose batch norm is as it was trained."""
+
 COMPARED: Final = {
     ", batch norm recalibrated in both": "the effect of pruning alone: batch norm was recalibrated in both",
     ", before fine-tuning": "before fine-tuning, compared with the network as it was",
     "": "the network that is written, compared with the network as it was",
-    ", batch norm recalibrated in none": "batch norm was recalibrated in neither",
+    BARE: "batch norm was recalibrated in neither",
 }
 """Compared networks by the ending of their key in ``agreement``; the first one present is the fairest."""
 
@@ -49,6 +52,8 @@ class Agreement(NamedTuple):
 
     def __str__(self) -> str:
         """Return the share with its Wilson 95 % interval."""
+        if self.n == 0:
+            return "no samples"
         low, high = wilson_interval(self.same, self.n)
         share = self.same / self.n
         return f"{100 * share:.2f} % [{100 * low:.2f}, {100 * high:.2f}], {self.same:,} of {self.n:,}"
@@ -118,6 +123,12 @@ class UnlabelledResults:
                     is_fair = (samples, name) == ("held out", fair)
                     yield f"{'->' if is_fair else '':>2} {found!s:<40} {what}"
         yield "-> the figure to look at: it counts no effect of batch norm recalibration or fine-tuning"
+        bare, written = self.agreement.get(f"held out{BARE}"), self.agreement["held out"]
+        if bare is not None and bare.same > written.same:
+            yield (
+                "without recalibration the pruned network would be nearer to the network as it was: "
+                "give more images, or --prune.recalibrate false"
+            )
 
 
 def prune_unlabelled(
@@ -170,7 +181,7 @@ def _agreements(
     if (other := pruning.recalibration) is not None:
         pairs[", batch norm recalibrated in both"] = other.before, pruning.untuned
         if other.after is not None:
-            pairs[", batch norm recalibrated in none"] = network, other.after
+            pairs[BARE] = network, other.after
     if pruning.tuning is not None:
         pairs[", before fine-tuning"] = (network, pruning.untuned)
     return {

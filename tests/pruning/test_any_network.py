@@ -1,12 +1,14 @@
 """Any network on inputs without labels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from fer.errors import InputError
 from fer.pruning import PruneSettings, fine_tune, prune_unlabelled
-from fer.pruning.any_network import Agreement, count_agreement
+from fer.pruning.any_network import BARE, Agreement, count_agreement
 
 
 def test_a_network_and_its_smaller_one_agree_where_copies_were_removed():
@@ -26,6 +28,31 @@ def test_a_network_and_its_smaller_one_agree_where_copies_were_removed():
     assert results.num_classes == 4
     assert results.to_dict()["layers"]["0"]["similar"] == 4
     assert "same class (top-1)" in results.table()
+
+
+@pytest.mark.parametrize(("bare", "is_said"), [(9, True), (3, False)])
+def test_a_recalibration_that_does_harm_is_said(bare, is_said):
+    batches = [torch.randn(50, 5)]
+    _, results = prune_unlabelled(
+        nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 4)), batches, batches, PruneSettings()
+    )
+    agreement = {
+        "measured": Agreement(3, 10),
+        "held out": Agreement(3, 10),
+        f"held out{BARE}": Agreement(bare, 10),
+    }
+
+    printed = replace(results, agreement=agreement).table()
+
+    assert ("or --prune.recalibrate false" in printed) == is_said
+
+
+def test_without_held_out_samples_the_table_says_so():
+    network = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 4))
+
+    _, results = prune_unlabelled(network, [torch.randn(50, 5)], [], PruneSettings())
+
+    assert "no samples" in results.table()
 
 
 def test_fine_tuning_needs_no_labels_and_is_told_apart():
