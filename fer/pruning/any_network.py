@@ -21,12 +21,14 @@ from fer.pruning.size import Size, measure_sizes
 from fer.pruning.tables import heading, layer_table, size_table, target_table
 from fer.pruning.tuning import Tuning
 
+BOTH: Final = ", batch norm recalibrated in both"
+UNTUNED: Final = ", before fine-tuning"
 BARE: Final = ", batch norm recalibrated in none"
-"""Ending of the key in ``agreement`` of the networks whose batch norm is as it was trained."""
+"""Endings of the keys in ``agreement``: which networks are compared."""
 
 COMPARED: Final = {
-    ", batch norm recalibrated in both": "the effect of pruning alone: batch norm was recalibrated in both",
-    ", before fine-tuning": "before fine-tuning, compared with the network as it was",
+    BOTH: "the effect of pruning alone: batch norm was recalibrated in both",
+    UNTUNED: "before fine-tuning, compared with the network as it was",
     "": "the network that is written, compared with the network as it was",
     BARE: "batch norm was recalibrated in neither",
 }
@@ -179,11 +181,11 @@ def _agreements(
     """Return how often networks predict the same class, with and without batch norm recalibration."""
     pairs = {"": (network, pruning.network)}
     if (other := pruning.recalibration) is not None:
-        pairs[", batch norm recalibrated in both"] = other.before, pruning.untuned
+        pairs[BOTH] = other.before, pruning.untuned
         if other.after is not None:
             pairs[BARE] = network, other.after
     if pruning.tuning is not None:
-        pairs[", before fine-tuning"] = (network, pruning.untuned)
+        pairs[UNTUNED] = (network, pruning.untuned)
     return {
         f"{name}{which}": count_agreement(*pair, samples)
         for name, samples in (("measured", batches), ("held out", held_out))
