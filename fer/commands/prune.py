@@ -22,6 +22,7 @@ from fer.callbacks.finite import FiniteCallback
 from fer.callbacks.prune import describe
 from fer.callbacks.training_samples import training_samples
 from fer.checkpoints import read_checkpoint
+from fer.commands.announced import announced
 from fer.commands.choices import choose
 from fer.commands.experiment import ExperimentCLI, run_experiment
 from fer.commands.outputs import ConfigCallback
@@ -32,7 +33,6 @@ from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.figures.style import DPI, write_figure
 from fer.home import hide_home
-from fer.neurons.batches import InputBatches
 from fer.neurons.networks import copy_network
 from fer.neurons.recalibrate import recalibrated
 from fer.pruning import (
@@ -322,8 +322,8 @@ class PruneCLI(ExperimentCLI):
 
     def _prune_once(self, settings: PruneSettings) -> Pruning:
         network = self.model.network
-        shown = InputBatches.of(self.samples, network, progress=sys.stderr.isatty()).titled("pruning")
-        return prune_to(network, shown, settings, limit_of(self.options.target, network))
+        limit = limit_of(self.options.target, network)
+        return prune_to(network, announced(self.samples, network), settings, limit)
 
     def _prune_and_tune(self, settings: PruneSettings) -> Pruning:
         """Prune once and fine-tune; if asked to stop, fine-tuning ends with its best epoch so far."""

@@ -1,7 +1,6 @@
 """The command ``prune`` for any network, from timm or by its class path, on images without labels."""
 
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,6 +15,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from fer.commands.announced import announced
 from fer.commands.classpath import import_class, import_from_here
 from fer.commands.help import TITLES
 from fer.commands.parsing import CONSOLE, make_parser, parse
@@ -24,7 +24,6 @@ from fer.commands.tuning import tuning_line
 from fer.data.reading import BadImageError, find_images, read_image
 from fer.errors import InputError, did_you_mean
 from fer.models.transfer import read_state
-from fer.neurons.batches import InputBatches
 from fer.pruning import PruneSettings, Tuning, fine_tune, prune_unlabelled
 from fer.pruning.any_network import write_any_network
 from fer.pruning.tuning import LR, Epoch
@@ -128,9 +127,8 @@ def prune_network(arguments: Sequence[str]) -> None:
         )
 
     fine_tune_it = tune if given.tune_epochs else None
-    shown = InputBatches.of(batches, network, progress=sys.stderr.isatty()).titled("pruning")
     pruning, results = prune_unlabelled(
-        *(network, shown, held_out, settings), limit_of(target, network), fine_tune_it
+        *(network, announced(batches, network), held_out, settings), limit_of(target, network), fine_tune_it
     )
     short = name.rpartition(".")[2]
     out = given.out or Path("runs") / f"{short}-{time.strftime('%Y%m%d-%H%M%S')}-prune"

@@ -28,7 +28,7 @@ from fer.figures.style import (
     write_title,
 )
 from fer.metrics import report
-from fer.metrics.latency import are_apart, latency_text
+from fer.metrics.latency import latency_changes
 from fer.neurons import REMOVAL_REASONS
 
 LEFT: Final = ReasonLook(BLUE, "")
@@ -237,31 +237,27 @@ def _draw_costs(axes: Axes, before: Mapping[str, Any], after: Mapping[str, Any])
         "multiply-adds": (before["macs"], after["macs"]),
         "file size, bytes": (before["bytes"], after["bytes"]),
     }
-    spreads: dict[str, list[Any]] = {}
-    for batch_size, time in before["milliseconds"].items():
-        name = f"ms, batch of {batch_size}"
-        rows[name] = (time, after["milliseconds"][batch_size])
-        spreads[name] = [each.get("milliseconds_quartiles", {}).get(batch_size) for each in (before, after)]
     amount = EngFormatter(places=2)
+    changes: list[tuple[str, str, str, float, bool | None]] = [
+        (name, amount(old), amount(new), new / old if old else 1.0, True) for name, (old, new) in rows.items()
+    ]
+    changes += [
+        (f"ms, batch of {each.batch_size}", each.before, each.after, each.ratio, each.differs)
+        for each in latency_changes(before, after)
+    ]
     labels, most = [], 1.0
-    for place, (name, (old, new)) in enumerate(rows.items()):
-        share = new / old if old else 1.0
+    for place, (name, old, new, share, differs) in enumerate(changes):
         most = max(most, share)
-        spread = spreads.get(name, [])
-        is_unclear = all(spread) and bool(spread) and not are_apart(*spread)
+        is_unclear = differs is False
         axes.barh(place, 1, 0.62, color=PALE)
         axes.barh(place, share, 0.62, color=GREY if is_unclear else BLUE)
         look: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": INK}
         left = "no clear\ndifference" if is_unclear else f"{100 * share:.1f} %"
         axes.text(1.02, place, left, transform=axes.get_yaxis_transform(), **look)
-        if spread:
-            amounts = [latency_text(*each) for each in zip((old, new), spread, strict=True)]
-        else:
-            amounts = [amount(value) for value in (old, new)]
-        labels.append(f"{name}\n{amounts[0]} \N{RIGHTWARDS ARROW} {amounts[1]}")
+        labels.append(f"{name}\n{old} \N{RIGHTWARDS ARROW} {new}")
     axes.axvline(1, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.set_yticks(range(len(rows)), labels)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(changes)), labels)
+    axes.set_ylim(len(changes) - 0.5, -0.5)
     axes.set_xlim(0, 1.02 * most)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(percent())

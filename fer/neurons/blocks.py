@@ -23,8 +23,9 @@ class Bypass(nn.Identity):
 def measure_blocks(network: nn.Module, batches: Batches) -> dict[str, float]:
     """Return how much each block of a network changes its input.
 
-    A block is a module with children and weights that maps one tensor to a tensor of the same shape, such as
-    a width-preserving residual block, its attention module, or a stage of such blocks.
+    A block is a module whose children have weights and that maps one tensor to a tensor of the same shape,
+    such as a width-preserving residual block, its attention module, or a stage of such blocks. A single layer
+    is not a block, even if it applies its activation by a child, as timm's batch norm does.
 
     Args:
         network: Any network; it does not change.
@@ -45,7 +46,7 @@ def measure_blocks(network: nn.Module, batches: Batches) -> dict[str, float]:
     blocks = {
         name: module
         for name, module in network.named_modules()
-        if name and any(True for _ in module.children()) and any(True for _ in module.parameters())
+        if name and any(True for child in module.children() for _ in child.parameters())
     }
     if not blocks:
         return {}

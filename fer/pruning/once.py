@@ -129,16 +129,20 @@ def prune_to(
     batches = InputBatches.of(batches, network)
     example = batches.first()
     meter = None if limit is None else Meter(limit, network, example)
-    smaller, blocks = drop_idle_blocks(network, batches, settings.idle_share)
+    smaller, blocks = drop_idle_blocks(
+        network, batches.titled("looking for idle blocks"), settings.idle_share
+    )
     measurement = measure_for(smaller, batches, settings)
     if meter is not None:
-        settings = settings_at_size(settings, smaller, measurement, batches, meter)
+        titled = batches.titled("trying smaller widths of each layer")
+        settings = settings_at_size(settings, smaller, measurement, titled, meter)
     pruned = prune_measured(smaller, batches, measurement, settings)
     warn_if_unchanged(pruned.plans, blocks)
     is_smaller = bool(blocks) or any(plan.removals for plan in pruned.plans.values())
     recalibrates = settings.recalibrate and is_smaller  # a network that loses nothing is not recalibrated
-    before = recalibrated(network, batches) if recalibrates else None
-    after = recalibrated(pruned.network, batches) if recalibrates else None
+    titled = batches.titled("recalibrating batch norm")
+    before = recalibrated(network, titled) if recalibrates else None
+    after = recalibrated(pruned.network, titled) if recalibrates else None
     return Pruning(
         network=pruned.network if after is None else after,
         widths=dict(pruned.widths),

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fer.metrics import Comparison
-from fer.metrics.latency import are_apart, latency_text
+from fer.metrics.latency import latency_changes
 from fer.neurons import REMOVAL_REASONS
+from fer.neurons.text import listed
 from fer.neurons.trace import OUTPUTS
 from fer.pruning.limits import Target
 from fer.pruning.size import Size
@@ -38,9 +39,13 @@ def layer_table(
             f"  {layer.get(reason, 0):>{max(7, len(label))},}" for reason, label in labels.items()
         )
         lines.append(f"{name:<{width}}  {layer['before']:>7,}  {layer['after']:>7,}{counts}")
+    smallest = [name for name, layer in layers.items() if layer["before"] > layer["after"] == 1]
+    if smallest:
+        lines.append(f"one neuron is left, the fewest that a layer can have: {listed(smallest)}")
     lines += [f"{name}: not pruned: {reason}" for name, reason in refused.items() if reason != OUTPUTS]
     lines += [
-        f"{name}: removed as a whole; it changed its input by {share:.2%}" for name, share in blocks.items()
+        f"{name}: block removed with its layers; it changed its input by {100 * share:.2f} %"
+        for name, share in blocks.items()
     ]
     return lines
 
@@ -87,12 +92,10 @@ def size_table(before: Size, after: Size, layers: Mapping[str, Mapping[str, int]
     }
     for name, (old, new) in rows.items():
         yield _line(name, f"{old:,}", f"{new:,}", _change(old, new))
-    for size in before.milliseconds:
-        times = [each.milliseconds[size] for each in (before, after)]
-        ranges = [each.milliseconds_quartiles.get(size) for each in (before, after)]
-        change = _change(*times) if are_apart(*ranges) else "no clear difference: the quartiles overlap"
-        old_text, new_text = map(latency_text, times, ranges)
-        yield _line(f"ms, batch of {size}", old_text, new_text, "" if None in ranges else change)
+    changes = {True: "{:+.1f} %", False: "no clear difference: the quartiles overlap", None: ""}
+    for each in latency_changes(vars(before), vars(after)):
+        change = changes[each.differs].format(100 * (each.ratio - 1))
+        yield _line(f"ms, batch of {each.batch_size}", each.before, each.after, change)
 
 
 def _accuracy(share: float | None, interval: Sequence[float] | None) -> str:

@@ -1,7 +1,7 @@
 """Settings that leave a network of a given size; see :mod:`fer.pruning.limits` for the kinds of size."""
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -257,6 +257,7 @@ class _Search:
             return self.costs[name][counts[name] - 1] / self.saved[name] if counts[name] else 0.0
 
         for name in sorted(counts, key=price, reverse=True):
-            while counts[name] and self.is_met(more := {**counts, name: counts[name] - self.step(name)}):
-                counts = more
+            steps = range(counts[name], -1, -self.step(name))  # a network grows from one to the next
+            num_met = bisect_left(steps, True, key=lambda num: not self.is_met({**counts, name: num}))
+            counts[name] = steps[max(0, num_met - 1)]
         return counts

@@ -16,6 +16,7 @@ from fer.errors import InputError
 from fer.figures.curves import measured_times, num_labelled
 from fer.files import find_problem
 from fer.metrics import ClassificationReport, report
+from fer.metrics.latency import latency_changes
 from fer.neurons import Stage
 from fer.neurons.stages import LEAST_VALUES
 from fer.provenance import LIMITS, describe_limits
@@ -39,7 +40,10 @@ STAGE_NOTES: Final[Mapping[Stage, str]] = {
 }
 """Explanation of each training stage on the page."""
 
-_SIDE: Final = {"acc?": object, "interval?": list, "loss?": object, "parameters": int, "macs": int}
+_SIDE: Final = {
+    **{"acc?": object, "interval?": list, "loss?": object},
+    **{"parameters": int, "macs": int, "milliseconds?": dict, "milliseconds_quartiles?": dict},
+}
 _QUALITY: Final = {"acc?": object, "interval?": list}
 _PRUNE: Final = {
     **{"n?": int, "protocol": str, "mcnemar?": dict, "before": _SIDE, "after": _SIDE},
@@ -97,6 +101,9 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     pruned, curve, config = run.read_prune(), run.read_curve(), flatten(run.read_config())
     if pruned and (problem := find_problem(pruned, _PRUNE)):
         raise damaged(run.prune_path, problem)
+    if pruned:
+        changes = latency_changes(pruned["before"], pruned["after"])
+        pruned = {**pruned, "latencies": [each._asdict() for each in changes]}
     command = _command(config, history, is_pruned=bool(pruned or curve))
     # The curves are drawn at the end of every training.
     is_untested = config.get("test") is False and (run.figures_dir / "curves.png").is_file()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from fer.errors import InputError
@@ -65,6 +66,11 @@ def test_what_takes_more_than_one_tensor_is_not_a_block():
             return self.block(inputs, inputs)
 
     assert measure_blocks(Two(), [torch.randn(2, 3)]) == {}
+
+
+def test_a_single_layer_with_its_activation_is_no_block():
+    network = nn.Sequential(BatchNormAct2d(3, act_layer=nn.Identity)).eval()  # changes nothing
+    assert measure_blocks(network, [torch.randn(2, 3, 4, 4)]) == {}
 
 
 def test_batches_that_the_network_does_not_take_are_refused():

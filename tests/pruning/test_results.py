@@ -47,7 +47,7 @@ def test_the_table_names_reasons_and_changes(results):
         "2 lost, 1 won",
         "-50.0 %",
         "conv2: not pruned: it shares weights",
-        "layer1.0: removed as a whole",
+        "layer1.0: block removed with its layers",
     ):
         assert words in text
     assert text.splitlines()[0].split() == ["layer", "neurons", "left", "dead", "similar", "block"]
@@ -214,6 +214,14 @@ def test_a_network_that_loses_nothing_is_not_recalibrated():
     assert pruning.recalibration is None
     state = network.state_dict()
     assert all(tensor.equal(state[name]) for name, tensor in pruning.network.state_dict().items())
+
+
+def test_layers_that_cannot_lose_more_are_named(results):
+    counts = {"before": 4, "after": 1, "dead": 3}
+    found = replace(
+        results, layers={"a": counts, "b": {"before": 1, "after": 1}, "c": {"before": 4, "after": 2}}
+    )
+    assert "one neuron is left, the fewest that a layer can have: a\n" in found.table()
 
 
 def test_latency_has_its_spread_and_is_called_faster_only_if_the_ranges_are_apart(results):

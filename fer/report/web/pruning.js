@@ -26,7 +26,7 @@ function pruned(results) {
     row("parameters", count, (each) => each.parameters),
     row("multiply-adds", count, (each) => each.macs),
     ...(before.bytes ? [row("file size in bytes", count, (each) => each.bytes)] : []),
-    ...Object.keys(before.milliseconds ?? {}).map((size) => latency(before, after, size)),
+    ...results.latencies.map(latency),
   ];
   const sides = ["before", "after"].map((side) => numbers(side, side, null));
   const ratio = numbers("ratio", "after / before", null);
@@ -53,18 +53,9 @@ function pruned(results) {
 }
 
 // Median latencies with their quartiles; where those overlap, there is no clear difference.
-function latency(before, after, size) {
-  const times = [before, after].map((each) => each.milliseconds[size]);
-  const ranges = [before, after].map((each) => each.milliseconds_quartiles?.[size]);
-  const isKnown = ranges.every(Array.isArray);
-  const text = ranges.map((range, i) =>
-    isKnown ? `${decimals(times[i])} [${range.map(decimals).join(", ")}]` : decimals(times[i]),
-  );
-  const [old, now] = ranges;
-  const isApart = isKnown && (old[1] < now[0] || now[1] < old[0]);
-  const unclear = isKnown ? "no clear difference" : "";
-  const ratio = isApart ? percent1(times[1] / times[0]) : unclear;
-  return { name: `ms, batch of ${size}`, before: text[0], after: text[1], ratio };
+function latency({ batch_size: size, before, after, ratio, differs }) {
+  const change = differs ? percent1(ratio) : differs === false ? "no clear difference" : "";
+  return { name: `ms, batch of ${size}`, before, after, ratio: change };
 }
 
 // The additional rows of a classifier.
