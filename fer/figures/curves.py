@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from fer.figures.style import (
@@ -20,6 +20,7 @@ from fer.figures.style import (
     array,
     mark_chance,
     new_figure,
+    percent,
     scale_epochs,
     tidy,
     write_title,
@@ -103,7 +104,7 @@ def curves_figure(
         for label, curve in panel.curves.items():
             _draw_line(axes, label, curve)
         if _is_share(panel):
-            axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+            axes.yaxis.set_major_formatter(percent())
 
     for row, panel in enumerate(panels):
         if chance is not None and panel.name == ACCURACY_NAME and _is_share(panel):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from fer.figures.style import (
     BLUE,
@@ -20,6 +20,7 @@ from fer.figures.style import (
     VERMILLION,
     mark_chance,
     new_figure,
+    percent,
     tidy,
     write_title,
 )
@@ -95,7 +96,7 @@ def protocols_figure(
     axes.margins(x=0.08)
     axes.set_xlabel("test accuracy: large, all folds together with 95 % interval; small, single folds")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
+    axes.xaxis.set_major_formatter(percent())
     tidy(axes)
     if chance is None:
         [first, *_] = chain.from_iterable(chain.from_iterable(of.values() for of in summaries.values()))

@@ -2,14 +2,14 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from fer.figures.angles import check_layers
 from fer.figures.style import (
@@ -153,17 +153,7 @@ def _draw_layers(axes: Axes, layers: Mapping[str, Mapping[str, int]], size: floa
         for key, (colour, hatch) in looks.items()
         if any(row.get(key, 0) for row in rows.values())
     ]
-    axes.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=min(len(handles), 4),
-        fontsize=SMALL,
-        frameon=False,
-        borderaxespad=0.1,
-        borderpad=0.2,
-        columnspacing=1.4,
-    )
+    _legend_below_heading(axes, handles)
 
 
 def _refusals(refused: Mapping[str, str]) -> list[str]:
@@ -201,14 +191,14 @@ def _draw_accuracies(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.margins(x=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
+    axes.xaxis.set_major_formatter(percent())
     p = "p < 0.001" if paired["p"] < 0.001 else f"p = {paired['p']:.3f}"
     change = _points(after["acc"] - before["acc"])
     axes.set_xlabel(
         f"{change} percentage points: {paired['lost']:,} lost, {paired['won']:,} won, {p} (McNemar)\n"
         f"loss {before['loss']:.4f} \N{RIGHTWARDS ARROW} {after['loss']:.4f}"
     )
-    _head(axes, f"accuracy on val, n = {results['n']:,}\n{results['protocol']}")
+    _head(axes, f"accuracy on {results['n']:,} samples of val\n{results['protocol']}")
     axes.xaxis.label.set_fontsize(SMALL)
 
 
@@ -232,15 +222,11 @@ def compared_networks(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]
 
 def _draw_costs(axes: Axes, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Draw the size and latency after pruning as shares of before."""
-    rows = {
-        "parameters": (before["parameters"], after["parameters"]),
-        "multiply-adds": (before["macs"], after["macs"]),
-        "file size, bytes": (before["bytes"], after["bytes"]),
-    }
-    amount = EngFormatter(places=2)
-    changes: list[tuple[str, str, str, float, bool | None]] = [
-        (name, amount(old), amount(new), new / old if old else 1.0, True) for name, (old, new) in rows.items()
-    ]
+    rows = {"parameters": ("parameters", ""), "multiply-adds": ("macs", ""), "file size": ("bytes", "B")}
+    changes: list[tuple[str, str, str, float, bool | None]] = []
+    for name, (key, unit) in rows.items():
+        amount, old, new = EngFormatter(unit, places=2), before[key], after[key]
+        changes.append((name, amount(old), amount(new), new / old if old else 1.0, True))
     changes += [
         (f"ms, batch of {each.batch_size}", each.before, each.after, each.ratio, each.differs)
         for each in latency_changes(before, after)
@@ -290,10 +276,10 @@ def _draw_recalls(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.xaxis.set_major_formatter(percent())
     axes.set_xlabel("recall; right: change in percentage points")
     of_many = f"the {MOST_CLASSES} of {len(changes)} classes that changed most"
-    _head(axes, f"recall of {'each class' if len(changes) <= MOST_CLASSES else of_many}")
+    _head(axes, f"recall of {'each class' if len(changes) <= MOST_CLASSES else of_many}", pad=18)
     axes.xaxis.label.set_fontsize(SMALL)
     axes.get_yticklabels()[-1].set_fontweight("bold")
-    axes.legend(loc="best", fontsize=SMALL, frameon=True, framealpha=0.85, edgecolor="none")
+    _legend_below_heading(axes, axes.get_legend_handles_labels()[0])
 
 
 def _draw_metrics(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -313,9 +299,24 @@ def _draw_metrics(axes: Axes, results: Mapping[str, Any]) -> None:
     )
 
 
-def _head(axes: Axes, text: str) -> None:
+def _legend_below_heading(axes: Axes, handles: Sequence[Any]) -> None:
+    """Draw a legend in the room that the heading of a panel leaves with ``pad=18``."""
+    axes.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=min(len(handles), 4),
+        fontsize=SMALL,
+        frameon=False,
+        borderaxespad=0.1,
+        borderpad=0.2,
+        columnspacing=1.4,
+    )
+
+
+def _head(axes: Axes, text: str, pad: float | None = None) -> None:
     """Write a panel's heading and apply the common style."""
-    axes.set_title(text, fontsize=NORMAL, color=INK, loc="left", linespacing=1.2)
+    axes.set_title(text, fontsize=NORMAL, color=INK, loc="left", linespacing=1.2, pad=pad)
     tidy(axes)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")

@@ -304,9 +304,26 @@ def _span_inches(axes: Axes, width: float, height: float) -> None:
     axes.set_ylim(height, 0)
 
 
+class _Percent(PercentFormatter):
+    """Shares in per cent, all ticks of an axis with the decimals that the finest of them needs."""
+
+    def __init__(self) -> None:
+        super().__init__(xmax=1, decimals=0, symbol=" %")
+
+    def format_ticks(self, values: list[float]) -> list[str]:
+        """Return the labels of all ticks.
+
+        >>> _Percent().format_ticks([0.9, 0.925]), _Percent().format_ticks([0.0, 1.0])
+        (['90.0 %', '92.5 %'], ['0 %', '100 %'])
+        """
+        texts = [f"{100 * value:.6f}".rstrip("0") for value in values]
+        self.decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+        return super().format_ticks(values)
+
+
 def percent() -> PercentFormatter:
     """Return a new formatter for shares on an axis, with as many decimals as its ticks need."""
-    return PercentFormatter(xmax=1, decimals=None, symbol=" %")
+    return _Percent()
 
 
 def wrap_title(figure: Figure, title: str) -> str:

@@ -111,7 +111,7 @@ def test_a_page_says_what_pruning_did_and_what_it_cost():
     texts = draw(prune_figure(results(layers), "conv6"))
 
     assert {"conv6", "conv1", "32 → 20", "fc", "100 → 50", "all", "132 → 70"} <= set(texts)
-    assert "accuracy on val, n = 70\nsynthetic faces" in texts
+    assert "accuracy on 70 samples of val\nsynthetic faces" in texts
     assert {"before: 80.00 %\n[67.50, 86.25]", "after: 70.00 %\n[57.50, 76.25]"} <= set(texts)
     assert f"{MINUS}10.0 percentage points: 9 lost, 3 won, p = 0.146 (McNemar)\nloss 1.2500 → 1.2500" in texts
     assert {"parameters\n4.00 M → 1.00 M", "multiply-adds\n100.00 k → 25.00 k"} <= set(texts)
