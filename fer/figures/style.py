@@ -311,11 +311,7 @@ class _Percent(PercentFormatter):
         super().__init__(xmax=1, decimals=0, symbol=" %")
 
     def format_ticks(self, values: list[float]) -> list[str]:
-        """Return the labels of all ticks.
-
-        >>> _Percent().format_ticks([0.9, 0.925]), _Percent().format_ticks([0.0, 1.0])
-        (['90.0 %', '92.5 %'], ['0 %', '100 %'])
-        """
+        """Return the labels of all ticks."""
         texts = [f"{100 * value:.6f}".rstrip("0") for value in values]
         self.decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
         return super().format_ticks(values)

@@ -9,6 +9,7 @@ from matplotlib.text import Text
 
 import fer.figures
 from fer.figures import curve_figure, curves_figure, intervals_figure, members_figure
+from fer.figures.style import percent
 from fer.metrics import report
 
 REPORT = report(torch.tensor([[3, 1], [2, 4]]), ("no", "yes"))
@@ -19,6 +20,21 @@ HISTORY = {"epoch": [0, 1, 2, 3], "val/acc": [0.2, 0.5, 0.4, 0.5]}
 
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "labels"),
+    [
+        ([0.9, 0.925], ["90.0 %", "92.5 %"]),
+        ([0.0, 0.2, 1.0], ["0 %", "20 %", "100 %"]),
+        ([0.001, 0.00125], ["0.100 %", "0.125 %"]),
+    ],
+)
+def test_ticks_in_per_cent_have_the_decimals_that_the_finest_one_needs(ticks, labels) -> None:
+    axes = Figure().subplots()
+    axes.xaxis.set_major_formatter(percent())
+    axes.set_xticks(ticks)
+    assert [label.get_text() for label in axes.get_xticklabels()] == labels
 
 
 @pytest.mark.parametrize("name", fer.figures.__all__)

@@ -115,8 +115,8 @@ def test_a_page_says_what_pruning_did_and_what_it_cost():
     assert {"before: 80.00 %\n[67.50, 86.25]", "after: 70.00 %\n[57.50, 76.25]"} <= set(texts)
     assert f"{MINUS}10.0 percentage points: 9 lost, 3 won, p = 0.146 (McNemar)\nloss 1.2500 → 1.2500" in texts
     assert {"parameters\n4.00 M → 1.00 M", "multiply-adds\n100.00 k → 25.00 k"} <= set(texts)
-    assert "file size, bytes\n16.00 M → 4.00 M" in texts
-    assert {"ms, batch of 1\n2.00 → 2.00", "ms, batch of 64\n40.00 → 10.00"} <= set(texts)
+    assert "file size\n16.00 MB → 4.00 MB" in texts
+    assert {"ms, batch of 1\n2.00 → 2.00", "ms, batch of 64\n40.0 → 10.0"} <= set(texts)
     assert (texts.count("25.0 %"), texts.count("100.0 %")) == (4, 1)
     assert {f"{name}\nn = 10" for name in EXPRESSIONS} <= set(texts)
 
