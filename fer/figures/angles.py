@@ -82,7 +82,7 @@ def matrix_figure(
         shown = there[:: max(step, 1)]
         notes = []
         if len(there) < len(matrix):
-            notes.append(f"{len(matrix) - len(there):,} without angle")
+            notes.append(f"{len(matrix) - len(there):,} dead or constant")
         if step > 1:
             notes.append(f"1 in {step} shown")
         first = f"{layer}: {_count(len(matrix), 'neuron')}"

@@ -1,5 +1,6 @@
 """How the neurons' angles move during a training, in which stages."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -93,8 +94,8 @@ def fan_figure(
     Args:
         layers: By layer the columns ``epoch`` (the time of each measurement), and in degrees ``min``,
             ``q05``, ``q25``, ``median``, ``q75``, ``q95`` and ``max``; measurements with a NaN are skipped.
-            With ``effective``, the effective rank, a strip below the fan shows it, up to the layer's number
-            of neurons. Other columns are ignored.
+            With ``effective``, the effective rank, a strip below the fan shows it from 0 to its maximum.
+            Other columns are ignored.
         losses: ``epoch``, ``train/loss`` and ``val/loss``; either loss may be missing, NaN is skipped.
         stages: By layer, and under ``network``, a label for each measurement of ``losses``. What is missing
             has no stages drawn.
@@ -282,7 +283,7 @@ def _read_ranks(
 
 
 def _draw_rank(axes: Axes, rank: _Rank) -> None:
-    """Draw an effective rank, of as many as the layer has neurons, and in words behind it the last one."""
+    """Draw an effective rank from 0 to its maximum, and write the last one beside it."""
     times, values = rank.curve
     axes.fill_between(times, values, color=_RANK_TINT, linewidth=0, zorder=2)
     marker = "o" if len(times) == 1 else None
@@ -291,8 +292,9 @@ def _draw_rank(axes: Axes, rank: _Rank) -> None:
     )
     look: dict[str, Any] = {"va": "center", "fontsize": TINY, "color": INK}
     axes.text(1.005, 0.5, rank.text, transform=axes.transAxes, **look)
-    axes.set_ylim(0, rank.width)
-    axes.set_yticks([0, rank.width], ["0", f"{rank.width:,}"])
+    most = math.ceil(max(values))
+    axes.set_ylim(0, 1.15 * most)
+    axes.set_yticks([0, most], ["0", f"{most:,}"])
     axes.set_ylabel("rank", rotation=0, ha="right", va="center", labelpad=2)
     tidy(axes)
     axes.tick_params(axis="y", labelsize=TINY)

@@ -172,8 +172,8 @@ def test_the_effective_rank_is_a_number_of_neurons_below_the_fan():
     assert len(strips) == 1  # neither without ranks nor without a width
     assert texts.count("38 of 256") == texts.count("effective rank") == 1
     assert line(strips[0], "effective rank") == ([1, 3, 4], [10, 20, 37.6])
-    assert strips[0].get_ylim() == (0, 256)
-    assert [tick.get_text() for tick in strips[0].get_yticklabels()] == ["0", "256"]
+    assert strips[0].get_ylim() == (0, pytest.approx(1.15 * 38))  # up to 256, many a rank would look flat
+    assert [tick.get_text() for tick in strips[0].get_yticklabels()] == ["0", "38"]
 
 
 @pytest.mark.parametrize(("last", "shown"), [(2, ["0.0", "0.5", "1.0"]), (40, ["0", "5", "10"])])
@@ -381,7 +381,7 @@ def test_neurons_without_an_angle_are_left_out_and_counted():
     figure = matrix_figure({"conv5": degrees, "fc": degrees[:2, :2]}, "epoch 3")
 
     texts = draw(figure)
-    assert {"epoch 3", "conv5: 10 neurons\n3 without angle", "fc: 2 neurons"} <= set(texts)
+    assert {"epoch 3", "conv5: 10 neurons\n3 dead or constant", "fc: 2 neurons"} <= set(texts)
     assert {"0°", "15°", "90°", "165°", "180°"} <= set(texts)
     shown = figure.axes[0].get_images()[0].get_array()
     assert shown.shape == (7, 7)
@@ -410,7 +410,7 @@ def test_a_wide_layer_is_thinned_out_and_says_so():
 
     figure = matrix_figure({"fc6": degrees})
 
-    assert f"fc6: {size:,} neurons\n3 without angle, 1 in 2 shown" in draw(figure)
+    assert f"fc6: {size:,} neurons\n3 dead or constant, 1 in 2 shown" in draw(figure)
     assert len(figure.axes[0].get_images()[0].get_array()) == math.ceil((size - 3) / 2)
 
 
