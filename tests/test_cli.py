@@ -576,11 +576,11 @@ def test_data_is_audited(tmp_path, make_images):
         pytest.param(["crop", "gone", "out"], "gone does not exist", id="no images"),
         pytest.param(["crop", "gone"], "dst", id="nowhere to put them"),
         pytest.param(["crop", "a", "b", "--detector", "dlib"], "detector", id="detector"),
-        pytest.param(["crop", "a", "b", "--sise", "3"], "did you mean size", id="misspelt"),
+        pytest.param(["crop", "a", "b", "--sise", "3"], "did you mean --size", id="misspelt"),
         pytest.param(["audit", "--data", "fer2012"], "did you mean 'fer2013'?", id="data set"),
         pytest.param(["audit", "--data", "sfew"], "no folder was given for SFEW", id="no data"),
         pytest.param(
-            ["audit", "--data", "folder", "--data.rot", "x"], "did you mean data.root", id="setting"
+            ["audit", "--data", "folder", "--data.rot", "x"], "did you mean --data.root", id="setting"
         ),
     ],
 )
