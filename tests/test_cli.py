@@ -358,10 +358,10 @@ def files(tmp_path, trained):
     (tmp_path / "empty.yaml").write_text("")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
     (tmp_path / "odd.yaml").write_text("model:\n  lrr: 1\n")
-    (tmp_path / "orphan.ckpt").write_bytes(b"")
     cut = tmp_path / "run" / "checkpoints" / "cut.ckpt"
     cut.parent.mkdir(parents=True)
     whole = (trained.run / "checkpoints" / "best.ckpt").read_bytes()
+    (tmp_path / "orphan.ckpt").write_bytes(whole)
     cut.write_bytes(whole[: len(whole) // 2])
     (tmp_path / "run" / "config.yaml").write_text((trained.run / "config.yaml").read_text())
 

@@ -59,7 +59,7 @@ examples:
   fer prune runs/latest                              into runs/NAME-prune
   fer prune runs/NAME --target_macs 0.5              half the multiply-adds; or _params, _latency
   fer prune runs/NAME --curve true                   accuracy over the threshold, drawn
-  fer prune --timm resnet18 --weights resnet18.pth --images photos    a network of timm
+  fer prune --timm resnet18 --weights resnet18.pth --images photos
 """,
 }
 """Examples at the end of each command's help."""

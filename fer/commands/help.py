@@ -67,7 +67,7 @@ IN_VAIN: Final = {"prune": ("prune.enabled",)}
 """Options of a command's groups that have no effect in it, by command; its help does not show them."""
 
 
-PLAIN: Final = r"\{[^}]*\}|bool|bool or null|str"
+PLAIN: Final = r"\{[^}]*\}|bool|bool or null|str( or null)?"
 """Types that need no words: the choices stand after the option, and text is the usual value."""
 
 
@@ -95,8 +95,8 @@ class HelpFormatter(DefaultHelpFormatter):
 def type_words(hint: Any) -> str:
     """Return a type as a person reads it.
 
-    >>> [type_words(each) for each in (int, float | None, Path | None, Union[bool, int])]
-    ['int', 'float or null', 'path or null', 'bool or int']
+    >>> [type_words(each) for each in (int, float | None, int | str)]
+    ['int', 'float or null', 'int or str']
     >>> type_words(Literal["stop", "requeue"] | None), type_words(list[str] | str | None)
     ('{stop,requeue} or null', 'list of str, str or null')
     >>> type_words(tuple[int, ...]), type_words(dict[str, int])
@@ -199,7 +199,7 @@ def prepare_help(parser: ArgumentParser, configs: Sequence[str], shown: Sequence
         shown: Groups of options to show, in order, after the first one; None: all.
     """
     parser.default_config_files = [*configs]
-    groups = parser._action_groups[min(1, len(configs)) :]  # without the one that lists paths of configs
+    groups = [*parser._action_groups][min(1, len(configs)) :]  # without the one that lists paths of configs
     if configs:
         names = " and ".join(map(config_label, configs))
         parser.description = f"{parser.description} Defaults are those of the config {names}."
