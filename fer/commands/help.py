@@ -77,7 +77,7 @@ class HelpFormatter(DefaultHelpFormatter):
     def _expand_help(self, action: Action) -> str:
         text = plain_text(super()._expand_help(action))
         text = re.sub(r", known subclasses: [^)]*", "", text)
-        text = re.sub(rf"type: ({PLAIN})(, |(?=\)$))", "", text)
+        text = re.sub(rf"type: ({PLAIN})(, (?=default:)|(?=\)$))", "", text)
         text = _with_default_as_yaml(_with_one_default(text))
         return re.sub(r" ?\((required, )?\)$", "", text)
 
