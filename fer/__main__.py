@@ -11,7 +11,7 @@ import fer
 from fer.commands import Command, find_commands, load
 from fer.commands.foreign import describe_foreign, foreign_errors
 from fer.commands.suggest import suggest_command
-from fer.configs import config_names
+from fer.configs import config_names, describe_config
 from fer.errors import InputError
 from fer.files import is_full
 
@@ -28,14 +28,15 @@ options:
   --debug        show the traceback of an error
 
 examples:
-  fer fit                                       conv6 on synthetic faces: nothing to download
-  fer fit --config resnet --data.root ~/data    ResNet-34 on FER2013
-  fer fit --config conv6 --model.lr 0.003       any setting can be changed on the command line
-  fer fit --config conv6 --help                 all settings of a network and its data
-  fer test runs/latest                          evaluate the best checkpoint of the newest run
-  fer prune runs/latest                         prune the same checkpoint
+  fer fit                                               conv6 on synthetic faces: nothing to download
+  fer fit --config resnet --data.root ~/data/fer2013    ResNet-34 on FER2013
+  fer fit --config conv6 --model.lr 0.003               any setting can be changed on the command line
+  fer fit --config conv6 --help                         all settings of a network and its data
+  fer test runs/latest                                  evaluate the best checkpoint of the newest run
+  fer prune runs/latest                                 prune the same checkpoint
 
-A config is a file or the name of a shipped one: {configs}.
+configs (--config takes a file, or one of these names):
+{configs}
 """
 
 
@@ -107,7 +108,8 @@ def _help(commands: Sequence[Command]) -> str:
     lines = []
     for section, of_section in groupby(commands, key=lambda each: each.section):
         lines += ["", f"{section}:", *(f"  {each.name:<14} {each.help}" for each in of_section)]
-    return HELP.format(commands="\n".join(lines[1:]), configs=", ".join(config_names()))
+    configs = [f"  {name:<14} {describe_config(name)}" for name in config_names()]
+    return HELP.format(commands="\n".join(lines[1:]), configs="\n".join(configs))
 
 
 def _unknown(word: str, names: Sequence[str]) -> str:

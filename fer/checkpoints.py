@@ -76,8 +76,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     content = read_any_checkpoint(path)
     if "task" not in content:
         msg = (
-            f"{path}: this checkpoint does not hold a network of fer; to prune the network of another "
-            f"program: fer prune --network package.module.Class --weights {path}"
+            f"{path}: this checkpoint was not trained by fer. To prune its network, add "
+            "fer.callbacks.PruneCallback to your training, or save its network.state_dict() with torch.save "
+            "and run fer prune --network package.module.Class --weights FILE --images FOLDER"
         )
         raise InputError(msg)
     _check(content, Path(path))

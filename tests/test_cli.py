@@ -358,10 +358,10 @@ def files(tmp_path, trained):
     (tmp_path / "empty.yaml").write_text("")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
     (tmp_path / "odd.yaml").write_text("model:\n  lrr: 1\n")
-    (tmp_path / "orphan.ckpt").write_bytes(b"")
     cut = tmp_path / "run" / "checkpoints" / "cut.ckpt"
     cut.parent.mkdir(parents=True)
     whole = (trained.run / "checkpoints" / "best.ckpt").read_bytes()
+    (tmp_path / "orphan.ckpt").write_bytes(whole)
     cut.write_bytes(whole[: len(whole) // 2])
     (tmp_path / "run" / "config.yaml").write_text((trained.run / "config.yaml").read_text())
 
@@ -576,11 +576,11 @@ def test_data_is_audited(tmp_path, make_images):
         pytest.param(["crop", "gone", "out"], "gone does not exist", id="no images"),
         pytest.param(["crop", "gone"], "dst", id="nowhere to put them"),
         pytest.param(["crop", "a", "b", "--detector", "dlib"], "detector", id="detector"),
-        pytest.param(["crop", "a", "b", "--sise", "3"], "did you mean size", id="misspelt"),
+        pytest.param(["crop", "a", "b", "--sise", "3"], "did you mean --size", id="misspelt"),
         pytest.param(["audit", "--data", "fer2012"], "did you mean 'fer2013'?", id="data set"),
         pytest.param(["audit", "--data", "sfew"], "no folder was given for SFEW", id="no data"),
         pytest.param(
-            ["audit", "--data", "folder", "--data.rot", "x"], "did you mean data.root", id="setting"
+            ["audit", "--data", "folder", "--data.rot", "x"], "did you mean --data.root", id="setting"
         ),
     ],
 )

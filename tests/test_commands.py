@@ -139,7 +139,7 @@ def test_a_mistyped_command_suggests_the_nearest(typed, meant):
 def test_a_mistyped_option_suggests_what_was_meant(words, meant):
     called = call("fit", *TINY, *words.split())
     assert called.status == 2
-    assert f"did you mean {meant}" in called.err
+    assert f"did you mean --{meant.removeprefix('--')}" in called.err
     assert len(called.err.splitlines()) == 1
 
 
@@ -196,8 +196,10 @@ def test_help_shows_own_settings_first_and_what_the_command_needs(words):
     assert not MARKUP.search(out)
     *titles, last = re.findall(r"^(\S.*):$", out, re.MULTILINE)
     assert (titles[0], last) == ("run", "examples")
+    intro = " ".join(out.split("\nrun:")[0].split())
     if "--network" not in others:  # else the help is of no config
-        assert titles.pop() == "default config file locations"
+        assert intro.endswith("Defaults are those of the config demo.")
+    assert "default config file" not in out
     assert len(out.split("\n\n")[0].splitlines()) <= 3  # the usage
     if command == "fit":
         assert titles[-1] == "trainer (Lightning)"
@@ -219,8 +221,40 @@ def test_help_shows_one_default_of_an_option(tmp_path, num_epochs):
     words = [] if num_epochs == 8 else ["--config", "mine.yaml"]  # that of the demo
     out = " ".join(done("fit", *words, "--help").split())
     assert not re.search(r"Default:|[Dd]isabled by default", out)
-    assert re.search(rf"this number of epochs is reached\. [^(]*\(type: \S+, default: {num_epochs}\)", out)
-    assert "all validation dataloaders. null: 2. (type: Optional[int], default: null)" in out
+    assert re.search(
+        rf"this number of epochs is reached\. [^(]*\(type: int or null, default: {num_epochs}\)", out
+    )
+    assert "all validation dataloaders. null: 2. (type: int or null, default: null)" in out
+
+
+@pytest.mark.parametrize("command", ["fit", "prune", "audit"])
+def test_help_shows_types_and_defaults_as_yaml_has_them(command):
+    out = " ".join(done(command, "--help").split())
+    assert not re.search(
+        r"\b(Union|Optional|Literal|tuple|Sequence|Mapping)\[|: (True|False)\)| \| null", out
+    )
+    if command == "fit":
+        assert "0 or more (type: int, default: 0)" in out
+        assert "(type: {stop,requeue} or null, default: null)" in out
+
+
+def test_the_help_of_prune_explains_any_network_and_shows_only_what_has_an_effect():
+    out = done("prune", "--help")
+    for option in ("--timm NAME", "--network package", "--weights FILE", "--images FOLDER"):
+        assert f"\n  {option}" in out
+    assert "--prune.enabled" not in out
+    assert out.count("The papers' rules") == 1
+    for merge in ("refit", "affine", "scale", "gram", "add", "drop"):
+        assert f"{merge} (" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    "words", ["--network conv6", "--config alexnet", "--network ann --dataset synthetic"]
+)
+def test_an_error_names_the_help_of_what_was_chosen(words):
+    err = call("fit", *words.split(), "--modle.lr", "1").err
+    assert "did you mean --model.lr? " in err
+    assert err.rstrip().endswith(f"all settings: fer fit {words} --help")
 
 
 # Runs and checkpoints

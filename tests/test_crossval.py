@@ -103,7 +103,7 @@ def test_folds_of_another_network_or_other_data_are_not_gone_on_with(root, tmp_p
         pytest.param(["--ckpt_path=x.ckpt"], "--ckpt_path=x.ckpt cannot be given", id="a checkpoint"),
         pytest.param(["--folds", "1"], "data.protocol is '1-fold'", id="one fold"),
         pytest.param(["--folds", "many"], "invalid int value: 'many'", id="no number"),
-        pytest.param(["--model.hiden", "3"], "did you mean model.hidden", id="a misspelt setting"),
+        pytest.param(["--model.hiden", "3"], "did you mean --model.hidden", id="a misspelt setting"),
     ],
 )
 def test_a_mistake_is_named(words, named, root):

@@ -170,7 +170,7 @@ def test_rounds_are_said_kept_and_tested(checkpoint, tmp_path):
         pytest.param(["--tune_epochs", "1", "--tune_lr", "0"], "must be above 0", id="rate"),
         pytest.param(["--curve", "true", "--target_macs", "0.5"], "leave out --target_", id="curve"),
         pytest.param(["--curve", "true", "--tune_epochs", "1"], "trains nothing", id="trained curve"),
-        pytest.param(["--curves", "true"], "did you mean curve", id="unknown option"),
+        pytest.param(["--curves", "true"], "did you mean --curve", id="unknown option"),
         pytest.param(
             ["--prune.num_removed", "{conv1: 1}", "--rounds", "2"],
             "sets the size of the pruned",

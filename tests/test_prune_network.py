@@ -114,9 +114,28 @@ def test_a_network_is_wanted(words, message, tmp_path):
 
 def test_images_are_wanted(weights, tmp_path):
     (tmp_path / "empty").mkdir()
-    called = call("prune", "--timm", NAME, "--weights", weights, "--images", tmp_path / "empty")
-    assert called.status == 2
-    assert "empty" in called.err
+    words = ["--images", tmp_path / "empty"]
+    for others in (["--weights", weights], []):  # without weights: before any word on an untrained network
+        called = call("prune", "--timm", NAME, *words, *others)
+        assert called.status == 2
+        assert "empty: 0 readable images" in called.err
+        assert len(called.err.splitlines()) == 1
+
+
+def test_a_checkpoint_of_another_program_is_refused_with_the_ways_out(tmp_path):
+    torch.save({"state_dict": {"weight": torch.ones(2)}, "epoch": 1}, tmp_path / "foreign.ckpt")
+    for command in ("prune", "test", "export"):
+        called = call(command, tmp_path / "foreign.ckpt")
+        assert called.status == 2
+        assert "foreign.ckpt: this checkpoint was not trained by fer" in called.err
+        assert "--network package.module.Class --weights FILE --images FOLDER" in called.err
+
+
+def test_the_help_of_a_network_by_its_class_path_is_that_of_any_network():
+    called = call("prune", "--network", "torchvision.models.SqueezeNet", "--help")
+    assert called.status == 0
+    assert "--images" in called.out
+    assert "--rounds" not in called.out
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_a_repeat_goes_on_with_the_seed_that_was_interrupted_and_takes_more_seed
         pytest.param(
             ["--against", "runs/x"], "--against runs/x: this folder holds no repeat", id="no repeat"
         ),
-        pytest.param(["--model.hiden", "3"], "did you mean model.hidden", id="a misspelt setting"),
+        pytest.param(["--model.hiden", "3"], "did you mean --model.hidden", id="a misspelt setting"),
     ],
 )
 def test_a_mistake_is_named(given, named, words):

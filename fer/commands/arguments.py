@@ -25,7 +25,7 @@ from fer.views import Tta
 EXAMPLES: Final = {
     "fit": """\
 examples:
-  fer fit --config conv6 --data.root ~/data          train a shipped experiment
+  fer fit --config conv6 --data.root ~/data/fer2013  train a shipped experiment
   fer fit --config conv6 --model.lr 0.003 --model.optimizer sgd
   fer fit --config conv6 --ckpt_path runs/latest     resume training, from the last checkpoint
   fer fit --config conv6 --start_from runs/latest    new training, from the weights of the best checkpoint
@@ -49,10 +49,17 @@ examples:
   fer predict photo.jpg --ckpt_path runs/latest      the faces of a photo; see fer predict --help
 """,
     "prune": """\
+Any network, on images without labels (all of its options: fer prune --timm NAME --help)
+  --timm NAME                      network of timm, by its name
+  --network package.module.Class   network of your own, which returns logits
+  --weights FILE                   its state dict: .pth, .bin or .safetensors
+  --images FOLDER                  images like its inputs, at any depth
+
 examples:
   fer prune runs/latest                              into runs/NAME-prune
   fer prune runs/NAME --target_macs 0.5              half the multiply-adds; or _params, _latency
   fer prune runs/NAME --curve true                   accuracy over the threshold, drawn
+  fer prune --timm resnet18 --weights resnet18.pth --images photos
 """,
 }
 """Examples at the end of each command's help."""

@@ -10,6 +10,7 @@ import yaml
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
+from fer.checkpoints import read_checkpoint
 from fer.commands.classpath import import_class
 from fer.configs import config_names, config_path, flatten
 from fer.data import DATA_MODULES
@@ -167,9 +168,10 @@ def _config_of(checkpoint: str) -> Path:
         raise InputError(msg)
     config = path.resolve().parent.parent / "config.yaml"
     if not config.is_file():
+        read_checkpoint(path)  # refuses one that fer has not trained, and says the way out
         msg = (
             f"--ckpt_path {checkpoint}: not in the folder of a run of fer ({config} is missing): give the "
-            "settings of its network and data with --config; for any other network see fer prune --network"
+            "settings of its network and data with --config"
         )
         raise InputError(msg)
     return config

@@ -2,11 +2,15 @@
 
 import re
 import textwrap
+import types
 from argparse import SUPPRESS, Action
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse._typehints import ActionTypeHint
+
+from fer.configs import config_label
 
 TITLES: Final = {
     "": "run",
@@ -44,12 +48,27 @@ HELPS: Final = {
     "config": "settings as YAML or JSON: a file, or the name of a shipped config; the last one wins",
     "print_config": "print all settings as YAML, as --config takes them, and exit",
     "seed_everything": "seed of all random numbers, 0 or more",
+    "prune.merge": "how the next layer's weights compensate for a removed neuron: refit (all kept neurons "
+    "approximate it, by least squares), affine (the neuron most like it does, by a fitted factor and "
+    "constant), scale (affine without the constant), gram (refit without a constant, with a ridge, as GRAIL "
+    "does), add (the neuron most like it replaces it as if both were equal, as in the papers) or drop "
+    "(nothing replaces it)",
     "trainer.precision": "numerical precision; auto: bf16-mixed where the device has matrix units for "
     "bfloat16 (AMX; NVIDIA from Ampere), else 32-true; null: 32-true",
     "trainer.logger": "loggers; null: metrics.csv and W&B; false: none",
     "trainer.default_root_dir": "has no effect: --runs_dir and --run_name choose the folder of a run",
 }
-"""Help texts that replace Lightning's and jsonargparse's, by option."""
+"""Help texts that replace Lightning's, jsonargparse's and those of Python's docstrings, by option."""
+
+TYPES: Final = {"seed_everything": "int"}
+"""Types that replace those of the signature, by option."""
+
+IN_VAIN: Final = {"prune": ("prune.enabled",)}
+"""Options of a command's groups that have no effect in it, by command; its help does not show them."""
+
+
+PLAIN: Final = r"\{[^}]*\}|bool|bool or null|str( or null)?"
+"""Types that need no words: the choices stand after the option, and text is the usual value."""
 
 
 class HelpFormatter(DefaultHelpFormatter):
@@ -58,15 +77,56 @@ class HelpFormatter(DefaultHelpFormatter):
     def _expand_help(self, action: Action) -> str:
         text = plain_text(super()._expand_help(action))
         text = re.sub(r", known subclasses: [^)]*", "", text)
-        text = re.sub(r"type: (Literal\[[^]]*\]|bool|str)(, |(?=\)))", "", text)
-        text = _with_one_default(text)
-        text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("type: Path", "type: path")
+        text = re.sub(rf"type: ({PLAIN})(, (?=default:)|(?=\)$))", "", text)
+        text = _with_default_as_yaml(_with_one_default(text))
         return re.sub(r" ?\((required, )?\)$", "", text)
+
+    def _get_type_str(self, action: Action) -> str | None:
+        if isinstance(action, ActionTypeHint):
+            return TYPES.get(action.dest) or type_words(action._typehint)
+        return super()._get_type_str(action)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith(("examples:", MORE)):
             return textwrap.indent(text, indent)
         return super()._fill_text(plain_text(text), width, indent)
+
+
+def type_words(hint: Any) -> str:
+    """Return a type as a person reads it.
+
+    >>> [type_words(each) for each in (int, float | None, int | str)]
+    ['int', 'float or null', 'int or str']
+    >>> type_words(Literal["stop", "requeue"] | None), type_words(list[str] | str | None)
+    ('{stop,requeue} or null', 'list of str, str or null')
+    >>> type_words(tuple[int, ...]), type_words(dict[str, int])
+    ('list of int', 'mapping of str to int')
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if hint in (None, type(None)):
+        return "null"
+    if origin is Literal:
+        return "{" + ",".join(map(str, parts)) + "}"
+    if origin in (Union, types.UnionType):
+        words = list(dict.fromkeys(map(type_words, sorted(parts, key=lambda part: part is type(None)))))
+        return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    name = getattr(origin or hint, "__name__", str(hint))
+    kinds = [type_words(part) for part in parts if part is not ...]
+    if name in ("dict", "Mapping"):
+        return f"mapping of {' to '.join(kinds)}"
+    if name in ("list", "tuple", "Sequence", "Iterable", "set"):
+        return f"list of {', '.join(kinds)}"
+    return {"Path": "path"}.get(name, name)
+
+
+def _with_default_as_yaml(text: str) -> str:
+    """Show the default at the end of a help text as YAML has it.
+
+    >>> _with_default_as_yaml("Use it. (default: True)"), _with_default_as_yaml("Sizes. (default: (16, 32))")
+    ('Use it. (default: true)', 'Sizes. (default: [16, 32])')
+    """
+    text = re.sub(r"default: \(([^()]*?),?\)\)$", r"default: [\1])", text)
+    return re.sub(r"default: (True|False)\)$", lambda match: match[0].lower(), text)
 
 
 def _with_one_default(text: str) -> str:
@@ -139,8 +199,14 @@ def prepare_help(parser: ArgumentParser, configs: Sequence[str], shown: Sequence
         shown: Groups of options to show, in order, after the first one; None: all.
     """
     parser.default_config_files = [*configs]
-    num_files = min(1, len(configs))  # the group with their paths, which jsonargparse puts first
-    groups = [*parser._action_groups[num_files:], *parser._action_groups[:num_files]]
+    groups = [*parser._action_groups][min(1, len(configs)) :]  # without the one that lists paths of configs
+    if configs:
+        names = " and ".join(map(config_label, configs))
+        parser.description = f"{parser.description} Defaults are those of the config {names}."
+    command = parser.prog.rpartition(" ")[2]
+    for action in parser._actions:
+        if action.dest in IN_VAIN.get(command, ()):
+            action.help = SUPPRESS
     if shown is not None:
         kept = [parser._positionals, parser._optionals, *((parser.groups or {})[name] for name in shown)]
         for group in groups:

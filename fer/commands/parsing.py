@@ -13,6 +13,7 @@ from rich.console import Console
 from fer.commands.help import HelpFormatter, prepare_help
 from fer.commands.renamed import rename_settings, rename_words
 from fer.commands.suggest import suggest_options
+from fer.configs import config_label
 from fer.errors import InputError
 from fer.files import read_text
 from fer.runs import find_checkpoint
@@ -117,7 +118,7 @@ def parse(parser: ArgumentParser, words: Sequence[str], shown: Sequence[str] | N
     try:
         return parser.parse_args(renamed)
     except ArgumentError as e:
-        raise InputError(explain(str(e), parser)) from e
+        raise InputError(explain(str(e), parser, renamed)) from e
 
 
 def _rename_config(config: str, options: Sequence[str]) -> str:
@@ -181,14 +182,24 @@ def shorten(problem: str) -> str:
     return f"{key} is {value}: it must be {listed}{hint}"
 
 
-def explain(problem: str, parser: ArgumentParser) -> str:
-    """Return a parser's error, shortened, with the options that may have been meant."""
+def _help_for(parser: ArgumentParser, words: Sequence[str]) -> str:
+    """Return the command that shows the options of the network, the data and the configs in the arguments."""
+    chosen = [
+        (flag, config_label(value))
+        for flag, value in pairwise(words)
+        if flag in ("--config", "--network", "--dataset") and "\n" not in value and takes(parser, flag[2:])
+    ]
+    shown = [] if chosen == [("--config", "demo")] else chosen  # which is shown without it, too
+    return " ".join([parser.prog, *(word for pair in shown for word in pair), "--help"])
+
+
+def explain(problem: str, parser: ArgumentParser, words: Sequence[str] = ()) -> str:
+    """Return a parser's error, shortened, with the options that may have been meant and the help to read."""
+    all_settings = f"all settings: {_help_for(parser, words)}"
     if bare := re.search(r"argument (?:\S+/)*--([\w.-]+): expected one argument", problem):
         value = "true" if _is_bool(parser, bare[1]) else "VALUE"
         hint = f"; {SWEEP_HINT}" if value == "true" else ""
-        return (
-            f"--{bare[1]} needs a value: write --{bare[1]}={value}{hint}; all settings: {parser.prog} --help"
-        )
+        return f"--{bare[1]} needs a value: write --{bare[1]}={value}{hint}; {all_settings}"
     unknown = re.search(r"(?i)unrecognized arguments: --?([\w.-]+)", problem)
     in_config = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", problem)
     in_config = in_config or re.search(r"(Key|Option) '([\w.]+)' is not expected", problem)
@@ -198,8 +209,9 @@ def explain(problem: str, parser: ArgumentParser) -> str:
     name = unknown.group(1) if unknown else ".".join(groups)
     options = [action.dest for action in parser._actions]
     near = [option for option in suggest_options(name, options) if option != name] if name else []
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{shorten(problem)}; {hint}all settings: {parser.prog} --help"
+    dashes = "--" if unknown else ""  # in a config, it is a key
+    hint = f"did you mean {' or '.join(f'{dashes}{option}' for option in near)}? " if near else ""
+    return f"{shorten(problem)}; {hint}{all_settings}"
 
 
 def _is_bool(parser: ArgumentParser, key: str) -> bool:

@@ -26,7 +26,7 @@ from fer.commands.announced import announced
 from fer.commands.choices import choose
 from fer.commands.experiment import ExperimentCLI, run_experiment
 from fer.commands.outputs import ConfigCallback
-from fer.commands.parsing import CONSOLE, name_checkpoint
+from fer.commands.parsing import CONSOLE, name_checkpoint, positional
 from fer.commands.size_targets import PREFIX, add_size_targets, limit_of, take_size_target, with_underscores
 from fer.commands.tuning import FineTuning, KeepBest, tuning_line
 from fer.errors import InputError
@@ -64,8 +64,8 @@ OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradie
 APART: Final = ("config", "run_name", "runs_dir", "test", "wandb")
 """Settings, or groups of settings, that do not affect what the rounds compute."""
 
-OF_ANY_NETWORK: Final = ("--timm", "--images")
-"""Options for a network that is not a checkpoint of a run; either one is enough to tell."""
+OF_ANY_NETWORK: Final = ("--timm", "--images", "--weights")
+"""Options for a network that is not a checkpoint of a run; each one is enough to tell."""
 
 
 log = logging.getLogger("fer.commands")
@@ -74,7 +74,9 @@ log = logging.getLogger("fer.commands")
 def prune(arguments: Sequence[str]) -> None:
     """Prune the network of a checkpoint; a positional argument is the checkpoint or the folder of its run."""
     words = with_underscores(arguments)
-    if any(word.split("=")[0] in OF_ANY_NETWORK for word in words):
+    flags = {word.split("=")[0] for word in words}
+    asks_for_help = "--network" in flags and {"-h", "--help"} & flags and not positional(words)
+    if asks_for_help or flags & {*OF_ANY_NETWORK}:
         from fer.commands.prune_network import prune_network
 
         prune_network(words)

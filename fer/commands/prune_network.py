@@ -103,6 +103,9 @@ def prune_network(arguments: Sequence[str]) -> None:
     if (given.timm is None) == (given.network is None):
         msg = "give one of --timm NAME and --network package.module.Class"
         raise InputError(msg)
+    if given.timm is not None:
+        check_timm(given.timm)
+    check_count(len(find_images(given.images)), given.images)  # before the network is built
     built = parser.instantiate_classes(given)
     settings: PruneSettings = built.prune
     if given.timm is not None:
@@ -156,11 +159,11 @@ def _split(word: str) -> list[str]:
     return [flag, value] if equals and flag in ("--timm", "--network") else [word]
 
 
-def load_timm(name: str, weights: Path | None) -> nn.Module:
-    """Return a network from timm in eval mode, with as many classes as its weights have.
+def check_timm(name: str) -> None:
+    """Refuse a name that timm does not know.
 
     Raises:
-        InputError: timm has no such network, or the file does not hold its weights.
+        InputError: timm has no such network; the message names the nearest one.
     """
     if not timm.is_model(name):
         near = did_you_mean(name, timm.list_models())
@@ -169,6 +172,25 @@ def load_timm(name: str, weights: Path | None) -> nn.Module:
             "python -c 'import timm; print(*timm.list_models())'"
         )
         raise InputError(msg)
+
+
+def check_count(num_images: int, folder: Path) -> None:
+    """Refuse a folder with too few images to hold one out.
+
+    Raises:
+        InputError: There are fewer than :data:`HELD_OUT`.
+    """
+    if num_images < HELD_OUT:
+        msg = f"--images {folder}: {num_images} readable images; give {HELD_OUT} or more, better thousands"
+        raise InputError(msg)
+
+
+def load_timm(name: str, weights: Path | None) -> nn.Module:
+    """Return a network from timm in eval mode, with as many classes as its weights have.
+
+    Raises:
+        InputError: The file does not hold its weights.
+    """
     settings: dict[str, Any] = {}
     classifier = timm.get_pretrained_cfg_value(name, "classifier")
     if weights is not None and isinstance(classifier, str):
@@ -232,9 +254,7 @@ def read_batches(
             inputs.append(transform(Image.fromarray(read_image(path))))
         except BadImageError as e:
             log.warning("%s", e)
-    if len(inputs) < HELD_OUT:
-        msg = f"--images {folder}: {len(inputs)} readable images; give {HELD_OUT} or more, better thousands"
-        raise InputError(msg)
+    check_count(len(inputs), folder)
     held_out = inputs[HELD_OUT - 1 :: HELD_OUT]
     del inputs[HELD_OUT - 1 :: HELD_OUT]
     measured, others = (list(torch.split(torch.stack(one), batch_size)) for one in (inputs, held_out))

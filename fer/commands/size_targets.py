@@ -10,17 +10,22 @@ from fer.pruning import SIZE_KINDS, Limit
 
 PREFIX: Final = "target_"
 
+HOW: Final = (
+    ". With any --target_…, the neurons are removed, over all layers, whose removal changes the network's "
+    "outputs least for what it saves. The papers' rules use one threshold for all layers, and the rivals "
+    "remove the same share of each layer"
+)
+"""End of the first option's help: what all of them do."""
+
 
 def add_size_targets(parser: Any) -> None:
     """Add the options to a parser."""
-    for name, kind in SIZE_KINDS.items():
+    for number, (name, kind) in enumerate(SIZE_KINDS.items()):
         parser.add_argument(
             f"--{PREFIX}{name}",
             type=float | None,
             default=None,
-            help=f"share of the {kind.title} to keep, 0 to 1. Over all layers, the neurons are removed whose "
-            "removal, after compensation, changes the network's outputs least for what it saves. The papers' "
-            "rules use one threshold for all layers, and the rivals remove the same share of each layer",
+            help=f"share of the {kind.title} to keep, 0 to 1" + ("" if number else HOW),
         )
 
 

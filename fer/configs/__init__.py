@@ -35,6 +35,17 @@ def config_path(name: str) -> Path:
     raise InputError(msg)
 
 
+def config_label(path: str) -> str:
+    """Return the name of a shipped config, given its path; any other path unchanged."""
+    name = Path(path).stem
+    return name if Path(path) == _FOLDER / f"{name}.yaml" else path
+
+
+def describe_config(name: str) -> str:
+    """Return what a shipped config is: the comment in its first line."""
+    return (_FOLDER / f"{name}.yaml").read_text().partition("\n")[0].removeprefix("# ")
+
+
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested settings to dotted keys, as a sweep names them.
 

@@ -153,7 +153,7 @@ def test_good_files_are_done_and_bad_ones_named(photos, model):
         pytest.param("photos --smooth -1", ["--smooth is -1", "0 or more"], id="smoothing backwards"),
         pytest.param("photos --camera 0", ["--camera 0 and photos"], id="a camera and files"),
         pytest.param("--camera 93 --ckpt_path MODEL", ["93: there is no such camera"], id="no such camera"),
-        pytest.param("photos --ckpt_path MODEL --outt x", ["did you mean out?"], id="a typo"),
+        pytest.param("photos --ckpt_path MODEL --outt x", ["did you mean --out?"], id="a typo"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(photos, model, words, parts):
