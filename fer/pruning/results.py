@@ -12,6 +12,7 @@ from torch import nn
 
 from fer.errors import InputError
 from fer.metrics import Comparison, mcnemar
+from fer.metrics.latency import are_apart
 from fer.neurons.inputs import inputs_of
 from fer.pruning.classes import classify_both
 from fer.pruning.compared import (
@@ -124,9 +125,9 @@ class PruneResults:
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def summary(self) -> str:
-        """Return accuracy, or the first metric, before and after, and what is left, in one line of text."""
+        """Return accuracy, or the first metric, size and time, before and after, in one line of text."""
         before, after = self.before, self.after
-        left = f"with {100 * after.macs / max(before.macs, 1):.1f} % of the multiply-adds"
+        left = f"with {100 * after.macs / max(before.macs, 1):.1f} % of the multiply-adds{self._time()}"
         if before.acc is not None and after.acc is not None:
             n = "" if self.n is None else f" (n = {self.n:,})"
             return f"val{n}: {100 * before.acc:.2f} to {100 * after.acc:.2f} % {left}"
@@ -134,6 +135,17 @@ class PruneResults:
             old, new = before.metrics[self.metric], after.metrics[self.metric]
             return f"{self.metric} {old:.4g} to {new:.4g} {left}"
         return left
+
+    def _time(self) -> str:
+        """Return the median time of the largest batch before and after, where its spread is known."""
+        before, after = self.before, self.after
+        size = max(before.milliseconds_quartiles.keys() & after.milliseconds_quartiles.keys(), default=None)
+        if size is None:
+            return ""
+        if not are_apart(before.milliseconds_quartiles[size], after.milliseconds_quartiles[size]):
+            return ", no clear difference in time"
+        old, new = before.milliseconds[size], after.milliseconds[size]
+        return f", {old:.1f} to {new:.1f} ms for a batch of {size}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as in ``prune.json``, without unknown ones."""
