@@ -22,8 +22,8 @@ STAGE: Final = f"stage/{NETWORK}"
 class EpochLineCallback(Callback):
     """Print losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far.
 
-    Losses and accuracies are known by their names, in any project's spelling: ``train/loss``, ``val_acc``. The
-    stage of the network follows once there are enough measurements for one.
+    Losses and accuracies are known by their names, in any project's spelling: ``train/loss``, ``val_acc``.
+    The stage of the network follows once there are enough measurements for one.
 
     Args:
         monitor: The metric by which an epoch is the best.

@@ -40,7 +40,8 @@ def layer_table(
         lines.append(f"{name:<{width}}  {layer['before']:>7,}  {layer['after']:>7,}{counts}")
     lines += [f"{name}: not pruned: {reason}" for name, reason in refused.items() if reason != OUTPUTS]
     lines += [
-        f"{name}: removed as a whole; it changed its input by {100 * share:.2f} %" for name, share in blocks.items()
+        f"{name}: removed as a whole; it changed its input by {100 * share:.2f} %"
+        for name, share in blocks.items()
     ]
     return lines
 
