@@ -47,7 +47,7 @@ def test_the_table_is_printed(repeated_data, capsys):
     printed = capsys.readouterr()
     assert printed.out == f"splits: as shipped\n\n{report.table()}\n"
     assert printed.err == ""
-    assert "test        train          2 (14.3%)" in printed.out
+    assert "test        train          2 (14.3 %)" in printed.out
 
 
 def test_the_clean_rest_of_a_test_is_no_split_of_its_own(repeated_data):

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from fer.neurons.changes import change_times, near
-from fer.neurons.stages import StageLabel
+from fer.neurons.stages import Stage, StageLabel
 
 TOLERANCE: Final = 0.03
 """Share of the run within which another measurement must change to confirm a boundary."""
@@ -142,23 +142,19 @@ def mean_of_known(values: Iterable[float]) -> float:
 def stages_line(of_network: Sequence[Mapping[str, Any]]) -> str:
     """Return final intervals as one line of text.
 
+    Only a plateau has a reason that its name does not say.
+
     >>> first = {"stage": "initial", "reason": "warm_up", "begin": 0.0, "end": 2.4}
     >>> second = {"stage": "plateau", "reason": "stuck", "begin": 2.4, "end": 8.0}
-    >>> stages_line([first, {**second, "confirmed_by": ["speed", "rank"]}])
-    'initial (warm_up) 0.0 to 2.4, plateau (stuck) 2.4 to 8.0 [speed, rank]'
-    >>> stages_line([first, {**second, "confirmed_by": []}])
-    'initial (warm_up) 0.0 to 2.4, plateau (stuck) 2.4 to 8.0 [weak]'
+    >>> stages_line([first, second])
+    'initial to 2.4, plateau (stuck) to 8.0 epochs'
     """
-    return ", ".join(
-        f"{each['stage']} ({each['reason']}) {each['begin']:.1f} to {each['end']:.1f}{_by_whom(each)}"
-        for each in of_network
-    )
+    spans = (f"{each['stage']}{_reason(each)} to {each['end']:.1f}" for each in of_network)
+    return f"{', '.join(spans)} epochs"
 
 
-def _by_whom(interval: Mapping[str, Any]) -> str:
-    if "confirmed_by" not in interval:
-        return ""
-    return f" [{', '.join(interval['confirmed_by']) or 'weak'}]"
+def _reason(interval: Mapping[str, Any]) -> str:
+    return f" ({interval['reason']})" if interval["stage"] == Stage.PLATEAU else ""
 
 
 def count_line(confirmed: Iterable[Confirmed], length: float) -> str:
@@ -169,14 +165,13 @@ def count_line(confirmed: Iterable[Confirmed], length: float) -> str:
         length: Epochs of the run.
 
     >>> count_line([{7: ("speed",), 9: ()}], 30.0)
-    '1 of 2 changes of stage confirmed: angular speed, CKA or rank changes within 0.9 epochs, too; 1 not'
+    '1 of 2 changes of stage, all layers, confirmed: angular speed, CKA or rank change within 0.9 epochs, too'
     """
     names = [by_whom for of_layer in confirmed for by_whom in of_layer.values()]
     if not names:
         return ""
     num = sum(map(bool, names))
-    others = f"; {len(names) - num} not" if num < len(names) else ""
     return (
-        f"{num} of {len(names)} changes of stage confirmed: angular speed, CKA or rank changes within "
-        f"{TOLERANCE * length:.1f} epochs, too{others}"
+        f"{num} of {len(names)} changes of stage, all layers, confirmed: angular speed, CKA or rank change "
+        f"within {TOLERANCE * length:.1f} epochs, too"
     )

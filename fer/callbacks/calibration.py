@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from lightning.pytorch import Trainer
 
@@ -11,6 +11,13 @@ from fer.figures.reliability import reliability_figure
 from fer.metrics import wilson_interval
 from fer.metrics.calibration import Calibration, Reliability
 from fer.views import NUM_VIEWS, Tta
+
+ARROW: Final = "\N{RIGHTWARDS ARROW}"
+
+EXPLAINED: Final = """\
+ECE: mean gap between the probability of the predicted class and the accuracy, 0 is best;
+NLL: mean negative log-likelihood; flip: averaged with the mirrored image"""
+"""What the columns and rows of the table are."""
 
 
 @runtime_checkable
@@ -35,9 +42,12 @@ def calibration_table(module: ReportsCalibration) -> str:
     """Return the calibration of each split, and the accuracy of views beside the plain one, a line each."""
     found = module.calibration
     if found is None:
-        head = "probabilities are not calibrated: the checkpoint has no temperature, 1 is taken"
+        head = "calibration  none: the checkpoint has no temperature, 1 is taken"
     else:
-        head = f"temperature {found['temperature']:.3f}, fitted on {found['split']} (n = {found['n']:,})"
+        head = (
+            f"calibration  temperature {found['temperature']:.3f}, fitted on {found['split']} "
+            f"(n = {found['n']:,}), divides the logits: without {ARROW} with it"
+        )
     rows = {
         split if tta == "none" else f"{split} {tta}": (tta, each)
         for split, views in module.calibrations.items()
@@ -48,17 +58,16 @@ def calibration_table(module: ReportsCalibration) -> str:
         f"{name:<{width}}  {_errors(each, is_calibrated=found is not None)}{_accuracy(each, tta)}"
         for name, (tta, each) in rows.items()
     ]
-    return "\n".join([head, *lines])
+    return "\n".join([head, *lines, EXPLAINED])
 
 
 def _errors(found: Calibration, *, is_calibrated: bool) -> str:
     """Return calibration error and likelihood, and if there is a temperature what it makes of them."""
-    arrow = " \N{RIGHTWARDS ARROW} "
     pairs = (
         (f"{100 * found.before.ece:.2f}", f"{100 * found.after.ece:.2f}"),
         (f"{found.nll_before:.4f}", f"{found.nll_after:.4f}"),
     )
-    ece, nll = (arrow.join(pair if is_calibrated else pair[:1]) for pair in pairs)
+    ece, nll = (f" {ARROW} ".join(pair if is_calibrated else pair[:1]) for pair in pairs)
     return f"ECE {ece} %  NLL {nll}  n = {found.n:,}"
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Any
+from typing import Any, Final
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
@@ -10,14 +10,20 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from fer.callbacks.best import USUAL_MONITOR, is_better
+from fer.callbacks.stages import NETWORK, StageCallback
 from fer.metrics.keys import is_learning_rate, is_lower_better, parse_key
 from fer.neurons import Stage
+from fer.neurons.stages import LEAST_VALUES
+
+STAGE: Final = f"stage/{NETWORK}"
+"""The metric that is the network's stage, as a number."""
 
 
 class EpochLineCallback(Callback):
     """Print losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far.
 
     Losses and accuracies are known by their names, in any project's spelling: ``train/loss``, ``val_acc``.
+    The stage of the network follows once there are enough measurements for one.
 
     Args:
         monitor: The metric by which an epoch is the best.
@@ -38,8 +44,11 @@ class EpochLineCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line."""
         del pl_module
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        if not _has_stages(trainer):
+            metrics.pop(STAGE, None)
         line = epoch_line(
-            {key: float(value) for key, value in trainer.callback_metrics.items()},
+            metrics,
             epoch=trainer.current_epoch,
             num_epochs=trainer.max_epochs,
             seconds=time.monotonic() - self.started,
@@ -107,7 +116,7 @@ def epoch_line(
         for name in ("train", "val")
     }
     is_best = is_better(monitor, metrics.get(monitor, math.nan), best)
-    stage = [tuple(Stage)[int(metrics["stage/network"])]] if "stage/network" in metrics else []
+    stage = [tuple(Stage)[int(metrics[STAGE])]] if STAGE in metrics else []
     rate = [f"lr {metrics[key]:.2e}" for key in filter(is_learning_rate, metrics)][:1]
     for left_out in ("", "lr", "acc"):
         train = {name: value for name, value in splits["train"].items() if name != left_out}
@@ -123,6 +132,14 @@ def epoch_line(
         if width is None or len(line) <= width:
             break
     return line
+
+
+def _has_stages(trainer: Trainer) -> bool:
+    """Return whether the network was measured often enough for its stage to be known."""
+    return any(
+        isinstance(each, StageCallback) and each.network is None and len(each.times) >= LEAST_VALUES
+        for each in trainer.callbacks  # type: ignore[attr-defined]
+    )
 
 
 def _values(split: str, values: dict[str, float]) -> list[str]:

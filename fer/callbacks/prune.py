@@ -351,7 +351,10 @@ def _use_of(path: Path, done: _Done) -> str:
     """Return how to go on with a pruned checkpoint, for the terminal."""
     if "task" in done.checkpoint:
         return f"test it      fer test {path}"
-    return f'load it      fer.pruning.load_pruned({type(done.modules["before"]).__name__}(…), "{path}")'
+    return (
+        "load it with\n  from fer.pruning import load_pruned\n"
+        f"  network = load_pruned({type(done.modules['before']).__name__}(…), {str(path)!r})"
+    )
 
 
 def _load_checkpoint(trainer: Trainer, path: str) -> Mapping[str, Any]:

@@ -50,8 +50,8 @@ def training_samples(
         source = first_loader(data.train_dataloader() if own is None and data is not None else own)
         origin = "the first of the training loader"
         if can_choose(source):
-            source, origin = spaced(source, num_samples), "at even distances of the training data"
-        origin += ", augmented if its loader augments"
+            source, origin = spaced(source, num_samples), "spread evenly over the training data"
+        origin += ", augmented where its loader augments them"
     batches = collect_batches(trainer, pl_module, network, source, inputs=inputs, num_samples=most)
     num = sum(map(len, batches))
     if num == 0:

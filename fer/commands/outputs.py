@@ -12,6 +12,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from fer.callbacks.boundaries import stages_line
 from fer.commands.parsing import CONSOLE
 from fer.configs import flatten
 from fer.dashboards import log_config
@@ -91,7 +92,7 @@ def list_files(run: Run, missing: Mapping[str, str], page: Path | None = None) -
     Args:
         run: The run.
         missing: Figures that could not be drawn or written, and why, by name.
-        page: Its report page, listed last; None: the command that writes it is suggested instead.
+        page: Its report page; None: the command that writes it is suggested instead.
     """
     lines = [f"run          {run.folder}"]
     if run.best_checkpoint.is_file():
@@ -102,7 +103,7 @@ def list_files(run: Run, missing: Mapping[str, str], page: Path | None = None) -
         lines += [f"figures      {run.figures_dir}", *(f"{INDENT}{line}" for line in wrapped)]
     lines += describe_missing(missing)
     named = [] if page is None else [f"report       {page}  (open it in a browser)"]
-    return [*lines, *summarise(run), *_next_commands(run, page), *named]
+    return [*lines, *summarise(run), *named, *_next_commands(run, page)]
 
 
 def summarise(run: Run) -> list[str]:
@@ -113,8 +114,7 @@ def summarise(run: Run) -> list[str]:
     lines = []
     of_network = run.read_stages().get("network", {}).get("final")
     if of_network and num_labelled(run.read_metrics()) >= LEAST_VALUES:
-        spans = (f"{each['stage']} to {each['end']:.1f}" for each in of_network)
-        lines.append(f"stages       {', '.join(spans)} epochs")
+        lines.append(f"stages       {stages_line(of_network)}")
     if run.prune_path.is_file():
         lines.append(f"pruned       {PruneResults.read(run.folder).summary()}")
     return lines

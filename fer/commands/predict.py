@@ -158,7 +158,7 @@ def _faces(recognizer: Recognizer) -> str:
         return f"no detection: each image is one face, at {settings.image_size}x{settings.image_size}"
     aligned = ", upright" if settings.align else ""
     size = f"{settings.image_size}x{settings.image_size}"
-    return f"{settings.detector}, margin {settings.margin:.0%}{aligned}, at {size}"
+    return f"{settings.detector}, margin {100 * settings.margin:.0f} %{aligned}, at {size}"
 
 
 def _new_folder(folder: Path) -> Path:

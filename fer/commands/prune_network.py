@@ -137,14 +137,14 @@ def prune_network(arguments: Sequence[str]) -> None:
     out = given.out or Path("runs") / f"{short}-{time.strftime('%Y%m%d-%H%M%S')}-prune"
     about = {"model": name, "weights": None if given.weights is None else str(given.weights)}
     path = write_any_network(out, pruning, results, about)
-    make = f"timm.create_model(content['model'], num_classes={results.num_classes})"
+    origin, make = "import timm", f"timm.create_model({name!r}, num_classes={results.num_classes})"
     if given.timm is None:
-        make = f"{short}(…)"
+        init = given.network.get("init_args") or {}
+        arguments = ", ".join(f"{key}={value!r}" for key, value in vars(init).items())
+        origin, make = f"from {name.rpartition('.')[0]} import {short}", f"{short}({arguments})"
     CONSOLE.print(
-        f"{results.table()}\n\npruned       {path}\n"
-        f"load it with\n  content = torch.load({str(path)!r}, weights_only=True)\n"
-        f"  network = fer.neurons.resize({make}, content['widths'])\n"
-        "  network.load_state_dict(content['state_dict'])",
+        f"{results.table()}\n\npruned       {path}\nload it with\n  {origin}\n"
+        f"  from fer.pruning import load_pruned\n  network = load_pruned({make}, {str(path)!r})",
         markup=False,
     )
 

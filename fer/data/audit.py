@@ -175,7 +175,7 @@ class AuditReport:
         for overlap in self.overlaps:
             total = sum(self.class_counts[overlap.split])
             found = (overlap.identical, overlap.alike, *(overlap.grouped[kind] for kind in kinds))
-            shares = (f"{count:,} ({count / max(total, 1):.1%})" for count in found)
+            shares = (f"{count:,} ({100 * count / max(total, 1):.1f} %)" for count in found)
             rows.append([overlap.split, " or ".join(overlap.others), *shares])
         return rows
 

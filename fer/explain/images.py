@@ -39,7 +39,7 @@ def map_image(neuron: AnsweringNeuron) -> NDArray[np.uint8]:
 def answer_of(explained: ExplainedFace) -> str:
     """Return a face's class with its probability."""
     face = explained.face
-    return f"{face.label} {face.probabilities[face.label]:.0%}"
+    return f"{face.label} {100 * face.probabilities[face.label]:.0f} %"
 
 
 def describe(neuron: AnsweringNeuron) -> str:

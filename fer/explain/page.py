@@ -100,7 +100,7 @@ def _section(each: ExplainedFace, layer: str) -> str:
         + "</div>"
         for layer, neurons in each.neurons.items()
     )
-    values = [(name, f"{value:.1%}") for name, value in each.face.probabilities.items()]
+    values = [(name, f"{100 * value:.1f} %") for name, value in each.face.probabilities.items()]
     return f'<div class="faces">{faces}</div>{table(["class", "probability"], values)}{maps}'
 
 

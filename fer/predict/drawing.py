@@ -55,7 +55,7 @@ def mark_face(face: Face, number: int | None = None) -> Mark:
     """
     names = list(face.probabilities)
     colour = class_colours(len(names))[names.index(face.label)]
-    text = f"{face.label} {face.probabilities[face.label]:.0%}"
+    text = f"{face.label} {100 * face.probabilities[face.label]:.0f} %"
     if number is not None:
         return Mark(face.box, f"{number} {text}", colour)
     return Mark(face.box, text, colour, face.landmarks or ())

@@ -131,7 +131,7 @@ def describe_frame(time: float, faces: Sequence[TrackedFace], failure: str = "")
     >>> describe_frame(12.04, [])
     '12.0 s       no face'
     """
-    labels = [f"{number} {face.label} {face.probabilities[face.label]:.0%}" for number, face in faces]
+    labels = [f"{number} {face.label} {100 * face.probabilities[face.label]:.0f} %" for number, face in faces]
     return f"{f'{time:.1f} s':<12} {', '.join(labels) or failure or 'no face'}"
 
 

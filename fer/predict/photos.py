@@ -180,7 +180,7 @@ def _spread(count: int, num: int) -> set[int]:
 
 
 def _caption(frame: Frame, faces: Sequence[Face], notes: Sequence[str]) -> tuple[str, str]:
-    labels = ", ".join(f"{face.label} {face.probabilities[face.label]:.0%}" for face in faces)
+    labels = ", ".join(f"{face.label} {100 * face.probabilities[face.label]:.0f} %" for face in faces)
     return printable(frame.file.name), labels or notes[0]
 
 
@@ -218,8 +218,8 @@ def _add_rows(table: Table, frame: Frame, faces: Sequence[Face], notes: Sequence
             str(place),
             f"{face.side:.0f}",
             Text(first[0]),
-            f"{first[1]:.1%}",
-            Text(f"{second[0]} {second[1]:.0%}"),
+            f"{100 * first[1]:.1f} %",
+            Text(f"{second[0]} {100 * second[1]:.1f} %"),
             f"{face.entropy:.2f}",
             Text(note),
         )
@@ -270,7 +270,11 @@ def _describe_bad(summary: Summary) -> str:
 
 
 def describe_network(recognizer: Recognizer, path: Path | None) -> dict[str, Any]:
-    """Return the description of a network that is written with its predictions."""
-    return {"network_file": "default" if path is None else str(path), "tta": recognizer.tta} | asdict(
-        recognizer.preprocessing
-    )
+    """Return the description of a network that is written with its predictions.
+
+    Its ``temperature`` is the one that the predictions were made with.
+    """
+    settings = asdict(recognizer.preprocessing)
+    del settings["view_temperatures"]
+    settings["temperature"] = recognizer.preprocessing.temperature_for(recognizer.tta)
+    return {"network_file": "default" if path is None else str(path), "tta": recognizer.tta} | settings

@@ -83,7 +83,7 @@ def write_timeline(
                 "src": _address(kept.image),
                 "ratio": round(kept.size[0] / kept.size[1], 4),
                 "faces": [
-                    f"face {number} {face.label} {face.probabilities[face.label]:.0%}".replace("%", " %")
+                    f"face {number} {face.label} {100 * face.probabilities[face.label]:.0f} %"
                     for number, face in kept.faces[:MOST_FACES]
                 ],
             }

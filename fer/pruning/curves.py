@@ -109,7 +109,7 @@ def curve_table(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     lines = ["threshold  " + "".join(f"{name:>{width}}" for name in curves)]
     for number, threshold in enumerate(next(iter(curves.values()))["threshold"]):
         cells = [
-            f"{100 * columns['acc'][number]:.2f} % ({columns['neurons'][number]:.0%})"
+            f"{100 * columns['acc'][number]:.2f} % ({100 * columns['neurons'][number]:.0f} %)"
             for columns in curves.values()
         ]
         lines.append(f"{threshold:8g}°  " + "".join(f"{cell:>{width}}" for cell in cells))

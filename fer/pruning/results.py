@@ -12,6 +12,7 @@ from torch import nn
 
 from fer.errors import InputError
 from fer.metrics import Comparison, mcnemar
+from fer.metrics.latency import latency_changes
 from fer.neurons.inputs import inputs_of
 from fer.pruning.classes import classify_both
 from fer.pruning.compared import (
@@ -124,9 +125,9 @@ class PruneResults:
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def summary(self) -> str:
-        """Return accuracy, or the first metric, before and after, and what is left, in one line of text."""
+        """Return accuracy, or the first metric, size and time, before and after, in one line of text."""
         before, after = self.before, self.after
-        left = f"with {100 * after.macs / max(before.macs, 1):.1f} % of the multiply-adds"
+        left = f"with {100 * after.macs / max(before.macs, 1):.1f} % of the multiply-adds{self._time()}"
         if before.acc is not None and after.acc is not None:
             n = "" if self.n is None else f" (n = {self.n:,})"
             return f"val{n}: {100 * before.acc:.2f} to {100 * after.acc:.2f} % {left}"
@@ -134,6 +135,15 @@ class PruneResults:
             old, new = before.metrics[self.metric], after.metrics[self.metric]
             return f"{self.metric} {old:.4g} to {new:.4g} {left}"
         return left
+
+    def _time(self) -> str:
+        """Return the time that the largest batch takes, as a share of before, if its spread is known."""
+        *_, largest = (None, *latency_changes(vars(self.before), vars(self.after)))
+        if largest is None or largest.differs is None:
+            return ""
+        if not largest.differs:
+            return ", no clear difference in time"
+        return f", a batch of {largest.batch_size} in {100 * largest.ratio:.1f} % of the time"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as in ``prune.json``, without unknown ones."""

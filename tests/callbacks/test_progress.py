@@ -5,8 +5,10 @@ import re
 import pytest
 from lightning.pytorch import Callback
 
-from fer.callbacks import EpochLineCallback
+from fer.callbacks import EpochLineCallback, StageCallback
 from fer.callbacks.progress import EpochProgressBar, epoch_line
+from fer.neurons import Stage
+from fer.neurons.stages import LEAST_VALUES
 from fer.tasks import AnnTask
 
 FULL = {"train/loss": 0.5, "train/acc": 0.75, "val/loss": 1.25, "val/acc": 0.5, "lr": 0.001}
@@ -66,6 +68,16 @@ class _Accuracies(Callback):
 
     def on_train_epoch_end(self, trainer, pl_module):
         trainer.callback_metrics["val/acc"].fill_(self.values[trainer.current_epoch])
+
+
+def test_no_stage_is_printed_before_it_is_known(tiny_data, tiny_trainer, capsys):
+    callbacks = [StageCallback(), EpochLineCallback()]
+    num_epochs = LEAST_VALUES + 1
+    task = AnnTask(in_features=64)
+    tiny_trainer(max_epochs=num_epochs, callbacks=callbacks).fit(task, datamodule=tiny_data())
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    names = re.compile("|".join(Stage))
+    assert [bool(names.search(line)) for line in lines] == [False] * (LEAST_VALUES - 1) + [True] * 2
 
 
 def test_a_star_marks_each_new_best(tiny_data, tiny_trainer, capsys):

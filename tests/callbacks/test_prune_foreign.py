@@ -106,8 +106,8 @@ def test_a_training_ends_with_a_smaller_module(fit, tmp_path, caplog, capsys):
     place = next(number for number, row in enumerate(rows) if row[:1] == ["val,"])
     assert rows[place + 1][:3] == ["accuracy", f"{100 * results.before.metrics['val_acc']:.2f}", "%"]
     assert "val_acc" not in out  # the same number
-    assert "40 samples: at even distances of the training data, augmented if its loader augments" in out
-    assert 'load it      fer.pruning.load_pruned(Foreign(…), "checkpoints/pruned.ckpt")' in out
+    assert "40 samples: spread evenly over the training data, augmented where its loader augments them" in out
+    assert "  network = load_pruned(Foreign(…), 'checkpoints/pruned.ckpt')" in out
     assert results.before.metrics["val_acc"] == pytest.approx(results.before.acc)
     assert results.before.metrics["val_loss"] == pytest.approx(results.before.loss)
     assert results.class_names == ["class_0", "class_1", "class_2"]
@@ -490,7 +490,7 @@ def test_the_first_samples_of_a_stream_are_taken(fit, capsys):
     callback, _ = fit(data=DataLoader(Stream(), batch_size=8), prune={"num_samples": 20})
 
     assert (
-        "20 samples: the first of the training loader, augmented if its loader augments"
+        "20 samples: the first of the training loader, augmented where its loader augments them"
         in capsys.readouterr().out
     )
     assert callback.results.after.parameters < callback.results.before.parameters

@@ -167,9 +167,9 @@ def test_a_camera_prints_a_line_a_second_and_ends_at_ctrl_c_with_everything_whol
     predict_camera(recognizer, 0, tmp_path / "out", console, ABOUT)
     lines = console.file.getvalue().splitlines()
     assert lines[1:4] == [
-        "0.0 s        1 happy 80%",
-        "1.0 s        2 sad 90%, 1 happy 80%",
-        "2.0 s        2 sad 90%, 1 happy 80%",
+        "0.0 s        1 happy 80 %",
+        "1.0 s        2 sad 90 %, 1 happy 80 %",
+        "2.0 s        2 sad 90 %, 1 happy 80 %",
     ]
     assert lines[4] == "video        camera 0: 11 frames (0 without a face) in 2.6 s, 2 tracked faces"
     rows = rows_of(tmp_path / "out")

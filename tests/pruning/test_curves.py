@@ -43,4 +43,4 @@ def test_a_table_has_a_line_for_each_threshold():
     lines = curve_table(curves).splitlines()
 
     assert lines[0].split() == ["threshold", "pairs"]
-    assert lines[2].split() == ["7.5°", "25.00", "%", "(50%)"]
+    assert lines[2].split() == ["7.5°", "25.00", "%", "(50", "%)"]

@@ -54,6 +54,25 @@ def test_the_table_names_reasons_and_changes(results):
     assert text.splitlines()[1].split() == ["conv1", "4", "2", "1", "1", "0"]
 
 
+@pytest.mark.parametrize(
+    ("quartiles", "end"),
+    [
+        pytest.param(([1.8, 2.2], [0.9, 1.1]), "multiply-adds, a batch of 1 in 50.0 % of the time", id="faster"),
+        pytest.param(([0.8, 2.2], [0.9, 1.1]), "multiply-adds, no clear difference in time", id="overlap"),
+        pytest.param(None, "multiply-adds", id="an older file"),
+    ],
+)
+def test_the_summary_says_what_is_left_and_the_time(quartiles, end, results):
+    before, after = results.before, replace(results.after, milliseconds={1: 1.0})
+    if quartiles:
+        before, after = (
+            replace(each, milliseconds_quartiles={1: ends})
+            for each, ends in zip((before, after), quartiles, strict=True)
+        )
+    text = replace(results, before=before, after=after).summary()
+    assert text == f"val (n = 20): 50.00 to 45.00 % with 100.0 % of the {end}"
+
+
 def test_logged_values(results):
     flat = results.scalars()
 
