@@ -57,7 +57,9 @@ def test_the_table_names_reasons_and_changes(results):
 @pytest.mark.parametrize(
     ("quartiles", "end"),
     [
-        pytest.param(([1.8, 2.2], [0.9, 1.1]), "multiply-adds, a batch of 1 in 50.0 % of the time", id="faster"),
+        pytest.param(
+            ([1.8, 2.2], [0.9, 1.1]), "multiply-adds, a batch of 1 in 50.0 % of the time", id="faster"
+        ),
         pytest.param(([0.8, 2.2], [0.9, 1.1]), "multiply-adds, no clear difference in time", id="overlap"),
         pytest.param(None, "multiply-adds", id="an older file"),
     ],
