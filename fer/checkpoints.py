@@ -77,8 +77,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if "task" not in content:
         msg = (
             f"{path}: this checkpoint was not trained by fer. To prune its network, add "
-            "fer.callbacks.PruneCallback to your training, or save its network.state_dict() with torch.save "
-            "and run fer prune --network package.module.Class --weights FILE --images FOLDER"
+            "fer.callbacks.PruneCallback to your training, or run "
+            f"fer prune --network package.module.Class --weights {path} --images FOLDER"
         )
         raise InputError(msg)
     _check(content, Path(path))

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from command import call
+from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 from skimage.data import astronaut
 from torchvision.models import SqueezeNet
@@ -138,7 +139,31 @@ def test_a_checkpoint_of_another_program_is_refused_with_the_ways_out(tmp_path):
         called = call(command, tmp_path / "foreign.ckpt")
         assert called.status == 2
         assert "foreign.ckpt: this checkpoint was not trained by fer" in called.err
-        assert "--network package.module.Class --weights FILE --images FOLDER" in called.err
+        way_out = f"--network package.module.Class --weights {tmp_path / 'foreign.ckpt'} --images FOLDER"
+        assert way_out in called.err
+
+
+def test_weights_may_be_a_checkpoint_of_any_lightning_module(make_images, tmp_path):
+    class Other(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = SqueezeNet(num_classes=4)
+
+    make_images(tmp_path / "images", num=2)
+    module, trainer = Other(), Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "other.ckpt")
+    words = ["--network", "torchvision.models.SqueezeNet", "--network.num_classes", "4", "--image_size", "64"]
+    nothing = ["--prune.similar_below", "0", "--prune.complementary_above", "180"]
+    files = ["--weights", tmp_path / "other.ckpt", "--images", tmp_path / "images", "--out", tmp_path / "out"]
+
+    called = call("prune", *words, *nothing, *files)
+
+    assert called.status == 0, called.err
+    assert "untrained" not in called.err
+    state = torch.load(tmp_path / "out" / "pruned.pt", weights_only=True)["state_dict"]
+    assert state.keys() == module.model.state_dict().keys()
+    assert state["features.3.squeeze.weight"].equal(module.model.features[3].squeeze.weight)
 
 
 def test_the_help_of_a_network_by_its_class_path_is_that_of_any_network():

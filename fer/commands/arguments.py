@@ -52,7 +52,7 @@ examples:
 Any network, on images without labels (all of its options: fer prune --timm NAME --help)
   --timm NAME                      network of timm, by its name
   --network package.module.Class   network of your own, which returns logits
-  --weights FILE                   its state dict: .pth, .bin or .safetensors
+  --weights FILE                   its weights: state dict (.pth, .bin, .safetensors) or Lightning checkpoint
   --images FOLDER                  images like its inputs, at any depth
 
 examples:

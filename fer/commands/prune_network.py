@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -54,7 +54,10 @@ def prune_network(arguments: Sequence[str]) -> None:
         "--images", type=Path, required=True, help="folder of images like the network's inputs, at any depth"
     )
     parser.add_argument(
-        "--weights", type=Path | None, default=None, help="state dict: .pth, .bin or .safetensors"
+        "--weights",
+        type=Path | None,
+        default=None,
+        help="state dict: .pth, .bin or .safetensors, or a checkpoint of Lightning",
     )
     parser.add_argument(
         "--image_size",
@@ -194,9 +197,9 @@ def load_timm(name: str, weights: Path | None) -> nn.Module:
     settings: dict[str, Any] = {}
     classifier = timm.get_pretrained_cfg_value(name, "classifier")
     if weights is not None and isinstance(classifier, str):
-        state = read_state(weights)
-        if f"{classifier}.weight" in state:
-            settings["num_classes"] = len(state[f"{classifier}.weight"])
+        for key, value in read_state(weights).items():
+            if f".{key}".endswith(f".{classifier}.weight"):
+                settings["num_classes"] = len(value)
     return load_weights(timm.create_model(name, **settings), weights)
 
 
@@ -213,13 +216,26 @@ def load_weights(network: nn.Module, weights: Path | None) -> nn.Module:
         )
         return network.eval()
     try:
-        network.load_state_dict(read_state(weights))
+        network.load_state_dict(_of_network(read_state(weights), [*network.state_dict()]))
     except RuntimeError as e:
         reason = " ".join(str(e).split())
         shown = reason if len(reason) < 300 else f"{reason[:300]} …"
         msg = f"--weights {weights} does not hold the weights of {type(network).__name__}: {shown}"
         raise InputError(msg) from e
     return network.eval()
+
+
+def _of_network(state: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
+    """Return the weights of a network from those of a module that holds it, such as a LightningModule.
+
+    >>> _of_network({"model.fc.weight": torch.ones(1), "loss.weight": torch.zeros(7)}, ["fc.weight"])
+    {'fc.weight': tensor([1.])}
+    """
+    ends = [name.removesuffix(names[0]) for name in state if names and f".{name}".endswith(f".{names[0]}")]
+    for prefix in ends:
+        if all(f"{prefix}{name}" in state for name in names):
+            return {name: state[f"{prefix}{name}"] for name in names}
+    return state
 
 
 def read_batches(

@@ -366,7 +366,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a file.
 
     Args:
-        path: ``.pth``, ``.bin`` or ``.safetensors``.
+        path: ``.pth``, ``.bin`` or ``.safetensors``; or a checkpoint, such as Lightning's, with the key
+            ``state_dict``.
 
     Raises:
         InputError: It cannot be read, or contains anything but tensors.
@@ -384,6 +385,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             reason = "it is damaged, or contains other objects than tensors, which are not loaded"
         msg = f"weights={path} cannot be read: {reason}; it must be a state dict, .pth, .bin or .safetensors"
         raise InputError(msg) from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         msg = f"weights={path} is not a state dict: it must map names to tensors and contain nothing else"
         raise InputError(msg)
