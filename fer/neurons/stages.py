@@ -26,7 +26,8 @@ one, and a label changes only when the next one has held for :data:`DWELL` measu
 The rule has two forms. :func:`live_stages` looks back from each measurement, so no label depends on later
 measurements; where the train loss still falls by :data:`STEEP`, nothing is at rest. :func:`label_stages` sees
 the whole run: its windows are centred, changes are dated to where the curves bend, and a pause is
-*Intermediate*: a rest after whose start the validation loss still falls by :data:`PAUSE` of its range.
+*Intermediate*: a rest after whose start the validation loss still falls by :data:`PAUSE` of its range, or a
+*Solution* of less than half a window before more motion.
 
 Source: the stages are those of Markou's study of hidden neurons on SFEW, which were drawn by hand (at about
 25 and 100 of 200 epochs); after Gedeon, "Hidden units in a plateau", 1992.
@@ -35,6 +36,7 @@ Source: the stages are those of Markou's study of hidden neurons on SFEW, which 
 import math
 from collections.abc import Sequence
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -366,15 +368,18 @@ def _without_slow_falls(
 def _without_pauses(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
     """Return the intervals with *Intermediate* in place of each *Solution* that was only a pause.
 
-    After the start of a pause the validation loss still falls far. The last interval is no pause.
+    After the start of a pause the validation loss still falls far; or it is shorter than half a window, and
+    motion follows. The last interval is no pause.
     """
     num = len(histories.times)
     labels = _spread(intervals, num)
     level = np.where(histories.val.is_unknown, histories.train.level, histories.val.level)
     far = PAUSE * (np.fmax.reduce(level, initial=-math.inf) - np.fmin.reduce(level, initial=math.inf))
-    for interval, end in zip(intervals, [each.begin for each in intervals[1:]], strict=False):
+    for interval, (end, label) in pairwise(intervals):
         start = min(interval.begin + WINDOW // 2, end - 1)  # windows before it may contain the end of a fall
-        if interval.label == _SETTLED and level[start] - np.fmin.reduce(level[start:]) > far:
+        is_short = label == _MOVING and end - interval.begin < LEAST_VALUES
+        falls_far = level[start] - np.fmin.reduce(level[start:]) > far
+        if interval.label == _SETTLED and (is_short or falls_far):
             labels[interval.begin : end] = _MOVING
     return _intervals(np.stack([labels, labels]), num)
 

@@ -6,6 +6,7 @@ from itertools import groupby
 from statistics import mean
 from time import process_time
 
+import numpy as np
 import pytest
 import torch
 from stage_histories import LENGTHS, SHAPES, History, Outcome, begins, distance, known, outcomes
@@ -361,3 +362,19 @@ def test_histories_of_different_lengths_are_refused(form):
         form([NAN, 1.0, 1.0], [2.0, 1.0, 1.0], [2.0, 1.0])
     with pytest.raises(ValueError, match="give one per measurement"):
         form([NAN], [1.0], [1.0], [])
+
+
+@pytest.mark.parametrize(("num_flat", "num_solutions"), [(14, 1), (24, 2)])
+def test_a_solution_of_less_than_half_a_window_is_a_pause(num_flat, num_solutions):
+    """The loss rests for some measurements, then falls by a little, and rests again."""
+    noise = np.random.default_rng(0).standard_normal((2, 160))
+    falls = np.concatenate([np.full(6, 2.0), np.linspace(2, 0.3, 60), np.full(num_flat, 0.3)])
+    loss = np.concatenate([falls, np.linspace(0.3, 0.2, 20), np.full(60, 0.2)])
+    speed = np.concatenate([np.full(6, 8.0), np.linspace(8, 1, 60), np.full(num_flat + 80, 1.0)])
+    loss += 0.003 * np.resize(noise[0], len(loss))
+    speed *= 1 + 0.02 * np.resize(noise[1], len(speed))
+
+    labels = label_stages(speed, loss, loss)
+
+    assert [label.stage for label, _ in groupby(labels)].count(Stage.SOLUTION) == num_solutions
+    assert labels[-1].stage is Stage.SOLUTION
