@@ -35,15 +35,17 @@ help: ## List all targets
 
 setup: $(INSTALLED) ## Create .venv and install the package, once
 
-# uv takes a third of pip's time; pip serves where uv does not find the packages, such as in an index of pip.conf.
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'fer needs Python 3.11 or newer: make setup PYTHON=/path/to/python3.11'; exit 1; }
-	@echo 'Setting up $(VENV): some minutes, once; PyTorch for Linux is some gigabytes.'
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv && \
-		$(BIN)/python -m uv pip install --editable '.[dev]' || \
-		$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	@echo 'Setting up $(VENV): a few minutes, once; PyTorch for Linux is some gigabytes.'
+	@if command -v uv >/dev/null; then \
+		uv venv --quiet --allow-existing --seed --python $(PYTHON) $(VENV) && \
+		uv pip install --python $(BIN)/python --editable '.[dev]'; \
+	else \
+		$(PYTHON) -m venv $(VENV) && \
+		$(BIN)/python -m pip install --disable-pip-version-check --no-compile --editable '.[dev]'; \
+	fi
 	@touch $@
 	@echo 'The command fer is in $(BIN): run "source $(BIN)/activate", once in each shell.'
 

@@ -77,7 +77,7 @@ def test_a_network_is_two_files(copied):
     words = ("-m", "pytest", "-v", "-s", "-k", "one_name_everywhere or linear0 or all_lists")
     tested = run(copied, sys.executable, *words, *(f"tests/{name}.py" for name in tests))
     assert "FAILED" not in tested
-    for words in ("network: linear0", "lr: 0.25", ", linear0, "):
+    for words in ("network: linear0", "lr: 0.25", "  linear0        One linear layer on synthetic faces."):
         assert words in tested
     for name in ("explains_each_setting_of_a_task", "settings_are_keyword_only_and_have_defaults"):
         assert re.search(rf"{name}\[linear0\]\s+PASSED", tested)

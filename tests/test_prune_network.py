@@ -54,7 +54,7 @@ def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp
     assert called.status == 0, called.err
     assert "top-1" in called.out
     for part in ("looking for idle blocks", "measuring neurons", "trying smaller widths of each layer"):
-        assert called.err.count(f"fer: {part}\n") == 1
+        assert called.out.count(f"{part}\n") == 1
     assert "fine-tuning 1/1      train loss" in called.out
     assert "before fine-tuning, compared" in called.out
     network = loaded_as_printed(called.out)

@@ -1,16 +1,14 @@
 """Say which pass over the samples a command is in."""
 
-import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
 
+from fer.commands.parsing import CONSOLE
 from fer.neurons.batches import InputBatches
 from fer.neurons.inputs import Batches, Inputs
-
-log = logging.getLogger("fer.commands")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +25,10 @@ class AnnouncedBatches(InputBatches):
         """Yield the network's inputs for each batch."""
         if self.title and not self.progress and self.title not in self.announced:
             self.announced.add(self.title)
-            log.info("%s", self.title)
+            CONSOLE.print(self.title)
         yield from super().__iter__()
 
 
 def announced(batches: Batches, network: nn.Module) -> InputBatches:
-    """Return batches for a network whose passes are announced on standard error."""
+    """Return batches for a network whose passes are announced, by a bar if there is a terminal."""
     return AnnouncedBatches(batches, network, progress=sys.stderr.isatty())

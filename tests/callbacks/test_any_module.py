@@ -3,6 +3,7 @@
 import logging
 import math
 import random
+import re
 from pathlib import Path
 
 import lightning as L
@@ -275,7 +276,7 @@ def test_what_cannot_be_measured_is_one_line(module, settings, val, message, tin
     with caplog.at_level(logging.WARNING, "fer.callbacks"):
         trainer = any_fit(tiny_trainer, [callback], module(), val=val, max_epochs=2)
     (said,) = caplog.messages
-    assert said.startswith(message)
+    assert re.sub(r": (add)?mm: ", ": ", said).startswith(message)  # torch 2.15 names the operation
     assert "\n" not in said
     assert trainer.current_epoch == 2
     assert not callback.degrees

@@ -74,7 +74,7 @@ def test_a_single_layer_with_its_activation_is_no_block():
 
 
 def test_batches_that_the_network_does_not_take_are_refused():
-    with pytest.raises(InputError, match=r"Sequential does not take float32 \(2, 4\): mat1"):
+    with pytest.raises(InputError, match=r"Sequential does not take float32 \(2, 4\): (mm: )?mat1"):
         measure_blocks(nn.Sequential(Adding(0.5)), [torch.zeros(2, 4)])
 
 

@@ -141,7 +141,7 @@ def _flip(path, whole):
         pytest.param(lambda path, whole: torch.save([1, 2], path), "not hold a network of fer", id="a list"),
         pytest.param(
             lambda path, whole: torch.save(nn.Linear(2, 2).state_dict(), path),
-            "not hold a network of fer",
+            "this checkpoint was not trained by fer",
             id="another's weights",
         ),
         pytest.param(_changed(task="OtherTask", network=None), "damaged: 'network'", id="no class path"),
