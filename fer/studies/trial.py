@@ -280,7 +280,14 @@ def not_finite(values: Sequence[float], metric: str) -> str:
 
 
 def _with_log(reason: str, log: str) -> str:
-    lines = [line for line in log.splitlines() if line.strip()][-_REASON_LINES:]
+    r"""Return a reason with the end of a log, up to its last error: libraries may write more when they exit.
+
+    >>> _with_log("exit status 2", "fer fit: error: the loss is nan\nnanobind: leaked 4 instances!")
+    'exit status 2\nfer fit: error: the loss is nan'
+    """
+    lines = [line for line in log.splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines, 1) if re.search("[Ee]rror: ", line)]
+    lines = lines[: errors[-1] if errors else None][-_REASON_LINES:]
     return "\n".join([reason, "\n".join(lines)[-_REASON_CHARACTERS:]]).rstrip()
 
 
