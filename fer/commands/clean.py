@@ -109,14 +109,14 @@ touched. Sweeps, cross-validations and repeats are also searched.""",
         nargs="?",
         default=Path("runs"),
         metavar="RUNS_DIR",
-        help="folder of runs (runs)",
+        help="folder of runs (default: runs)",
     )
     parser.add_argument(
         "--older_than",
         type=float,
         default=1.0,
         metavar="DAYS",
-        help="keep runs and cached files that were written in the last DAYS days (1)",
+        help="keep runs and cached files that were written in the last DAYS days (default: 1)",
     )
     parser.add_argument(
         "--unfinished", action="store_true", help="also runs that fer fit --resume could still complete"

@@ -65,9 +65,13 @@ def sweep(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("file", type=Path, nargs="?", help="sweep file, such as sweeps/conv6-bayes.yaml")
     parser.add_argument("--count", type=int, help="points to try (default: the file's run_cap, or the grid)")
-    parser.add_argument("--agents", type=int, default=1, help="trials in parallel, each on the next GPU (1)")
+    parser.add_argument(
+        "--agents", type=int, default=1, help="trials in parallel, each on the next GPU (default: 1)"
+    )
     parser.add_argument("--method", choices=METHODS, help="search method, instead of the file's")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the search, not of the trainings (0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the search, not of the trainings (default: 0)"
+    )
     parser.add_argument(
         "--storage",
         metavar="URL",
@@ -75,10 +79,12 @@ def sweep(arguments: Sequence[str]) -> None:
         "SQLAlchemy, such as postgresql://USER@HOST/NAME, or of Optuna's gRPC proxy, grpc://HOST:PORT "
         "(default: a file in the sweep's folder)",
     )
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of all runs (runs)")
+    parser.add_argument(
+        "--runs_dir", type=Path, default=Path("runs"), help="folder of all runs (default: runs)"
+    )
     parser.add_argument("--run_name", help="folder and W&B group (default: name of the file, and time)")
     parser.add_argument(
-        "--max_failures", type=int, default=3, help="failures in a row that end the sweep (3)"
+        "--max_failures", type=int, default=3, help="failures in a row that end the sweep (default: 3)"
     )
     parser.add_argument(
         "--retry_failed",
@@ -97,7 +103,7 @@ def sweep(arguments: Sequence[str]) -> None:
         type=Path,
         metavar="FILE",
         default=Path("searches.png"),
-        help="figure of --compare (searches.png)",
+        help="figure of --compare (default: searches.png)",
     )
     given = parser.parse_args(rename_words(arguments, ["out"]))
     if given.compare:
