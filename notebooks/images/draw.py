@@ -84,18 +84,18 @@ def neuron_angles(checkpoint: Path, layer: str) -> np.ndarray:
 def draw(run: Run, layer: str, maps: dict[str, np.ndarray], theme: Theme) -> Figure:
     """Draw the angle map before and after pruning, next to the quantiles of the angles over the training."""
     figure = Figure(figsize=(WIDTH, 3.1), facecolor=theme.page, layout="constrained")
-    grid = figure.add_gridspec(1, 3, width_ratios=(1.2, 1.2, 1.75), wspace=0.03)
-    panels = [figure.add_subplot(place) for place in grid]
-    for axes, (when, degrees) in zip(panels, maps.items(), strict=False):
+    left, right = figure.subfigures(1, 2, width_ratios=(2.6, 2))
+    panels = left.subplots(1, 2)
+    for axes, (when, degrees) in zip(panels, maps.items(), strict=True):
         image = axes.imshow(degrees, cmap=DIVERGING, vmin=0, vmax=180, interpolation_stage="data")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         axes.set_title(f"{len(degrees)} neurons {when} pruning", fontsize=10, color=theme.ink)
-    bar = figure.colorbar(image, ax=panels[:2], orientation="horizontal", aspect=40, pad=0.03, shrink=0.8)
+    bar = left.colorbar(image, ax=panels, orientation="horizontal", aspect=40, pad=0.03, shrink=0.8)
     bar.set_ticks([0, 45, 90, 135, 180], labels=["0° same", "45°", "90° unrelated", "135°", "180° opposite"])
     bar.ax.tick_params(labelsize=9, colors=theme.ink, length=2)
     bar.outline.set_visible(False)
-    draw_fan(panels[2], run, layer, theme)
+    draw_fan(right.subplots(), run, layer, theme)
     return figure
 
 
