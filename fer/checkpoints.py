@@ -74,6 +74,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         InputError: The file is missing or damaged, or is not a checkpoint of this package.
     """
     content = read_any_checkpoint(path)
+    if "task" not in content and "pruned_network" in content:
+        msg = (
+            f"{path}: PruneCallback wrote this checkpoint in a training that is not of fer fit: load it into "
+            f"your own module by fer.pruning.load_pruned(MyModule(), {str(path)!r})"
+        )
+        raise InputError(msg)
     if "task" not in content:
         msg = (
             f"{path}: this checkpoint was not trained by fer. To prune its network, add "

@@ -44,8 +44,10 @@ def measure(
         batches: Batches of N samples, in a list or a loader: tensors, or sequences or mappings of them; see
             :func:`fer.neurons.inputs.inputs_of`. Or one tensor with all samples. They are moved to the
             network's device.
-        layers: Names for :func:`fer.neurons.record`; a string is one name. None: all hidden layers that
-            :func:`fer.neurons.find_hidden_layers` finds, as the next layer takes their neurons.
+        layers: Names for :func:`fer.neurons.record`; a string is one name. Each layer is measured at its own
+            output, before any batch norm or activation after it. None: all hidden layers that
+            :func:`fer.neurons.find_hidden_layers` finds, each as the next layer takes its neurons: after
+            batch norm, activation and pooling. So the same name may have other angles with None.
         inputs: Function from a batch to the network's arguments: a tensor, a tuple of positional arguments,
             or a mapping by name.
         maps: What a sample of a feature map is, for all layers or by name (``positions`` for names left out).

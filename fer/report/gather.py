@@ -40,6 +40,11 @@ STAGE_NOTES: Final[Mapping[Stage, str]] = {
 }
 """Explanation of each training stage on the page."""
 
+NO_HISTORY: Final = (
+    "There is no metrics.csv, so that curves, and angles and stages during the training, are missing: "
+    "train with Lightning's CSVLogger, also beside another logger."
+)
+
 _SIDE: Final = {
     **{"acc?": object, "interval?": list, "loss?": object},
     **{"parameters": int, "macs": int, "milliseconds?": dict, "milliseconds_quartiles?": dict},
@@ -66,7 +71,8 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
         InputError: The folder does not exist or holds nothing to report, or a file in it is damaged.
     """
     if not folder.is_dir():
-        msg = f"{folder}: no such folder; give that of a run, a study of several runs or a sweep, runs/NAME"
+        what = "a file, not a folder" if folder.exists() else "no such folder"
+        msg = f"{folder}: {what}; give that of a run, a study of several runs or a sweep, runs/NAME"
         raise InputError(msg)
     about: Page = {
         "name": folder.resolve().name,
@@ -114,7 +120,9 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
             *facts_of(folder, config, results),
             *([("Results", "Not tested (--test false)")] if is_untested and not results else []),
         ],
-        "unfinished": "No results.json yet: the run is still going on, or was interrupted."
+        "unfinished": NO_HISTORY
+        if stages and not (history or config)
+        else "No results.json yet: the run is still going on, or was interrupted."
         if command != "prune" and not results and not is_untested
         else None,
         "limits": describe_limits({name: config.get(f"trainer.{name}") for name in LIMITS}),

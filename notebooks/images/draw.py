@@ -69,28 +69,29 @@ def main() -> None:
     photograph(run.folder / "report.html", HERE / "report.png")
 
 
-def neuron_angles(checkpoint: Path, layer: str) -> np.ndarray:
-    """Return the angles of a layer on 1,024 training images, similar neurons side by side."""
+def neuron_angles(checkpoint: Path, layer: str) -> tuple[int, np.ndarray]:
+    """Return the width of a layer, and its angles on 1,024 training images, without those of dead neurons."""
     task = load(checkpoint)
     data = SyntheticFacesDataModule(image_size=48, channels=1)
     data.setup("fit")
-    degrees = angles(measure(task.network, data.sample_dataloader("train", 1024), layer)[layer]).numpy()
+    measured = measure(task.network, data.sample_dataloader("train", 1024))  # as the next layer takes them
+    degrees = angles(measured[layer]).numpy()
     there = np.flatnonzero(~np.isnan(degrees.diagonal()))
-    degrees = degrees[np.ix_(there, there)]
-    order = cluster_order(degrees)
-    return degrees[np.ix_(order, order)]
+    block = degrees[np.ix_(there, there)]
+    order = cluster_order(block)
+    return len(degrees), block[np.ix_(order, order)]
 
 
-def draw(run: Run, layer: str, maps: dict[str, np.ndarray], theme: Theme) -> Figure:
+def draw(run: Run, layer: str, maps: dict[str, tuple[int, np.ndarray]], theme: Theme) -> Figure:
     """Draw the angle map before and after pruning, next to the quantiles of the angles over the training."""
     figure = Figure(figsize=(WIDTH, 3.1), facecolor=theme.page, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(2.6, 2))
     panels = left.subplots(1, 2)
-    for axes, (when, degrees) in zip(panels, maps.items(), strict=True):
+    for axes, (when, (width, degrees)) in zip(panels, maps.items(), strict=True):
         image = axes.imshow(degrees, cmap=DIVERGING, vmin=0, vmax=180, interpolation_stage="data")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        axes.set_title(f"{len(degrees)} neurons {when} pruning", fontsize=10, color=theme.ink)
+        axes.set_title(f"{width} neurons {when} pruning", fontsize=10, color=theme.ink)
     bar = left.colorbar(image, ax=panels, orientation="horizontal", aspect=40, pad=0.03, shrink=0.8)
     bar.set_ticks([0, 45, 90, 135, 180], labels=["0° same", "45°", "90° unrelated", "135°", "180° opposite"])
     bar.ax.tick_params(labelsize=9, colors=theme.ink, length=2)

@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from fer.callbacks import PruneCallback
 from fer.callbacks.prune import why_not
+from fer.checkpoints import read_checkpoint
 from fer.errors import InputError
 from fer.pruning import PruneResults, load_pruned
 
@@ -156,6 +157,8 @@ def test_the_module_is_given_back_in_ones_own_code(fit, tmp_path):
     assert isinstance(loaded, Foreign)
     assert not loaded.training
     assert content["pruned_network"] == ""
+    with pytest.raises(InputError, match=r"PruneCallback wrote this checkpoint .*load_pruned\(MyModule"):
+        read_checkpoint(path)
     assert content["hyper_parameters"] == {"width": 24, "compiled": False}
     assert content["state_dict"].keys() == loaded.state_dict().keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in full.state_dict().items())

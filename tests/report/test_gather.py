@@ -72,6 +72,13 @@ def test_a_run_without_results_is_said_to_be_unfinished(run_dir, settings_of):
     assert "still going on" in gather(run_dir, settings_of)["unfinished"]
 
 
+def test_a_run_whose_logger_wrote_no_file_says_how_to_get_its_curves(run_dir, settings_of):
+    """A training with the callbacks, but not by ``fer fit``, which writes a config."""
+    (run_dir / "metrics.csv").unlink()
+    (run_dir / "config.yaml").unlink()
+    assert "CSVLogger" in gather(run_dir, settings_of)["unfinished"]
+
+
 def test_a_run_that_was_not_to_be_tested_is_finished_when_its_curves_are_drawn(run_dir, settings_of):
     (run_dir / "results.json").unlink()
     with (run_dir / "config.yaml").open("a") as file:
@@ -271,6 +278,9 @@ def test_no_folder_and_an_empty_one(tmp_path, settings_of):
         gather(tmp_path / "nowhere", settings_of)
     with pytest.raises(InputError, match=r"holds no run.*runs/NAME"):
         gather(tmp_path, settings_of)
+    (tmp_path / "best.ckpt").touch()
+    with pytest.raises(InputError, match=r"best.ckpt: a file, not a folder; give that of a run"):
+        gather(tmp_path / "best.ckpt", settings_of)
 
 
 def test_a_folder_of_runs_is_no_run_but_its_runs_are_named(run_dir, settings_of):

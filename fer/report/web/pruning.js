@@ -9,6 +9,12 @@ function showPruning() {
   if (curve) made.append(pruneCurve(curve));
 }
 
+// A number of neurons, a share or a target takes the place of the thresholds.
+const THRESHOLDS = ["similar_below", "complementary_above"];
+
+const isSized = ({ settings, target }) =>
+  Boolean(target ?? settings?.num_removed ?? settings?.share_removed);
+
 function pruned(results) {
   const { before, after, mcnemar, layers, refused, blocks, settings, n, protocol } = results;
   const row = (name, format, get, hasRatio = true) => {
@@ -32,7 +38,9 @@ function pruned(results) {
   const ratio = numbers("ratio", "after / before", null);
   const columns = [words("name", "", breakable), ...sides, ratio];
   const caption = [n && `n = ${count(n)}`, protocol].filter(Boolean).join("; ");
-  const given = Object.entries(settings ?? {}).filter(([, value]) => value !== null);
+  const given = Object.entries(settings ?? {}).filter(
+    ([name, value]) => value !== null && !(isSized(results) && THRESHOLDS.includes(name)),
+  );
   const removed = Object.entries(blocks ?? {}).map(
     ([name, share]) => `${name} (${percent1(share)})`,
   );

@@ -7,7 +7,8 @@ function showHead() {
   const figures = [];
   if (test) {
     const more = `95 %: ${interval(test.low, test.high)}, n = ${count(test.n)}`;
-    figures.push([`Accuracy, ${test.name}`, percent(test.acc), more]);
+    const whole = prune ? ", before pruning" : "";
+    figures.push([`Accuracy on ${test.name}${whole}`, percent(test.acc), more]);
     figures.push(["Mean recall", percent(test.balanced), "over the classes"]);
   }
   if (members) {
@@ -23,7 +24,7 @@ function showHead() {
     const sizes = `${count(after.parameters)} of ${count(before.parameters)}`;
     if (isNumber(after.acc)) {
       const more = `before: ${percent(before.acc)}; n = ${count(n)}`;
-      figures.push(["Accuracy on val, pruned", percent(after.acc), more]);
+      figures.push(["Accuracy on val, after pruning", percent(after.acc), more]);
     }
     figures.push(["Parameters left", percent1(after.parameters / before.parameters), sizes]);
   }
