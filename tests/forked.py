@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import chdir
+from contextlib import chdir, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -94,7 +94,9 @@ class Forked:
         return _children(itself)
 
     def send_signal(self, number: int) -> None:
-        os.killpg(self.pid, number)
+        """Send a signal to the process group, if it has not ended, as :mod:`subprocess` does."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)

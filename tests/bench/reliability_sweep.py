@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -175,7 +176,8 @@ def run(
     trials = process.children() if with_trials and process.poll() is None else []
     process.kill()
     for trial in trials:
-        os.killpg(trial, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(trial, signal.SIGKILL)
     process.wait()
 
 
