@@ -76,8 +76,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     content = read_any_checkpoint(path)
     if "task" not in content and "pruned_network" in content:
         msg = (
-            f"{path}: PruneCallback wrote this checkpoint in a training that is not of fer fit: load it into "
-            f"your own module by fer.pruning.load_pruned(MyModule(), {str(path)!r})"
+            f"{path}: PruneCallback wrote this checkpoint outside fer fit: load it into your own module by "
+            f"fer.pruning.load_pruned(MyModule(), {str(path)!r})"
         )
         raise InputError(msg)
     if "task" not in content:

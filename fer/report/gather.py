@@ -41,9 +41,10 @@ STAGE_NOTES: Final[Mapping[Stage, str]] = {
 """Explanation of each training stage on the page."""
 
 NO_HISTORY: Final = (
-    "There is no metrics.csv, so that curves, and angles and stages during the training, are missing: "
-    "train with Lightning's CSVLogger, also beside another logger."
+    "There is no metrics.csv: the curves, and the angles and stages during training, are missing. "
+    "Train with Lightning's CSVLogger, alone or beside another logger."
 )
+"""Note on a page about a training with the callbacks whose loggers wrote no table of its metrics."""
 
 _SIDE: Final = {
     **{"acc?": object, "interval?": list, "loss?": object},
