@@ -18,6 +18,7 @@ from fer.pruning.limits import Limit, Target
 from fer.pruning.once import Pruning, prune_to
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import Size, measure_sizes
+from fer.pruning.size_request import SizeRequest
 from fer.pruning.tables import heading, layer_table, size_table, target_table
 from fer.pruning.tuning import Tuning
 
@@ -77,6 +78,7 @@ class UnlabelledResults:
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
         target: Size limit and the size that was reached; None without a limit.
+        size_request: Size that was asked for, and what the thresholds would remove; None if they decided.
     """
 
     num_classes: int
@@ -88,6 +90,7 @@ class UnlabelledResults:
     blocks: Mapping[str, float]
     refused: Mapping[str, str]
     target: Target | None = None
+    size_request: SizeRequest | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -97,6 +100,7 @@ class UnlabelledResults:
             "after": asdict(self.after),
             "agreement": {name: each._asdict() for name, each in self.agreement.items()},
             "target": self.target and asdict(self.target),
+            "size_request": self.size_request and self.size_request.to_dict(),
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -104,7 +108,7 @@ class UnlabelledResults:
         """Return the results as text: a line for each layer, then both networks side by side."""
         return "\n".join(
             [
-                *layer_table(self.layers, self.blocks, self.refused),
+                *layer_table(self.layers, self.blocks, self.refused, self.size_request),
                 "",
                 heading(""),
                 *size_table(self.before, self.after, self.layers),
@@ -171,6 +175,7 @@ def prune_unlabelled(
         blocks=pruning.blocks,
         refused=pruning.refused,
         target=pruning.target,
+        size_request=pruning.size_request,
     )
     return pruning, results
 

@@ -142,8 +142,13 @@ class Target:
 
     def __str__(self) -> str:
         """Return the limit and the reached size, for a table."""
+        return f"{self.limit}: {self.after}, before {self.before}"
+
+    @property
+    def limit(self) -> str:
+        """The limit with its unit."""
         most = f"{self.most:,.4g}" if SIZE_KINDS[self.kind].count is None else f"{math.floor(self.most):,}"
-        return f"at most {most} {SIZE_KINDS[self.kind].unit}: {self.after}, before {self.before}"
+        return f"at most {most} {SIZE_KINDS[self.kind].unit}"
 
 
 class Meter:

@@ -20,6 +20,7 @@ from fer.neurons.text import listed
 from fer.neurons.warn import joined_warnings
 from fer.pruning.limits import Limit, Meter, Target
 from fer.pruning.settings import PruneSettings
+from fer.pruning.size_request import SizeRequest
 from fer.pruning.targets import settings_at_size
 from fer.pruning.tuning import Tuning
 
@@ -55,6 +56,7 @@ class Pruning:
             pruning: ``before``, the whole network recalibrated, and ``after``, the smaller one not
             recalibrated. None without batch norm, without recalibration, or if nothing was removed.
         target: Size limit and the size that was reached; None without a limit.
+        size_request: Size that was asked for, and what the thresholds would remove; None if they decided.
         tuning: Fine-tuning of the smaller network; None if there was none.
     """
 
@@ -68,6 +70,7 @@ class Pruning:
     settings: PruneSettings
     recalibration: Recalibration | None = None
     target: Target | None = None
+    size_request: SizeRequest | None = None
     tuning: Tuning | None = None
 
     @property
@@ -122,7 +125,7 @@ def prune_to(
     network: nn.Module, batches: Batches, settings: PruneSettings | None = None, limit: Limit | None = None
 ) -> Pruning:
     """Prune a network as :func:`prune_once` does; the limit may be a share of another network's size."""
-    settings = settings or PruneSettings()
+    settings = given = settings or PruneSettings()
     if limit is not None and (settings.num_removed is not None or settings.share_removed is not None):
         msg = "num_removed and share_removed set the size: leave out them or the limit (max_…, --target_…)"
         raise InputError(msg)
@@ -139,6 +142,7 @@ def prune_to(
     pruned = prune_measured(smaller, batches, measurement, settings)
     warn_if_unchanged(pruned.plans, blocks)
     is_smaller = bool(blocks) or any(plan.removals for plan in pruned.plans.values())
+    target = None if meter is None else meter.target(pruned.network)
     recalibrates = settings.recalibrate and is_smaller  # a network that loses nothing is not recalibrated
     titled = batches.titled("recalibrating batch norm")
     before = recalibrated(network, titled) if recalibrates else None
@@ -153,7 +157,8 @@ def prune_to(
         refused=dict(pruned.report["refused"]),
         settings=settings,
         recalibration=None if before is None or after is None else Recalibration(before, pruned.network),
-        target=None if meter is None else meter.target(pruned.network),
+        target=target,
+        size_request=SizeRequest.of(given, smaller, measurement, target),
     )
 
 

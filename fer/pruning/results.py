@@ -31,6 +31,7 @@ from fer.pruning.compared import (
 from fer.pruning.limits import Target
 from fer.pruning.once import Pruning
 from fer.pruning.size import Size, measure_sizes
+from fer.pruning.size_request import SizeRequest
 from fer.pruning.tables import (
     FAIR,
     accuracy_line,
@@ -93,6 +94,7 @@ class PruneResults:
         recalibration: Both networks with the opposite recalibration: ``before`` is not recalibrated,
             ``after`` is. None if batch norm was not recalibrated, or nothing was evaluated.
         target: Size limit and the size that was reached; None without a limit.
+        size_request: Size that was asked for, and what the thresholds would remove; None if they decided.
         tuning: Effect of fine-tuning; None if there was none, or without classes.
     """
 
@@ -110,6 +112,7 @@ class PruneResults:
     metric: str | None = None
     recalibration: RecalibrationResult | None = None
     target: Target | None = None
+    size_request: SizeRequest | None = None
     tuning: TuningResult | None = None
 
     def __repr__(self) -> str:
@@ -156,6 +159,7 @@ class PruneResults:
             "recalibration": self.recalibration and plain_values(self.recalibration),
             "tuning": self.tuning and plain_values(self.tuning),
             "target": self.target and asdict(self.target),
+            "size_request": self.size_request and self.size_request.to_dict(),
         }
         return known_values(values)
 
@@ -181,6 +185,8 @@ class PruneResults:
                 values[name] = values.get(name) and read_values(kind, values[name])
             if "target" in values:
                 values["target"] = Target.read(values["target"])
+            if "size_request" in values:
+                values["size_request"] = SizeRequest(**values["size_request"])
             known = {"n": None, "class_names": None, **values}
             return cls(before=before, after=after, mcnemar=paired and Comparison(**paired), **known)
         except (AttributeError, KeyError, TypeError, ValueError) as e:
@@ -220,7 +226,7 @@ class PruneResults:
         )
         return "\n".join(
             [
-                *layer_table(self.layers, self.blocks, self.refused),
+                *layer_table(self.layers, self.blocks, self.refused, self.size_request),
                 "",
                 heading(title),
                 *self._metric_lines(),
@@ -344,6 +350,7 @@ def compare(
         recalibration=recalibration_result(found, metrics or {}),
         tuning=tuning_result(pruning, found),
         target=pruning.target,
+        size_request=pruning.size_request,
     )
 
 

@@ -17,6 +17,7 @@ from fer.pruning.limits import Limit, Meter
 from fer.pruning.once import Pruning, Recalibration, prune_to
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size import count_macs
+from fer.pruning.size_request import SizeRequest
 from fer.pruning.tuning import Tuning
 
 FineTune = Callable[[nn.Module, Mapping[str, int]], Tuning | nn.Module | None]
@@ -188,6 +189,7 @@ def join_rounds(
         blocks=blocks,
         refused={},
         settings=settings,
+        size_request=SizeRequest.of(settings, target=rounds[-1].pruning.target),
         recalibration=None if recalibrated is None else Recalibration(recalibrated, bare),
     )
 

@@ -10,13 +10,17 @@ from fer.neurons.text import listed
 from fer.neurons.trace import OUTPUTS
 from fer.pruning.limits import Target
 from fer.pruning.size import Size
+from fer.pruning.size_request import SizeRequest
 
 FAIR: Final = "* compared with the whole network whose batch norm was recalibrated, too: the fair comparison"
 """Footnote of the lines that credit no gain of recalibration to pruning."""
 
 
 def layer_table(
-    layers: Mapping[str, Mapping[str, int]], blocks: Mapping[str, float], refused: Mapping[str, str]
+    layers: Mapping[str, Mapping[str, int]],
+    blocks: Mapping[str, float],
+    refused: Mapping[str, str],
+    size_request: SizeRequest | None = None,
 ) -> list[str]:
     """Return lines with the number of neurons that each layer lost, by reason.
 
@@ -26,6 +30,7 @@ def layer_table(
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the relative change of their input.
         refused: Layers that cannot be pruned, with the reason.
+        size_request: Size that was asked for; None if the thresholds decided.
     """
     labels = {
         reason: label
@@ -47,7 +52,7 @@ def layer_table(
         f"{name}: block removed with its layers; it changed its input by {100 * share:.2f} %"
         for name, share in blocks.items()
     ]
-    return lines
+    return [*lines, *([] if size_request is None else [str(size_request)])]
 
 
 def heading(title: str) -> str:

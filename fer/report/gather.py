@@ -56,6 +56,7 @@ _PRUNE: Final = {
     "recalibration?": {"before": _QUALITY, "after?": _QUALITY, "mcnemar?": dict},
     "tuning?": {"before": _QUALITY, "mcnemar": dict, "epochs": list},
     "rounds?": [dict],
+    "size_request?": {"size": str, "thresholds?": str, "removed?": int, "neurons?": int},
 }
 """Shape of ``prune.json`` that the page needs, for :func:`fer.files.find_problem`."""
 

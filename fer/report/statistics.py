@@ -7,6 +7,9 @@ from typing import Any, Final
 from fer.figures.curves import finite, measured_times
 from fer.neurons.collapse import MEASURES
 
+RANKS: Final = ("effective", "participation")
+"""Ranks of each layer, as logged under ``rank/``."""
+
 SHARES: Final = ("dormant", "cloned", "redundant")
 """Shares of each layer, as logged under ``neurons/``."""
 
@@ -20,7 +23,8 @@ def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     Returns:
         ``ranks``: for each layer, the effective rank ``y`` at each time ``x``. ``layers``: for each layer,
         its ``name`` and the last known ``effective``, ``participation``, ``dormant``, ``cloned`` and
-        ``redundant``, or None. ``collapse``: for each measure, its values ``y`` at each time ``x``; left out
+        ``redundant``, or None; ``has_few_samples``, whether the layer was measured on too few samples to tell
+        ``redundant``. ``collapse``: for each measure, its values ``y`` at each time ``x``; left out
         if several networks were measured, since the page has room for one.
     """
     if "epoch" not in history:
@@ -37,12 +41,17 @@ def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         found = curve(key)
         return found["y"][-1] if found else None
 
+    def has_few_samples(name: str) -> bool:
+        share, other = f"neurons/{name}/redundant", f"neurons/{name}/dormant"
+        return share in history and last(share) is None and last(other) is not None
+
     names = [match[1] for key in history if (match := re.fullmatch(r"rank/(.+)/effective", key))]
     rows = [
         {
             "name": name,
-            **{each: last(f"rank/{name}/{each}") for each in ("effective", "participation")},
+            **{each: last(f"rank/{name}/{each}") for each in RANKS},
             **{each: last(f"neurons/{name}/{each}") for each in SHARES},
+            "has_few_samples": has_few_samples(name),
         }
         for name in names
     ]
@@ -50,7 +59,7 @@ def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     network = networks.pop() if len(networks) == 1 else ""
     found = {
         "ranks": {name: there for name in names if (there := curve(f"rank/{name}/effective"))},
-        "layers": [row for row in rows if any(value is not None for value in list(row.values())[1:])],
+        "layers": [row for row in rows if any(row[each] is not None for each in (*RANKS, *SHARES))],
         "collapse": {name: there for name in MEASURES if (there := curve(f"collapse/{network}{name}"))},
     }
     return {name: value for name, value in found.items() if value}

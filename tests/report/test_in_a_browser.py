@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from browser import CHROMIUM, browser
@@ -130,6 +131,15 @@ def test_before_and_after_are_seen_side_by_side_on_a_phone(tab, run_dir, setting
     cells += "head.getBoundingClientRect().right <= box.getBoundingClientRect().right]))"
     first = [["", True], ["before", True], ["after", True]]
     assert tab.run(cells) == [*first, ["network", True], ["accuracy on val", True], ["95 % interval", True]]
+
+
+def test_a_layer_with_too_few_samples_says_so(tab, measured_dir, settings_of):
+    metrics = pd.read_csv(measured_dir / "metrics.csv").assign(**{"neurons/conv2/redundant": np.nan})
+    metrics.to_csv(measured_dir / "metrics.csv", index=False)
+    tab.open(write_report(measured_dir, None, settings_of))
+    assert "Unknown for conv2, measured on fewer than two samples for each neuron: so few can always be " in (
+        tab.run("document.querySelector('#neurons').innerText")
+    )
 
 
 def test_an_image_is_shown_large_by_a_link_within_the_page(tab, run_dir, settings_of):
@@ -264,6 +274,8 @@ def test_the_networks_that_a_pruning_is_compared_by(tab, run_dir, settings_of):
     }
     accs = {"pruned": 0.5, "recalibrated": 0.6, "tuned": 0.7}
     results["rounds"] = [{"neurons": 9, "macs": 10, **accs, "is_kept": False}]
+    results["size_request"] = {"size": "30 % of each layer removed", "thresholds": "15° to all"}
+    results["size_request"] |= {"removed": 9, "neurons": 1496}
     (run_dir / "prune.json").write_text(json.dumps(results))
 
     tab.open(write_report(run_dir, None, settings_of))
@@ -277,5 +289,6 @@ def test_the_networks_that_a_pruning_is_compared_by(tab, run_dir, settings_of):
         "2 became wrong and 5 became right by fine-tuning",
         "Fine-tuned on the outputs of the unpruned network for 2 epochs: epoch 2 was the best on val.",
         "beyond the tolerance: not kept",
+        "A size was asked for: 30 % of each layer removed. By 15° to all, 9 of 1,496 neurons would go.",
     ):
         assert words in shown

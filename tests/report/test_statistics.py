@@ -16,11 +16,25 @@ def test_the_last_known_value_of_each_statistic():
         "collapse/nc1": [nan, 7.0, nan, nan],
     }
     conv1 = {"effective": 5.0, "participation": 4.0, "dormant": None, "cloned": 0.25, "redundant": None}
+    conv1["has_few_samples"] = False  # it was not logged
     assert statistics_of(history) == {
         "ranks": {"conv1": {"x": [0.5, 1.0, 1.5], "y": [3.0, 4.0, 5.0]}},
         "layers": [{"name": "conv1", **conv1}],
         "collapse": {"nc1": {"x": [1.0], "y": [7.0]}},
     }
+
+
+def test_layers_with_too_few_samples_to_tell_redundant_neurons_are_known():
+    """A layer that is NaN has no share at all, which is not for want of samples."""
+    history = {"epoch": [1.0, 2.0]}
+    for name, dormant, redundant in (("few", 0.5, nan), ("enough", 0.5, 0.25), ("broken", nan, nan)):
+        history |= {
+            f"rank/{name}/effective": [3.0, 4.0],
+            f"neurons/{name}/dormant": [dormant, dormant],
+            f"neurons/{name}/redundant": [redundant, redundant],
+        }
+    found = {row["name"]: row["has_few_samples"] for row in statistics_of(history)["layers"]}
+    assert found == {"few": True, "enough": False, "broken": False}
 
 
 def test_the_collapse_of_a_network_that_was_named_is_shown():

@@ -102,6 +102,7 @@ function layerTable(layers) {
     numbers("redundant", "redundant", percent1),
   ];
   const caption = "How many different neurons each layer has, at the end of the training";
+  const few = layers.filter((each) => each.has_few_samples).map(({ name }) => name);
   return el(
     "div",
     el("h3", "Different, dormant and redundant neurons"),
@@ -111,8 +112,9 @@ function layerTable(layers) {
       "entropy of their variances. Participation ratio: the same number, in which large variances ",
       "count more. Dormant: neurons whose mean activation is at most a tenth of their layer's. ",
       "Cloned: the share of the variance that groups of similar neurons have in common. ",
-      `Redundant: neurons within ${look.similar}° of the linear span of the others; unknown with `,
-      "fewer than two samples per neuron.",
+      `Redundant: neurons within ${look.similar}° of the linear span of the others. `,
+      few.length > 0 && `Unknown for ${few.join(", ")}, measured on fewer than two samples for each `,
+      few.length > 0 && "neuron: so few can always be fitted. Raise --distinctiveness.num_samples.",
     ),
   );
 }

@@ -54,6 +54,7 @@ function pruned(results) {
       given.map(([name, value]) => `${name.replaceAll("_", " ")} ${setting(value)}`).join(" · "),
     ),
     ...removals(layers ?? {}),
+    results.size_request && el("p", requested(results.size_request)),
     removed.length > 0 &&
       note("Blocks removed, and by how much each changed its input: ", removed.join(", "), "."),
     kept.length > 0 && note("Not pruned: ", kept.join("; "), "."),
@@ -149,6 +150,13 @@ function rounds(found) {
 function changes(n, { lost, won, p }, how = "after pruning") {
   const changed = `${count(lost)} became wrong and ${count(won)} became right`;
   return `Of ${count(n)} samples, ${changed} ${how} (McNemar, p = ${short(p)}).`;
+}
+
+// The size that was asked for, and what the thresholds that it replaced would remove.
+function requested({ size, thresholds, removed, neurons }) {
+  const asked = `A size was asked for: ${size}. `;
+  const rest = `By ${thresholds}, ${count(removed)} of ${count(neurons)} neurons would go.`;
+  return thresholds ? asked + rest : asked;
 }
 
 // The number of neurons removed from each layer, by reason.
