@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fer import __version__
-from fer.errors import InputError
+from fer.errors import InputError, suggest_path
 from fer.files import atomic_write, find_problem
 from fer.home import hide_home
 from fer.views import Tta
@@ -121,7 +121,8 @@ def check_whole(path: Path) -> None:
         InputError: The file is missing or damaged.
     """
     if not path.is_file():
-        msg = f"{path}: there is no such checkpoint"
+        near = suggest_path(path, lambda each: each.suffix == ".ckpt")
+        msg = f"{path}: there is no such checkpoint; {near}give the path of its file"
         raise InputError(msg)
     damaged = None
     try:

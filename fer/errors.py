@@ -1,8 +1,12 @@
 """The exception for invalid input, and helpers for its message."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, Final, get_args
+
+MOST_SUGGESTED: Final = 3
+"""Largest number of paths that :func:`suggest_path` names."""
 
 
 class InputError(ValueError):
@@ -21,6 +25,39 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(names), n=1)
     return f"did you mean {near[0]!r}? " if near else ""
+
+
+def suggest_path(path: Path, is_wanted: Callable[[Path], bool]) -> str:
+    """Return a question that suggests an existing path for a missing one, with a trailing space.
+
+    The nearest name is suggested; if none is near, the newest paths are named. Empty if there are none.
+
+    Args:
+        path: The missing path. A name alone is also looked for in the folder ``runs``.
+        is_wanted: Whether an existing path is of the wanted kind.
+    """
+    missing = path
+    while missing != missing.parent and not missing.parent.is_dir():
+        missing = missing.parent
+    folders = (missing.parent / "runs", missing.parent)
+    try:
+        known = {
+            each.name: each
+            for folder in folders
+            if folder.is_dir()
+            for each in folder.iterdir()
+            if is_wanted(each)
+        }
+        newest = sorted(known.values(), key=lambda each: each.lstat().st_mtime, reverse=True)
+    except (OSError, InputError):
+        return ""  # a folder that cannot be listed, or a damaged file in it
+    near = [known[name] for name in get_close_matches(missing.name, known, n=1)]
+    if near or len(newest) == 1:
+        (found,) = near or newest
+        inside = found / path.relative_to(missing)
+        return f"did you mean {inside if inside.exists() else found}? "
+    listed = ", ".join(map(str, newest[:MOST_SUGGESTED]))
+    return f"the newest ones are {listed}; " if newest else ""
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:

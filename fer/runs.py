@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer.arrays import read_arrays
-from fer.errors import InputError
+from fer.errors import InputError, suggest_path
 from fer.files import atomic_write, draft_of, find_problem, read_json, read_text, write_json
 from fer.yamltext import parse_yaml
 
@@ -366,9 +366,8 @@ def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        msg = (
-            f"{path}: no such checkpoint; give runs/NAME/checkpoints/best.ckpt, or the run's folder runs/NAME"
-        )
+        near = suggest_path(path, lambda each: each.suffix == ".ckpt" or Run(each).is_run)
+        msg = f"{path}: no such checkpoint; {near}give a run, runs/NAME, or runs/NAME/checkpoints/best.ckpt"
         raise InputError(msg)
     run = Run(path)
     candidates = [run.last_checkpoint, run.previous_checkpoint] if resume else []

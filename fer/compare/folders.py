@@ -7,7 +7,7 @@ from typing import Any
 
 from fer.compare.answers import Answers, read_answers
 from fer.configs import flatten
-from fer.errors import InputError, did_you_mean
+from fer.errors import InputError, suggest_path
 from fer.runs import Run, find_checkpoint
 from fer.studies.members import CROSSVAL, REPEAT, find_kind, read_members, read_settings, summarise
 from fer.studies.study import STUDY
@@ -81,8 +81,7 @@ def _check(folder: Path) -> None:
         msg = f"{folder} is a file: give the folder of its run, runs/NAME"
         raise InputError(msg)
     if not folder.is_dir():
-        siblings = folder.parent.iterdir() if folder.parent.is_dir() else ()
-        near = did_you_mean(folder.name, (path.name for path in siblings if Run(path).is_run))
+        near = suggest_path(folder, lambda path: Run(path).is_run or find_kind(path) is not None)
         msg = f"{folder}: no such folder; {near}give the folders of runs, runs/NAME"
         raise InputError(msg)
     if (folder / STUDY).is_file():

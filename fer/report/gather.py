@@ -12,7 +12,7 @@ import torch
 
 from fer import __version__
 from fer.configs import flatten
-from fer.errors import InputError
+from fer.errors import InputError, suggest_path
 from fer.figures.curves import measured_times, num_labelled
 from fer.files import find_problem
 from fer.metrics import ClassificationReport, report
@@ -74,7 +74,8 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
     """
     if not folder.is_dir():
         what = "a file, not a folder" if folder.exists() else "no such folder"
-        msg = f"{folder}: {what}; give that of a run, a study of several runs or a sweep, runs/NAME"
+        near = "" if folder.exists() else suggest_path(folder, _holds_something)
+        msg = f"{folder}: {what}; {near}give that of a run, a study of several runs or a sweep, runs/NAME"
         raise InputError(msg)
     about: Page = {
         "name": folder.resolve().name,
@@ -94,6 +95,11 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
     except RecursionError as e:
         msg = f"{folder}: a file in it is nested too deeply; {WAY_OUT}"
         raise InputError(msg) from e
+
+
+def _holds_something(folder: Path) -> bool:
+    """Return whether a folder holds what a page can be about."""
+    return Run(folder).is_run or is_sweep(folder) or find_kind(folder) is not None
 
 
 def _nothing_in(folder: Path) -> InputError:
