@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import textwrap
 
 import pytest
@@ -89,6 +90,36 @@ def test_what_is_refused(name, message, weights, make_images, tmp_path):
     assert called.status == 2
     assert message in called.err
     assert not (tmp_path / "out").exists()
+
+
+OTHERS = """
+from torch import nn
+
+class OfTables(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+
+class OfMaps(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        pytest.param("OfTables", r"does not take float32 \(1, 3, 16, 16\)", id="other inputs"),
+        pytest.param("OfMaps", r"returns \(1, 3, 12, 12\), not logits", id="other outputs"),
+    ],
+)
+def test_a_network_of_other_data_is_refused_with_the_way_in_python(name, problem, make_images, tmp_path):
+    (tmp_path / "not_of_images.py").write_text(OTHERS)
+    make_images(tmp_path / "images", num=1)
+    words = ["--network", f"not_of_images.{name}", "--image_size", "16"]
+    called = call("prune", *words, "--images", tmp_path / "images")
+    assert called.status == 2
+    assert re.search(f"{problem}.*; fer prune gives a network RGB images", called.err)
+    assert "fer.prune(network, loader)" in called.err
 
 
 @pytest.mark.slow

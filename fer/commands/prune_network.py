@@ -24,8 +24,11 @@ from fer.commands.tuning import tuning_line
 from fer.data.reading import BadImageError, find_images, read_image
 from fer.errors import InputError, did_you_mean
 from fer.models.transfer import read_state
+from fer.neurons.inputs import call
+from fer.neurons.networks import eval_state
 from fer.pruning import PruneSettings, Tuning, fine_tune, prune_unlabelled
 from fer.pruning.any_network import write_any_network
+from fer.pruning.evaluate import logits_of
 from fer.pruning.tuning import LR, Epoch
 
 HELD_OUT: Final = 5
@@ -115,11 +118,11 @@ def prune_network(arguments: Sequence[str]) -> None:
         name, network = given.timm, load_timm(given.timm, given.weights)
     else:
         name, network = given.network.class_path, load_weights(built.network, given.weights)
+    look = image_format(network, given.image_size)
     batches, held_out = read_batches(
-        *(network, given.images),
+        *(given.images, look),
         num_samples=settings.num_samples,
         batch_size=given.batch_size,
-        image_size=given.image_size,
     )
     loader: DataLoader[Tensor] = DataLoader(batches, batch_size=None, shuffle=True)  # type: ignore[arg-type]
 
@@ -238,17 +241,40 @@ def _of_network(state: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[st
     return state
 
 
-def read_batches(
-    network: nn.Module, folder: Path, *, num_samples: int, batch_size: int, image_size: int | None = None
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the images of a folder, resized and normalised as timm does for the network.
+def image_format(network: nn.Module, image_size: int | None = None) -> dict[str, Any]:
+    """Return the size and the normalisation of a network's images, as timm has them.
 
     Args:
         network: The network.
+        image_size: Side of the images; None: timm's for the network, or 224.
+
+    Raises:
+        InputError: The network does not return logits for such an image.
+    """
+    size = {} if image_size is None else {"input_size": (3, image_size, image_size)}
+    config: dict[str, Any] = resolve_data_config(size, model=network)  # type: ignore[no-untyped-call]
+    try:
+        with eval_state(network):
+            logits_of(network, call(network, torch.zeros(1, *config["input_size"])))
+    except InputError as e:
+        msg = (
+            f"{e}; fer prune gives a network RGB images, of --image_size, and takes its outputs as logits: in "
+            "Python, fer.prune(network, loader) prunes networks with any inputs and outputs"
+        )
+        raise InputError(msg) from e
+    return config
+
+
+def read_batches(
+    folder: Path, config: Mapping[str, Any], *, num_samples: int, batch_size: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the images of a folder, resized and normalised as timm does.
+
+    Args:
         folder: Folder of images, at any depth; unreadable ones are left out with a warning.
+        config: See :func:`image_format`.
         num_samples: Largest number of images, spread evenly over the folder.
         batch_size: Images in a batch.
-        image_size: Side of the images; None: timm's for the network, or 224.
 
     Returns:
         Batches ``(N, channels, height, width)`` for pruning, and held-out ones of every
@@ -260,8 +286,6 @@ def read_batches(
     paths = find_images(folder)
     num = min(num_samples, len(paths))
     paths = [paths[number * len(paths) // num] for number in range(num)]
-    size = {} if image_size is None else {"input_size": (3, image_size, image_size)}
-    config = resolve_data_config(size, model=network)  # type: ignore[no-untyped-call]
     transform = create_transform(**config)
     inputs: list[Tensor] = []
     is_quiet = not CONSOLE.is_terminal
