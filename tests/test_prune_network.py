@@ -14,6 +14,8 @@ from PIL import Image
 from skimage.data import astronaut
 from torchvision.models import SqueezeNet
 
+from fer.commands import prune_network
+from fer.models.transfer import read_state
 from fer.neurons import resize
 
 NAME = "test_efficientnet"  # timm's own for tests: a hundred thousand parameters
@@ -74,7 +76,9 @@ def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp
         pytest.param("resnet18", "does not hold the weights of ResNet", id="another's weights"),
     ],
 )
-def test_what_is_refused(name, message, weights, make_images, tmp_path):
+def test_what_is_refused(name, message, weights, make_images, monkeypatch, tmp_path):
+    reads = []
+    monkeypatch.setattr(prune_network, "read_state", lambda path: reads.append(path) or read_state(path))
     make_images(tmp_path / "images", num=1)
     words = [
         "--timm",
@@ -89,6 +93,7 @@ def test_what_is_refused(name, message, weights, make_images, tmp_path):
     called = call("prune", *words)
     assert called.status == 2
     assert message in called.err
+    assert len(reads) <= 1
     assert not (tmp_path / "out").exists()
 
 

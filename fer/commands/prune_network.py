@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import timm
 import torch
+from jsonargparse import ArgumentParser, Namespace
 from PIL import Image
 from rich.progress import track
 from timm.data import create_transform, resolve_data_config
@@ -40,6 +41,32 @@ log = logging.getLogger("fer.commands")
 def prune_network(arguments: Sequence[str]) -> None:
     """Prune a network from timm, or of any class, on a folder of images."""
     import_from_here()  # --network may name a class in the working directory
+    parser = _make_parser()
+    given = _parse(parser, arguments)
+    target = take_size_target(given)
+    settings, network = _build(parser, given)
+    batches, held_out = read_batches(
+        *(given.images, image_format(network, given.image_size)),
+        num_samples=settings.num_samples,
+        batch_size=given.batch_size,
+    )
+    pruning, results = prune_unlabelled(
+        *(network, announced(batches, network), held_out, settings),
+        *(limit_of(target, network), _fine_tuning(network, batches, given) if given.tune_epochs else None),
+    )
+    name = given.timm or given.network.class_path
+    out = given.out or Path("runs") / f"{_short(name)}-{time.strftime('%Y%m%d-%H%M%S')}-prune"
+    about = {"model": name, "weights": None if given.weights is None else str(given.weights)}
+    path = write_any_network(out, pruning, results, about)
+    origin, make = _code_of(given, results.num_classes)
+    CONSOLE.print(
+        f"{results.table()}\n\npruned       {path}\nload it with\n  {origin}\n"
+        f"  from fer.pruning import load_pruned\n  network = load_pruned({make}, {str(path)!r})",
+        markup=False,
+    )
+
+
+def _make_parser() -> ArgumentParser:
     parser = make_parser(
         "fer prune",
         "Prune any network on images without labels, and report how often the predicted class is "
@@ -91,12 +118,20 @@ def prune_network(arguments: Sequence[str]) -> None:
     )
     parser.add_class_arguments(PruneSettings, "prune")
     (parser.groups or {})["prune"].title = TITLES["prune"]
+    return parser
+
+
+def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """Parse and check the arguments.
+
+    Raises:
+        InputError: One of them is invalid.
+    """
     arguments = [part for word in arguments for part in _split(word)]
     for flag, value in pairwise(arguments):
         if flag == "--network":  # jsonargparse's own error suggests no other name
             import_class(value, option=flag, base=nn.Module)
     given = parse(parser, arguments)
-    target = take_size_target(given)
     if given.batch_size < 1:
         msg = f"--batch_size is {given.batch_size}: it must be 1 or more"
         raise InputError(msg)
@@ -112,47 +147,54 @@ def prune_network(arguments: Sequence[str]) -> None:
     if given.timm is not None:
         check_timm(given.timm)
     check_count(len(find_images(given.images)), given.images)  # before the network is built
+    return given
+
+
+def _build(parser: ArgumentParser, given: Namespace) -> tuple[PruneSettings, nn.Module]:
+    """Return the settings of the pruning, and the network with its weights.
+
+    Raises:
+        InputError: A setting is invalid, or the file does not hold the network's weights.
+    """
     built = parser.instantiate_classes(given)
-    settings: PruneSettings = built.prune
-    if given.timm is not None:
-        name, network = given.timm, load_timm(given.timm, given.weights)
+    state = None if given.weights is None else read_state(given.weights)
+    network = built.network if given.timm is None else make_timm(given.timm, state)
+    if state is None:
+        log.warning(
+            "without --weights the network is untrained: its neurons are similar only by chance, and the "
+            "results say nothing about a trained network"
+        )
     else:
-        name, network = given.network.class_path, load_weights(built.network, given.weights)
-    look = image_format(network, given.image_size)
-    batches, held_out = read_batches(
-        *(given.images, look),
-        num_samples=settings.num_samples,
-        batch_size=given.batch_size,
-    )
+        load_weights(network, state, given.weights)
+    return built.prune, network.eval()
+
+
+def _fine_tuning(
+    network: nn.Module, batches: Sequence[Tensor], given: Namespace
+) -> Callable[[nn.Module], Tuning]:
+    """Return a function that fine-tunes a pruned network on the outputs of the whole one."""
     loader: DataLoader[Tensor] = DataLoader(batches, batch_size=None, shuffle=True)  # type: ignore[arg-type]
 
     def report(number: int, found: Epoch) -> None:
         if number:
             CONSOLE.print(tuning_line(number, given.tune_epochs, found))
 
-    def tune(pruned: nn.Module) -> Tuning:
-        return fine_tune(
-            *(pruned, loader), whole=network, epochs=given.tune_epochs, lr=given.tune_lr, report=report
-        )
+    return lambda pruned: fine_tune(
+        *(pruned, loader), whole=network, epochs=given.tune_epochs, lr=given.tune_lr, report=report
+    )
 
-    fine_tune_it = tune if given.tune_epochs else None
-    pruning, results = prune_unlabelled(
-        *(network, announced(batches, network), held_out, settings), limit_of(target, network), fine_tune_it
-    )
-    short = name.rpartition(".")[2]
-    out = given.out or Path("runs") / f"{short}-{time.strftime('%Y%m%d-%H%M%S')}-prune"
-    about = {"model": name, "weights": None if given.weights is None else str(given.weights)}
-    path = write_any_network(out, pruning, results, about)
-    origin, make = "import timm", f"timm.create_model({name!r}, num_classes={results.num_classes})"
-    if given.timm is None:
-        init = given.network.get("init_args") or {}
-        arguments = ", ".join(f"{key}={value!r}" for key, value in vars(init).items())
-        origin, make = f"from {name.rpartition('.')[0]} import {short}", f"{short}({arguments})"
-    CONSOLE.print(
-        f"{results.table()}\n\npruned       {path}\nload it with\n  {origin}\n"
-        f"  from fer.pruning import load_pruned\n  network = load_pruned({make}, {str(path)!r})",
-        markup=False,
-    )
+
+def _code_of(given: Namespace, num_classes: int) -> tuple[str, str]:
+    """Return the import of a network's class, and the expression that makes the network."""
+    if given.timm is not None:
+        return "import timm", f"timm.create_model({given.timm!r}, num_classes={num_classes})"
+    path, init = given.network.class_path, given.network.get("init_args") or {}
+    arguments = ", ".join(f"{key}={value!r}" for key, value in vars(init).items())
+    return f"from {path.rpartition('.')[0]} import {_short(path)}", f"{_short(path)}({arguments})"
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _split(word: str) -> list[str]:
@@ -191,41 +233,34 @@ def check_count(num_images: int, folder: Path) -> None:
         raise InputError(msg)
 
 
-def load_timm(name: str, weights: Path | None) -> nn.Module:
-    """Return a network from timm in eval mode, with as many classes as its weights have.
-
-    Raises:
-        InputError: The file does not hold its weights.
-    """
+def make_timm(name: str, state: Mapping[str, Tensor] | None) -> nn.Module:
+    """Return a network from timm, with as many classes as its weights have; None: no weights."""
     settings: dict[str, Any] = {}
     classifier = timm.get_pretrained_cfg_value(name, "classifier")
-    if weights is not None and isinstance(classifier, str):
-        for key, value in read_state(weights).items():
-            if f".{key}".endswith(f".{classifier}.weight"):
-                settings["num_classes"] = len(value)
-    return load_weights(timm.create_model(name, **settings), weights)
+    for key, value in (state or {}).items():
+        if isinstance(classifier, str) and f".{key}".endswith(f".{classifier}.weight"):
+            settings["num_classes"] = len(value)
+    return timm.create_model(name, **settings)
 
 
-def load_weights(network: nn.Module, weights: Path | None) -> nn.Module:
-    """Return a network in eval mode with the weights of a file.
+def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load the weights of a file into a network.
+
+    Args:
+        network: The network.
+        state: Weights, perhaps of a module that holds the network.
+        path: The file, for the message.
 
     Raises:
-        InputError: The file does not hold the network's weights.
+        InputError: They do not fit the network.
     """
-    if weights is None:
-        log.warning(
-            "without --weights the network is untrained: its neurons are similar only by chance, and the "
-            "results say nothing about a trained network"
-        )
-        return network.eval()
     try:
-        network.load_state_dict(_of_network(read_state(weights), [*network.state_dict()]))
+        network.load_state_dict(_of_network(state, [*network.state_dict()]))
     except RuntimeError as e:
         reason = " ".join(str(e).split())
         shown = reason if len(reason) < 300 else f"{reason[:300]} …"
-        msg = f"--weights {weights} does not hold the weights of {type(network).__name__}: {shown}"
+        msg = f"--weights {path} does not hold the weights of {type(network).__name__}: {shown}"
         raise InputError(msg) from e
-    return network.eval()
 
 
 def _of_network(state: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
@@ -258,8 +293,8 @@ def image_format(network: nn.Module, image_size: int | None = None) -> dict[str,
             logits_of(network, call(network, torch.zeros(1, *config["input_size"])))
     except InputError as e:
         msg = (
-            f"{e}; fer prune gives a network RGB images, of --image_size, and takes its outputs as logits: in "
-            "Python, fer.prune(network, loader) prunes networks with any inputs and outputs"
+            f"{e}; fer prune gives a network RGB images, of --image_size, and takes its outputs as logits: "
+            "in Python, fer.prune(network, loader) prunes networks with any inputs and outputs"
         )
         raise InputError(msg) from e
     return config
