@@ -14,6 +14,7 @@ from command import call, done
 import fer.commands
 from fer.commands import SECTIONS, find_commands, load
 from fer.commands.arguments import CALLBACKS, ONLY_PYTHON
+from fer.commands.help import IN_VAIN
 from fer.commands.renamed import RENAMED, rename_settings, rename_words
 
 TINY = [
@@ -236,6 +237,17 @@ def test_help_shows_types_and_defaults_as_yaml_has_them(command):
     if command == "fit":
         assert "0 or more (type: int, default: 0)" in out
         assert "(type: {stop,requeue} or null, default: null)" in out
+
+
+@pytest.mark.parametrize("words", ["audit", "audit --dataset folder", "prune --timm resnet18", "fit"])
+def test_help_shows_no_option_without_effect(words):
+    out = done(*words.split(), "--help")
+    assert not re.search(r"--(data|prune|model) CONFIG", out)
+    if words.startswith("audit"):
+        assert not re.search(r"--data\.(augment|batch_size|num_workers|normalise|pipeline|sampler)", out)
+        assert "--data.root" in out
+        data = " ".join(done("fit", "--help").split())  # they are options elsewhere
+        assert all(f"--{option} " in data for option in IN_VAIN["audit"])
 
 
 def test_the_help_of_prune_explains_any_network_and_shows_only_what_has_an_effect():

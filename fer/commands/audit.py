@@ -33,6 +33,7 @@ def audit(words: Sequence[str]) -> None:
         "Find duplicate images, conflicting labels and train/test leakage in a data set; count blank images, "
         "missing values, and the samples of each class.",
     )
+    parser.usage = "fer audit [--dataset NAME | package.module.Class] [--data.root FOLDER] [settings]"
     parser.add_argument("--dataset", type=str, default=chosen.dataset, help=", ".join(DATA_MODULES))
     parser.add_argument("--json", action="store_true", help="print all findings as JSON, and nothing else")
     parser.add_argument("--page", type=Path | None, default=None, help="PNG file for a page of these images")

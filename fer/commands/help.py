@@ -63,7 +63,14 @@ HELPS: Final = {
 TYPES: Final = {"seed_everything": "int"}
 """Types that replace those of the signature, by option."""
 
-IN_VAIN: Final = {"prune": ("prune.enabled",)}
+IN_VAIN: Final = {
+    "prune": ("prune.enabled",),
+    # The audit compares images as they are, without batches.
+    "audit": (
+        *("data.augment", "data.augment_strength", "data.pipeline", "data.normalise"),
+        *("data.batch_size", "data.num_workers", "data.sampler"),
+    ),
+}
 """Options of a command's groups that have no effect in it, by command; its help does not show them."""
 
 
@@ -183,8 +190,7 @@ def arrange(parser: ArgumentParser) -> None:
     parser._action_groups = sorted(parser._action_groups, key=place)
     for action in parser._actions:
         action.help = HELPS.get(action.dest, action.help)
-        # --model and the like take a file of settings for their group; --model.logger.help lists classes.
-        if action.dest in groups or action.dest.endswith(".help"):
+        if action.dest.endswith(".help"):  # --model.logger.help lists classes
             action.help = SUPPRESS
 
 
@@ -203,9 +209,10 @@ def prepare_help(parser: ArgumentParser, configs: Sequence[str], shown: Sequence
     if configs:
         names = " and ".join(map(config_label, configs))
         parser.description = f"{parser.description} Defaults are those of the config {names}."
-    command = parser.prog.rpartition(" ")[2]
+    # --model and the like would take a file of settings for their group.
+    hidden = {*(parser.groups or {}), *IN_VAIN.get(parser.prog.rpartition(" ")[2], ())}
     for action in parser._actions:
-        if action.dest in IN_VAIN.get(command, ()):
+        if action.dest in hidden:
             action.help = SUPPRESS
     if shown is not None:
         kept = [parser._positionals, parser._optionals, *((parser.groups or {})[name] for name in shown)]
