@@ -361,7 +361,16 @@ def test_a_missing_checkpoint_is_named(words, named):
         ("--trainer.strategy nope", "strategy='nope'"),
         ("--trainer.accelerator nope", "accelerator='nope'"),
         ("--trainer.precision 7", "trainer.precision is 7: it must be auto, 64, 32"),
-        ("--early_stopping none", "early_stopping is none: it must be int or null"),
+        ("--early_stopping none", "early_stopping is none: it must be a whole number or null"),
+        ("--model.lr high", "model.lr is high: it must be a number;"),
+        ("--test maybe", "test is maybe: it must be true or false;"),
+        ("--wandb.tags 5", "wandb.tags is 5: it must be a list of texts;"),
+        ("--model.milestones [a]", "model.milestones is a: it must be a list of whole numbers;"),
+        (
+            "--prune.num_removed 5",
+            "num_removed is 5: it must be a mapping of names to whole numbers or null;",
+        ),
+        ("--stages.on_plateau 5", "raise_decay or one of them for each of overfit/lr_frozen/stuck;"),
         (
             "--early_stopping=None",
             "write early_stopping=null; in the command of a sweep, use ${args_json_file}",

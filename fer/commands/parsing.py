@@ -1,16 +1,18 @@
 """Parse command lines: parsers with readable help, renamed options, errors that suggest a fix."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse._typehints import ActionTypeHint
 from rich.console import Console
 
 from fer.commands.help import HelpFormatter, prepare_help
+from fer.commands.kinds import kinds_in, value_kinds
 from fer.commands.renamed import rename_settings, rename_words
 from fer.commands.suggest import suggest_options
 from fer.configs import config_label
@@ -30,12 +32,6 @@ SWEEP_HINT: Final = "in the command of a sweep, use ${args_json_file}"
 
 WITHOUT_VALUE: Final = ("-h", "--help", "--print_config", "--debug", "--whole")
 """Options that are not followed by a value."""
-
-
-NESTED_KINDS: Final = {
-    "fer.callbacks.plateau.ActionByReason": "one of them for each of overfit/lr_frozen/stuck",
-}
-"""What an error calls a value that has settings of its own, by its class."""
 
 
 def make_parser(prog: str, description: str, **kwargs: Any) -> ArgumentParser:
@@ -148,19 +144,27 @@ def parse_config(config: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def shorten(problem: str) -> str:
+def shorten(problem: str, hints: Mapping[str, Any] | None = None) -> str:
     """Shorten jsonargparse's error about a value to one sentence.
 
+    Args:
+        problem: The error.
+        hints: Types of options by name; the types of others are read from the error.
+
     >>> shorten("Parser key 'model.lr': Expected a <class 'float'>. Got value: high")
-    'model.lr is high: it must be float'
-    >>> kinds = "Subtypes: [<class 'int'>, typing.Literal['a'], <class 'NoneType'>] Errors: …"
-    >>> shorten(f"Parser key 'x': Does not validate against any of the subtypes {kinds} Given value: None")
-    'x is None: it must be int, a or null (write x=null; in the command of a sweep, use ${args_json_file})'
+    'model.lr is high: it must be a number'
+    >>> kinds = "Subtypes: [<class 'bool'>, typing.Literal['a'], <class 'NoneType'>] Errors: …"
+    >>> shorten(f"Parser key 'x': Does not validate against any of the subtypes {kinds} Given value: 5")
+    'x is 5: it must be true, false, a or null'
+    >>> shorten("Parser key 'x': Expected a <class 'str'>. Got value: None")
+    'x is None: it must be text (write x=null; in the command of a sweep, use ${args_json_file})'
+    >>> shorten("Parser key 'x': Expected a <class 'int'>. Got value: a", {"x": list[int]})
+    'x is a: it must be a list of whole numbers'
     """
     problem = " ".join(problem.split())
     patterns = (
         r".*?Subtypes: \[(?P<kinds>.*)\] Errors: .*Given value: (?P<value>.*)",
-        r"Expected a (?P<kinds>[^.]*(?:\.Literal.*)?)\. Got value: (?P<value>.*)",
+        r"Expected a (?P<kinds>.*?)\. Got value: (?P<value>.*)",
     )
     matches = (
         re.fullmatch(rf"""Parser key ["'](?P<key>[^"']+)["']: {pattern}""", problem) for pattern in patterns
@@ -172,14 +176,9 @@ def shorten(problem: str) -> str:
     if nested := re.fullmatch(r"NestedArg\(key='(.*)', val='?(.*?)'?\)", value):
         key, value = f"{key}.{nested[1]}", nested[2]
     value = re.sub(r"^Namespace\((.*)\)$", r"\1", value)
-    kinds = re.sub(r"<class '([\w.]+)'>", r"\1", match["kinds"]).replace("NoneType", "null")
-    for kind, text in NESTED_KINDS.items():
-        kinds = kinds.replace(kind, text)
-    kinds = re.sub(r"typing\.\w+\[|[]'\"]", "", kinds)
-    words = list(dict.fromkeys(kinds.split(", ")))
-    listed = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    kinds = value_kinds(hints[key]) if hints and key in hints else kinds_in(match["kinds"])
     hint = f" (write {key}=null; {SWEEP_HINT})" if value == "None" else ""
-    return f"{key} is {value}: it must be {listed}{hint}"
+    return f"{key} is {value}: it must be {kinds}{hint}"
 
 
 def _help_for(parser: ArgumentParser, words: Sequence[str]) -> str:
@@ -197,7 +196,7 @@ def explain(problem: str, parser: ArgumentParser, words: Sequence[str] = ()) -> 
     """Return a parser's error, shortened, with the options that may have been meant and the help to read."""
     all_settings = f"all settings: {_help_for(parser, words)}"
     if bare := re.search(r"argument (?:\S+/)*--([\w.-]+): expected one argument", problem):
-        value = "true" if _is_bool(parser, bare[1]) else "VALUE"
+        value = "true" if _hints(parser).get(bare[1]) is bool else "VALUE"
         hint = f"; {SWEEP_HINT}" if value == "true" else ""
         return f"--{bare[1]} needs a value: write --{bare[1]}={value}{hint}; {all_settings}"
     unknown = re.search(r"(?i)unrecognized arguments: --?([\w.-]+)", problem)
@@ -207,17 +206,16 @@ def explain(problem: str, parser: ArgumentParser, words: Sequence[str] = ()) -> 
         () if in_config is None else (each for each in in_config.groups() if each not in ("Key", "Option"))
     )
     name = unknown.group(1) if unknown else ".".join(groups)
-    options = [action.dest for action in parser._actions]
+    options = [action.dest for action in parser._actions if action.dest not in (parser.groups or {})]
     near = [option for option in suggest_options(name, options) if option != name] if name else []
     dashes = "--" if unknown else ""  # in a config, it is a key
     hint = f"did you mean {' or '.join(f'{dashes}{option}' for option in near)}? " if near else ""
-    return f"{shorten(problem)}; {hint}{all_settings}"
+    return f"{shorten(problem, _hints(parser))}; {hint}{all_settings}"
 
 
-def _is_bool(parser: ArgumentParser, key: str) -> bool:
-    """Return whether an option is true or false."""
-    kinds = (getattr(each, "_typehint", None) for each in parser._actions if each.dest == key)
-    return next(kinds, None) is bool
+def _hints(parser: ArgumentParser) -> dict[str, Any]:
+    """Return the types of options, by name."""
+    return {each.dest: each._typehint for each in parser._actions if isinstance(each, ActionTypeHint)}
 
 
 def takes(parser: ArgumentParser, key: str) -> bool:
