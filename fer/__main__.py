@@ -70,11 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "--version":
         sys.stdout.write(f"fer {fer.__version__}\n")
         return 0
-    names = [each.name for each in commands]
-    if command not in names:
-        sys.stderr.write(f"fer: error: {_unknown(command, names)}\n")
+    known = {each.name: each for each in commands}
+    if command not in known:
+        sys.stderr.write(f"fer: error: {_unknown(command, [*known])}\n")
         return 2
     try:
+        from fer.commands.early import check_paths  # not above: fer --help needs no jsonargparse
+
+        check_paths(words, known[command].takes)
         run = load(command)
         _set_up_logging(debug=debug)  # not before: Lightning sets its own levels when it is imported
         run(words)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from command import call, done
 
+import fer.__main__
 import fer.commands
 from fer.commands import SECTIONS, find_commands, load
 from fer.commands.arguments import CALLBACKS, ONLY_PYTHON
@@ -344,6 +345,34 @@ def test_a_missing_checkpoint_is_named(words, named):
     assert called.status == 2
     assert named in called.err
     assert len(called.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("fit --config cnv6", "did you mean 'conv6'?"),
+        ("crossval -c=cnv6", "did you mean 'conv6'?"),
+        ("fit --start_from=runs/gone", "runs/gone: no such checkpoint"),
+        ("predict face.png --ckpt_path runs/gone", "runs/gone: no such checkpoint"),
+        *(
+            (f"{name} runs/gone", "runs/gone: no such checkpoint")
+            for name in ("test", "validate", "prune", "export")
+        ),
+    ],
+)
+def test_a_path_that_is_missing_is_named_before_the_slow_imports(words, message, monkeypatch):
+    def fail(command):
+        raise AssertionError(command)
+
+    monkeypatch.setattr(fer.__main__, "load", fail)
+    called = call(*words.split())
+    assert called.status == 2
+    assert message in called.err
+
+
+def test_what_is_checked_before_the_slow_imports_needs_none_of_them():
+    code = "import sys, fer.commands.early; sys.exit({'torch', 'lightning'} & sys.modules.keys() != set())"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # Nothing is left of a run that cannot start

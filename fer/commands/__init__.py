@@ -2,7 +2,8 @@
 
 A file of this package is a command if it defines ``HELP``, its line in ``fer --help``. The command and the
 function that runs it are named after the file; the function takes the arguments after the command.
-``SECTION`` is the heading under which the command is listed.
+``SECTION`` is the heading under which the command is listed. ``TAKES`` is ``checkpoint`` if its positional
+argument is a checkpoint, or a run that has one.
 """
 
 import ast
@@ -23,11 +24,13 @@ class Command(NamedTuple):
         name: Name of the command, of its file and of its function.
         help: One line that starts with a verb.
         section: Heading under which it is listed.
+        takes: What its positional argument is, see :func:`fer.commands.early.check_paths`; may be empty.
     """
 
     name: str
     help: str
     section: str
+    takes: str = ""
 
 
 def find_commands() -> list[Command]:
@@ -41,7 +44,7 @@ def find_commands() -> list[Command]:
 def _commands_in(folder: str) -> tuple[Command, ...]:
     """Return the commands of a folder."""
     return tuple(
-        Command(path.stem, constants["HELP"], constants.get("SECTION", "other"))
+        Command(path.stem, constants["HELP"], constants.get("SECTION", "other"), constants.get("TAKES", ""))
         for path in Path(folder).glob("*.py")
         if "HELP" in (constants := dict(_constants(path)))
     )

@@ -25,6 +25,7 @@ from fer.tasks import ClassificationTask, load
 
 HELP: Final = "write a checkpoint's network as an ONNX file, checked against PyTorch"
 SECTION: Final = "prune and export"
+TAKES: Final = "checkpoint"
 
 
 def export(arguments: Sequence[str]) -> None:

@@ -57,6 +57,7 @@ from fer.runs import Run, find_checkpoint, run_of
 
 HELP: Final = "prune a network: remove neurons whose output the others can reproduce"
 SECTION: Final = "prune and export"
+TAKES: Final = "checkpoint"
 
 OF_TRAINING: Final = ("accelerator", "precision", "limit_train_batches", "gradient_clip_val")
 """Trainer settings that fine-tuning takes over."""

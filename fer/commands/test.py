@@ -9,6 +9,7 @@ from fer.commands.parsing import name_checkpoint
 
 HELP: Final = "evaluate a checkpoint on train, val and test, with confidence intervals and figures"
 SECTION: Final = "evaluate"
+TAKES: Final = "checkpoint"
 
 
 def test(words: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from fer.commands.parsing import name_checkpoint
 
 HELP: Final = "evaluate a checkpoint on the validation split"
 SECTION: Final = "evaluate"
+TAKES: Final = "checkpoint"
 
 
 def validate(words: Sequence[str]) -> None:

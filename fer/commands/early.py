@@ -1,0 +1,49 @@
+"""Check the paths of a command line before torch and Lightning are imported, which takes seconds."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from fer.commands.parsing import positional
+from fer.configs import config_path
+from fer.runs import find_checkpoint
+
+CHECKPOINT: Final = "checkpoint"
+"""Value of ``TAKES`` in the file of a command whose positional argument is a checkpoint."""
+
+OTHERS: Final = re.compile(r"null|None|.*\.onnx", re.IGNORECASE)
+"""Values of ``--ckpt_path`` that are no checkpoint; fer predict takes ONNX files."""
+
+
+def check_paths(words: Sequence[str], takes: str = "") -> None:
+    """Check that configs and checkpoints exist. They are read later, when a command runs.
+
+    Args:
+        words: The arguments after the command.
+        takes: What a positional argument is; only checkpoints are looked for.
+
+    Raises:
+        InputError: There is no such config, or no such checkpoint.
+    """
+    for flag, value in _values(words):
+        if flag in ("--config", "-c"):
+            config_path(value)
+        elif flag in ("--ckpt_path", "--start_from") and not re.fullmatch(OTHERS, value):
+            find_checkpoint(Path(value))
+    if takes == CHECKPOINT:
+        for place in positional(words):
+            find_checkpoint(Path(words[place]))
+
+
+def _values(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the options that have a value, with it.
+
+    >>> [*_values(["--config", "conv6", "--test=false", "--whole", "--ema"])]
+    [('--config', 'conv6'), ('--test', 'false')]
+    """
+    for word, after in pairwise([*words, "--"]):
+        flag, equals, value = word.partition("=")
+        if flag.startswith("-") and (equals or not after.startswith("-")):
+            yield flag, value if equals else after
