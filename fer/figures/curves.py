@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from fer.figures.style import (
@@ -277,6 +277,9 @@ def _draw_rates(axes: Axes, curves: Mapping[str, Curve]) -> None:
     values = np.concatenate([curve.values for curve in curves.values()])
     if values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
+        decades = np.log10(values.max() / values.min())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if decades < 2.5 else (1,), numticks=4))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
         return
     axes.set_ylim(0, 1.15 * values.max() if values.max() > 0 else 1)

@@ -1,6 +1,7 @@
 """Whether the gradients of a network vanish or explode, layer by layer over the epochs."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,19 @@ from fer.figures.style import (
 
 DASHES: list[Any] = ["solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5))]
 """Neighbouring layers, alike in colour, differ in their dashes."""
+
+
+ZERO = (
+    "Bar at 0: gradients below the smallest bin; exactly 0 for weights whose inputs are all 0 (padding, "
+    "neurons that are off)"
+)
+"""Note below the histograms if there is such a bar."""
+
+LETTERS = 22
+"""Letters of the note in an inch."""
+
+LEAST_EXPLAINED = 0.01
+"""Smallest share of an epoch's gradients in the bar at zero that is explained."""
 
 
 def gradient_figure(
@@ -158,9 +172,9 @@ def gradient_histograms(
         axes.grid(visible=False)
     for axes in panels.flat[len(shares) - num_columns : len(shares)]:
         axes.tick_params(labelbottom=True)  # the panel below may be missing
+        axes.set_xlabel("epoch")
     for axes in panels.flat[len(shares) :]:
         axes.set_visible(False)
-    figure.supxlabel("epoch", fontsize=NORMAL)
     figure.supylabel("gradient", fontsize=NORMAL)
     write_title(figure, title)
     if mesh is not None:
@@ -170,7 +184,16 @@ def gradient_histograms(
         bar.set_label("share of the epoch's gradients", fontsize=SMALL)
         bar.ax.tick_params(labelsize=TINY, length=2)
         bar.outline.set_linewidth(0.5)
+    if max(_share_at_zero(*each) for each in shares.values()) > LEAST_EXPLAINED:
+        note = textwrap.fill(ZERO, int(LETTERS * figure.get_figwidth()))
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=TINY, color=GREY)
     return figure
+
+
+def _share_at_zero(shares: NDArray[np.float64], edges: NDArray[Any]) -> float:
+    """Return the largest share, in any epoch, of the bin around zero; 0 if zero is an edge."""
+    around = (edges[:-1] < 0) & (edges[1:] > 0)
+    return float(shares[:, around].max(initial=0))
 
 
 def _check_layers(layers: Mapping[str, Any]) -> None:

@@ -41,20 +41,17 @@ def statistics_of(history: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         found = curve(key)
         return found["y"][-1] if found else None
 
-    def has_few_samples(name: str) -> bool:
-        share, other = f"neurons/{name}/redundant", f"neurons/{name}/dormant"
-        return share in history and last(share) is None and last(other) is not None
-
     names = [match[1] for key in history if (match := re.fullmatch(r"rank/(.+)/effective", key))]
     rows = [
         {
             "name": name,
             **{each: last(f"rank/{name}/{each}") for each in RANKS},
             **{each: last(f"neurons/{name}/{each}") for each in SHARES},
-            "has_few_samples": has_few_samples(name),
         }
         for name in names
     ]
+    for row in rows:  # cloned neurons are found in the same measurement, on any number of samples
+        row["has_few_samples"] = row["cloned"] is not None and row["redundant"] is None
     networks = {match[1] or "" for key in history if (match := re.fullmatch(r"collapse/(.+/)?nc1", key))}
     network = networks.pop() if len(networks) == 1 else ""
     found = {

@@ -487,6 +487,24 @@ def test_gradient_histograms_show_shares_of_their_epoch() -> None:
     assert figure.axes[0].get_xlim() == (3, 11)
 
 
+@pytest.mark.parametrize("rates", [(1.2e-4, 2.9e-3), (2.1e-3, 2.15e-2), (1e-6, 0.1)])
+def test_the_axis_of_the_learning_rate_has_ticks_to_read_it(rates: tuple[float, float]) -> None:
+    history = {"epoch": [0, 1, 2], "train/loss": [3.0, 2.0, 1.0], "lr": [rates[0], rates[1], rates[0]]}
+    figure = curves_figure(history)
+    figure.draw_without_rendering()
+    axes = figure.axes[-1]
+    low, high = axes.get_ylim()
+    assert 2 <= sum(low <= tick <= high for tick in axes.get_yticks()) <= 4
+
+
+@pytest.mark.parametrize(("num_at_zero", "is_explained"), [(50, True), (0, False)])
+def test_a_bar_of_gradients_at_zero_is_explained(num_at_zero: int, is_explained: bool) -> None:
+    counts = torch.ones(1, len(SYMMETRIC) - 1)
+    counts[0, len(POSITIVE) - 1] = num_at_zero
+    texts = draw(gradient_histograms({"fc": (counts, SYMMETRIC)}, [1]))
+    assert any(text.startswith("Bar at 0:") for text in texts) == is_explained
+
+
 def test_gradient_histograms_refuse_counts_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="do not fit 3 epochs and 3 edges"):
         gradient_histograms({"fc": (torch.zeros(2, 2), torch.tensor([-1.0, 0.0, 1.0]))}, range(3))

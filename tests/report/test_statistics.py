@@ -16,7 +16,7 @@ def test_the_last_known_value_of_each_statistic():
         "collapse/nc1": [nan, 7.0, nan, nan],
     }
     conv1 = {"effective": 5.0, "participation": 4.0, "dormant": None, "cloned": 0.25, "redundant": None}
-    conv1["has_few_samples"] = False  # it was not logged
+    conv1["has_few_samples"] = True
     assert statistics_of(history) == {
         "ranks": {"conv1": {"x": [0.5, 1.0, 1.5], "y": [3.0, 4.0, 5.0]}},
         "layers": [{"name": "conv1", **conv1}],
@@ -27,10 +27,10 @@ def test_the_last_known_value_of_each_statistic():
 def test_layers_with_too_few_samples_to_tell_redundant_neurons_are_known():
     """A layer that is NaN has no share at all, which is not for want of samples."""
     history = {"epoch": [1.0, 2.0]}
-    for name, dormant, redundant in (("few", 0.5, nan), ("enough", 0.5, 0.25), ("broken", nan, nan)):
+    for name, cloned, redundant in (("few", 0.5, nan), ("enough", 0.5, 0.25), ("broken", nan, nan)):
         history |= {
             f"rank/{name}/effective": [3.0, 4.0],
-            f"neurons/{name}/dormant": [dormant, dormant],
+            f"neurons/{name}/cloned": [cloned, cloned],
             f"neurons/{name}/redundant": [redundant, redundant],
         }
     found = {row["name"]: row["has_few_samples"] for row in statistics_of(history)["layers"]}

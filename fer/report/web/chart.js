@@ -101,7 +101,7 @@ function limitsOf(spec, xs) {
 
 // The layout of a chart with some width; X(x) and Y(y) are in pixels.
 function frameOf(spec, { low, high, first, last }, width) {
-  const height = spec.height ?? 220;
+  const height = (spec.height ?? 220) + (spec.xLabel ? 14 : 0);
   const [left, right] = [spec.isNarrow ? 38 : 52, width - 14];
   const [top, bottom] = [spec.bands?.length ? 26 : 10, height - (spec.xLabel ? 38 : 24)];
   const X = (x) => left + ((x - first) / (last - first || 1)) * (right - left);
@@ -123,7 +123,8 @@ function backdrop(spec, frame, xs) {
   const [begin, end] = [spec.isTime ? 0 : xs[0], xs.at(-1)];
   const middle = { class: "axis", "text-anchor": "middle" };
   const hasParts = spec.isContinuous || (spec.isTime && end <= 4);
-  const columns = ticks(begin, Math.max(end, begin + (end === begin)), Math.floor(frame.width / 75))
+  const most = Math.floor(frame.width / (spec.isNarrow ? 50 : 75));
+  const columns = ticks(begin, Math.max(end, begin + (end === begin)), most)
     .filter((x) => (hasParts || Number.isInteger(x)) && x <= end)
     .map((x) => text(X(x), bottom + 16, middle, xFormat(x)));
   const title = spec.xLabel && text((left + right) / 2, frame.height - 6, middle, spec.xLabel);

@@ -67,8 +67,9 @@ function fanOf([layer, fan]) {
     label: `Angles of ${layer}; ${ends([median], degrees)}`,
   };
   const shared = { isTime: true, isNarrow: true, group: "epochs" };
-  const drawn = chart({ ...spec, ...shared, height: 190 });
-  return el("figure", el("h4", layer), drawn, rankOf(layer, shared));
+  const rank = rankOf(layer, { ...shared, xLabel: TIME });
+  const drawn = chart({ ...spec, ...shared, height: 190, xLabel: rank ? null : TIME });
+  return el("figure", el("h4", layer), drawn, rank);
 }
 
 // The effective rank of a layer on a scale up to its width, below its angles.
@@ -114,7 +115,7 @@ function layerTable(layers) {
       "Cloned: the share of the variance that groups of similar neurons have in common. ",
       `Redundant: neurons within ${look.similar}° of the linear span of the others. `,
       few.length > 0 && `Unknown for ${few.join(", ")}, measured on fewer than two samples for each `,
-      few.length > 0 && "neuron: so few can always be fitted. Raise --distinctiveness.num_samples.",
+      few.length > 0 && "neuron: almost any neurons fit so few samples. Raise --distinctiveness.num_samples.",
     ),
   );
 }
@@ -127,7 +128,7 @@ function collapse({ nc1, nc2_angle: nc2, nc4 }) {
     if (!curve) return null;
     const series = [{ name: title, color: "var(--blue)", ...curve }];
     const label = `${title}; ${ends(series, spec.format)}`;
-    const shared = { isTime: true, isNarrow: true, group: "epochs", height: 170 };
+    const shared = { isTime: true, isNarrow: true, group: "epochs", height: 170, xLabel: TIME };
     return el("figure", el("h4", title), chart({ series, label, ...shared, ...spec }));
   };
   const angle = (value) => (isNumber(value) ? `${value.toFixed(1)}°` : NONE);
@@ -144,6 +145,8 @@ function collapse({ nc1, nc2_angle: nc2, nc4 }) {
       panel("NC4: nearest class mean", nc4, asShare),
     ),
     note(
+      "Late in a training, the last hidden layer tends to map all samples of a class to one point, ",
+      "and these points to be equally far apart (Papyan, Han and Donoho, 2020). ",
       "NC1: the spread within the classes relative to that between them, 0 when all samples of a ",
       "class coincide. NC2: the mean angle between the class means",
       ideal && `, ${ideal.toFixed(2)}° (dashed) when ${numClasses} classes are as far apart as `,

@@ -40,11 +40,11 @@ function showTraining() {
     );
   };
   if (bands.length) made.append(key(stageSigns(bands)));
-  panel("loss", "Loss", { height: 240 });
+  panel("loss", "Loss", { height: 240, xLabel: TIME });
   const best = all.acc?.val && bestOf(all.acc.val);
   const lines = chanceLines();
-  panel("acc", "Accuracy", { height: 260, format: percent, tickFormat: percent0, best, lines });
-  panel("lr", "Learning rate", { height: 150, xLabel: TIME });
+  panel("acc", "Accuracy", { height: 260, format: percent, tickFormat: percent0, best, lines, xLabel: TIME });
+  panel("lr", "Learning rate", { height: 180, xLabel: TIME });
   if (bands.length) made.append(stageTable(bands), note(page.stage_notes));
   made.append(el("details", el("summary", "All values"), allValues(all)));
 }
