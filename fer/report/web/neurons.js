@@ -68,7 +68,7 @@ function fanOf([layer, fan]) {
   };
   const shared = { isTime: true, isNarrow: true, group: "epochs" };
   const rank = rankOf(layer, { ...shared, xLabel: TIME });
-  const drawn = chart({ ...spec, ...shared, height: 190, xLabel: rank ? null : TIME });
+  const drawn = chart({ ...spec, ...shared, height: 190, ...(rank ? {} : { xLabel: TIME }) });
   return el("figure", el("h4", layer), drawn, rank);
 }
 
@@ -114,8 +114,9 @@ function layerTable(layers) {
       "count more. Dormant: neurons whose mean activation is at most a tenth of their layer's. ",
       "Cloned: the share of the variance that groups of similar neurons have in common. ",
       `Redundant: neurons within ${look.similar}° of the linear span of the others. `,
-      few.length > 0 && `Unknown for ${few.join(", ")}, measured on fewer than two samples for each `,
-      few.length > 0 && "neuron: almost any neurons fit so few samples. Raise --distinctiveness.num_samples.",
+      few.length > 0 && `Unknown for ${few.join(", ")}, measured on fewer than two samples for `,
+      few.length > 0 && "each neuron: almost any neurons fit so few samples. ",
+      few.length > 0 && "Raise --distinctiveness.num_samples.",
     ),
   );
 }
@@ -145,8 +146,8 @@ function collapse({ nc1, nc2_angle: nc2, nc4 }) {
       panel("NC4: nearest class mean", nc4, asShare),
     ),
     note(
-      "Late in a training, the last hidden layer tends to map all samples of a class to one point, ",
-      "and these points to be equally far apart (Papyan, Han and Donoho, 2020). ",
+      "Late in a training, the last hidden layer tends to map all samples of a class to one ",
+      "point, and these points to be equally far apart (Papyan, Han and Donoho, 2020). ",
       "NC1: the spread within the classes relative to that between them, 0 when all samples of a ",
       "class coincide. NC2: the mean angle between the class means",
       ideal && `, ${ideal.toFixed(2)}° (dashed) when ${numClasses} classes are as far apart as `,

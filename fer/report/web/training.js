@@ -35,16 +35,16 @@ function showTraining() {
         "figure",
         el("h3", title),
         name !== "lr" && key([...series, ...best, ...lines]),
-        chart({ series, bands, group: "epochs", isTime: true, label, ...spec }),
+        chart({ series, bands, group: "epochs", isTime: true, xLabel: TIME, label, ...spec }),
       ),
     );
   };
   if (bands.length) made.append(key(stageSigns(bands)));
-  panel("loss", "Loss", { height: 240, xLabel: TIME });
+  panel("loss", "Loss", { height: 240 });
   const best = all.acc?.val && bestOf(all.acc.val);
   const lines = chanceLines();
-  panel("acc", "Accuracy", { height: 260, format: percent, tickFormat: percent0, best, lines, xLabel: TIME });
-  panel("lr", "Learning rate", { height: 180, xLabel: TIME });
+  panel("acc", "Accuracy", { height: 260, format: percent, tickFormat: percent0, best, lines });
+  panel("lr", "Learning rate", { height: 180 });
   if (bands.length) made.append(stageTable(bands), note(page.stage_notes));
   made.append(el("details", el("summary", "All values"), allValues(all)));
 }
