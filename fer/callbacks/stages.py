@@ -400,6 +400,8 @@ class StageCallback(Callback):
         line = stages_line(content[NETWORK]["final"])
         if not shown:
             line = f"unknown: {len(self.times)} measured, {LEAST_VALUES} are needed; measure more often"
+        elif (seen := live[NETWORK][-1].stage) != final[NETWORK][-1].stage:
+            line += f" (seen afterwards; during the training, the last stage was {seen})"
         self.console.print(f"stages       {line}", markup=False)
         if line := count_line(confirmed.values(), self.times[-1]):
             self.console.print(f"boundaries   {line}", markup=False)

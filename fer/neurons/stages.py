@@ -2,11 +2,11 @@
 
 Each measurement is evaluated by a window of :data:`WINDOW` measurements, in this order:
 
-1. *Initial*: the train loss has not fallen yet; or it has not fallen far, and the angles are still about as
+1. *Initial*: no loss has fallen yet; or the train loss has not fallen far, and the angles are still about as
    fast as at the start. It lasts for at most :data:`WARM_UP` measurements.
-2. *Intermediate*: the angles are not at rest (their speed still changes), or the train loss moves and the
-   validation loss does not contradict it: a train loss that falls while the validation loss rises is no
-   progress.
+2. *Intermediate*: the angles are not at rest (their speed still changes), the validation loss falls, or the
+   train loss moves and the validation loss does not contradict it: a train loss that falls while the
+   validation loss rises is no progress.
 3. Otherwise everything is at rest, as it also is, even in the warm-up, when the updates are below
    :data:`FROZEN`. The stage is *Solution* if the network has learned and the validation loss is as good as it
    ever was. Otherwise it is *Plateau*: ``overfit`` (the network has learned, and the train loss is at its
@@ -27,7 +27,7 @@ The rule has two forms. :func:`live_stages` looks back from each measurement, so
 measurements; where the train loss still falls by :data:`STEEP`, nothing is at rest. :func:`label_stages` sees
 the whole run: its windows are centred, changes are dated to where the curves bend, and a pause is
 *Intermediate*: a rest after whose start the validation loss still falls by :data:`PAUSE` of its range, or a
-*Solution* of less than half a window before more motion.
+*Solution* of less than half a window before more motion or the end.
 
 Source: the stages are those of Markou's study of hidden neurons on SFEW, which were drawn by hand (at about
 25 and 100 of 200 epochs); after Gedeon, "Hidden units in a plateau", 1992.
@@ -196,7 +196,10 @@ def label_stages(
     intervals = _without_pauses(intervals, histories)
     if len(intervals) > 1 and intervals[1].begin < DWELL:
         intervals = [intervals[1]._replace(begin=0), *intervals[2:]]
-    return _labels(_dated_by_bends(intervals, histories), len(train_loss))
+    dated = _dated_by_bends(intervals, histories)
+    if len(dated) > 1 and dated[-1].label == _SETTLED and num - dated[-1].begin < LEAST_VALUES:
+        dated.pop()  # the curves bend only where the run ends: nobody knows whether a rest begins
+    return _labels(dated, num)
 
 
 @np.errstate(all="ignore")  # the largest values overflow
@@ -282,12 +285,12 @@ def _evaluate(histories: _Histories) -> Array:
 
     The array of shape ``(2, measurements)`` holds two: for when the stage before was in motion, and at rest.
     """
-    speed, train, _, ratio, times = histories
+    speed, train, val, ratio, times = histories
     # If the speed has risen above its start, the start was no initial phase: the learning rate has risen.
     is_past_rush = (speed.level <= CALM * speed.high) | (speed.low <= CALM * speed.level)
     num = np.arange(len(times))
     is_well_begun = train.level <= (1 - BEGUN) * train.high
-    has_begun = _so_far(train.change < -train.least) & (
+    has_begun = _so_far((train.change < -train.least) | (val.change < -val.least)) & (
         _so_far(is_past_rush | is_well_begun) | speed.is_unknown
     )
     has_begun = (num >= DWELL) & (has_begun | ((num >= WARM_UP) & (times >= 1)))
@@ -296,7 +299,8 @@ def _evaluate(histories: _Histories) -> Array:
     has_learned = train.level <= (1 - LEARNED) * train.high
     is_frozen = ratio < FROZEN
     # Noise keeps the speed above 0: it is at its floor when it no longer falls.
-    is_static = is_frozen | ((speed.is_flat | speed.is_unknown) & (train.is_flat | val_is_bad))
+    val_falls = val.change < -np.stack([val.rest, val.least])
+    is_static = is_frozen | ((speed.is_flat | speed.is_unknown) & (train.is_flat | val_is_bad) & ~val_falls)
 
     # From the weakest label to the strongest; later ones overwrite earlier ones.
     label = np.where(is_frozen, _LR_FROZEN, _STUCK)

@@ -659,6 +659,20 @@ def test_who_confirms_a_boundary_is_written_and_printed(
     assert (tmp_path / "figures" / "angles.png").is_file()
 
 
+class Afterwards(Boundary):
+    """Sees the plateau of :class:`Boundary` only after the run."""
+
+    def labels(self, *, live):
+        labels = super().labels(live=live)
+        return {layer: [each[0]] * len(each) if live else each for layer, each in labels.items()}
+
+
+def test_a_last_stage_that_was_seen_only_afterwards_is_said(tiny_trainer, capsys):
+    any_fit(tiny_trainer, [Afterwards(**STAGES), Planned(1)], max_epochs=30)
+    said = "plateau (stuck) to 29.3 epochs (seen afterwards; during the training, the last stage was initial)"
+    assert f"{said}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("num_epochs", [LEAST_VALUES - 1, LEAST_VALUES])
 def test_too_few_measurements_are_no_stages(num_epochs, tiny_trainer, capsys, monkeypatch):
     drawn = []

@@ -378,3 +378,29 @@ def test_a_solution_of_less_than_half_a_window_is_a_pause(num_flat, num_solution
 
     assert [label.stage for label, _ in groupby(labels)].count(Stage.SOLUTION) == num_solutions
     assert labels[-1].stage is Stage.SOLUTION
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_validation_loss_that_falls_is_no_solution_where_the_train_loss_is_of_single_batches(seed):
+    """Losses of each epoch, ten measurements apart; the angles came to rest early."""
+    num_epochs, per_epoch = 20, 10
+    num = num_epochs * per_epoch
+
+    def of_epochs(values: list[float]) -> list[float]:
+        return [values[i // per_epoch] if i % per_epoch == per_epoch - 1 else NAN for i in range(num)]
+
+    fall = smooth(num_epochs, 2.2, 0.1, 6)
+    batches = noisy([max(each, 0.4) for each in fall], 0.15, seed)
+    speed = noisy(smooth(num, 10.0, 1.0, 10), 0.05, seed)
+    for form in (label_stages, live_stages):
+        found = reasons(form(speed, of_epochs(batches), of_epochs(fall)))
+        assert found == ["warm_up", "moving"]
+
+
+def test_a_network_has_begun_to_learn_where_only_its_validation_loss_shows_it():
+    num = 100
+    still = noisy([2.0] * num, 0.3)
+    fall = smooth(num, 2.2, 0.1, 20)
+    speed = noisy(smooth(num, 10.0, 1.0, 10), 0.05)
+    moving = next(begin for begin, reason in spans(label_stages(speed, still, fall)) if reason == "moving")
+    assert moving <= 15
