@@ -7,6 +7,7 @@ environment, signals and exit status. The server only imports and forks: trials 
 it has no threads, which a fork would lose.
 """
 
+import atexit
 import gc
 import json
 import logging
@@ -190,6 +191,9 @@ def main(descriptor: str, program: str, *modules: str) -> None:
     gc.collect()
     gc.freeze()  # what was imported stays in memory that all trials share
     if (words := serve(requests)) is not None:
+        # A program ends like a new process, which collects what was imported. Extension modules write on
+        # stderr what they miss: triton 3.9, which torch 2.15 needs, does so in 25 lines.
+        atexit.register(gc.unfreeze)
         sys.argv[1:] = words
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 

@@ -53,6 +53,20 @@ elif do == "sleep":
 """
 
 
+CYCLE = """\
+import os
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self, write=os.write):
+        write(1, b"collected\\n")
+
+cycle = Cycle()
+"""
+
+
 @pytest.fixture
 def program(tmp_path):
     """The name of the program, which is in the working directory."""
@@ -118,6 +132,14 @@ def test_a_program_is_as_if_python_had_started_it(trials, tmp_path):
     assert (found["blocked"], found["leads"]) == (0, False)
     # Input, log twice, and the folder that is being listed: nothing of the server's, and no lock.
     assert found["descriptors"] == ["0", "1", "2", "3"]
+
+
+def test_what_was_imported_is_collected_at_exit(program):
+    """Also what refers to itself: extension modules write on stderr that such objects leaked."""
+    Path("imported.py").write_text(CYCLE)
+    with WarmServer(["imported"], program) as server:
+        folder, _ = Trials(server, program).run("exit")
+    assert (end_of(folder)["status"], (folder / "log").read_text()) == (3, "goodbye\ncollected\n")
 
 
 def test_a_program_leaves_nothing_to_the_next_one(trials):
