@@ -27,6 +27,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let all be collected at exit: extension modules write on stderr what they miss."""
+    gc.unfreeze()
+
+
 @contextmanager
 def sandbox(folder: Path, *, drawn: bool = False) -> Iterator[None]:
     """Keep caches, runs and W&B inside a folder, and put back what a command sets for its whole process.

@@ -7,6 +7,7 @@ environment, signals and exit status. The server only imports and forks: trials 
 it has no threads, which a fork would lose.
 """
 
+import atexit
 import gc
 import json
 import logging
@@ -181,6 +182,7 @@ def main(descriptor: str, program: str, *modules: str) -> None:
         program: Name of the module that is the program.
         modules: Names of the modules that are imported.
     """
+    atexit.register(close_errors)  # before all imports, so that it comes last
     child.end_with_parent()
     requests = socket.socket(fileno=int(descriptor))
     for module in modules:
@@ -192,6 +194,18 @@ def main(descriptor: str, program: str, *modules: str) -> None:
     if (words := serve(requests)) is not None:
         sys.argv[1:] = words
         runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+def close_errors() -> None:
+    """Let nothing be written on stderr after all that a program does at its exit.
+
+    What is frozen is not collected at exit, and extension modules write what they miss: triton 3.9, which
+    torch 2.15 needs, does so in 25 lines. Without the freeze, each program takes 1.8 s longer to end.
+    """
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def can_fork() -> bool:

@@ -34,6 +34,14 @@ elif do == "exit":
     import atexit
     atexit.register(print, "goodbye")
     sys.exit(3)
+elif do == "late":
+    import atexit
+    class Leaked:
+        def __del__(self, write=os.write):
+            write(2, b"leaked\\n")
+    sys.kept = Leaked()  # until the interpreter itself ends
+    atexit.register(os.write, 2, b"goodbye\\n")
+    sys.exit(3)
 elif do == "error":
     raise ValueError("it went wrong")
 elif do == "text":
@@ -118,6 +126,12 @@ def test_a_program_is_as_if_python_had_started_it(trials, tmp_path):
     assert (found["blocked"], found["leads"]) == (0, False)
     # Input, log twice, and the folder that is being listed: nothing of the server's, and no lock.
     assert found["descriptors"] == ["0", "1", "2", "3"]
+
+
+def test_what_is_missed_after_the_exit_is_not_in_the_log(trials):
+    """Extension modules write on stderr what the garbage collector was told to skip."""
+    folder, _ = trials.run("late")
+    assert (end_of(folder)["status"], (folder / "log").read_text()) == (3, "goodbye\n")
 
 
 def test_a_program_leaves_nothing_to_the_next_one(trials):
