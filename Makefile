@@ -50,7 +50,7 @@ $(INSTALLED): pyproject.toml
 	@echo 'The command fer is in $(BIN): run "source $(BIN)/activate", once in each shell.'
 
 demo: setup ## Train and prune a small network on synthetic faces: some minutes, nothing to download
-	$(BIN)/fer fit --config demo --prune.enabled true --prune.criterion span --prune.share_removed 0.3 --report true $(ARGS)
+	$(BIN)/fer fit --config demo --prune.enabled true --prune.criterion span --prune.target_macs 0.6 --report true $(ARGS)
 
 pictures: setup ## Draw the README's pictures from a run of the demo (ARGS="runs/NAME"; usual: the newest run)
 	$(BIN)/python notebooks/images/draw.py $(ARGS)

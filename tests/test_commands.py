@@ -217,10 +217,10 @@ def test_help_shows_own_settings_first_and_what_the_command_needs(words):
     assert f"fer {command}" in out[out.index("\nexamples:") :]
 
 
-@pytest.mark.parametrize("num_epochs", [8, 11])
+@pytest.mark.parametrize("num_epochs", [12, 11])
 def test_help_shows_one_default_of_an_option(tmp_path, num_epochs):
     (tmp_path / "mine.yaml").write_text(f"network: ann\ntrainer: {{max_epochs: {num_epochs}}}\n")
-    words = [] if num_epochs == 8 else ["--config", "mine.yaml"]  # that of the demo
+    words = [] if num_epochs == 12 else ["--config", "mine.yaml"]  # that of the demo
     out = " ".join(done("fit", *words, "--help").split())
     assert not re.search(r"Default:|[Dd]isabled by default", out)
     assert re.search(

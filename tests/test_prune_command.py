@@ -238,6 +238,23 @@ def test_a_target_replaces_the_size_in_the_config_of_the_run(checkpoint, tmp_pat
     assert results["after"]["macs"] <= 0.6 * results["before"]["macs"]
 
 
+@pytest.mark.slow
+def test_a_target_of_the_training_is_that_of_the_command(checkpoint, tmp_path):
+    run = checkpoint.parent.parent
+    config = run / "config.yaml"
+    before = config.read_text()
+    config.write_text(before.replace("target_macs: null", "target_macs: 0.6"))
+    try:
+        prune(run, "--runs_dir", tmp_path, "--run_name", "same")
+        said = prune(run, "--target_params", "0.7", "--runs_dir", tmp_path, "--run_name", "other")
+    finally:
+        config.write_text(before)
+    same, other = (json.loads((tmp_path / name / "prune.json").read_text()) for name in ("same", "other"))
+    assert same["after"]["macs"] <= 0.6 * same["before"]["macs"]
+    assert "left out     prune.target_macs 0.6 of the config" in said
+    assert other["target"]["kind"] == "params"
+
+
 def test_a_target_and_a_size_on_the_command_line_exclude_each_other(checkpoint):
     called = call("prune", checkpoint, "--target_macs", "0.6", "--prune.share_removed", "0.3")
 

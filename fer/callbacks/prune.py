@@ -26,8 +26,9 @@ from fer.figures.style import drawing
 from fer.neurons import eval_state
 from fer.neurons.inputs import Inputs, InputsOf, call, inputs_of
 from fer.neurons.networks import FOREIGN_ERRORS, copy_network, one_line
-from fer.pruning import PruneResults, PruneSettings, Pruning, compare, prune_once, save_pruning
+from fer.pruning import PruneResults, PruneSettings, Pruning, compare, prune_to, save_pruning
 from fer.pruning.compared import WHOLE, networks_to_compare
+from fer.pruning.limits import find_target, limit_of
 from fer.pruning.load import load_state, rebuild, replace_network, uncompile
 from fer.pruning.save import draw_pruning
 
@@ -58,6 +59,10 @@ class PruneCallback(Callback):
         inputs: Function from a batch to what the network takes; None: a tensor, the first part of a tuple, or
             the entries of a mapping that ``forward`` names.
         num_patterns: Old name of ``num_samples``.
+        target_macs: Share of the multiply-adds to keep, 0 to 1, instead of thresholds: over all layers, the
+            neurons go whose removal changes the outputs least for what it saves. None: no target.
+        target_params: Share of the parameters to keep, likewise.
+        target_latency: Share of the time for one sample to keep, likewise, on this machine.
         **settings: Settings of the pruning; see :class:`fer.pruning.PruneSettings`.
 
     Attributes:
@@ -66,8 +71,9 @@ class PruneCallback(Callback):
         results: What it costs; None before pruning.
 
     Raises:
-        InputError: There is no such setting. At the start of the fit or when it ends: a network or a layer
-            that was named cannot be pruned. Whatever else is in the way is one warning.
+        InputError: There is no such setting, or two that exclude each other. At the start of the fit or when
+            it ends: a network or a layer that was named cannot be pruned. Whatever else is in the way is one
+            warning.
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991; merges: :mod:`fer.neurons.merge`.
     """
@@ -80,6 +86,9 @@ class PruneCallback(Callback):
         network: str | None = None,
         inputs: InputsOf | None = None,
         num_patterns: int | None = None,
+        target_macs: float | None = None,
+        target_params: float | None = None,
+        target_latency: float | None = None,
         **settings: Any,
     ) -> None:
         if num_patterns is not None:
@@ -92,6 +101,12 @@ class PruneCallback(Callback):
         self.inputs = inputs
         PruneSettings.check_names(settings, type(self))
         self.settings = PruneSettings(**settings)
+        self.target = find_target({"macs": target_macs, "params": target_params, "latency": target_latency})
+        """By the name of a size the share of it that is kept; empty without a target."""
+        sizes = [name for name in ("num_removed", "share_removed") if settings.get(name) is not None]
+        if self.target and sizes:
+            msg = f"{sizes[0]} and target_{next(iter(self.target))} both set the size: leave out one of them"
+            raise InputError(msg)
         self.console = Console(highlight=False, soft_wrap=True)
         self.pruned: LightningModule | None = None
         self.results: PruneResults | None = None
@@ -194,7 +209,8 @@ class PruneCallback(Callback):
                 "the name of the network in the module"
             )
             raise InputError(msg) from e
-        pruning = prune_once(found.module, samples.batches, _within(self.settings, found.prefix))
+        settings, limit = _within(self.settings, found.prefix), limit_of(self.target, found.module)
+        pruning = prune_to(found.module, samples.batches, settings, limit)
         modules = {"before": before}
         for name, network in networks_to_compare(found.module, pruning).items():
             if name != "before":

@@ -64,7 +64,8 @@ TYPES: Final = {"seed_everything": "int"}
 """Types that replace those of the signature, by option."""
 
 IN_VAIN: Final = {
-    "prune": ("prune.enabled",),
+    # Its size targets are options of its own, without a group.
+    "prune": ("prune.enabled", *(f"prune.target_{kind}" for kind in ("macs", "params", "latency"))),
     # The audit compares images as they are, without batches.
     "audit": (
         *("data.augment", "data.augment_strength", "data.pipeline", "data.normalise"),

@@ -27,7 +27,7 @@ from fer.commands.choices import choose
 from fer.commands.experiment import ExperimentCLI, run_experiment
 from fer.commands.outputs import ConfigCallback
 from fer.commands.parsing import CONSOLE, name_checkpoint, positional
-from fer.commands.size_targets import PREFIX, add_size_targets, limit_of, take_size_target, with_underscores
+from fer.commands.size_targets import PREFIX, add_size_targets, take_size_target, with_underscores
 from fer.commands.tuning import FineTuning, KeepBest, tuning_line
 from fer.errors import InputError
 from fer.figures import curve_figure
@@ -37,6 +37,7 @@ from fer.neurons.networks import copy_network
 from fer.neurons.recalibrate import recalibrated
 from fer.pruning import (
     METHODS,
+    SIZE_KINDS,
     THRESHOLDS,
     PruneSettings,
     Pruning,
@@ -50,6 +51,7 @@ from fer.pruning import (
 )
 from fer.pruning.curves import curve_table
 from fer.pruning.kept import KeptRounds, find_cut_off
+from fer.pruning.limits import limit_of
 from fer.pruning.rounds import Round, join_rounds
 from fer.pruning.save import draw_pruning
 from fer.pruning.tuning import BestEpoch, Epoch, Tuning
@@ -205,9 +207,11 @@ class PruneCLI(ExperimentCLI):
         super().parse_arguments(parser, args)
         target = take_size_target(self.config)
         others = [name for name in Options.__annotations__ if name != "target"]
-        self.options = Options(target=target, **{name: self.config.pop(name) for name in others})
-        if self.options.rounds or target:
+        options = {name: self.config.pop(name) for name in others}
+        if options["rounds"] or target:
             self._drop_other_sizes({word.split("=")[0] for word in args})
+        # Without one here, the target of the run's own pruning.
+        self.options = Options(target=target or take_size_target(self.config.prune), **options)
         if self.options.num_epochs and self.config.trainer.limit_train_batches == 0:
             msg = "trainer.limit_train_batches is 0: --tune_epochs would train on nothing"
             raise InputError(msg)
@@ -227,7 +231,7 @@ class PruneCLI(ExperimentCLI):
         Raises:
             InputError: The command line has settings that exclude each other.
         """
-        for name in ("num_removed", "share_removed"):
+        for name in ("num_removed", "share_removed", *(f"{PREFIX}{kind}" for kind in SIZE_KINDS)):
             if (value := self.config.prune[name]) is None:
                 continue
             if f"--prune.{name}" in given:

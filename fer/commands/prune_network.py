@@ -20,7 +20,7 @@ from fer.commands.announced import announced
 from fer.commands.classpath import import_class, import_from_here
 from fer.commands.help import TITLES
 from fer.commands.parsing import CONSOLE, make_parser, parse
-from fer.commands.size_targets import add_size_targets, limit_of, take_size_target
+from fer.commands.size_targets import add_size_targets, take_size_target
 from fer.commands.tuning import tuning_line
 from fer.data.reading import BadImageError, find_images, read_image
 from fer.errors import InputError, did_you_mean
@@ -30,6 +30,7 @@ from fer.neurons.networks import eval_state
 from fer.pruning import PruneSettings, Tuning, fine_tune, prune_unlabelled
 from fer.pruning.any_network import write_any_network
 from fer.pruning.evaluate import logits_of
+from fer.pruning.limits import limit_of
 from fer.pruning.tuning import LR, Epoch
 
 HELD_OUT: Final = 5

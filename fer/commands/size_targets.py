@@ -1,12 +1,10 @@
 """The options ``--target_…`` of ``fer prune``, one for each size that can be limited."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
-from torch import nn
-
-from fer.errors import InputError
-from fer.pruning import SIZE_KINDS, Limit
+from fer.pruning import SIZE_KINDS
+from fer.pruning.limits import find_target
 
 PREFIX: Final = "target_"
 
@@ -40,18 +38,4 @@ def take_size_target(config: Any) -> dict[str, float]:
     Raises:
         InputError: A share is not between 0 and 1, or several are given.
     """
-    given = {name: config.pop(f"{PREFIX}{name}") for name in SIZE_KINDS}
-    target = {name: share for name, share in given.items() if share is not None}
-    for name, share in target.items():
-        if not 0 < share < 1:
-            msg = f"--{PREFIX}{name} is {share}: the share to keep must be above 0 and below 1"
-            raise InputError(msg)
-    if len(target) > 1:
-        msg = f"{' and '.join(f'--{PREFIX}{name}' for name in target)} exclude each other: give only one"
-        raise InputError(msg)
-    return target
-
-
-def limit_of(target: Mapping[str, float], network: nn.Module) -> Limit | None:
-    """Return the limit of a network's size; None without a target."""
-    return next((Limit(name, share, of=network) for name, share in target.items()), None)
+    return find_target({name: config.pop(f"{PREFIX}{name}") for name in SIZE_KINDS}, f"--{PREFIX}")

@@ -118,6 +118,35 @@ class Limit:
         return replace(self, most=whole - (whole - self.most) * share)
 
 
+def find_target(shares: Mapping[str, float | None], prefix: str = "target_") -> dict[str, float]:
+    """Return the share of a size that is to be kept, by the name of the size; empty if none is given.
+
+    Args:
+        shares: Shares by the names of :data:`SIZE_KINDS`; None: not given.
+        prefix: What an error writes before the name.
+
+    Raises:
+        InputError: A share is not between 0 and 1, or several are given.
+
+    >>> find_target({"macs": 0.5, "params": None})
+    {'macs': 0.5}
+    """
+    target = {name: share for name, share in shares.items() if share is not None}
+    for name, share in target.items():
+        if not 0 < share < 1:
+            msg = f"{prefix}{name} is {share}: the share to keep must be above 0 and below 1"
+            raise InputError(msg)
+    if len(target) > 1:
+        msg = f"{' and '.join(f'{prefix}{name}' for name in target)} exclude each other: give only one"
+        raise InputError(msg)
+    return target
+
+
+def limit_of(target: Mapping[str, float], network: nn.Module) -> Limit | None:
+    """Return the limit that is a share of a network's size; None without a target."""
+    return next((Limit(name, share, of=network) for name, share in target.items()), None)
+
+
 @dataclass(frozen=True)
 class Target:
     """Size limit, and the size that was reached.

@@ -135,6 +135,12 @@ def test_settings_are_checked():
     )
     with pytest.raises(InputError, match=problem):
         PruneCallback(similar=1)
+    with pytest.raises(InputError, match="target_macs is 2: the share to keep must be above 0 and below 1"):
+        PruneCallback(target_macs=2)
+    with pytest.raises(InputError, match="target_macs and target_params exclude each other"):
+        PruneCallback(target_macs=0.5, target_params=0.5)
+    with pytest.raises(InputError, match="share_removed and target_macs both set the size"):
+        PruneCallback(target_macs=0.5, share_removed=0.5)
 
 
 class Plain(LightningModule):
@@ -178,3 +184,14 @@ def test_any_lightning_module_with_a_network_is_pruned(tiny_trainer, tmp_path):
     assert len(results.before.confusion) == 3
     content = torch.load(tmp_path / "checkpoints" / "pruned.ckpt", weights_only=True)
     assert len(content["state_dict"]["network.0.weight"]) == results.layers["network.0"]["after"] < 12
+
+
+def test_a_size_is_reached_over_all_layers(tiny_trainer, tmp_path):
+    """That of the network alone, in a module of which it is a part."""
+    pruning = PruneCallback(network="network", criterion="span", target_params=0.5)
+    tiny_trainer(callbacks=[pruning]).fit(Plain(), PlainData())
+    before, after = (each.parameters for each in (pruning.results.before, pruning.results.after))
+    whole = 5 * 12 + 12 + 12 * 3 + 3
+    assert before == whole
+    assert 0.3 * whole < after <= 0.5 * whole
+    assert pruning.results.target.kind == "params"
