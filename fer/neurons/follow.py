@@ -87,8 +87,10 @@ class Ranges:
         if not (self.starts % size).any() and not self.length % size:
             return type(self)(self.starts // size, self.neurons, self.length // size)
         one = self.single()
-        pairs = dict.fromkeys(zip((one.starts // size).tolist(), one.neurons.tolist(), strict=True))
-        return type(self)(*np.array(list(pairs)).reshape(-1, 2).T)
+        starts = one.starts // size
+        _, first = np.unique(starts * (one.neurons.max(initial=0) + 1) + one.neurons, return_index=True)
+        first.sort()  # in the order in which they appear
+        return type(self)(starts[first], one.neurons[first])
 
 
 class Item(NamedTuple):
@@ -112,10 +114,14 @@ class Item(NamedTuple):
     def indices(self) -> Iterator[tuple[int, int]]:
         """Yield each index with its neuron; an index that was reached several times, with the first only."""
         parts = [each.single() for each in dict.fromkeys(self.ranges)]
-        indices = [index for one in parts for index in one.starts.tolist()]
-        neurons = [neuron for one in parts for neuron in one.neurons.tolist()]
-        pairs = list(zip(indices, neurons, strict=True))
-        yield from pairs if len(self.ranges) == 1 else dict(reversed(pairs)).items()
+        indices = np.concatenate([one.starts for one in parts])
+        neurons = np.concatenate([one.neurons for one in parts])
+        if len(self.ranges) > 1:
+            by_index = np.full(indices.max(initial=-1) + 1, -1)
+            by_index[indices[::-1]] = neurons[::-1]  # the last one that is written stays
+            indices = np.flatnonzero(by_index >= 0)
+            neurons = by_index[indices]
+        yield from zip(indices.tolist(), neurons.tolist(), strict=True)
 
 
 def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
