@@ -165,7 +165,7 @@ def test_images_are_wanted(weights, tmp_path):
     for others in (["--weights", weights], []):  # without weights: before any word on an untrained network
         called = call("prune", "--timm", NAME, *words, *others)
         assert called.status == 2
-        assert "empty: 0 readable images" in called.err
+        assert "empty: 0 images; give 5" in called.err
         assert len(called.err.splitlines()) == 1
 
 

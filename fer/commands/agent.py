@@ -16,7 +16,7 @@ from fer.dashboards.agents import create_sweep, run_agent
 from fer.errors import InputError
 from fer.studies.sweepfile import read_sweep
 
-HELP: Final = "run trials of a sweep on W&B's server, from a file or by its address"
+HELP: Final = "run trials of a W&B sweep on this machine, from a file or by its address"
 SECTION: Final = "train"
 
 

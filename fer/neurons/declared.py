@@ -38,14 +38,14 @@ def describe_layers(hidden: HiddenLayers, network: nn.Module) -> str:
     """Describe the hidden layers of a network in one line, or say why there are none.
 
     >>> describe_layers(HiddenLayers({"conv1": "pool1", "fc1": "relu"}, {}), nn.Identity())
-    'conv1 … fc1 (2 layers)'
+    'conv1, fc1 (2 layers)'
     >>> describe_layers(HiddenLayers({}, {"lstm": "not supported"}), nn.Identity())
     'none (lstm: not supported)'
     >>> describe_layers(HiddenLayers({}, {}), nn.Identity())
     'none (Identity has no hidden layer that learns)'
     """
     if names := list(hidden.layers):
-        shown = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+        shown = ", ".join(names) if len(names) < 3 else f"{names[0]} … {names[-1]}"
         return f"{shown} ({len(names)} layer{'s' if len(names) > 1 else ''})"
     reasons = join_reasons(hidden.refused) or f"{type(network).__name__} has no hidden layer that learns"
     return f"none ({reasons})"

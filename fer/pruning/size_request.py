@@ -80,7 +80,9 @@ class SizeRequest:
 
     def __str__(self) -> str:
         """Return the size, and what the thresholds would remove, in one or two sentences."""
-        asked = f"A size was asked for: {self.size}."
+        asked = f"Asked for: {self.size}."
         if self.thresholds is None:
             return asked
-        return f"{asked} By {self.thresholds}, {self.removed:,} of {self.neurons:,} neurons would go."
+        threshold = "threshold" if " and " not in self.thresholds else "thresholds"
+        would = f"{self.removed:,} of {self.neurons:,} neurons would go"
+        return f"{asked} By the {threshold} of {self.thresholds} alone, {would}."

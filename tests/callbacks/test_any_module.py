@@ -42,7 +42,7 @@ def test_what_is_measured_is_the_network_as_it_is(tiny_trainer, tmp_path, capsys
         torch.testing.assert_close(callback.degrees[layer], angles(expected[place]), equal_nan=True)
     out = capsys.readouterr().out
     line = (
-        "angles       40 samples: the first of the validation loader; layers body.0 … body.4 (2 layers); "
+        "angles       40 samples: the first of the validation loader; layers body.0, body.4 (2 layers); "
         "2 measurements, a history of 1 kB\n"
     )
     assert out.count("angles  ") == out.count(line) == 1

@@ -12,8 +12,8 @@ from fer.pruning.size_request import SizeRequest
 @pytest.mark.parametrize(
     ("criterion", "words"),
     [
-        pytest.param("span", "By 20° to the linear span of the others, ", id="span"),
-        pytest.param("pairs", "By 20° and 170° between two neurons, ", id="pairs"),
+        pytest.param("span", "By the threshold of 20° to the linear span of the others", id="span"),
+        pytest.param("pairs", "By the thresholds of 20° and 170° between two neurons", id="pairs"),
     ],
 )
 def test_the_thresholds_would_remove_what_they_do_remove(criterion, words, copies, train):
@@ -25,7 +25,7 @@ def test_the_thresholds_would_remove_what_they_do_remove(criterion, words, copie
 
     pruning = prune_once(copies, train, replace(settings, share_removed=0.5))
     assert str(pruning.size_request) == (
-        f"A size was asked for: 50 % of each layer removed. {words}{removed} of 28 neurons would go."
+        f"Asked for: 50 % of each layer removed. {words} alone, {removed} of 28 neurons would go."
     )
 
 
@@ -35,7 +35,7 @@ def test_it_is_in_the_table_and_in_the_file(network, train, val, tmp_path):
     results.write(tmp_path)
 
     assert PruneResults.read(tmp_path).size_request == SizeRequest("50 % of each layer removed")
-    assert "\nA size was asked for: 50 % of each layer removed.\n" in results.table()  # l1 has no thresholds
+    assert "\nAsked for: 50 % of each layer removed.\n" in results.table()  # l1 has no thresholds
 
 
 @pytest.mark.parametrize(
