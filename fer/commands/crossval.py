@@ -12,6 +12,7 @@ from fer.studies.members import CROSSVAL
 
 HELP: Final = "train and test every fold of a cross-validation, then report mean and spread"
 SECTION: Final = "train"
+TAKES: Final = "study"
 
 
 def crossval(arguments: Sequence[str]) -> None:

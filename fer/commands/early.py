@@ -13,6 +13,12 @@ from fer.runs import find_checkpoint
 CHECKPOINT: Final = "checkpoint"
 """Value of ``TAKES`` in the file of a command whose positional argument is a checkpoint."""
 
+STUDY: Final = "study"
+"""Value of ``TAKES`` of a command that trains several times, and refuses a checkpoint by itself."""
+
+CHECKPOINTS: Final = ("--ckpt_path", "--start_from")
+"""Options that take a checkpoint."""
+
 OTHERS: Final = re.compile(r"null|None|.*\.onnx", re.IGNORECASE)
 """Values of ``--ckpt_path`` that are no checkpoint; fer predict takes ONNX files."""
 
@@ -30,7 +36,7 @@ def check_paths(words: Sequence[str], takes: str = "") -> None:
     for flag, value in _values(words):
         if flag in ("--config", "-c"):
             config_path(value)
-        elif flag in ("--ckpt_path", "--start_from") and not re.fullmatch(OTHERS, value):
+        elif flag in CHECKPOINTS and takes != STUDY and not re.fullmatch(OTHERS, value):
             find_checkpoint(Path(value))
     if takes == CHECKPOINT:
         for place in positional(words):

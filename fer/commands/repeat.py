@@ -13,6 +13,7 @@ from fer.studies.members import REPEAT
 
 HELP: Final = "train and test with several seeds, then report mean, spread and intervals"
 SECTION: Final = "train"
+TAKES: Final = "study"
 
 EXAMPLES: Final = """\
 examples:

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from torch import nn
 
+from fer.errors import InputError
 from fer.neurons import Measurement, plan_groups
 from fer.neurons.criteria import LinearSpan
 from fer.neurons.warn import warnings_of_trials_dropped
@@ -55,15 +56,18 @@ class SizeRequest:
         criterion = settings.method.criterion
         if network is None or measurement is None or not criterion.has_thresholds:
             return cls(size)
-        with warnings_of_trials_dropped():
-            plans = plan_groups(
-                *(network, measurement),
-                similar_below=settings.similar_below,
-                complementary_above=settings.complementary_above,
-                criterion=settings.criterion,
-                merge=settings.merge,
-                rule=settings.rule,
-            )
+        try:
+            with warnings_of_trials_dropped():
+                plans = plan_groups(
+                    *(network, measurement),
+                    similar_below=settings.similar_below,
+                    complementary_above=settings.complementary_above,
+                    criterion=settings.criterion,
+                    merge=settings.merge,
+                    rule=settings.rule,
+                )
+        except InputError:  # a criterion of one's own that cannot do without a size
+            return cls(size)
         below, above = f"{settings.similar_below:g}°", f"{settings.complementary_above:g}°"
         return cls(
             size,
