@@ -2,6 +2,7 @@
 
 import json
 import signal
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -223,16 +224,22 @@ def test_a_run_that_has_just_begun_has_no_checkpoint_yet(tmp_path):
     assert "its training has finished no epoch yet" in call("prune", tmp_path).err
 
 
-@pytest.mark.slow
-def test_a_target_replaces_the_size_in_the_config_of_the_run(checkpoint, tmp_path):
-    run = checkpoint.parent.parent
+@contextmanager
+def configured(run, setting):
+    """Yield a run whose config has a setting in place of null."""
     config = run / "config.yaml"
     before = config.read_text()
-    config.write_text(before.replace("share_removed: null", "share_removed: 0.3"))
+    config.write_text(before.replace(f"{setting.partition(':')[0]}: null", setting))
     try:
-        said = prune(run, "--target_macs", "0.6", "--runs_dir", tmp_path, "--run_name", "smaller")
+        yield run
     finally:
         config.write_text(before)
+
+
+@pytest.mark.slow
+def test_a_target_replaces_the_size_in_the_config_of_the_run(checkpoint, tmp_path):
+    with configured(checkpoint.parent.parent, "share_removed: 0.3") as run:
+        said = prune(run, "--target_macs", "0.6", "--runs_dir", tmp_path, "--run_name", "smaller")
     assert "left out     prune.share_removed 0.3 of the config" in said
     results = json.loads((tmp_path / "smaller" / "prune.json").read_text())
     assert results["after"]["macs"] <= 0.6 * results["before"]["macs"]
@@ -240,15 +247,9 @@ def test_a_target_replaces_the_size_in_the_config_of_the_run(checkpoint, tmp_pat
 
 @pytest.mark.slow
 def test_a_target_of_the_training_is_that_of_the_command(checkpoint, tmp_path):
-    run = checkpoint.parent.parent
-    config = run / "config.yaml"
-    before = config.read_text()
-    config.write_text(before.replace("target_macs: null", "target_macs: 0.6"))
-    try:
+    with configured(checkpoint.parent.parent, "target_macs: 0.6") as run:
         prune(run, "--runs_dir", tmp_path, "--run_name", "same")
         said = prune(run, "--target_params", "0.7", "--runs_dir", tmp_path, "--run_name", "other")
-    finally:
-        config.write_text(before)
     same, other = (json.loads((tmp_path / name / "prune.json").read_text()) for name in ("same", "other"))
     assert same["after"]["macs"] <= 0.6 * same["before"]["macs"]
     assert "left out     prune.target_macs 0.6 of the config" in said
