@@ -165,13 +165,13 @@ def count_line(confirmed: Iterable[Confirmed], length: float) -> str:
         length: Epochs of the run.
 
     >>> count_line([{7: ("speed",), 9: ()}], 30.0)
-    '1 of 2, of the network and each layer: angular speed, CKA or rank change within 0.9 epochs, too'
+    '1 of 2 stage changes (network and layers) confirmed by angular speed, CKA or rank within 0.9 epochs'
     """
     names = [by_whom for of_layer in confirmed for by_whom in of_layer.values()]
     if not names:
         return ""
     num = sum(map(bool, names))
     return (
-        f"{num} of {len(names)}, of the network and each layer: angular speed, CKA or rank change "
-        f"within {TOLERANCE * length:.1f} epochs, too"
+        f"{num} of {len(names)} stage changes (network and layers) confirmed by angular speed, CKA or rank "
+        f"within {TOLERANCE * length:.1f} epochs"
     )

@@ -103,8 +103,7 @@ class PruneCallback(Callback):
         self.settings = PruneSettings(**settings)
         self.target = find_target({"macs": target_macs, "params": target_params, "latency": target_latency})
         """By the name of a size the share of it that is kept; empty without a target."""
-        sizes = [name for name in ("num_removed", "share_removed") if settings.get(name) is not None]
-        if self.target and sizes:
+        if self.target and (sizes := self.settings.sizes):
             msg = f"{sizes[0]} and target_{next(iter(self.target))} both set the size: leave out one of them"
             raise InputError(msg)
         self.console = Console(highlight=False, soft_wrap=True)

@@ -24,7 +24,7 @@ class Command(NamedTuple):
         name: Name of the command, of its file and of its function.
         help: One line that starts with a verb.
         section: Heading under which it is listed.
-        takes: What its positional argument is, see :func:`fer.commands.early.check_paths`; may be empty.
+        takes: ``TAKES`` of its file; empty without one.
     """
 
     name: str

@@ -28,7 +28,7 @@ def check_paths(words: Sequence[str], takes: str = "") -> None:
 
     Args:
         words: The arguments after the command.
-        takes: What a positional argument is; only checkpoints are looked for.
+        takes: ``TAKES`` of the command, see :mod:`fer.commands`.
 
     Raises:
         InputError: There is no such config, or no such checkpoint.

@@ -64,8 +64,7 @@ TYPES: Final = {"seed_everything": "int"}
 """Types that replace those of the signature, by option."""
 
 IN_VAIN: Final = {
-    # Its size targets are options of its own, without a group.
-    "prune": ("prune.enabled", *(f"prune.target_{kind}" for kind in ("macs", "params", "latency"))),
+    "prune": ("prune.enabled",),
     # The audit compares images as they are, without batches.
     "audit": (
         *("data.augment", "data.augment_strength", "data.pipeline", "data.normalise"),
@@ -190,7 +189,6 @@ def arrange(parser: ArgumentParser) -> None:
             group.title = "set by the data"
     parser._action_groups = sorted(parser._action_groups, key=place)
     for action in parser._actions:
-        action.help = HELPS.get(action.dest, action.help)
         if action.dest.endswith(".help"):  # --model.logger.help lists classes
             action.help = SUPPRESS
 
@@ -213,8 +211,8 @@ def prepare_help(parser: ArgumentParser, configs: Sequence[str], shown: Sequence
     # --model and the like would take a file of settings for their group.
     hidden = {*(parser.groups or {}), *IN_VAIN.get(parser.prog.rpartition(" ")[2], ())}
     for action in parser._actions:
-        if action.dest in hidden:
-            action.help = SUPPRESS
+        is_hidden = action.dest in hidden or action.help == SUPPRESS
+        action.help = SUPPRESS if is_hidden else HELPS.get(action.dest, action.help)
     if shown is not None:
         kept = [parser._positionals, parser._optionals, *((parser.groups or {})[name] for name in shown)]
         for group in groups:

@@ -54,6 +54,7 @@ from fer.pruning.kept import KeptRounds, find_cut_off
 from fer.pruning.limits import limit_of
 from fer.pruning.rounds import Round, join_rounds
 from fer.pruning.save import draw_pruning
+from fer.pruning.settings import SIZES
 from fer.pruning.tuning import BestEpoch, Epoch, Tuning
 from fer.runs import Run, find_checkpoint, run_of
 
@@ -231,7 +232,7 @@ class PruneCLI(ExperimentCLI):
         Raises:
             InputError: The command line has settings that exclude each other.
         """
-        for name in ("num_removed", "share_removed", *(f"{PREFIX}{kind}" for kind in SIZE_KINDS)):
+        for name in (*SIZES, *(f"{PREFIX}{kind}" for kind in SIZE_KINDS)):
             if (value := self.config.prune[name]) is None:
                 continue
             if f"--prune.{name}" in given:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from fer.commands.announced import announced
 from fer.commands.classpath import import_class, import_from_here
-from fer.commands.help import HELPS, TITLES
+from fer.commands.help import TITLES
 from fer.commands.parsing import CONSOLE, make_parser, parse
 from fer.commands.size_targets import add_size_targets, take_size_target
 from fer.commands.tuning import tuning_line
@@ -119,8 +119,6 @@ def _make_parser() -> ArgumentParser:
     )
     parser.add_class_arguments(PruneSettings, "prune")
     (parser.groups or {})["prune"].title = TITLES["prune"]
-    for action in parser._actions:
-        action.help = HELPS.get(action.dest, action.help)
     return parser
 
 

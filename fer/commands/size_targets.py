@@ -1,5 +1,6 @@
 """The options ``--target_…`` of ``fer prune``, one for each size that can be limited."""
 
+from argparse import SUPPRESS
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -17,7 +18,11 @@ HOW: Final = (
 
 
 def add_size_targets(parser: Any) -> None:
-    """Add the options to a parser."""
+    """Add the options to a parser; those of the same names in the callback's group leave its help."""
+    of_group = {f"prune.{PREFIX}{name}" for name in SIZE_KINDS}
+    for action in parser._actions:
+        if action.dest in of_group:
+            action.help = SUPPRESS
     for number, (name, kind) in enumerate(SIZE_KINDS.items()):
         parser.add_argument(
             f"--{PREFIX}{name}",

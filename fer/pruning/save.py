@@ -59,7 +59,7 @@ def draw_pruning(pruning: Pruning, results: PruneResults) -> dict[str, Figure]:
 
 def _extent(pruning: Pruning, results: PruneResults) -> str:
     """Return the extent of a pruning: rounds, thresholds or share of multiply-adds."""
-    if pruning.settings.num_removed is not None or pruning.settings.share_removed is not None:
+    if pruning.settings.sizes:
         return f"{100 * results.after.macs / results.before.macs:.1f} % of the multiply-adds left"
     if results.rounds:
         return f"{len(results.rounds)} round{'s' * (len(results.rounds) > 1)}"

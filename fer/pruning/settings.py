@@ -15,6 +15,9 @@ from fer.neurons.rules import RefitMode, Rule, make_rule
 RuleName = Literal["gedeon_harris", "narayan", "jain", "grail", "folding", "neuron_merging", "he2017"]
 """Names of published rules: the keys of :data:`fer.neurons.rules.RULES` and ``RIVALS``."""
 
+SIZES: Final = ("num_removed", "share_removed")
+"""Settings that replace the thresholds by numbers of neurons."""
+
 NUM_SAMPLES: Final = 4096
 """Default number of training samples to measure on: about ten per neuron of a wide layer."""
 
@@ -82,10 +85,15 @@ class PruneSettings:
         if self.share_removed is not None and not 0 <= self.share_removed < 1:
             msg = f"prune.share_removed is {self.share_removed}: it must be at least 0 and below 1"
             raise InputError(msg)
-        if self.num_removed is not None and self.share_removed is not None:
+        if len(self.sizes) > 1:
             msg = "prune.num_removed and prune.share_removed exclude each other: set only one of them"
             raise InputError(msg)
         _ = self.method  # refuses an unknown criterion
+
+    @property
+    def sizes(self) -> list[str]:
+        """Names of the given settings that replace the thresholds by numbers of neurons; at most one."""
+        return [name for name in SIZES if getattr(self, name) is not None]
 
     @classmethod
     def check_names(cls, given: Iterable[str], owner: type) -> None:

@@ -19,7 +19,8 @@ class SizeRequest:
 
     Attributes:
         size: The size that was asked for.
-        thresholds: The thresholds that it replaced; None if the criterion has none, or for several rounds.
+        thresholds: The thresholds that it replaced, in words; None if the criterion has none, or for several
+            rounds.
         removed: Number of neurons that these thresholds would remove.
         neurons: Number of neurons that they decide on.
     """
@@ -71,9 +72,9 @@ class SizeRequest:
         below, above = f"{settings.similar_below:g}°", f"{settings.complementary_above:g}°"
         return cls(
             size,
-            f"{below} to the linear span of the others"
+            f"the threshold of {below} to the linear span of the others"
             if isinstance(criterion, LinearSpan)
-            else f"{below} and {above} between two neurons",
+            else f"the thresholds of {below} and {above} between two neurons",
             sum(len(plan.removals) for plan in plans.values()),
             sum(plan.num_neurons for plan in plans.values()),
         )
@@ -87,6 +88,4 @@ class SizeRequest:
         asked = f"Asked for: {self.size}."
         if self.thresholds is None:
             return asked
-        threshold = "threshold" if " and " not in self.thresholds else "thresholds"
-        would = f"{self.removed:,} of {self.neurons:,} neurons would go"
-        return f"{asked} By the {threshold} of {self.thresholds} alone, {would}."
+        return f"{asked} By {self.thresholds} alone, {self.removed:,} of {self.neurons:,} neurons would go."

@@ -275,7 +275,10 @@ def test_the_networks_that_a_pruning_is_compared_by(tab, run_dir, settings_of):
     }
     accs = {"pruned": 0.5, "recalibrated": 0.6, "tuned": 0.7}
     results["rounds"] = [{"neurons": 9, "macs": 10, **accs, "is_kept": False}]
-    results["size_request"] = {"size": "30 % of each layer removed", "thresholds": "15° to all"}
+    results["size_request"] = {
+        "size": "30 % of each layer removed",
+        "thresholds": "the threshold of 15° to all",
+    }
     results["size_request"] |= {"removed": 9, "neurons": 1496}
     (run_dir / "prune.json").write_text(json.dumps(results))
 

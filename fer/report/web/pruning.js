@@ -155,9 +155,8 @@ function changes(n, { lost, won, p }, how = "after pruning") {
 // The size that was asked for, and what the thresholds that it replaced would remove.
 function requested({ size, thresholds, removed, neurons }) {
   const asked = `Asked for: ${size}. `;
-  const kind = thresholds?.includes(" and ") ? "thresholds" : "threshold";
   const would = `${count(removed)} of ${count(neurons)} neurons would go.`;
-  const rest = `By the ${kind} of ${thresholds} alone, ${would}`;
+  const rest = `By ${thresholds} alone, ${would}`;
   return thresholds ? asked + rest : asked;
 }
 
