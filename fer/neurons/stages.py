@@ -197,9 +197,9 @@ def label_stages(
     if len(intervals) > 1 and intervals[1].begin < DWELL:
         intervals = [intervals[1]._replace(begin=0), *intervals[2:]]
     dated = _dated_by_bends(intervals, histories)
-    if len(dated) > 1 and dated[-1].label == _SETTLED and num - dated[-1].begin < LEAST_VALUES:
-        dated.pop()  # the curves bend only where the run ends: nobody knows whether a rest begins
-    return _labels(dated, num)
+    # At its end, the run is taken to go on moving: nobody knows whether a rest begins.
+    following = pairwise([*dated, _Interval(num, _MOVING)])
+    return _labels([one for one, after in following if not (one.begin and _is_short(one, after))], num)
 
 
 @np.errstate(all="ignore")  # the largest values overflow
@@ -369,22 +369,26 @@ def _without_slow_falls(
     return _intervals(np.stack([labels, labels]), num)
 
 
+def _is_short(one: _Interval, after: _Interval) -> bool:
+    """Return whether an interval is a *Solution* of less than half a window before more motion."""
+    return (one.label, after.label) == (_SETTLED, _MOVING) and after.begin - one.begin < LEAST_VALUES
+
+
 def _without_pauses(intervals: Sequence[_Interval], histories: _Histories) -> list[_Interval]:
     """Return the intervals with *Intermediate* in place of each *Solution* that was only a pause.
 
-    After the start of a pause the validation loss still falls far; or it is shorter than half a window, and
-    motion follows. The last interval is no pause.
+    After its start the validation loss still falls far; or it is short. The last interval is no pause.
     """
     num = len(histories.times)
     labels = _spread(intervals, num)
     level = np.where(histories.val.is_unknown, histories.train.level, histories.val.level)
     far = PAUSE * (np.fmax.reduce(level, initial=-math.inf) - np.fmin.reduce(level, initial=math.inf))
-    for interval, (end, label) in pairwise(intervals):
-        start = min(interval.begin + WINDOW // 2, end - 1)  # windows before it may contain the end of a fall
-        is_short = label == _MOVING and end - interval.begin < LEAST_VALUES
+    for interval, following in pairwise(intervals):
+        # Windows at the start of a rest may contain the end of a fall.
+        start = min(interval.begin + WINDOW // 2, following.begin - 1)
         falls_far = level[start] - np.fmin.reduce(level[start:]) > far
-        if interval.label == _SETTLED and (is_short or falls_far):
-            labels[interval.begin : end] = _MOVING
+        if _is_short(interval, following) or (interval.label == _SETTLED and falls_far):
+            labels[interval.begin : following.begin] = _MOVING
     return _intervals(np.stack([labels, labels]), num)
 
 

@@ -11,7 +11,15 @@ import pytest
 import torch
 from stage_histories import LENGTHS, SHAPES, History, Outcome, begins, distance, known, outcomes
 
-from fer.neurons.stages import DWELL, LEAST_VALUES, Stage, StageLabel, label_stages, live_stages
+from fer.neurons.stages import (
+    DWELL,
+    LEAST_VALUES,
+    Stage,
+    StageLabel,
+    _Interval,
+    label_stages,
+    live_stages,
+)
 
 NAN = math.nan
 SEEDS = 24
@@ -378,6 +386,16 @@ def test_a_solution_of_less_than_half_a_window_is_a_pause(num_flat, num_solution
 
     assert [label.stage for label, _ in groupby(labels)].count(Stage.SOLUTION) == num_solutions
     assert labels[-1].stage is Stage.SOLUTION
+
+
+def test_a_solution_that_is_short_after_it_was_dated_is_a_pause_too(monkeypatch):
+    """Before motion, and at the end of the run; one of half a window is none."""
+    dated = [(0, 0), (10, 1), (40, 2), (49, 1), (60, 2), (66, 1), (95, 2)]
+    monkeypatch.setattr(
+        "fer.neurons.stages._dated_by_bends", lambda *_: [*itertools.starmap(_Interval, dated)]
+    )
+    found = spans(label_stages([1.0] * 100, [2.0] * 100, [2.0] * 100))
+    assert found == [(0, "warm_up"), (10, "moving"), (40, "settled"), (49, "moving")]
 
 
 @pytest.mark.parametrize("seed", range(4))
