@@ -78,6 +78,17 @@ def prune(
 ) -> Pruned:
     """Prune a network: return a smaller copy without the neurons that the others can approximate.
 
+    >>> import torch
+    >>> network = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 2))
+    >>> weight = torch.tensor([[1.0, 0], [2, 0], [0, 1]])  # the second neuron is twice the first
+    >>> network[0].weight = nn.Parameter(weight)
+    >>> inputs = torch.rand(100, 2)
+    >>> smaller = prune(network, inputs)
+    >>> smaller
+    Pruned(Sequential, 10 of 14 parameters; neurons left: 0: 2 of 3)
+    >>> bool(torch.allclose(smaller.network(inputs), network(inputs), atol=1e-5))
+    True
+
     A neuron with several next layers, as in a residual stage, is evaluated by its activations at the inputs
     of all of them; each next layer is corrected by the activations at its own input. For a zero-padded
     convolution, a fit with and a fit without constants are compared, and its output is corrected by the mean

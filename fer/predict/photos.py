@@ -104,7 +104,8 @@ def predict_files(
         smooth: Time constant for videos in seconds; see :func:`fer.predict.tracks.smooth`.
 
     Raises:
-        InputError: Some files cannot be used; raised after the others are finished.
+        InputError: Some files cannot be used; raised after the others are finished. If none can, nothing is
+            written.
     """
     videos = [file for file in sources.files if is_video(file.path)]
     photos = [file for file in sources.files if file not in videos]
@@ -135,7 +136,7 @@ def predict_files(
                     sheet.append((thumbnail(frame.image, faces), *_caption(frame, faces, notes)))
         if out is not None and sheet:
             _write_image(out / "contact-sheet.jpg", draw_sheet(sheet))
-        if photos:
+        if summary.num_images:
             _print(console, table, summary)
         for file in videos:
             copy = None if out is None else out / "videos" / free_name(file.name, ".webm", taken)
@@ -155,6 +156,8 @@ def predict_files(
                 summary.bad.append(f"{e.path}: {e.reason}")
             progress.remove_task(part)
             progress.advance(task)
+        if not summary.num_images + summary.num_videos:
+            raise InputError(_describe_bad(summary))  # before the tables appear: they would be empty
     for remark in sources.remarks:
         console.print(remark, markup=False)
     if out is not None:

@@ -44,7 +44,8 @@ class PruneSettings:
             angles; or, for comparison, grail, folding, neuron_merging or he2017, which need num_removed,
             share_removed or a size target.
         layers: Names of the layers to prune; null: all hidden layers.
-        num_samples: Number of training samples that the neurons are measured on.
+        num_samples: Number of samples, of the training split or of --images, that the neurons are measured
+            on.
         idle_below: Relative change of its input below which a whole residual block is removed, 0 to 1.
             Ignored if a rule or layers are given.
         num_removed: Number of neurons to remove, by layer, instead of the thresholds; null: use the

@@ -129,6 +129,17 @@ def test_good_files_are_done_and_bad_ones_named(photos, model):
     assert len(rows(Path("answers/predictions.csv"))) == 2
 
 
+def test_if_no_file_can_be_used_no_summary_and_no_empty_table_remain(photos, model):
+    (photos.parent / "broken").mkdir()
+    for name in ("one.jpg", "two.png"):
+        (photos.parent / "broken" / name).write_text("no image")
+    called = call("predict", "broken", "--ckpt_path", model, "--out", "answers")
+    assert called.status == 2
+    assert "2 sources cannot be used" in called.err
+    assert "found" not in called.out
+    assert not list(Path("answers").glob("*"))
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
