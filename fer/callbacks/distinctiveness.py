@@ -58,7 +58,7 @@ class DistinctivenessCallback(HistoryCallback):
     epoch ``…/cloned`` and ``…/redundant`` (shares). Means over the layers are ``angles/mean`` and the like
     (:data:`fer.metrics.keys.OVER_LAYERS`). Logs ``sample/train_loss`` and ``sample/val_loss``, the losses on
     fixed samples, with ``loss`` or if the LightningModule has a method ``plain_loss(logits, labels)``. With
-    classes, logs ``collapse/nc1``, ``…/nc2_angle`` and ``…/nc4`` of the last layer at the end of an epoch
+    classes, logs ``collapse/nc1``, ``…/nc2_spread`` and ``…/nc4`` of the last layer at the end of an epoch
     (with ``network``: ``collapse/<network>/nc1``, ``sample/<network>/val_loss``, …). The angles at the end of
     each epoch are stored in ``angles/epoch-….npz`` (:meth:`fer.runs.Run.read_angles`), the last ones are
     drawn. With ``fast_dev_run`` no file is written.

@@ -124,12 +124,11 @@ def chapters(parameters: Sequence[str] = PARAMETERS) -> list[Chapter]:
         Chapter(
             "Neural collapse",
             "How closely the samples of each class gather at one point in the last hidden layer. Under full "
-            "collapse, NC1 is 0; NC2, the angle between class means, is arccos(-1 / (K - 1)) for K classes "
-            "(99.59 degrees for 7); and NC4, the share of predictions that agree with the nearest class "
-            "mean, is 1.",
+            "collapse, NC1 is 0; NC2, the standard deviation of the angles between class means, is 0; and "
+            "NC4, the share of predictions that agree with the nearest class mean, is 1.",
             [
                 _lines("NC1, variation within relative to between classes", "collapse/nc1", log_y=True),
-                _lines("NC2, angle between class means, degrees", "collapse/nc2_angle"),
+                _lines("NC2, spread of the angles between class means, degrees", "collapse/nc2_spread"),
                 _lines("NC4, agreement with the nearest class mean", "collapse/nc4", range_y=(0, 1)),
                 _images("collapse"),
             ],

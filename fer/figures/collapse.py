@@ -7,12 +7,12 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from fer.figures.angles import DEGREE, DEGREES, say
+from fer.figures.angles import DEGREES, say
 from fer.figures.curves import Curve, finite
 from fer.figures.style import (
     BLUE,
-    GREY,
     INK,
     NORMAL,
     SMALL,
@@ -28,10 +28,13 @@ from fer.neurons.collapse import MEASURES
 
 TITLES: Final = (
     "NC1: spread within the classes against that between them (collapsed: 0)",
-    "NC2: mean angle between the class means",
+    "NC2: standard deviation of the angles between the class means (collapsed: 0°, {ideal:.2f}° for all)",
     "NC4: answers of the network that are the class with the nearest mean (collapsed: 100 %)",
 )
-"""Of the panels, from the top."""
+"""Of the panels, from the top; ``ideal`` is the angle between the class means of a collapsed layer."""
+
+LEAST_SPREAD: Final = 1.0
+"""Upper end of the axis of NC2 in degrees, at least, so that rounding errors are not drawn as a change."""
 
 
 def collapse_figure(
@@ -42,7 +45,7 @@ def collapse_figure(
     """Draw how near the last hidden layer is to neural collapse during a training.
 
     Args:
-        columns: ``epoch`` (the time of each measurement), and ``nc1``, ``nc2_angle`` and ``nc4`` as in
+        columns: ``epoch`` (the time of each measurement), and ``nc1``, ``nc2_spread`` and ``nc4`` as in
             :class:`fer.neurons.collapse.Collapse`; what is not finite is skipped, and so is an ``nc1`` of 0,
             which a logarithmic axis cannot show.
         num_classes: Number of classes, K, from which the angle of a collapsed layer follows.
@@ -73,23 +76,14 @@ def collapse_figure(
     if len(curves["nc1"].values):
         log_scale(spread)
     ideal = math.degrees(math.acos(-1 / (num_classes - 1)))
-    angle.axhline(ideal, color=GREY, linewidth=0.8, linestyle=(0, (6, 3)))
-    angle.set_ylim(0, 185)
-    angle.set_yticks([0, 45, 90, 135, 180])
-    angle.yaxis.set_major_formatter(DEGREES)
-    angle.annotate(
-        f"collapsed, {num_classes} classes: {ideal:.2f}{DEGREE}",
-        (0.01, ideal),
-        xycoords=angle.get_yaxis_transform(),
-        xytext=(0, 3 if ideal < 150 else -9),
-        textcoords="offset points",
-        fontsize=SMALL,
-        color=GREY,
-    )
+    if len(curves["nc2_spread"].values):
+        angle.set_ylim(0, 1.1 * max(curves["nc2_spread"].values.max(), LEAST_SPREAD))
+        angle.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        angle.yaxis.set_major_formatter(DEGREES)
     nearest.set_ylim(0, 1.03)
     nearest.yaxis.set_major_formatter(percent())
     for axes, text in zip(rows, TITLES, strict=True):
-        axes.set_title(text, loc="left", fontsize=SMALL, color=INK)
+        axes.set_title(text.format(ideal=ideal), loc="left", fontsize=SMALL, color=INK)
     nearest.set_xlabel("epochs trained", fontsize=NORMAL)
     scale_time(nearest, times)
     write_title(figure, title)

@@ -77,7 +77,7 @@ def confusion_figure(
     cell_width, cell_height = (0.68, 0.56) if has_counts else (0.36, 0.3)
     names_width = max(0.0, 0.075 * (longest - LONGEST_LEVEL))
     figure = new_figure(
-        max(3.9, 1.9 + names_width + cell_width * num_classes),
+        max(3.9, 1.8 + names_width + cell_width * num_classes),
         1.75 + (0.075 * longest if is_tilted else 0) + cell_height * num_classes,
     )
     axes = figure.add_subplot()

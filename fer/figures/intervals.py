@@ -8,7 +8,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fer.figures.style import BLUE, INK, PALE, SMALL, mark_chance, new_figure, percent, tidy, write_title
+from fer.figures.style import (
+    BLUE,
+    INK,
+    PAGE_WIDTH,
+    PALE,
+    SMALL,
+    mark_chance,
+    new_figure,
+    percent,
+    tidy,
+    write_title,
+)
 
 LONGEST_LINE: Final = 36
 """Characters of a name in one line."""
@@ -36,7 +47,7 @@ def intervals_figure(
         msg = f"expected an accuracy and the two ends of its interval in each row, not {dict(rows)}"
         raise ValueError(msg)
     names = [textwrap.fill(name, LONGEST_LINE) for name in rows]
-    figure = new_figure(7.4, 0.9 + sum(0.09 + 0.13 * (name.count("\n") + 1) for name in names))
+    figure = new_figure(PAGE_WIDTH, 0.9 + sum(0.09 + 0.13 * (name.count("\n") + 1) for name in names))
     axes = figure.subplots()
     places = np.arange(len(rows))
     errors = np.abs(values[:, 1:].T - values[:, 0])

@@ -12,6 +12,7 @@ from fer.figures.style import (
     GREY,
     INK,
     NORMAL,
+    PAGE_WIDTH,
     PALE,
     SMALL,
     mark_chance,
@@ -48,7 +49,7 @@ def members_figure(
     if not reports or len(reports) != len(histories):
         msg = f"{len(reports)} reports and {len(histories)} histories: every {member} needs one of each"
         raise ValueError(msg)
-    figure = new_figure(7.6, 2.9)
+    figure = new_figure(PAGE_WIDTH, 2.9)
     axes = figure.subplots(1, 3, width_ratios=[1.0, 1.2, 1.2])
     _draw_accuracies(axes[0], reports, member)
     for panel, keys in ((axes[1], LOSS), (axes[2], ACCURACY)):

@@ -17,6 +17,7 @@ from fer.figures.style import (
     GREY,
     INK,
     ORANGE,
+    PAGE_WIDTH,
     PURPLE,
     SKY,
     SMALL,
@@ -69,7 +70,7 @@ def curve_figure(
         raise ValueError(msg)
     tables = {rule: _read_curve(rule, columns) for rule, columns in curves.items()}
     whole = [float(acc) for table in tables.values() for acc in table["acc"][table["neurons"] == 1]]
-    figure = new_figure(8.4, 3.2)
+    figure = new_figure(PAGE_WIDTH, 3.2)
     panels = figure.subplots(1, 3, sharey=True)
     names = (f"threshold: angle to 0{DEGREE} or 180{DEGREE}", "neurons left", "multiply-adds left")
     for axes, x, name in zip(panels, ("threshold", "neurons", "macs"), names, strict=True):

@@ -1,6 +1,5 @@
 """How the neurons' angles move during a training, in which stages."""
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -35,6 +34,7 @@ from fer.figures.style import (
     array,
     log_scale,
     new_figure,
+    round_up,
     scale_time,
     tidy,
     write_title,
@@ -94,7 +94,7 @@ def fan_figure(
     Args:
         layers: By layer the columns ``epoch`` (the time of each measurement), and in degrees ``min``,
             ``q05``, ``q25``, ``median``, ``q75``, ``q95`` and ``max``; measurements with a NaN are skipped.
-            With ``effective``, the effective rank, a strip below the fan shows it from 0 to its maximum.
+            With ``effective``, the effective rank, a strip below the fan shows it up to a round number.
             Other columns are ignored.
         losses: ``epoch``, ``train/loss`` and ``val/loss``; either loss may be missing, NaN is skipped.
         stages: By layer, and under ``network``, a label for each measurement of ``losses``. What is missing
@@ -283,7 +283,7 @@ def _read_ranks(
 
 
 def _draw_rank(axes: Axes, rank: _Rank) -> None:
-    """Draw an effective rank from 0 to its maximum, and write the last one beside it."""
+    """Draw an effective rank on a scale from 0, and write the last one beside it."""
     times, values = rank.curve
     axes.fill_between(times, values, color=_RANK_TINT, linewidth=0, zorder=2)
     marker = "o" if len(times) == 1 else None
@@ -292,8 +292,8 @@ def _draw_rank(axes: Axes, rank: _Rank) -> None:
     )
     look: dict[str, Any] = {"va": "center", "fontsize": TINY, "color": INK}
     axes.text(1.005, 0.5, rank.text, transform=axes.transAxes, **look)
-    most = math.ceil(max(values))
-    axes.set_ylim(0, 1.15 * most)
+    most = min(round_up(max(values)), rank.width)
+    axes.set_ylim(0, 1.08 * most)
     axes.set_yticks([0, most], ["0", f"{most:,}"])
     axes.set_ylabel("rank", rotation=0, ha="right", va="center", labelpad=2)
     tidy(axes)

@@ -1,6 +1,7 @@
 """Common style of all figures: colours, sizes, axes, and a figure that Jupyter shows without pyplot."""
 
 import logging
+import math
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -256,6 +257,17 @@ def scale_time(axes: Axes, times: Sequence[float] | NDArray[Any]) -> None:
     is_whole = last > MOST_FRACTIONS
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=is_whole))
     axes.set_xlim(0, last if len(set(times)) > 1 else 1.05 * last)
+
+
+def round_up(value: float) -> int:
+    """Return a round number to end an axis of counts with: the smallest that is not below a value.
+
+    >>> [round_up(value) for value in (0.3, 3.2, 7, 16, 23.4, 50, 113, 1025)]
+    [1, 4, 8, 20, 25, 50, 150, 1500]
+    """
+    power = 10 ** max(0, math.floor(math.log10(max(value, 1))))
+    steps = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+    return next(int(step * power) for step in steps if step * power >= value and step * power % 1 == 0)
 
 
 def log_scale(axes: Axes) -> None:

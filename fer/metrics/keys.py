@@ -20,7 +20,7 @@ NO_CURVES: Final = ("angles/", "stage/", "gradients/", "update_ratio/", "prune/"
 _MEASURED: Final = re.compile(
     r"rank/.+/(effective|participation)|neurons/.+/(dormant|cloned|redundant)|cka/.+|"
     r"rank/effective_share(/.+)?|neurons/(dormant|redundant)(/.+)?|"
-    r"collapse/(.+/)?(nc1|nc2_angle|nc4)|sample/(.+/)?(train|val)_loss"
+    r"collapse/(.+/)?(nc1|nc2_angle|nc2_spread|nc4)|sample/(.+/)?(train|val)_loss"
 )
 """Keys of the other neuron statistics, and of the losses on the samples used to measure them."""
 

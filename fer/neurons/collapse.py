@@ -11,8 +11,9 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
-MEASURES: Final = ("nc1", "nc2_angle", "nc4")
-"""Measures of :class:`Collapse` that are logged and drawn."""
+MEASURES: Final = ("nc1", "nc2_spread", "nc4")
+"""Measures of :class:`Collapse` that are logged and drawn. The mean angle is not: centred class
+means of equal length have a mean cosine of -1 / (K - 1), whether they are equally far apart or not."""
 
 EIGENVALUE_FLOOR: Final = 1e-10
 """Eigenvalues of the scatter between classes, as a share of the largest, below which they count as 0."""
@@ -26,7 +27,7 @@ class Collapse:
         nc1: Variability within classes relative to between classes, tr(Σ_W Σ_B⁺) / K; 0 when collapsed.
         nc2_angle: Mean angle between the centred class means, degrees; arccos(-1 / (K - 1)) when collapsed,
             which is 99.59 for 7 classes.
-        nc2_spread: Standard deviation of these angles; 0 when collapsed.
+        nc2_spread: Standard deviation of these angles, degrees; 0 when collapsed.
         nc4: Share of samples whose predicted class is the class with the nearest mean; 1 when collapsed.
     """
 

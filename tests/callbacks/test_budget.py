@@ -302,7 +302,7 @@ def test_losses_collapse_and_cka_are_those_of_the_network(tiny_data, tiny_traine
         hidden = task.network[:6](images)
         expected = Collapse.of(hidden, labels, task(images).argmax(1))
         maps = task.network[:2](images).mean((2, 3))
-    for name in ("nc1", "nc2_angle", "nc4"):
+    for name in ("nc1", "nc2_spread", "nc4"):
         assert callback.collapse[name] == [pytest.approx(getattr(expected, name), rel=1e-4)]
     torch.testing.assert_close(callback.rows["conv"], maps)
     torch.testing.assert_close(callback.rows["fc"], hidden)

@@ -172,8 +172,24 @@ def test_the_effective_rank_is_a_number_of_neurons_below_the_fan():
     assert len(strips) == 1  # neither without ranks nor without a width
     assert texts.count("38 of 256") == texts.count("effective rank") == 1
     assert line(strips[0], "effective rank") == ([1, 3, 4], [10, 20, 37.6])
-    assert strips[0].get_ylim() == (0, pytest.approx(1.15 * 38))  # up to 256, many a rank would look flat
-    assert [tick.get_text() for tick in strips[0].get_yticklabels()] == ["0", "38"]
+    assert [tick.get_text() for tick in strips[0].get_yticklabels()] == ["0", "40"]
+    assert strips[0].get_ylim() == (0, pytest.approx(1.08 * 40))  # up to 256, many a rank would look flat
+
+
+@pytest.mark.parametrize(
+    ("rank", "width", "end"),
+    [
+        pytest.param(113.2, 256, 150, id="round"),
+        pytest.param(3.2, 256, 4, id="small"),
+        pytest.param(15.9, 16, 16, id="no more than there are neurons"),
+    ],
+)
+def test_the_axis_of_the_rank_ends_at_a_sensible_number(rank: float, width: int, end: int) -> None:
+    layers = {"fc": fan(4) | {"effective": [rank / 2] * 3 + [rank]}}
+    figure = fan_figure(layers, losses(4), {}, widths={"fc": width})
+    (strip,) = [axes for axes in figure.axes if axes.get_ylabel() == "rank"]
+    assert [label.get_text() for label in strip.get_yticklabels()] == ["0", f"{end}"]
+    assert strip.get_ylim()[1] >= rank
 
 
 @pytest.mark.parametrize(("last", "shown"), [(2, ["0.0", "0.5", "1.0"]), (40, ["0", "5", "10"])])

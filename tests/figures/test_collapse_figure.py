@@ -11,7 +11,7 @@ from fer.figures import collapse_figure
 
 pytestmark = pytest.mark.drawn
 
-COLUMNS = {"epoch": [1.0, 2.0, 3.0], "nc1": [20.0, 2.0, 0.1], "nc2_angle": [60, 80, 98], "nc4": [0.3, 0.6, 1]}
+COLUMNS = {"epoch": [1.0, 2.0, 3.0], "nc1": [20.0, 2.0, 0.1], "nc2_spread": [30, 12, 2], "nc4": [0.3, 0.6, 1]}
 
 
 def draw(figure: Figure) -> list[str]:
@@ -20,17 +20,18 @@ def draw(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
 
 
-@pytest.mark.parametrize(("num_classes", "ideal"), [(2, 180.0), (7, 99.59), (100, 90.58)])
-def test_the_angle_of_a_collapsed_layer_is_a_line(num_classes: int, ideal: float) -> None:
+@pytest.mark.parametrize(("num_classes", "ideal"), [(2, "180.00"), (7, "99.59"), (100, "90.58")])
+def test_the_spread_of_the_angles_goes_to_zero(num_classes: int, ideal: str) -> None:
     figure = collapse_figure(COLUMNS, num_classes, "conv6")
 
     texts = draw(figure)
-    assert {"conv6", "epochs trained", f"collapsed, {num_classes} classes: {ideal:.2f}°"} <= set(texts)
+    assert {"conv6", "epochs trained"} <= set(texts)
+    assert sum(f"(collapsed: 0°, {ideal}° for all)" in text for text in texts) == 1
     spread, angle, nearest = figure.axes
     assert (spread.get_yscale(), angle.get_yscale()) == ("log", "linear")
-    curve, line = angle.get_lines()
-    assert list(curve.get_ydata()) == [60, 80, 98]
-    assert list(line.get_ydata()) == pytest.approx([ideal] * 2, abs=0.005)
+    (curve,) = angle.get_lines()
+    assert list(curve.get_ydata()) == [30, 12, 2]
+    assert angle.get_ylim() == (0, pytest.approx(33))
     assert nearest.get_xlim() == (0, 3)
 
 
@@ -47,6 +48,11 @@ def test_what_a_logarithmic_axis_cannot_show_is_left_out(nc1: list[float], shown
 
     assert ("not known" in draw(figure)) == (not shown)
     assert list(figure.axes[0].get_lines()[0].get_ydata()) == shown
+
+
+def test_rounding_errors_are_no_spread() -> None:
+    angle = collapse_figure(COLUMNS | {"nc2_spread": [1e-6, 1e-7, 0]}, 2).axes[1]
+    assert angle.get_ylim()[1] > 1
 
 
 def test_a_single_measurement_is_a_point() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fer.figures import (
     confusion_figure,
+    curve_figure,
     curves_figure,
     fan_figure,
     feature_maps_figure,
@@ -25,9 +26,12 @@ from fer.figures import (
     speed_figure,
 )
 from fer.figures.collapse import collapse_figure
+from fer.figures.intervals import intervals_figure
+from fer.figures.members import members_figure
 from fer.figures.reliability import reliability_figure
 from fer.figures.style import PAGE_WIDTH
 from fer.labels import EXPRESSIONS
+from fer.metrics import report
 from fer.metrics.calibration import calibration
 from fer.neurons import Stage
 from fer.neurons.stages import StageLabel
@@ -139,7 +143,7 @@ FIGURES = {
     "fan of long names": lambda: of_stages(fan_figure, LONG_LAYERS, widths=LONG_LAYERS),
     "speed": lambda: of_stages(speed_figure, LAYERS),
     "collapse": lambda: collapse_figure(
-        {"epoch": [1, 2], "nc1": [1.7, 0.2], "nc2_angle": [99, 99], "nc4": [0.6, 0.9]}, 7
+        {"epoch": [1, 2], "nc1": [1.7, 0.2], "nc2_spread": [12, 3], "nc4": [0.6, 0.9]}, 7
     ),
     "gradient norms": lambda: gradient_figure({layer: [0.1, 10] for layer in LAYERS}, [1, 2]),
     "gradient histograms": gradients,
@@ -202,3 +206,15 @@ def test_ticks_of_neighbouring_panels_of_a_reliability_diagram_are_apart(drawn: 
 
 def test_the_page_width_is_what_the_smallest_type_needs() -> None:
     assert 6 * COLUMN / PAGE_WIDTH / 72 >= 10
+
+
+@pytest.mark.parametrize("name", ["confusion", "members", "intervals", "pruning curve"])
+def test_figures_fit_the_page(name: str) -> None:
+    curve = {key: [0.0, 0.5] for key in ("threshold", "acc", "acc_low", "acc_high", "neurons", "macs")}
+    figures = {
+        "confusion": FIGURES["confusion"],
+        "members": lambda: members_figure({0: report(torch.full((7, 7), 9), EXPRESSIONS)}, [history()]),
+        "intervals": lambda: intervals_figure({"conv6": (0.6, 0.5, 0.7)}),
+        "pruning curve": lambda: curve_figure({"span": curve}),
+    }
+    assert figures[name]().get_figwidth() <= PAGE_WIDTH

@@ -172,7 +172,7 @@ def test_a_network_is_named_by_its_attribute(fit):
     assert list(distinct.degrees) == ["backbone.0", "backbone.2", "backbone.6"]
     assert "stage/backbone.0" in trainer.callback_metrics
     logged = {key for key in trainer.callback_metrics if key.startswith("collapse/")}
-    assert logged == {f"collapse/backbone/{name}" for name in ("nc1", "nc2_angle", "nc4")}
+    assert logged == {f"collapse/backbone/{name}" for name in ("nc1", "nc2_spread", "nc4")}
     assert pruning.pruned.backbone[0].out_channels == 4
     assert pruning.pruned.head.in_features == net.head.in_features == 12
 

@@ -288,6 +288,16 @@ def test_a_collapsed_layer():
     assert found.nc4 == 1.0
 
 
+def test_the_mean_angle_tells_no_collapse_but_the_spread_does():
+    """Means of equal length that sum to zero, two by two opposite: far from a simplex."""
+    labels = torch.arange(4).repeat(10)
+    pairs = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.1, 1.0], [-0.1, -1.0]], dtype=torch.float64)
+    cross, collapsed = (Collapse.of(means[labels], labels, labels) for means in (pairs, simplex(4)))
+    assert cross.nc2_angle == pytest.approx(collapsed.nc2_angle, abs=11)
+    assert collapsed.nc2_spread == pytest.approx(0, abs=1e-5)
+    assert cross.nc2_spread > 40
+
+
 def test_nc1_is_the_trace_with_the_pseudoinverse():
     labels = torch.arange(90) % 4
     values = draw(90, 6) + 2 * draw(4, 6, seed=1)[labels]

@@ -82,7 +82,7 @@ def write_measurements(folder: Path, num_epochs=4, times_an_epoch=5, widths=(8, 
             row |= {f"neurons/{layer}/dormant": 0.125, f"cka/{layer}": 0.9}
         if time == int(time):
             row |= {f"neurons/{layer}/{name}": 0.25 for layer in layers for name in ("cloned", "redundant")}
-            row |= {"collapse/nc1": 5 / time, "collapse/nc2_angle": 80 + time, "collapse/nc4": time / 5}
+            row |= {"collapse/nc1": 5 / time, "collapse/nc2_spread": 20 - time, "collapse/nc4": time / 5}
         rows.append(row)
         if time == int(time):
             epoch = int(time) - 1

@@ -122,7 +122,7 @@ function layerTable(layers) {
 }
 
 // Neural collapse: whether the last hidden layer maps the samples of each class to one point.
-function collapse({ nc1, nc2_angle: nc2, nc4 }) {
+function collapse({ nc1, nc2_spread: nc2, nc4 }) {
   const numClasses = page.results?.[0]?.classes.length;
   const ideal = numClasses > 1 && (Math.acos(-1 / (numClasses - 1)) * 180) / Math.PI;
   const panel = (title, curve, spec) => {
@@ -133,7 +133,6 @@ function collapse({ nc1, nc2_angle: nc2, nc4 }) {
     return el("figure", el("h4", title), chart({ series, label, ...shared, ...spec }));
   };
   const angle = (value) => (isNumber(value) ? `${value.toFixed(1)}°` : NONE);
-  const toIdeal = { domain: [0, 180], ticks: [0, 45, 90, 135, 180], lines: ideal ? [ideal] : [] };
   const asShare = { format: percent1, tickFormat: percent0, domain: [0, 1] };
   return el(
     "div",
@@ -142,16 +141,16 @@ function collapse({ nc1, nc2_angle: nc2, nc4 }) {
       "div",
       { class: "many" },
       panel("NC1: spread", nc1, { format: short }),
-      panel("NC2: class means", nc2, { format: angle, tickFormat: degrees, ...toIdeal }),
+      panel("NC2: angles between class means", nc2, { format: angle, tickFormat: angle }),
       panel("NC4: nearest class mean", nc4, asShare),
     ),
     note(
       "Late in a training, the last hidden layer tends to map all samples of a class to one ",
       "point, and these points to be equally far apart (Papyan, Han and Donoho, 2020). ",
       "NC1: the spread within the classes relative to that between them, 0 when all samples of a ",
-      "class coincide. NC2: the mean angle between the class means",
-      ideal && `, ${ideal.toFixed(2)}° (dashed) when ${numClasses} classes are as far apart as `,
-      ideal && "they can be",
+      "class coincide. NC2: the standard deviation of the angles between the class means, 0° when ",
+      "all are equally far apart",
+      ideal && `, ${ideal.toFixed(2)}° for ${numClasses} classes`,
       ". NC4: the share of samples for which the network predicts the class with the nearest mean.",
     ),
   );
