@@ -120,6 +120,7 @@ def test_fer_understands_the_command(
         "latest": ("best",),
         "NAME-prune": ("pruned",),
         "first": ("best",),
+        "best/seed-0": ("best",),
         "first-prune": ("pruned",),
     }.items():
         run = tmp_path / "runs" / name
