@@ -121,6 +121,7 @@ def test_fer_understands_the_command(
         "NAME-prune": ("pruned",),
         "first": ("best",),
         "best/seed-0": ("best",),
+        "half": ("pruned",),
         "first-prune": ("pruned",),
     }.items():
         run = tmp_path / "runs" / name

@@ -156,7 +156,7 @@ def predict_files(
                 summary.bad.append(f"{e.path}: {e.reason}")
             progress.remove_task(part)
             progress.advance(task)
-        if not summary.num_images + summary.num_videos:
+        if not (summary.num_images or summary.num_videos):
             raise InputError(_describe_bad(summary))  # before the tables appear: they would be empty
     for remark in sources.remarks:
         console.print(remark, markup=False)

@@ -141,7 +141,7 @@ function collapse({ nc1, nc2_spread: nc2, nc4 }) {
       "div",
       { class: "many" },
       panel("NC1: spread", nc1, { format: short }),
-      panel("NC2: angles between class means", nc2, { format: angle, tickFormat: angle }),
+      panel("NC2: spread of the angles", nc2, { format: angle, tickFormat: angle }),
       panel("NC4: nearest class mean", nc4, asShare),
     ),
     note(
