@@ -1,6 +1,7 @@
 """One self-contained HTML file: the template with its style, its scripts and the gathered data."""
 
 import json
+from copy import deepcopy
 from html import escape
 from pathlib import Path
 from string import Template
@@ -17,13 +18,12 @@ from fer.files import atomic_write
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.report.gather import gather
 from fer.report.heat import NO_ANGLE, STEP
+from fer.report.noscript import results_as_html, take_images
 from fer.report.repeat import SettingsOf
+from fer.report.style import WEB, style
 
 BUDGET: Final = 6_000_000
 """Largest size of a page in bytes, small enough to be sent by mail."""
-
-WEB: Final = Path(__file__).parent / "web"
-"""Folder of the template, the style and the scripts."""
 
 SCRIPTS: Final = ("dom", "format", "table", "chart")
 """Scripts that the sections build on, in order. Each section has a file of its own; ``main`` comes last."""
@@ -54,20 +54,21 @@ def write_report(folder: Path, out: Path | None, settings_of: SettingsOf) -> Pat
 def page(content: dict[str, Any]) -> str:
     """Return the HTML of the gathered data.
 
-    Texts from the folder are embedded only as JSON without ``<``, and the scripts turn them into text nodes,
-    so that they cannot become tags.
+    Texts from the folder cannot become tags: they are embedded escaped, and as JSON without ``<``, which the
+    scripts turn into text nodes.
     """
+    content = deepcopy(content)
+    images = "\n".join(
+        f"<figure><h3>{escape(title)}</h3>{element}</figure>" for title, element in take_images(content)
+    )
     return Template((WEB / "template.html").read_text()).substitute(
         title=escape(f"{content['name']}: {content['kind'].lower()}"),
         style=style(),
+        results=results_as_html(content),
+        images=images,
         script=f'"use strict";\n{script()}',
         content=as_json(content | {"look": _look()}),
     )
-
-
-def style() -> str:
-    """Return the style sheet, with the colours of the figures."""
-    return f":root {{ {_colours()} }}\n{(WEB / 'report.css').read_text()}"
 
 
 def script() -> str:
@@ -84,12 +85,6 @@ def as_json(content: Any) -> str:
     """
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _colours() -> str:
-    """Return the colours of the figures as CSS variables."""
-    names = ("BLUE", "SKY", "GREEN", "VERMILLION", "ORANGE", "PURPLE", "INK", "GREY", "PALE")
-    return " ".join(f"--{name.lower()}: {getattr(looks, name)};" for name in names)
 
 
 def _look() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from html import escape
 from string import Template
 
 from fer import __version__
-from fer.report.page import WEB, style
+from fer.report.style import WEB, style
 
 
 def still_page(title: str, kicker: str, sections: Mapping[str, str], *, lead: str = "", css: str = "") -> str:

@@ -1,6 +1,8 @@
 """The page in a real browser: drawn without a complaint, and it does what is asked of it."""
 
 import json
+import re
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -103,6 +105,39 @@ def test_several_measurements_an_epoch(tab, measured_dir, settings_of):
     tab.press("End")
     last = tab.run("document.querySelector('#neurons .chart .tip').textContent")
     assert last.startswith("epochs trained 4")
+
+
+def test_it_is_dark_on_a_dark_screen(tab, run_dir, settings_of):
+    shade = "getComputedStyle(document.body).{}"
+    looks = {}
+    for scheme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        tab.call("Emulation.setEmulatedMedia", features=[feature])
+        tab.open(write_report(run_dir, None, settings_of))
+        names = ("backgroundColor", "color")
+        looks[scheme] = [sum(map(int, re.findall(r"\d+", tab.run(shade.format(name))))) for name in names]
+    (paper, ink), (night, chalk) = looks["light"], looks["dark"]
+    assert paper > 700 > 200 > ink
+    assert night < 100 < 600 < chalk
+
+
+def test_without_scripts_it_shows_results_and_images(tab, run_dir, settings_of, tmp_path):
+    imsave(run_dir / "figures" / "predictions.png", np.zeros((40, 1600)))
+    path = write_report(run_dir, None, settings_of)
+    tab.open(path)
+    assert tab.run("document.querySelector('#images')") is None
+    assert tab.run("document.querySelector('#classes #image-predictions').complete")
+    # A frame whose page may run no script.
+    frame = f'<iframe sandbox="allow-same-origin" width="390" srcdoc="{escape(path.read_text())}"></iframe>'
+    (tmp_path / "frame.html").write_text(f"<!doctype html>{frame}")
+    tab.open(tmp_path / "frame.html")
+    tab.run("page = document.querySelector('iframe').contentDocument, 1")
+    assert tab.run("page.querySelector('h1').textContent") == "made-up"
+    titles = tab.run("[...page.querySelectorAll('h2')].map((each) => each.textContent)")
+    assert titles[:2] == ["Results", "Classes of test"]
+    assert titles[-2:] == ["Settings", "Commands"]
+    assert tab.run("page.querySelector('#image-predictions').getBoundingClientRect().height") > 1
+    assert tab.run("page.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,7 +12,8 @@ from fer.errors import InputError
 from fer.neurons.plan import REMOVAL_REASONS
 from fer.report import gather, write_report
 from fer.report.images import MOST_BYTES, PNG
-from fer.report.page import BUDGET, WEB, page, script
+from fer.report.page import BUDGET, page, script
+from fer.report.style import WEB
 from fer.runs import Run
 
 
@@ -73,7 +75,9 @@ def test_a_text_of_the_folder_cannot_become_a_tag(run_dir, settings_of):
     before = Parts(page(gather(folder, settings_of)))
     assert json.loads(before.scripts["content"])["prune"]["refused"] == {evil: evil}
     assert [tag for tag, _ in before.elements].count("script") == 2
-    assert "img" not in [tag for tag, _ in before.elements]
+    images = [attributes for tag, attributes in before.elements if tag == "img"]
+    assert all(each["src"].startswith("data:image/png;base64,") for each in images)
+    assert {name for _, attributes in before.elements for name in attributes}.isdisjoint({"onerror"})
     assert json.loads(before.scripts["content"])["name"] == "<img src=x>&"
 
 
@@ -100,6 +104,28 @@ def test_a_large_run_stays_below_the_budget(run_dir, settings_of):
     for name in ("predictions", "feature-maps"):
         (run_dir / "figures" / f"{name}.png").write_bytes(PNG + rng.bytes(MOST_BYTES - len(PNG)))
     assert len(page(gather(run_dir, settings_of))) < BUDGET
+
+
+def test_without_scripts_there_are_results_and_commands(run_dir, settings_of):
+    content = gather(run_dir, settings_of)
+    static = page(content).split("<noscript>")[2].split("</noscript>")[0]
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", static)).split())
+    assert "made-up Scripts are not allowed here" in text
+    test = next(split for split in content["results"] if split["name"] == "test")
+    assert f"test {test['n']} {100 * test['acc']:.2f} % {100 * test['low']:.2f} %" in text
+    assert f"Commands {content['repeat']['command']}" in text
+    before, after = content["prune"]["before"], content["prune"]["after"]
+    assert f"parameters {before['parameters']:,} {after['parameters']:,}" in text
+
+
+def test_an_image_is_in_the_page_once_and_not_in_the_scripts_data(run_dir, settings_of):
+    (run_dir / "figures" / "predictions.png").write_bytes(PNG + b"content")
+    content = gather(run_dir, settings_of)
+    source = content["images"][0]["src"]
+    html = page(content)
+    assert html.count(source) == 1
+    sources = {each["id"]: each["src"] for tag, each in Parts(html).elements if tag == "img"}
+    assert sources["image-predictions"] == source
 
 
 def test_an_image_that_is_too_large_is_named(run_dir, settings_of):

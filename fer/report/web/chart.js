@@ -8,7 +8,7 @@ const LINES = {
 const NAMES = ["blue", "vermillion", "green", "purple", "orange", "sky", "ink"];
 const COLOURS = NAMES.map((name) => `var(--${name})`);
 const DASHES = [null, "7 3", "2 3", "9 3 2 3"];
-const RING = { fill: "#fff", stroke: "var(--ink)", "stroke-width": 2 };
+const RING = { fill: "var(--paper)", stroke: "var(--ink)", "stroke-width": 2 };
 const TIME = "epochs trained";
 const RIBBON = 0.45; // opacity of the names of the stages
 const groups = {};

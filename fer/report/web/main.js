@@ -10,6 +10,7 @@ showCalibration();
 showTraining();
 showPruning();
 showRun();
+document.getElementById("images").remove(); // their frames: the sections have taken the images
 main.append(
   el(
     "footer",

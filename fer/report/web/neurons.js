@@ -2,7 +2,11 @@
 
 const RANK_NOTE =
   "Below: the effective rank, the number of directions in which the layer's activations vary.";
-const FAN = { wide: "#BBDCF0", middle: "#6FB3DC", dark: "#00304D" };
+const FAN = {
+  wide: "var(--fan-wide)",
+  middle: "var(--fan-middle)",
+  dark: "var(--fan-line)",
+};
 
 function showNeurons() {
   if (!page.fan && !page.heat && !page.layers && !page.feature_maps) return;
@@ -116,7 +120,7 @@ function layerTable(layers) {
       `Redundant: neurons within ${look.similar}° of the linear span of the others. `,
       few.length > 0 && `Unknown for ${few.join(", ")}, measured on fewer than two samples for `,
       few.length > 0 && "each neuron: almost any neurons fit so few samples. ",
-      few.length > 0 && "Raise --distinctiveness.num_samples.",
+      few.length > 0 && ["Raise ", code("--distinctiveness.num_samples"), "."],
     ),
   );
 }
@@ -148,10 +152,12 @@ function collapse({ nc1, nc2_spread: nc2, nc4 }) {
       "Late in a training, the last hidden layer tends to map all samples of a class to one ",
       "point, and these points to be equally far apart (Papyan, Han and Donoho, 2020). ",
       "NC1: the spread within the classes relative to that between them, 0 when all samples of a ",
-      "class coincide. NC2: the standard deviation of the angles between the class means, 0° when ",
-      "all are equally far apart",
-      ideal && `, ${ideal.toFixed(2)}° for ${numClasses} classes`,
-      ". NC4: the share of samples for which the network predicts the class with the nearest mean.",
+      "class coincide. ",
+      nc2 && "NC2: the standard deviation of the angles between the class means, 0° when all are ",
+      nc2 && "equally far apart",
+      nc2 && ideal && `, ${ideal.toFixed(2)}° for ${numClasses} classes`,
+      nc2 && ". ",
+      "NC4: the share of samples for which the network predicts the class with the nearest mean.",
     ),
   );
 }

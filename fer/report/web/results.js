@@ -117,14 +117,14 @@ function mistakes(split, names) {
   return most.length ? `Most frequent confusions: ${most.join(", ")}.` : "No mistakes.";
 }
 
-// An image, and a link that shows it large. The link leads to a part of this page, since browsers
-// open no address of an embedded image.
-function drawn({ name, title, alt, src, path }) {
+// An image of the template, and a link that shows it large. The link leads to a part of this page,
+// since browsers open no address of an embedded image.
+function drawn({ name, title, path }) {
   const head = el("h3", title);
   const elsewhere = `Too large for this page: ${path} in the run's folder.`;
-  if (!src) return el("figure", head, note(elsewhere));
+  if (path) return el("figure", head, note(elsewhere));
   const [here, large] = [name, `${name}-large`];
-  const image = el("img", { class: "image", src, alt });
+  const image = document.getElementById(`image-${name}`);
   return el(
     "figure",
     { id: here },
