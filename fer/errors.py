@@ -48,7 +48,9 @@ def suggest_path(path: Path, is_wanted: Callable[[Path], bool]) -> str:
             for each in folder.iterdir()
             if is_wanted(each)
         }
-        newest = sorted(known.values(), key=lambda each: each.lstat().st_mtime, reverse=True)
+        # A link to another one, as runs/latest is, would name it twice.
+        single = [each for each in known.values() if not (each.is_symlink() and each.resolve().name in known)]
+        newest = sorted(single, key=lambda each: each.lstat().st_mtime, reverse=True)
     except (OSError, InputError):
         return ""  # a folder that cannot be listed, or a damaged file in it
     near = [known[name] for name in get_close_matches(missing.name, known, n=1)]

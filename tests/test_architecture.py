@@ -94,7 +94,10 @@ ROOMS = {
     "pruning": Room({"fer.figures", "fer.metrics", "fer.neurons", "fer.runs"}, {"matplotlib", "torch"}),
     # It finds and crops faces as the data modules do.
     "predict": Room(
-        {"fer.data", "fer.figures", "fer.metrics", "fer.models", "fer.runs", "fer.tasks"},
+        {
+            *("fer.data", "fer.figures", "fer.metrics", "fer.models", "fer.runs", "fer.tasks"),
+            "fer.neurons.surgery",  # the package's own network may be a pruned one
+        },
         # Matplotlib brings the font of labels.
         {"cv2", "matplotlib", "numpy", "pandas", "PIL", "rich", "safetensors", "torch"},
     ),
@@ -156,8 +159,8 @@ ROOMS = {
     # Its release trains, evaluates and describes the package's own network as a user would.
     "weights": Room(
         {
-            *("fer.__main__", "fer.callbacks", "fer.commands.report", "fer.data", "fer.predict"),
-            *("fer.report", "fer.runs", "fer.tasks"),
+            *("fer.__main__", "fer.callbacks", "fer.commands.report", "fer.data", "fer.neurons.surgery"),
+            *("fer.predict", "fer.report", "fer.runs", "fer.tasks"),
         },
         {"lightning", "safetensors", "torch"},
     ),

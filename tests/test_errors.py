@@ -22,6 +22,7 @@ def runs(tmp_path, monkeypatch):
         (Path("runs") / name / "results.json").write_text("{}")
         os.utime(Path("runs") / name, (1000 - age, 1000 - age))
     Path("runs/firsts").mkdir()
+    Path("runs/latest").symlink_to("first")
 
 
 def is_wanted(path):
@@ -32,6 +33,7 @@ def is_wanted(path):
     ("path", "hint"),
     [
         pytest.param("runs/frst", "did you mean runs/first? ", id="typo"),
+        pytest.param("runs/latst", "did you mean runs/latest? ", id="the link to the newest"),
         pytest.param("frst", "did you mean runs/first? ", id="without its folder"),
         pytest.param("runs/frst/checkpoints/best.ckpt", "runs/first/checkpoints/best.ckpt? ", id="file"),
         pytest.param("runs/frst/checkpoints/gone.ckpt", "did you mean runs/first? ", id="neither"),

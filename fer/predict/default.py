@@ -10,12 +10,14 @@ import fer
 from fer.errors import InputError
 from fer.files import read_json
 from fer.models import NETWORKS
+from fer.neurons.surgery import resize
 from fer.predict.preprocessing import Preprocessing
 from fer.predict.torch_module import TorchNetwork
 
 FOLDER: Final = Path(fer.__file__).parent / "weights"
 """Folder of the package with ``default.safetensors`` and ``default.json``. The JSON holds the preprocessing,
-the settings of the network's class, and for each layer how distinct its neurons are."""
+the settings of the network's class, the ``widths`` of its layers if it was pruned, and for each layer how
+distinct its neurons are."""
 
 WAY_OUT: Final = "install fer again, or name a network with --ckpt_path CHECKPOINT|RUN|MODEL.onnx"
 
@@ -46,6 +48,8 @@ def load_default(folder: Path = FOLDER) -> tuple[Preprocessing, TorchNetwork]:
         preprocessing = Preprocessing.from_json(facts_path.read_text("utf-8"), source=str(facts_path))
         by_class = {each.__name__: each for each in NETWORKS.values()}
         network = by_class[preprocessing.network](**facts["settings"])
+        if "widths" in facts:
+            network = resize(network, facts["widths"])
         network.load_state_dict(load_file(weights_path))
     except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as e:
         msg = f"{folder} is damaged ({' '.join(str(e).split())}): {WAY_OUT}"

@@ -1,7 +1,8 @@
 """Write the network that ships with the package: weights, preprocessing and model card, in this folder.
 
 Without a run it trains the recipe, and goes on where it was stopped. Of several runs it takes the one
-that is best on val. The network is evaluated anew in float32, as it is shipped.
+that is best on val; with --pruned, a pruned network of that run. The weights are rounded to bfloat16, which
+halves what everybody downloads, and the rounded network is evaluated anew, computed in float32.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from safetensors.torch import save
+from torch import Tensor
 
 from fer import angles, distinctness, measure
 from fer.__main__ import main as run_fer
@@ -24,6 +26,7 @@ from fer.checkpoints import normalisation_in, read_checkpoint, temperature_of
 from fer.commands.report import settings_of
 from fer.data import DATA_MODULES, ExpressionDataModule
 from fer.files import atomic_write
+from fer.neurons.surgery import widths
 from fer.predict.torch_network import preprocessing_of
 from fer.report.gather import gather
 from fer.runs import Run
@@ -47,11 +50,15 @@ def main() -> int:
         "runs", nargs="*", type=Path, help=f"trained runs (none: the recipe {RECIPE} is trained)"
     )
     parser.add_argument("--commit", help="commit that the runs were trained at (the one that is checked out)")
+    parser.add_argument(
+        "--pruned", type=Path, help="run of fer prune on the best of the runs, to be shipped in its place"
+    )
     given = parser.parse_args()
     runs = [Run(folder) for folder in given.runs] or [train(Path("runs") / f"release-{RECIPE}")]
     run = max(runs, key=lambda each: each.read_results()["best_val_acc"])
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True)
-    release(run, given.commit or head.stdout.strip(), num_runs=len(runs))
+    pruned = None if given.pruned is None else Run(given.pruned)
+    release(run, pruned, given.commit or head.stdout.strip(), num_runs=len(runs))
     return 0
 
 
@@ -66,33 +73,40 @@ def train(folder: Path) -> Run:
     return run
 
 
-def release(run: Run, commit: str, *, num_runs: int) -> None:
-    """Evaluate the best checkpoint of a run and write the three files."""
+def release(run: Run, pruned: Run | None, commit: str, *, num_runs: int) -> None:
+    """Evaluate a network and write the three files.
+
+    Args:
+        run: The training.
+        pruned: A pruning of its best checkpoint; None: the best checkpoint is shipped as it is.
+        commit: The commit that it was trained at.
+        num_runs: Number of runs that it was selected from.
+    """
     trained = run.read_results()
-    task, results = evaluate(run)
+    checkpoint = pruned.pruned_checkpoint if pruned else run.best_checkpoint
+    task = load(checkpoint)
+    weights = {name: rounded(value) for name, value in task.network.cpu().state_dict().items()}
+    task.network.load_state_dict(weights)
+    results = evaluate(task, data_of(run, checkpoint))
     results |= {key: trained[key] for key in ("epochs", "seed", "best", "trained_on")}
-    command = gather(run.folder, settings_of)["repeat"]["command"]
-    known = task.calibration or {}
-    weights = {
-        name: value.detach().clone(
-            memory_format=torch.contiguous_format
-        )  # a copy: file and network share nothing
-        for name, value in task.network.cpu().state_dict().items()
-    }
     content = save(weights, metadata={"network": results["network"]})
     if len(content) > MOST_BYTES:
         raise SystemExit(f"the weights have {len(content):,} bytes, more than {MOST_BYTES:,}")
-    preprocessing = json.loads(preprocessing_of(run.best_checkpoint).to_json())
+    command, pruning = gather(run.folder, settings_of)["repeat"]["command"], command_of_pruning(pruned)
+    known = task.calibration or {}
+    preprocessing = json.loads(preprocessing_of(checkpoint).to_json())
     settings = {key: value for key, value in task.hparams.items() if key in network_settings(task)}
     test = results["splits"]["test"]
     facts = preprocessing | {
         "temperature": temperature_of(known),
         "view_temperatures": {tta: each["temperature"] for tta, each in known.get("views", {}).items()},
         "settings": settings,
+        **({"widths": widths(task.network)} if pruned else {}),
         "calibration": known,
-        "distinctness": measure_distinctness(task.network, data_of(run)),
-        "dtype": "float32",
+        "distinctness": measure_distinctness(task.network, data_of(run, checkpoint)),
+        "dtype": "bfloat16",
         "command": command,
+        **({"pruning": pruning} if pruned else {}),
         "commit": commit,
         "seed": results["seed"],
         "test": {key: test[key] for key in ("n", "acc", "interval")},
@@ -101,10 +115,15 @@ def release(run: Run, commit: str, *, num_runs: int) -> None:
         f"Command: `{command}`",
         f"Commit: {commit}",
         f"Selected: the best on val of {num_runs} runs" if num_runs > 1 else "Selected: the only run",
-        f"Weights: {len(content):,} bytes, float32 (training computed in "
-        f"{run.read_config()['trainer']['precision']}); evaluated here in float32",
+        *(
+            [f"Pruned from {trained['parameters']:,} parameters, not trained again: `{pruning}`"]
+            * bool(pruned)
+        ),
+        f"Weights: {len(content):,} bytes, bfloat16 (training computed in "
+        f"{run.read_config()['trainer']['precision']}); evaluated here in float32, after the rounding",
     ]
-    card = model_card(results, data_of(run).cards(results["trained_on"]), name="default", origin=origin)
+    cards = data_of(run, checkpoint).cards(results["trained_on"])
+    card = model_card(results, cards, name="default", origin=origin)
     for name, written in (
         ("default.safetensors", content),
         ("default.json", (json.dumps(facts, indent=2) + "\n").encode()),
@@ -114,12 +133,30 @@ def release(run: Run, commit: str, *, num_runs: int) -> None:
             file.write(written)
 
 
-def evaluate(run: Run) -> tuple[ClassificationTask, dict[str, Any]]:
-    """Return a run's network, calibrated anew on val, and its results on all splits."""
-    task, data = load(run.best_checkpoint), data_of(run)
+def rounded(value: Tensor) -> Tensor:
+    """Return a copy that shares nothing with the network, real numbers rounded to bfloat16."""
+    copy = value.detach().clone(memory_format=torch.contiguous_format)
+    return copy.bfloat16() if copy.is_floating_point() else copy
+
+
+def command_of_pruning(pruned: Run | None) -> str:
+    """Return the command that pruned a network; the run's folder, which differs by machine, is ``RUN``."""
+    if pruned is None:
+        return ""
+    page = gather(pruned.folder, settings_of)
+    target = page["prune"]["target"]
+    share = target["most"] / target["before"]["value"]
+    settings = [
+        f"--{each['name']} {each['value']}"
+        for each in page["repeat"]["differs"]
+        if each["name"].startswith("prune.")
+    ]
+    return " ".join(["fer prune RUN", f"--target_{target['kind']} {share:g}", *settings])
+
+
+def evaluate(task: ClassificationTask, data: ExpressionDataModule) -> dict[str, Any]:
+    """Calibrate a network anew on val, and return its results on all splits."""
     data.match_network(task.class_names)
-    for state in normalisation_in(read_checkpoint(run.best_checkpoint)).values():
-        data.load_state_dict(state)
     task.calibrator.choose_views("flip", "ten_crop")
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -131,7 +168,7 @@ def evaluate(run: Run) -> tuple[ClassificationTask, dict[str, Any]]:
         )
         trainer.validate(task, datamodule=data, verbose=False)
         trainer.test(task, datamodule=data, verbose=False)
-        return task, Run(Path(folder)).read_results()
+        return Run(Path(folder)).read_results()
 
 
 def measure_distinctness(network: Any, data: ExpressionDataModule) -> dict[str, list[float | None]]:
@@ -147,10 +184,13 @@ def measure_distinctness(network: Any, data: ExpressionDataModule) -> dict[str, 
     }
 
 
-def data_of(run: Run) -> Any:
-    """Return the data module of a run."""
+def data_of(run: Run, checkpoint: Path) -> Any:
+    """Return the data module of a run, normalised as for a checkpoint."""
     config = run.read_config()
-    return DATA_MODULES[config["dataset"]](**config["data"])
+    data = DATA_MODULES[config["dataset"]](**config["data"])
+    for state in normalisation_in(read_checkpoint(checkpoint)).values():
+        data.load_state_dict(state)
+    return data
 
 
 def network_settings(task: ClassificationTask) -> set[str]:

@@ -14,6 +14,7 @@ from fer.checkpoints import write_checkpoint
 from fer.data import DATA_MODULES
 from fer.errors import InputError
 from fer.models.conv1 import Conv1Net
+from fer.neurons.surgery import resize
 from fer.predict.default import load_default
 from fer.predict.recognizer import Recognizer
 from fer.predict.torch_network import preprocessing_of
@@ -95,6 +96,25 @@ def test_the_package_s_own_network_answers_as_its_checkpoint(write, tmp_path):
     crops = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
     shipped = Recognizer(*load_default(tmp_path)).probabilities(crops)
     np.testing.assert_allclose(shipped, Recognizer.load(checkpoint).probabilities(crops), atol=1e-6)
+
+
+def test_the_package_s_own_network_may_be_pruned_and_rounded(write, tmp_path):
+    checkpoint = write()
+    path = write_default(checkpoint, tmp_path)
+    network = load(checkpoint).network
+    sizes = {"conv1.out_channels": 1, "fc1.in_features": network.fc1.in_features // 2}
+    small = resize(network, sizes)
+    rounded = {key: value.bfloat16() for key, value in small.state_dict().items()}
+    save_file(rounded, path)
+    facts = json.loads((tmp_path / "default.json").read_text()) | {"widths": sizes}
+    (tmp_path / "default.json").write_text(json.dumps(facts))
+    preprocessing, shipped = load_default(tmp_path)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
+    small.load_state_dict(rounded)
+    inputs = torch.from_numpy(preprocessing.prepare(crops))
+    assert shipped.module.conv1.out_channels == 1
+    torch.testing.assert_close(torch.from_numpy(shipped(crops)), small.eval()(inputs))
+    assert shipped.module.conv1.weight.dtype == torch.float32
 
 
 def test_without_a_network_of_its_own_the_package_says_so(tmp_path):

@@ -181,6 +181,11 @@ function removals(layers) {
   return [
     table(columns, rows, { caption, sortable: true }),
     key([{ name: "left", color: "var(--pale)", isArea: true }, ...signs]),
+    page.layers &&
+      note(
+        "The pruning measures the neurons again, on samples of its own: one that is dead or dormant ",
+        "there may not be so in the tables of the training.",
+      ),
   ];
 }
 
