@@ -120,8 +120,8 @@ def test_fer_understands_the_command(
         "latest": ("best",),
         "NAME-prune": ("pruned",),
         "first": ("best",),
-        "best/seed-0": ("best",),
-        "half": ("pruned",),
+        "best/seed-1": ("best",),
+        "best/half": ("pruned",),
         "first-prune": ("pruned",),
     }.items():
         run = tmp_path / "runs" / name

@@ -76,9 +76,13 @@ def name_configs(words: Sequence[str]) -> list[str]:
 def as_word(value: Any) -> str:
     """Return a setting as an argument of the command line.
 
-    >>> [as_word(value) for value in (1e-05, None, True, [1, 2], "fer", "null")]
-    ['1.0e-05', 'null', 'true', '[1, 2]', 'fer', "'null'"]
+    Digits are not quoted: ``--trainer.devices 1`` is saved as text.
+
+    >>> [as_word(value) for value in (1e-05, None, True, [1, 2], "fer", "null", "1")]
+    ['1.0e-05', 'null', 'true', '[1, 2]', 'fer', "'null'", '1']
     """
+    if isinstance(value, str) and value.isdecimal() and value == str(int(value)):
+        return value
     text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("\n...")
 
