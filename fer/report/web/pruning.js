@@ -183,8 +183,8 @@ function removals(layers) {
     key([{ name: "left", color: "var(--pale)", isArea: true }, ...signs]),
     page.layers &&
       note(
-        "The pruning measures the neurons again, on samples of its own: one that is dead or dormant ",
-        "there may not be so in the tables of the training.",
+        "The pruning measures the neurons again, on samples of its own: one that is dead there ",
+        "need not be so in the tables of the training.",
       ),
   ];
 }
