@@ -133,7 +133,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         else "No results.json yet: the run is still going on, or was interrupted."
         if command != "prune" and not results and not is_untested
         else None,
-        "limits": describe_limits({name: config.get(f"trainer.{name}") for name in LIMITS}),
+        "limits": _limited(describe_limits({name: config.get(f"trainer.{name}") for name in LIMITS})),
         "curves": curves_of(history),
         "stages": {
             name: [_interval(each) for each in intervals["final"]] for name, intervals in stages.items()
@@ -158,7 +158,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         # The saved config has all settings; only the run's folder must change.
         again = ["fer", command, "--config", str(folder / "config.yaml"), "--run_name", "null"]
         if command == "prune":
-            again += _options_of(pruned)
+            again += options_of(pruned)
         found["repeat"] = {"folder": shlex.join(again), **differing_settings(config, settings_of)}
         if command == "prune" and pruned and not _is_of_command(pruned, config):
             found["repeat"]["note"] = (
@@ -169,6 +169,11 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
             found["repeat"]["command"] = command_of(config, settings_of)
         found["repeat"] |= {"seed": config.get("seed_everything"), "versions": versions(folder)}
     return {key: value for key, value in found.items() if value}
+
+
+def _limited(limits: Sequence[str]) -> str:
+    """Return a warning about the limits that ``--trainer.limit_…_batches`` sets; empty without any."""
+    return f"Not comparable with runs of the whole protocol: {', '.join(limits)}." if limits else ""
 
 
 def _calibration(folder: Path, results: Mapping[str, Any]) -> Page:
@@ -216,7 +221,7 @@ def read_reports(run: Run, results: Mapping[str, Any]) -> dict[str, Classificati
 
 
 def _is_of_command(pruned: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Return whether the config and :func:`_options_of` hold all settings of a pruning."""
+    """Return whether the config and :func:`options_of` hold all settings of a pruning."""
     settings = {} if pruned.get("target") else pruned.get("settings") or {}
     return not {"rounds", "tuning"} & pruned.keys() and all(
         config.get(f"prune.{name}") == value
@@ -225,7 +230,7 @@ def _is_of_command(pruned: Mapping[str, Any], config: Mapping[str, Any]) -> bool
     )
 
 
-def _options_of(pruned: Mapping[str, Any]) -> list[str]:
+def options_of(pruned: Mapping[str, Any]) -> list[str]:
     """Return the options that made a curve, or a network of a given size: no config holds them."""
     if not pruned:
         return ["--curve", "true"]

@@ -39,6 +39,9 @@ RELIABILITY: Final = {
 }
 """Titles and texts of the calibration figures."""
 
+EMBEDDED: Final = "data:image/png;base64,"
+"""Start of the address of an embedded image."""
+
 PNG: Final = b"\x89PNG\r\n\x1a\n"
 """Signature at the start of every PNG file."""
 
@@ -67,8 +70,7 @@ def images(run_dir: Path, shown: Mapping[str, tuple[str, str]]) -> list[dict[str
             found.append({"title": title, "path": f"figures/{path.name}"})
             continue
         content = base64.b64encode(path.read_bytes()).decode()
-        source = f"data:image/png;base64,{content}"
-        found.append({"name": name, "title": title, "alt": alt, "src": source})
+        found.append({"name": name, "title": title, "alt": alt, "src": f"{EMBEDDED}{content}"})
     return found
 
 

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import yaml
 
 from fer.errors import InputError
 from fer.neurons.plan import REMOVAL_REASONS
@@ -126,6 +127,25 @@ def test_an_image_is_in_the_page_once_and_not_in_the_scripts_data(run_dir, setti
     assert html.count(source) == 1
     sources = {each["id"]: each["src"] for tag, each in Parts(html).elements if tag == "img"}
     assert sources["image-predictions"] == source
+
+
+def test_an_address_in_a_damaged_file_is_no_image(run_dir, settings_of):
+    pruned = json.loads((run_dir / "prune.json").read_text())
+    foreign = {"name": "far", "title": "far", "alt": "far", "src": "https://example.org/far.png"}
+    (run_dir / "prune.json").write_text(json.dumps(pruned | {"settings": foreign}))
+    html = page(gather(run_dir, settings_of))
+    sources = [each["src"] for tag, each in Parts(html).elements if tag == "img"]
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_a_run_on_a_part_of_the_data_is_not_comparable(run_dir, settings_of):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config | {"trainer": {"limit_val_batches": 2}}))
+    html = page(gather(run_dir, settings_of))
+    limits = "Not comparable with runs of the whole protocol: validated on the first 2 batches."
+    assert f'<p class="warn">{limits}</p>' in html
+    assert json.loads(Parts(html).scripts["content"])["limits"] == limits
 
 
 def test_an_image_that_is_too_large_is_named(run_dir, settings_of):

@@ -36,15 +36,10 @@ function showHead() {
       el("p", { class: "kicker" }, page.kind),
       el("h1", page.name),
       page.unfinished && el("p", { class: "warn", role: "note" }, page.unfinished),
-      page.limits && el("p", { class: "warn", role: "note" }, limited(page.limits)),
+      page.limits && el("p", { class: "warn", role: "note" }, page.limits),
       figures.length > 0 && el("dl", { class: "figures" }, figures.map(figure)),
     ),
   );
-}
-
-// A warning about the limits that --trainer.limit_…_batches sets.
-function limited(limits) {
-  return `Not comparable with runs of the whole protocol: ${limits.join(", ")}.`;
 }
 
 function showRun() {

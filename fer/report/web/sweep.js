@@ -70,9 +70,10 @@ function parallels({ parameters, metric, maximize, best }, rows) {
     const points = axes.flatMap((axis, place) =>
       isKnown(axis.get(row)) ? [[X(place), axis.y(axis.get(row))]] : [],
     );
-    const shade = look.shades[Math.round(25 + 60 * rank(row))];
-    const stroke = isBest(row) ? "var(--vermillion)" : shade;
-    const drawn = path(points, { class: "line", stroke, "stroke-width": isBest(row) ? 3 : 1.5 });
+    const look = isBest(row)
+      ? { stroke: "var(--vermillion)", "stroke-width": 3 }
+      : { stroke: "var(--blue)", "stroke-width": 1.5, "stroke-opacity": 0.25 + 0.75 * rank(row) };
+    const drawn = path(points, { class: "line", ...look });
     lines.set(row.name, fill(drawn, [svg("title", `${row.name}: ${short(row.value)}`)]));
   }
   const drawn = axes.map((axis, place) => {
@@ -93,7 +94,7 @@ function parallels({ parameters, metric, maximize, best }, rows) {
   root.append(...lines.values(), ...fill(svg("g"), drawn).childNodes);
   const region = { class: "scroll", role: "region", tabindex: 0, "aria-label": "trials" };
   const caption =
-    "Darker lines are better trials; the thick orange line is the best. " +
+    "Stronger lines are better trials; the thick orange line is the best. " +
     "Point at a row of the table to see its line alone.";
   const figure = el("figure", el("div", region, root), el("figcaption", caption));
   const light = (name) =>
