@@ -8,6 +8,7 @@ halves what everybody downloads, and the rounded network is evaluated anew, comp
 import argparse
 import json
 import math
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
@@ -28,12 +29,12 @@ from fer.data import DATA_MODULES, ExpressionDataModule
 from fer.files import atomic_write
 from fer.neurons.surgery import widths
 from fer.predict.torch_network import preprocessing_of
-from fer.report.gather import gather
+from fer.report.gather import gather, options_of
 from fer.runs import Run
 from fer.tasks import ClassificationTask, constructor_parameters, load
 
 RECIPE = "conv6"
-"""The recipe of the best small network at hand."""
+"""The best recipe whose network is small enough to be shipped without pruning."""
 
 WEIGHTS = Path(__file__).parent
 NUM_SAMPLES = 1000
@@ -87,12 +88,14 @@ def release(run: Run, pruned: Run | None, commit: str, *, num_runs: int) -> None
     task = load(checkpoint)
     weights = {name: rounded(value) for name, value in task.network.cpu().state_dict().items()}
     task.network.load_state_dict(weights)
-    results = evaluate(task, data_of(run, checkpoint))
+    data = data_of(run, checkpoint)
+    results = evaluate(task, data)
     results |= {key: trained[key] for key in ("epochs", "seed", "best", "trained_on")}
     content = save(weights, metadata={"network": results["network"]})
     if len(content) > MOST_BYTES:
         raise SystemExit(f"the weights have {len(content):,} bytes, more than {MOST_BYTES:,}")
-    command, pruning = gather(run.folder, settings_of)["repeat"]["command"], command_of_pruning(pruned)
+    command = gather(run.folder, settings_of)["repeat"]["command"]
+    pruning = {"pruning": command_of_pruning(pruned), "widths": widths(task.network)} if pruned else {}
     known = task.calibration or {}
     preprocessing = json.loads(preprocessing_of(checkpoint).to_json())
     settings = {key: value for key, value in task.hparams.items() if key in network_settings(task)}
@@ -101,29 +104,27 @@ def release(run: Run, pruned: Run | None, commit: str, *, num_runs: int) -> None
         "temperature": temperature_of(known),
         "view_temperatures": {tta: each["temperature"] for tta, each in known.get("views", {}).items()},
         "settings": settings,
-        **({"widths": widths(task.network)} if pruned else {}),
         "calibration": known,
-        "distinctness": measure_distinctness(task.network, data_of(run, checkpoint)),
+        "distinctness": measure_distinctness(task.network, data),
         "dtype": "bfloat16",
         "command": command,
-        **({"pruning": pruning} if pruned else {}),
         "commit": commit,
         "seed": results["seed"],
         "test": {key: test[key] for key in ("n", "acc", "interval")},
+        **pruning,
     }
     origin = [
         f"Command: `{command}`",
         f"Commit: {commit}",
         f"Selected: the best on val of {num_runs} runs" if num_runs > 1 else "Selected: the only run",
-        *(
-            [f"Pruned from {trained['parameters']:,} parameters, not trained again: `{pruning}`"]
-            * bool(pruned)
-        ),
         f"Weights: {len(content):,} bytes, bfloat16 (training computed in "
         f"{run.read_config()['trainer']['precision']}); evaluated here in float32, after the rounding",
     ]
-    cards = data_of(run, checkpoint).cards(results["trained_on"])
-    card = model_card(results, cards, name="default", origin=origin)
+    if pruning:
+        origin.append(
+            f"Pruned from {trained['parameters']:,} parameters, not trained again: `{pruning['pruning']}`"
+        )
+    card = model_card(results, data.cards(results["trained_on"]), name="default", origin=origin)
     for name, written in (
         ("default.safetensors", content),
         ("default.json", (json.dumps(facts, indent=2) + "\n").encode()),
@@ -139,19 +140,12 @@ def rounded(value: Tensor) -> Tensor:
     return copy.bfloat16() if copy.is_floating_point() else copy
 
 
-def command_of_pruning(pruned: Run | None) -> str:
-    """Return the command that pruned a network; the run's folder, which differs by machine, is ``RUN``."""
-    if pruned is None:
-        return ""
-    page = gather(pruned.folder, settings_of)
-    target = page["prune"]["target"]
-    share = target["most"] / target["before"]["value"]
-    settings = [
-        f"--{each['name']} {each['value']}"
-        for each in page["repeat"]["differs"]
-        if each["name"].startswith("prune.")
-    ]
-    return " ".join(["fer prune RUN", f"--target_{target['kind']} {share:g}", *settings])
+def command_of_pruning(pruned: Run) -> str:
+    """Return the command that pruned a network; the folder of the training, which differs, is ``RUN``."""
+    settings = gather(pruned.folder, settings_of)["repeat"]["differs"]
+    given = [(each["name"], each["value"]) for each in settings if each["name"].startswith("prune.")]
+    words = [word for name, value in given for word in (f"--{name}", value)]
+    return shlex.join(["fer", "prune", "RUN", *options_of(pruned.read_prune()), *words])
 
 
 def evaluate(task: ClassificationTask, data: ExpressionDataModule) -> dict[str, Any]:
