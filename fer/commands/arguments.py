@@ -121,6 +121,13 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         help="checkpoint of the same network, or the folder of its run, whose weights training starts from; "
         "optimizer and schedule start from the beginning",
     )
+    parser.add_argument(
+        "--teachers",
+        type=list[str] | None,
+        default=None,
+        help="trained networks of the same classes, as checkpoints or folders of their runs, whose mean "
+        "probabilities are learned instead of the labels (knowledge distillation)",
+    )
     parser.add_argument("--runs_dir", type=str, default="runs", help="folder of all runs")
     parser.add_argument(
         "--run_name",

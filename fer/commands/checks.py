@@ -95,6 +95,8 @@ def check_inputs(
         )
         raise InputError(msg)
     hidden = check_network(task, (inputs, labels), network=network, training=command == "fit")
+    for checkpoint, teacher in ({} if task.teachers is None else task.teachers.networks).items():
+        check_network(teacher, (inputs, labels), network=checkpoint, training=False)
     if pruned_layers is not None:
         measure_groups(task.network, [inputs], layers=pruned_layers)
     return hidden

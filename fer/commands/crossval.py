@@ -24,8 +24,8 @@ Train once for each fold: train on the other folds, a part of which is the valid
 checkpoint, then test on the fold. Each fold is a run on one device; all share a folder and a W&B group.
 Repeat the command with the same --run_name to resume it.""",
         epilog="""\
-All settings of fer fit are accepted, too: fer fit --config NAME --help lists them. Weights given by
---start_from must not have been trained on samples of a test fold.""",
+All settings of fer fit are accepted, too: fer fit --config NAME --help lists them. Networks given
+by --start_from or --teachers must not have been trained on samples of a test fold.""",
     )
     parser.add_argument(
         "--folds", type=int, help="number of folds (default: that of the config's data.protocol, or 5)"

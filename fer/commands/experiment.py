@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import Namespace
@@ -32,7 +32,7 @@ from fer.commands.arguments import add_run_arguments
 from fer.commands.checks import check_inputs, protocol_of
 from fer.commands.choices import find_data_module, find_task, usual_settings
 from fer.commands.full_disk import FullDisk
-from fer.commands.header import facts_of_checkpoint, facts_of_start
+from fer.commands.header import facts_of_checkpoint, facts_of_start, facts_of_teachers
 from fer.commands.help import SHOWN, HelpFormatter
 from fer.commands.limits import check_settings, explained_interval
 from fer.commands.naming import following, standard
@@ -190,6 +190,7 @@ class ExperimentCLI(LightningCLI):
             *(self.command, self.model, self.datamodule),
             weights=self.config.start_from,
             checkpoint=self._ckpt_path,
+            teachers=self.config.teachers or (),
             network=self._own_network,
         )
         self.model.calibrator.choose_views(self.config.tta)
@@ -265,8 +266,7 @@ class ExperimentCLI(LightningCLI):
     def _logged(self) -> Logged:
         """Which metrics W&B gets."""
         settings = self.config.get("distinctiveness")
-        logged: Logged = "summary" if settings is None else settings.log
-        return logged
+        return "summary" if settings is None else cast(Logged, settings.log)
 
     @cached_property
     def _position(self) -> tuple[int, float]:
@@ -309,8 +309,7 @@ class ExperimentCLI(LightningCLI):
     @property
     def _ckpt_path(self) -> str | None:
         """The checkpoint that training resumes from, or that is evaluated."""
-        path: str | None = self.config.ckpt_path if self.resumes_from is None else str(self.resumes_from)
-        return path
+        return str(self.resumes_from) if self.resumes_from else cast(str | None, self.config.ckpt_path)
 
     @property
     def _own_network(self) -> type[nn.Module] | None:
@@ -440,6 +439,7 @@ class ExperimentCLI(LightningCLI):
             ("network", f"{self.names['network']}: {num_parameters:,} parameters"),
             ("data", f"{self.names['dataset']}: {self._protocol}"),
             *origin,
+            *facts_of_teachers(self.model),
             *([("pipeline", self.config.data.pipeline)] if "pipeline" in self.config.data else []),
             *([("neurons", layers)] if self.command in ("fit", "prune") else []),
             ("device", f"{self.trainer.strategy.root_device}, precision {self.trainer.precision}{note}"),

@@ -25,6 +25,15 @@ def facts_of_start(checkpoint: str | None, epoch: int, *, is_resumed: bool) -> l
     return [("resumes", place)]
 
 
+def facts_of_teachers(model: ClassificationTask) -> list[tuple[str, str]]:
+    """Return the networks whose answers a training learns; empty if it learns the labels."""
+    if model.teachers is None:
+        return []
+    names = ", ".join(model.teachers.networks)
+    what = "their mean probabilities replace the labels, and the training loss is the divergence from them"
+    return [("teachers", f"{names}: {what}; model.loss, label smoothing and class weights have no effect")]
+
+
 def facts_of_checkpoint(model: ClassificationTask, data: LightningDataModule) -> list[tuple[str, str]]:
     """Return the data that an evaluated network was trained on, and the classes that do not match."""
     calibration = [("calibration", describe_calibration(model.calibration))]

@@ -33,7 +33,7 @@ SHOWN: Final = {
 """Groups that the help of a command on a run shows after the first one, in order; others show all."""
 
 OF_TRAINING: Final = (
-    *("start_from", "test", "report", "monitor", "early_stopping", "ema", "checkpoints"),
+    *("start_from", "teachers", "test", "report", "monitor", "early_stopping", "ema", "checkpoints"),
     *("on_nan", "on_sigterm"),
 )
 """Options of the first group that only training uses; such a help does not show them."""

@@ -1,5 +1,6 @@
 """Start from a checkpoint: evaluate its network, resume its training, or take its weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import LightningDataModule
@@ -8,8 +9,11 @@ from torch import nn
 from fer.checkpoints import normalisation_in, read_checkpoint
 from fer.data import ExpressionDataModule
 from fer.errors import InputError
+from fer.neurons.networks import class_path
 from fer.pruning.load import check_finite
+from fer.runs import find_checkpoint
 from fer.tasks import ClassificationTask, load
+from fer.tasks.teachers import Teachers
 
 
 def load_network(
@@ -19,6 +23,7 @@ def load_network(
     *,
     weights: str | None,
     checkpoint: str | None,
+    teachers: Sequence[str],
     network: type[nn.Module] | None,
 ) -> ClassificationTask:
     """Return the network that a command works on: the one to train, or that of a checkpoint.
@@ -29,6 +34,7 @@ def load_network(
         data: Data module; it gets the classes of the checkpoint, and in an evaluation its normalisation.
         weights: Path of the checkpoint whose weights training starts from.
         checkpoint: Path of the checkpoint that training resumes from, or that is evaluated.
+        teachers: Checkpoints, or folders of their runs, of the networks that training learns from.
         network: Class of the network, if it is the user's own.
 
     Raises:
@@ -40,6 +46,8 @@ def load_network(
     if command == "fit":
         if checkpoint is not None:
             match_for_training(data, prepare_to_resume(task, checkpoint, network), checkpoint)
+        if teachers:
+            task.teachers = load_teachers(data, teachers, network)
         return task
     if checkpoint is None:
         msg = f"fer {command} needs a checkpoint: fer {command} --ckpt_path runs/latest"
@@ -108,6 +116,44 @@ def prepare_to_resume(
             )
             raise InputError(msg)
     return trained
+
+
+def load_teachers(
+    data: LightningDataModule, paths: Sequence[str], network: type[nn.Module] | None
+) -> Teachers:
+    """Load the networks that a training learns from.
+
+    The data gets their normalisation, so that they and the network that learns have the same inputs.
+
+    Args:
+        data: Data module of the training.
+        paths: Checkpoints, or folders of their runs.
+        network: Class of the user's own network, if the training has one; teachers may be of it, too.
+
+    Raises:
+        InputError: A checkpoint cannot be read, was trained on other classes, or on inputs normalised
+            otherwise than those of the first.
+    """
+    teachers: dict[str, ClassificationTask] = {}
+    normalisation: dict[str, dict[str, list[float]]] = {}
+    for checkpoint in map(str, map(find_checkpoint, map(Path, paths))):
+        content = read_checkpoint(checkpoint)
+        is_own = network is not None and content.get("network") == class_path(network)
+        teacher = load(checkpoint, network if is_own else None)
+        check_finite(teacher, checkpoint)
+        match_for_training(data, teacher, checkpoint)
+        found = normalisation_in(content)
+        if teachers and found != normalisation:
+            msg = (
+                f"--teachers: {next(iter(teachers))} and {checkpoint} were trained on inputs that are "
+                "normalised differently: use teachers of the same data and data.normalise"
+            )
+            raise InputError(msg)
+        teachers[checkpoint], normalisation = teacher, found
+    if isinstance(data, ExpressionDataModule):
+        for state in normalisation.values():
+            data.load_state_dict(state)
+    return Teachers(teachers)
 
 
 def match_for_training(data: LightningDataModule, trained: ClassificationTask, checkpoint: str) -> None:

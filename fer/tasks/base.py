@@ -37,6 +37,7 @@ from fer.tasks.optim import (
     make_schedule,
 )
 from fer.tasks.small_maps import SmallMaps
+from fer.tasks.teachers import Teachers
 
 LossName = Literal["cross_entropy", "mse"]
 
@@ -151,6 +152,8 @@ class ClassificationTask(EvaluatedTask):
         """Shape of one training sample, without the batch; None before training."""
         self.kept_part: FrozenPart | None = None
         """Frozen part of the network whose features are cached; None: there is none."""
+        self.teachers: Teachers | None = None
+        """Trained networks whose answers are learned instead of the labels; None: the labels are learned."""
         self.found_layers: dict[str, str] = {}
         """Hidden layers that were found in a network that does not declare them."""
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -264,6 +267,8 @@ class ClassificationTask(EvaluatedTask):
         """
         check_data(self.trained_on, getattr(self.trainer, "datamodule", None))
         check_schedules(self.trainer, self.schedule_settings.name)
+        if self.teachers is not None:
+            self.teachers.to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return and log the loss of a batch, after mixup or CutMix, and log the accuracy.
@@ -278,7 +283,9 @@ class ClassificationTask(EvaluatedTask):
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)  # soft targets are (N, K)
         mixed, targets = self.mix(inputs, targets) if self.mix is not None else (inputs, targets)
         logits = self(mixed)
-        loss = _only_finite(self.loss_of(logits, targets), logits)
+        teachers = self.teachers
+        loss = self.loss_of(logits, targets) if teachers is None else teachers.loss(logits, mixed)
+        loss = _only_finite(loss, logits)
         right = (predicted_classes(logits.detach()) == labels).float().mean()
         for name, value in (("loss", loss.detach()), ("acc", right)):
             self.log(

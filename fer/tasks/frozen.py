@@ -146,6 +146,8 @@ def _why_not(task: "ClassificationTask", name: str, data: Any, stage: str) -> st
     """Return why features cannot be cached; empty if they can."""
     if task.hparams["train_features"] == 0:
         return "model.train_features is 0"
+    if task.teachers is not None and stage == "fit":
+        return "its teachers need the inputs"
     if stage in ("test", "predict") and task.calibrator.tta != "none":
         return "test-time augmentation changes the inputs"
     if not isinstance(data, GivesFeatures):
