@@ -18,6 +18,7 @@ from fer.figures.style import (
     GREEN,
     GREY,
     INK,
+    PAGE_WIDTH,
     SMALL,
     TINY,
     VERMILLION,
@@ -28,14 +29,14 @@ from fer.figures.style import (
 )
 from fer.neurons import REMOVAL_REASONS, PrunePlan, Removal
 
-MOST_NEURONS: Final = 60
+MOST_NEURONS: Final = 44
 """Largest number of neurons of a layer whose numbers are still readable side by side."""
 
 PITCH: Final = 0.1
 """Inches between two neurons."""
 
-CANVAS: Final = 8.4
-"""Width of the figure, inches."""
+NUM_COLUMNS: Final = 4
+"""Columns of the legend."""
 
 PANEL: Final = 1.15
 """Height of a dendrogram, inches."""
@@ -102,32 +103,32 @@ def dendrogram_figure(
         trees[layer] = _Tree.of(layer, plan, degrees[layer])
     drawn = [tree for tree in trees.values() if tree.stars]
     still = [layer for layer, tree in trees.items() if not tree.stars]
-    note = textwrap.wrap(f"no neuron merges in {', '.join(still)}", 130, max_lines=4) if still else []
+    note = textwrap.wrap(f"no neuron merges in {', '.join(still)}", 105, max_lines=4) if still else []
     rows = _pack(drawn)
     top, title_height, labels = (0.36 if title else 0.1), 0.3, 0.32
     thresholds = _thresholds(similar_below, 180 - complementary_above)
     handles = _merge_handles(drawn, thresholds)
-    bottom = 0.14 + 0.12 * len(note) + 0.16 * math.ceil(len(handles) / 5)
+    bottom = 0.14 + 0.12 * len(note) + 0.16 * math.ceil(len(handles) / NUM_COLUMNS)
     row_height = title_height + PANEL + labels
     total = top + len(rows) * row_height + bottom
-    figure = new_figure(CANVAS, total)
+    figure = new_figure(PAGE_WIDTH, total)
     figure.set_layout_engine("none")
     heights = [leaf.height for tree in drawn for star in tree.stars for leaf in star.leaves]
     highest = max([1e-6, *(each.degrees for each in thresholds), *heights])
     for number, row in enumerate(rows):
         left, y = SIDE, total - top - number * row_height - title_height - PANEL
         for tree in row:
-            axes = figure.add_axes((left / CANVAS, y / total, tree.inches / CANVAS, PANEL / total))
+            axes = figure.add_axes((left / PAGE_WIDTH, y / total, tree.inches / PAGE_WIDTH, PANEL / total))
             _draw_tree(axes, tree, thresholds=thresholds, is_first=tree is row[0])
             axes.set_ylim(0, 1.3 * highest)
             left += tree.room + BETWEEN
-    figure.text(SIDE / CANVAS, 0.06 / total, "\n".join(note), fontsize=TINY, color=GREY, va="bottom")
+    figure.text(SIDE / PAGE_WIDTH, 0.06 / total, "\n".join(note), fontsize=TINY, color=GREY, va="bottom")
     if drawn:
         figure.legend(
             handles=handles,
             loc="lower center",
             bbox_to_anchor=(0.5, (0.08 + 0.12 * len(note)) / total),
-            ncols=5,
+            ncols=NUM_COLUMNS,
             borderpad=0,
             fontsize=SMALL,
             frameon=False,
@@ -276,7 +277,7 @@ def _pack(trees: Iterable[_Tree]) -> list[list[_Tree]]:
     rows: list[list[_Tree]] = []
     left = math.inf
     for tree in trees:
-        if left + tree.room > CANVAS - 0.3:
+        if left + tree.room > PAGE_WIDTH - 0.3:
             rows.append([])
             left = SIDE
         rows[-1].append(tree)

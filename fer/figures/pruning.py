@@ -17,6 +17,7 @@ from fer.figures.style import (
     GREY,
     INK,
     NORMAL,
+    PAGE_WIDTH,
     PALE,
     SMALL,
     TINY,
@@ -42,6 +43,9 @@ MOST_LAYERS: Final = 58
 
 MOST_CLASSES: Final = 16
 """Largest number of classes whose recall is drawn."""
+
+WRAPPED: Final = 108
+"""Largest number of letters of a line below the bars."""
 
 MOST_METRICS: Final = 12
 """Largest number of metrics that are written."""
@@ -85,7 +89,7 @@ def prune_figure(results: Mapping[str, Any], title: str = "Before and after prun
     notes = _removed_blocks(results["blocks"]) + _refusals(results["refused"])
     above = 0.62 + pitch * num_bars + 0.13 * len(notes)
     more = 0.32 * max(0, len(compared_networks(results)) - 2)
-    figure = new_figure(7.6, above + 3.7 + more + (0.3 if title else 0))
+    figure = new_figure(PAGE_WIDTH, above + 3.7 + more + (0.3 if title else 0))
     parts = figure.add_gridspec(2, 1, height_ratios=[above, 3.7 + more])
     top, bottom = (figure.add_subfigure(parts[row]) for row in (0, 1))
     _draw_layers(top.subplots(), layers, min(SMALL, 0.8 * 72 * pitch))
@@ -162,14 +166,14 @@ def _refusals(refused: Mapping[str, str]) -> list[str]:
     for layer, reason in refused.items():
         by_reason.setdefault(reason, []).append(layer)
     text = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
-    return textwrap.wrap(f"not pruned: {text}", 125, max_lines=4, placeholder=" …") if text else []
+    return textwrap.wrap(f"not pruned: {text}", WRAPPED, max_lines=4, placeholder=" …") if text else []
 
 
 def _removed_blocks(blocks: Mapping[str, float]) -> list[str]:
     """Return the blocks that were removed as a whole, in at most two lines."""
     text = ", ".join(f"{name} ({share:.1%})" for name, share in blocks.items())
     note = f"blocks removed as a whole, with the share by which they changed their input: {text}"
-    return textwrap.wrap(note, 125, max_lines=2, placeholder=" …") if text else []
+    return textwrap.wrap(note, WRAPPED, max_lines=2, placeholder=" …") if text else []
 
 
 def _draw_accuracies(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -195,8 +199,8 @@ def _draw_accuracies(axes: Axes, results: Mapping[str, Any]) -> None:
     p = "p < 0.001" if paired["p"] < 0.001 else f"p = {paired['p']:.3f}"
     change = _points(after["acc"] - before["acc"])
     axes.set_xlabel(
-        f"{change} percentage points: {paired['lost']:,} lost, {paired['won']:,} won, {p} (McNemar)\n"
-        f"loss {before['loss']:.4f} \N{RIGHTWARDS ARROW} {after['loss']:.4f}"
+        f"{change} percentage points: {paired['lost']:,} lost, {paired['won']:,} won\n"
+        f"{p} (McNemar); loss {before['loss']:.4f} \N{RIGHTWARDS ARROW} {after['loss']:.4f}"
     )
     _head(axes, f"accuracy on {results['n']:,} samples of val\n{results['protocol']}")
     axes.xaxis.label.set_fontsize(SMALL)
@@ -245,7 +249,7 @@ def _draw_costs(axes: Axes, before: Mapping[str, Any], after: Mapping[str, Any])
     axes.set_yticks(range(len(changes)), labels)
     axes.set_ylim(len(changes) - 0.5, -0.5)
     axes.set_xlim(0, 1.02 * most)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(percent())
     _head(axes, "size and latency left")
 

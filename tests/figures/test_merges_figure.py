@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fer.figures import dendrogram_figure
 from fer.figures.merges import MOST_NEURONS
+from fer.figures.style import PAGE_WIDTH
 from fer.neurons import PrunePlan, Removal
 
 pytestmark = pytest.mark.drawn
@@ -175,7 +176,10 @@ def test_of_many_neurons_the_closest_are_shown():
     (axes,) = figure.axes
     assert len(ticks(axes)) == MOST_NEURONS
     assert ticks(axes)[:4] == ["99", "199", "98", "198"]
-    assert "fc: 200 neurons, 100 merge into 100\nthe closest 30 of 100 shown" in texts_of(figure)
+    assert figure.get_figwidth() <= PAGE_WIDTH
+    assert f"fc: 200 neurons, 100 merge into 100\nthe closest {MOST_NEURONS // 2} of 100 shown" in texts_of(
+        figure
+    )
     assert axes.get_position().x1 < 1
 
 
