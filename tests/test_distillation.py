@@ -65,7 +65,7 @@ def test_a_network_learns_the_answers_of_its_teachers(teachers, tmp_path):
 
 
 def test_a_resumed_training_keeps_its_teachers(teachers, tmp_path):
-    words = ["--teachers", _as_list(teachers[0]), "--seed_everything", "3"]
+    words = ["--teachers", teachers[0], "--seed_everything", "3"]  # one needs no list
     _fit(*words, "--trainer.max_epochs", "2", "--run_name", "whole")
     _fit(*words, "--trainer.max_epochs", "1", "--run_name", "cut")
     assert yaml.safe_load(Path("runs/cut/config.yaml").read_text())["teachers"]

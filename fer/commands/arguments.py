@@ -123,7 +123,7 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
     )
     parser.add_argument(
         "--teachers",
-        type=list[str] | None,
+        type=list[str] | str | None,
         default=None,
         help="trained networks of the same classes, as checkpoints or folders of their runs, whose mean "
         "probabilities are learned instead of the labels (knowledge distillation)",

@@ -23,7 +23,7 @@ def load_network(
     *,
     weights: str | None,
     checkpoint: str | None,
-    teachers: Sequence[str],
+    teachers: Sequence[str] | str,
     network: type[nn.Module] | None,
 ) -> ClassificationTask:
     """Return the network that a command works on: the one to train, or that of a checkpoint.
@@ -34,7 +34,8 @@ def load_network(
         data: Data module; it gets the classes of the checkpoint, and in an evaluation its normalisation.
         weights: Path of the checkpoint whose weights training starts from.
         checkpoint: Path of the checkpoint that training resumes from, or that is evaluated.
-        teachers: Checkpoints, or folders of their runs, of the networks that training learns from.
+        teachers: Checkpoints, or folders of their runs, of the networks that training learns from; a text is
+            one.
         network: Class of the network, if it is the user's own.
 
     Raises:
@@ -47,7 +48,8 @@ def load_network(
         if checkpoint is not None:
             match_for_training(data, prepare_to_resume(task, checkpoint, network), checkpoint)
         if teachers:
-            task.teachers = load_teachers(data, teachers, network)
+            paths = [teachers] if isinstance(teachers, str) else teachers
+            task.teachers = load_teachers(data, paths, network)
         return task
     if checkpoint is None:
         msg = f"fer {command} needs a checkpoint: fer {command} --ckpt_path runs/latest"
