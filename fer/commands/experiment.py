@@ -51,7 +51,7 @@ from fer.commands.resume import (
     usual_on_sigterm,
 )
 from fer.commands.space import describe_space
-from fer.commands.start import load_network
+from fer.commands.start import find_checkpoints, load_network
 from fer.commands.views import choose_views_after_training, keep_calibration
 from fer.configs import flatten
 from fer.dashboards import finish, log_again, wandb_logger
@@ -67,7 +67,7 @@ from fer.home import hide_home
 from fer.neurons.declared import describe_layers
 from fer.neurons.hidden import HiddenLayers
 from fer.processes import process_rank
-from fer.runs import LATEST, Run, find_checkpoint, make_run, mark_latest
+from fer.runs import LATEST, Run, make_run, mark_latest
 from fer.studies.members import KINDS
 from fer.tasks import load
 
@@ -295,12 +295,7 @@ class ExperimentCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Find the checkpoints of runs, and skip the pretrained weights that a checkpoint would replace."""
-        if self.config.ckpt_path is not None:
-            self.config.start_from = None
-        for option in ("ckpt_path", "start_from"):
-            if self.config[option] is not None:
-                resume = self.command == "fit" and option == "ckpt_path"
-                self.config[option] = str(find_checkpoint(Path(self.config[option]), resume=resume))
+        find_checkpoints(self.config, self.command)
         if self.config.ckpt_path is not None:
             for setting, none in (("pretrained", False), ("weights", None)):
                 if setting in self.config.model:

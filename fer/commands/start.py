@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
@@ -16,6 +17,27 @@ from fer.tasks import ClassificationTask, load
 from fer.tasks.teachers import Teachers
 
 
+def find_checkpoints(config: Namespace, command: str) -> None:
+    """Replace runs in a command's options by their checkpoints: ``runs/latest`` is another run later.
+
+    Args:
+        config: The command's settings, changed in place.
+        command: Name of the command.
+
+    Raises:
+        InputError: There is no such file or folder, or the folder has no checkpoint.
+    """
+    if config.ckpt_path is not None:
+        config.start_from = None
+    for option in ("ckpt_path", "start_from"):
+        if config[option] is not None:
+            resume = command == "fit" and option == "ckpt_path"
+            config[option] = str(find_checkpoint(Path(config[option]), resume=resume))
+    if command == "fit" and config.teachers is not None:
+        paths = [config.teachers] if isinstance(config.teachers, str) else config.teachers
+        config.teachers = [str(find_checkpoint(Path(each))) for each in paths]
+
+
 def load_network(
     command: str,
     task: ClassificationTask,
@@ -23,7 +45,7 @@ def load_network(
     *,
     weights: str | None,
     checkpoint: str | None,
-    teachers: Sequence[str] | str,
+    teachers: Sequence[str],
     network: type[nn.Module] | None,
 ) -> ClassificationTask:
     """Return the network that a command works on: the one to train, or that of a checkpoint.
@@ -34,8 +56,7 @@ def load_network(
         data: Data module; it gets the classes of the checkpoint, and in an evaluation its normalisation.
         weights: Path of the checkpoint whose weights training starts from.
         checkpoint: Path of the checkpoint that training resumes from, or that is evaluated.
-        teachers: Checkpoints, or folders of their runs, of the networks that training learns from; a text is
-            one.
+        teachers: Paths of the checkpoints of the networks that training learns from.
         network: Class of the network, if it is the user's own.
 
     Raises:
@@ -48,8 +69,7 @@ def load_network(
         if checkpoint is not None:
             match_for_training(data, prepare_to_resume(task, checkpoint, network), checkpoint)
         if teachers:
-            paths = [teachers] if isinstance(teachers, str) else teachers
-            task.teachers = load_teachers(data, paths, network)
+            task.teachers = load_teachers(data, teachers, network)
         return task
     if checkpoint is None:
         msg = f"fer {command} needs a checkpoint: fer {command} --ckpt_path runs/latest"
@@ -121,7 +141,7 @@ def prepare_to_resume(
 
 
 def load_teachers(
-    data: LightningDataModule, paths: Sequence[str], network: type[nn.Module] | None
+    data: LightningDataModule, checkpoints: Sequence[str], network: type[nn.Module] | None
 ) -> Teachers:
     """Load the networks that a training learns from.
 
@@ -129,7 +149,7 @@ def load_teachers(
 
     Args:
         data: Data module of the training.
-        paths: Checkpoints, or folders of their runs.
+        checkpoints: Paths of their checkpoints.
         network: Class of the user's own network, if the training has one; teachers may be of it, too.
 
     Raises:
@@ -138,7 +158,7 @@ def load_teachers(
     """
     teachers: dict[str, ClassificationTask] = {}
     normalisation: dict[str, dict[str, list[float]]] = {}
-    for checkpoint in map(str, map(find_checkpoint, map(Path, paths))):
+    for checkpoint in checkpoints:
         content = read_checkpoint(checkpoint)
         is_own = network is not None and content.get("network") == class_path(network)
         teacher = load(checkpoint, network if is_own else None)
