@@ -5,7 +5,7 @@ import time
 from typing import Any, Final
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
@@ -22,6 +22,8 @@ STAGE: Final = f"stage/{NETWORK}"
 class EpochLineCallback(Callback):
     """Print losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far.
 
+    Of an epoch that is resumed within, the seconds are those since then.
+
     Losses and accuracies are known by their names, in any project's spelling: ``train/loss``, ``val_acc``.
     The stage of the network follows once there are enough measurements for one.
 
@@ -34,6 +36,15 @@ class EpochLineCallback(Callback):
         self.console = Console(highlight=False, soft_wrap=True)
         self.started = 0.0
         self.best = 0.0 if monitor == USUAL_MONITOR else math.nan
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of an epoch that is resumed within, and find the best of those before."""
+        del pl_module
+        self.started = time.monotonic()
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.monitor == self.monitor:
+                score = callback.best_model_score
+                self.best = self.best if score is None else float(score)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

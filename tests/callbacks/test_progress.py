@@ -3,7 +3,9 @@
 import re
 
 import pytest
+import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fer.callbacks import EpochLineCallback, StageCallback
 from fer.callbacks.progress import EpochProgressBar, epoch_line
@@ -86,3 +88,40 @@ def test_a_star_marks_each_new_best(tiny_data, tiny_trainer, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
     assert [int(re.match(r"epoch +(\d+)/4", line)[1]) for line in lines] == [1, 2, 3, 4]
     assert ["*" in line for line in lines] == [True, False, True, False]
+
+
+class _SaveWithin(Callback):
+    """Saves a checkpoint within the second epoch."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (1, 1):
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_an_epoch_that_is_resumed_within_has_its_seconds_and_the_best_before(
+    tiny_data, tiny_trainer, tmp_path, capsys
+):
+    path = tmp_path / "within.ckpt"
+
+    def fit(*callbacks, **settings):
+        kept = ModelCheckpoint(tmp_path, "best", monitor="val/acc", mode="max")
+        callbacks = [*callbacks, kept, EpochLineCallback()]
+        trainer = tiny_trainer(max_epochs=2, callbacks=callbacks, enable_checkpointing=True)
+        trainer.fit(AnnTask(in_features=64), datamodule=tiny_data(), **settings)
+        return capsys.readouterr().out
+
+    fit(_SaveWithin(path))
+    content = torch.load(path, weights_only=False)
+    (state,) = (state for name, state in content["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    state["best_model_score"] = torch.tensor(2.0)  # no later epoch can be better
+    torch.save(content, path)
+
+    (line,) = [each for each in fit(ckpt_path=path).splitlines() if each.startswith("epoch")]
+
+    assert line.split()[:2] == ["epoch", "2/2"]
+    assert "*" not in line
+    assert int(re.search(r"(\d+) s$", line)[1]) < 100  # not since the machine's start
