@@ -1,6 +1,7 @@
 """fer fit --teachers: a network learns the answers of trained ones."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,23 +10,22 @@ import yaml
 from command import call, done
 
 from fer.checkpoints import read_checkpoint, write_checkpoint
+from fer.runs import Run
 from fer.tasks import load
 
 pytestmark = pytest.mark.slow
 
 DATA = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "16"]
 QUIET = [
+    *("--trainer.accelerator", "cpu", "--wandb.mode", "disabled", "--test", "false"),
     *(
-        "--trainer.accelerator",
-        "cpu",
-        "--wandb.mode",
-        "disabled",
-        "--test",
-        "false",
         "--stages.enabled",
         "false",
+        "--gradients.every_n_epochs",
+        "0",
+        "--distinctiveness.every_n_epochs",
+        "0",
     ),
-    *("--gradients.every_n_epochs", "0", "--distinctiveness.every_n_epochs", "0"),
 ]
 SMALL = ["--network", "ann", "--data.image_size", "8", *QUIET]
 
@@ -56,10 +56,8 @@ def test_a_network_learns_the_answers_of_its_teachers(teachers, tmp_path):
     student = load("runs/student/checkpoints/best.ckpt")
     plain = load(teachers[0] / "checkpoints/best.ckpt")
     assert sum(each.numel() for each in student.parameters()) == sum(p.numel() for p in plain.parameters())
-    with Path("runs/student/metrics.csv").open() as file:
-        names = file.readline().strip().split(",")
-        losses = [dict(zip(names, row.strip().split(","), strict=True))["train/loss"] for row in file]
-    losses = [float(each) for each in losses if each]
+    logged = Run(Path("runs/student")).read_metrics()["train/loss"]
+    losses = [each for each in logged if not math.isnan(each)]
     assert losses[-1] < 0.2 * losses[0]  # a divergence, which ends at 0 as a cross-entropy does not
     done("validate", "runs/student")  # without its teachers
 
@@ -99,16 +97,4 @@ def test_teachers_that_do_not_fit_are_refused(teachers, tmp_path):
     assert "normalised differently" in _refused(_as_list(teachers[1], _changed(teachers[0], **state)))
     weights = {name: value * torch.nan for name, value in content["state_dict"].items()}
     assert "NaN" in _refused(_as_list(_changed(teachers[0], state_dict=weights)))
-    called = call(
-        "fit",
-        *DATA,
-        *SMALL,
-        "--data.image_size",
-        "10",
-        "--trainer.max_epochs",
-        "1",
-        "--teachers",
-        _as_list(teachers[0]),
-    )
-    assert called.status == 2
-    assert "best.ckpt" in called.err
+    assert "best.ckpt" in _refused(_as_list(teachers[0]), "--data.image_size", "10")

@@ -22,10 +22,9 @@ STAGE: Final = f"stage/{NETWORK}"
 class EpochLineCallback(Callback):
     """Print losses, accuracies, learning rate and seconds of each epoch; a star marks the best so far.
 
-    Of an epoch that is resumed within, the seconds are those since then.
-
     Losses and accuracies are known by their names, in any project's spelling: ``train/loss``, ``val_acc``.
-    The stage of the network follows once there are enough measurements for one.
+    The stage of the network follows once there are enough measurements for one. If training resumes in the
+    middle of an epoch, the seconds of its line count from there.
 
     Args:
         monitor: The metric by which an epoch is the best.
@@ -38,7 +37,7 @@ class EpochLineCallback(Callback):
         self.best = 0.0 if monitor == USUAL_MONITOR else math.nan
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of an epoch that is resumed within, and find the best of those before."""
+        """Start the clock, and find the best value of a resumed training."""
         del pl_module
         self.started = time.monotonic()
         for callback in trainer.checkpoint_callbacks:

@@ -51,7 +51,7 @@ from fer.commands.resume import (
     usual_on_sigterm,
 )
 from fer.commands.space import describe_space
-from fer.commands.start import find_checkpoints, load_network
+from fer.commands.start import load_network, resolve_checkpoints
 from fer.commands.views import choose_views_after_training, keep_calibration
 from fer.configs import flatten
 from fer.dashboards import finish, log_again, wandb_logger
@@ -295,7 +295,7 @@ class ExperimentCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Find the checkpoints of runs, and skip the pretrained weights that a checkpoint would replace."""
-        find_checkpoints(self.config, self.command)
+        resolve_checkpoints(self.config, self.command)
         if self.config.ckpt_path is not None:
             for setting, none in (("pretrained", False), ("weights", None)):
                 if setting in self.config.model:

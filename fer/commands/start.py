@@ -17,7 +17,7 @@ from fer.tasks import ClassificationTask, load
 from fer.tasks.teachers import Teachers
 
 
-def find_checkpoints(config: Namespace, command: str) -> None:
+def resolve_checkpoints(config: Namespace, command: str) -> None:
     """Replace runs in a command's options by their checkpoints: ``runs/latest`` is another run later.
 
     Args:

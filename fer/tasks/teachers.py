@@ -44,8 +44,7 @@ class Teachers:
         """Return the mean of the networks' class probabilities, shape (N, K), in float32 or wider."""
         with torch.no_grad():
             logits = torch.stack([network(inputs) for network in self.networks.values()])
-        wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-        return wide.softmax(dim=-1).mean(dim=0)
+        return logits.softmax(dim=-1).mean(dim=0)
 
     def loss(self, logits: Tensor, inputs: Tensor) -> Tensor:
         """Return the Kullback-Leibler divergence of a network's answers from the mean of the teachers'.
