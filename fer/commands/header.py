@@ -30,7 +30,7 @@ def facts_of_teachers(model: ClassificationTask) -> list[tuple[str, str]]:
     if model.teachers is None:
         return []
     names = ", ".join(model.teachers.networks)
-    what = "their mean probabilities replace the labels, and the training loss is the divergence from them"
+    what = "their mean probabilities replace the labels, and the training loss is the cross-entropy to them"
     return [("teachers", f"{names}: {what}; model.loss, label smoothing and class weights have no effect")]
 
 

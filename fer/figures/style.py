@@ -83,7 +83,7 @@ REASON_LOOKS: Final = {
 }
 """The looks of :data:`fer.neurons.plan.REMOVAL_REASONS`."""
 
-OTHER_REASON: Final = ReasonLook(INK, "++++")
+OTHER_REASON: Final = ReasonLook(BLUE, "++++")
 """The look of a removal reason without one of its own."""
 
 

@@ -4,7 +4,7 @@ Torch-Pruning's own search creates an object for each index at each visit of a n
 whose channels are flattened and weighted by a ``Conv1d``. This search stores one start per neuron and visit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -18,6 +18,9 @@ Integers = NDArray[np.int64]
 
 MAX_INDICES: Final = 2**24
 """Largest number of indices in one place; no layer has more, so more mean an endless loop of reshapes."""
+
+MAX_VISITS: Final = 1_000
+"""Most different ranges at one node. 36 was the largest number in 20 networks of timm; more, and it has no end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +127,18 @@ class Item(NamedTuple):
         yield from zip(indices.tolist(), neurons.tolist(), strict=True)
 
 
+class EndlessError(Exception):
+    """Reshapes and splits lead in circles, to ever more ranges of indices.
+
+    Attributes:
+        items: The nodes that were reached so far.
+    """
+
+    def __init__(self, items: list[Item]) -> None:
+        super().__init__("the search has no end")
+        self.items = items
+
+
 def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
     """Return the nodes that the outputs of a layer reach, in the order of Torch-Pruning's search.
 
@@ -134,6 +149,7 @@ def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
     Raises:
         IndexError: A mapping leads to an index that an operation lacks, as behind a recurrent layer.
         OverflowError: There are more than :data:`MAX_INDICES` indices.
+        EndlessError: A node is reached with more than :data:`MAX_VISITS` different ranges.
     """
     first = np.arange(len(layer.weight))
     known: dict[Any, Ranges] = {}
@@ -151,6 +167,7 @@ def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
     start = Ranges(first, first)
     known[start.key] = start
     found = {(root, prune): [start]}
+    reached = {(root, prune, id(start))}
     visited: set[Node] = set()
     stack = [(root, prune, start)]
     while stack:
@@ -166,10 +183,17 @@ def follow(graph: "DependencyGraph", layer: Any) -> list[Item]:
             if not len(new.starts):
                 continue
             target, triggered = dependency.target, dependency.handler
-            earlier = found.setdefault((target, triggered), [])
-            if target not in visited or all(new is not one for one in earlier):
-                earlier.append(new)
+            if target not in visited or (target, triggered, id(new)) not in reached:
+                reached.add((target, triggered, id(new)))
+                ranges_of_target = found.setdefault((target, triggered), [])
+                ranges_of_target.append(new)
+                if len(ranges_of_target) > MAX_VISITS:
+                    raise EndlessError(_items(found))
                 stack.append((target, triggered, new))
+    return _items(found)
+
+
+def _items(found: Mapping[tuple["Node", Any], list[Ranges]]) -> list[Item]:
     return [
         Item(node, handler.__name__ == "prune_out_channels", ranges)
         for (node, handler), ranges in found.items()

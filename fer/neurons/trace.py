@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from fer.errors import InputError
-from fer.neurons.follow import Item, follow
+from fer.neurons.follow import EndlessError, Item, follow
 from fer.neurons.groups import (
     SIZES,
     Consumer,
@@ -86,6 +86,11 @@ def trace_groups(network: nn.Module, inputs: Inputs) -> tuple[list[NeuronGroup],
             continue
         try:
             items = follow(graph, module)
+        except EndlessError as error:
+            rows = [names[item.module] for item in error.items if _computes_neurons(item)]
+            visited.update(rows)
+            refused |= dict.fromkeys(rows, "the operations that follow lead in circles, and cannot be traced")
+            continue
         except FOREIGN_ERRORS:  # an index that a recurrent layer lacks, or too many indices
             refused[layer] = _reason_untraced(network)
             continue

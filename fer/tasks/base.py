@@ -273,7 +273,7 @@ class ClassificationTask(EvaluatedTask):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return and log the loss of a batch, after mixup or CutMix, and log the accuracy.
 
-        With teachers, the loss is the divergence from their answers; the accuracy is that on the labels.
+        With teachers, the loss is the cross-entropy to their answers; the accuracy is that on the labels.
 
         The loss is NaN if any logit is not finite, since an infinite logit can still give a finite loss.
         """

@@ -47,10 +47,13 @@ class Teachers:
         return logits.softmax(dim=-1).mean(dim=0)
 
     def loss(self, logits: Tensor, inputs: Tensor) -> Tensor:
-        """Return the Kullback-Leibler divergence of a network's answers from the mean of the teachers'.
+        """Return the cross-entropy of a network's answers to the mean of the teachers'.
+
+        Its gradients are those of the Kullback-Leibler divergence, and it can be compared with the
+        cross-entropy to the labels.
 
         Args:
             logits: The network's logits for the inputs, shape (N, K).
             inputs: The inputs of the network, after augmentation.
         """
-        return F.kl_div(logits.log_softmax(dim=1), self.probabilities(inputs), reduction="batchmean")
+        return F.cross_entropy(logits, self.probabilities(inputs))

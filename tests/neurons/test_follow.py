@@ -10,6 +10,7 @@ from torch import nn
 from torch_pruning._helpers import _HybridIndex
 
 from fer.neurons import find_prunable, prunable, trace
+from fer.neurons import follow as follow_module
 from fer.neurons.culprits import Fault, culprits
 from fer.neurons.follow import MAX_INDICES, Ranges, follow
 from fer.neurons.groups import NeuronGroup
@@ -48,6 +49,26 @@ class ChannelAttention(nn.Module):
         maps = self.first(images)
         weights = self.along(maps.mean((2, 3)).view(len(maps), 1, -1)).view(len(maps), -1, 1, 1)
         return self.last(maps * weights.sigmoid().expand_as(maps))
+
+
+class Mixer(nn.Module):
+    """Channels that are reshaped to pixels, split, and multiplied by others, as in EfficientViM."""
+
+    def __init__(self, width=8, num_states=5):
+        super().__init__()
+        self.stem, self.along = nn.Conv2d(3, width, 1), nn.Conv1d(width, 3 * num_states, 1)
+        self.depth = nn.Conv2d(3 * num_states, 3 * num_states, 3, padding=1, groups=3 * num_states)
+        self.mix, self.back = nn.Conv1d(width, 2 * width, 1), nn.Conv1d(width, width, 1)
+        self.head, self.out, self.num_states = nn.Linear(width, 6), nn.Linear(6, 7), num_states
+
+    def forward(self, images):
+        maps = self.stem(images)
+        flat = maps.flatten(2)
+        states = self.depth(self.along(flat).unflatten(2, maps.shape[2:])).flatten(2)
+        first, second, third = states.split(self.num_states, dim=1)
+        one, other = self.mix(flat @ (first.softmax(-1) * second).mT).chunk(2, dim=1)
+        mixed = (self.back(one * other.sigmoid() + one) @ third).unflatten(2, maps.shape[2:])
+        return self.out(self.head((mixed + maps).mean((2, 3))))
 
 
 def graph_of(network):
@@ -95,6 +116,28 @@ def test_indices_that_are_followed_in_circles_end():
     assert Ranges(rows, rows).flattened(4).length == 4
     with pytest.raises(OverflowError):
         Ranges(rows, rows).flattened(5)
+
+
+def test_a_search_in_circles_ends_and_all_layers_in_them_are_refused_at_once(monkeypatch):
+    searches, search = [], trace.follow
+    monkeypatch.setattr(trace, "follow", lambda graph, layer: searches.append(1) or search(graph, layer))
+    images = torch.rand(2, 3, 7, 7)
+    assert [group.name for group in find_prunable(Mixer(), images).groups] == ["head"]
+    monkeypatch.setattr(follow_module, "MAX_VISITS", 2)
+    searches.clear()
+    found = find_prunable(Mixer(), images)
+    assert "circles" in found.refused["stem"]
+    assert [group.name for group in found.groups] == ["head"]
+    assert len(searches) == 3  # the stem with all that it leads to, the head, and the outputs
+
+
+@pytest.mark.slow
+def test_an_endless_search_in_a_network_of_timm_ends():
+    torch.manual_seed(0)
+    network = timm.create_model("efficientvim_m1", num_classes=7)
+    found = find_prunable(network, torch.rand(2, 3, 64, 64))
+    assert any("circles" in reason for reason in found.refused.values())
+    assert found.groups
 
 
 def test_neurons_that_are_traced_to_channels_a_layer_lacks_are_refused_before_any_trial(monkeypatch):
