@@ -206,6 +206,17 @@ def test_a_preempted_training_goes_on_with_the_same_command(more):
     assert (called.status, "is complete" in called.out + called.err) == (0, True)
 
 
+@pytest.mark.parametrize("option", ["--start_from", "--teachers"])
+@pytest.mark.slow
+def test_the_same_command_may_name_other_runs_by_their_folders(option):
+    done(*FIT, "--run_name", "other")
+    words = [option, "runs/other", "--run_name", "cut", "--on_sigterm", "requeue"]
+    assert fit_until("on_train_batch_end", 2, *words, action=preempt).status == TRY_AGAIN
+    assert call(*FIT, *words).status == 0
+    called = call(*FIT, *words)
+    assert (called.status, "is complete" in called.out + called.err) == (0, True)
+
+
 @pytest.mark.slow
 def test_a_preemption_costs_at_most_the_current_batch():
     words = ["--run_name", "cut", "--on_sigterm", "requeue"]

@@ -164,6 +164,7 @@ class ExperimentCLI(LightningCLI):
         """Parse the arguments after the command."""
         self.config = parse(parser, args, SHOWN.get(self.command))
         self.config.pop("resume", None)
+        resolve_checkpoints(self.config, self.command)
         self.on_sigterm: OnSigterm = self.config.on_sigterm or usual_on_sigterm()
         if self.command == "fit" and self.on_sigterm == "requeue" and self.resumed is None:
             is_named = self.config.run_name is not None
@@ -294,8 +295,7 @@ class ExperimentCLI(LightningCLI):
         return flatten(yaml.safe_load(hide_home(self.parser.dump(config, skip_none=False))))
 
     def before_instantiate_classes(self) -> None:
-        """Find the checkpoints of runs, and skip the pretrained weights that a checkpoint would replace."""
-        resolve_checkpoints(self.config, self.command)
+        """Skip the pretrained weights that a checkpoint would replace."""
         if self.config.ckpt_path is not None:
             for setting, none in (("pretrained", False), ("weights", None)):
                 if setting in self.config.model:
