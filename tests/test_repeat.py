@@ -96,6 +96,23 @@ def test_a_repeat_goes_on_with_the_seed_that_was_interrupted_and_takes_more_seed
     assert "a is not the folder of a cross-validation" in called.err
 
 
+def test_a_seed_that_was_interrupted_with_other_settings_is_kept_aside_and_a_line_says_so(words, fits):
+    given = [*words, "--run_name", "b", "--seeds", "[7]"]
+    call(*given)
+    called = call(*given, "--model.lr", "0.5")
+    assert fits == [(7, False), (7, False)]
+    line = (
+        "b/seed-7 was interrupted with another value of words: its files are now in runs/b/seed-7-1.cut-off"
+    )
+    assert line in called.err.replace("\n", " ")
+    assert Path("runs/b/seed-7-1.cut-off").is_dir()
+
+
+def test_a_shipped_config_is_recorded_by_its_name(fits):
+    call("repeat", "--config", "conv6", "--run_name", "c", "--seeds", "[7]")
+    assert "conv6" in json.loads(Path("runs/c/settings.json").read_text())["words"]
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [

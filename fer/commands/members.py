@@ -15,7 +15,7 @@ from fer.commands.choices import choose
 from fer.commands.experiment import run_experiment
 from fer.commands.parsing import CONSOLE, parse_config
 from fer.commands.precision import PRECISION
-from fer.configs import flatten
+from fer.configs import flatten, name_configs
 from fer.dashboards import apart_from_sweep, finish, log_config, wandb_logger
 from fer.errors import InputError
 from fer.figures import confusion_figure, members_figure, reliability_figure
@@ -121,7 +121,7 @@ def run_study(
         begun = Run(run_dir) if run_dir.is_dir() else None
         run_experiment("fit", [*words, *own_words], chosen, resumed=begun)
 
-    settings = {**chosen, "words": list(words), "configs": configs_in(words)}
+    settings = {**chosen, "words": name_configs(words), "configs": configs_in(words)}
     with apart_from_sweep():
         results = run_members(kind, folder, members, settings, run_member)
     _conclude(kind, folder, numbers, results)

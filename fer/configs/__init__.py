@@ -1,6 +1,6 @@
 """Shipped configs: YAML files with the settings of an experiment, one or more for each network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +59,9 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def name_configs(words: Sequence[str]) -> list[str]:
+    """Return arguments with the names of shipped configs instead of their paths."""
+    names = {str(config_path(name)): name for name in config_names()}
+    return [names.get(word, word) for word in words]

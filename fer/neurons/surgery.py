@@ -1,6 +1,6 @@
 """Remove neurons from a copy of a network: set them to zero (mask), or cut them out."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -190,7 +190,9 @@ def planned(
 
 
 def _check_blocks(group: NeuronGroup, removed: Sequence[int]) -> None:
-    if len({sum(block.start <= neuron < block.stop for neuron in removed) for block in group.blocks}) > 1:
+    size = group.num_neurons // group.num_blocks
+    in_block = Counter(neuron // size for neuron in removed)
+    if len({in_block[block] for block in range(group.num_blocks)}) > 1:
         msg = (
             f"{group.name}: grouped convolutions take its neurons in {group.num_blocks} blocks of "
             f"{group.num_neurons // group.num_blocks} neurons; a plan must remove the same number from each"
@@ -243,15 +245,22 @@ def _slice(module: Any, rows: set[int], columns: set[int]) -> None:
     """Remove rows and columns from a layer."""
     tensors = vectors_of(module)
     num_rows = len(next(iter(tensors.values()))) if tensors else module.num_features
-    left = [row for row in range(num_rows) if row not in rows]
+    left = _left(num_rows, rows)
     tensors = {name: tensor.detach()[left] for name, tensor in tensors.items()}
     sizes = dict.fromkeys(_sizes(module), len(left))
     if has_rows(module):
         dense = _dense(module)[left]
-        dense = dense[:, [column for column in range(dense.shape[1]) if column not in columns]]
+        dense = dense[:, _left(dense.shape[1], columns)]
         tensors["weight"] = _grouped(dense, getattr(module, "groups", 1))
         sizes |= dict(zip(_sizes(module), (*dense.shape[:2], getattr(module, "groups", 1)), strict=False))
     _replace(module, tensors, sizes)
+
+
+def _left(num: int, removed: set[int]) -> Tensor:
+    """Return the indices below ``num`` that are not removed."""
+    is_left = torch.ones(num, dtype=torch.bool)
+    is_left[list(removed)] = False
+    return is_left.nonzero().flatten()
 
 
 def _replace(module: nn.Module, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from fer.configs import flatten
+from fer.configs import flatten, name_configs
 from fer.files import find_problem, read_json
 from fer.report.images import images
 from fer.report.parts import Page, curves_of, damaged, differing_settings, facts_of, split_of
-from fer.report.repeat import SettingsOf, as_word, name_configs, versions
+from fer.report.repeat import SettingsOf, as_word, versions
 from fer.runs import WAY_OUT
 from fer.studies.members import (
     CROSSVAL,

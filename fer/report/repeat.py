@@ -67,12 +67,6 @@ def command_of(settings: Settings, settings_of: SettingsOf) -> str:
     return shlex.join(["fer", "fit", *min(commands, key=len)])
 
 
-def name_configs(words: Sequence[str]) -> list[str]:
-    """Return arguments with the names of shipped configs instead of their paths."""
-    names = {str(config_path(name)): name for name in config_names()}
-    return [names.get(word, word) for word in words]
-
-
 def as_word(value: Any) -> str:
     """Return a setting as an argument of the command line.
 

@@ -1,6 +1,7 @@
 """Several runs as one result: the folds of a cross-validation, or the seeds of a repeat."""
 
 import json
+import logging
 import math
 import re
 import shutil
@@ -19,6 +20,8 @@ from fer.metrics import ClassificationReport, mean_interval, report
 from fer.metrics.calibration import Calibration, pooled_calibration
 from fer.metrics.keys import acc_key
 from fer.runs import WAY_OUT, Run
+
+log = logging.getLogger("fer.studies")
 
 SETTINGS: Final = "settings.json"
 LOCK: Final = ".lock"
@@ -381,13 +384,18 @@ def _check_settings(kind: Kind, folder: Path, settings: dict[str, Any]) -> None:
         )
         raise InputError(msg)
     for run_dir in runs if differing else ():
-        _set_aside(run_dir)
+        aside = _set_aside(run_dir)
+        log.warning(
+            "%s was interrupted with another value of %s: its files are now in %s, and the %s begins anew",
+            *(run_dir, differing[0], aside, kind.member),
+        )
     write_json(folder / SETTINGS, settings)
 
 
-def _set_aside(run_dir: Path) -> None:
-    """Move the files of an interrupted member aside."""
+def _set_aside(run_dir: Path) -> Path:
+    """Move the files of an interrupted member aside, and return where."""
     number = 1
     while (aside := run_dir.with_name(f"{run_dir.name}-{number}.cut-off")).exists():
         number += 1
     shutil.move(run_dir, aside)
+    return aside

@@ -82,6 +82,12 @@ NETWORKS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def nothing_compiled_before():
+    """A class of which too many networks were compiled in this process is not compiled again."""
+    torch._dynamo.reset()
+
+
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_copy_computes_with_its_own_weights(kind):
     network = NETWORKS[kind]()
