@@ -53,6 +53,7 @@ def test_a_run_is_repeated_by_its_config_and_goes_on_with_the_same_command():
     assert measured("again") == measured("whole")
 
 
+@pytest.mark.slow
 def test_a_run_with_other_settings_is_another_run():
     fast = [*FIT, "--trainer.max_epochs", "2"]
     done(*fast, "--run_name", "a", "--distinctiveness.every_n_epochs", "1")

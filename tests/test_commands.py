@@ -297,6 +297,7 @@ def test_latest_is_the_newest_run_and_stands_for_its_checkpoint(here):
         assert config["ckpt_path"] == "runs/first/checkpoints/best.ckpt"  # which no later run changes
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_sweep_is_not_the_newest_run(here, monkeypatch):
     before = (here / "runs" / "latest").readlink()
     monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", "params.yaml")
@@ -305,6 +306,7 @@ def test_a_trial_of_a_sweep_is_not_the_newest_run(here, monkeypatch):
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.slow
 def test_a_run_is_resumed_from_its_last_checkpoint():
     words = ["--wandb.mode", "disabled", "--trainer.max_epochs", "2", "--test", "false", "--run_name", "more"]
     done("fit", "--ckpt_path", "runs/first", *words)
@@ -312,6 +314,7 @@ def test_a_run_is_resumed_from_its_last_checkpoint():
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.slow
 def test_some_predictions_name_their_samples():
     words = ["--wandb.mode", "disabled", "--run_name", "some", "--trainer.limit_predict_batches", "1"]
     done("predict", "--ckpt_path", "runs/first", *words)
@@ -370,6 +373,7 @@ def test_a_path_that_is_missing_is_named_before_the_slow_imports(words, message,
     assert message in called.err
 
 
+@pytest.mark.slow
 def test_what_is_checked_before_the_slow_imports_needs_none_of_them():
     code = "import sys, fer.commands.early; sys.exit({'torch', 'lightning'} & sys.modules.keys() != set())"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -433,6 +437,7 @@ def test_a_wrong_mode_of_wandb_is_named_in_one_line(mode, named, monkeypatch):
     assert not list(Path("runs").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_mode_of_wandb_is_read_in_any_case(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "Disabled")
     done("fit", *TINY, "--wandb.mode", "auto", "--run_name", "a", "--test", "false")

@@ -43,6 +43,7 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.mark.drawn
+@pytest.mark.slow
 def test_crops_table_and_sheet_are_written(src: Path, tmp_path: Path, capsys) -> None:
     crop(src, tmp_path / "dst", size=32, detector="viola_jones")
     greys = {f"sad/{number:02}.png" for number in range(20)}

@@ -75,6 +75,7 @@ def test_a_training_that_ends_before_its_first_validation_says_what_is_missing()
     assert not Path("runs/a/checkpoints/best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_plateau_waits_for_validations():
     words = ["--model.schedule", "plateau", "--trainer.check_val_every_n_epoch", "2", "--run_name", "a"]
     done("fit", *ANN, *words, "--trainer.max_epochs", "4")

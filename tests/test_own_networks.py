@@ -164,6 +164,7 @@ def test_own_data_trains_and_tests_an_own_network():
     )
 
 
+@pytest.mark.slow
 def test_a_network_may_declare_its_hidden_layers():
     out = done("fit", "--network", "mynets.Declaring", *TINY, "--run_name", "a", "--test", "false",
                "--distinctiveness.every_n_epochs", "1")  # fmt: skip
@@ -255,6 +256,7 @@ def test_a_batch_of_one_is_fine_without_batch_norm():
     done("fit", "--network", "ann", *words)
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_that_the_user_did_not_name():
     done("fit", "--network", "mynets.Plain", "--dataset", "mynets.Own", *QUIET, "--run_name", "a")
     del sys.modules["mynets"]

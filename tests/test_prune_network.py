@@ -179,6 +179,7 @@ def test_a_checkpoint_of_another_program_is_refused_with_the_ways_out(tmp_path):
         assert way_out in called.err
 
 
+@pytest.mark.slow
 def test_weights_may_be_a_checkpoint_of_any_lightning_module(make_images, tmp_path):
     class Other(LightningModule):
         def __init__(self):

@@ -52,6 +52,7 @@ def test_the_figure_has_a_panel_for_each_measure():
     assert [axes.get_title() for axes in draw(rows, 0.01).axes] == list(MEASURES)
 
 
+@pytest.mark.slow
 def test_a_layer_of_clones_can_lose_most_of_its_neurons_and_is_measured_as_redundant():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).eval()

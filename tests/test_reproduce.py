@@ -30,6 +30,7 @@ def test_list_shows_every_item():
     )
 
 
+@pytest.mark.slow
 def test_checks_say_what_needs_data():
     out = done("reproduce", "--checks")
     assert "not checked   needs SFEW's features" in out

@@ -162,6 +162,7 @@ def test_a_training_that_ended_early_is_only_tested(monkeypatch):
         pytest.param(["--run_name", "b"], "leave out --run_name", id="another run"),
     ],
 )
+@pytest.mark.slow
 def test_other_settings_are_refused_by_name(words, said):
     fit_until(
         "on_train_batch_end", 6, "--run_name", "a", "--model.schedule", "onecycle", "--model.lr", "0.003"

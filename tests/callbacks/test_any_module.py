@@ -361,6 +361,7 @@ def test_fast_dev_run_measures_and_leaves_no_file(tiny_trainer, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_callback_can_be_used_again(tiny_trainer):
     callbacks = _all_three()
     for num_epochs in (3, 2):

@@ -253,6 +253,7 @@ def test_a_loader_without_a_length_is_measured_in_order(of_end, tiny_trainer):
     assert all(before < after for before, after in pairwise(times))
 
 
+@pytest.mark.slow
 def test_no_budget_measures_an_unknown_number_without_an_end(monkeypatch, tiny_trainer):
     callbacks, callback = _timed(monkeypatch)
     any_fit(tiny_trainer, callbacks, train=DataLoader(Stream(), batch_size=2), max_epochs=6)
@@ -410,6 +411,7 @@ def test_too_many_measurements_are_refused_before_training(tiny_data, tiny_train
         _fit([DistinctivenessCallback(every_n_steps=1)], tiny_data, tiny_trainer, max_epochs=20_000)
 
 
+@pytest.mark.slow
 def test_the_samples_of_the_budget_are_measured(monkeypatch, tiny_data, tiny_trainer):
     monkeypatch.setattr("fer.callbacks.distinctiveness.LEAST_SAMPLES", 6)
     monkeypatch.setattr("fer.callbacks.budget.LEAST_SAMPLES", 8)

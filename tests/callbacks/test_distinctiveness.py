@@ -69,6 +69,7 @@ def test_an_augmented_split_is_measured_as_it_is(tiny_data, tiny_trainer):
     torch.testing.assert_close(*degrees)
 
 
+@pytest.mark.slow
 def test_training_does_not_notice(tiny_data, tiny_trainer):
     weights = []
     for callbacks in ([], [DistinctivenessCallback()]):
@@ -118,6 +119,7 @@ def test_a_training_that_stops_early_is_measured_at_its_end(
         ] == expected
 
 
+@pytest.mark.slow
 def test_a_training_that_stopped_early_goes_on_after_its_last_measurement(tiny_data, tiny_trainer, tmp_path):
     first, second = (DistinctivenessCallback(every_n_epochs=2) for _ in range(2))
     trainer, _, _ = _fit([first, StopAfter(3)], tiny_data, tiny_trainer, max_epochs=6)

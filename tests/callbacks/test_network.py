@@ -36,6 +36,7 @@ def test_the_network_and_the_names_of_its_layers(module, name, attribute, layer)
     assert found.full_name(layer) == (f"{attribute}.{own_name}" if attribute else own_name)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_found_without_its_wrapper():
     module = AnyModule()
     body = module.body

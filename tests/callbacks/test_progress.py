@@ -72,6 +72,7 @@ class _Accuracies(Callback):
         trainer.callback_metrics["val/acc"].fill_(self.values[trainer.current_epoch])
 
 
+@pytest.mark.slow
 def test_no_stage_is_printed_before_it_is_known(tiny_data, tiny_trainer, capsys):
     callbacks = [StageCallback(), EpochLineCallback()]
     num_epochs = LEAST_VALUES + 1

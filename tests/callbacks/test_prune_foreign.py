@@ -164,6 +164,7 @@ def test_the_module_is_given_back_in_ones_own_code(fit, tmp_path):
     assert all(torch.equal(before[name], tensor) for name, tensor in full.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_smaller_module_is_trained_on(fit, tiny_trainer):
     callback, _ = fit()
     before = callback.pruned.backbone[0].weight.detach().clone()
@@ -347,6 +348,7 @@ def test_any_training_ends_with_a_smaller_module(make, settings, fit, tmp_path, 
     assert callback.pruned.backbone(inputs).dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_each_loader_of_the_validation_is_reported(fit, caplog):
     callback, _ = fit(val=[loader(), loader(20)], prune={"metric": "val_acc"})
 
@@ -521,6 +523,7 @@ def test_two_callbacks_do_not_overwrite_each_other(fit):
         fit(callbacks=[PruneCallback(enabled=True)])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_no_code_of_others(fit, tmp_path):
     class Configured(Foreign):
         def __init__(self, act=nn.ReLU):

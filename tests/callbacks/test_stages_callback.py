@@ -641,6 +641,7 @@ class Boundary(StageCallback):
 
 
 @pytest.mark.parametrize(("falls_at", "confirmed_by"), [(10.0, ["speed"]), (25.0, [])])
+@pytest.mark.slow
 def test_who_confirms_a_boundary_is_written_and_printed(
     falls_at, confirmed_by, tiny_trainer, tmp_path, capsys
 ):
@@ -667,6 +668,7 @@ class Afterwards(Boundary):
         return {layer: [each[0]] * len(each) if live else each for layer, each in labels.items()}
 
 
+@pytest.mark.slow
 def test_a_last_stage_that_was_seen_only_afterwards_is_said(tiny_trainer, capsys):
     any_fit(tiny_trainer, [Afterwards(**STAGES), Planned(1)], max_epochs=30)
     said = "plateau (stuck) to 29.3 epochs (seen afterwards; during the training, the last stage was initial)"

@@ -88,6 +88,7 @@ def test_an_offline_run_holds_what_will_be_synced(run_dir):
 @pytest.mark.parametrize(
     ("which", "num"), [pytest.param("none", 0, id="none"), pytest.param("best", 3, id="networks")]
 )
+@pytest.mark.slow
 def test_what_is_kept_is_chosen(which, num, run_dir):
     logger = wandb_logger(run_dir)
     assert len(log_artifacts(logger, run_dir, "first", which, ABOUT)) == num

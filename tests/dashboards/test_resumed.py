@@ -45,6 +45,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_offline_it_is_one_folder_with_all_epochs(tmp_path):
     rows = [{"epoch": "0", "step": "1", "val/acc": "0.5", "lr": ""}, {"epoch": 1, "step": 3, "val/acc": 0.6}]
     first = wandb_logger(tmp_path, mode="offline").experiment

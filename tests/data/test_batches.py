@@ -44,6 +44,7 @@ def _one_by_one(name, image, num, *, strength=1.0):
 @pytest.mark.parametrize("image", [SMOOTH, COLOURS], ids=["grey", "RGB"])
 @pytest.mark.parametrize("strength", [0.7, 2.0])
 @pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.slow
 def test_moments_of_pixels_are_those_of_albumentations(name, strength, image):
     """Mean and deviation over draws: of 36 blocks, and of an image's mean, deviation and share of black."""
     num = 1500

@@ -287,6 +287,7 @@ def test_mtcnn_stays_in_single_precision() -> None:
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_turned_photo_is_turned_back(mtcnn: Mtcnn) -> None:
     """The invariant of alignment: the crop does not change when the image is turned."""
     import cv2
@@ -356,6 +357,7 @@ def test_mtcnn_finds_the_same_face_in_the_smaller_copy(mtcnn: Mtcnn, share) -> N
         assert math.dist(one, other) < 0.05 * side
 
 
+@pytest.mark.slow
 def test_a_crop_is_never_drawn_larger_than_memory_allows(monkeypatch) -> None:
     import cv2
 

@@ -67,6 +67,7 @@ def test_given_splits_are_kept(with_val, tmp_path, make_images):
     assert data.protocol_name == f"as given in folders{drawn}"
 
 
+@pytest.mark.slow
 def test_a_group_is_kept_together_where_val_is_drawn_from_a_given_train(tmp_path, make_images):
     names = [f"S{subject:03d}_{frame}.png" for subject in range(10) for frame in range(4)]
     make_images(tmp_path / "data" / "train", names=names)

@@ -143,6 +143,7 @@ def borders(axes: Axes) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize("figure", [fan_figure, speed_figure])
+@pytest.mark.slow
 def test_boundaries_that_nothing_confirms_are_dashed_and_named_weak(figure: Any) -> None:
     columns = fan(100) | {"speed": [1.0] * 100}
     of_network = labels((INITIAL, 20), (MOVING, 40), (OVERFIT, 40))

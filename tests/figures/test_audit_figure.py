@@ -45,6 +45,7 @@ def test_the_longest_bar_is_of_the_largest_share() -> None:
     assert bars == pytest.approx([full, full, full, full / 3, full, full * 2 / 3, full, full * 2 / 3])
 
 
+@pytest.mark.slow
 def test_every_image_is_shown_with_its_caption_within_the_page() -> None:
     groups = [group(count) for count in (2, 3, 6, 5, 1, 4)]
     figure = audit_figure(COUNTS, [Section("Identical: 6", groups), Section("Blank: 1", [group(1)])])

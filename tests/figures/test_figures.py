@@ -75,6 +75,7 @@ def test_confusion_shows_counts_shares_margins_and_interval() -> None:
 
 
 @pytest.mark.drawn
+@pytest.mark.slow
 def test_a_long_title_of_a_confusion_leaves_the_cells_their_width() -> None:
     def cell_width(title: str) -> float:
         figure = confusion_figure(torch.eye(7, dtype=torch.int64), title=title)
@@ -85,6 +86,7 @@ def test_a_long_title_of_a_confusion_leaves_the_cells_their_width() -> None:
     assert cell_width("protocol, trained on the first 5 batches " * 4) == pytest.approx(cell_width("short"))
 
 
+@pytest.mark.slow
 def test_confusion_names_the_seven_expressions() -> None:
     texts = draw(confusion_figure(torch.full((7, 7), 1234)))
 
@@ -346,6 +348,7 @@ def test_curves_draw_the_quantities_asked_for() -> None:
     assert [axes.get_ylabel() for axes in figure.axes] == ["accuracy", "f1", "learning\nrate"]
 
 
+@pytest.mark.slow
 def test_curves_of_many_metrics_are_at_most_eight() -> None:
     history = {f"val_metric{i}": [0.5] for i in range(20)} | {"train_loss": [1.0]}
 
@@ -510,6 +513,7 @@ def test_gradient_histograms_refuse_counts_that_do_not_fit() -> None:
         gradient_histograms({"fc": (torch.zeros(2, 2), torch.tensor([-1.0, 0.0, 1.0]))}, range(3))
 
 
+@pytest.mark.slow
 def test_the_legend_of_many_long_names_leaves_the_norms_their_room():
     """Matplotlib warns, and draws the axes over the legend, where they have none."""
     norms = {f"layer{index}.channel.attention.fc": [1.0, 2.0] for index in range(85)}
@@ -536,6 +540,7 @@ def test_confusion_of_any_number_of_classes_is_legible(num_classes: int) -> None
     assert max(figure.get_size_inches()) < 25
 
 
+@pytest.mark.slow
 def test_predictions_of_many_classes_show_the_likeliest_and_the_truth() -> None:
     probabilities = np.full((1, 50), 0.5 / 49, np.float32)
     probabilities[0, 7] = 0.5

@@ -171,6 +171,7 @@ def drawn(monkeypatch):
 
 
 @pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.slow
 def test_texts_are_large_enough_apart_and_within_the_figure(name: str, drawn: Any) -> None:
     figure = FIGURES[name]()
 
@@ -191,6 +192,7 @@ def test_texts_are_large_enough_apart_and_within_the_figure(name: str, drawn: An
     assert meet == []
 
 
+@pytest.mark.slow
 def test_ticks_of_neighbouring_panels_of_a_reliability_diagram_are_apart(drawn: Any) -> None:
     """Between two ticks beside each other is a letter's width at least."""
     texts = drawn(reliability(1.0))

@@ -201,6 +201,7 @@ def test_layers_where_nothing_merges_are_named_and_not_drawn():
     assert "no neuron merges in fc" in texts_of(dendrograms(PrunePlan(5)))
 
 
+@pytest.mark.slow
 def test_panels_and_headings_do_not_overlap():
     wide = PrunePlan(99, tuple(Removal(i, "similar", 50 + i, 5.0) for i in range(12)))
     narrow = PrunePlan(1099, (Removal(1, "similar", 0, 5.0), *(Removal(i, "dead") for i in range(2, 1002))))

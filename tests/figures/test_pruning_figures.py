@@ -198,6 +198,7 @@ def test_an_interval_that_rounding_put_beside_its_accuracy_is_drawn():
     assert row(accuracies, "after: 100.00 %\n[90.00, 100.00]") == 1
 
 
+@pytest.mark.slow
 def test_of_many_layers_those_that_lost_most_keep_their_order():
     layers = {f"conv{i}": layer(64, similar=i % 2 * 3 + 1) for i in range(2 * MOST_LAYERS)}
 
@@ -239,6 +240,7 @@ def test_of_one_layer_there_is_no_sum():
     assert [tick.get_text() for tick in bars.get_yticklabels()] == ["fc"]
 
 
+@pytest.mark.slow
 def test_a_class_that_does_not_occur_and_a_slower_network_are_drawn():
     found = json.loads(json.dumps(results({"fc": layer(10, similar=2)})))  # as prune.json has it
     for when in ("before", "after"):

@@ -156,6 +156,7 @@ def test_a_metric_that_is_never_logged_is_named_once_with_those_that_are(fit, wa
     assert any("train_loss" in text and "val_loss" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_an_unknown_metric_of_pruning_is_named_with_those_that_are_logged(fit, warned):
     pruning = PruneCallback(enabled=True, metric="val_accuracy", share_removed=0.5)
     trainer = fit(LitDigits, DigitsDataModule(), [pruning])
@@ -187,6 +188,7 @@ def test_without_a_validation_loop_there_is_one_warning(fit, warned):
     assert warned() == [NO_LOADER]
 
 
+@pytest.mark.slow
 def test_all_callbacks_without_a_validation_loop_say_what_they_lack(fit, warned):
     data = DataLoader(TensorDataset(torch.rand(64, 64), torch.arange(64) % 10), batch_size=16)
     pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5)

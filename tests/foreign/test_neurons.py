@@ -110,6 +110,7 @@ def test_a_part_of_a_module_is_measured():
     assert list(measure(net.discriminator, torch.rand(100, 64))) == ["0", "2"]
 
 
+@pytest.mark.slow
 def test_a_compiled_module_is_pruned_with_the_weights_it_has():
     net = LitDigits()
     compiled = torch.compile(net, backend="eager")

@@ -72,6 +72,7 @@ def test_the_metrics_of_the_user_are_those_of_a_validation(pruned, tmp_path):
         assert written[name]["metrics"] == pytest.approx(row, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_only_the_named_network_shrinks(fit, tmp_path):
     callback = PruneCallback(enabled=True, metric="val_acc", network="backbone", share_removed=0.5)
     fit(LitTransfer, CornersDataModule(), [callback, best_of(tmp_path)])
@@ -81,6 +82,7 @@ def test_only_the_named_network_shrinks(fit, tmp_path):
     torch.testing.assert_close(loaded.eval()(x), callback.pruned.eval()(x), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_the_last_weights_are_pruned_without_checkpoints(fit, tmp_path):
     callback, module = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5), LitDigits()
     fit(module, DigitsDataModule(), [callback], enable_checkpointing=False)
@@ -88,6 +90,7 @@ def test_the_last_weights_are_pruned_without_checkpoints(fit, tmp_path):
     assert list(tmp_path.rglob("pruned.ckpt"))
 
 
+@pytest.mark.slow
 def test_nothing_is_removed_from_what_is_distinct(fit):
     callback, module = (
         PruneCallback(
@@ -100,6 +103,7 @@ def test_nothing_is_removed_from_what_is_distinct(fit):
     torch.testing.assert_close(callback.pruned.eval()(x), module.eval()(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_few_samples_are_one_warning_of_all_layers(fit, warned):
     pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5, num_samples=64)
     fit(LitDigits, DigitsDataModule(), [pruning])

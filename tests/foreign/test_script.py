@@ -121,6 +121,7 @@ def test_the_script_measures_labels_and_prunes_large_networks(module, fit, tmp_p
     assert pruning.pruned.eval()(images).shape == (2, 4)
 
 
+@pytest.mark.slow
 def test_a_network_without_classes_is_pruned_by_its_loss(fit, tmp_path):
     distinct, _, pruning = callbacks = script(metric="val_loss")
     net = Autoencoder()
@@ -189,6 +190,7 @@ def test_each_network_of_a_gan_is_measured_and_pruned_by_its_name(fit, warned):
     assert warned() == []
 
 
+@pytest.mark.slow
 def test_several_arguments_are_named_by_inputs(fit):
     callbacks = script(inputs=lambda batch: (batch[0], batch[1]))
     distinct, _, pruning = callbacks

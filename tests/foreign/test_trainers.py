@@ -87,6 +87,7 @@ def test_metrics_of_several_loaders_are_named_with_their_number(fit, warned):
     assert [text for text in warned() if "fewer than 10" not in text] == []
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_pruned_where_they_were_validated(fit, warned, tmp_path):
     """The checkpoint and the module that remains have the averaged weights."""
     callbacks = callbacks_of(similar_below=0, complementary_above=180, share_removed=None)
@@ -117,6 +118,7 @@ def test_a_compiled_network_is_measured(fit, warned):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_a_compiled_network_is_measured_by_its_name(fit):
     distinct = DistinctivenessCallback(network="backbone")
     net = LitTransfer()
@@ -169,6 +171,7 @@ def test_no_epochs_are_no_error(fit, warned):
     assert len(warned()) <= 1
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_its_checkpoint(fit, tmp_path):
     first, second = DistinctivenessCallback(), DistinctivenessCallback()
     trainer = fit(LitDigits, DigitsDataModule(), [first], max_epochs=2)

@@ -82,6 +82,7 @@ def tables(draw: st.DrawFn, text: str) -> bytes:
 
 
 @given(tables("\n".join(LINES)) | mutated(CSV))
+@pytest.mark.slow
 def test_fer2013_as_a_table(content: bytes) -> None:
     with folder() as path:
         (path / "fer2013.csv").write_bytes(content)

@@ -112,6 +112,7 @@ def settings_of(*_) -> dict[str, Any]:
 
 
 @given(run_folders())
+@pytest.mark.slow
 def test_a_report_of_any_run_is_a_page_or_a_line(files: dict[str, bytes]) -> None:
     folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
     try:

@@ -49,6 +49,7 @@ def test_every_epoch_of_any_history_has_a_stage(columns, has_ratio: bool) -> Non
 
 
 @given(histories())
+@pytest.mark.slow
 def test_an_empty_history_has_no_stages(columns) -> None:
     del columns
     assert live_stages([], [], []) == label_stages([], [], []) == []
@@ -89,6 +90,7 @@ def activations(draw: st.DrawFn) -> torch.Tensor:
     st.booleans(),
     st.sampled_from(["logistic", "tanh", "other"]),
 )
+@pytest.mark.slow
 def test_a_plan_of_any_statistics_keeps_to_what_was_asked(
     samples, criterion, below, above, num, protected, minmax, unit
 ) -> None:

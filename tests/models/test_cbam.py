@@ -81,6 +81,7 @@ def test_unsuitable_settings_are_named(settings):
 @pytest.mark.parametrize(
     ("depth", "blocks", "expansion"), [(18, (2, 2, 2, 2), 1), (34, (3, 4, 6, 3), 1), (50, (3, 4, 6, 3), 4)]
 )
+@pytest.mark.slow
 def test_the_residual_network_has_one_after_each_block(depth, blocks, expansion):
     network, plain = CbamResNet(depth=depth), ResNet(depth=depth)
     widths = [expansion * width for width in (64, 128, 256, 512)]

@@ -63,6 +63,7 @@ def test_layers_by_hand(network, expected):
 
 @pytest.mark.parametrize("network", [ResNet, CbamResNet])
 @pytest.mark.parametrize(("depth", "num_inner"), [(18, 1), (50, 2)])
+@pytest.mark.slow
 def test_a_residual_network_declares_stem_inside_and_outside_of_blocks(network, depth, num_inner):
     resnet = network(depth=depth, **SMALL)
     layers = resnet.neuron_layers

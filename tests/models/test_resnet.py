@@ -6,6 +6,7 @@ from fer.models import ResNet
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50])
+@pytest.mark.slow
 def test_with_colour_it_is_torchvisions_network(depth):
     """The oracle's state dict fits strictly, and gives the oracle's logits."""
     oracle = getattr(torchvision.models, f"resnet{depth}")(weights=None, num_classes=7).eval()
@@ -17,6 +18,7 @@ def test_with_colour_it_is_torchvisions_network(depth):
     assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in oracle.parameters())
 
 
+@pytest.mark.slow
 def test_number_of_parameters():
     assert sum(p.numel() for p in ResNet(channels=3).parameters()) == 21_288_263
     assert sum(p.numel() for p in ResNet().parameters()) == 21_288_263 - 2 * 64 * 7 * 7

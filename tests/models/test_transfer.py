@@ -43,6 +43,7 @@ def _moved(network, before):
         pytest.param({"backbone": "resnet50"}, 2048 * 7 + 7, id="Markou, ResNet-50"),
     ],
 )
+@pytest.mark.slow
 def test_only_the_head_trains(settings, num_parameters):
     network = TransferNet(**settings, image_size=64)
     assert _trainable(network) == num_parameters
@@ -58,6 +59,7 @@ def test_the_head_is_linear_or_has_a_hidden_layer_with_sigmoid():
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "tf_efficientnet_lite0"])
+@pytest.mark.slow
 def test_training_moves_nothing_of_a_frozen_backbone(backbone):
     network = TransferNet(**LITTLE | {"backbone": backbone})
     before = copy.deepcopy(network.state_dict())
@@ -68,6 +70,7 @@ def test_training_moves_nothing_of_a_frozen_backbone(backbone):
     assert not network.backbone(torch.randn(1, 3, 32, 32)).requires_grad
 
 
+@pytest.mark.slow
 def test_training_moves_the_unfrozen_stages_with_their_batch_norm_and_nothing_before_them():
     network = TransferNet(**LITTLE, unfreeze=2)
     before = copy.deepcopy(network.state_dict())
@@ -142,6 +145,7 @@ def test_pretrained_and_a_file_exclude_each_other():
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".bin", ".safetensors"])
+@pytest.mark.slow
 def test_weights_come_from_a_file_without_its_classifier(suffix, tmp_path):
     oracle = timm.create_model("resnet18").eval()
     path = tmp_path / f"resnet18{suffix}"
@@ -155,6 +159,7 @@ def test_weights_come_from_a_file_without_its_classifier(suffix, tmp_path):
 
 
 @pytest.mark.parametrize(("backbone", "image_size"), [("resnet18", 32), ("alexnet", 63)])
+@pytest.mark.slow
 def test_one_channel_sums_what_three_equal_channels_saw(backbone, image_size, tmp_path):
     oracle = TransferNet(backbone=backbone, image_size=image_size).eval()
     torch.save(oracle.backbone.state_dict(), tmp_path / "weights.pth")
@@ -195,6 +200,7 @@ def _with_another_shape(state):
         pytest.param(_with_another_shape, r"size mismatch for layer1\.0\.conv1\.weight", id="other shape"),
     ],
 )
+@pytest.mark.slow
 def test_a_file_that_does_not_fit_is_named_with_its_keys(spoil, message, tmp_path):
     state = timm.create_model("resnet18").state_dict()
     spoil(state)

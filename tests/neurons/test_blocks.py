@@ -79,6 +79,7 @@ def test_batches_that_the_network_does_not_take_are_refused():
 
 
 @pytest.mark.parametrize("kind", [ResNet, CbamResNet])
+@pytest.mark.slow
 def test_idle_blocks_of_a_residual_network_go_and_its_logits_stay(kind):
     network = resnet(kind, "layer1.0", "layer2.1")
     small, gone = drop_idle_blocks(network, [IMAGES])

@@ -58,6 +58,7 @@ def test_neurons_are_priced_by_the_merge_that_is_used(samples):
     assert pruning.settings.num_removed["own"] > 0
 
 
+@pytest.mark.slow
 def test_the_damage_is_what_the_outputs_of_a_pruned_network_lose(samples):
     network = TwoLayers().double()
     measurement = measure_groups(network, samples)

@@ -140,6 +140,7 @@ def test_an_endless_search_in_a_network_of_timm_ends():
     assert found.groups
 
 
+@pytest.mark.slow
 def test_neurons_that_are_traced_to_channels_a_layer_lacks_are_refused_before_any_trial(monkeypatch):
     trials, trial = [], prunable._difference
     monkeypatch.setattr(prunable, "_difference", lambda *given: trials.append(given[-1]) or trial(*given))

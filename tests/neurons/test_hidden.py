@@ -91,6 +91,7 @@ def test_sums_and_joined_branches():
     }
 
 
+@pytest.mark.slow
 def test_a_residual_network_has_the_stem_and_inner_maps_that_it_declares():
     network = ResNet(depth=18)
     found, declared = find_hidden_layers(network, torch.randn(2, 1, 48, 48)).layers, network.neuron_layers

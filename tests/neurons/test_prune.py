@@ -229,6 +229,7 @@ def test_a_mean_over_maps_stays_when_half_of_them_are_copies():
     assert (dropped.network(inputs) - network(inputs)).abs().max() > 1e-9
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_formula():
     """Conv6Net: 9 weights for each map read, a bias and two numbers of batch norm for each map made."""
     torch.manual_seed(0)
@@ -268,6 +269,7 @@ def test_that_nothing_was_removed_is_said(similar_below, is_said, caplog):
     assert ("nothing was removed: no neurons are similar enough" in caplog.text) == is_said
 
 
+@pytest.mark.slow
 def test_a_constant_that_a_padded_convolution_lacks_is_measured():
     """On one position the convolution sees its middle weights only; on more it sees a border, too."""
     torch.manual_seed(0)
@@ -445,6 +447,7 @@ def shifted_chain():
     return network, torch.randn(2000, 1, 9, 9, dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_a_survivor_stands_for_its_neighbour_by_what_is_beside_it(monkeypatch):
     """Place by place of the consumer's kernel a fit finds the map that was shifted; map by map it cannot."""
     network, inputs = shifted_chain()

@@ -209,6 +209,7 @@ def test_what_is_given_is_known_where_one_activation_serves_twice():
     torch.testing.assert_close(statistics.mean, network.fc1(inputs).relu().detach().double().mean(0))
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_measured():
     network, inputs = small_network().eval(), batches(2)
     expected = measure(network, inputs, ["2"])["2"]

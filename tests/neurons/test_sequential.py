@@ -148,6 +148,7 @@ def errors(network, inputs, plans, **settings):
     return found
 
 
+@pytest.mark.slow
 def test_later_layers_correct_the_errors_of_earlier_ones():
     """The errors of conv1's removal reach conv3 in the joint refit, and its removal adds to them."""
     network, inputs = block(), normal(300, 1, 8, 8)
@@ -189,6 +190,7 @@ class Parallel(nn.Module):
 
 
 @pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.slow
 def test_a_sum_is_made_right_only_once(gated):
     """What one term is fitted to correct, the other does not correct again."""
     torch.manual_seed(1)
@@ -207,6 +209,7 @@ def test_a_sum_is_made_right_only_once(gated):
         pytest.param("MOST_TARGETS", 1, id="the targets of one layer"),
     ],
 )
+@pytest.mark.slow
 def test_fits_do_not_depend_on_what_is_kept_in_memory(monkeypatch, limit, most):
     network, inputs = block(), normal(60, 1, 8, 8).split(25)
     plans = half_of("conv1", 8) | half_of("conv3", 8)

@@ -119,6 +119,7 @@ def test_live_is_final_on_the_past_but_for_its_delay(record_property):
     assert mean(shares) > 0.8
 
 
+@pytest.mark.slow
 def test_boundaries_are_as_near_as_those_of_ruptures(record_property):
     """Which is told that there are two, and that between them the curves are lines that meet."""
     ruptures = pytest.importorskip("ruptures")

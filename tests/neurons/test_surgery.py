@@ -232,6 +232,7 @@ def test_what_is_made_in_blocks_alone_goes_with_them():
 
 
 @pytest.mark.parametrize("name", ["cbam", "cbam, parallel"])
+@pytest.mark.slow
 def test_attention_belongs_to_the_stage_and_has_neurons_of_its_own(name):
     groups = {group.name: group for group in found(name)[2]}
     assert len(groups) == 4 + 8 + 8
@@ -289,6 +290,7 @@ def test_a_state_dict_and_widths_make_the_network_again(name):
     assert repr(again) == repr(small)
 
 
+@pytest.mark.slow
 def test_finding_cutting_and_resizing_leave_the_network_alone():
     network, inputs = make("resnet")
     network.float().train()
@@ -315,6 +317,7 @@ def test_memory_stays_in_its_format():
     assert small.conv3.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.slow
 def test_what_is_frozen_and_not_traced_stays():
     network = TransferNet(backbone="resnet18", hidden=4, image_size=32).eval()
     assert [group.name for group in find_prunable(network, torch.zeros(2, 3, 32, 32)).groups] == ["head.fc1"]

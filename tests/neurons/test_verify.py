@@ -120,6 +120,7 @@ def test_neurons_that_another_depends_on_are_an_error_even_where_they_were_not_r
         prune(network, batches, measurement=measured, **WIDE)
 
 
+@pytest.mark.slow
 def test_a_wrong_network_is_no_result_of_a_pruning_nor_of_a_round(monkeypatch):
     network = make(lambda: nn.Sequential(nn.Linear(5, 30), nn.ReLU(), nn.Linear(30, 3)))
     batches, settings = [(torch.rand(300, 5), torch.arange(300) % 3)], PruneSettings(criterion="span")

@@ -76,6 +76,7 @@ def test_without_out_nothing_is_written(photos, model):
     assert sorted(path.name for path in Path().iterdir()) == ["photos"]
 
 
+@pytest.mark.slow
 def test_faces_are_found_in_a_photo_and_in_one_that_exif_turns(tmp_path, model):
     photo = Image.fromarray(data.astronaut())
     photo.save(tmp_path / "upright.png")
@@ -93,6 +94,7 @@ def test_faces_are_found_in_a_photo_and_in_one_that_exif_turns(tmp_path, model):
     assert (void["face"], void["label"], void["note"]) == ("", "", "no face (40 px or more)")
 
 
+@pytest.mark.slow
 def test_a_network_in_an_onnx_file_needs_no_torch(photos, model):
     """With Viola-Jones, and with images that are crops."""
     Image.fromarray(data.astronaut()).save(photos / "astronaut.png")

@@ -37,6 +37,7 @@ def prune_and_check(network, batches, settings=HALF):
 
 
 @pytest.mark.parametrize("num", [1, 2, 3])
+@pytest.mark.slow
 def test_of_fewer_samples_than_unknowns_it_is_said_how_many_would_do(network, num, caplog):
     """Those that were asked for suffice for all layers."""
 
@@ -50,6 +51,7 @@ def test_of_fewer_samples_than_unknowns_it_is_said_how_many_would_do(network, nu
     assert advice(int(enough)) == []
 
 
+@pytest.mark.slow
 def test_layers_of_which_too_few_windows_are_known_keep_the_joint_fit(network):
     batches = [torch.randn(1, 1, 32, 32)]
     nets = [
@@ -60,6 +62,7 @@ def test_layers_of_which_too_few_windows_are_known_keep_the_joint_fit(network):
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: next(iter(method.values())))
+@pytest.mark.slow
 def test_samples_may_be_of_one_class(network, train, method):
     batches = [(inputs, torch.full_like(labels, 3)) for inputs, labels in train]
 
@@ -87,6 +90,7 @@ def test_copies_go_without_loss_in_half_precision(copies, train, dtype):
 
 
 @pytest.mark.parametrize("criterion", ["pairs", "span", "fisher"])
+@pytest.mark.slow
 def test_a_network_in_train_mode_stays_so(network, train, criterion):
     network.train()
     network.bn2.eval()
@@ -94,6 +98,7 @@ def test_a_network_in_train_mode_stays_so(network, train, criterion):
     prune_and_check(network, train, replace(HALF, criterion=criterion))
 
 
+@pytest.mark.slow
 def test_rounds_keep_train_mode_and_half_precision(network, train, val):
     network.bfloat16().train()
     settings = replace(HALF, share_removed=None, similar_below=60.0)
@@ -136,6 +141,7 @@ def test_no_layer_vanishes(network, train, num):
     assert measure_groups(network, train).groups  # the network can be pruned otherwise
 
 
+@pytest.mark.slow
 def test_the_largest_share_leaves_a_neuron_in_each_layer(network, train):
     pruning = prune_once(network, train, replace(HALF, share_removed=0.999))
 

@@ -36,12 +36,14 @@ def test_thresholds_approach_the_target_in_equal_steps(network, train, val):
     assert all(tensor.equal(state[name]) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_rounds_stop_when_val_falls_too_far(network, train, val):
     (only,) = prune_in_rounds(network, train, val, BELOW_80, rounds=3, tolerance=-1.0)
 
     assert not only.result.is_kept
 
 
+@pytest.mark.slow
 def test_rounds_have_two_thresholds(network, train, val):
     settings = replace(BELOW_80, complementary_above=180.0)
 
@@ -85,6 +87,7 @@ def test_only_one_round_alone_has_a_network_without_recalibration(network, train
     assert "prune/acc_after_not_recalibrated" not in results[1].scalars()
 
 
+@pytest.mark.slow
 def test_a_round_that_prunes_nothing_leaves_the_last_one(copies, train, val, caplog):
     """The first takes all copies but one, so that nothing in the layer can be removed."""
     settings = replace(BELOW_80, layers=["conv2"])
@@ -95,6 +98,7 @@ def test_a_round_that_prunes_nothing_leaves_the_last_one(copies, train, val, cap
     assert "round 2 prunes nothing; the earlier rounds are kept: " in caplog.text
 
 
+@pytest.mark.slow
 def test_neurons_left_are_those_of_all_layers(copies, train, val):
     """A layer that is down to one neuron is in no later plan."""
     first, second = prune_in_rounds(copies, train, val, BELOW_80, rounds=2, tolerance=1.0)
@@ -109,6 +113,7 @@ def test_neurons_left_are_those_of_all_layers(copies, train, val):
     assert joined.network is second.pruning.network
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_is_asked_to_stop_ends_the_rounds(network, train, val):
     trained = []
 

@@ -16,6 +16,7 @@ from fer.pruning.size_request import SizeRequest
         pytest.param("pairs", "By the thresholds of 20° and 170° between two neurons", id="pairs"),
     ],
 )
+@pytest.mark.slow
 def test_the_thresholds_would_remove_what_they_do_remove(criterion, words, copies, train):
     settings = PruneSettings(criterion=criterion, similar_below=20, complementary_above=170)
     by_thresholds = prune_once(copies, train, settings)
@@ -29,6 +30,7 @@ def test_the_thresholds_would_remove_what_they_do_remove(criterion, words, copie
     )
 
 
+@pytest.mark.slow
 def test_it_is_in_the_table_and_in_the_file(network, train, val, tmp_path):
     pruning = prune_once(network, train, PruneSettings(criterion="l1", share_removed=0.5))
     results = compare(network, pruning, val)

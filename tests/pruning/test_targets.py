@@ -53,6 +53,7 @@ def test_no_neuron_can_be_given_back(kind, network, train):
             assert not meter.is_met(meter.read(prune_once(network, train, more).network))
 
 
+@pytest.mark.slow
 def test_one_threshold_is_found_for_the_rules_by_angles(network, train):
     whole = count_macs(network, train[0][0])
 
@@ -101,6 +102,7 @@ def test_a_size_out_of_reach_is_refused(kind, settings, network, train):
         prune_once(network, train, PruneSettings(**settings), **{f"max_{kind}": 1})
 
 
+@pytest.mark.slow
 def test_a_threshold_is_searched_for_any_criterion(network, train):
     settings = PruneSettings(criterion="span")
     measurement = measure_for(network, train, settings)

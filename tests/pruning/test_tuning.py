@@ -42,6 +42,7 @@ def distance(network, other, batches):
         return sum(float(distillation_loss(network(each), other(each))) for each in unlabelled(batches))
 
 
+@pytest.mark.slow
 def test_distillation_needs_no_labels_and_approaches_the_whole_network(network, pruned, train):
     before = copy.deepcopy(pruned.network.state_dict())
 

@@ -288,6 +288,7 @@ def test_a_folder_of_runs_is_no_run_but_its_runs_are_named(run_dir, settings_of)
         gather(run_dir.parent, settings_of)
 
 
+@pytest.mark.slow
 def test_a_sweep_has_its_trials_the_best_and_what_bears_on_it(sweep_dir, settings_of):
     found = gather(sweep_dir, settings_of)
     assert found["kind"] == "Sweep"
@@ -305,6 +306,7 @@ def test_a_sweep_has_its_trials_the_best_and_what_bears_on_it(sweep_dir, setting
     assert found["repeat"]["best"] == f"fer fit --config {sweep_dir}/trial-0009/params.json"
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_points_were_cut_off_is_unfinished_until_they_are_run_again(sweep_dir, settings_of):
     point = {"model.lr": 0.1, "model.optimizer": "sgd", "trainer.max_epochs": 6}
     write = partial(write_old, sweep_dir)

@@ -53,6 +53,7 @@ def test_a_checkpoint_that_was_tested_is_tested_again_from_the_folder(run_dir, s
     ],
     ids=lambda words: words[1],
 )
+@pytest.mark.slow
 def test_the_command_leads_to_the_same_settings(words):
     _, chosen = choose(words)
     settings = real_settings(words, **chosen)

@@ -79,6 +79,7 @@ def test_a_test_uses_the_temperature_of_the_checkpoint_and_reports_without_one(
         assert set(task.calibrations["test"]) == {"none"}  # features have no views
 
 
+@pytest.mark.slow
 def test_views_get_temperatures_of_their_own_on_val(tiny_data, tiny_trainer):
     data, trainer = tiny_data(size=16, num_val=49), tiny_trainer()
     task = Conv1Task(image_size=16, channels=1, lr=0.05)

@@ -110,12 +110,14 @@ def test_a_training_on_features_ends_as_one_on_inputs(settings, data, fit):
     assert not torch.equal(whole.network.fc1.weight, Frozen().fc1.weight)
 
 
+@pytest.mark.slow
 def test_each_sample_is_computed_once(fit):
     task, _, _ = fit(trainer={"max_epochs": 1})
     longer, _, _ = fit(trainer={"max_epochs": 5})
     assert longer.network.num_computed == task.network.num_computed
 
 
+@pytest.mark.slow
 def test_soft_targets_stay(fit, tiny_data, monkeypatch):
     import numpy as np
 
@@ -135,6 +137,7 @@ def test_soft_targets_stay(fit, tiny_data, monkeypatch):
     assert metrics_of(other) == pytest.approx(metrics_of(trainer), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_as_without_features(fit, tmp_path):
     saved = {}
     for name, kept in (("whole", 0), ("once", None)):
@@ -147,6 +150,7 @@ def test_a_checkpoint_is_as_without_features(fit, tmp_path):
     assert saved["once"]["input_shape"] == (1, 8, 8)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_bit_for_bit_as_one_that_was_not_stopped(fit, tmp_path):
     data = {"augment": "markou"}
     whole, trainer, _ = fit(data=data, train_features=2, trainer={"max_epochs": 4})
@@ -281,6 +285,7 @@ def test_weights_that_are_set_to_what_they_were_are_no_change(fit):
     fit(callbacks=[Reload()])
 
 
+@pytest.mark.slow
 def test_a_test_is_on_features_too_and_a_training_can_follow(fit, tiny_data, tiny_trainer):
     task, data, called = task_of(Frozen)(), tiny_data(), Called()
     tiny_trainer(callbacks=[called]).test(task, datamodule=data, verbose=False)  # in inference mode
@@ -325,12 +330,14 @@ def test_angles_of_the_head_are_the_same_and_the_backbone_computes_its_samples_o
     assert num_computed[1] == num_computed[2]
 
 
+@pytest.mark.slow
 def test_angles_in_the_backbone_are_measured_on_images(fit):
     callback = DistinctivenessCallback(every_n_epochs=1, layers=["backbone.2", "act"])
     fit(callbacks=[callback])
     assert callback.degrees.keys() == {"backbone.2", "act"}
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_can_be_pruned_at_the_end_of_a_training_on_features(fit, tmp_path):
     checkpoint = ModelCheckpoint(tmp_path / "checkpoints", filename="best", monitor="val/loss")
     prune = PruneCallback(enabled=True, share_removed=0.4, merge="drop")

@@ -231,6 +231,7 @@ def test_predictions_are_probabilities(tiny_data, tiny_trainer):
     torch.testing.assert_close(torch.cat(batches).sum(dim=1), torch.ones(14))
 
 
+@pytest.mark.slow
 def test_training_does_not_move_a_frozen_backbone(tiny_data, tiny_trainer):
     task = TransferTask(image_size=32, lr=0.1, weight_decay=0.1, optimizer="sgd")
     before = copy.deepcopy(task.network.state_dict())

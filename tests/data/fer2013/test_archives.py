@@ -156,6 +156,7 @@ def test_reading_takes_less_than_twice_the_memory_of_the_data(
 
 
 @pytest.mark.parametrize("name", ["fer2013.zip", "fer2013.tar.gz"])
+@pytest.mark.slow
 def test_an_image_file_that_is_far_too_large_is_refused_unread(
     name: str, root: Path, rows: Fer2013Rows
 ) -> None:

@@ -61,6 +61,7 @@ def test_jpeg_folders_give_what_pillow_decodes(suffix: str, root: Path, rows: Fe
     np.testing.assert_array_equal(found.usage, rows.usage)
 
 
+@pytest.mark.slow
 def test_forms_take_precedence_in_their_documented_order(root: Path, rows: Fer2013Rows) -> None:
     def part(count: int) -> Fer2013Rows:
         return Fer2013Rows(rows.images[:count], rows.labels[:count], rows.usage[:count])

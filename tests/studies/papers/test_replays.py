@@ -199,6 +199,7 @@ def test_every_quick_training_is_short(name):
     assert "--trainer.max_epochs 2" in quick_note(protocol, protocol.steps)
 
 
+@pytest.mark.slow
 def test_missing_stills_are_said_with_where_to_get_them(tmp_path, monkeypatch):
     monkeypatch.delenv("FER_DATA_DIR", raising=False)
     called = call("reproduce", "s3-fig1", "--quick", "--data.root", tmp_path)
