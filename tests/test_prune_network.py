@@ -159,6 +159,10 @@ def test_a_network_is_wanted(words, message, tmp_path):
     assert message in called.err
 
 
+def test_a_folder_of_images_is_wanted():
+    assert "--images FOLDER is missing: give some hundred images" in call("prune", "--timm", NAME).err
+
+
 def test_images_are_wanted(weights, tmp_path):
     (tmp_path / "empty").mkdir()
     words = ["--images", tmp_path / "empty"]

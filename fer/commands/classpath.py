@@ -41,8 +41,8 @@ def import_class(path: str, *, option: str, base: type) -> type:
     if not (inspect.isclass(found) and issubclass(found, base)):
         kind = "class" if inspect.isclass(found) else type(found).__name__
         wanted = f"{base.__module__.partition('.')[0]}'s {base.__name__}"
-        hint = did_you_mean(name, classes)
-        msg = f"{option} {path}: this {kind} is not a subclass of {wanted}; {hint}".rstrip("; ")
+        hint = did_you_mean(name, classes) or "give the path of one that is, package.module.Class"
+        msg = f"{option} {path}: this {kind} is not a subclass of {wanted}; {hint}"
         raise InputError(msg)
     return found
 

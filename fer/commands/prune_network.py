@@ -82,7 +82,10 @@ def _make_parser() -> ArgumentParser:
         help="class path of a network that returns logits; its parameters are --network.NAME VALUE",
     )
     parser.add_argument(
-        "--images", type=Path, required=True, help="folder of images like the network's inputs, at any depth"
+        "--images",
+        type=Path | None,
+        default=None,
+        help="folder of images like the network's inputs, at any depth; required",
     )
     parser.add_argument(
         "--weights",
@@ -133,6 +136,9 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         if flag == "--network":  # jsonargparse's own error suggests no other name
             import_class(value, option=flag, base=nn.Module)
     given = parse(parser, arguments)
+    if given.images is None:
+        msg = "--images FOLDER is missing: give some hundred images like the network's inputs, without labels"
+        raise InputError(msg)
     if given.batch_size < 1:
         msg = f"--batch_size is {given.batch_size}: it must be 1 or more"
         raise InputError(msg)
