@@ -158,9 +158,9 @@ class Summary:
         rows += [
             (name, [flat[f"{key}{end}"] for key in keys], "") for name, end in (("mean", ""), ("std", "_std"))
         ]
-        lines = [f"{self.kind.member:<6}{''.join(f'{head:>10}' for head in heads)}   n test"]
+        lines = [f"{self.kind.member:<6}{''.join(f'{head:>12}' for head in heads)}   n test"]
         lines += [
-            f"{name:<6}{''.join(f'{100 * value:8.2f} %' for value in values)} {n}".rstrip()
+            f"{name:<6}{''.join(f'{100 * value:10.2f} %' for value in values)} {n}".rstrip()
             for name, values, n in rows
         ]
         return "\n".join([*lines, *self._notes(flat)])
