@@ -161,7 +161,8 @@ def check_format(path: Path, content: Mapping[str, Any]) -> None:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{path}: not a readable checkpoint ({reason}); it may be truncated: train it again")
+    way_out = "give a run, runs/NAME, or its checkpoints/best.ckpt; if this was one, it is truncated"
+    return InputError(f"{path}: not a readable checkpoint ({reason}); {way_out}")
 
 
 def _checksum(path: Path, *, leave_out: int) -> bytes:

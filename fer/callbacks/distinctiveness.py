@@ -70,16 +70,17 @@ class DistinctivenessCallback(HistoryCallback):
             with a measurement; 0: never.
         every_n_epochs: Interval in epochs in place of ``budget``, counted back from the last epoch; 0: never.
             A training that ends earlier is measured once more, when it ends.
-        first_step: Step of the training, from 1, before which nothing is measured. It is set where a run has
-            decided by itself, which then measures at least once.
+        first_step: First training step, from 1, that may be measured. A run with ``budget`` sets it.
         keep_epochs: Number of measured epochs whose files are kept, the newest; null: all.
-        num_samples: Number of samples, the most if there is a budget, where neither a tensor nor a list of
-            batches is given.
+        num_samples: Number of samples to measure, with ``budget`` the largest. Ignored if ``samples`` is a
+            tensor or a list of batches.
         split: Split that a data module is asked for a stratified sample of, without augmentation: ``train``
             or ``val``. A data module that offers none gives the first samples of its validation loader. With
             ``samples``, the split that they belong to.
         layers: Names of layers, as ``network.named_modules()`` has them; null: all hidden layers.
-        normalise: Origin of the activation vectors: auto, half, centre, layer_minmax, unit_minmax or none.
+        normalise: Origin of the activation vectors: centre (the neuron's mean), half (0.5), none (0),
+            layer_minmax or unit_minmax (the middle of the layer's or the neuron's range); auto: half for
+            logistic units, none for tanh, else centre.
         similar_below: Angle below which two neurons are similar, degrees.
         complementary_above: Angle above which two neurons are complementary, degrees.
         samples: What is measured on instead: a tensor, a list of batches, a data set or a loader.

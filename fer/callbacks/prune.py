@@ -61,8 +61,9 @@ class PruneCallback(Callback):
         num_patterns: Old name of ``num_samples``.
         target_macs: Share of the multiply-adds to keep, 0 to 1, instead of thresholds: over all layers, the
             neurons go whose removal changes the outputs least for what it saves. None: no target.
-        target_params: Share of the parameters to keep, likewise.
-        target_latency: Share of the time for one sample to keep, likewise, on this machine.
+        target_params: Share of the parameters to keep, 0 to 1, instead of thresholds.
+        target_latency: Share of the time for one sample, on this machine, to keep, 0 to 1, instead of
+            thresholds.
         **settings: Settings of the pruning; see :class:`fer.pruning.PruneSettings`.
 
     Attributes:

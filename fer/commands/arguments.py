@@ -101,7 +101,8 @@ def add_run_arguments(parser: LightningArgumentParser, names: Mapping[str, str],
         "--ckpt_path",
         type=str | None,
         default=None,
-        help="checkpoint, or the folder of its run, to resume training from"
+        help="checkpoint, or the folder of its run, from which a new run continues, with its optimizer and "
+        "epoch; --resume continues a run in its own folder"
         if command == "fit"
         else "checkpoint, or the folder of its run"
         + ("" if command == "predict" else f"; also as a positional argument: fer {command} runs/latest"),

@@ -11,8 +11,8 @@ PREFIX: Final = "target_"
 
 HOW: Final = (
     ". With any --target_…, the neurons are removed, over all layers, whose removal changes the network's "
-    "outputs least for what it saves. The papers' rules use one threshold for all layers, and the rivals "
-    "remove the same share of each layer"
+    "outputs least for what it saves. With --prune.rule gedeon_harris, narayan or jain, one threshold is "
+    "used for all layers; with the other rules, the same share is removed from each layer"
 )
 """End of the first option's help: what all of them do."""
 

@@ -64,7 +64,9 @@ def sweep(arguments: Sequence[str]) -> None:
         epilog="Watch the trials live: pip install optuna-dashboard; optuna-dashboard runs/NAME/optuna.log",
     )
     parser.add_argument("file", type=Path, nargs="?", help="sweep file, such as sweeps/conv6-bayes.yaml")
-    parser.add_argument("--count", type=int, help="points to try (default: the file's run_cap, or the grid)")
+    parser.add_argument(
+        "--count", type=int, help="number of trials (default: the file's run_cap, or the grid)"
+    )
     parser.add_argument(
         "--agents", type=int, default=1, help="trials in parallel, each on the next GPU (default: 1)"
     )

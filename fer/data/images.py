@@ -151,8 +151,10 @@ class ImageDataModule(ExpressionDataModule):
     Args:
         image_size: Height and width of the network's input, in pixels.
         channels: Number of colour channels: 1 for grey, 3 for RGB (grey images are repeated).
-        normalise: Normalisation of the pixels; see :data:`Normalise`.
-        augment: Augmentation of the training images; see :data:`fer.data.augment.Augment`. Ignored
+        normalise: Normalisation of the pixels: by mean and standard deviation of the train split (train), to
+            -1 to 1 (half), or by ImageNet's (imagenet).
+        augment: Augmentation of the training images: none, fer (flips, shifts, rotations, scaling,
+            brightness, erasing), or that of a paper; see :data:`fer.data.augment.Augment`. Ignored
             with ``descriptors``.
         augment_strength: Strength of the augmentation: 1 as defined, 0 almost none, 2 twice as strong.
         pipeline: Where images are augmented; see :data:`Pipeline`. A run's config records the choice of

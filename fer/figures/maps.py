@@ -28,7 +28,7 @@ IN_ROW: Final = 8
 
 NOTE: Final = (
     "Below a map: the number of its neuron. Black to white: the map's own range, or its layer's if the map "
-    "has one position only. Crossed out: no range."
+    "has one position only. Crossed out: constant map."
 )
 
 

@@ -32,8 +32,8 @@ class PruneSettings:
         similar_below: Angle below which two neurons are similar, degrees; one of them is removed.
         complementary_above: Angle above which two neurons are complementary, degrees; one of them is removed.
         criterion: Criterion that selects the neurons to remove: pairs (angles between two neurons), span
-            (angle to the linear span of the others), l1, taylor, fisher, or package.module.Class. The last
-            four have no thresholds and need num_removed, share_removed or a size target.
+            (angle to the linear span of the others), l1, taylor, fisher, or package.module.Class. l1,
+            taylor and fisher have no thresholds and need num_removed, share_removed or a size target.
         merge: How the next layer's weights compensate for the removed neurons: refit, affine, scale, gram,
             add or drop.
         refit: What merge refit fits: sequential (each layer from the pruned network's inputs to the whole

@@ -75,7 +75,9 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
     if not folder.is_dir():
         what = "a file, not a folder" if folder.exists() else "no such folder"
         near = "" if folder.exists() else suggest_path(folder, _holds_something)
-        msg = f"{folder}: {what}; {near}give that of a run, a study of several runs or a sweep, runs/NAME"
+        msg = (
+            f"{folder}: {what}; {near}give that of a run, a cross-validation, a repeat or a sweep, runs/NAME"
+        )
         raise InputError(msg)
     about: Page = {
         "name": folder.resolve().name,

@@ -132,7 +132,7 @@ def _flip(path, whole):
     [
         pytest.param(lambda path, whole: None, "no such checkpoint", id="missing"),
         pytest.param(lambda path, whole: path.mkdir(), "no such checkpoint", id="a folder"),
-        pytest.param(_cut, "it may be truncated", id="cut off"),
+        pytest.param(_cut, "it is truncated", id="cut off"),
         pytest.param(lambda path, whole: path.write_bytes(b""), "not a readable checkpoint", id="empty"),
         pytest.param(lambda path, whole: path.write_text("epoch,loss\n1,2\n"), "not a readable", id="text"),
         pytest.param(

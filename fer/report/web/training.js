@@ -61,9 +61,9 @@ function stageTable(bands) {
     isWeak ? "nothing: weak" : names.map((name) => WITNESSES[name] ?? name).join(", ") || NONE;
   const columns = [
     words("text", "stage"),
-    numbers("begin", "begin", tenths),
+    numbers("begin", "start", tenths),
     numbers("end", "end", tenths),
-    ...(hasWitnesses ? [words("confirmed_by", "begin confirmed by", confirmed)] : []),
+    ...(hasWitnesses ? [words("confirmed_by", "start confirmed by", confirmed)] : []),
   ];
   const caption = "In epochs trained";
   return el(
@@ -72,7 +72,7 @@ function stageTable(bands) {
     table(columns, bands, { caption }),
     hasWitnesses &&
       note(
-        "The begin of a stage is confirmed if angular speed, CKA or effective rank changes there, ",
+        "The start of a stage is confirmed if angular speed, CKA or effective rank changes there, ",
         "too, within 3 % of the run. If none of them does, it is weak, and its line is dashed.",
       ),
   );
