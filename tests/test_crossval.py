@@ -52,7 +52,7 @@ def test_every_fold_is_a_run_and_then_there_is_a_summary(root, tmp_path, monkeyp
     assert summary["test/pooled_acc"] == pytest.approx(sum(f["acc"] * f["n"] for f in tested) / 70)
     for name in ("folds", "confusion-pooled"):
         assert (study / "figures" / f"{name}.png").stat().st_size > 10_000
-    assert f"mean   {100 * summary['val/acc']:7.2f} %" in out
+    assert f"mean  {100 * summary['val/acc']:10.2f} %" in out
 
     *of_folds, of_study = runs
     assert [(name, group, fold) for _, name, group, fold, _ in of_folds] == [

@@ -59,7 +59,7 @@ def test_every_seed_is_a_run_and_then_there_is_a_summary_a_page_and_a_comparison
     assert sum(map(sum, summary["confusion"])) == 2 * tested[0]["n"]
     for name in ("seeds", "confusion-pooled", "reliability-pooled"):
         assert (folder / "figures" / f"{name}.png").stat().st_size > 10_000
-    assert f"mean  {100 * summary['val/acc']:8.2f} %" in out
+    assert f"mean  {100 * summary['val/acc']:10.2f} %" in out
     assert not (tmp_path / "runs" / "latest").exists()  # a seed is a part of the repeat
 
     kept = (folder / "seed-3" / "results.json").stat().st_mtime_ns
