@@ -94,7 +94,7 @@ def test_several_measurements_an_epoch(tab, measured_dir, settings_of):
     assert tab.run(rows.format("neurons")) == layers
     text = tab.run("document.querySelector('#neurons').textContent")
     assert "effective rank at the end: 8 of 16" in text
-    assert "standard deviation of the angles between the class means, 0\u00b0 when all" in text
+    assert "standard deviation of the angles between the class means, 0\u00b0 if all" in text
     assert "99.59\u00b0 for 7 classes" in text
     dashed = "document.querySelectorAll('#training .chart:first-of-type line[stroke-dasharray]').length"
     assert tab.run(dashed) > 0
