@@ -72,8 +72,8 @@ class DistinctivenessCallback(HistoryCallback):
             A training that ends earlier is measured once more, when it ends.
         first_step: First training step, from 1, that may be measured. A run with ``budget`` sets it.
         keep_epochs: Number of measured epochs whose files are kept, the newest; null: all.
-        num_samples: Number of samples to measure, with ``budget`` the largest. Ignored if ``samples`` is a
-            tensor or a list of batches.
+        num_samples: Number of samples to measure; with ``budget``, at most so many. Ignored if ``samples`` is
+            a tensor or a list of batches.
         split: Split that a data module is asked for a stratified sample of, without augmentation: ``train``
             or ``val``. A data module that offers none gives the first samples of its validation loader. With
             ``samples``, the split that they belong to.

@@ -195,7 +195,7 @@ def _check_blocks(group: NeuronGroup, removed: Sequence[int]) -> None:
     if len({in_block[block] for block in range(group.num_blocks)}) > 1:
         msg = (
             f"{group.name}: grouped convolutions take its neurons in {group.num_blocks} blocks of "
-            f"{group.num_neurons // group.num_blocks} neurons; a plan must remove the same number from each"
+            f"{size} neurons; a plan must remove the same number from each"
         )
         raise InputError(msg)
 
