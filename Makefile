@@ -16,9 +16,9 @@ BENCHES := $(filter-out speed,$(patsubst tests/bench/%.py,%,$(wildcard tests/ben
 SWEEPS := $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))
 
 # A process that has no test left takes half of another's, so that none is last with a long file; the
-# tests of most files, which share what they trained, stay together. Three processes also on two cores:
-# many tests wait for servers and for processes that they start.
-IN_PARALLEL := --numprocesses 3 --dist worksteal
+# tests of most files, which share what they trained, stay together. Slow tests wait for servers and for
+# processes that they start, so three processes run them, also on two cores; fast ones only compute.
+IN_PARALLEL := --dist worksteal --numprocesses
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench test test-slow coverage lint format data-fer2013 release-model dashboard pictures notebooks clean
@@ -70,10 +70,10 @@ bench-%: setup
 	$(BIN)/python tests/bench/$*.py $(ARGS)
 
 test: setup ## Run the fast tests
-	$(BIN)/python -m pytest -m 'not slow' $(IN_PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow' $(IN_PARALLEL) 2 $(ARGS)
 
 test-slow: setup ## Run the slow tests
-	$(BIN)/python -m pytest -m slow $(IN_PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m slow $(IN_PARALLEL) 3 $(ARGS)
 
 coverage: setup ## Run all tests and show the lines that they do not cover
 	$(BIN)/python -m pytest --cov=fer --cov-report=term-missing:skip-covered $(ARGS)

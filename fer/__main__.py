@@ -119,12 +119,12 @@ def _unknown(word: str, names: Sequence[str]) -> str:
     """Return the message for an unknown command.
 
     >>> _unknown("trian", ["fit", "test"])
-    "no command 'trian'; did you mean 'fit'? Commands: fit, test"
+    "no command 'trian'; did you mean 'fit'? Commands: fit, test; fer --help explains them"
     """
     meant = suggest_command(word, names)
     problem = f"no command {word!r}" if word else "a command is missing"
     hint = f"did you mean {meant!r}? " if word and meant else ""
-    return f"{problem}; {hint}Commands: {', '.join(names)}"
+    return f"{problem}; {hint}Commands: {', '.join(names)}; fer --help explains them"
 
 
 def _set_up_logging(*, debug: bool) -> None:

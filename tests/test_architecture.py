@@ -77,6 +77,7 @@ ROOMS = {
     "dashboards": Room({"fer.runs"}, {"wandb", "wandb_workspaces", "lightning"}),
     # Angles are stored by numpy.
     "runs": Room(others={"numpy"}),
+    "lookup": Room({"fer.runs"}),
     # Of sweeps: Optuna searches and keeps the trials (databases by SQLAlchemy); a forest tells what mattered.
     # Of the papers: SFEW's rows, scaled as elsewhere; they are data, and no network.
     "studies": Room(
@@ -95,7 +96,7 @@ ROOMS = {
     # It finds and crops faces as the data modules do.
     "predict": Room(
         {
-            *("fer.data", "fer.figures", "fer.metrics", "fer.models", "fer.runs", "fer.tasks"),
+            *("fer.data", "fer.figures", "fer.lookup", "fer.metrics", "fer.models", "fer.runs", "fer.tasks"),
             "fer.neurons.surgery",  # the package's own network may be a pruned one
         },
         # Matplotlib brings the font of labels.
@@ -105,13 +106,13 @@ ROOMS = {
     "explain": Room(
         {
             *("fer.data.detectors", "fer.data.faces", "fer.data.pixels", "fer.figures.style", "fer.neurons"),
-            *("fer.predict", "fer.report.still", "fer.runs"),
+            *("fer.lookup", "fer.predict", "fer.report.still", "fer.runs"),
         },
         {"captum", "matplotlib", "numpy", "PIL", "torch"},
     ),
     # One page of what a folder holds, with the colours of the figures.
     "report": Room(
-        {"fer.configs", "fer.figures", "fer.metrics", "fer.neurons", "fer.runs", "fer.studies"},
+        {"fer.configs", "fer.figures", "fer.lookup", "fer.metrics", "fer.neurons", "fer.runs", "fer.studies"},
         {"matplotlib", "numpy", "torch", "yaml"},
     ),
     # Runs side by side: their files, and the networks and data that checkpoints and configs rebuild.
@@ -121,6 +122,7 @@ ROOMS = {
                 "fer.configs",
                 "fer.data.base",
                 "fer.figures",
+                "fer.lookup",
                 "fer.metrics",
                 "fer.neurons",
                 "fer.pruning.size",
@@ -144,6 +146,7 @@ ROOMS = {
             "fer.explain",
             "fer.export",
             "fer.figures",
+            "fer.lookup",
             "fer.models.transfer",
             "fer.neurons",
             "fer.predict",

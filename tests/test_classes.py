@@ -49,6 +49,7 @@ def _results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_three_classes_are_trained_and_tested(animals):
     folder, out = animals
     run = Run(folder / "runs" / "a")
@@ -72,6 +73,7 @@ def test_the_monitored_metric_selects_the_checkpoint_and_has_a_best(animals):
     assert {"val/recall/cat", "val/recall/dog"} <= metrics.keys()
 
 
+@pytest.mark.slow
 def test_a_network_of_three_classes_is_pruned_and_reported(animals, monkeypatch):
     folder, _ = animals
     monkeypatch.chdir(folder)
@@ -84,6 +86,7 @@ def test_a_network_of_three_classes_is_pruned_and_reported(animals, monkeypatch)
     assert "surprise" not in page
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_tested_on_other_data_by_class_names(animals, make_images, tmp_path, monkeypatch):
     """Labels of the new data become the network's; what does not match is said, dropped and counted."""
     folder, _ = animals

@@ -75,6 +75,7 @@ def trained(tmp_path_factory, sandboxed):
 # What a run leaves
 
 
+@pytest.mark.slow
 def test_a_runs_folder(trained):
     files = {path.relative_to(trained.run).as_posix() for path in trained.run.rglob("*") if path.is_file()}
     figures = {f"confusion-{name}" for name in ("train", "val", "test")}
@@ -189,6 +190,7 @@ def test_a_fit_goes_on_from_a_checkpoint(trained):
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 3  # the next one
 
 
+@pytest.mark.slow
 def test_runs_without_a_name_have_folders_of_their_own(monkeypatch):
     times = iter(["20260101-000000", "20260101-000001"])
     monkeypatch.setattr("fer.commands.resume.time.strftime", lambda form: next(times))
@@ -199,6 +201,7 @@ def test_runs_without_a_name_have_folders_of_their_own(monkeypatch):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_last_checkpoint_is_the_last_also_where_none_is_better():
     words = ["--trainer.max_epochs", "3", "--model.lr", "0", "--test", "false", "--run_name", "a"]
     done("fit", *ANN, *TINY, *words)
@@ -212,6 +215,7 @@ def test_the_last_checkpoint_is_the_last_also_where_none_is_better():
 # Options
 
 
+@pytest.mark.slow
 def test_without_a_test_the_test_split_is_left_alone():
     done("fit", *ANN, *TINY, "--test", "false", "--run_name", "a")
     keys = rows(Path("runs/a"))[0].keys()
@@ -230,6 +234,7 @@ def test_a_dry_run_leaves_nothing_and_names_no_commands():
     assert list(Path("runs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_training_that_gets_no_better():
     words = [
         "--early_stopping",
@@ -255,6 +260,7 @@ def test_a_moving_average_trains():
     assert found["splits"]["val"]["acc"] == pytest.approx(found["best_val_acc"])
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_what_is_kept(monkeypatch):
     def on_fit_end(self, trainer, pl_module):  # by then the average has taken the network's place
         averaged.update({name: value.clone() for name, value in pl_module.state_dict().items()})
@@ -309,6 +315,7 @@ def test_which_network_data_and_settings_are_meant(words, expected):
     assert (config["network"], config["dataset"], config["model"]["lr"]) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_size", [8, 12])
 def test_the_network_takes_its_input_from_the_data(image_size):
     done("fit", *ANN, *TINY, "--data.image_size", image_size, "--data.channels", 3, "--test", "false",

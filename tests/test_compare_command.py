@@ -24,6 +24,7 @@ def runs(tmp_path_factory, sandboxed):
     return folder / "runs"
 
 
+@pytest.mark.slow
 def test_two_trained_runs(runs, tmp_path):
     out = done("compare", runs / "seed-0", runs / "seed-1", "--out", tmp_path / "out")
     assert "seed_everything" in out

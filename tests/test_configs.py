@@ -52,6 +52,7 @@ def tiny_sfew_features(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EACH)
 def test_a_config_trains_and_tests_its_network(name, request, capsys):
     config = yaml.safe_load(config_path(name).read_text())

@@ -58,6 +58,7 @@ def metadata_of(path):
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("ann"), pytest.param("conv6", marks=pytest.mark.slow)])
 def test_a_file_gives_torchs_logits_for_batches_of_any_size(name, tmp_path):
     torch.manual_seed(0)

@@ -61,6 +61,7 @@ def prune(*words):
     return called.out
 
 
+@pytest.mark.slow
 def test_a_weight_that_is_not_a_number_is_named(checkpoint, tmp_path):
     content = read_any_checkpoint(checkpoint)
     name = next(name for name, value in content["state_dict"].items() if value.ndim == 4)

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from fer.errors import InputError
-from fer.runs import LATEST, Run, find_checkpoint, mark_latest
+from fer.lookup import find_checkpoint
+from fer.runs import LATEST, Run, mark_latest
 
 CONFUSION = [[3, 1], [0, 4]]
 INTERVAL = {"stage": "plateau", "reason": "stuck", "begin": 0.0, "end": 3.6, "confirmed_by": ["rank"]}

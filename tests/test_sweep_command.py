@@ -110,6 +110,7 @@ def test_the_same_seed_gives_the_same_points(toy):
     assert points["a"] == points["b"] != points["c"]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_fails_ends_with_a_status(toy):
     Path("train.py").write_text("raise SystemExit('no luck')")
     called = call("sweep", toy, "--count", "9", "--run_name", "s")
@@ -168,6 +169,7 @@ def test_what_is_not_the_same_search_by_another_seed_is_not_compared(toy):
     assert not Path("searches.png").exists()
 
 
+@pytest.mark.slow
 def test_where_a_image_cannot_be_written_the_best_is_known_all_the_same(toy):
     done("sweep", toy, "--count", "1", "--run_name", "s")
     shutil.rmtree("runs/s/figures")
@@ -326,6 +328,7 @@ def test_what_is_wrong_is_said_before_anything_runs(change, key, words, monkeypa
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_env_may_set_variables(toy):
     write(TOY | {"command": ["${env}", "A=1", *TOY["command"]]})
     assert "1 finished" in done("sweep", toy, "--count", "1")

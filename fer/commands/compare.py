@@ -16,6 +16,7 @@ from fer.errors import InputError
 
 HELP: Final = "show runs side by side: settings, accuracy with McNemar's test, size, latency, neurons"
 SECTION: Final = "evaluate"
+TAKES: Final = "folder"
 
 
 def compare(words: Sequence[str]) -> None:

@@ -8,13 +8,16 @@ from typing import Final
 
 from fer.commands.parsing import positional
 from fer.configs import config_path
-from fer.runs import find_checkpoint
+from fer.lookup import check_folder, find_checkpoint
 
 CHECKPOINT: Final = "checkpoint"
 """Value of ``TAKES`` in the file of a command whose positional argument is a checkpoint."""
 
 STUDY: Final = "study"
 """Value of ``TAKES`` of a command that trains several times, and refuses a checkpoint by itself."""
+
+FOLDER: Final = "folder"
+"""Value of ``TAKES`` of a command whose positional arguments are folders of runs."""
 
 CHECKPOINTS: Final = ("--ckpt_path", "--start_from")
 """Options that take a checkpoint."""
@@ -24,23 +27,25 @@ OTHERS: Final = re.compile(r"null|None|.*\.onnx", re.IGNORECASE)
 
 
 def check_paths(words: Sequence[str], takes: str = "") -> None:
-    """Check that configs and checkpoints exist. They are read later, when a command runs.
+    """Check that configs, checkpoints and folders of runs exist. They are read later, when a command runs.
 
     Args:
         words: The arguments after the command.
         takes: ``TAKES`` of the command, see :mod:`fer.commands`.
 
     Raises:
-        InputError: There is no such config, or no such checkpoint.
+        InputError: There is no such config, checkpoint or folder.
     """
     for flag, value in _values(words):
         if flag in ("--config", "-c"):
             config_path(value)
         elif flag in CHECKPOINTS and takes != STUDY and not re.fullmatch(OTHERS, value):
             find_checkpoint(Path(value))
-    if takes == CHECKPOINT:
-        for place in positional(words):
+    for place in positional(words):
+        if takes == CHECKPOINT:
             find_checkpoint(Path(words[place]))
+        elif takes == FOLDER:
+            check_folder(Path(words[place]))
 
 
 def _values(words: Sequence[str]) -> Iterator[tuple[str, str]]:

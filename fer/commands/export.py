@@ -17,10 +17,10 @@ from fer.data import DATA_MODULES
 from fer.errors import InputError
 from fer.export import BATCH_SIZES, OPSETS, FromImages, export_onnx
 from fer.files import atomic_write
+from fer.lookup import find_checkpoint
 from fer.predict.onnx_network import KEY
 from fer.predict.preprocessing import PREPROCESSING
 from fer.predict.torch_network import preprocessing_of
-from fer.runs import find_checkpoint
 from fer.tasks import ClassificationTask, load
 
 HELP: Final = "write a checkpoint's network as an ONNX file, checked against PyTorch"

@@ -18,7 +18,7 @@ from fer.commands.suggest import suggest_options
 from fer.configs import config_label
 from fer.errors import InputError
 from fer.files import read_text
-from fer.runs import find_checkpoint
+from fer.lookup import find_checkpoint
 from fer.views import Tta
 from fer.yamltext import parse_yaml
 

@@ -33,6 +33,7 @@ from fer.errors import InputError
 from fer.figures import curve_figure
 from fer.figures.style import DPI, write_figure
 from fer.home import hide_home
+from fer.lookup import find_checkpoint
 from fer.neurons.networks import copy_network
 from fer.neurons.recalibrate import recalibrated
 from fer.pruning import (
@@ -56,7 +57,7 @@ from fer.pruning.rounds import Round, join_rounds
 from fer.pruning.save import draw_pruning
 from fer.pruning.settings import SIZES
 from fer.pruning.tuning import BestEpoch, Epoch, Tuning
-from fer.runs import Run, find_checkpoint, run_of
+from fer.runs import Run, run_of
 
 HELP: Final = "prune a network: remove neurons whose output the others can reproduce"
 SECTION: Final = "prune and export"

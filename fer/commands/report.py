@@ -14,6 +14,7 @@ from fer.report import write_report
 
 HELP: Final = "write one HTML page about a run, a cross-validation, a repeat or a sweep"
 SECTION: Final = "evaluate"
+TAKES: Final = "folder"
 
 
 def report(arguments: Sequence[str]) -> None:

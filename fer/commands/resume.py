@@ -19,8 +19,9 @@ from fer.checkpoints import read_any_checkpoint
 from fer.commands.precision import AUTO, PRECISION
 from fer.configs import flatten
 from fer.errors import InputError
+from fer.lookup import without_link
 from fer.processes import process_rank
-from fer.runs import Run, without_link
+from fer.runs import Run
 
 MAY_DIFFER: Final = (
     *("ckpt_path", "config", "on_sigterm", "resume", "run_name", "runs_dir", "test", "wandb"),

@@ -10,9 +10,9 @@ from torch import nn
 from fer.checkpoints import normalisation_in, read_checkpoint
 from fer.data import ExpressionDataModule
 from fer.errors import InputError
+from fer.lookup import find_checkpoint
 from fer.neurons.networks import class_path
 from fer.pruning.load import check_finite
-from fer.runs import find_checkpoint
 from fer.tasks import ClassificationTask, load
 from fer.tasks.teachers import Teachers
 

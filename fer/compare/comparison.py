@@ -165,7 +165,7 @@ def settings_that_differ(settings: Mapping[str, Mapping[str, Any]]) -> dict[str,
 def _facts(run: ComparedRun, answers: Mapping[str, Answers]) -> Values:
     """Return the facts in a run's files, and the accuracy of its predictions if the files lack it."""
     results, settings = run.results, run.settings
-    # A training that was tested and then pruned is compared by its whole network, as its checkpoint is.
+    # A training that was tested and then pruned is compared by its unpruned network, as its checkpoint is.
     pruned = {} if results else run.pruned
     values: Values = {
         "network": settings.get("network", results.get("network")),

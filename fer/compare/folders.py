@@ -7,8 +7,9 @@ from typing import Any
 
 from fer.compare.answers import Answers, read_answers
 from fer.configs import flatten
-from fer.errors import InputError, suggest_path
-from fer.runs import Run, find_checkpoint
+from fer.errors import InputError
+from fer.lookup import check_folder, find_checkpoint
+from fer.runs import Run
 from fer.studies.members import CROSSVAL, REPEAT, find_kind, read_members, read_settings, summarise
 from fer.studies.study import STUDY
 
@@ -77,13 +78,7 @@ def read_run(folder: Path) -> ComparedRun:
 
 def _check(folder: Path) -> None:
     """Refuse a folder that does not hold a single run or a repeat."""
-    if folder.is_file():
-        msg = f"{folder} is a file: give the folder of its run, runs/NAME"
-        raise InputError(msg)
-    if not folder.is_dir():
-        near = suggest_path(folder, lambda path: Run(path).is_run or find_kind(path) is not None)
-        msg = f"{folder}: no such folder; {near}give the folders of runs, runs/NAME"
-        raise InputError(msg)
+    check_folder(folder)
     if (folder / STUDY).is_file():
         msg = f"{folder} is a sweep: give the folders of its trials, or two sweeps to fer sweep --compare"
         raise InputError(msg)

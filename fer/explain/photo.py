@@ -16,11 +16,12 @@ from fer.data.pixels import resize, to_channels
 from fer.errors import InputError
 from fer.explain.answering import AnsweringNeuron, Distinctness, answering_neurons
 from fer.explain.maps import find_map_layer, occlusion_map, relevance_map
+from fer.lookup import find_checkpoint
 from fer.neurons import distinctness
 from fer.predict import Face, Recognizer
 from fer.predict.default import read_default_facts
 from fer.predict.torch_module import TorchNetwork
-from fer.runs import find_checkpoint, run_of
+from fer.runs import run_of
 
 MOST_FACES: Final = 8
 """Most faces of a photo that are explained: the detector's first ones, which MTCNN sorts by size."""

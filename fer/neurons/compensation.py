@@ -94,7 +94,7 @@ def fit_jointly(
     statistics: Mapping[Key, ActivationStatistics],
     rule: Rule,
 ) -> dict[Key, Compensation]:
-    """Return the correction of each next layer, fitted on the whole network."""
+    """Return the correction of each next layer, fitted on the unpruned network."""
     compensations: dict[Key, Compensation] = {}
     trials: dict[Key, _Trial | _Windows] = {}
     for group, plan in pruned:

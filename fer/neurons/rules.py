@@ -13,8 +13,8 @@ RefitMode = Literal["sequential", "joint"]
 """Inputs and targets of the merge ``refit``.
 
 - ``sequential``: after the joint refit, each layer behind removed neurons is fitted again, from its inputs in
-  the pruned network to its outputs in the whole network; see :mod:`fer.neurons.sequential`.
-- ``joint``: all layers at once, from their inputs in the whole network.
+  the pruned network to its outputs in the unpruned network; see :mod:`fer.neurons.sequential`.
+- ``joint``: all layers at once, from their inputs in the unpruned network.
 """
 
 Incoming = Literal["keep", "add", "mean"]

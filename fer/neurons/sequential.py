@@ -1,15 +1,15 @@
-"""Sequential compensation: fit each layer from the pruned network's inputs to the whole network's outputs.
+"""Sequential compensation: fit each layer from the pruned network's inputs to the unpruned network's outputs.
 
 Layers are fitted in forward order by least squares. The inputs of a layer are those in the network as pruned
-and fitted so far. Its target is its output in the whole network; if its output is added to another term, the
-target is whatever makes the sum equal to that of the whole network. Later layers thus correct the errors of
-earlier ones.
+and fitted so far. Its target is its output in the unpruned network; if its output is added to another term,
+the target is whatever makes the sum equal to that of the unpruned network. Later layers thus correct the
+errors of earlier ones.
 
 Each fit starts from the joint one (:mod:`fer.neurons.compensation`), and is used only if its error on
 held-out samples is smaller, so copies stay exact.
 
-The whole network does not change: one pass gives the targets of many layers. The pruned network changes only
-from the last fitted layer on, so its runs are resumed there (:mod:`fer.neurons.resume`).
+The unpruned network does not change: one pass gives the targets of many layers. The pruned network changes
+only from the last fitted layer on, so its runs are resumed there (:mod:`fer.neurons.resume`).
 
 Source: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, section 3.2.
 """
@@ -49,7 +49,7 @@ CHUNK: Final = 2**24
 """Number of window values processed at a time: 128 MB in float64."""
 
 MOST_TARGETS: Final = 2**30
-"""Bytes of targets from one pass over the whole network; at least one layer's targets are taken."""
+"""Bytes of targets from one pass over the unpruned network; at least one layer's targets are taken."""
 
 
 def refit_in_order_(
@@ -63,7 +63,7 @@ def refit_in_order_(
     Args:
         masked: The network with the removed neurons set to zero, corrected jointly; see
             :func:`fer.neurons.compensation.compensate`.
-        network: The whole network.
+        network: The unpruned network.
         batches: The batches that it was measured on.
         pruned: The groups that lose neurons, with their plans.
 
@@ -157,7 +157,7 @@ class _Target(NamedTuple):
 
 
 class _Wanted:
-    """View of a layer in the whole network, for one batch: it collects targets."""
+    """View of a layer in the unpruned network, for one batch: it collects targets."""
 
     def __init__(self, fitting: "_Fitting", targets: list[_Target]) -> None:
         self.fitting, self.layer, self.targets = fitting, fitting.layer, targets
@@ -250,7 +250,7 @@ class _Fitting:
             self.constant = (whole - now)[self.rows]
 
     def wanted(self, number: int) -> _Wanted:
-        """Return a view of the layer in the whole network for a batch."""
+        """Return a view of the layer in the unpruned network for a batch."""
         return _Wanted(self, self.targets[number])
 
     def found(self, number: int, samples: range) -> _Found:

@@ -30,7 +30,7 @@ from fer.neurons.warn import warn
 TRIED: Final = 4
 """Number of samples with which layers are examined."""
 
-OTHER_CALLS: Final = "layer %s keeps the joint fit: the pruned and the whole network call it differently"
+OTHER_CALLS: Final = "layer %s keeps the joint fit: the pruned and the unpruned network call it differently"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def find_turns(
 
     Args:
         masked: The network with the removed neurons set to zero.
-        network: The whole network.
+        network: The unpruned network.
         inputs: Arguments for a few samples.
         pruned: The groups that lose neurons, with their plans.
     """

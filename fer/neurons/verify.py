@@ -1,4 +1,4 @@
-"""Compare a pruned network with the whole network in which the removed neurons are unused."""
+"""Compare a pruned network with the unpruned network in which the removed neurons are unused."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -18,7 +18,7 @@ MAX_SAMPLES: Final = 16
 
 
 class PruneError(InputError):
-    """A pruned network does not compute what the whole network computes without the removed neurons."""
+    """A pruned network does not compute what the unpruned network computes without the removed neurons."""
 
 
 def check_pruned(
@@ -29,16 +29,17 @@ def check_pruned(
     plans: Mapping[str, PrunePlan],
     batches: InputBatches,
 ) -> None:
-    """Check that a pruned network computes the same as the whole network with the same corrected weights.
+    """Check that a pruned network computes the same as the unpruned network with the same corrected weights.
 
-    In the whole network the removed neurons are computed as before, but the columns of the next layers that
-    take them are zero; the neurons themselves are zero only if a convolution takes their mean or maximum.
-    Both networks run once, on at most 16 samples, in eval mode and in float64. Sums of different lengths then
-    differ by 1e-13 of the largest output; 1e-9 is accepted, which is far below float32's rounding.
+    In the unpruned network the removed neurons are computed as before, but the columns of the next layers
+    that take them are zero; the neurons themselves are zero only if a convolution takes their mean or
+    maximum. Both networks run once, on at most 16 samples, in eval mode and in float64. Sums of different
+    lengths then differ by 1e-13 of the largest output; 1e-9 is accepted, which is far below float32's
+    rounding.
 
     Args:
         network: The network before pruning.
-        compensated: The whole network with the corrected weights, in which the removed neurons are zero.
+        compensated: The unpruned network with the corrected weights, in which the removed neurons are zero.
         small: The pruned network.
         groups: Groups of its neurons.
         plans: Plans by the name of a group.
@@ -71,6 +72,6 @@ def check_pruned(
 
 def _message(network: nn.Module, what: str) -> str:
     return (
-        f"{type(network).__name__} cannot be pruned: compared with the whole network without the removed "
+        f"{type(network).__name__} cannot be pruned: compared with the unpruned network without the removed "
         f"neurons, the pruned one {what}. Prune other layers (layers=), and report this network as a bug"
     )

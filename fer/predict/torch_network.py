@@ -11,9 +11,9 @@ from fer.checkpoints import calibration_in, normalisation_in, read_checkpoint, t
 from fer.data import DATA_MODULES, ImageDataModule
 from fer.data.faces import CropSettings
 from fer.errors import InputError
+from fer.lookup import find_checkpoint
 from fer.predict.preprocessing import Preprocessing
 from fer.predict.torch_module import TorchNetwork
-from fer.runs import find_checkpoint
 from fer.tasks import load
 from fer.views import Tta
 

@@ -1,4 +1,4 @@
-"""Networks to compare a pruning with: the whole network, other batch norm statistics, before fine-tuning."""
+"""Networks to compare a pruning with: unpruned, with other batch norm statistics, before fine-tuning."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -38,7 +38,7 @@ class RecalibrationResult:
     """Quality of both networks with the opposite batch norm recalibration, before any fine-tuning.
 
     Attributes:
-        before: The whole network with recalibrated batch norm.
+        before: The unpruned network with recalibrated batch norm.
         after: The pruned network without recalibration; None if earlier rounds were recalibrated.
         mcnemar: McNemar's test between the whole and the pruned network, both recalibrated; None if they were
             not evaluated as classifiers.
@@ -58,7 +58,7 @@ class TuningResult:
         mcnemar: McNemar's test of the pruned network before and after fine-tuning.
         epochs: Losses and accuracies of each epoch; see :class:`fer.pruning.tuning.Epoch`.
         best: Epoch whose weights were kept; 0: none was better than before.
-        is_distilled: Whether the network learned from the outputs of the whole network.
+        is_distilled: Whether the network learned from the outputs of the unpruned network.
     """
 
     before: Quality
@@ -72,9 +72,9 @@ def networks_to_compare(network: nn.Module, pruning: Pruning) -> dict[str, nn.Mo
     """Return the networks that a pruning is compared with, by name.
 
     Returns:
-        ``before`` and ``after``. With batch norm recalibration also ``recalibrated``, the whole network after
-        it, and ``bare``, the pruned one before it. With fine-tuning also ``untuned``, the pruned one before
-        it.
+        ``before`` and ``after``. With batch norm recalibration also ``recalibrated``, the unpruned network
+        after it, and ``bare``, the pruned one before it. With fine-tuning also ``untuned``, the pruned one
+        before it.
     """
     networks = {"before": network, "after": pruning.network}
     if pruning.recalibration is not None:

@@ -183,8 +183,8 @@ class Target:
 class Meter:
     """Measures the size that a limit is about.
 
-    A latency is the whole network's times the median ratio of the two, timed in turn, so that other load on
-    the machine affects both alike.
+    A latency is the unpruned network's times the median ratio of the two, timed in turn, so that other load
+    on the machine affects both alike.
 
     Args:
         limit: Limit.

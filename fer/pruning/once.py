@@ -29,7 +29,7 @@ class Recalibration(NamedTuple):
     """Networks with the opposite batch norm recalibration, to compare a pruning with.
 
     Attributes:
-        before: Whole network, recalibrated.
+        before: Unpruned network, recalibrated.
         after: Smaller network, not recalibrated; None if earlier rounds were.
     """
 
@@ -53,7 +53,7 @@ class Pruning:
         refused: Layers that cannot be pruned, with the reason.
         settings: Settings, with the ``num_removed`` or thresholds that a size limit has led to.
         recalibration: Two other networks to compare with, so that no gain from recalibration is credited to
-            pruning: ``before``, the whole network recalibrated, and ``after``, the smaller one not
+            pruning: ``before``, the unpruned network recalibrated, and ``after``, the smaller one not
             recalibrated. None without batch norm, without recalibration, or if nothing was removed.
         target: Size limit and the size that was reached; None without a limit.
         size_request: Size that was asked for, and what the thresholds would remove; None if they decided.

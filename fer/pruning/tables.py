@@ -12,7 +12,7 @@ from fer.pruning.limits import Target
 from fer.pruning.size import Size
 from fer.pruning.size_request import SizeRequest
 
-FAIR: Final = "* compared with the whole network whose batch norm was recalibrated, too: the fair comparison"
+FAIR: Final = "* compared with the unpruned network, its batch norm recalibrated, too: the fair comparison"
 """Footnote of the lines that credit no gain of recalibration to pruning."""
 
 
@@ -85,7 +85,7 @@ def size_table(before: Size, after: Size, layers: Mapping[str, Mapping[str, int]
     """Yield a line for each measure of size and speed, with the change in per cent.
 
     Args:
-        before: The whole network.
+        before: The unpruned network.
         after: The pruned network.
         layers: Neurons ``before`` and ``after``, by layer.
     """

@@ -142,8 +142,8 @@ def counts_at_size(
     """Return how many neurons to remove from each group to leave a network small enough.
 
     Each group loses the neurons whose cost per saving is at most one price, the same for all groups. What a
-    neuron saves depends on the widths of the layers around it, so savings are measured in the whole network
-    first and then again at the widths that were found.
+    neuron saves depends on the widths of the layers around it, so savings are measured in the unpruned
+    network first and then again at the widths that were found.
 
     Args:
         network: Network before pruning.

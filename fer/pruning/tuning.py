@@ -1,4 +1,4 @@
-"""Fine-tune a pruned network on labels, or on the outputs of the whole network, which needs no labels."""
+"""Fine-tune a pruned network on labels, or on the outputs of the unpruned network, which needs no labels."""
 
 import copy
 import math
@@ -30,7 +30,7 @@ Loss = Callable[[Any, Any], Tensor]
 """Function from a network's output and the batch to a loss."""
 
 Match = Callable[[Any, Any], Tensor]
-"""Function from the outputs of the pruned and the whole network to a loss."""
+"""Function from the outputs of the pruned and the unpruned network to a loss."""
 
 
 class Epoch(NamedTuple):
@@ -62,7 +62,7 @@ class Tuning:
         before: Pruned network before fine-tuning.
         epochs: Values of each epoch, starting with those before fine-tuning; empty if unknown.
         best: Epoch whose weights were kept; 0: none was better than ``before``.
-        is_distilled: Whether the network learned from the outputs of the whole network.
+        is_distilled: Whether the network learned from the outputs of the unpruned network.
     """
 
     network: nn.Module

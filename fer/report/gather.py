@@ -12,9 +12,10 @@ import torch
 
 from fer import __version__
 from fer.configs import flatten
-from fer.errors import InputError, suggest_path
+from fer.errors import InputError
 from fer.figures.curves import measured_times, num_labelled
 from fer.files import find_problem
+from fer.lookup import check_folder
 from fer.metrics import ClassificationReport, report
 from fer.metrics.latency import latency_changes
 from fer.neurons import Stage
@@ -72,13 +73,7 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
     Raises:
         InputError: The folder does not exist or holds nothing to report, or a file in it is damaged.
     """
-    if not folder.is_dir():
-        what = "a file, not a folder" if folder.exists() else "no such folder"
-        near = "" if folder.exists() else suggest_path(folder, _holds_something)
-        msg = (
-            f"{folder}: {what}; {near}give that of a run, a cross-validation, a repeat or a sweep, runs/NAME"
-        )
-        raise InputError(msg)
+    check_folder(folder)
     about: Page = {
         "name": folder.resolve().name,
         "made": f"{datetime.now():%Y-%m-%d %H:%M}",
@@ -97,11 +92,6 @@ def gather(folder: Path, settings_of: SettingsOf) -> Page:
     except RecursionError as e:
         msg = f"{folder}: a file in it is nested too deeply; {WAY_OUT}"
         raise InputError(msg) from e
-
-
-def _holds_something(folder: Path) -> bool:
-    """Return whether a folder holds what a page can be about."""
-    return Run(folder).is_run or is_sweep(folder) or find_kind(folder) is not None
 
 
 def _nothing_in(folder: Path) -> InputError:

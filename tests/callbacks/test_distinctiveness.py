@@ -162,6 +162,7 @@ def test_a_resumed_run_goes_on(tiny_data, tiny_trainer, tmp_path):
     assert second.history["conv"]["speed"][2] > 0
 
 
+@pytest.mark.slow
 def test_the_state_of_a_version_that_measured_epochs_is_taken_over(tiny_data, tiny_trainer, tmp_path):
     first, second = DistinctivenessCallback(), DistinctivenessCallback()
     trainer, _, _ = _fit([first], tiny_data, tiny_trainer, max_epochs=2)

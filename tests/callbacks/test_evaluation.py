@@ -38,6 +38,7 @@ def test_accuracy_table(reports, expected):
     assert accuracy_table(reports) == expected
 
 
+@pytest.mark.slow
 def test_a_run_leaves_results_and_figures(tiny_data, tiny_trainer, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PL_GLOBAL_SEED", "5")  # where seed_everything leaves it
     data, task = tiny_data(), AnnTask(in_features=64, hidden=5)

@@ -121,6 +121,7 @@ class Preempt(Callback):
             raise Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -104,6 +104,7 @@ def _of_wandb(logger):
 READERS = {"csv": _of_csv, "tensorboard": _of_tensorboard, "wandb": _of_wandb}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "folder"),
     [

@@ -42,6 +42,7 @@ def pruned_run(tmp_path_factory, sandboxed):
     return folder / "runs" / "a", trained.out
 
 
+@pytest.mark.slow
 def test_a_training_can_end_with_pruning(pruned_run):
     run, out = pruned_run
     results = json.loads((run / "prune.json").read_text())
@@ -113,6 +114,7 @@ def test_training_does_not_go_on_from_a_pruned_checkpoint(pruned_run):
     assert "use --start_from instead, which starts a new training" in called.err
 
 
+@pytest.mark.slow
 def test_a_network_that_was_compiled_is_so_again_when_it_is_smaller():
     task = Conv6Task(widths=(2, 2, 2, 2, 2), image_size=32, compile=True)
     task.shrink({"conv1.out_channels": 1, "bn1.num_features": 1, "conv2.in_channels": 1})
@@ -173,6 +175,7 @@ class PlainData(LightningDataModule):
         return DataLoader(self.samples, batch_size=10)
 
 
+@pytest.mark.slow
 def test_any_lightning_module_with_a_network_is_pruned(tiny_trainer, tmp_path):
     checkpoints = ModelCheckpoint(dirpath=tmp_path / "checkpoints", filename="best", monitor="val/acc")
     pruning = PruneCallback(enabled=True, network="network", similar_below=60, complementary_above=120)
@@ -186,6 +189,7 @@ def test_any_lightning_module_with_a_network_is_pruned(tiny_trainer, tmp_path):
     assert len(content["state_dict"]["network.0.weight"]) == results.layers["network.0"]["after"] < 12
 
 
+@pytest.mark.slow
 def test_a_size_is_reached_over_all_layers(tiny_trainer, tmp_path):
     """That of the network alone, in a module of which it is a part."""
     pruning = PruneCallback(network="network", criterion="span", target_params=0.5)

@@ -92,6 +92,7 @@ def warnings_in(caplog):
     return [text for text in texts if "fewer than 10 per neuron" not in text and "of the others" not in text]
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_a_smaller_module(fit, tmp_path, caplog, capsys):
     module = Foreign()
     callback, trainer = fit(module, logger=CSVLogger(tmp_path, name="", version=""))
@@ -121,6 +122,7 @@ def test_a_training_ends_with_a_smaller_module(fit, tmp_path, caplog, capsys):
     assert warnings_in(caplog) == []
 
 
+@pytest.mark.slow
 def test_the_trained_module_is_left_as_it_was(tiny_trainer, tmp_path):
     def train(*callbacks):
         seed_everything(0, verbose=False)
@@ -143,6 +145,7 @@ def test_the_trained_module_is_left_as_it_was(tiny_trainer, tmp_path):
     assert (tmp_path / "checkpoints" / "pruned.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_the_module_is_given_back_in_ones_own_code(fit, tmp_path):
     callback, _ = fit()
     path = tmp_path / "checkpoints" / "pruned.ckpt"
@@ -176,6 +179,7 @@ def test_the_smaller_module_is_trained_on(fit, tiny_trainer):
     assert not torch.equal(before, callback.pruned.backbone[0].weight)
 
 
+@pytest.mark.slow
 def test_a_network_in_the_module_is_pruned_by_its_name(fit, tmp_path):
     callback, _ = fit(prune={"network": "backbone", "layers": ["backbone.0"]})
 
@@ -185,6 +189,7 @@ def test_a_network_in_the_module_is_pruned_by_its_name(fit, tmp_path):
     assert torch.equal(loaded(inputs), callback.pruned(inputs))
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_pruned_not_the_last(fit, tmp_path):
     class Worse(Foreign):
         def on_train_epoch_start(self):
@@ -629,6 +634,7 @@ class Autoencoder(Foreign):
         self.log("error", self.training_step(batch, 0))
 
 
+@pytest.mark.slow
 def test_no_gain_of_recalibration_is_credited_to_pruning_without_classes(fit):
     data = DataLoader(TensorDataset(make_data()[:][0]), batch_size=10)
     callback, _ = fit(Autoencoder(), data=data, val=data, prune={"metric": "error", "network": "backbone"})

@@ -96,6 +96,7 @@ def test_what_is_kept_is_chosen(which, num, run_dir):
     assert Run(run_dir).artifacts_path.is_file() == bool(num)
 
 
+@pytest.mark.slow
 def test_a_server_out_of_reach_makes_no_failure_of_what_was_trained(run_dir, monkeypatch, caplog):
     logger = wandb_logger(run_dir)
 
@@ -138,6 +139,7 @@ def test_names_are_what_the_client_takes(name, expected):
     wandb.Artifact(artifact_name(name), type="model")
 
 
+@pytest.mark.slow
 def test_offline_nothing_is_said_of_where_a_run_began(run_dir, tmp_path):
     logger = wandb_logger(run_dir)
     log_artifacts(logger, run_dir, "first", "best", ABOUT)

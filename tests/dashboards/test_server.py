@@ -91,6 +91,7 @@ def test_what_is_not_uploaded_is_said_once(error, log, offline, is_said, monkeyp
     assert caplog.messages == (said if is_said else [])
 
 
+@pytest.mark.slow
 def test_a_service_process_that_hangs_is_killed(monkeypatch, tmp_path, caplog):
     """Its client would wait for it without a limit."""
     monkeypatch.setattr(server, "END_SECONDS", 1)

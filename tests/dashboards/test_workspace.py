@@ -95,6 +95,7 @@ def test_the_report_has_the_same_chapters():
     ]
 
 
+@pytest.mark.slow
 def test_a_server_is_given_both(server):
     called = call("dashboard", "--project", "faces")
     assert called.status == 0, called.err  # where W&B's client says who is logged in

@@ -247,6 +247,7 @@ def test_landmarks_are_where_the_face_has_them(mtcnn: Mtcnn) -> None:
     assert max(left_eye[1], right_eye[1]) < nose[1] < min(mouth_left[1], mouth_right[1])
 
 
+@pytest.mark.slow
 def test_mtcnn_finds_the_same_in_a_batch_with_a_image_without_a_face(mtcnn: Mtcnn) -> None:
     blank = np.zeros_like(ASTRONAUT)
     mirrored = ASTRONAUT[:, ::-1]

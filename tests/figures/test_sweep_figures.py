@@ -93,6 +93,7 @@ def test_importances_stand_in_their_order():
     assert [text.get_text() for text in right.texts] == ["no order"]
 
 
+@pytest.mark.slow
 def test_one_trial_can_be_drawn():
     drawn(parallel_figure(POINTS[:1], VALUES[:1], "m", best=0, maximize=True))
     drawn(slices_figure(POINTS[:1], VALUES[:1], "m", best=0))

@@ -147,6 +147,7 @@ def test_samples_that_cannot_be_measured_are_one_warning(make, message, fit, war
     assert_one_line(warned(), f"^no angles: .*{message}")
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_never_logged_is_named_once_with_those_that_are(fit, warned):
     callbacks = [StageCallback(train_loss="loss", val_loss="val_los"), DistinctivenessCallback()]
     trainer = fit(LitDigits, DigitsDataModule(), callbacks, max_epochs=3)
@@ -167,6 +168,7 @@ def test_an_unknown_metric_of_pruning_is_named_with_those_that_are_logged(fit, w
     ]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_nan_is_no_stage_and_no_error(fit, warned):
     distinct = DistinctivenessCallback()
     pruning = PruneCallback(enabled=True, metric="val_acc", share_removed=0.5)
@@ -219,6 +221,7 @@ def test_a_dataset_without_length_is_measured(fit, warned):
     assert [text for text in warned() if "fewer than 10" not in text] == []
 
 
+@pytest.mark.slow
 def test_fewer_samples_than_neurons_are_one_warning(fit, warned):
     distinct = DistinctivenessCallback(samples=torch.rand(9, 64))
     trainer = fit(LitDigits, DigitsDataModule(), [distinct], max_epochs=3)

@@ -30,6 +30,7 @@ def test_what_was_logged_is_drawn(module, data, fit, warned, tmp_path):
     assert warned() == []
 
 
+@pytest.mark.slow
 def test_what_is_logged_when_an_epoch_has_ended_belongs_to_it(fit):
     histories = []
     for module in (StepAndEpoch, LogsAtEpochEnd):

@@ -25,6 +25,7 @@ def pruned(fit, tmp_path):
     return module, callback
 
 
+@pytest.mark.slow
 def test_half_of_the_neurons_are_removed(pruned):
     module, callback = pruned
     small = callback.pruned
@@ -34,6 +35,7 @@ def test_half_of_the_neurons_are_removed(pruned):
     assert module.layer_1.out_features == 48
 
 
+@pytest.mark.slow
 def test_the_pruned_module_is_read_back_into_the_class_of_the_user(pruned, tmp_path):
     _, callback = pruned
     loaded = load_pruned(LitDigits(), tmp_path / "checkpoints" / "pruned.ckpt")
@@ -42,6 +44,7 @@ def test_the_pruned_module_is_read_back_into_the_class_of_the_user(pruned, tmp_p
     torch.testing.assert_close(loaded.eval()(x), callback.pruned.eval()(x), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_pruned_checkpoint_holds_no_code(pruned, tmp_path):
     content = torch.load(tmp_path / "checkpoints" / "pruned.ckpt", weights_only=True)
     assert content["pruned_network"] == ""
@@ -49,6 +52,7 @@ def test_a_pruned_checkpoint_holds_no_code(pruned, tmp_path):
     assert content["state_dict"]["layer_2.weight"].shape == (24, 24)
 
 
+@pytest.mark.slow
 def test_the_pruned_module_trains_on(pruned, fit):
     _, callback = pruned
     before = callback.pruned.layer_1.weight.detach().clone()
@@ -57,6 +61,7 @@ def test_the_pruned_module_trains_on(pruned, fit):
     assert not torch.equal(before, callback.pruned.layer_1.weight)
 
 
+@pytest.mark.slow
 def test_the_metrics_of_the_user_are_those_of_a_validation(pruned, tmp_path):
     """Before: of the best checkpoint. After: of the pruned module."""
     _, callback = pruned

@@ -178,6 +178,7 @@ def test_a_network_is_named_by_its_attribute(fit):
     assert pruning.pruned.head.in_features == net.head.in_features == 12
 
 
+@pytest.mark.slow
 def test_each_network_of_a_gan_is_measured_and_pruned_by_its_name(fit, warned):
     z, images = torch.randn(200, 8), torch.rand(200, 64)
     of_generator = DistinctivenessCallback(samples=z, network="generator")
@@ -208,6 +209,7 @@ def test_layers_are_named_by_the_user(fit):
     assert list(distinct.degrees) == ["layer_2", "bn"]
 
 
+@pytest.mark.slow
 def test_the_losses_of_stages_are_those_of_their_own_epoch(fit):
     logged = {}
     for module in (StepAndEpoch, LogsAtEpochEnd):

@@ -95,6 +95,7 @@ def all_callbacks(**network):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "data"),
     [
@@ -110,6 +111,7 @@ def test_training_does_not_notice(module, data, fit):
     assert_identical(plain, watched)
 
 
+@pytest.mark.slow
 def test_manual_optimisation_does_not_notice(fit):
     callbacks = [
         DistinctivenessCallback(network="discriminator", samples=torch.rand(64, 64)),

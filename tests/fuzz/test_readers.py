@@ -92,6 +92,7 @@ def test_fer2013_as_a_table(content: bytes) -> None:
             assert ((rows.labels >= 0) & (rows.labels < 7)).all()
 
 
+@pytest.mark.slow
 @given(tables(VOTES) | mutated(VOTES.encode()))
 def test_votes(content: bytes) -> None:
     with folder() as path:

@@ -26,9 +26,10 @@ from fer.data.fer2013 import read_fer2013
 from fer.data.reading import find_files
 from fer.data.sfew import read_features
 from fer.errors import InputError
+from fer.lookup import find_checkpoint
 from fer.models.transfer import read_state
 from fer.report import gather, write_report
-from fer.runs import Run, find_checkpoint
+from fer.runs import Run
 from fer.studies.sweepfile import read_sweep
 from fer.tasks import load
 

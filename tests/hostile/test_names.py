@@ -80,6 +80,7 @@ def test_names_are_drawn_as_they_are(name: str) -> None:
     assert TAG.encode() not in file.getvalue()
 
 
+@pytest.mark.slow
 def test_powers_at_the_ticks_are_still_formulas() -> None:
     figure = new_figure(3, 2)
     axes = figure.subplots()
@@ -139,6 +140,7 @@ def test_no_name_in_a_sweep_becomes_a_tag_of_the_page(tmp_path: Path) -> None:
 # In W&B, whose pages show names of runs; here they must name no folder
 
 
+@pytest.mark.slow
 def test_a_name_in_wandb_is_no_path(tmp_path: Path) -> None:
     about = {"name": f"../../{TAG}", "group": TAG, "job_type": TAG, "notes": TAG, "tags": (TAG, FORMULA)}
     logger = wandb_logger(tmp_path / "run", mode="offline", **about)

@@ -30,14 +30,14 @@ SMALL = [
     pytest.param(
         AlexNet, {"widths": (2, 3, 4, 5, 6), "hidden": (7, 8), "batch_norm": True}, 8, id="alexnet, bn"
     ),
-    pytest.param(ResNet, {"depth": 18}, 32, id="resnet"),
-    pytest.param(ResNet, {"depth": 18, "stem": "small"}, 8, id="resnet, small stem"),
+    pytest.param(ResNet, {"depth": 18, "width": 4}, 32, id="resnet"),
+    pytest.param(ResNet, {"depth": 18, "width": 4, "stem": "small"}, 8, id="resnet, small stem"),
     pytest.param(ResNet, {"depth": 18, "stem": "half", "width": 3}, 16, id="resnet, half stem"),
     pytest.param(VggNet, {"widths": (2, 3, 4, 5)}, 16, id="vgg"),
     pytest.param(VggNet, {"widths": (2, 3, 4), "depths": (1, 2, 1)}, 8, id="vgg, three stages"),
-    pytest.param(CbamResNet, {"depth": 18}, 32, id="cbam"),
+    pytest.param(CbamResNet, {"depth": 18, "width": 4}, 32, id="cbam"),
     pytest.param(CbamResNet, {"depth": 50, "width": 4}, 32, id="cbam, narrow"),
-    pytest.param(CbamResNet, {"depth": 18, "arrangement": "parallel"}, 32, id="cbam, parallel"),
+    pytest.param(CbamResNet, {"depth": 18, "width": 4, "arrangement": "parallel"}, 32, id="cbam, parallel"),
     pytest.param(TransferNet, {"backbone": "alexnet", "hidden": 5}, 63, id="transfer, alexnet"),
     pytest.param(TransferNet, {"backbone": "resnet18", "unfreeze": 1}, 1, id="transfer, resnet18"),
 ]

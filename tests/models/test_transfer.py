@@ -50,6 +50,7 @@ def test_only_the_head_trains(settings, num_parameters):
     assert not any(p.requires_grad for p in network.backbone.parameters())
 
 
+@pytest.mark.slow
 def test_the_head_is_linear_or_has_a_hidden_layer_with_sigmoid():
     little = LITTLE | {"backbone": "tf_efficientnet_lite0"}
     assert [name for name, _ in TransferNet(**little).head.named_children()] == ["fc"]

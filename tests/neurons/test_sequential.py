@@ -298,7 +298,7 @@ def test_depthwise_convolutions_keep_removed_neurons_out():
     torch.manual_seed(0)
     network, inputs = Depthwise().double().eval(), normal(200, 1, 9, 9)
 
-    pruned = prune(network, inputs, plans=half_of("conv", 8))  # checked against the whole network
+    pruned = prune(network, inputs, plans=half_of("conv", 8))  # checked against the unpruned network
 
     assert pruned.network.depth.weight.shape == (4, 1, 3, 3)
     joint, sequential = errors(network, inputs, half_of("conv", 8))
@@ -423,7 +423,7 @@ def test_layers_that_the_pruned_network_does_not_call_keep_the_joint_refit(caplo
     pruned = prune(network, inputs.split(20), layers=["one"], share_removed=0.7)
 
     assert pruned.plans["one"].removals
-    assert "keeps the joint fit: the pruned and the whole network call it differently" in caplog.text
+    assert "keeps the joint fit: the pruned and the unpruned network call it differently" in caplog.text
 
 
 def test_samples_are_not_run_for_layers_that_are_too_wide(monkeypatch, caplog):
@@ -436,7 +436,7 @@ def test_samples_are_not_run_for_layers_that_are_too_wide(monkeypatch, caplog):
         counts.append(len(called) - sum(counts))
 
     assert "it has more than 5 regressors" in caplog.text
-    assert counts[0] - counts[1] == (1 + 2) * 7  # the whole network once, the pruned one for two layers
+    assert counts[0] - counts[1] == (1 + 2) * 7  # the unpruned network once, the pruned one for two layers
 
 
 def test_inputs_that_are_not_finite_keep_the_joint_refit(caplog):

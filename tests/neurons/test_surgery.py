@@ -17,20 +17,6 @@ from fer.neurons import PrunePlan, Removal, cut, find_prunable, measure_groups, 
 from fer.neurons.prunable import neurons_within
 from fer.neurons.surgery import mask, widths
 
-
-def narrow(network):
-    """Return the network with an eighth of its hidden neurons, two at least."""
-    kept = {"conv1.in_channels", "fc.out_features"}
-    return resize(
-        network,
-        {
-            name: max(2, size // 8)
-            for name, size in widths(network).items()
-            if name not in kept and "spatial" not in name and not name.endswith("groups")
-        },
-    )
-
-
 NETWORKS = {
     "ann": (lambda: AnnNet(hidden=9), (10,)),
     "conv2": (lambda: Conv2Net(widths=(4, 5), hidden=(8, 6), image_size=16), (3, 16, 16)),
@@ -42,10 +28,13 @@ NETWORKS = {
         (1, 32, 32),
     ),
     "vgg": (lambda: VggNet(widths=(4, 5, 6, 7), depths=(1, 2, 1, 1)), (1, 32, 32)),
-    "resnet": (lambda: narrow(ResNet(depth=18)), (1, 32, 32)),
+    "resnet": (lambda: ResNet(depth=18, width=8), (1, 32, 32)),
     "resnet, half stem": (lambda: ResNet(depth=18, width=4, stem="half"), (1, 32, 32)),
-    "cbam": (lambda: narrow(CbamResNet(depth=18)), (1, 32, 32)),
-    "cbam, parallel": (lambda: narrow(CbamResNet(depth=18, arrangement="parallel")), (1, 32, 32)),
+    "cbam": (lambda: CbamResNet(depth=18, width=8, reduction=4), (1, 32, 32)),
+    "cbam, parallel": (
+        lambda: CbamResNet(depth=18, width=8, reduction=4, arrangement="parallel"),
+        (1, 32, 32),
+    ),
 }
 
 
@@ -243,7 +232,7 @@ def test_attention_belongs_to_the_stage_and_has_neurons_of_its_own(name):
     }
     assert stage.means == (("layer2.cbam0.spatial.conv", 0), ("layer2.cbam1.spatial.conv", 0))
     hidden = groups["layer2.cbam0.channel.fc1"]
-    assert (hidden.num_neurons, hidden.consumers[0].layer) == (2, "layer2.cbam0.channel.fc2")
+    assert (hidden.num_neurons, hidden.consumers[0].layer) == (4, "layer2.cbam0.channel.fc2")
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, *OTHERS])

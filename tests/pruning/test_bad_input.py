@@ -76,6 +76,7 @@ def test_half_precision_is_kept(network, train, method, dtype):
     prune_and_check(network.to(dtype), train, replace(HALF, **method))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_copies_go_without_loss_in_half_precision(copies, train, dtype):
     settings = replace(HALF, criterion="pairs", share_removed=None, layers=["conv2"], recalibrate=False)
@@ -118,6 +119,7 @@ def test_rounds_keep_train_mode_and_half_precision(network, train, val):
         assert {parameter.dtype for parameter in each.pruning.network.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["pairs", "span"])
 def test_of_a_dead_layer_one_neuron_is_left(network, train, criterion):
     with torch.no_grad():

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import pytest
+
 from fer.neurons import Criterion
 from fer.neurons.criteria import rank
 from fer.pruning import PruneSettings, prune_once
@@ -16,6 +18,7 @@ class FirstOnes(Criterion):
         return rank("first", costs, neurons, limits)
 
 
+@pytest.mark.slow
 def test_a_class_path_names_a_criterion(network, train):
     path = f"{__name__}.FirstOnes"
 

@@ -97,6 +97,7 @@ def test_a_network_that_was_pruned_alone_is_taken(module, path):
     torch.testing.assert_close(load_pruned(Small(), path)(INPUTS), pruned(INPUTS))
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_of_our_own_is_taken(path):
     torch.manual_seed(0)
     task = Conv6Task(widths=(4, 6, 6, 6, 6), image_size=32).eval()

@@ -127,6 +127,7 @@ def test_a_fine_tuning_that_is_asked_to_stop_ends_the_rounds(network, train, val
     assert trained[0] == only.pruning.widths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recalibrate", [True, False])
 def test_rounds_recalibrate_batch_norm_unless_it_is_left_out(network, train, val, recalibrate):
     settings = replace(BELOW_80, recalibrate=recalibrate)

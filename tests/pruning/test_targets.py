@@ -66,6 +66,7 @@ def test_one_threshold_is_found_for_the_rules_by_angles(network, train):
     assert pruning.settings.num_removed is None
 
 
+@pytest.mark.slow
 def test_the_other_rules_remove_the_same_share_of_each_layer(network, train):
     pruning = prune_once(network, train, PruneSettings(rule="grail"), max_macs=7e5)
 

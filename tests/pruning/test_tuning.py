@@ -1,4 +1,4 @@
-"""Fine-tuning: labels or the whole network's outputs, and the best epoch on val."""
+"""Fine-tuning: labels or the unpruned network's outputs, and the best epoch on val."""
 
 import copy
 from dataclasses import replace
@@ -54,6 +54,7 @@ def test_distillation_needs_no_labels_and_approaches_the_whole_network(network, 
     assert all(tensor.equal(before[name]) for name, tensor in pruned.network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_labels_are_learnt_without_distillation(pruned, train):
     tuning = fine_tune(pruned.network, train, val=train, epochs=4, lr=1e-2)
 
@@ -64,6 +65,7 @@ def test_labels_are_learnt_without_distillation(pruned, train):
     assert tuning.epochs[0] == Epoch(None, before.loss, before.report.accuracy)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_selected_on_val_and_nothing_is_worse_than_before(pruned, train):
     """Wrong labels leave the network as it was."""
     wrong = [(inputs, (labels + 1) % 7) for inputs, labels in train]
@@ -224,6 +226,7 @@ def test_what_is_refused(change, message, network, train):
         fine_tune(given.pop("network"), given.pop("batches"), **given)
 
 
+@pytest.mark.slow
 def test_results_say_what_fine_tuning_brought(network, pruned, train, val, tmp_path):
     tuned = pruned.tuned(fine_tune(pruned.network, train, val=train, epochs=3, lr=1e-2))
 

@@ -22,6 +22,7 @@ def trials(num, seed=0):
     return points, [-3 * point["lr"] + (point["name"] == "b") for point in points]
 
 
+@pytest.mark.slow
 def test_what_moves_the_metric_is_important():
     found = importances(*trials(60))
     assert list(found) == ["lr", "name", "noise"]  # what never changed is left out

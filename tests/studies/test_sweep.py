@@ -103,6 +103,7 @@ def ends(trials):
     return [(trial.point["x"], trial.state, trial.value) for trial in trials]
 
 
+@pytest.mark.slow
 def test_each_point_of_a_grid_is_a_trial(sweep_of):
     trials = run(sweep_of(3, 5, 4), agents=2)
     assert ends(trials) == [(3, "finished", 0.3), (5, "finished", 0.5), (4, "finished", 0.4)]
@@ -111,6 +112,7 @@ def test_each_point_of_a_grid_is_a_trial(sweep_of):
     assert run(sweep_of(3, 5, 4)) == trials  # nothing is left to do
 
 
+@pytest.mark.slow
 def test_there_are_as_many_points_as_are_wanted(sweep_of):
     sweep = sweep_of(1, 2, 3, 4, run_cap=3)
     assert len(run(sweep, count=1)) == 1
@@ -131,12 +133,14 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_the_others_go_on(sweep_o
     assert [trial.value for trial in trials if trial.state == "finished"] == [0.1, 0.2, 0.3]
 
 
+@pytest.mark.slow
 def test_a_line_that_is_no_json_object_fails_its_trial_alone(sweep_of):
     trials = run(sweep_of("hello", 1))
     assert ends(trials) == [("hello", "failed", None), (1, "finished", 0.1)]
     assert trials[0].reason == "line 3 of metrics.jsonl is not a JSON object"
 
 
+@pytest.mark.slow
 def test_failures_in_a_row_end_it(sweep_of):
     sweep = sweep_of(1, "error", "silent", 2, 3)
     with pytest.raises(
@@ -146,12 +150,14 @@ def test_failures_in_a_row_end_it(sweep_of):
     assert len(read_trials(Path("study"))) == 3
 
 
+@pytest.mark.slow
 def test_a_program_that_cannot_be_started_ends_it(sweep_of):
     sweep = sweep_of(1, 2, 3, 4, command=["./none", "${args}"])
     with pytest.raises(InputError, match=r"3 trials failed in a row.*it cannot be started: .*none"):
         run(sweep)
 
 
+@pytest.mark.slow
 def test_what_failed_is_run_again_if_wanted(sweep_of):
     sweep = sweep_of("error", 1)
     assert ends(run(sweep)) == ends(run(sweep)) == [("error", "failed", None), (1, "finished", 0.1)]
@@ -160,6 +166,7 @@ def test_what_failed_is_run_again_if_wanted(sweep_of):
     assert [trial.point_number for trial in again] == [1, 2, 1]
 
 
+@pytest.mark.slow
 def test_hyperband_ends_a_trial_well_and_keeps_its_value(sweep_of):
     sweep = sweep_of(9, "slow", early_terminate={"type": "hyperband", "min_iter": 1})
     trials = run(sweep)
@@ -167,11 +174,13 @@ def test_hyperband_ends_a_trial_well_and_keeps_its_value(sweep_of):
     assert trials[1].reason == "hyperband"
 
 
+@pytest.mark.slow
 def test_the_target_ends_it(sweep_of):
     sweep = sweep_of(1, 5, 9, 2, metric={"name": "m", "goal": "maximize", "target": 0.45})
     assert [trial.point["x"] for trial in run(sweep)] == [1, 5]
 
 
+@pytest.mark.slow
 def test_a_trial_has_the_environment_of_an_agents(sweep_of, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "of another")
     monkeypatch.setenv("WANDB_SERVICE", "of a run in this process")
@@ -192,11 +201,13 @@ def test_a_trial_has_the_environment_of_an_agents(sweep_of, monkeypatch):
     assert text == "wandb_version: 1\nx:\n  value: environment\n"
 
 
+@pytest.mark.slow
 def test_agents_share_the_devices_in_turn(sweep_of):
     trials = run(sweep_of(1, 2, 3, 4), agents=2, devices=["0", "1"])
     assert {trial.agent for trial in trials} == {0, 1}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_trials_well_and_the_next_call_goes_on(sweep_of):
     sweep = sweep_of("slow", 2)
 
@@ -265,6 +276,7 @@ def test_processes_share_the_points(sweep_of):
     assert {trial.state for trial in trials} == {"finished"}
 
 
+@pytest.mark.slow
 def test_a_trial_of_another_process_is_left_alone(sweep_of):
     sweep = sweep_of(1, 2)
     other = open_study(Path("study"), sweep, 0).trials
@@ -274,6 +286,7 @@ def test_a_trial_of_another_process_is_left_alone(sweep_of):
     assert [trial.state for trial in run(sweep)] == ["cut off", "finished", "finished"]
 
 
+@pytest.mark.slow
 def test_a_point_that_is_cut_off_again_and_again_is_given_up(sweep_of):
     sweep = sweep_of(1)
     begin(sweep, *(Trial(number, 1, {"x": 1}, [], state="cut off") for number in (1, 2, 3)))
@@ -281,6 +294,7 @@ def test_a_point_that_is_cut_off_again_and_again_is_given_up(sweep_of):
     assert ends(run(sweep, retry_failed=True))[3:] == [(1, "finished", 0.1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["interrupted", "its sweep was killed"])
 def test_a_point_that_is_not_to_blame_for_its_end_is_never_given_up(sweep_of, reason):
     sweep = sweep_of(1)
@@ -288,6 +302,7 @@ def test_a_point_that_is_not_to_blame_for_its_end_is_never_given_up(sweep_of, re
     assert ends(run(sweep))[3:] == [(1, "finished", 0.1)]
 
 
+@pytest.mark.slow
 def test_a_trial_that_ended_after_its_sweep_was_killed_is_not_run_again(sweep_of):
     sweep = sweep_of(1, 2)
     trials = open_study(Path("study"), sweep, 0).trials
@@ -301,6 +316,7 @@ def test_a_trial_that_ended_after_its_sweep_was_killed_is_not_run_again(sweep_of
     assert ends(run(sweep)) == [(1, "finished", 0.1), (2, "finished", 0.2)]
 
 
+@pytest.mark.slow
 def test_half_a_line_of_a_journal_is_passed_over_and_removed(sweep_of):
     sweep = sweep_of(1, 2)
     run(sweep, count=1)
@@ -312,6 +328,7 @@ def test_half_a_line_of_a_journal_is_passed_over_and_removed(sweep_of):
     assert path.read_bytes().startswith(whole + b'{"op_code"')
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_one_line(sweep_of):
     sweep = sweep_of(1, 2)
     run(sweep, count=1)
@@ -323,6 +340,7 @@ def test_a_damaged_journal_is_one_line(sweep_of):
         read_trials(Path("study"))
 
 
+@pytest.mark.slow
 def test_a_sweep_of_an_earlier_version_is_continued(sweep_of):
     sweep = sweep_of(1, 2, 3)
     Path("study").mkdir()
@@ -364,6 +382,7 @@ def test_two_who_ask_at_once_get_two_points(sweep_of):
     assert sorted(points) == list(range(40))
 
 
+@pytest.mark.slow
 def test_optuna_sees_points_values_and_where_a_trial_is(sweep_of):
     trials = run(sweep_of(9, "slow", "error", early_terminate={"type": "hyperband", "min_iter": 1}))
     study = optuna.load_study(
@@ -381,6 +400,7 @@ def test_optuna_sees_points_values_and_where_a_trial_is(sweep_of):
     assert study.best_trial.number == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["optuna.log", ".study.json.host-1-abcd.tmp"])
 def test_a_sweep_that_is_being_made_is_joined(content, sweep_of):
     """By another process, or by one that was killed before it had written the settings."""

@@ -175,6 +175,7 @@ def test_a_group_that_is_killed_has_the_signal_as_its_status(trials):
     assert not (folder / STATUS).exists()
 
 
+@pytest.mark.slow
 def test_many_programs_run_at_once_and_leave_the_server_as_it_was(trials):
     trials.run("_exit")
     server = trials.server._process.pid

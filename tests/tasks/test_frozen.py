@@ -277,6 +277,7 @@ def test_a_part_that_is_unfrozen_in_the_training_is_refused(fit):
         fit(callbacks=[Unfreeze()])
 
 
+@pytest.mark.slow
 def test_weights_that_are_set_to_what_they_were_are_no_change(fit):
     class Reload(Callback):
         def on_train_epoch_end(self, trainer, pl_module):
@@ -295,6 +296,7 @@ def test_a_test_is_on_features_too_and_a_training_can_follow(fit, tiny_data, tin
     assert task.input_shape == (1, 8, 8)
 
 
+@pytest.mark.slow
 def test_outside_of_a_run_and_for_other_networks_loaders_give_inputs(tiny_data, tiny_trainer):
     shapes = {}
 

@@ -188,6 +188,7 @@ def test_a_resumed_fit_goes_on_at_its_epoch_with_its_best(tiny_data, tiny_traine
     assert second.global_step == 4 * 4
 
 
+@pytest.mark.slow
 def test_a_test_reports_every_split_from_one_checkpoint(tiny_data, tiny_trainer, tmp_path):
     data = tiny_data(augment="markou", num_val=49)
     best = ModelCheckpoint(tmp_path, "best", monitor="val/acc", mode="max")
