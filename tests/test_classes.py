@@ -64,6 +64,7 @@ def test_three_classes_are_trained_and_tested(animals):
     assert all(name in out for name in ANIMALS)
 
 
+@pytest.mark.slow
 def test_the_monitored_metric_selects_the_checkpoint_and_has_a_best(animals):
     folder, _ = animals
     metrics = Run(folder / "runs" / "a").read_metrics()
@@ -115,6 +116,7 @@ def test_training_does_not_resume_on_other_classes(animals, make_images, tmp_pat
     assert "has other classes (bird, cat, dog) than the data (cat, dog, eel)" in called.err
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_not_logged_cannot_select(make_images, tmp_path):
     root = make_images(tmp_path / "data", num=20, class_names=ANIMALS)
     words = ("--dataset", "folder", "--data.root", root, "--data.classes", "folders", *SMALL)

@@ -101,6 +101,7 @@ def test_a_runs_folder(trained):
     assert offline.stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_runs_config_has_every_setting(trained):
     config = yaml.safe_load((trained.run / "config.yaml").read_text())
     assert (config["network"], config["dataset"], config["seed_everything"]) == ("conv6", "synthetic", 0)
@@ -225,6 +226,7 @@ def test_without_a_test_the_test_split_is_left_alone():
     assert not list(Path("runs/a/figures").glob("confusion*"))
 
 
+@pytest.mark.slow
 def test_a_dry_run_leaves_nothing_and_names_no_commands():
     words = ["--trainer.fast_dev_run", "true", "--run_name", "dry", "--wandb.mode", "offline"]
     called = call("fit", *ANN, *TINY, *words)
@@ -273,6 +275,7 @@ def test_averaged_weights_are_what_is_kept(monkeypatch):
     assert all(torch.equal(kept[name], averaged[name]) for name in kept)
 
 
+@pytest.mark.slow
 def test_no_wandb_and_no_gradients_where_they_are_not_wanted():
     out = done("fit", *ANN, *TINY, "--test", "false", "--run_name", "a")
     assert "wandb" not in out

@@ -39,6 +39,7 @@ def test_two_trained_runs(runs, tmp_path):
     assert sum(counts) == int(values["neurons/all/neurons"]) > 0
 
 
+@pytest.mark.slow
 def test_a_run_without_its_data_is_compared_by_what_is_left(runs, tmp_path):
     import shutil
 

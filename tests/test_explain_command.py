@@ -53,6 +53,7 @@ def made(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.drawn
 def test_a_crop_is_explained(made):
     out = done("explain", made / "face.png", "--whole", "--ckpt_path", made / "run", "--out", "why")

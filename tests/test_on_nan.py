@@ -35,6 +35,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true", "bf16-mixed"])
 def test_a_training_that_breaks_down_is_an_error_without_a_checkpoint(precision):
     called = call("fit", *ANN, *BROKEN, "--trainer.precision", precision, "--run_name", "a")
@@ -45,12 +46,14 @@ def test_a_training_that_breaks_down_is_an_error_without_a_checkpoint(precision)
     assert not list(Path("runs/a").rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_skip_counts_in_metrics_csv():
     done("fit", *ANN, "--trainer.max_epochs", "1", "--on_nan", "skip", "--run_name", "a")
     with Path("runs/a/metrics.csv").open(newline="") as file:
         assert [row["train/skipped"] for row in csv.DictReader(file) if row["train/skipped"]] == ["0.0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -65,6 +68,7 @@ def test_a_setting_that_the_start_of_training_refuses_is_named_in_one_line(words
     assert len(called.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*could not find the monitored key:UserWarning"
 )  # Lightning's words for it

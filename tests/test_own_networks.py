@@ -172,6 +172,7 @@ def test_a_network_may_declare_its_hidden_layers():
     assert Path("runs/a/angles/epoch-0000.npz").is_file()
 
 
+@pytest.mark.slow
 def test_an_own_networks_parameters_are_settings():
     words = ["--network", "mynets.Plain", "--model.width", "9", "--data.channels", "3", *TINY]
     config = yaml.safe_load(done("fit", *words, "--print_config"))
@@ -251,6 +252,7 @@ def test_a_batch_too_small_for_batch_norm_is_refused():
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_is_fine_without_batch_norm():
     words = [*TINY, "--data.batch_size", "1", "--trainer.limit_train_batches", "2", "--test", "false"]
     done("fit", "--network", "ann", *words)

@@ -257,6 +257,7 @@ def test_a_target_of_the_training_is_that_of_the_command(checkpoint, tmp_path):
     assert other["target"]["kind"] == "params"
 
 
+@pytest.mark.slow
 def test_a_target_and_a_size_on_the_command_line_exclude_each_other(checkpoint):
     called = call("prune", checkpoint, "--target_macs", "0.6", "--prune.share_removed", "0.3")
 

@@ -71,6 +71,7 @@ class Gradients(L.Callback):
                 parameter.grad = torch.full_like(parameter, self.value)
 
 
+@pytest.mark.slow
 def test_training_does_not_notice(tiny_trainer):
     """Bit for bit, with dropout, batch norm, loaders that shuffle, and steps that draw from all states."""
     left = []
@@ -132,6 +133,7 @@ class Gan(L.LightningModule):
         ], []
 
 
+@pytest.mark.slow
 def test_two_networks_of_one_module_do_not_mix(tiny_trainer, tmp_path):
     size = {"loss": lambda outputs, batch: outputs.square().mean()}
     of_generator = DistinctivenessCallback(samples=torch.rand(20, 4), network="generator", **size)

@@ -200,6 +200,7 @@ def test_a_resumed_run_keeps_the_decision(monkeypatch, tiny_data, tiny_trainer, 
     assert again.when.decided != callback.when.decided
 
 
+@pytest.mark.slow
 def test_a_short_training_is_measured_after_each_epoch(monkeypatch, tiny_data, tiny_trainer):
     callbacks, callback = _timed(monkeypatch, fixed=1e6)
     _fit(callbacks, tiny_data, tiny_trainer, max_epochs=3)
@@ -218,6 +219,7 @@ def test_a_training_that_ends_before_its_steps_were_timed_says_so(tiny_data, tin
     assert caplog.messages == [f"no angles: the training ended before {TIMED_STEPS} steps were timed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -242,6 +244,7 @@ class Stream(IterableDataset):
         return iter(any_data())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "of_end", [{"max_epochs": 2}, {"max_epochs": -1, "max_steps": 9}], ids=["epochs", "steps"]
 )
@@ -261,6 +264,7 @@ def test_no_budget_measures_an_unknown_number_without_an_end(monkeypatch, tiny_t
     assert callback.losses["epoch"] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_rows_of_measurements_are_logged_with_their_time(tiny_data, tiny_trainer, tmp_path):
     logger = CSVLogger(tmp_path, name="", version="")
     callback = DistinctivenessCallback(every_n_steps=2)

@@ -80,6 +80,7 @@ def test_training_does_not_notice(tiny_data, tiny_trainer):
     assert torch.equal(*weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "expected"), [(0, []), (1, [0, 1, 2, 3]), (2, [1, 3]), (9, [3])])
 def test_only_every_nth_epoch_is_measured_and_the_last(every, expected, tiny_data, tiny_trainer, tmp_path):
     callback = DistinctivenessCallback(every_n_epochs=every)
@@ -98,6 +99,7 @@ class StopAfter(Callback):
         trainer.should_stop = trainer.current_epoch + 1 == self.num_epochs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_epochs", "expected"), [pytest.param(3, [2, 3], id="not due"), pytest.param(4, [2, 4], id="due")]
 )
@@ -141,6 +143,7 @@ def test_what_is_not_to_be_measured_is_not_measured_at_the_end(settings, tiny_da
     assert callback.history == {}
 
 
+@pytest.mark.slow
 def test_speed_is_per_epoch(tiny_data, tiny_trainer, tmp_path):
     callback = DistinctivenessCallback(every_n_epochs=2)
     _fit([callback], tiny_data, tiny_trainer, max_epochs=3)
@@ -278,6 +281,7 @@ def test_a_network_without_hidden_layers_has_no_angles_and_says_so(tiny_data, ti
     assert "no angles: the hidden layers are none (" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_layers_of_a_real_network_are_measured(tiny_data, tiny_trainer, tmp_path):
     data = tiny_data(size=32)
     task = Conv6Task(widths=(2, 3, 4, 5, 6), image_size=32, compile=False)

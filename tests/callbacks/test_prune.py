@@ -87,6 +87,7 @@ def test_a_checkpoint_is_pruned_by_a_command(pruned_run, tmp_path):
     done("test", "--ckpt_path", tmp_path / "runs" / "b" / "checkpoints" / "pruned.ckpt", "--run_name", "c")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -107,6 +108,7 @@ def test_what_is_refused(words, message, pruned_run, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_training_does_not_go_on_from_a_pruned_checkpoint(pruned_run):
     run, _ = pruned_run
     called = call("fit", *WORDS, "--ckpt_path", run / "checkpoints" / "pruned.ckpt")

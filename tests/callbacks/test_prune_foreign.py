@@ -385,6 +385,7 @@ class AutoEncoder(Foreign):
         self.log("error", F.mse_loss(self(batch[0]), batch[0]))
 
 
+@pytest.mark.slow
 def test_a_network_without_classes_has_its_own_metrics(fit, tmp_path, capsys):
     data = DataLoader(TensorDataset(make_data().tensors[0]), batch_size=10)
     callback, _ = fit(AutoEncoder(), data=data, val=data, prune={"metric": "error"})
@@ -401,6 +402,7 @@ def test_a_network_without_classes_has_its_own_metrics(fit, tmp_path, capsys):
     assert (tmp_path / "figures" / "prune.png").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")
 @pytest.mark.parametrize(
     ("settings", "message"),
@@ -496,6 +498,7 @@ def test_where_nothing_can_be_pruned_one_line_says_why(module, settings, message
     assert not list(tmp_path.rglob("pruned.ckpt"))
 
 
+@pytest.mark.slow
 def test_the_first_samples_of_a_stream_are_taken(fit, capsys):
     callback, _ = fit(data=DataLoader(Stream(), batch_size=8), prune={"num_samples": 20})
 

@@ -197,6 +197,7 @@ def test_a_plateau_is_only_logged_by_default(tiny_data, tiny_trainer):
     assert trainer.current_epoch == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("on_plateau", "schedule", "lr_of_epochs"),
     [

@@ -111,6 +111,7 @@ def test_a_server_out_of_reach_makes_no_failure_of_what_was_trained(run_dir, mon
     assert "W&B did not accept first-" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_without_a_network_keeps_none(tmp_path):
     logger = wandb_logger(tmp_path)
     assert log_artifacts(logger, tmp_path, "test", "all", ABOUT) == []

@@ -347,6 +347,7 @@ def test_a_large_image_is_searched_in_a_smaller_copy_and_boxes_are_mapped_back(p
     assert face.probability == 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.9, 0.4, 0.2])
 def test_mtcnn_finds_the_same_face_in_the_smaller_copy(mtcnn: Mtcnn, share) -> None:
     images = data.astronaut()[np.newaxis]

@@ -101,6 +101,7 @@ def of_vectors(vectors: NDArray[np.float64], silent: Sequence[int] = ()) -> NDAr
 # Angles over the epochs, with stages
 
 
+@pytest.mark.slow
 def test_a_fan_has_a_panel_a_layer_and_one_of_the_losses():
     stages = {
         "conv1": labels((INITIAL, 20), (MOVING, 40), (FROZEN, 40)),
@@ -162,6 +163,7 @@ def test_boundaries_that_nothing_confirms_are_dashed_and_named_weak(figure: Any)
     assert borders(unknown.axes[-1]) == {"solid": [20, 60], "dashed": []}
 
 
+@pytest.mark.slow
 def test_the_effective_rank_is_a_number_of_neurons_below_the_fan():
     ranks = [10.0, NAN, 20.0, 37.6]
     layers = {"conv1": fan(4) | {"effective": ranks}, "conv2": fan(4), "fc": fan(4) | {"effective": ranks}}
@@ -261,6 +263,7 @@ def test_a_plateau_without_room_for_its_reason_is_still_named():
     assert texts.count("plateau") == 2  # on its band and in the legend
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layers", "columns", "stages", "said"),
     [
@@ -325,6 +328,7 @@ def test_twelve_layers_differ_without_colour_from_their_neighbours():
     assert all(a._dash_pattern != b._dash_pattern for a, b in pairwise(lines))
 
 
+@pytest.mark.slow
 def test_of_many_layers_the_median_stands_out():
     speeds = {f"conv{i}": {"epoch": [0, 1, 2], "speed": [NAN, 1.0 + i, 10.0 * i]} for i in range(13)}
     speeds["conv12"] = {"epoch": [1], "speed": [100.0]}

@@ -20,6 +20,7 @@ def draw(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_classes", "ideal"), [(2, "180.00"), (7, "99.59"), (100, "90.58")])
 def test_the_spread_of_the_angles_goes_to_zero(num_classes: int, ideal: str) -> None:
     figure = collapse_figure(COLUMNS, num_classes, "conv6")
@@ -55,6 +56,7 @@ def test_rounding_errors_are_no_spread() -> None:
     assert angle.get_ylim()[1] > 1
 
 
+@pytest.mark.slow
 def test_a_single_measurement_is_a_point() -> None:
     figure = collapse_figure({name: values[:1] for name, values in COLUMNS.items()}, 7)
 

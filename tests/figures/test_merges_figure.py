@@ -168,6 +168,7 @@ def test_thresholds_are_lines(above: float, names: list[str], heights: list[floa
     assert [each.get_ydata()[0] for each in spans if each.get_zorder() == 1] == heights
 
 
+@pytest.mark.slow
 def test_of_many_neurons_the_closest_are_shown():
     removals = tuple(Removal(100 + i, "similar", i, 14 - i / 10) for i in range(100))
 

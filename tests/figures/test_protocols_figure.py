@@ -92,6 +92,7 @@ def test_a_protocol_has_one_look_wherever_it_stands() -> None:
     assert sum("points" in text for text in draw(figure)) == 1  # there is nothing to compare ann with
 
 
+@pytest.mark.slow
 def test_chance_is_a_line_of_its_own() -> None:
     assert "chance 50.0 %" in draw(protocols_figure(TWO))  # of two classes
     figure = protocols_figure(TWO, chance=0.25)

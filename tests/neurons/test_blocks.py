@@ -92,6 +92,7 @@ def test_idle_blocks_of_a_residual_network_go_and_its_logits_stay(kind):
     }
 
 
+@pytest.mark.slow
 def test_a_stage_of_idle_blocks_goes_as_one():
     _, gone = drop_idle_blocks(resnet(ResNet, "layer1.0", "layer1.1"), [IMAGES])
     assert gone == {"layer1": 0.0}
@@ -133,6 +134,7 @@ def test_blocks_stay_where_something_else_decides(settings):
     assert prune(network, [IMAGES], **settings).report["blocks"] == {}
 
 
+@pytest.mark.slow
 def test_a_bypass_is_in_the_mode_of_its_network():
     network = resnet().train()
     assert bypass(network, ["layer1.0"]).layer1[0].training

@@ -40,6 +40,7 @@ def samples():
     return list(torch.randn(1000, 16).double().split(100))
 
 
+@pytest.mark.slow
 def test_neurons_go_where_they_are_redundant(samples):
     network = TwoLayers().double()
     pruning = prune_once(network, samples, PruneSettings(criterion="span"), max_params=486)
@@ -112,6 +113,7 @@ def test_costs_are_scaled_to_measured_sums(costs, points, expected):
     assert scaled(costs, points) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "outputs",
     [
@@ -130,6 +132,7 @@ def test_networks_may_return_anything(outputs, samples):
     assert pruning.settings.num_removed["copies"] >= 7
 
 
+@pytest.mark.slow
 def test_numbers_of_classes_are_no_damage(samples):
     networks = [TwoLayers(outputs).double() for outputs in (None, lambda one, two: (one + two, two.long()))]
 

@@ -104,6 +104,7 @@ def test_boundaries_are_within_three_epochs_of_two_hundred(noise, overfits, most
     assert mean(errors) < most
 
 
+@pytest.mark.slow
 def test_live_is_final_on_the_past_but_for_its_delay(record_property):
     """It needs some 10 to 20 measurements to see a change: of 200 with two, a sixth differ."""
     shares = []

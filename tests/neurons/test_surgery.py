@@ -235,6 +235,7 @@ def test_attention_belongs_to_the_stage_and_has_neurons_of_its_own(name):
     assert (hidden.num_neurons, hidden.consumers[0].layer) == (4, "layer2.cbam0.channel.fc2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*NETWORKS, *OTHERS])
 def test_neurons_that_are_cut_out_and_neurons_that_are_zero_are_the_same(name):
     network, inputs, groups = found(name)

@@ -38,6 +38,7 @@ class Doubled(nn.Module):
         return torch.cat([maps, maps.relu()], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_what_is_cut_right_is_returned(kind, dtype):

@@ -151,6 +151,7 @@ def test_the_largest_share_leaves_a_neuron_in_each_layer(network, train):
     assert sum(layer["after"] for layer in pruning.layers.values()) < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_training", [True, False])
 def test_batch_norm_of_one_sample_is_kept_and_of_batches_of_one_recalibrated(is_training, caplog):
     torch.manual_seed(0)

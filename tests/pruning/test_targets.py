@@ -94,6 +94,7 @@ def test_the_settings_are_left_as_they_are(network, train):
     assert found.num_removed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"criterion": "span"}, {"rule": "jain"}, {"rule": "grail"}])
 @pytest.mark.parametrize("kind", ["macs", "params"])
 def test_a_size_out_of_reach_is_refused(kind, settings, network, train):
@@ -173,6 +174,7 @@ def slow(monkeypatch):
     return nn.Sequential(Slow(10, 32), nn.ReLU(), Slow(32, 96), nn.ReLU(), Slow(96, 1)).eval()
 
 
+@pytest.mark.slow
 def test_latency_is_limited_as_the_clock_measures_it(slow):
     batches = list(torch.randn(600, 10).split(100))
 

@@ -192,6 +192,7 @@ def test_the_best_trial_is_repeated_as_it_was_run_whatever_the_environment_is_no
     assert repeat["command"] == f"RUN='my runs/a' fer sweep {sweep_dir}/sweep.yaml --seed 3 --count 1"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_reported_where_it_could_not_be_run(sweep_dir, settings_of):
     text = (sweep_dir / "sweep.yaml").read_text()
     (sweep_dir / "sweep.yaml").write_text(

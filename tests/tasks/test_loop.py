@@ -161,6 +161,7 @@ def test_every_schedule_trains(schedule, tiny_data, tiny_trainer):
         assert [logged["lr"] for logged in keep.epochs] == pytest.approx([0.01, 0.001])
 
 
+@pytest.mark.slow
 def test_the_running_best_never_falls(tiny_data, tiny_trainer):
     keep = Keep()
     task = _task(lr=0.1, activation="relu")

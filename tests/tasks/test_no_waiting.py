@@ -127,6 +127,7 @@ def test_angles_of_any_origin_do_not_wait(normalise, maps):
         assert angles(statistics, normalise).device == CUDA
 
 
+@pytest.mark.slow
 def test_features_of_a_frozen_part_are_taken_without_waiting(monkeypatch):
     mode = FakeTensorMode()
     task, (_, labels) = task_on("transfer", mode, CUDA, monkeypatch)
