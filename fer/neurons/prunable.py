@@ -6,7 +6,8 @@ and in training mode.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -102,7 +103,7 @@ def _try(
     """Refuse the groups whose removal changes what the network computes."""
     reasons = dict(refused)
     training = _run_in_training_mode(network, inputs)
-    reasons |= culprits(groups, partial(_difference, network, inputs, training))
+    reasons |= culprits(groups, partial(_difference, _NotedCalls(network), inputs, training))
     groups = _without(groups, reasons)
     evaluation = DirectTest(network, inputs)
     for mode, test in (("", evaluation), ("in training mode ", training)):
@@ -155,27 +156,28 @@ def _run_in_training_mode(network: nn.Module, inputs: Inputs) -> DirectTest | No
 
 
 def _difference(
-    network: nn.Module, inputs: Inputs, training: DirectTest | None, groups: Sequence[NeuronGroup]
+    noted: "_NotedCalls", inputs: Inputs, training: DirectTest | None, groups: Sequence[NeuronGroup]
 ) -> Fault | None:
     """Return what fails when every other neuron is removed; None if nothing does."""
     plans = {group.name: _every_other(group) for group in groups}
-    changed = {layer for group in groups for layer in group.layers}
-    shared = [each for name, each in network.named_parameters() if name.rpartition(".")[0] not in changed]
-    small, called, mode = copy_network(network, shared), [""], ""
+    layers = {layer for group in groups for layer in group.layers}
+    twin, mode = noted.network, ""
     try:
-        cut_(small, groups, plans)
-        _note_calls(small, called)
-        outputs = run_seeded(small, inputs)
-        masked = copy_network(network, shared)
-        for group, plan in planned(groups, plans):
-            mask_(masked, group, plan)
-        pairs = list(zip(run_seeded(masked, inputs), outputs, strict=True))
-        if training is not None:
-            mode = "in training mode "
-            shapes = [each.shape for each in run_seeded(small.train(), training.inputs)]
+        with _restored(twin, layers):
+            cut_(twin, groups, plans)
+            outputs = run_seeded(twin, inputs)
+            if training is not None:
+                mode = "in training mode "
+                shapes = [each.shape for each in run_seeded(twin.train(), training.inputs)]
+        mode = ""
+        with _restored(twin, layers):
+            for group, plan in planned(groups, plans):
+                mask_(twin, group, plan)
+            expected = run_seeded(twin, inputs)
     except FOREIGN_ERRORS as error:
         cause = one_line(error.__cause__ or error)
-        return Fault(f"{mode}the network does not run without some of them: {cause}", called[-1])
+        return Fault(f"{mode}the network does not run without some of them: {cause}", noted.last)
+    pairs = list(zip(expected, outputs, strict=True))
     if any(small.shape != masked.shape or not masked.isfinite().all() for masked, small in pairs):
         return Fault("without some of them the network returns another shape or values that are not finite")
     if any((small - masked).abs().max() > TOLERANCE * masked.abs().max() for masked, small in pairs):
@@ -185,11 +187,49 @@ def _difference(
     return None
 
 
-def _note_calls(network: nn.Module, called: list[str]) -> None:
-    """Add hooks that record the names of the layers that a network calls."""
-    for name, module in network.named_modules():
-        if can_shrink(module):
-            module.register_forward_pre_hook(lambda *_, name=name: called.append(name))
+class _NotedCalls:
+    """A copy of a network that notes which of its layers it called last.
+
+    Attributes:
+        network: The copy.
+        last: Name of the layer; empty before the first call.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.last = copy_network(network), ""
+        for name, module in self.network.named_modules():
+            if can_shrink(module):
+                module.register_forward_pre_hook(lambda *_, name=name: setattr(self, "last", name))
+
+
+@contextmanager
+def _restored(network: nn.Module, layers: Collection[str]) -> Iterator[None]:
+    """Put layers that are masked or cut back as they were when the context ends.
+
+    A copy of the network for each test would be simpler, but networks of many layers are tested often, and
+    then copies take longest.
+
+    Args:
+        network: The network; its buffers and modes are put back, too.
+        layers: Names of the layers.
+    """
+    changed = [each for layer in layers for each in network.get_submodule(layer).modules()]
+    attributes = [
+        {name: value.copy() if isinstance(value, dict) else value for name, value in vars(module).items()}
+        for module in changed
+    ]
+    tensors = [*network.buffers(), *(each for module in changed for each in module.parameters())]
+    values = [tensor.detach().clone() for tensor in tensors]
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, before in zip(changed, attributes, strict=True):
+            vars(module).update(before)
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.data = value
+        for module, is_training in modes:
+            module.training = is_training
 
 
 def _every_other(group: NeuronGroup) -> PrunePlan:

@@ -249,11 +249,27 @@ def _slice(module: Any, rows: set[int], columns: set[int]) -> None:
     tensors = {name: tensor.detach()[left] for name, tensor in tensors.items()}
     sizes = dict.fromkeys(_sizes(module), len(left))
     if has_rows(module):
-        dense = _dense(module)[left]
-        dense = dense[:, _left(dense.shape[1], columns)]
-        tensors["weight"] = _grouped(dense, getattr(module, "groups", 1))
-        sizes |= dict(zip(_sizes(module), (*dense.shape[:2], getattr(module, "groups", 1)), strict=False))
+        groups = getattr(module, "groups", 1)
+        num_columns = module.weight.shape[1] * groups
+        kept = _left(num_columns, columns)
+        tensors["weight"] = _without(module.weight.detach(), left, kept, groups)
+        sizes |= dict(zip(_sizes(module), (len(left), len(kept), groups), strict=False))
     _replace(module, tensors, sizes)
+
+
+def _without(weight: Tensor, rows: Tensor, columns: Tensor, groups: int) -> Tensor:
+    """Return the rows and columns of a grouped layer's weight that are left, as many of each group.
+
+    Args:
+        weight: Shape ``(out, in / groups, ...)``.
+        rows: Indices of the rows that are left.
+        columns: Indices of the columns that are left, of all groups.
+        groups: Number of groups.
+    """
+    of_group = columns.view(groups, -1) % weight.shape[1]
+    return torch.cat(
+        [weight[some][:, own] for some, own in zip(rows.view(groups, -1), of_group, strict=True)]
+    )
 
 
 def _left(num: int, removed: set[int]) -> Tensor:
