@@ -357,6 +357,9 @@ def test_a_missing_checkpoint_is_named(words, named):
         ("crossval -c=cnv6", "did you mean 'conv6'?"),
         ("fit --start_from=runs/gone", "runs/gone: no such checkpoint"),
         ("predict face.png --ckpt_path runs/gone", "runs/gone: no such checkpoint"),
+        ("report runs/gone", "runs/gone: no such folder"),
+        ("compare runs/gone runs/lost", "runs/gone: no such folder"),
+        ("sweep gone.yaml --count 2", "gone.yaml: it cannot be read"),
         *(
             (f"{name} runs/gone", "runs/gone: no such checkpoint")
             for name in ("test", "validate", "prune", "export")
@@ -395,6 +398,7 @@ def test_what_is_checked_before_the_slow_imports_needs_none_of_them():
         ("--trainer.accelerator nope", "accelerator='nope'"),
         ("--trainer.precision 7", "trainer.precision is 7: it must be auto, 64, 32"),
         ("--early_stopping none", "early_stopping is none: it must be a whole number or null"),
+        ("--seed_everything first", "seed_everything is first: it must be a whole number;"),
         ("--model.lr high", "model.lr is high: it must be a number;"),
         ("--test maybe", "test is maybe: it must be true or false;"),
         ("--wandb.tags 5", "wandb.tags is 5: it must be a list of texts;"),

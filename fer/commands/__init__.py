@@ -2,9 +2,9 @@
 
 A file of this package is a command if it defines ``HELP``, its line in ``fer --help``. The command and the
 function that runs it are named after the file; the function takes the arguments after the command.
-``SECTION`` is the heading under which the command is listed. ``TAKES`` is ``checkpoint`` if its positional
-argument is a checkpoint, or a run that has one; ``folder`` if it takes folders of runs; ``study`` if it
-trains several times and takes neither.
+``SECTION`` is the heading under which the command is listed. ``TAKES`` says what its positional arguments
+are: ``checkpoint`` (or a run that has one), ``folder`` (of runs) or ``sweep`` (a sweep file); ``study`` if it
+trains several times and takes no checkpoint.
 """
 
 import ast

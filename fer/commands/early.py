@@ -16,6 +16,9 @@ CHECKPOINT: Final = "checkpoint"
 STUDY: Final = "study"
 """Value of ``TAKES`` of a command that trains several times, and refuses a checkpoint by itself."""
 
+SWEEP: Final = "sweep"
+"""Value of ``TAKES`` of a command whose positional argument is a sweep file."""
+
 FOLDER: Final = "folder"
 """Value of ``TAKES`` of a command whose positional arguments are folders of runs."""
 
@@ -27,14 +30,14 @@ OTHERS: Final = re.compile(r"null|None|.*\.onnx", re.IGNORECASE)
 
 
 def check_paths(words: Sequence[str], takes: str = "") -> None:
-    """Check that configs, checkpoints and folders of runs exist. They are read later, when a command runs.
+    """Check configs, checkpoints, folders of runs and sweep files. They are read later, when a command runs.
 
     Args:
         words: The arguments after the command.
         takes: ``TAKES`` of the command, see :mod:`fer.commands`.
 
     Raises:
-        InputError: There is no such config, checkpoint or folder.
+        InputError: There is no such config, checkpoint, folder or file, or a sweep file cannot be used.
     """
     for flag, value in _values(words):
         if flag in ("--config", "-c"):
@@ -46,6 +49,10 @@ def check_paths(words: Sequence[str], takes: str = "") -> None:
             find_checkpoint(Path(words[place]))
         elif takes == FOLDER:
             check_folder(Path(words[place]))
+        elif takes == SWEEP and words[place].endswith((".yaml", ".yml")):
+            from fer.studies.sweepfile import read_sweep  # not above: SciPy takes half a second
+
+            read_sweep(Path(words[place]), to_run=False)
 
 
 def _values(words: Sequence[str]) -> Iterator[tuple[str, str]]:

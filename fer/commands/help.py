@@ -60,7 +60,7 @@ HELPS: Final = {
 }
 """Help texts that replace Lightning's, jsonargparse's and those of Python's docstrings, by option."""
 
-TYPES: Final = {"seed_everything": "int"}
+TYPES: Final = {"seed_everything": int}
 """Types that replace those of the signature, by option."""
 
 IN_VAIN: Final = {
@@ -90,7 +90,7 @@ class HelpFormatter(DefaultHelpFormatter):
 
     def _get_type_str(self, action: Action) -> str | None:
         if isinstance(action, ActionTypeHint):
-            return TYPES.get(action.dest) or type_words(action._typehint)
+            return type_words(TYPES.get(action.dest, action._typehint))
         return super()._get_type_str(action)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse._typehints import ActionTypeHint
 from rich.console import Console
 
-from fer.commands.help import HelpFormatter, prepare_help
+from fer.commands.help import TYPES, HelpFormatter, prepare_help
 from fer.commands.kinds import kinds_in, value_kinds
 from fer.commands.renamed import rename_settings, rename_words
 from fer.commands.suggest import suggest_options
@@ -215,7 +215,8 @@ def explain(problem: str, parser: ArgumentParser, words: Sequence[str] = ()) -> 
 
 def _hints(parser: ArgumentParser) -> dict[str, Any]:
     """Return the types of options, by name."""
-    return {each.dest: each._typehint for each in parser._actions if isinstance(each, ActionTypeHint)}
+    found = {each.dest: each._typehint for each in parser._actions if isinstance(each, ActionTypeHint)}
+    return found | TYPES
 
 
 def takes(parser: ArgumentParser, key: str) -> bool:

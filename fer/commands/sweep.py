@@ -36,6 +36,7 @@ Watch = Callable[[Sequence[Trial], Sequence[Trial]], None]
 
 HELP: Final = "run a W&B sweep file on this machine, without an account"
 SECTION: Final = "train"
+TAKES: Final = "sweep"
 
 IMPORTED: Final = (
     *("wandb.sdk.launch.inputs.internal", "wandb.sdk.mailbox"),  # first: they inspect all imported modules

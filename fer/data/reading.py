@@ -290,7 +290,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except PermissionError as e:
         raise BadImageError(path, f"cannot be read ({e.strerror})") from e
     except UnidentifiedImageError as e:
-        reason = "not an image of a known format" if path.stat().st_size else "an empty file"
+        reason = (
+            "not an image of a known format (JPEG, PNG, WebP, TIFF and others)"
+            if path.stat().st_size
+            else "an empty file"
+        )
         raise BadImageError(path, reason) from e
     except Image.DecompressionBombError as e:
         raise BadImageError(path, f"too many pixels ({LIMITS})") from e
