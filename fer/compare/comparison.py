@@ -303,7 +303,7 @@ TABLES: Final[Mapping[str, Mapping[str, Cell]]] = {
     "accuracy, Wilson 95 %": {
         "val": _share("val"),
         "test": _share("test"),
-        "test without duplicates": _share("clean"),
+        "clean: test without duplicates": _share("clean"),
         "test, against the first (McNemar)": _mcnemar,
     },
     "size; latency here, in turn, median [quartiles]": {

@@ -335,9 +335,14 @@ def percent() -> PercentFormatter:
 
 
 def wrap_title(figure: Figure, title: str) -> str:
-    """Return a title wrapped to the figure's width: one long line would squeeze the panels."""
+    """Return a title wrapped to the figure's width: one long line would squeeze the panels.
+
+    A number stays on the line of what it is: ``n = 3,589`` is not wrapped.
+    """
     num_characters = int(figure.get_figwidth() * 72 / (0.66 * LARGE))
-    return "\n".join(textwrap.fill(line, num_characters) for line in title.splitlines())
+    unbroken = title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    lines = [textwrap.fill(line, num_characters) for line in unbroken.splitlines()]
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def shorten(name: str, most: int) -> str:

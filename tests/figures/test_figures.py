@@ -23,7 +23,7 @@ from fer.figures import (
     predictions_figure,
 )
 from fer.figures.curves import measured_times, read_curves
-from fer.figures.style import GREEN, VERMILLION
+from fer.figures.style import GREEN, VERMILLION, new_figure, wrap_title
 from fer.labels import EXPRESSIONS
 
 pytestmark = pytest.mark.drawn
@@ -76,6 +76,12 @@ def test_confusion_shows_counts_shares_margins_and_interval() -> None:
 
 @pytest.mark.drawn
 @pytest.mark.slow
+def test_a_number_stays_on_the_line_of_what_it_is() -> None:
+    figure = new_figure(4.4, 3)
+    wrapped = wrap_title(figure, "Calibration of three seeds of a network of ours, n = 3,589")
+    assert wrapped == "Calibration of three seeds of a network of ours,\nn = 3,589"
+
+
 def test_a_long_title_of_a_confusion_leaves_the_cells_their_width() -> None:
     def cell_width(title: str) -> float:
         figure = confusion_figure(torch.eye(7, dtype=torch.int64), title=title)

@@ -63,8 +63,9 @@ class Fer2013DataModule(ImageDataModule):
     Args:
         root: File or folder of the data set; null: the environment variable ``FER_DATA_DIR``. See
             :func:`read_fer2013` for the supported formats.
-        protocol: Train, validation and test images; see :data:`Protocol`. Random splits are stratified by
-            class and depend only on ``seed``.
+        protocol: Test images. official: PrivateTest, as in the contest; merged: PublicTest and PrivateTest
+            together (Sutton); holdout: each of the two, with 30 % of Training as val (Onghena and Belo); see
+            :data:`Protocol`. Random splits are stratified by class and depend only on ``seed``.
         labels: Source of the labels; see :data:`Labels`. FER+ needs ``fer2013new.csv`` next to FER2013.
         skip_classes: Classes to leave out, such as ``[contempt]`` of FER+. Their images are dropped, and
             their votes do not count in soft targets.
