@@ -6,8 +6,7 @@ and in training mode.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -22,7 +21,7 @@ from fer.neurons.independence import DirectTest, run_seeded
 from fer.neurons.inputs import Inputs, call, inputs_of
 from fer.neurons.networks import FOREIGN_ERRORS, copy_network, copy_to_trace, eval_state, one_line
 from fer.neurons.plan import PrunePlan, Removal
-from fer.neurons.surgery import cut_, mask_, planned
+from fer.neurons.surgery import cut_, mask_, planned, undone
 from fer.neurons.trace import trace_groups
 from fer.neurons.unreached import NOT_CALLED, may_be_taken, unreached_layers
 
@@ -163,14 +162,14 @@ def _difference(
     layers = {layer for group in groups for layer in group.layers}
     twin, mode = noted.network, ""
     try:
-        with _restored(twin, layers):
+        with undone(twin, layers):
             cut_(twin, groups, plans)
             outputs = run_seeded(twin, inputs)
             if training is not None:
                 mode = "in training mode "
                 shapes = [each.shape for each in run_seeded(twin.train(), training.inputs)]
         mode = ""
-        with _restored(twin, layers):
+        with undone(twin, layers):
             for group, plan in planned(groups, plans):
                 mask_(twin, group, plan)
             expected = run_seeded(twin, inputs)
@@ -200,36 +199,6 @@ class _NotedCalls:
         for name, module in self.network.named_modules():
             if can_shrink(module):
                 module.register_forward_pre_hook(lambda *_, name=name: setattr(self, "last", name))
-
-
-@contextmanager
-def _restored(network: nn.Module, layers: Collection[str]) -> Iterator[None]:
-    """Put layers that are masked or cut back as they were when the context ends.
-
-    A copy of the network for each test would be simpler, but networks of many layers are tested often, and
-    then copies take longest.
-
-    Args:
-        network: The network; its buffers and modes are put back, too.
-        layers: Names of the layers.
-    """
-    changed = [each for layer in layers for each in network.get_submodule(layer).modules()]
-    attributes = [
-        {name: value.copy() if isinstance(value, dict) else value for name, value in vars(module).items()}
-        for module in changed
-    ]
-    tensors = [*network.buffers(), *(each for module in changed for each in module.parameters())]
-    values = [tensor.detach().clone() for tensor in tensors]
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, before in zip(changed, attributes, strict=True):
-            vars(module).update(before)
-        for tensor, value in zip(tensors, values, strict=True):
-            tensor.data = value
-        for module, is_training in modes:
-            module.training = is_training
 
 
 def _every_other(group: NeuronGroup) -> PrunePlan:

@@ -1,7 +1,8 @@
 """Remove neurons from a copy of a network: set them to zero (mask), or cut them out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -168,6 +169,35 @@ def cut_(network: nn.Module, groups: Iterable[NeuronGroup], plans: Mapping[str, 
             module.weight.data[:, column] *= len(plan.kept) / group.num_neurons
     for layer in {**rows, **columns}:
         _slice(network.get_submodule(layer), rows[layer], columns[layer])
+
+
+@contextmanager
+def undone(network: nn.Module, layers: Iterable[str]) -> Iterator[None]:
+    """Undo what is masked or cut in a network when the context ends.
+
+    Its buffers and modes are put back, too. A copy of a network of many layers takes longer.
+
+    Args:
+        network: The network.
+        layers: Names of the layers that are masked or cut in the context.
+    """
+    changed = [each for layer in layers for each in network.get_submodule(layer).modules()]
+    attributes = [
+        {name: value.copy() if isinstance(value, dict) else value for name, value in vars(module).items()}
+        for module in changed
+    ]
+    tensors = [*network.buffers(), *(each for module in changed for each in module.parameters())]
+    values = [tensor.detach().clone() for tensor in tensors]
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, before in zip(changed, attributes, strict=True):
+            vars(module).update(before)
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.data = value
+        for module, is_training in modes:
+            module.training = is_training
 
 
 def planned(

@@ -15,7 +15,7 @@ from fer.errors import InputError
 from fer.models import AlexNet, AnnNet, CbamResNet, Conv2Net, Conv4Net, Conv6Net, ResNet, TransferNet, VggNet
 from fer.neurons import PrunePlan, Removal, cut, find_prunable, measure_groups, resize
 from fer.neurons.prunable import neurons_within
-from fer.neurons.surgery import mask, widths
+from fer.neurons.surgery import cut_, mask, mask_, planned, undone, widths
 
 NETWORKS = {
     "ann": (lambda: AnnNet(hidden=9), (10,)),
@@ -249,6 +249,28 @@ def test_neurons_that_are_cut_out_and_neurons_that_are_zero_are_the_same(name):
     assert {name: p.shape for name, p in masked.named_parameters()} == {
         name: p.shape for name, p in network.named_parameters()
     }
+
+
+def mask_all(network, groups, plans):
+    for group, plan in planned(groups, plans):
+        mask_(network, group, plan)
+
+
+@pytest.mark.parametrize("change", [cut_, mask_all])
+@pytest.mark.parametrize("name", ["conv6", "resnet, half stem", "grouped", "depthwise"])
+def test_what_was_cut_or_masked_is_undone(name, change):
+    network, inputs, groups = found(name)
+    network = copy.deepcopy(network)
+    state, before = copy.deepcopy(network.state_dict()), network(inputs)
+    plans = {group.name: random_plan(group, seed) for seed, group in enumerate(groups)}
+    with torch.no_grad(), undone(network, {layer for group in groups for layer in group.layers}):
+        change(network, groups, plans)
+        assert not network(inputs).allclose(before)
+        network.train()(inputs)
+    assert not network.training
+    assert network.state_dict().keys() == state.keys()
+    assert all(tensor.equal(state[name]) for name, tensor in network.state_dict().items())
+    assert network(inputs).equal(before)
 
 
 def test_other_weights_are_what_they_were():
