@@ -475,4 +475,4 @@ def test_what_only_python_can_give_is_no_option():
     for group in CALLBACKS.values():
         assert not ONLY_PYTHON & config[group].keys()
     assert config["stages"]["val_loss"] == "val/loss"
-    assert config["distinctiveness"]["num_samples"] == 256  # of the demo
+    assert config["distinctiveness"]["num_samples"] == 512  # of the demo
