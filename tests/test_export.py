@@ -103,7 +103,7 @@ def test_the_file_says_how_to_be_fed_and_the_command_how_to_use_it(tmp_path):
     assert json.loads(metadata["input_shape"]) == [1, 48, 48]
     assert metadata["checkpoint"] == str(checkpoint)
     assert "opset 18" in said
-    assert "pixels 0 to 1 less 0.5000, divided by 0.2500" in said
+    assert "pixels 0 to 1, minus mean 0.5000, divided by std 0.2500" in said
     first, *lines = said.split("use it\n")[1].splitlines()
     assert first.strip() == f"fer predict photo.jpg --ckpt_path {out}"
     names = {"inputs": np.zeros((2, 1, 48, 48), np.float32)}

@@ -42,11 +42,11 @@ def calibration_table(module: ReportsCalibration) -> str:
     """Return the calibration of each split, and the accuracy of views beside the plain one, a line each."""
     found = module.calibration
     if found is None:
-        head = "calibration  none: the checkpoint has no temperature, 1 is taken"
+        head = "calibration  none: the checkpoint has no temperature, so 1 is used"
     else:
         head = (
-            f"calibration  temperature {found['temperature']:.3f}, fitted on {found['split']} "
-            f"(n = {found['n']:,}), divides the logits: without {ARROW} with it"
+            f"calibration  logits divided by the temperature {found['temperature']:.3f}, fitted on "
+            f"{found['split']} (n = {found['n']:,}): before {ARROW} after"
         )
     rows = {
         split if tta == "none" else f"{split} {tta}": (tta, each)

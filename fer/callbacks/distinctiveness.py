@@ -74,8 +74,8 @@ class DistinctivenessCallback(HistoryCallback):
         keep_epochs: Number of measured epochs whose files are kept, the newest; null: all.
         num_samples: Number of samples to measure; with ``budget``, at most so many. Ignored if ``samples`` is
             a tensor or a list of batches.
-        split: Split that a data module is asked for a stratified sample of, without augmentation: ``train``
-            or ``val``. A data module that offers none gives the first samples of its validation loader. With
+        split: Split that the data module draws a stratified sample from, without augmentation: ``train`` or
+            ``val``. A data module that cannot do this gives the first samples of its validation loader. With
             ``samples``, the split that they belong to.
         layers: Names of layers, as ``network.named_modules()`` has them; null: all hidden layers.
         normalise: Origin of the activation vectors: centre (the neuron's mean), half (0.5), none (0),
@@ -84,8 +84,8 @@ class DistinctivenessCallback(HistoryCallback):
         similar_below: Angle below which two neurons are similar, degrees.
         complementary_above: Angle above which two neurons are complementary, degrees.
         samples: What is measured on instead: a tensor, a list of batches, a data set or a loader.
-        network: Dotted name of the network in the LightningModule, which the names of its layers then begin
-            with, as those of files end with it; null: the LightningModule itself.
+        network: Dotted name of the network in the LightningModule; names of layers then begin with it,
+            and names of files end with it. null: the LightningModule itself.
         inputs: A function from a batch to what ``forward`` takes: a tensor, a tuple of arguments, or a
             mapping of them by name; null: see :func:`fer.neurons.inputs.inputs_of`.
         loss: A function from the network's outputs and a batch to the mean loss, a tensor of one value.
@@ -187,7 +187,7 @@ class DistinctivenessCallback(HistoryCallback):
         self.found = find_network(pl_module, self.network)
         if is_sharded(trainer):
             strategy = type(trainer.strategy).__name__
-            log.warning("no angles: %s splits the weights over the processes; take DDP for them", strategy)
+            log.warning("no angles: %s shards the weights across processes; use DDP for them", strategy)
             return
         try:
             self._collect(trainer, pl_module, self.found)
@@ -207,9 +207,7 @@ class DistinctivenessCallback(HistoryCallback):
         """
         self.loss_of = find_loss(pl_module, self.loss, is_whole=self.network is None)
         if self.loss_of is None:
-            self._say_once(
-                "there are no losses on fixed samples: give loss=, from outputs and batch to a tensor"
-            )
+            self._say_once("no losses on fixed samples: give loss=, a function of the outputs and the batch")
         self.sets = collect_sets(
             trainer,
             pl_module,
@@ -411,7 +409,7 @@ class DistinctivenessCallback(HistoryCallback):
         """Warn of neurons that are NaN or infinite the first time, then only note them."""
         if counts := describe_non_finite(values):
             level = logging.INFO if "non_finite" in self.said else logging.WARNING
-            log.log(level, "epoch %d: NaN or infinity, and no angles: %s", self.when.epoch + 1, counts)
+            log.log(level, "epoch %d: NaN or infinite, thus without angles: %s", self.when.epoch + 1, counts)
             self.said.add("non_finite")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

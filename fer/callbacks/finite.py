@@ -223,7 +223,7 @@ class FiniteCallback(Callback):
         if rows:
             named = [names[row] for row in rows if row < len(names)] or [str(row) for row in rows]
             samples = f"; samples {'' if names else 'at the positions '}{_list(named)}"
-        way_out = "mend or remove these samples" if has_input else _way_out(trainer)
+        way_out = "correct or remove these samples" if has_input else _way_out(trainer)
         return f"{place}: {problem}{layer}{samples}; {way_out}"
 
     @staticmethod

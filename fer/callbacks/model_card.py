@@ -9,14 +9,14 @@ from fer import __version__
 from fer.metrics import ClassificationReport, report, wilson_interval
 
 UNKNOWN_DATA = (
-    "Nothing is known here of how the samples were collected and labelled, and of what or whom they show: "
-    "add it, before others use the network."
+    "How the samples were collected and labelled, and what or whom they show, is not recorded here: add it "
+    "before others use the network."
 )
 
 NOT_FOR = (
-    "For samples from another source, with another crop or other classes than those of the test split, "
-    "before it was tested on such.",
-    "Where samples may come that are of none of its classes: whatever it is given gets one of them.",
+    "For samples from another source, with another crop or with other classes than the test split, until "
+    "it has been tested on such samples.",
+    "Where samples may belong to none of its classes: it gives each sample one of its classes.",
 )
 """What holds for any classifier."""
 
@@ -164,7 +164,7 @@ def _calibration(results: Mapping[str, Any]) -> list[str]:
         return []
     known = results.get("calibration")
     if known is None:
-        lines = ["The probabilities are not calibrated: the checkpoint has no temperature, 1 is taken."]
+        lines = ["The probabilities are not calibrated: the checkpoint has no temperature, so 1 is used."]
     else:
         views = known.get("views", {})
         others = "".join(f", {each['temperature']:.3f} for {tta}" for tta, each in views.items())

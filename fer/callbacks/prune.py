@@ -51,7 +51,7 @@ class PruneCallback(Callback):
 
     Args:
         enabled: Whether the network is pruned when training ends.
-        metric: Name under which the validation logs what matters: it is shown first.
+        metric: Name of the validation metric that the results show first.
         samples: Samples to measure the neurons on: a tensor, a list of batches, or a loader. None: a
             stratified sample of train without augmentation, if the data module offers it, else samples at
             even distances of the training data, as its loader gives them.
@@ -59,8 +59,8 @@ class PruneCallback(Callback):
         inputs: Function from a batch to what the network takes; None: a tensor, the first part of a tuple, or
             the entries of a mapping that ``forward`` names.
         num_patterns: Old name of ``num_samples``.
-        target_macs: Share of the multiply-adds to keep, 0 to 1, instead of thresholds: over all layers, the
-            neurons go whose removal changes the outputs least for what it saves. None: no target.
+        target_macs: Share of the multiply-adds to keep, 0 to 1, instead of thresholds. Of all layers,
+            those neurons are removed that change the outputs least for what they save. None: no target.
         target_params: Share of the parameters to keep, 0 to 1, instead of thresholds.
         target_latency: Share of the time for one sample, on this machine, to keep, 0 to 1, instead of
             thresholds.
@@ -307,7 +307,7 @@ def why_not(trainer: Trainer) -> str:
         "fast_dev_run only tries the code": is_dry_run(trainer),
         "training was asked to stop": is_stopped(trainer),
         "no batch was trained on": trainer.fit_loop.epoch_loop.total_batch_idx < 0,
-        f"{type(trainer.strategy).__name__} splits the weights over the processes; take DDP": is_sharded(
+        f"{type(trainer.strategy).__name__} shards the weights across processes; use DDP": is_sharded(
             trainer
         ),
     }

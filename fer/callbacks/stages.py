@@ -60,15 +60,15 @@ class StageCallback(Callback):
         enabled: Label stages.
         on_plateau: Action on a plateau: none, stop, reduce_lr, restart_lr or raise_decay; or an action for
             each reason, such as ``{"overfit": "stop", "stuck": "reduce_lr"}``. It is taken at the end of an
-            epoch (if the network is stuck, after two windows of measurements), and again if the network is
-            still, or again, on a plateau a window later. A LightningModule of your own needs a method
+            epoch (for stuck, after two windows of measurements), and once more for each further window on a
+            plateau, the same or a new one. A LightningModule of your own needs a method
             ``restart_schedule(factor)`` for ``restart_lr``, and for ``reduce_lr`` if it has a schedule.
         lr_factor: Factor by which ``reduce_lr`` multiplies the learning rate each time, 0 to 1.
         decay_factor: Factor by which ``raise_decay`` multiplies the weight decay each time, above 1.
         train_loss: Name under which the training loss is logged, with or without ``_epoch``.
         val_loss: Name under which the validation loss is logged, with or without ``_epoch``.
-        network: Dotted name of the network in the LightningModule, as of :class:`DistinctivenessCallback`,
-            whose name then stands for ``network``; null: all that is measured.
+        network: Dotted name of the network in the LightningModule, as for
+            :class:`DistinctivenessCallback`; logs use it in place of ``network``. null: all that is measured.
 
     Raises:
         InputError: A setting is out of range; when training starts: there is no such network, or the
@@ -325,7 +325,7 @@ class StageCallback(Callback):
             hints = "".join(dict.fromkeys(did_you_mean(name, free) for name in missing.values()))
             listed = " and ".join(f"{loss.replace('/', '_')}={name!r}" for loss, name in missing.items())
             log.warning(
-                "stages are labelled without %s, not logged: %slogged are %s",
+                "stages are labelled without %s: no such name is logged; %slogged names: %s",
                 *(listed, hints, ", ".join(known) or "none"),
             )
         for loss, name in read.items():
@@ -431,7 +431,7 @@ class StageCallback(Callback):
     def _renewed(self, state: dict[str, Any]) -> dict[str, Any]:
         """Return the state of a version that labelled epochs, by their indices, in the present form."""
         epochs = state["losses"]["epoch"]
-        log.info("the checkpoint is of a version that labelled epochs: the stages go on from one an epoch")
+        log.info("the checkpoint is from an older version: its stages have one measurement per epoch")
         action = next((each for each in self.actions.values() if each != "none"), "none")
         return {
             **state,

@@ -68,7 +68,7 @@ class StopCallback(Callback):
         del frame
         if self.on_sigterm == "requeue" and signum in PREEMPTION:
             self.preempted.set()
-            log.info("%s: saving, to go on when the same command runs again", signal.Signals(signum).name)
+            log.info("%s: saving; the same command resumes the training", signal.Signals(signum).name)
             if self.is_validating:
                 sys.exit(TRY_AGAIN)
             return

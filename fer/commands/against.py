@@ -43,7 +43,10 @@ def compare_with(folder: Path, other: Path, chosen: Mapping[str, str]) -> Paired
     """
     theirs, ours = map(_data, (other, folder))
     if theirs != ours:
-        msg = f"--against {other}: it was tested on {theirs}, but this repeat on {ours}: other test samples"
+        msg = (
+            f"--against {other}: it was tested on {theirs}, but this repeat on {ours}; give one with "
+            "the same test samples"
+        )
         raise InputError(msg)
     with CONSOLE.status("reading the test predictions of both repeats"):
         before, after = (_answers(path, chosen) for path in (other, folder))

@@ -158,7 +158,11 @@ def check_network(task: ClassificationTask, batch: Batch, *, network: str, train
         )
         raise InputError(msg)
     if training and labels.ndim == 1 and not 0 <= int(labels.min()) <= int(labels.max()) < task.num_classes:
-        msg = f"the data has the label {int(labels.max())}: labels must be 0 to {task.num_classes - 1}"
+        wrong = next(label for label in labels.tolist() if not 0 <= label < task.num_classes)
+        msg = (
+            f"the data has the label {int(wrong)}: number the {task.num_classes} classes "
+            f"0 to {task.num_classes - 1}"
+        )
         raise InputError(msg)
     if training:
         _check_training(task, inputs, network)

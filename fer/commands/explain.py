@@ -79,5 +79,5 @@ def _line(each: ExplainedFace) -> str:
         f"{layer} {', '.join(str(one.index) for one in some[:3])}" for layer, some in each.neurons.items()
     ]
     cost = 100 * float(each.occlusion.max())
-    drop = f"hiding a part: up to {cost:.1f} percentage points less"
+    drop = f"hiding a part lowers the probability by up to {cost:.1f} points"
     return f"{answer_of(each)}; {drop}; neurons: {'; '.join(neurons)}"

@@ -73,7 +73,7 @@ def export(arguments: Sequence[str]) -> None:
     module, example, beside = task.network, torch.zeros(1, *shape), []
     if len(shape) == 3:
         metadata |= {"channels": json.dumps(shape[0]), "image_size": json.dumps(shape[1])}
-        metadata["layout"] = "NCHW, pixels 0 to 1 (grey or RGB), less the mean, divided by the std"
+        metadata["layout"] = "NCHW, pixels 0 to 1 (grey or RGB), minus the mean, divided by the std"
     if normalisation:
         preprocessing = preprocessing_of(given.checkpoint, normalisation)
         metadata[KEY] = preprocessing.to_json()
@@ -156,7 +156,7 @@ def find_normalisation(checkpoint: Path) -> tuple[dict[str, list[float]], str]:
     except InputError as e:
         return {}, f"; their normalisation is not known, and not in the file: {e}"
     mean, std = (", ".join(f"{value:.4f}" for value in found[key]) for key in ("mean", "std"))
-    return found, f", pixels 0 to 1 less {mean}, divided by {std}"
+    return found, f", pixels 0 to 1, minus mean {mean}, divided by std {std}"
 
 
 def _normalisation_of(config: Mapping[str, Any]) -> dict[str, list[float]]:

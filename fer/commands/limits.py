@@ -13,7 +13,7 @@ EMPTY: Final = {
     "max_steps": ("fit", "nothing would be trained"),
     "limit_train_batches": ("fit", "nothing would be trained"),
     "limit_val_batches": ("fit validate", "no checkpoint could be selected without validation"),
-    "limit_test_batches": ("fit test", "nothing would be tested; --test false leaves the test out"),
+    "limit_test_batches": ("fit test", "nothing would be tested (--test false skips the test)"),
     "limit_predict_batches": ("predict", "nothing would be predicted"),
 }
 """Trainer settings that must not be 0: the commands that need each, and the consequence."""
@@ -35,7 +35,7 @@ def check_settings(config: Namespace, command: str) -> None:
     for name, (commands, effect) in EMPTY.items():
         is_needed = command in commands.split() and (name, config.test) != ("limit_test_batches", False)
         if is_needed and config.trainer[name] == 0:
-            msg = f"trainer.{name} is 0: {effect}"
+            msg = f"trainer.{name} is 0: {effect}; set it above 0"
             raise InputError(msg)
     interval, max_epochs = config.trainer.check_val_every_n_epoch, config.trainer.max_epochs
     if command == "fit" and interval is not None and 0 < (max_epochs or 0) < interval:

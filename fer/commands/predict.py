@@ -1,4 +1,4 @@
-"""The command ``predict``: recognise faces in photos and videos, or predict a run's test split."""
+"""The command ``predict``: classify the faces in photos and videos, or predict a run's test split."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from fer.predict.sources import Sources, find_sources
 from fer.predict.tracks import check_smooth
 from fer.views import Tta
 
-HELP: Final = "recognise faces in photos and videos, or write the test split's class probabilities"
+HELP: Final = "classify the faces in photos and videos, or write the test split's class probabilities"
 SECTION: Final = "evaluate"
 
 DESCRIPTION: Final = """\
@@ -51,7 +51,7 @@ RUN_OPTIONS: Final = ("--ckpt_path", "--config", "-c", "--network", "--dataset")
 
 
 def predict(words: Sequence[str]) -> None:
-    """Recognise the faces of photos; without a photo, predict a run's test split.
+    """Classify the faces in photos; without a photo, predict a run's test split.
 
     Raises:
         InputError: An argument is invalid, or some photos cannot be read; the other photos are done.

@@ -144,8 +144,8 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         raise InputError(msg)
     if given.tune_epochs < 0 or not given.tune_lr > 0:
         msg = (
-            f"--tune_epochs is {given.tune_epochs} and --tune_lr {given.tune_lr}: they must be 0 or more, "
-            "and above 0"
+            f"--tune_epochs is {given.tune_epochs} and --tune_lr {given.tune_lr}: set --tune_epochs to 0 or "
+            "more, and --tune_lr above 0"
         )
         raise InputError(msg)
     if (given.timm is None) == (given.network is None):

@@ -10,8 +10,8 @@ from fer.pruning.limits import find_target
 PREFIX: Final = "target_"
 
 HOW: Final = (
-    ". With any --target_…, the neurons are removed, over all layers, whose removal changes the network's "
-    "outputs least for what it saves. With --prune.rule gedeon_harris, narayan or jain, one threshold is "
+    ". Any --target_… removes, from all layers, the neurons that change the network's outputs least for what "
+    "they save. With --prune.rule gedeon_harris, narayan or jain, one threshold is "
     "used for all layers; with the other rules, the same share is removed from each layer"
 )
 """End of the first option's help: what all of them do."""

@@ -59,9 +59,10 @@ def sweep(arguments: Sequence[str]) -> None:
         prog="fer sweep",
         allow_abbrev=False,
         description="Run a W&B sweep file without an account: grid, random or bayes search, several trials "
-        "in parallel, hyperband. Each trial is an offline W&B run in one group. The same command with "
-        "the same --run_name continues it; commands that run at the same time, on one machine or a shared "
-        "disk, share it. method: bayes is Optuna's Gaussian process (TPE with several agents), not W&B's.",
+        "in parallel, hyperband. Each trial is an offline W&B run in one group. Repeat the command with "
+        "the same --run_name to resume the sweep; run it several times at once, also on machines with a "
+        "shared disk, to share its trials. method: bayes is Optuna's Gaussian process (TPE with several "
+        "agents), not W&B's.",
         epilog="Watch the trials live: pip install optuna-dashboard; optuna-dashboard runs/NAME/optuna.log",
     )
     parser.add_argument("file", type=Path, nargs="?", help="sweep file, such as sweeps/conv6-bayes.yaml")
@@ -99,7 +100,8 @@ def sweep(arguments: Sequence[str]) -> None:
         type=Path,
         nargs="+",
         metavar="FOLDER",
-        help="run no trials; draw the best value so far of finished sweeps by method, with a band over seeds",
+        help="run no trials; draw the best value so far of finished sweeps, a line for each method with a "
+        "band over seeds",
     )
     parser.add_argument(
         "--out",

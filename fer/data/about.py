@@ -24,8 +24,8 @@ FACES: Final = (
     "network learns to repeat such impressions.",
     "It must not be used for decisions about people: not in hiring, at work, in education, policing, "
     "border control, health care, insurance, lending or advertising. The EU's AI Act (Regulation "
-    "2024/1689, article 5) prohibits emotion recognition at the workplace and in education, but for "
-    "medical or safety reasons.",
+    "2024/1689, article 5) prohibits emotion recognition at the workplace and in education, except "
+    "for medical or safety reasons.",
     "It must not be used to watch people who did not agree to it.",
 )
 """What no network that was trained on facial expressions must be used for."""

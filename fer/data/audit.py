@@ -171,7 +171,7 @@ class AuditReport:
 
     def _overlaps(self) -> list[list[str]]:
         kinds = [grouping.kind for grouping in self.groupings]
-        rows = [["samples of", "that stand in", "identical", "or near", *(f"by {kind}" for kind in kinds)]]
+        rows = [["samples of", "also found in", "identical", "or near", *(f"by {kind}" for kind in kinds)]]
         for overlap in self.overlaps:
             total = sum(self.class_counts[overlap.split])
             found = (overlap.identical, overlap.alike, *(overlap.grouped[kind] for kind in kinds))

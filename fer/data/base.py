@@ -83,8 +83,8 @@ class ExpressionDataModule(LightningDataModule, ABC):
         num_workers: Processes that load batches; null: none on a CPU, where they would compete with
             training, otherwise one per core, at most 8.
         seed: Seed of randomly drawn splits. (The seed of the run is ``seed_everything``.)
-        sampler: How training samples are drawn; see :data:`SamplerName`. ``balanced`` and the model's
-            ``class_weights: balanced`` each correct for rare classes, so that only one of them can be set.
+        sampler: How training samples are drawn: each once per epoch (none), or each class equally often
+            (balanced). balanced cannot be combined with the model's ``class_weights: balanced``.
 
     Raises:
         InputError: A setting is out of its range, or a batch is larger than the train split.

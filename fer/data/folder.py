@@ -48,9 +48,12 @@ class FaceFolderDataModule(PooledDataModule, ImageDataModule):
             groups for ``group_by``: ``(?P<subject>S\d+)_.*``.
         crop: Face detector; see :data:`fer.data.faces.Detector`.
         crop_margin: Margin added to each side of the face's box, as a share of its longer side.
-        crop_align: Rotate and scale the face so that the eyes are at fixed positions (MTCNN only).
+        crop_align: Rotate and scale the face so that the eyes are at fixed positions; only for detectors that
+            find the eyes (mtcnn, narayan).
         crop_select: Face to crop if there are several.
-        crop_fallback: Action for an image without a face; see :data:`fer.data.faces.Fallback`.
+        crop_fallback: Action for an image without a face: try MTCNN after viola_jones (mtcnn), crop the
+            middle (centre), squeeze the whole image into a square (keep), leave it out (drop), or stop
+            (error).
         **kwargs: See :class:`fer.data.pool.PooledDataModule` and
             :class:`fer.data.images.ImageDataModule`.
 

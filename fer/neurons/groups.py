@@ -66,7 +66,6 @@ class NeuronGroup:
         rows: Rows of the layers that compute the neurons, by name.
         attached: Indices in the layers that treat each neuron separately (norms, depthwise convolutions), by
             name.
-            convolutions.
         consumers: The next layers, in forward order.
         means: Columns of convolutions that take the mean over the neurons, as spatial attention does.
         maxima: Columns of convolutions that take the maximum over them.

@@ -29,8 +29,8 @@ BARE: Final = ", batch norm recalibrated in none"
 
 COMPARED: Final = {
     BOTH: "the effect of pruning alone: batch norm was recalibrated in both",
-    UNTUNED: "before fine-tuning, compared with the network as it was",
-    "": "the network that is written, compared with the network as it was",
+    UNTUNED: "before fine-tuning, compared with the original network",
+    "": "the saved network, compared with the original network",
     BARE: "batch norm was recalibrated in neither",
 }
 """Compared networks by the ending of their key in ``agreement``; the first one present is the fairest."""
@@ -132,8 +132,8 @@ class UnlabelledResults:
         bare, written = self.agreement.get(f"held out{BARE}"), self.agreement["held out"]
         if bare is not None and bare.same > written.same:
             yield (
-                "without recalibration the pruned network would be nearer to the network as it was: "
-                "give more images, or --prune.recalibrate false"
+                "without recalibration, the pruned network would agree more often with the original: give "
+                "more images, or set --prune.recalibrate false"
             )
 
 

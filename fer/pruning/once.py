@@ -127,7 +127,7 @@ def prune_to(
     """Prune a network as :func:`prune_once` does; the limit may be a share of another network's size."""
     settings = given = settings or PruneSettings()
     if limit is not None and settings.sizes:
-        msg = "num_removed and share_removed set the size: leave out them or the limit (max_…, --target_…)"
+        msg = "num_removed and share_removed set the size: leave them out, or the limit (max_…, --target_…)"
         raise InputError(msg)
     batches = InputBatches.of(batches, network)
     example = batches.first()

@@ -88,4 +88,5 @@ class SizeRequest:
         asked = f"Asked for: {self.size}."
         if self.thresholds is None:
             return asked
-        return f"{asked} By {self.thresholds} alone, {self.removed:,} of {self.neurons:,} neurons would go."
+        removed = f"{self.removed:,} of {self.neurons:,} neurons"
+        return f"{asked} Without it, {self.thresholds} would remove {removed}."

@@ -53,7 +53,7 @@ def sweep_of(folder: Path) -> dict[str, Any]:
         else None,
         "facts": [
             ("Goal", f"the {'largest' if sweep.metric.maximize else 'smallest'} {sweep.metric.name}"),
-            ("Method", sweep.method + (", ended early by hyperband" if sweep.hyperband else "")),
+            ("Method", sweep.method + (", with early stopping by hyperband" if sweep.hyperband else "")),
             ("Trials", ", ".join(f"{num} {state}" for state, num in counts.items()) or "none"),
             ("Seed", str(study.seed)),
         ],

@@ -259,7 +259,10 @@ def test_values_that_are_not_finite_are_said_and_training_goes_on(tiny_data, tin
     with caplog.at_level(logging.INFO, "fer.callbacks"):
         trainer, _, _ = _fit([callback], tiny_data, tiny_trainer, task=task, max_epochs=3)
     said = [(record.levelname, record.getMessage()) for record in caplog.records if "NaN" in record.msg]
-    assert said[0] == ("WARNING", "epoch 1: NaN or infinity, and no angles: 3 of 3 neurons of conv")
+    assert said[0] == (
+        "WARNING",
+        "epoch 1: NaN or infinite, thus without angles: 3 of 3 neurons of conv",
+    )
     assert [level for level, _ in said] == ["WARNING", "INFO", "INFO"]
     assert trainer.current_epoch == 3
 

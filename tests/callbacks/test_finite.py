@@ -86,7 +86,7 @@ def test_inputs_that_are_not_finite_are_named(tiny_trainer):
         tiny_trainer(callbacks=[FiniteCallback()]).fit(Regression(), loader)
     assert str(error.value) == (
         "epoch 1, batch 1: the loss is nan; the inputs hold values that are not finite; "
-        "samples at the positions 2; mend or remove these samples"
+        "samples at the positions 2; correct or remove these samples"
     )
 
 
@@ -103,7 +103,7 @@ def test_images_have_their_names_where_the_order_can_be_repeated(tiny_trainer, t
             return torch.stack(inputs), torch.stack([label for _, label in items])
 
     with pytest.raises(
-        InputError, match=r"the inputs hold values .*; samples 9; mend or remove these samples"
+        InputError, match=r"the inputs hold values .*; samples 9; correct or remove these samples"
     ):
         tiny_trainer(callbacks=[FiniteCallback()]).fit(tiny_task(), datamodule=Poisoned())
 

@@ -68,7 +68,5 @@ def test_split_weights_are_not_measured(strategy, tiny_trainer, caplog):
     callback = Split()
     trainer = any_fit(tiny_trainer, [callback])
     said = [record.getMessage() for record in caplog.records if record.name == "fer.callbacks"]
-    assert said == [
-        f"no angles: {strategy.__name__} splits the weights over the processes; take DDP for them"
-    ]
+    assert said == [f"no angles: {strategy.__name__} shards the weights across processes; use DDP for them"]
     assert (trainer.current_epoch, callback.degrees) == (1, {})

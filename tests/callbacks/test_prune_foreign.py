@@ -552,7 +552,7 @@ def test_sharded_weights_are_not_pruned(tiny_trainer):
     trainer.fit(Foreign(), loader(), loader())
     assert why_not(trainer) == ""
     trainer.strategy.__class__ = FSDPStrategy
-    assert why_not(trainer) == "FSDPStrategy splits the weights over the processes; take DDP"
+    assert why_not(trainer) == "FSDPStrategy shards the weights across processes; use DDP"
 
 
 SCRIPT = """

@@ -338,8 +338,8 @@ def test_losses_that_are_not_logged_are_told_once(tiny_trainer, caplog):
     with caplog.at_level(logging.WARNING, "fer.callbacks"):
         trainer = any_fit(tiny_trainer, [StageCallback(val_loss="val_loss")], max_epochs=3)
     assert caplog.messages == [
-        "stages are labelled without train_loss='train/loss', not logged: did you mean 'train_loss'? logged "
-        "are train_loss, train_loss_step, val_loss, train_loss_epoch"
+        "stages are labelled without train_loss='train/loss': no such name is logged; did you mean "
+        "'train_loss'? logged names: train_loss, train_loss_step, val_loss, train_loss_epoch"
     ]
     assert "stage/network" in trainer.callback_metrics
 
@@ -590,7 +590,7 @@ def test_the_state_of_a_version_that_labelled_epochs_is_taken_over(caplog):
     assert stages.times == [1.0, 2.0, 3.0]
     assert stages.taken == [(2, "reduce_lr")]
     assert len(caplog.messages) == 1
-    assert "of a version that labelled epochs" in caplog.messages[0]
+    assert "from an older version: its stages have one measurement per epoch" in caplog.messages[0]
 
 
 # The second opinion

@@ -287,7 +287,7 @@ def test_table_by_hand():
         "identical        4       10        6             3               2",
         "near             0        0        0             0               0",
         "",
-        "samples of  that stand in   identical     or near     by clip",
+        "samples of  also found in   identical     or near     by clip",
         "val         train          1 (50.0 %)  1 (50.0 %)  1 (50.0 %)",
         "test        train          2 (40.0 %)  2 (40.0 %)   0 (0.0 %)",
         "test        val            2 (40.0 %)  2 (40.0 %)   0 (0.0 %)",

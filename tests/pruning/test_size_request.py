@@ -12,8 +12,8 @@ from fer.pruning.size_request import SizeRequest
 @pytest.mark.parametrize(
     ("criterion", "words"),
     [
-        pytest.param("span", "By the threshold of 20° to the linear span of the others", id="span"),
-        pytest.param("pairs", "By the thresholds of 20° and 170° between two neurons", id="pairs"),
+        pytest.param("span", "the threshold of 20° to the linear span of the others", id="span"),
+        pytest.param("pairs", "the thresholds of 20° and 170° between two neurons", id="pairs"),
     ],
 )
 @pytest.mark.slow
@@ -26,7 +26,7 @@ def test_the_thresholds_would_remove_what_they_do_remove(criterion, words, copie
 
     pruning = prune_once(copies, train, replace(settings, share_removed=0.5))
     assert str(pruning.size_request) == (
-        f"Asked for: 50 % of each layer removed. {words} alone, {removed} of 28 neurons would go."
+        f"Asked for: 50 % of each layer removed. Without it, {words} would remove {removed} of 28 neurons."
     )
 
 

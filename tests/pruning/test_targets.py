@@ -77,7 +77,7 @@ def test_the_other_rules_remove_the_same_share_of_each_layer(network, train):
 
 @pytest.mark.parametrize("numbers", [{"num_removed": {"conv2": 1}}, {"share_removed": 0.1}])
 def test_a_limit_and_numbers_of_neurons_exclude_each_other(network, train, numbers):
-    with pytest.raises(InputError, match="set the size: leave out them"):
+    with pytest.raises(InputError, match="set the size: leave them out"):
         prune_once(network, train, PruneSettings(criterion="span", **numbers), max_params=1000)
 
 

@@ -26,7 +26,7 @@ function showCalibration() {
         ? "Temperatures are fitted on val; they do not change any prediction from a single view. "
         : "The checkpoint has no temperature: its probabilities are not calibrated. ",
       "flip and ten_crop average the probabilities of several views of each image; the accuracy ",
-      "above is that of plain images.",
+      "in the section Results is that of plain images.",
     ),
     ...calibration.images.map(drawn),
   );

@@ -28,14 +28,14 @@ function showNeurons() {
       { name: "smallest, largest", color: FAN.dark, dash: "2 3" },
       ...stageSigns(layers.flatMap(([name]) => stageBands(name))),
     ];
-    const lines = `${look.similar}° and ${look.complementary}°`;
     made.append(
       el("h3", "Distribution of the angles during the training"),
       key(signs),
       el("div", { class: "many" }, layers.map(fanOf)),
       note(
-        `Dashed lines: ${lines}, the limits below which two neurons count as similar and above `,
-        "which as complementary. Background: the layer's own training stages; the line where a ",
+        `Two neurons below the lower dashed line (${look.similar}°) count as similar, above the upper `,
+        `one (${look.complementary}°) as complementary. `,
+        "Background: the layer's own training stages; the line where a ",
         "stage begins is dashed if no other measure confirms it (see Training). ",
         page.ranks && RANK_NOTE,
       ),

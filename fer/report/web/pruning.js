@@ -155,8 +155,8 @@ function changes(n, { lost, won, p }, how = "after pruning") {
 // The size that was asked for, and what the thresholds that it replaced would remove.
 function requested({ size, thresholds, removed, neurons }) {
   const asked = `Asked for: ${size}. `;
-  const would = `${count(removed)} of ${count(neurons)} neurons would go.`;
-  const rest = `By ${thresholds} alone, ${would}`;
+  const which = `${count(removed)} of ${count(neurons)} neurons.`;
+  const rest = `Without it, ${thresholds} would remove ${which}`;
   return thresholds ? asked + rest : asked;
 }
 
@@ -183,8 +183,8 @@ function removals(layers) {
     key([{ name: "left", color: "var(--pale)", isArea: true }, ...signs]),
     page.layers &&
       note(
-        "The pruning measures the neurons again, on samples of its own: one that is dead there ",
-        "need not be so in the tables of the training.",
+        "Pruning measures the neurons again, on samples of its own: a neuron that is dead here need ",
+        "not be dead in the tables of the training.",
       ),
   ];
 }

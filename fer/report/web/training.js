@@ -72,8 +72,8 @@ function stageTable(bands) {
     table(columns, bands, { caption }),
     hasWitnesses &&
       note(
-        "The start of a stage is confirmed if angular speed, CKA or effective rank changes there, ",
-        "too, within 3 % of the run. If none of them does, it is weak, and its line is dashed.",
+        "The start of a stage is confirmed if angular speed, CKA or effective rank also changes, ",
+        "within 3 % of the run before or after it. Otherwise it is weak, and its line is dashed.",
       ),
   );
 }
