@@ -416,17 +416,16 @@ sys.path.insert(0, {tests!r})
 from any_module import AnyModule, any_data, any_loader
 from fer.callbacks import DistinctivenessCallback, GradientCallback, StageCallback
 
-if __name__ == "__main__":
-    num, kind = int(sys.argv[1]), sys.argv[2]
-    is_stopped, kind = kind == "stopped", "batches" if kind == "stopped" else kind
-    samples = {{"val": None, "batches": list(any_loader(batch_size=10)), "one": any_data().tensors[0]}}[kind]
-    often = {{"every_n_epochs": 6}} if is_stopped else {{"every_n_steps": 2}}
+
+def train(kind, num):
+    is_stopped = kind == "stopped"
     callback = DistinctivenessCallback(
-        num_samples=32, samples=samples, **often,
+        num_samples=32,
+        samples=any_data().tensors[0] if kind == "one" else list(any_loader(batch_size=10)),
+        **({{"every_n_epochs": 6}} if is_stopped else {{"every_n_steps": 2}}),
         loss=lambda outputs, batch: torch.nn.functional.cross_entropy(outputs, batch[1]),
     )
     L.seed_everything(3, verbose=False)
-    AnyModule.configure_optimizers = lambda self: torch.optim.SGD(self.parameters(), lr=0.0)
     module = AnyModule()
     stages = StageCallback(train_loss="train_loss", val_loss="val_loss")
     trainer = L.Trainer(
@@ -442,29 +441,43 @@ if __name__ == "__main__":
         last |= {{name: values[-1] for name, values in callback.collapse.items()}}
         last["train/loss"] = callback.losses["train/loss"][-1]
         last |= {{"epoch": callback.history["body.0"]["epoch"][-1], "stages": stages.times[-1]}}
-        torch.save((callback.degrees, callback.samples.is_part, stages.losses, last), sys.argv[3])
+        torch.save((callback.degrees, callback.samples.is_part, stages.losses, last), f"{{kind}}-{{num}}.pt")
+
+
+if __name__ == "__main__":
+    AnyModule.configure_optimizers = lambda self: torch.optim.SGD(self.parameters(), lr=0.0)
+    for kind in sys.argv[2:]:
+        train(kind, int(sys.argv[1]))
 """
+
+KINDS = {"batches": True, "one": False, "stopped": True}
+"""Samples, or an end that comes early; and whether each of two processes measures a part of the samples."""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The folder of what one process and two processes measured; they start once for all kinds."""
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "train.py").write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parents[1])))
+    for num in (1, 2):
+        ended = run_python("train.py", num, *KINDS, cwd=folder)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count("angles  ") == ended.stdout.count("stages  ") == len(KINDS)
+    return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "is_part"), [("batches", True), ("one", False), ("stopped", True)])
-def test_two_processes_measure_what_one_does(kind, is_part, tmp_path):
-    (tmp_path / "train.py").write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parents[1])))
-    found = []
-    for num in (1, 2):
-        ended = run_python("train.py", num, kind, f"{num}.pt", cwd=tmp_path)
-        assert ended.returncode == 0, ended.stderr
-        assert ended.stdout.count("angles  ") == ended.stdout.count("stages  ") == 1
-        found.append(torch.load(tmp_path / f"{num}.pt", weights_only=True))
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_measure_what_one_does(kind, measured):
+    found = [torch.load(measured / f"{kind}-{num}.pt", weights_only=True) for num in (1, 2)]
     (alone, was_part, stages, last), (together, is_part_now, _, last_together) = found
-    assert (was_part, is_part_now) == (False, is_part)
-    if kind != "val":  # two processes share the loader in turn, and take other samples than the first 32
-        torch.testing.assert_close(together, alone, atol=1e-6, rtol=0, equal_nan=True)
-        assert last_together == pytest.approx(last, abs=1e-5, nan_ok=True)
-        if kind == "stopped":  # the end of the training has the first measurement
-            assert len(stages["epoch"]) == 1
-        else:
-            assert last["cka"] == pytest.approx(1)  # its learning rate is 0
-        assert last["epoch"] == last["stages"] == 2
-        assert (kind == "one") == math.isnan(last["train/loss"])
+    assert (was_part, is_part_now) == (False, KINDS[kind])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0, equal_nan=True)
+    assert last_together == pytest.approx(last, abs=1e-5, nan_ok=True)
+    if kind == "stopped":  # the end of the training has the first measurement
+        assert len(stages["epoch"]) == 1
+    else:
+        assert last["cka"] == pytest.approx(1)  # its learning rate is 0
+    assert last["epoch"] == last["stages"] == 2
+    assert (kind == "one") == math.isnan(last["train/loss"])
     assert list(together) == ["body.0", "body.4"]
