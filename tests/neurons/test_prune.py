@@ -366,11 +366,9 @@ def test_batches_that_cannot_be_used_are_refused(batches, reason):
 
 TIMM = {
     # name: number of layers that must stay
-    "resnet18": 1,
     "vgg11_bn": 1,
     "densenet121": 1,
     "mobilenetv2_050": 1,
-    "efficientnet_lite0": 1,
     "regnetx_002": 1,
     "convnext_atto": 5,  # layer norm holds its stages together
     "mobilenetv3_small_050": 1,
@@ -386,7 +384,7 @@ TIMM = {
 def test_networks_of_timm_become_smaller(name):
     """Merged by affine, as is advised for so few samples.
 
-    The default refit, with fewer samples than survivors, fits noise: the logits of six of these networks are
+    The default refit, with fewer samples than survivors, fits noise: the logits of several of these networks are
     then off by more than their size at 50 or 60 degrees (of densenet121 by 1e10). Blocks that are begun with
     weights of zero, as of convnext_atto, would go as a whole.
     """

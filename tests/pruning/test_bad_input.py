@@ -69,8 +69,9 @@ def test_samples_may_be_of_one_class(network, train, method):
     assert prune_and_check(network, batches, replace(HALF, **method)).n == 42
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: next(iter(method.values())))
+@pytest.mark.parametrize(
+    ("method", "dtype"), [*((each, torch.bfloat16) for each in METHODS), (METHODS[0], torch.float16)]
+)
 @pytest.mark.slow
 def test_half_precision_is_kept(network, train, method, dtype):
     prune_and_check(network.to(dtype), train, replace(HALF, **method))
