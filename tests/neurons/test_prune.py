@@ -384,9 +384,9 @@ TIMM = {
 def test_networks_of_timm_become_smaller(name):
     """Merged by affine, as is advised for so few samples.
 
-    The default refit, with fewer samples than survivors, fits noise: the logits of several of these networks are
-    then off by more than their size at 50 or 60 degrees (of densenet121 by 1e10). Blocks that are begun with
-    weights of zero, as of convnext_atto, would go as a whole.
+    The default refit, with fewer samples than survivors, fits noise: the logits of several of these networks
+    are then off by more than their size at 50 or 60 degrees (of densenet121 by 1e10). Blocks that are begun
+    with weights of zero, as of convnext_atto, would go as a whole.
     """
     torch.manual_seed(0)
     network, inputs = timm.create_model(name, num_classes=7).eval(), torch.randn(24, 3, 64, 64)
