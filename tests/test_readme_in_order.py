@@ -36,6 +36,14 @@ FIT = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.batc
 NARROW = ["--model.widths", "[8, 8, 16, 16, 16]"]
 FEW = ["--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35"]
 TRIAL = ["--network", "conv6", "--dataset", "synthetic", "--data.image_size", "32", *FIT, *NARROW, *FEW]
+TRIAL += [
+    "--distinctiveness.every_n_epochs",
+    "0",
+    "--gradients.every_n_epochs",
+    "0",
+    "--stages.enabled",
+    "false",
+]
 
 
 class Shell:
