@@ -1,9 +1,13 @@
 """Look up the folders of runs and the checkpoints that a command is given."""
 
 from pathlib import Path
+from typing import Final
 
 from fer.errors import InputError, suggest_path
 from fer.runs import LATEST, Run
+
+STUDIES: Final = ("study.json", "settings.json")
+"""Files of a study of several runs, of which one is there from its start."""
 
 
 def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
@@ -56,13 +60,13 @@ def check_folder(folder: Path) -> None:
         problem = "a file, not a folder; "
     else:
         problem = f"no such folder; {suggest_path(folder, _holds_run)}"
-    msg = f"{folder}: {problem}give the folder of a run, a cross-validation, a repeat or a sweep, runs/NAME"
+    msg = f"{folder}: {problem}give a folder that fer wrote, runs/NAME"
     raise InputError(msg)
 
 
 def _holds_run(folder: Path) -> bool:
     """Return whether a folder is that of a run, or of several."""
-    return Run(folder).is_run or any(Run(each).is_run for each in folder.glob("*/"))
+    return Run(folder).is_run or any((folder / name).is_file() for name in STUDIES)
 
 
 def without_link(path: Path) -> Path:

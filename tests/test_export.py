@@ -59,7 +59,7 @@ def metadata_of(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param("ann"), pytest.param("conv6", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["ann", "conv6"])
 def test_a_file_gives_torchs_logits_for_batches_of_any_size(name, tmp_path):
     torch.manual_seed(0)
     network = TASKS[name](**SMALL[name]).network.train()

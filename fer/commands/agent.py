@@ -18,6 +18,7 @@ from fer.studies.sweepfile import read_sweep
 
 HELP: Final = "run trials of a W&B sweep on this machine, from a file or by its address"
 SECTION: Final = "train"
+TAKES: Final = "sweep"
 
 
 def agent(arguments: Sequence[str]) -> None:

@@ -52,7 +52,8 @@ def check_paths(words: Sequence[str], takes: str = "") -> None:
         elif takes == SWEEP and words[place].endswith((".yaml", ".yml")):
             from fer.studies.sweepfile import read_sweep  # not above: SciPy takes half a second
 
-            read_sweep(Path(words[place]), to_run=False)
+            method = dict(_values(words)).get("--method")
+            read_sweep(Path(words[place]), method=method, to_run=False)
 
 
 def _values(words: Sequence[str]) -> Iterator[tuple[str, str]]:

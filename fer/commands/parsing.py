@@ -30,7 +30,7 @@ CONSOLE: Final = Console(highlight=False, soft_wrap=True)
 SWEEP_HINT: Final = "in the command of a sweep, use ${args_json_file}"
 """How a sweep file passes null and true, where ``${args}`` passes None and an option without a value."""
 
-WITHOUT_VALUE: Final = ("-h", "--help", "--print_config", "--debug", "--whole")
+WITHOUT_VALUE: Final = ("-h", "--help", "--print_config", "--debug", "--whole", "--retry_failed")
 """Options that are not followed by a value."""
 
 

@@ -179,7 +179,7 @@ def _build(parser: ArgumentParser, given: Namespace) -> tuple[PruneSettings, nn.
 def _fine_tuning(
     network: nn.Module, batches: Sequence[Tensor], given: Namespace
 ) -> Callable[[nn.Module], Tuning]:
-    """Return a function that fine-tunes a pruned network on the outputs of the whole one."""
+    """Return a function that fine-tunes a pruned network on the outputs of the unpruned one."""
     loader: DataLoader[Tensor] = DataLoader(batches, batch_size=None, shuffle=True)  # type: ignore[arg-type]
 
     def report(number: int, found: Epoch) -> None:

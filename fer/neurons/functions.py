@@ -4,7 +4,7 @@
 method, the copy of the network would compute with the layer of the original.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fer.errors import InputError
 
 
-def bind_functions(network: nn.Module, twin: nn.Module, shared: Iterable[Tensor] = ()) -> None:
+def bind_functions(network: nn.Module, twin: nn.Module) -> None:
     """Bind the compiled methods of a copy to the copy, uncompiled, and check its other functions.
 
     ``module.compile()``, ``torch.compile(module.forward)`` and Lightning's trainer replace methods of a
@@ -23,13 +23,12 @@ def bind_functions(network: nn.Module, twin: nn.Module, shared: Iterable[Tensor]
     Args:
         network: The original.
         twin: Its deep copy, which changes.
-        shared: Parameters that both networks share.
 
     Raises:
         InputError: A function of the copy holds a part of the original.
     """
     twins = {id(one): other for one, other in zip(network.modules(), twin.modules(), strict=True)}
-    parts = {*twins, *map(id, network.parameters()), *map(id, network.buffers())}.difference(map(id, shared))
+    parts = {*twins, *map(id, network.parameters()), *map(id, network.buffers())}
     internal = vars(nn.Module())  # such as hooks, which may hold whatever they report to
     for name, module in twin.named_modules():
         for attribute, value in list(vars(module).items()):

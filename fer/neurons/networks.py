@@ -1,12 +1,12 @@
 """Copy any network, and run it without changing it."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fer.errors import InputError
@@ -58,7 +58,7 @@ def check_network(network: nn.Module) -> None:
             raise InputError(msg)
 
 
-def copy_network(network: nn.Module, shared: Sequence[Tensor] = ()) -> nn.Module:
+def copy_network(network: nn.Module) -> nn.Module:
     """Return a deep copy of a network that computes with its own weights, uncompiled.
 
     Tensors that a module computes and keeps as plain attributes are detached in the copy, such as the weights
@@ -67,7 +67,6 @@ def copy_network(network: nn.Module, shared: Sequence[Tensor] = ()) -> nn.Module
 
     Args:
         network: Any network.
-        shared: Parameters of the network that the copy shares instead of copying.
 
     Raises:
         InputError: The network cannot be copied; a function that it holds would go on computing with the
@@ -78,14 +77,14 @@ def copy_network(network: nn.Module, shared: Sequence[Tensor] = ()) -> nn.Module
     computed = [tensor for tensor in held if not tensor.is_leaf]
     memo = {id(tensor): tensor.detach().clone() for tensor in computed}
     try:
-        twin = copy.deepcopy(network, memo | {id(tensor): tensor for tensor in shared})
+        twin = copy.deepcopy(network, memo)
     except FOREIGN_ERRORS as error:
         msg = (
             f"{type(network).__name__} cannot be copied ({one_line(error)}): remove attributes other than "
             "modules, parameters, buffers and plain values"
         )
         raise InputError(msg) from error
-    bind_functions(network, twin, shared)
+    bind_functions(network, twin)
     return twin
 
 

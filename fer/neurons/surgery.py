@@ -175,29 +175,37 @@ def cut_(network: nn.Module, groups: Iterable[NeuronGroup], plans: Mapping[str, 
 def undone(network: nn.Module, layers: Iterable[str]) -> Iterator[None]:
     """Undo what is masked or cut in a network when the context ends.
 
-    Its buffers and modes are put back, too. A copy of a network of many layers takes longer.
+    Its buffers and other attributes, which a run may change, are put back, too. The network has to stay in
+    its mode. A copy of a network of many layers takes longer.
 
     Args:
         network: The network.
         layers: Names of the layers that are masked or cut in the context.
     """
-    changed = [each for layer in layers for each in network.get_submodule(layer).modules()]
-    attributes = [
-        {name: value.copy() if isinstance(value, dict) else value for name, value in vars(module).items()}
-        for module in changed
-    ]
-    tensors = [*network.buffers(), *(each for module in changed for each in module.parameters())]
-    values = [tensor.detach().clone() for tensor in tensors]
-    modes = [(module, module.training) for module in network.modules()]
+    attributes = [(vars(module), _kept(module)) for module in network.modules()]
+    changed = [each for layer in layers for each in network.get_submodule(layer).parameters()]
+    values = [(tensor, tensor.detach().clone()) for tensor in (*network.buffers(), *changed)]
     try:
         yield
     finally:
-        for module, before in zip(changed, attributes, strict=True):
-            vars(module).update(before)
-        for tensor, value in zip(tensors, values, strict=True):
-            tensor.data = value
-        for module, is_training in modes:
-            module.training = is_training
+        for now, before in attributes:
+            now.clear()
+            now.update(before)
+        with torch.no_grad():
+            for tensor, value in values:
+                if tensor.shape == value.shape:
+                    tensor.copy_(value)  # in place: other tensors may share its storage
+                else:
+                    tensor.data = value
+
+
+def _kept(module: nn.Module) -> dict[str, Any]:
+    """Return a module's attributes, with copies of the dicts that change in place, such as its parameters."""
+    internal = vars(nn.Module())
+    return {
+        name: value.copy() if name in internal and isinstance(value, dict) else value
+        for name, value in vars(module).items()
+    }
 
 
 def planned(

@@ -1,7 +1,7 @@
 """Turns of the sequential refit: which layers are fitted, in which order, and where their outputs are added.
 
 They are found on a few samples in float64. A layer is fitted if it takes removed neurons, or if its input in
-the pruned network differs from that in the whole one.
+the pruned network differs from that in the unpruned one.
 """
 
 import math

@@ -40,8 +40,8 @@ class RecalibrationResult:
     Attributes:
         before: The unpruned network with recalibrated batch norm.
         after: The pruned network without recalibration; None if earlier rounds were recalibrated.
-        mcnemar: McNemar's test between the whole and the pruned network, both recalibrated; None if they were
-            not evaluated as classifiers.
+        mcnemar: McNemar's test between the unpruned and the pruned network, both recalibrated; None if they
+            were not evaluated as classifiers.
     """
 
     before: Quality

@@ -134,7 +134,9 @@ def test_three_p_values_are_said_to_be_uncorrected(tmp_path):
         pytest.param(["a", "./a"], "are the same run", id="twice"),
         pytest.param(["a", "bb"], "bb: no such folder; did you mean b? give", id="typo"),
         pytest.param(
-            ["a", "a/config.yaml"], "config.yaml: a file, not a folder; give the folder of a run", id="file"
+            ["a", "a/config.yaml"],
+            "config.yaml: a file, not a folder; give a folder that fer wrote",
+            id="file",
         ),
         pytest.param(["a", "folds"], "is a cross-validation, whose test samples differ", id="crossval"),
         pytest.param(["a", "search"], "is a sweep: give the folders of its trials", id="sweep"),

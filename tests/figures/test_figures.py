@@ -74,14 +74,13 @@ def test_confusion_shows_counts_shares_margins_and_interval() -> None:
     assert "accuracy 70.00 % (95 % interval 39.68 to 89.22), n = 10" in texts
 
 
+def test_a_number_stays_on_the_line_of_what_it_is() -> None:
+    wrapped = wrap_title(new_figure(4.4, 3), "Calibration of three seeds of our network, n = 3,589")
+    assert wrapped == "Calibration of three seeds of our network,\nn = 3,589"
+
+
 @pytest.mark.drawn
 @pytest.mark.slow
-def test_a_number_stays_on_the_line_of_what_it_is() -> None:
-    figure = new_figure(4.4, 3)
-    wrapped = wrap_title(figure, "Calibration of three seeds of a network of ours, n = 3,589")
-    assert wrapped == "Calibration of three seeds of a network of ours,\nn = 3,589"
-
-
 def test_a_long_title_of_a_confusion_leaves_the_cells_their_width() -> None:
     def cell_width(title: str) -> float:
         figure = confusion_figure(torch.eye(7, dtype=torch.int64), title=title)

@@ -15,7 +15,7 @@ from fer.neurons.culprits import Fault, culprits
 from fer.neurons.follow import MAX_INDICES, Ranges, follow
 from fer.neurons.groups import NeuronGroup
 from fer.neurons.inputs import inputs_of
-from fer.neurons.networks import copy_network, copy_to_trace
+from fer.neurons.networks import copy_to_trace
 
 IMAGES = torch.rand(2, 3, 8, 8)
 
@@ -180,10 +180,3 @@ def test_the_wrong_groups_are_found_whatever_their_number(num_wrong, has_layer):
 def test_groups_that_are_wrong_only_together_are_not_refused():
     groups = [group(name) for name in "abcd"]
     assert culprits(groups, lambda tested: Fault("together", "a") if len(tested) > 1 else None) == {}
-
-
-def test_a_copy_shares_the_parameters_that_it_is_told_to():
-    network = nn.Sequential(nn.Linear(3, 4), nn.LSTM(4, 5))
-    twin = copy_network(network, list(network[1].parameters()))
-    assert twin[0].weight is not network[0].weight
-    assert all(one is other for one, other in zip(twin[1].parameters(), network[1].parameters(), strict=True))

@@ -42,6 +42,27 @@ MIXED = {
 }
 
 
+class Centred(nn.Module):
+    """Subtracts the batch's mean in training mode, and in eval mode what it has kept of such means."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.factor = 1.0
+
+    def forward(self, inputs):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * inputs.mean()
+            self.factor = 2.0
+        return self.factor * (inputs - (inputs.mean() if self.training else self.mean))
+
+
+def test_what_a_run_in_training_mode_changes_does_not_change_the_next_test():
+    network = nn.Sequential(Centred(), nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    found = find_prunable(network, torch.rand(4, 8))
+    assert [group.name for group in found.groups] == ["1"]
+
+
 @pytest.mark.parametrize("kind", MIXED)
 def test_neurons_whose_columns_depend_on_other_neurons_are_refused(kind):
     torch.manual_seed(0)

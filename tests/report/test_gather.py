@@ -280,7 +280,7 @@ def test_no_folder_and_an_empty_one(tmp_path, settings_of):
     with pytest.raises(InputError, match=r"holds no run.*runs/NAME"):
         gather(tmp_path, settings_of)
     (tmp_path / "best.ckpt").touch()
-    with pytest.raises(InputError, match=r"best.ckpt: a file, not a folder; give the folder of a run"):
+    with pytest.raises(InputError, match=r"best.ckpt: a file, not a folder; give a folder that fer wrote"):
         gather(tmp_path / "best.ckpt", settings_of)
 
 
