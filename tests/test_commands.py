@@ -15,8 +15,10 @@ import fer.__main__
 import fer.commands
 from fer.commands import SECTIONS, find_commands, load
 from fer.commands.arguments import CALLBACKS, ONLY_PYTHON
+from fer.commands.early import check_paths
 from fer.commands.help import IN_VAIN
 from fer.commands.renamed import RENAMED, rename_settings, rename_words
+from fer.errors import InputError
 
 TINY = [
     *("--data.num_train", "70", "--data.num_val", "35", "--data.num_test", "35", "--data.batch_size", "16"),
@@ -360,6 +362,8 @@ def test_a_missing_checkpoint_is_named(words, named):
         ("report runs/gone", "runs/gone: no such folder"),
         ("compare runs/gone runs/lost", "runs/gone: no such folder"),
         ("sweep gone.yaml --count 2", "gone.yaml: it cannot be read"),
+        ("sweep --retry_failed gone.yaml", "gone.yaml: it cannot be read"),
+        ("agent gone.yaml", "gone.yaml: it cannot be read"),
         *(
             (f"{name} runs/gone", "runs/gone: no such checkpoint")
             for name in ("test", "validate", "prune", "export")
@@ -374,6 +378,13 @@ def test_a_path_that_is_missing_is_named_before_the_slow_imports(words, message,
     called = call(*words.split())
     assert called.status == 2
     assert message in called.err
+
+
+def test_a_sweep_file_may_leave_its_method_to_the_command_line():
+    Path("sweep.yaml").write_text("program: fer\nparameters: {x: {values: [1, 2]}}\nmetric: {name: y}\n")
+    check_paths(["sweep.yaml", "--method", "random"], "sweep")
+    with pytest.raises(InputError, match="method is missing"):
+        check_paths(["sweep.yaml"], "sweep")
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def made(tmp_path_factory):
 @pytest.mark.drawn
 def test_a_crop_is_explained(made):
     out = done("explain", made / "face.png", "--whole", "--ckpt_path", made / "run", "--out", "why")
-    assert "points less; neurons: conv1 " in out
+    assert " points; neurons: conv1 " in out
     assert "No angles were measured for conv2" in out
     page = Path("why/explanation.html").read_text()
     assert "<script" not in page

@@ -44,7 +44,7 @@ def test_a_recalibration_that_does_harm_is_said(bare, is_said):
 
     printed = replace(results, agreement=agreement).table()
 
-    assert ("or --prune.recalibrate false" in printed) == is_said
+    assert ("or set --prune.recalibrate false" in printed) == is_said
 
 
 def test_without_held_out_samples_the_table_says_so():

@@ -33,8 +33,8 @@ function showNeurons() {
       key(signs),
       el("div", { class: "many" }, layers.map(fanOf)),
       note(
-        `Two neurons below the lower dashed line (${look.similar}°) count as similar, above the upper `,
-        `one (${look.complementary}°) as complementary. `,
+        `Two neurons below the lower dashed line (${look.similar}°) count as similar, above the `,
+        `upper one (${look.complementary}°) as complementary. `,
         "Background: the layer's own training stages; the line where a ",
         "stage begins is dashed if no other measure confirms it (see Training). ",
         page.ranks && RANK_NOTE,

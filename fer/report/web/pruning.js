@@ -183,8 +183,8 @@ function removals(layers) {
     key([{ name: "left", color: "var(--pale)", isArea: true }, ...signs]),
     page.layers &&
       note(
-        "Pruning measures the neurons again, on samples of its own: a neuron that is dead here need ",
-        "not be dead in the tables of the training.",
+        "Pruning measures the neurons again, on samples of its own: a neuron that is dead here ",
+        "need not be dead in the tables of the training.",
       ),
   ];
 }
