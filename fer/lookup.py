@@ -1,13 +1,9 @@
 """Look up the folders of runs and the checkpoints that a command is given."""
 
 from pathlib import Path
-from typing import Final
 
 from fer.errors import InputError, suggest_path
-from fer.runs import LATEST, Run
-
-STUDIES: Final = ("study.json", "settings.json")
-"""Files of a study of several runs, of which one is there from its start."""
+from fer.runs import LATEST, SETTINGS, STUDY, Run
 
 
 def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
@@ -66,7 +62,7 @@ def check_folder(folder: Path) -> None:
 
 def _holds_run(folder: Path) -> bool:
     """Return whether a folder is that of a run, or of several."""
-    return Run(folder).is_run or any((folder / name).is_file() for name in STUDIES)
+    return Run(folder).is_run or any((folder / name).is_file() for name in (STUDY, SETTINGS))
 
 
 def without_link(path: Path) -> Path:

@@ -23,6 +23,12 @@ from fer.yamltext import parse_yaml
 LATEST: Final = "latest"
 """Name of the link to the newest run, in the folder of runs."""
 
+STUDY: Final = "study.json"
+"""Settings of a sweep, in its folder from its start."""
+
+SETTINGS: Final = "settings.json"
+"""Settings of a cross-validation or a repeat, in its folder from its start."""
+
 WAY_OUT: Final = "restore it, or move it away to continue without it"
 
 Number = (int, float)

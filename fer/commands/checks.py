@@ -157,10 +157,9 @@ def check_network(task: ClassificationTask, batch: Batch, *, network: str, train
             f"one for each of the data's {task.num_classes} classes"
         )
         raise InputError(msg)
-    if training and labels.ndim == 1 and not 0 <= int(labels.min()) <= int(labels.max()) < task.num_classes:
-        wrong = next(label for label in labels.tolist() if not 0 <= label < task.num_classes)
+    if training and labels.ndim == 1 and (wrong := {*labels.long().tolist()} - {*range(task.num_classes)}):
         msg = (
-            f"the data has the label {int(wrong)}: number the {task.num_classes} classes "
+            f"the data has the label {min(wrong)}: number the {task.num_classes} classes "
             f"0 to {task.num_classes - 1}"
         )
         raise InputError(msg)

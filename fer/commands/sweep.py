@@ -23,10 +23,11 @@ from fer.errors import InputError
 from fer.figures.style import write_figure
 from fer.figures.sweep import importances_figure, parallel_figure, search_figure, slices_figure
 from fer.files import atomic_write, remove_drafts
+from fer.runs import STUDY
 from fer.studies.importance import LEAST_TRIALS, importances
 from fer.studies.search import METHODS
 from fer.studies.storage import without_password, writing
-from fer.studies.study import STUDY, Study, open_study, read_settings
+from fer.studies.study import Study, open_study, read_settings
 from fer.studies.sweep import Limits, gpus_for, run_sweep
 from fer.studies.sweepfile import args_json, read_sweep
 from fer.studies.trial import write_inputs

@@ -9,9 +9,8 @@ from fer.compare.answers import Answers, read_answers
 from fer.configs import flatten
 from fer.errors import InputError
 from fer.lookup import check_folder, find_checkpoint
-from fer.runs import Run
+from fer.runs import STUDY, Run
 from fer.studies.members import CROSSVAL, REPEAT, find_kind, read_members, read_settings, summarise
-from fer.studies.study import STUDY
 
 
 @dataclass(frozen=True, eq=False)

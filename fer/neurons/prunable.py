@@ -102,9 +102,8 @@ def _try(
     """Refuse the groups whose removal changes what the network computes."""
     reasons = dict(refused)
     training = _run_in_training_mode(network, inputs)
-    twin = _NotedCalls(network)
-    trained = None if training is None else _NotedCalls(network.train())
-    network.eval()
+    twin = _NotedCalls(copy_network(network))
+    trained = None if training is None else _NotedCalls(copy_network(network).train())
     reasons |= culprits(groups, partial(_difference, twin, inputs, trained, training))
     groups = _without(groups, reasons)
     evaluation = DirectTest(network, inputs)
@@ -203,21 +202,21 @@ def _difference(
 
 
 class _NotedCalls:
-    """A copy of a network that notes which of its layers it called last.
+    """A network that notes which of its layers it called last.
 
     Attributes:
-        network: The copy.
+        network: The network.
         last: Name of the layer, in the last run; empty if it called none.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.network, self.last = copy_network(network), ""
-        for name, module in self.network.named_modules():
+        self.network, self.last = network, ""
+        for name, module in network.named_modules():
             if can_shrink(module):
                 module.register_forward_pre_hook(lambda *_, name=name: setattr(self, "last", name))
 
     def run(self, inputs: Inputs) -> list[Tensor]:
-        """Run the copy; see :func:`fer.neurons.independence.run_seeded`."""
+        """Run the network; see :func:`fer.neurons.independence.run_seeded`."""
         self.last = ""
         return run_seeded(self.network, inputs)
 

@@ -182,7 +182,7 @@ def undone(network: nn.Module, layers: Iterable[str]) -> Iterator[None]:
         network: The network.
         layers: Names of the layers that are masked or cut in the context.
     """
-    attributes = [(vars(module), _kept(module)) for module in network.modules()]
+    attributes = [(vars(module), _attributes(module)) for module in network.modules()]
     changed = [each for layer in layers for each in network.get_submodule(layer).parameters()]
     values = [(tensor, tensor.detach().clone()) for tensor in (*network.buffers(), *changed)]
     try:
@@ -199,7 +199,7 @@ def undone(network: nn.Module, layers: Iterable[str]) -> Iterator[None]:
                     tensor.data = value
 
 
-def _kept(module: nn.Module) -> dict[str, Any]:
+def _attributes(module: nn.Module) -> dict[str, Any]:
     """Return a module's attributes, with copies of the dicts that change in place, such as its parameters."""
     internal = vars(nn.Module())
     return {
@@ -290,13 +290,13 @@ def _slice(module: Any, rows: set[int], columns: set[int]) -> None:
         groups = getattr(module, "groups", 1)
         num_columns = module.weight.shape[1] * groups
         kept = _left(num_columns, columns)
-        tensors["weight"] = _without(module.weight.detach(), left, kept, groups)
+        tensors["weight"] = _part_left(module.weight.detach(), left, kept, groups)
         sizes |= dict(zip(_sizes(module), (len(left), len(kept), groups), strict=False))
     _replace(module, tensors, sizes)
 
 
-def _without(weight: Tensor, rows: Tensor, columns: Tensor, groups: int) -> Tensor:
-    """Return the rows and columns of a grouped layer's weight that are left, as many of each group.
+def _part_left(weight: Tensor, rows: Tensor, columns: Tensor, groups: int) -> Tensor:
+    """Return the part of a layer's weight that is left, as large in each group.
 
     Args:
         weight: Shape ``(out, in / groups, ...)``.

@@ -11,11 +11,10 @@ from fer.files import find_problem, read_json
 from fer.report.images import images
 from fer.report.parts import Page, curves_of, damaged, differing_settings, facts_of, split_of
 from fer.report.repeat import SettingsOf, as_word, versions
-from fer.runs import WAY_OUT
+from fer.runs import SETTINGS, WAY_OUT
 from fer.studies.members import (
     CROSSVAL,
     NUMBER,
-    SETTINGS,
     Kind,
     Summary,
     read_settings,

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fer.runs import STUDY
 from fer.studies.importance import importances
-from fer.studies.study import STUDY, Study, read_settings
+from fer.studies.study import Study, read_settings
 from fer.studies.sweepfile import SweepFile, envvars, read_sweep
 from fer.studies.trial import fer_command
 from fer.studies.trials import Trial, read_trials

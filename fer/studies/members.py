@@ -19,11 +19,10 @@ from fer.files import find_problem, read_json, write_json
 from fer.metrics import ClassificationReport, mean_interval, report
 from fer.metrics.calibration import Calibration, pooled_calibration
 from fer.metrics.keys import acc_key
-from fer.runs import WAY_OUT, Run
+from fer.runs import SETTINGS, WAY_OUT, Run
 
 log = logging.getLogger("fer.studies")
 
-SETTINGS: Final = "settings.json"
 LOCK: Final = ".lock"
 SPLITS: Final = ("val", "test")
 

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from fer.errors import InputError
 from fer.files import atomic_write, find_problem, read_json
+from fer.runs import STUDY
 from fer.studies.storage import without_password, writing
 from fer.studies.sweepfile import SweepFile
 from fer.studies.trial import read_values, settle
 from fer.studies.trials import JOURNAL, MOST_VALUES, Trial, Trials, import_old
-
-STUDY: Final = "study.json"
 
 
 @dataclass(frozen=True)
