@@ -1,5 +1,6 @@
 """Look up the folders of runs and the checkpoints that a command is given."""
 
+import zipfile
 from pathlib import Path
 
 from fer.errors import InputError, suggest_path
@@ -42,6 +43,18 @@ def find_checkpoint(path: Path, *, resume: bool = False) -> Path:
         msg = f"{path}: no checkpoint in {run.checkpoints_dir.name}/; {hint}"
         raise InputError(msg)
     return found
+
+
+def check_archive(path: Path) -> None:
+    """Check that a checkpoint is a complete archive, as ``torch.save`` writes it; not what is in it.
+
+    Raises:
+        InputError: The file is something else, or it is truncated.
+    """
+    if not zipfile.is_zipfile(path):
+        way_out = "give a run, runs/NAME, or its checkpoints/best.ckpt; if this was one, it is truncated"
+        msg = f"{path}: not a readable checkpoint (not an archive of torch.save); {way_out}"
+        raise InputError(msg)
 
 
 def check_folder(folder: Path) -> None:

@@ -336,7 +336,8 @@ def make_run(folder: Path, *, is_named: bool) -> Run:
             number += 1
             run_dir = folder.with_name(f"{folder.name}-{number}")
         if is_named and not _is_made(folder) and any(folder.iterdir()):
-            msg = f"{folder} holds a run: choose another --run_name, or move that run away"
+            way_out = "choose another --run_name, or move that run away"
+            msg = f"{folder} holds a run: {way_out}; an interrupted training continues by --resume {folder}"
             raise InputError(msg)
     except OSError as e:
         msg = f"{folder}: the folder cannot be made: {e}; choose another --runs_dir or --run_name"

@@ -359,6 +359,8 @@ def test_a_missing_checkpoint_is_named(words, named):
         ("crossval -c=cnv6", "did you mean 'conv6'?"),
         ("fit --start_from=runs/gone", "runs/gone: no such checkpoint"),
         ("predict face.png --ckpt_path runs/gone", "runs/gone: no such checkpoint"),
+        ("test notes.ckpt", "notes.ckpt: not a readable checkpoint"),
+        ("predict face.png --ckpt_path notes.ckpt", "notes.ckpt: not a readable checkpoint"),
         ("report runs/gone", "runs/gone: no such folder"),
         ("compare runs/gone runs/lost", "runs/gone: no such folder"),
         ("sweep gone.yaml --count 2", "gone.yaml: it cannot be read"),
@@ -375,6 +377,7 @@ def test_a_path_that_is_missing_is_named_before_the_slow_imports(words, message,
         raise AssertionError(command)
 
     monkeypatch.setattr(fer.__main__, "load", fail)
+    Path("notes.ckpt").write_text("no checkpoint")
     called = call(*words.split())
     assert called.status == 2
     assert message in called.err

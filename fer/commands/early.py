@@ -8,7 +8,7 @@ from typing import Final
 
 from fer.commands.parsing import positional
 from fer.configs import config_path
-from fer.lookup import check_folder, find_checkpoint
+from fer.lookup import check_archive, check_folder, find_checkpoint
 
 CHECKPOINT: Final = "checkpoint"
 """Value of ``TAKES`` in the file of a command whose positional argument is a checkpoint."""
@@ -43,10 +43,10 @@ def check_paths(words: Sequence[str], takes: str = "") -> None:
         if flag in ("--config", "-c"):
             config_path(value)
         elif flag in CHECKPOINTS and takes != STUDY and not re.fullmatch(OTHERS, value):
-            find_checkpoint(Path(value))
+            check_archive(find_checkpoint(Path(value)))
     for place in positional(words):
         if takes == CHECKPOINT:
-            find_checkpoint(Path(words[place]))
+            check_archive(find_checkpoint(Path(words[place])))
         elif takes == FOLDER:
             check_folder(Path(words[place]))
         elif takes == SWEEP and words[place].endswith((".yaml", ".yml")):
