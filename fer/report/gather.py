@@ -41,6 +41,9 @@ STAGE_NOTES: Final[Mapping[Stage, str]] = {
 }
 """Explanation of each training stage on the page."""
 
+CLEAN: Final = "clean: the test images that do not occur, pixel by pixel, in train or val."
+"""Explanation of the results on ``clean``."""
+
 NO_HISTORY: Final = (
     "There is no metrics.csv: the curves, and the angles and stages during training, are missing. "
     "Train with Lightning's CSVLogger, alone or beside another logger."
@@ -143,6 +146,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     if results:
         reports = read_reports(run, results)
         found["results"] = [split_of(name, each) for name, each in reports.items()]
+        found["clean"] = CLEAN if "clean" in reports else None
         found["chance"] = next((1 / len(each.class_names) for each in reports.values()), None)
         found["calibration"] = _calibration(folder, results)
         found["card"] = run.model_card_path.name if run.model_card_path.is_file() else None

@@ -47,6 +47,7 @@ def take_images(content: Any) -> Iterator[tuple[str, str]]:
 def results_as_html(content: Page) -> str:
     """Return the head of the page, its results, the facts about the run and its commands, as HTML."""
     warnings = [content[key] for key in ("unfinished", "limits") if content.get(key)]
+    notes = [NOTE, content["clean"]] if content.get("clean") else [NOTE]
     repeat = content.get("repeat", {})
     commands = [repeat[name] for name in ("command", "best", "folder") if repeat.get(name)]
     facts = [f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in content.get("facts", [])]
@@ -60,7 +61,7 @@ def results_as_html(content: Page) -> str:
             f'<p class="kicker">{escape(content["kind"])}</p>',
             f"<h1>{escape(content['name'])}</h1>",
             *(f'<p class="warn">{escape(text)}</p>' for text in warnings),
-            f'<p class="note">{NOTE}</p>',
+            *(f'<p class="note">{escape(text)}</p>' for text in notes),
             *(f"<section><h2>{escape(title)}</h2>{html}</section>" for title, html in sections if html),
         ]
     )

@@ -114,6 +114,7 @@ def test_without_scripts_there_are_results_and_commands(run_dir, settings_of):
     assert "made-up Scripts are not allowed here" in text
     test = next(split for split in content["results"] if split["name"] == "test")
     assert f"test {test['n']} {100 * test['acc']:.2f} % {100 * test['low']:.2f} %" in text
+    assert content["clean"] in text
     assert f"Commands {content['repeat']['command']}" in text
     before, after = content["prune"]["before"], content["prune"]["after"]
     assert f"parameters {before['parameters']:,} {after['parameters']:,}" in text

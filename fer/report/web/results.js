@@ -21,9 +21,7 @@ function showResults() {
     "All splits are evaluated with one checkpoint, selected on the validation split.";
   const largest =
     "The grey mark, “largest class”, is the accuracy of always predicting the largest class. ";
-  const clean =
-    splits.some(({ name }) => name === "clean") &&
-    "clean: the test images that do not occur, pixel by pixel, in train or val. ";
+  const clean = page.clean && `${page.clean} `;
   made.append(table(columns, splits, { caption }), note(largest, clean, origin));
 }
 
