@@ -87,6 +87,13 @@ class NoClasses(LightningDataModule):
     pass
 
 
+class FromTwo(Own):
+    def setup(self, stage):
+        super().setup(stage)
+        images, labels = self.data.tensors
+        self.data = TensorDataset(images, labels + 2)
+
+
 class Dicts(Own):
     def train_dataloader(self):
         return [{"image": 1}]
@@ -220,6 +227,11 @@ def test_a_published_class_trains(path, settings):
         pytest.param("--network broken.Net", ["importing broken failed: SyntaxError"], id="broken module"),
         pytest.param("--dataset mynets.NoClasses", ["neither num_classes nor class_names"], id="no classes"),
         pytest.param("--network mynets.Plain --dataset mynets.Dicts", ["(inputs, labels)"], id="dicts"),
+        pytest.param(
+            "--network mynets.Plain --dataset mynets.FromTwo",
+            ["the data has the label 3: number the 3 classes 0 to 2"],
+            id="labels from 2",
+        ),
         pytest.param("--network mynets.ThreeOutputs", ["outputs of shape (2, 3)", "(2, 7)"], id="outputs"),
         pytest.param(
             "--network mynets.Functional --model.image_size 9 --dataset mynets.Own --data.image_size 8",
