@@ -5,6 +5,7 @@ import csv
 import re
 import shlex
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from command import call, done
@@ -127,7 +128,7 @@ def test_fer_understands_the_command(
         run = tmp_path / "runs" / name
         (run / "checkpoints").mkdir(parents=True)
         for checkpoint in checkpoints:
-            (run / "checkpoints" / f"{checkpoint}.ckpt").touch()
+            ZipFile(run / "checkpoints" / f"{checkpoint}.ckpt", "w").close()
         (run / "config.yaml").write_text(config_path("demo").read_text())
     asks_for_help = "--help" in arguments
 
