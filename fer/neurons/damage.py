@@ -144,7 +144,7 @@ def split(batches: InputBatches) -> tuple[InputBatches, list[Inputs]]:
         return batches, list(batches)
     every = HELD_OUT * math.ceil(num / HELD_OUT / MOST_HELD_OUT)
     held_out = list(_picked(batches, lambda numbers: numbers % every == 0))
-    return replace(batches, batches=_Fitted(batches)), held_out
+    return replace(batches, batches=_Fitted(batches), seen=[]), held_out
 
 
 def _picked(batches: InputBatches, choose: Callable[[Tensor], Tensor]) -> Iterator[Inputs]:

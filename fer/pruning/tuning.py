@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Self
 
 import torch
@@ -200,7 +200,7 @@ def fine_tune(
     if epochs < 1 or not lr > 0:
         msg = f"fine-tuning with epochs={epochs} and lr={lr}: set epochs to at least 1, and lr above 0"
         raise InputError(msg)
-    batches = InputBatches.of(batches, network, inputs)
+    batches = replace(InputBatches.of(batches, network, inputs), varies=True)
     teacher = None if whole is None else copy_network(whole).eval().requires_grad_(requires_grad=False)
     twin = _trainable_copy(network)
     optimizer = torch.optim.AdamW([p for p in twin.parameters() if p.requires_grad], lr, weight_decay=0.0)
