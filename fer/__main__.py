@@ -33,7 +33,7 @@ examples:
   fer fit --config conv6 --model.lr 0.003               any setting can be changed on the command line
   fer fit --config conv6 --help                         all settings of a network and its data
   fer test runs/latest                                  evaluate the best checkpoint of the newest run
-  fer prune runs/latest                                 prune the same checkpoint
+  fer prune runs/latest --target_macs 0.5               prune it to half of its multiply-adds
 
 configs (--config takes a file, or one of these names):
 {configs}

@@ -56,6 +56,7 @@ def test_a_smaller_network_is_written_that_loads_again(weights, make_images, tmp
     called = call("prune", *words, *wide, *small, "--tune_epochs", "1")
     assert called.status == 0, called.err
     assert "top-1" in called.out
+    assert "images, resized to 64x64 pixels (--image_size), normalised by the means 0.485" in called.out
     for part in ("looking for idle blocks", "measuring neurons", "trying smaller widths of each layer"):
         assert called.out.count(f"{part}\n") == 1
     assert "fine-tuning 1/1      train loss" in called.out

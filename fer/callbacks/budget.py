@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 
 from fer.callbacks.media import is_dry_run
 from fer.callbacks.schedule import LEAST_SAMPLES, UNKNOWN_INTERVAL, Cost, Schedule, plan
+from fer.neurons.stages import LEAST_VALUES
 
 LEFT_OUT: Final = 4
 """Steps at the beginning that are not timed: libraries load and choose their methods in them."""
@@ -22,6 +23,10 @@ LONG: Final = 50
 FREE_SECONDS: Final = 2.0
 """Seconds that measuring may take in all, whatever the budget, but no more than half of the training: 5 % of
 ten seconds would leave too few measurements for stages."""
+
+LEAST_NUMBER: Final = 2 * LEAST_VALUES
+"""Measurements of a training, whatever the budget, as long as they take no more than a quarter of its time:
+with fewer than half as many, the stages are unknown."""
 
 SHORT: Final = 64
 """Steps of a training up to which nothing is timed, and each epoch is measured."""
@@ -196,6 +201,7 @@ def decide(
         num_samples=num_samples,
         least_samples=least_samples,
         least_seconds=FREE_SECONDS,
+        least_number=LEAST_NUMBER,
     )
     found: Schedule = trainer.strategy.broadcast(decided)
     return found

@@ -65,7 +65,7 @@ class DistinctivenessCallback(HistoryCallback):
 
     Args:
         budget: Share of the training time that measuring may take, more than 0, up to 1; a short training may
-            be measured for two seconds.
+            exceed it, since stages need some measurements.
         every_n_steps: Interval in steps (batches) in place of ``budget``, rounded so that an epoch ends
             with a measurement; 0: never.
         every_n_epochs: Interval in epochs in place of ``budget``, counted back from the last epoch; 0: never.

@@ -60,7 +60,7 @@ class PruneCallback(Callback):
             the entries of a mapping that ``forward`` names.
         num_patterns: Old name of ``num_samples``.
         target_macs: Share of the multiply-adds to keep, 0 to 1, instead of thresholds. Of all layers,
-            those neurons are removed that change the outputs least for what they save. None: no target.
+            those neurons are removed that change the outputs least for what they save. null: no target.
         target_params: Share of the parameters to keep, 0 to 1, instead of thresholds.
         target_latency: Share of the time for one sample, on this machine, to keep, 0 to 1, instead of
             thresholds.

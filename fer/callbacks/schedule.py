@@ -191,6 +191,7 @@ def plan(
     num_samples: int,
     least_samples: int = LEAST_SAMPLES,
     least_seconds: float = 0.0,
+    least_number: int = 0,
     wanted: int = WANTED,
 ) -> Schedule:
     """Return how often to measure, and on how many samples, so that it stays within a budget.
@@ -209,6 +210,8 @@ def plan(
         least_samples: Fewest samples, if there are as many.
         least_seconds: Seconds that measuring may take in all, whatever the budget, but no more than half of
             the training.
+        least_number: Measurements that the training should have at least, whatever the budget, as long as
+            they take no more than a quarter of it. Rounding to whole epochs may halve their number.
         wanted: Measurements that the training should have.
     """
     least = min(least_samples, num_samples)
@@ -219,7 +222,10 @@ def plan(
     stride = 1 if per_epoch else max(1, int(known // wanted))
     per_epoch = max(1, per_epoch)
     training = step_seconds * num_steps
-    of_epoch = max(budget * training, min(least_seconds / known, training / 2))
+    needed = least_number * (cost.of(least) + cost.of_epoch)
+    of_epoch = max(
+        budget * training, min(least_seconds / known, training / 2), min(needed / known, training / 4)
+    )
     available = stride * of_epoch - cost.of_epoch
     num = _affordable(available / per_epoch, cost, num_samples, least)
     seconds = cost.of(num)

@@ -387,19 +387,22 @@ class StageCallback(Callback):
         series = {layer: series_of(columns, self.times) for layer, columns in measured.items()}
         series[NETWORK] = series_of_network(measured, widths, self.times)
         confirmed = {layer: confirm(final[layer], self.times, series.get(layer, {})) for layer in final}
+        shown = final if len(self.times) >= LEAST_VALUES else {}
         content = {
             layer: {
-                "final": intervals(final[layer], self.times, confirmed[layer]),
-                "live": intervals(live[layer], self.times),
+                "final": intervals(final[layer], self.times, confirmed[layer]) if shown else [],
+                "live": intervals(live[layer], self.times) if shown else [],
             }
             for layer in final
         }
         if not is_dry_run(trainer):
             run_of_trainer(trainer, self.network).write_stages(content)
-        shown = final if len(self.times) >= LEAST_VALUES else {}
         line = stages_line(content[NETWORK]["final"])
         if not shown:
-            line = f"unknown: {len(self.times)} measured, {LEAST_VALUES} are needed; measure more often"
+            every = max(1, trainer.global_step // (2 * LEAST_VALUES))
+            line = (
+                f"unknown: {len(self.times)} measured, {LEAST_VALUES} are needed; set every_n_steps={every}"
+            )
         elif (seen := live[NETWORK][-1].stage) != final[NETWORK][-1].stage:
             line += f" (seen afterwards; during the training, the last stage was {seen})"
         self.console.print(f"stages       {line}", markup=False)

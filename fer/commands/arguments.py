@@ -27,7 +27,7 @@ EXAMPLES: Final = {
 examples:
   fer fit --config conv6 --data.root ~/data/fer2013  train a shipped experiment
   fer fit --config conv6 --model.lr 0.003 --model.optimizer sgd
-  fer fit --config conv6 --ckpt_path runs/latest     resume training, from the last checkpoint
+  fer fit --resume runs/NAME                         continue an interrupted training, in its folder
   fer fit --config conv6 --start_from runs/latest    new training, from the weights of the best checkpoint
   fer fit --config conv6 --print_config              show all settings as YAML, for --config
 """,
@@ -56,8 +56,9 @@ Any network, on images without labels (all of its options: fer prune --timm NAME
   --images FOLDER                  images like its inputs, at any depth
 
 examples:
-  fer prune runs/latest                              into runs/NAME-prune
-  fer prune runs/NAME --target_macs 0.5              half the multiply-adds; or _params, _latency
+  fer prune runs/latest --target_macs 0.5 --prune.criterion span
+                                                     half the multiply-adds (or _params, _latency)
+  fer prune runs/NAME                                by the angles of pairs, whatever is left
   fer prune runs/NAME --curve true                   accuracy over the threshold, drawn
   fer prune --timm resnet18 --weights resnet18.pth --images photos
 """,

@@ -130,9 +130,11 @@ def _next_commands(run: Run, page: Path | None) -> list[str]:
     if run.pruned_checkpoint.is_file():
         commands.append((f"fer test {run.pruned_checkpoint}{own}", "evaluate the pruned network"))
     elif run.best_checkpoint.is_file():
-        commands.append((f"fer prune {run.folder}{own} --target_macs 0.5", "keep half of the multiply-adds"))
+        half = f"fer prune {run.folder}{own} --target_macs 0.5 --prune.criterion span"
+        commands.append((half, "keep half of the multiply-adds"))
     if offline := sorted(run.folder.glob("wandb/offline-run-*")):
-        commands.append((f"wandb leet {offline[-1]}", "see the curves in the terminal"))
+        if run.best_checkpoint.is_file():
+            commands.append((f"wandb leet {offline[-1]}", "see the curves in the terminal"))
         commands.append((f"wandb sync {offline[-1]}", "upload the run to W&B"))
     lines = (line for command, aim in commands for line in (f"  # {aim}", f"  {command}"))
     return ["next", *lines] if commands else []

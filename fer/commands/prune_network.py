@@ -46,10 +46,10 @@ def prune_network(arguments: Sequence[str]) -> None:
     given = _parse(parser, arguments)
     target = take_size_target(given)
     settings, network = _build(parser, given)
+    config = image_format(network, given.image_size)
+    CONSOLE.print(_describe_images(given.images, config), markup=False)
     batches, held_out = read_batches(
-        *(given.images, image_format(network, given.image_size)),
-        num_samples=settings.num_samples,
-        batch_size=given.batch_size,
+        *(given.images, config), num_samples=settings.num_samples, batch_size=given.batch_size
     )
     pruning, results = prune_unlabelled(
         *(network, announced(batches, network), held_out, settings),
@@ -97,7 +97,7 @@ def _make_parser() -> ArgumentParser:
         "--image_size",
         type=int | None,
         default=None,
-        help="side of the images; null: timm's, or 224",
+        help="side of the images; null: timm's for the network, or 224",
     )
     parser.add_argument(
         "--out",
@@ -305,6 +305,16 @@ def image_format(network: nn.Module, image_size: int | None = None) -> dict[str,
         )
         raise InputError(msg) from e
     return config
+
+
+def _describe_images(folder: Path, config: Mapping[str, Any]) -> str:
+    """Return the line about the size and the normalisation of the images."""
+    _, height, width = config["input_size"]
+    mean, std = (", ".join(f"{value:g}" for value in config[name]) for name in ("mean", "std"))
+    return (
+        f"images       {folder}, resized to {height}x{width} pixels (--image_size), normalised by the means "
+        f"{mean} and the standard deviations {std}"
+    )
 
 
 def read_batches(

@@ -1,6 +1,7 @@
 """Angles between the activation vectors of neurons; redundant neurons and pairs."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never, get_args
 
@@ -57,7 +58,7 @@ def angles(statistics: ActivationStatistics, normalise: Origin = "auto") -> Tens
         columns of neurons without a direction are NaN: dead, constant, not finite, or always at the origin.
 
     Raises:
-        InputError: No samples, or an unknown normalisation.
+        InputError: No samples, an unknown normalisation, or the statistics of several layers.
 
     The half angle is computed as tan(θ/2) = sqrt((\|u\| \|v\| - u·v) / (\|u\| \|v\| + u·v)), which is
     2 atan2(\|û - v̂\|, \|û + v̂\|) without the vectors, with differences that are exact where they are
@@ -67,6 +68,9 @@ def angles(statistics: ActivationStatistics, normalise: Origin = "auto") -> Tens
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991.
     """
+    if isinstance(statistics, Mapping):
+        msg = "these are of several layers: {name: angles(each) for name, each in statistics.items()}"
+        raise InputError(msg)
     if statistics.count == 0:
         msg = "there are no samples to measure angles on: the analysis set is empty"
         raise InputError(msg)

@@ -374,8 +374,8 @@ def rank(name: str, costs: Tensor, neurons: Neurons, limits: Limits) -> list[Rem
     """
     if limits.num_removed is None:
         msg = (
-            f"criterion {name} has no threshold: set num_removed, share_removed or a size "
-            "target (target_macs, target_params, target_latency)"
+            f"criterion {name} has no threshold: set num_removed or share_removed, or a size: target_macs, "
+            "target_params or target_latency of PruneCallback and fer prune, a Limit of fer.pruning.prune_to"
         )
         raise InputError(msg)
     costs = costs.double().masked_fill(neurons.statistics.non_finite.to(costs.device), torch.inf)

@@ -133,8 +133,8 @@ def find_target(shares: Mapping[str, float | None], prefix: str = "target_") -> 
     """
     target = {name: share for name, share in shares.items() if share is not None}
     for name, share in target.items():
-        if not 0 < share < 1:
-            msg = f"{prefix}{name} is {share}: the share to keep must be above 0 and below 1"
+        if not isinstance(share, int | float) or not 0 < share < 1:
+            msg = f"{prefix}{name} is {share!r}: the share to keep must be above 0 and below 1"
             raise InputError(msg)
     if len(target) > 1:
         msg = f"{' and '.join(f'{prefix}{name}' for name in target)} exclude each other: give only one"

@@ -34,8 +34,13 @@ def load_pruned(module: M, path: str | Path) -> M:
         A smaller copy in eval mode. Nothing in it is compiled: compile it again.
 
     Raises:
-        InputError: The file holds no pruned network, or the pruned network of another module.
+        InputError: The file holds no pruned network, or the pruned network of another module, or the module
+            is none.
     """
+    if not isinstance(module, nn.Module):
+        given = f"the class {module.__name__}" if isinstance(module, type) else repr(module)
+        msg = f"load_pruned takes a module, here {given}, then a path: load_pruned(MyModule(), 'pruned.ckpt')"
+        raise InputError(msg)
     content = read_any_checkpoint(path)
     if not {"widths", "state_dict"} <= content.keys():
         msg = f"{path} holds no pruned network: give the pruned.ckpt that PruneCallback or fer prune wrote"

@@ -141,6 +141,8 @@ def test_settings_are_checked():
         PruneCallback(similar=1)
     with pytest.raises(InputError, match="target_macs is 2: the share to keep must be above 0 and below 1"):
         PruneCallback(target_macs=2)
+    with pytest.raises(InputError, match="target_macs is 'half': the share"):
+        PruneCallback(target_macs="half")
     with pytest.raises(InputError, match="target_macs and target_params exclude each other"):
         PruneCallback(target_macs=0.5, target_params=0.5)
     with pytest.raises(InputError, match="share_removed and target_macs both set the size"):

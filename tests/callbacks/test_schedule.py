@@ -80,6 +80,23 @@ def test_a_short_training_may_be_measured_for_some_seconds_whatever_the_budget()
     assert _plan(step=1.0, least_seconds=2.0) == _plan(step=1.0)  # which the budget allows anyway
 
 
+@pytest.mark.parametrize("num_epochs", [1, 4, 9, 17, 18, 19, 20, 30, 37, 200])
+def test_a_training_has_enough_measurements_for_stages_whatever_the_budget(num_epochs):
+    cost = Cost(0.01, 1e-4, 0.005)
+    enough = 18 * (cost.of(LEAST_SAMPLES) + cost.of_epoch)
+    steps = {"num_steps": 100, "num_epochs": num_epochs}
+    often = {"of_epoch": cost.of_epoch, "budget": 1e-4, "least_number": 18, **steps}
+    usual = _plan(4.1 * enough / (100 * num_epochs), **often)
+    assert usual.total(100, num_epochs) >= 9
+    assert _spent(usual, cost, 4.1 * enough / (100 * num_epochs), **steps) <= 0.25
+    shortest = _plan(enough / (100 * num_epochs), **often)
+    assert (
+        shortest.total(100, num_epochs) == 1
+        or _spent(shortest, cost, enough / (100 * num_epochs), **steps) <= 0.25
+    )
+    assert _plan(100.0, **often | {"budget": 0.05}) == _plan(100.0, of_epoch=cost.of_epoch, **steps)
+
+
 def test_samples_are_not_fewer_than_those_given_or_the_floor():
     assert _plan(step=1e-4, num_samples=100).num_samples == 100
     assert _plan(step=1e-4, least_samples=700).num_samples == 700

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics.pairwise import cosine_similarity
+from torch import nn
 
 from fer.errors import InputError
-from fer.neurons import ActivationStatistics, angles, angular_speed, classify
+from fer.neurons import ActivationStatistics, angles, angular_speed, classify, measure
 from fer.neurons.angles import pair_angles, summarise
 
 # Activations of 6 logistic units over 16 samples, and the angles as printed: Gedeon and Harris, 1991.
@@ -345,3 +346,9 @@ def test_angular_speed_by_hand():
     assert angular_speed(before, after) == 4
     assert angular_speed(before, after, num_epochs=2) == 2
     assert math.isnan(angular_speed(before, torch.full_like(after, nan)))
+
+
+def test_the_statistics_of_several_layers_are_refused():
+    statistics = measure(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)), torch.rand(5, 2))
+    with pytest.raises(InputError, match=r"several layers: \{name: angles\(each\)"):
+        angles(statistics)

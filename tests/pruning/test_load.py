@@ -173,3 +173,9 @@ def test_what_is_not_a_number_is_named_and_a_mask_may_be_infinite():
     named = r"^best\.ckpt: 3 of 12 values of 0\.weight are NaN or infinite, and so are values of 1 more"
     with pytest.raises(InputError, match=named):
         check_finite(network, "best.ckpt")
+
+
+@pytest.mark.parametrize("module", [nn.Identity, "pruned.ckpt"])
+def test_a_class_or_a_path_in_place_of_the_module_is_named(module):
+    with pytest.raises(InputError, match=r"takes a module, here .*: load_pruned\(MyModule\(\)"):
+        load_pruned(module, "pruned.ckpt")
