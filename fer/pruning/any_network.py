@@ -1,6 +1,6 @@
 """Prune any network on inputs without labels."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -77,6 +77,7 @@ class UnlabelledResults:
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the share by which each changed its input.
         refused: Layers that cannot be pruned, with the reason.
+        together: Other layers that compute the neurons of a layer, since their outputs are added, by layer.
         target: Size limit and the size that was reached; None without a limit.
         size_request: Size that was asked for, and what the thresholds would remove; None if they decided.
     """
@@ -89,6 +90,7 @@ class UnlabelledResults:
     layers: Mapping[str, Mapping[str, int]]
     blocks: Mapping[str, float]
     refused: Mapping[str, str]
+    together: Mapping[str, Sequence[str]]
     target: Target | None = None
     size_request: SizeRequest | None = None
 
@@ -108,7 +110,7 @@ class UnlabelledResults:
         """Return the results as text: a line for each layer, then both networks side by side."""
         return "\n".join(
             [
-                *layer_table(self.layers, self.blocks, self.refused, self.size_request),
+                *layer_table(self.layers, self.blocks, self.refused, self.together, self.size_request),
                 "",
                 heading(""),
                 *size_table(self.before, self.after, self.layers),
@@ -174,6 +176,7 @@ def prune_unlabelled(
         layers=pruning.layers,
         blocks=pruning.blocks,
         refused=pruning.refused,
+        together=pruning.together,
         target=pruning.target,
         size_request=pruning.size_request,
     )

@@ -80,6 +80,7 @@ class KeptRounds:
             "widths": dict(pruning.widths),
             "plans": {name: plan.to_json() for name, plan in pruning.plans.items()},
             "refused": dict(pruning.refused),
+            "together": {name: list(others) for name, others in pruning.together.items()},
             "settings": json.dumps(pruning.settings.to_dict()),
             "result": json.dumps(each.result.to_dict()),
             "target": json.dumps(pruning.target and asdict(pruning.target)),
@@ -110,7 +111,7 @@ class KeptRounds:
             result = RoundResult(**json.loads(content["result"]))
             settings = PruneSettings(**json.loads(content["settings"]))
             plans = {name: PrunePlan.from_json(text) for name, text in content["plans"].items()}
-            refused = dict(content["refused"])
+            refused, together = dict(content["refused"]), dict(content.get("together", {}))
             target = json.loads(content.get("target", "null"))
             numbers = json.loads(content["tuning"] or "null")
             tuning = None if untuned is None else Tuning.of(small, untuned, numbers)
@@ -125,6 +126,7 @@ class KeptRounds:
             layers=result.layers,
             blocks=result.blocks,
             refused=refused,
+            together=together,
             settings=settings,
             target=target and Target.read(target),
             tuning=tuning,

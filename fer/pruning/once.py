@@ -1,6 +1,6 @@
 """Prune a network once: measure, plan, compensate, cut, recalibrate batch norm."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -51,6 +51,7 @@ class Pruning:
             :func:`fer.neurons.plan.count_removed`.
         blocks: Residual blocks that were removed as a whole, with the relative change of their input.
         refused: Layers that cannot be pruned, with the reason.
+        together: Other layers that compute the neurons of a layer, since their outputs are added, by layer.
         settings: Settings, with the ``num_removed`` or thresholds that a size limit has led to.
         recalibration: Two other networks to compare with, so that no gain from recalibration is credited to
             pruning: ``before``, the unpruned network recalibrated, and ``after``, the smaller one not
@@ -67,6 +68,7 @@ class Pruning:
     layers: Mapping[str, Mapping[str, int]]
     blocks: Mapping[str, float]
     refused: Mapping[str, str]
+    together: Mapping[str, Sequence[str]]
     settings: PruneSettings
     recalibration: Recalibration | None = None
     target: Target | None = None
@@ -155,6 +157,7 @@ def prune_to(
         layers=count_removed(pruned.plans, neurons_within(network, example, blocks)),
         blocks=blocks,
         refused=dict(pruned.report["refused"]),
+        together={one.name: one.producers[1:] for one in measurement.groups if len(one.producers) > 1},
         settings=settings,
         recalibration=None if before is None or after is None else Recalibration(before, pruned.network),
         target=target,

@@ -87,6 +87,7 @@ class PruneResults:
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the relative change of their input.
         refused: Layers that cannot be pruned, with the reason.
+        together: Other layers that compute the neurons of a layer, since their outputs are added, by layer.
         settings: Settings of the pruning.
         class_names: Names of the K classes, in the order of the labels; None without classes.
         rounds: Values of each round; empty if it was pruned once.
@@ -106,6 +107,7 @@ class PruneResults:
     layers: Mapping[str, Mapping[str, int]]
     blocks: Mapping[str, float]
     refused: Mapping[str, str]
+    together: Mapping[str, Sequence[str]]
     settings: Mapping[str, Any]
     class_names: Sequence[str] | None
     rounds: Sequence[Mapping[str, Any]] = field(default=())
@@ -187,7 +189,7 @@ class PruneResults:
                 values["target"] = Target.read(values["target"])
             if "size_request" in values:
                 values["size_request"] = SizeRequest(**values["size_request"])
-            known = {"n": None, "class_names": None, **values}
+            known = {"n": None, "class_names": None, "together": {}, **values}
             return cls(before=before, after=after, mcnemar=paired and Comparison(**paired), **known)
         except (AttributeError, KeyError, TypeError, ValueError) as e:
             msg = f"{path} is damaged: {e}; prune again"
@@ -226,7 +228,7 @@ class PruneResults:
         )
         return "\n".join(
             [
-                *layer_table(self.layers, self.blocks, self.refused, self.size_request),
+                *layer_table(self.layers, self.blocks, self.refused, self.together, self.size_request),
                 "",
                 heading(title),
                 *self._metric_lines(),
@@ -343,6 +345,10 @@ def compare(
         layers=_prefixed(pruning.layers, prefix),
         blocks=_prefixed(pruning.blocks, prefix),
         refused=_prefixed(pruning.refused, prefix),
+        together={
+            f"{prefix}{name}": [f"{prefix}{other}" for other in others]
+            for name, others in pruning.together.items()
+        },
         settings=pruning.settings.to_dict(),
         class_names=list(found["before"].report.class_names) if found else None,
         rounds=rounds,

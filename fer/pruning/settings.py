@@ -32,8 +32,9 @@ class PruneSettings:
         similar_below: Angle below which two neurons are similar, degrees; one of them is removed.
         complementary_above: Angle above which two neurons are complementary, degrees; one of them is removed.
         criterion: Criterion that selects the neurons to remove: pairs (angles between two neurons), span
-            (angle to the linear span of the others), l1, taylor, fisher, or package.module.Class. l1,
-            taylor and fisher have no thresholds and need num_removed, share_removed or a size target.
+            (angle to the linear span of the others: keeps more accuracy at the same size), l1, taylor,
+            fisher, or package.module.Class. l1, taylor and fisher have no thresholds and need num_removed,
+            share_removed or a size target.
         merge: How the next layer's weights compensate for the removed neurons: refit, affine, scale, gram,
             add or drop.
         refit: What merge refit fits: sequential (each layer from the pruned network's inputs to the whole
@@ -48,8 +49,8 @@ class PruneSettings:
             on.
         idle_below: Relative change of its input below which a whole residual block is removed, 0 to 1.
             Ignored if a rule or layers are given.
-        num_removed: Number of neurons to remove, by layer, instead of the thresholds; null: use the
-            thresholds.
+        num_removed: Number of neurons to remove, by layer, such as ``{conv4: 20, conv5: 100}``, instead of
+            the thresholds; null: use the thresholds.
         share_removed: Share of the neurons to remove from each layer, 0 to 1, instead of the thresholds;
             null: use the thresholds.
 

@@ -20,6 +20,7 @@ def layer_table(
     layers: Mapping[str, Mapping[str, int]],
     blocks: Mapping[str, float],
     refused: Mapping[str, str],
+    together: Mapping[str, Sequence[str]],
     size_request: SizeRequest | None = None,
 ) -> list[str]:
     """Return lines with the number of neurons that each layer lost, by reason.
@@ -30,6 +31,7 @@ def layer_table(
         layers: Removed neurons by layer and reason; see :func:`fer.neurons.plan.count_removed`.
         blocks: Removed blocks, with the relative change of their input.
         refused: Layers that cannot be pruned, with the reason.
+        together: Other layers that compute the neurons of a layer, by layer.
         size_request: Size that was asked for; None if the thresholds decided.
     """
     labels = {
@@ -47,6 +49,10 @@ def layer_table(
     smallest = [name for name, layer in layers.items() if layer["before"] > layer["after"] == 1]
     if smallest:
         lines.append(f"one neuron is left, the fewest that a layer can have: {listed(smallest)}")
+    lines += [
+        f"{name}: added up with {listed(others)}, which lost the same neurons"
+        for name, others in together.items()
+    ]
     lines += [f"{name}: not pruned: {reason}" for name, reason in refused.items() if reason != OUTPUTS]
     lines += [
         f"{name}: block removed with its layers; it changed its input by {100 * share:.2f} %"

@@ -33,6 +33,7 @@ def results():
         layers=count_removed({"conv1": plan}, {"layer1.0.conv1": 4}),
         blocks={"layer1.0": 0.005},
         refused={"conv2": "it shares weights"},
+        together={"conv1": ["layer1.0.conv2"]},
         settings=PruneSettings().to_dict(),
         class_names=["no", "yes"],
     )
@@ -47,6 +48,7 @@ def test_the_table_names_reasons_and_changes(results):
         "2 lost, 1 won",
         "-50.0 %",
         "conv2: not pruned: it shares weights",
+        "conv1: added up with layer1.0.conv2, which lost the same neurons",
         "layer1.0: block removed with its layers",
     ):
         assert words in text

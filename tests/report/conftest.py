@@ -131,6 +131,7 @@ def write_pruning(folder: Path) -> None:
             "mcnemar": {"lost": 3, "won": 1, "p": 0.6},
             "layers": {"conv1": {"before": 16, "after": 10, **causes}},
             "refused": {"conv2": "the network puts them out"},
+            "together": {"conv1": ["layer1.0.conv2"]},
             "blocks": {"layer1.0": 0.005},
             "settings": {"similar_below": 30, "rule": None},
         },

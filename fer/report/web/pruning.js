@@ -44,6 +44,9 @@ function pruned(results) {
   const removed = Object.entries(blocks ?? {}).map(
     ([name, share]) => `${name} (${percent1(share)})`,
   );
+  const added = Object.entries(results.together ?? {}).map(
+    ([name, others]) => `${name} with ${others.join(", ")}`,
+  );
   const kept = Object.entries(refused ?? {}).map(([name, why]) => `${name} (${why})`);
   return [
     table(columns, rows, { caption }),
@@ -57,6 +60,8 @@ function pruned(results) {
     results.size_request && el("p", requested(results.size_request)),
     removed.length > 0 &&
       note("Blocks removed, and by how much each changed its input: ", removed.join(", "), "."),
+    added.length > 0 &&
+      note("Added up, so they lost the same neurons: ", added.join("; "), "."),
     kept.length > 0 && note("Not pruned: ", kept.join("; "), "."),
   ].filter(Boolean);
 }
