@@ -131,7 +131,9 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         "limits": _limited(describe_limits({name: config.get(f"trainer.{name}") for name in LIMITS})),
         "curves": curves_of(history),
         "stages": {
-            name: [_interval(each) for each in intervals["final"]] for name, intervals in stages.items()
+            name: [_interval(each) for each in intervals["final"]]
+            for name, intervals in stages.items()
+            if intervals["final"]
         },
         "stage_notes": _stage_notes(stages, history),
         "fan": _fan(history),
@@ -256,15 +258,13 @@ def _interval(interval: Mapping[str, Any]) -> dict[str, Any]:
 def _stage_notes(
     stages: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], history: Mapping[str, Sequence[float]]
 ) -> list[str]:
-    """Return a sentence for each stage that the network was in."""
-    found = {interval["stage"] for interval in stages.get("network", {}).get("final", [])}
+    """Return a sentence for each stage that the network was in, or one that it was measured too rarely."""
     num = num_labelled(history)
-    notes = STAGE_NOTES
-    if num < LEAST_VALUES:
+    if stages and history and num < LEAST_VALUES:
         measurements = "measurement" if num == 1 else "measurements"
-        few = f"Only {num} {measurements}: too few to find a stage, which needs {LEAST_VALUES}. "
-        notes = {**STAGE_NOTES, Stage.INITIAL: few}
-    return [note for stage, note in notes.items() if stage in found]
+        return [f"Only {num} {measurements}: too few to find a stage, which needs {LEAST_VALUES}. "]
+    found = {interval["stage"] for interval in stages.get("network", {}).get("final", [])}
+    return [note for stage, note in STAGE_NOTES.items() if stage in found]
 
 
 def _fan(history: Mapping[str, Sequence[float]]) -> Page:

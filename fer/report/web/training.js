@@ -45,7 +45,8 @@ function showTraining() {
   const lines = chanceLines();
   panel("acc", "Accuracy", { height: 260, format: percent, tickFormat: percent0, best, lines });
   panel("lr", "Learning rate", { height: 180 });
-  if (bands.length) made.append(stageTable(bands), note(page.stage_notes));
+  if (bands.length) made.append(stageTable(bands));
+  if (page.stage_notes) made.append(note(page.stage_notes));
   made.append(el("details", el("summary", "All values"), allValues(all)));
 }
 
