@@ -391,7 +391,7 @@ class StageCallback(Callback):
         content = {
             layer: {
                 "final": intervals(final[layer], self.times, confirmed[layer]) if shown else [],
-                "live": intervals(live[layer], self.times) if shown else [],
+                "live": intervals(live[layer], self.times),
             }
             for layer in final
         }

@@ -677,15 +677,17 @@ def test_a_last_stage_that_was_seen_only_afterwards_is_said(tiny_trainer, capsys
 
 
 @pytest.mark.parametrize("num_epochs", [LEAST_VALUES - 1, LEAST_VALUES])
-def test_too_few_measurements_are_no_stages(num_epochs, tiny_trainer, capsys, monkeypatch):
+def test_too_few_measurements_are_no_stages(num_epochs, tiny_trainer, tmp_path, capsys, monkeypatch):
     drawn = []
     monkeypatch.setattr("fer.callbacks.stages.save_figure", lambda _, name, draw, **__: draw())
     for name in ("fan_figure", "speed_figure"):
         monkeypatch.setattr(f"fer.callbacks.stages.{name}", lambda *given, **_: drawn.append(given[2]))
     any_fit(tiny_trainer, [StageCallback(**STAGES), Planned(1)], max_epochs=num_epochs)
-    line = f"stages       unknown: {num_epochs} measured, {LEAST_VALUES} are needed; measure more often"
+    line = f"stages       unknown: {num_epochs} measured, {LEAST_VALUES} are needed; set every_n_steps=1\n"
     assert (line in capsys.readouterr().out) == (num_epochs < LEAST_VALUES)
     assert [bool(stages) for stages in drawn] == [num_epochs >= LEAST_VALUES] * 2
+    written = json.loads((tmp_path / "stages.json").read_text())["network"]
+    assert bool(written["final"]) == (num_epochs >= LEAST_VALUES)
 
 
 def test_only_the_first_of_several_steps_counts():
