@@ -223,7 +223,9 @@ class DistinctivenessCallback(HistoryCallback):
             try:
                 call(found.module, self.samples.example)
             except InputError as error:
-                msg = f"{error}; give inputs=, a function from a batch to what it takes, or samples="
+                usual = "give inputs=, a function from a batch to what it takes, or samples="
+                way_out = usual if self.given is None else "give samples= as it takes them, images as floats"
+                msg = f"{error}; {way_out}"
                 raise InputError(msg) from error
 
     def _find_layers(self, trainer: Trainer, pl_module: LightningModule, found: FoundNetwork) -> None:
