@@ -15,6 +15,13 @@ const THRESHOLDS = ["similar_below", "complementary_above"];
 const isSized = ({ settings, target }) =>
   Boolean(target ?? settings?.num_removed ?? settings?.share_removed);
 
+// More metrics than these, such as the recall of each class, are folded away.
+const MOST_METRICS = 4;
+
+// Whether a metric has the values of the accuracy or the loss, up to single precision.
+const isSame = (name, key, ...sides) =>
+  sides.every(({ metrics, [key]: value }) => Math.abs(metrics?.[name] - value) <= 1e-6);
+
 function pruned(results) {
   const { before, after, mcnemar, layers, refused, blocks, settings, n, protocol } = results;
   const row = (name, format, get, hasRatio = true) => {
@@ -23,12 +30,17 @@ function pruned(results) {
     return { name, before: format(old), after: format(now), ratio };
   };
   const isClassifier = isNumber(before.acc) && isNumber(after.acc);
-  // Of a classifier, the first rows have them.
-  const isRepeated = (name) => isClassifier && ["val/acc", "val/loss"].includes(name);
+  // Of a classifier, the first rows have them, whatever its LightningModule calls them.
+  const isRepeated = (name) =>
+    isClassifier && ["acc", "loss"].some((key) => isSame(name, key, before, after));
   const names = Object.keys(before.metrics ?? {}).filter((name) => !isRepeated(name));
+  const metrics = names.map((name) =>
+    row(name, short, (each) => each.metrics?.[name] ?? null, false),
+  );
+  const isLong = metrics.length > MOST_METRICS;
   const rows = [
     ...(isClassifier ? quality(row) : []),
-    ...names.map((name) => row(name, short, (each) => each.metrics?.[name] ?? null, false)),
+    ...(isLong ? [] : metrics),
     row("parameters", count, (each) => each.parameters),
     row("multiply-adds", count, (each) => each.macs),
     ...(before.bytes ? [row("file size in bytes", count, (each) => each.bytes)] : []),
@@ -38,8 +50,13 @@ function pruned(results) {
   const ratio = numbers("ratio", "after / before", null);
   const columns = [words("name", "", breakable), ...sides, ratio];
   const caption = [n && `n = ${count(n)}`, protocol].filter(Boolean).join("; ");
+  // Of a size, the thresholds do not count; the numbers that it led to are in the table of the layers.
+  const unused = [
+    ...(isSized(results) ? THRESHOLDS : []),
+    ...(results.target ? ["num_removed"] : []),
+  ];
   const given = Object.entries(settings ?? {}).filter(
-    ([name, value]) => value !== null && !(isSized(results) && THRESHOLDS.includes(name)),
+    ([name, value]) => value !== null && !unused.includes(name),
   );
   const removed = Object.entries(blocks ?? {}).map(
     ([name, share]) => `${name} (${percent1(share)})`,
@@ -50,6 +67,7 @@ function pruned(results) {
   const kept = Object.entries(refused ?? {}).map(([name, why]) => `${name} (${why})`);
   return [
     table(columns, rows, { caption }),
+    isLong && el("details", el("summary", "All metrics on val"), table(columns, metrics)),
     mcnemar && el("p", changes(n, mcnemar)),
     ...compared(results),
     ...rounds(results.rounds ?? []),
