@@ -50,7 +50,7 @@ function pruned(results) {
   const ratio = numbers("ratio", "after / before", null);
   const columns = [words("name", "", breakable), ...sides, ratio];
   const caption = [n && `n = ${count(n)}`, protocol].filter(Boolean).join("; ");
-  // Of a size, the thresholds do not count; the numbers that it led to are in the table of the layers.
+  // Thresholds do not count where a size was set; its numbers are in the table of the layers.
   const unused = [
     ...(isSized(results) ? THRESHOLDS : []),
     ...(results.target ? ["num_removed"] : []),
