@@ -123,12 +123,14 @@ def test_the_first_steps_decide(monkeypatch, tiny_data, tiny_trainer, capsys):
 
 
 @pytest.mark.slow
-def test_few_measurements_are_afforded(monkeypatch, tiny_data, tiny_trainer, capsys):
+def test_stages_have_enough_measurements_whatever_the_budget(monkeypatch, tiny_data, tiny_trainer, capsys):
+    """The budget alone would allow five."""
     callbacks, callback = _timed(monkeypatch, fixed=0.7)
     _fit(callbacks, tiny_data, tiny_trainer, max_epochs=EPOCHS)
-    assert callback.when.decided["every_n_epochs"] == 4
-    assert callback.losses["epoch"] == [4, 8, 12, 16, 20]
-    assert "a measurement every 4 epochs on 28 samples: 4.4 %" in capsys.readouterr().out
+    assert callback.when.decided["every_n_epochs"] == 2
+    assert callback.losses["epoch"] == [*range(4, 21, 2)]
+    line = "a measurement every 2 epochs on 28 samples: 8.8 % of the time (budget 5 %, exceeded since"
+    assert line in capsys.readouterr().out
 
 
 @pytest.mark.slow
