@@ -113,12 +113,12 @@ def test_what_is_asked_for_by_name_is_an_error_before_training(make, message, fi
     [
         pytest.param(
             lambda: DistinctivenessCallback(samples=torch.rand(20, 63)),
-            r"LitDigits does not take float32 \(2, 63\): (addmm: )?mat1 and mat2 shapes cannot .*inputs=",
+            r"LitDigits does not take float32 \(2, 63\): (addmm: )?mat1 and mat2 shapes cannot .*samples=",
             id="samples of another shape",
         ),
         pytest.param(
             lambda: DistinctivenessCallback(samples=torch.zeros(20, 64, dtype=torch.long)),
-            r"LitDigits does not take int64 \(2, 64\): (addmm: )?mat1 and mat2 must have the same .*inputs=",
+            r"LitDigits does not take int64 \(2, 64\): (addmm: )?mat1 and mat2 must have the same .*samples=",
             id="samples of another type",
         ),
         pytest.param(
