@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fer import __version__
-from fer.errors import InputError, suggest_path
+from fer.errors import InputError, suggest_path, unreadable_checkpoint
 from fer.files import atomic_write, find_problem
 from fer.home import hide_home
 from fer.views import Tta
@@ -161,8 +161,7 @@ def check_format(path: Path, content: Mapping[str, Any]) -> None:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    way_out = "give a run, runs/NAME, or its checkpoints/best.ckpt; if this was one, it is truncated"
-    return InputError(f"{path}: not a readable checkpoint ({reason}); {way_out}")
+    return unreadable_checkpoint(path, reason)
 
 
 def _checksum(path: Path, *, leave_out: int) -> bytes:

@@ -17,6 +17,12 @@ class InputError(ValueError):
     """
 
 
+def unreadable_checkpoint(path: Path, reason: str) -> InputError:
+    """Return the error for a file that cannot be read as a checkpoint."""
+    way_out = "give a run, runs/NAME, or its checkpoints/best.ckpt; if this was one, it is truncated"
+    return InputError(f"{path}: not a readable checkpoint ({reason}); {way_out}")
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a question that suggests the closest name, with a trailing space; empty if no name is close.
 

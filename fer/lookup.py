@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from fer.errors import InputError, suggest_path
+from fer.errors import InputError, suggest_path, unreadable_checkpoint
 from fer.runs import LATEST, SETTINGS, STUDY, Run
 
 
@@ -52,9 +52,7 @@ def check_archive(path: Path) -> None:
         InputError: The file is something else, or it is truncated.
     """
     if not zipfile.is_zipfile(path):
-        way_out = "give a run, runs/NAME, or its checkpoints/best.ckpt; if this was one, it is truncated"
-        msg = f"{path}: not a readable checkpoint (not an archive of torch.save); {way_out}"
-        raise InputError(msg)
+        raise unreadable_checkpoint(path, "not an archive of torch.save")
 
 
 def check_folder(folder: Path) -> None:

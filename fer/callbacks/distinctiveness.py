@@ -224,7 +224,7 @@ class DistinctivenessCallback(HistoryCallback):
                 call(found.module, self.samples.example)
             except InputError as error:
                 usual = "give inputs=, a function from a batch to what it takes, or samples="
-                way_out = usual if self.given is None else "give samples= as it takes them, images as floats"
+                way_out = usual if self.given is None else "give samples= of the shape and type that it takes"
                 msg = f"{error}; {way_out}"
                 raise InputError(msg) from error
 

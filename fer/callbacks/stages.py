@@ -21,6 +21,7 @@ from fer.callbacks.boundaries import (
     series_of_network,
     stages_line,
 )
+from fer.callbacks.budget import LEAST_NUMBER
 from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.history import LOSSES
 from fer.callbacks.media import Logged, is_dry_run, log_numbers, run_of_trainer, save_figure
@@ -399,7 +400,7 @@ class StageCallback(Callback):
             run_of_trainer(trainer, self.network).write_stages(content)
         line = stages_line(content[NETWORK]["final"])
         if not shown:
-            every = max(1, trainer.global_step // (2 * LEAST_VALUES))
+            every = max(1, trainer.global_step // LEAST_NUMBER)
             line = (
                 f"unknown: {len(self.times)} measured, {LEAST_VALUES} are needed; set every_n_steps={every}"
             )

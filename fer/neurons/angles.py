@@ -69,7 +69,10 @@ def angles(statistics: ActivationStatistics, normalise: Origin = "auto") -> Tens
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991.
     """
     if isinstance(statistics, Mapping):
-        msg = "these are of several layers: {name: angles(each) for name, each in statistics.items()}"
+        msg = (
+            "give the statistics of one layer; for several layers: "
+            "{name: angles(each) for name, each in statistics.items()}"
+        )
         raise InputError(msg)
     if statistics.count == 0:
         msg = "there are no samples to measure angles on: the analysis set is empty"

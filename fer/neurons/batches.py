@@ -19,7 +19,6 @@ BATCH_SIZE: Final = 64
 
 EMPTY: Final = "there are no samples to measure layers on: the analysis set is empty"
 
-
 DIFFER: Final = (
     "the batches differ from pass to pass: the loader shuffles or augments with random numbers of its own; "
     "give DataLoader(…, shuffle=False) without augmentation, or a list of its batches"
@@ -104,7 +103,7 @@ class InputBatches:
         with warnings.catch_warnings(action="ignore"):  # in a notebook without ipywidgets it is a bar of text
             from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-        yield from tqdm(self._pass(), self.title, self._num(), leave=False)
+        yield from tqdm(self._pass(), self.title, self.num_batches, leave=False)
 
     def _pass(self) -> Iterator[Inputs]:
         """Yield the network's inputs for each batch, without a progress bar."""
@@ -125,8 +124,9 @@ class InputBatches:
         if not all(_are_equal(one, other) for one, other in pairs):
             raise InputError(DIFFER)
 
-    def _num(self) -> int | None:
-        """Return the number of batches; None if it is not known."""
+    @property
+    def num_batches(self) -> int | None:
+        """The number of batches; None if it is not known."""
         with suppress(TypeError):  # a loader has no length if its data set has none
             return len(self.batches) if isinstance(self.batches, Sized) else None
         return None

@@ -375,7 +375,7 @@ def rank(name: str, costs: Tensor, neurons: Neurons, limits: Limits) -> list[Rem
     if limits.num_removed is None:
         msg = (
             f"criterion {name} has no threshold: set num_removed or share_removed, or a size: target_macs, "
-            "target_params or target_latency of PruneCallback and fer prune, a Limit of fer.pruning.prune_to"
+            "target_params or target_latency (PruneCallback, fer prune), or a Limit (fer.pruning.prune_to)"
         )
         raise InputError(msg)
     costs = costs.double().masked_fill(neurons.statistics.non_finite.to(costs.device), torch.inf)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from statistics import median, quantiles
 from typing import Any, Final, Self
 
@@ -133,7 +134,7 @@ def find_target(shares: Mapping[str, float | None], prefix: str = "target_") -> 
     """
     target = {name: share for name, share in shares.items() if share is not None}
     for name, share in target.items():
-        if not isinstance(share, int | float) or not 0 < share < 1:
+        if not isinstance(share, Real) or not 0 < share < 1:
             msg = f"{prefix}{name} is {share!r}: the share to keep must be above 0 and below 1"
             raise InputError(msg)
     if len(target) > 1:

@@ -2,8 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence, Sized
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Self
 
@@ -282,10 +281,8 @@ def _count(batches: InputBatches) -> int:
         InputError: There are no batches.
     """
     batches.first()  # raises if the batches are empty or can be iterated over only once
-    if isinstance(batches.batches, Sized):
-        with suppress(TypeError):  # a loader has no length if its data set has none
-            return len(batches.batches)
-    return sum(1 for _ in batches.batches)
+    num = batches.num_batches
+    return sum(1 for _ in batches.batches) if num is None else num
 
 
 def _evaluate(network: nn.Module, val: InputBatches, loss_of: Callable[[Inputs], Tensor]) -> Epoch:

@@ -225,7 +225,7 @@ def test_a_function_takes_the_inputs_out_of_a_batch(tiny_trainer):
             {"samples": torch.rand(9, 4)},
             True,
             "no angles: AnyModule does not take float32 (2, 4): mat1 and mat2 shapes cannot be multiplied "
-            "(2x4 and 6x8); give samples= as it takes them, images as floats",
+            "(2x4 and 6x8); give samples= of the shape and type that it takes",
             id="another shape",
         ),
         pytest.param(
