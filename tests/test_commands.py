@@ -1,5 +1,6 @@
 """What all commands share: their registration, help, suggestions, renamed options and checkpoints of runs."""
 
+import inspect
 import logging
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command import call, done
+from lightning import Trainer
 
 import fer.__main__
 import fer.commands
@@ -17,6 +19,7 @@ from fer.commands import SECTIONS, find_commands, load
 from fer.commands.arguments import CALLBACKS, ONLY_PYTHON
 from fer.commands.early import check_paths
 from fer.commands.help import IN_VAIN
+from fer.commands.help_texts import TRAINER
 from fer.commands.renamed import RENAMED, rename_settings, rename_words
 from fer.errors import InputError
 
@@ -225,10 +228,19 @@ def test_help_shows_one_default_of_an_option(tmp_path, num_epochs):
     words = [] if num_epochs == 12 else ["--config", "mine.yaml"]  # that of the demo
     out = " ".join(done("fit", *words, "--help").split())
     assert not re.search(r"Default:|[Dd]isabled by default", out)
-    assert re.search(
-        rf"this number of epochs is reached\. [^(]*\(type: int or null, default: {num_epochs}\)", out
-    )
-    assert "all validation dataloaders. null: 2. (type: int or null, default: null)" in out
+    assert f"after which training ends; -1: never (default: {num_epochs})" in out
+
+
+def test_help_explains_the_frequent_options_of_the_trainer_and_names_the_others():
+    out = done("fit", "--help")
+    trainer = out[out.index("trainer (Lightning):") : out.index("\nexamples:")]
+    explained = {*re.findall(r"^  --(trainer\.\w+)", trainer, re.MULTILINE)}
+    assert explained == {*TRAINER}
+    named = {f"trainer.{name}" for name in re.findall(r"\w+", trainer[: trainer.index("\n\n")])}
+    options = {f"trainer.{name}" for name in inspect.signature(Trainer).parameters}
+    assert options <= explained | named
+    assert not explained & named
+    assert "-->" not in out  # jsonargparse's list of linked options
 
 
 @pytest.mark.parametrize("command", ["fit", "prune", "audit"])

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from jsonargparse._typehints import ActionTypeHint
 
+from fer.commands.help_texts import HELPS, TRAINER
 from fer.configs import config_label
 
 TITLES: Final = {
@@ -44,22 +45,6 @@ All other settings (--model.…, --trainer.…, --wandb.… and so on) come from
 """
 """Text before the examples of such a help."""
 
-HELPS: Final = {
-    "config": "settings as YAML or JSON: a file, or the name of a shipped config; the last one wins",
-    "print_config": "print all settings as YAML, as --config takes them, and exit",
-    "seed_everything": "seed of all random numbers, 0 or more",
-    "prune.merge": "how the next layer's weights compensate for a removed neuron: refit (all kept neurons "
-    "approximate it, by least squares), affine (the neuron most like it does, by a fitted factor and "
-    "constant), scale (affine without the constant), gram (refit without a constant, with a ridge, as GRAIL "
-    "does), add (the neuron most like it replaces it as if both were equal, as in the papers) or drop "
-    "(nothing replaces it)",
-    "trainer.precision": "numerical precision; auto: bf16-mixed where the device has matrix units for "
-    "bfloat16 (AMX; NVIDIA from Ampere), else 32-true; null: 32-true",
-    "trainer.logger": "loggers; null: metrics.csv and W&B; false: none",
-    "trainer.default_root_dir": "has no effect: --runs_dir and --run_name choose the folder of a run",
-}
-"""Help texts that replace Lightning's, jsonargparse's and those of Python's docstrings, by option."""
-
 TYPES: Final = {"seed_everything": int}
 """Types that replace those of the signature, by option."""
 
@@ -89,6 +74,8 @@ class HelpFormatter(DefaultHelpFormatter):
         return re.sub(r" ?\((required, )?\)$", "", text)
 
     def _get_type_str(self, action: Action) -> str | None:
+        if action.dest in TRAINER:
+            return None  # unions of Lightning's classes, which the texts say in words
         if isinstance(action, ActionTypeHint):
             return type_words(TYPES.get(action.dest, action._typehint))
         return super()._get_type_str(action)
@@ -184,10 +171,8 @@ def arrange(parser: ArgumentParser) -> None:
     for name, group in groups.items():
         group.title = TITLES.get(name, group.title)
     parser._optionals.title = TITLES[""]
-    for group in parser._action_groups:
-        if group.title == "Linked arguments":
-            group.title = "set by the data"
-    parser._action_groups = sorted(parser._action_groups, key=place)
+    shown = [group for group in parser._action_groups if group.title != "Linked arguments"]
+    parser._action_groups = sorted(shown, key=place)
     for action in parser._actions:
         if action.dest.endswith(".help"):  # --model.logger.help lists classes
             action.help = SUPPRESS
@@ -210,6 +195,8 @@ def prepare_help(parser: ArgumentParser, configs: Sequence[str], shown: Sequence
         parser.description = f"{parser.description} Defaults are those of the config {names}."
     # --model and the like would take a file of settings for their group.
     hidden = {*(parser.groups or {}), *IN_VAIN.get(parser.prog.rpartition(" ")[2], ())}
+    if "trainer" in (parser.groups or {}):
+        hidden |= _shorten_trainer(parser)
     for action in parser._actions:
         is_hidden = action.dest in hidden or action.help == SUPPRESS
         action.help = SUPPRESS if is_hidden else HELPS.get(action.dest, action.help)
@@ -224,3 +211,13 @@ def prepare_help(parser: ArgumentParser, configs: Sequence[str], shown: Sequence
         groups.sort(key=lambda group: kept.index(group) if group in kept else len(kept))
         parser.epilog = MORE + (parser.epilog or "")
     parser._action_groups = groups
+
+
+def _shorten_trainer(parser: ArgumentParser) -> set[str]:
+    """Name the trainer's rare options in one paragraph, and return them: their help is Lightning's own."""
+    group = (parser.groups or {})["trainer"]
+    rare = [action.dest for action in group._group_actions if action.dest.startswith("trainer.")]
+    rare = [name for name in rare if name not in TRAINER and not name.endswith(".help")]
+    names = ", ".join(name.removeprefix("trainer.") for name in rare)
+    group.description = f"Also, as in Lightning's documentation of Trainer: {names}."
+    return {*rare}
