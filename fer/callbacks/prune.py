@@ -104,17 +104,17 @@ class PruneCallback(Callback):
         self.settings = PruneSettings(**settings)
         self.target = find_target({"macs": target_macs, "params": target_params, "latency": target_latency})
         """By the name of a size the share of it that is kept; empty without a target."""
-        if self.target and (sizes := self.settings.sizes):
-            msg = f"{sizes[0]} and target_{next(iter(self.target))} both set the size: leave out one of them"
-            raise InputError(msg)
+        if self.target:
+            self.settings.check_size(self.target)
         self.console = Console(highlight=False, soft_wrap=True)
         self.pruned: LightningModule | None = None
         self.results: PruneResults | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look for the network and the layers that were named, before hours of training."""
+        """Check the settings, and find the network and the named layers, before hours of training."""
         if not self.enabled:
             return
+        self.settings.check_size(self.target)
         found = find_network(pl_module, self.network)
         names = [found.layer_of(name) for name, _ in found.module.named_modules() if name]
         for layer in self.named_layers:
@@ -259,7 +259,7 @@ class PruneCallback(Callback):
         if path.is_relative_to(Path.cwd()):
             path = path.relative_to(Path.cwd())
         self.console.print(
-            f"measured on  {done.samples.origin}\n{results.table()}\n\n"
+            f"measured on  {done.samples.origin}{_in_float32(trainer)}\n{results.table()}\n\n"
             f"pruned       {path}\n{_use_of(path, done)}",
             markup=False,
         )
@@ -351,6 +351,12 @@ def find_metric(name: str, metrics: Mapping[str, Mapping[str, float]]) -> str | 
         if math.isnan(metrics[when][found]):
             log.warning("prune: %s is NaN %s pruning", found, when)
     return found
+
+
+def _in_float32(trainer: Trainer) -> str:
+    """Return why accuracies differ a little from those of training, if they do."""
+    is_rounded = trainer.precision not in ("32-true", "64-true")
+    return f"; in float32, while training was in {trainer.precision}" if is_rounded else ""
 
 
 def _within(settings: PruneSettings, prefix: str) -> PruneSettings:

@@ -284,6 +284,8 @@ class PruneCLI(ExperimentCLI):
         callbacks = {type(callback): callback for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
         callbacks[ConfigCallback].save_config(self.trainer, self.model, "prune")
         settings: PruneSettings = callbacks[PruneCallback].settings
+        if not (self.options.curve or self.options.rounds):
+            settings.check_size(self.options.target)
         self.model.to(self.trainer.strategy.root_device)
         found = training_samples(
             *(self.trainer, self.model, self.model.network),

@@ -46,6 +46,7 @@ def prune_network(arguments: Sequence[str]) -> None:
     given = _parse(parser, arguments)
     target = take_size_target(given)
     settings, network = _build(parser, given)
+    settings.check_size(target)
     config = image_format(network, given.image_size)
     CONSOLE.print(_describe_images(given.images, config), markup=False)
     batches, held_out = read_batches(

@@ -274,6 +274,20 @@ def distinctness(degrees: Tensor) -> Tensor:
     return nearest.where(degrees.diagonal().isfinite(), math.nan)
 
 
+def check_thresholds(similar_below: float, complementary_above: float) -> None:
+    """Check the thresholds of similar and complementary neurons.
+
+    Raises:
+        InputError: They are not 0 to 180 degrees in this order.
+    """
+    if not 0 <= similar_below <= complementary_above <= 180:
+        msg = (
+            f"similar_below is {similar_below} and complementary_above is {complementary_above}: they must "
+            "be 0 to 180 degrees in this order"
+        )
+        raise InputError(msg)
+
+
 def classify(
     statistics: ActivationStatistics,
     degrees: Tensor,
@@ -295,12 +309,7 @@ def classify(
 
     Source: Gedeon and Harris, "Network Reduction Techniques", 1991.
     """
-    if not 0 <= similar_below <= complementary_above <= 180:
-        msg = (
-            f"similar_below is {similar_below} and complementary_above is {complementary_above}: they must "
-            "be 0 to 180 degrees in this order"
-        )
-        raise InputError(msg)
+    check_thresholds(similar_below, complementary_above)
     if degrees.shape != statistics.upper.shape:
         msg = f"angles of shape {tuple(degrees.shape)} are not those of {statistics.num_neurons} neurons"
         raise ValueError(msg)

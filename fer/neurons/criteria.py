@@ -17,7 +17,7 @@ from fer.errors import InputError, check_choice, did_you_mean
 from fer.neurons.angles import Origin, angles, classify, root_mean_squares
 from fer.neurons.evidence import Gradients, Limits, Neurons
 from fer.neurons.plan import Removal
-from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
+from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics, times_as_many
 from fer.neurons.warn import warn
 
 CriterionName = str
@@ -360,6 +360,20 @@ class Fisher(Criterion):
         return rank("fisher", _gradients(neurons).of_samples / 2, neurons, limits)
 
 
+def name_of(criterion: Criterion) -> str:
+    """Return the name of a criterion; of one that is not registered, that of its class."""
+    kind = type(criterion)
+    return next((name for name, each in CRITERIA.items() if each is kind), kind.__name__)
+
+
+def no_threshold(name: str) -> InputError:
+    """Return the error of a criterion that needs a number of removals."""
+    return InputError(
+        f"criterion {name} has no threshold: set num_removed or share_removed, or a size: target_macs, "
+        "target_params or target_latency (PruneCallback, fer prune), or a Limit (fer.pruning.prune_to)"
+    )
+
+
 def rank(name: str, costs: Tensor, neurons: Neurons, limits: Limits) -> list[Removal]:
     """Return the removals of the neurons with the smallest costs; ties in the order of their indices.
 
@@ -373,11 +387,7 @@ def rank(name: str, costs: Tensor, neurons: Neurons, limits: Limits) -> list[Rem
         InputError: The limits have no number.
     """
     if limits.num_removed is None:
-        msg = (
-            f"criterion {name} has no threshold: set num_removed or share_removed, or a size: target_macs, "
-            "target_params or target_latency (PruneCallback, fer prune), or a Limit (fer.pruning.prune_to)"
-        )
-        raise InputError(msg)
+        raise no_threshold(name)
     costs = costs.double().masked_fill(neurons.statistics.non_finite.to(costs.device), torch.inf)
     costs[list(limits.protected)] = torch.inf
     order = [neuron for neuron in costs.argsort(stable=True).tolist() if costs[neuron].isfinite()]
@@ -414,11 +424,9 @@ def _warn_of_few_samples(statistics: ActivationStatistics) -> None:
     width, count = statistics.num_neurons, statistics.count
     if count < SAMPLES_PER_NEURON * width:
         warn(
-            "the linear span of %d neurons is measured on %d samples, fewer than %d per neuron: on other "
-            "samples the neurons will be less redundant; give %d samples, or use the criterion pairs",
-            width,
-            count,
-            SAMPLES_PER_NEURON,
-            SAMPLES_PER_NEURON * width,
+            "the linear span of %d neurons is measured on %d values of each (a feature map has one at each "
+            "position), fewer than %d per neuron: on other samples the neurons will be less redundant; give "
+            "%s times as many samples, or use the criterion pairs",
+            *(width, count, SAMPLES_PER_NEURON, times_as_many(count, width)),
             severity=width / max(count, 1),
         )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fer.errors import InputError, check_choice
 from fer.neurons.plan import PrunePlan
-from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics
+from fer.neurons.statistics import SAMPLES_PER_NEURON, ActivationStatistics, times_as_many
 from fer.neurons.warn import warn
 
 MergeRule = Literal["refit", "affine", "scale", "gram", "add", "drop"]
@@ -204,14 +204,11 @@ def _check(
         raise InputError(msg)
 
 
-def _warn_of_few(num_samples: int, num_survivors: int) -> None:
-    if num_samples < SAMPLES_PER_NEURON * num_survivors:
+def _warn_of_few(count: int, num_survivors: int) -> None:
+    if count < SAMPLES_PER_NEURON * num_survivors:
         warn(
-            "%d survivors are fitted to %d samples, fewer than %d per neuron: on other samples the error is "
-            "larger; give %d samples",
-            num_survivors,
-            num_samples,
-            SAMPLES_PER_NEURON,
-            SAMPLES_PER_NEURON * num_survivors,
-            severity=num_survivors / max(num_samples, 1),
+            "%d survivors are fitted to %d values of each (a feature map has one at each position), fewer "
+            "than %d per neuron: on other samples the error is larger; give %s times as many samples",
+            *(num_survivors, count, SAMPLES_PER_NEURON, times_as_many(count, num_survivors)),
+            severity=num_survivors / max(count, 1),
         )

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
-from fer.neurons.criteria import Criterion, CriterionName, make_criterion
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, check_thresholds
+from fer.neurons.criteria import Criterion, CriterionName, make_criterion, name_of, no_threshold
 from fer.neurons.evidence import Gradients, Limits, Neurons
 from fer.neurons.groups import NeuronGroup
 from fer.neurons.measure import Measurement
@@ -52,6 +52,8 @@ def plan_groups(
             a number that is not a multiple of the group's blocks.
     """
     settings = make_rule(rule, criterion, merge)
+    limits = Limits(similar_below, complementary_above)
+    check_request(settings, limits, num_removed, share_removed)
     if measurement.pattern_minmax != settings.pattern_minmax:
         wanted = "as they are" if measurement.pattern_minmax else "rescaled"
         msg = f"the measurement does not fit this rule, which needs samples {wanted}: measure again"
@@ -62,13 +64,39 @@ def plan_groups(
     nums = _numbers(measurement, num_removed, share_removed)
     if nums and not settings.criterion.has_thresholds:
         nums = {group.name: nums.get(group.name, 0) for group in measurement.groups}
-    limits = Limits(similar_below, complementary_above)
     return {
         group.name: _plan_group(
             network, group, measurement, settings, replace(limits, num_removed=nums.get(group.name))
         )
         for group in measurement.groups
     }
+
+
+def check_request(
+    rule: Rule, limits: Limits, num_removed: Mapping[str, int] | None, share_removed: float | None
+) -> None:
+    """Check what can be checked of the settings of a plan before anything is measured.
+
+    Args:
+        rule: The rule, with its criterion.
+        limits: The thresholds.
+        num_removed: See :func:`fer.neurons.prune`.
+        share_removed: See :func:`fer.neurons.prune`.
+
+    Raises:
+        InputError: The thresholds are not 0 to 180 degrees in this order; the share is not 0 to 1, or given
+            besides numbers; or the criterion has no thresholds and no number is given.
+    """
+    check_thresholds(limits.similar_below, limits.complementary_above)
+    if share_removed is not None:
+        if num_removed is not None:
+            msg = "num_removed and share_removed exclude each other: set only one of them"
+            raise InputError(msg)
+        if not 0 <= share_removed < 1:
+            msg = f"share_removed is {share_removed}: it must be at least 0 and below 1"
+            raise InputError(msg)
+    elif not (num_removed or rule.criterion.has_thresholds):
+        raise no_threshold(name_of(rule.criterion))
 
 
 def removal_costs(
@@ -108,12 +136,6 @@ def _numbers(
 ) -> Mapping[str, int]:
     """Return the number of removals by the name of a group; empty if the thresholds decide."""
     if share is not None:
-        if num_removed is not None:
-            msg = "num_removed and share_removed exclude each other: set only one of them"
-            raise InputError(msg)
-        if not 0 <= share < 1:
-            msg = f"share_removed is {share}: it must be at least 0 and below 1"
-            raise InputError(msg)
         return {
             group.name: int(share * (group.num_neurons // group.num_blocks)) * group.num_blocks
             for group in measurement.groups

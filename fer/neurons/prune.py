@@ -12,11 +12,12 @@ from fer.neurons.batches import InputBatches
 from fer.neurons.blocks import IDLE_BELOW, drop_idle_blocks
 from fer.neurons.compensation import compensate
 from fer.neurons.criteria import Criterion, CriterionName
+from fer.neurons.evidence import Limits
 from fer.neurons.inputs import Batches, InputsOf
 from fer.neurons.measure import Measurement, measure_groups
 from fer.neurons.merge import MergeRule
 from fer.neurons.plan import PrunePlan, count_removed
-from fer.neurons.planning import plan_groups
+from fer.neurons.planning import check_request, plan_groups
 from fer.neurons.prunable import neurons_within
 from fer.neurons.rules import RefitMode, make_rule
 from fer.neurons.surgery import cut, widths
@@ -131,6 +132,8 @@ def prune(
             :func:`fer.neurons.cut` and :func:`fer.neurons.verify.check_pruned`.
     """
     settings, whole = make_rule(rule, criterion, merge, refit), network
+    if plans is None:
+        check_request(settings, Limits(similar_below, complementary_above), num_removed, share_removed)
     tries_others = measurement is not None  # whoever has measured may try several settings
     batches = InputBatches.of(batches, network, inputs, progress=progress)
     idle: dict[str, float] = {}

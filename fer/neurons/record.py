@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fer.errors import InputError, did_you_mean
 from fer.neurons.networks import check_network
+from fer.neurons.text import listed
 
 INPUT: Final = ":input"
 """Suffix of a layer's name that means its input instead of its output."""
@@ -83,6 +84,10 @@ def tap(network: nn.Module, names: Iterable[str], receive: Callable[[str, Tensor
         yield
 
 
+MOST_MODULES: Final = 20
+"""Number of layers that an error about an unknown name lists."""
+
+
 def find_layers(network: nn.Module, names: str | Iterable[str]) -> dict[str, nn.Module]:
     """Return layers by the names that :func:`record` takes; a string is one name.
 
@@ -96,7 +101,7 @@ def find_layers(network: nn.Module, names: str | Iterable[str]) -> dict[str, nn.
         if layer not in modules:
             msg = (
                 f"{type(network).__name__} has no layer {layer!r}: {did_you_mean(layer, modules)}"
-                f"its layers are {', '.join(modules) or 'none'}"
+                f"its layers are {listed(modules, MOST_MODULES)}"
             )
             raise InputError(msg)
         found[name] = modules[layer]

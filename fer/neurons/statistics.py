@@ -327,6 +327,16 @@ def pattern_minmax(activations: Tensor) -> Tensor:
     return torch.where(spread == 0, 0.0, (values - low) / spread - 0.5)
 
 
+def times_as_many(count: int, num_neurons: int) -> str:
+    """Return how many times as many samples would suffice for a fit of neurons, rounded up.
+
+    >>> times_as_many(576, 64), times_as_many(99, 10)
+    ('1.2', '1.1')
+    """
+    needed = SAMPLES_PER_NEURON * num_neurons
+    return f"{math.ceil(10 * needed / max(count, 1)) / 10:g}"
+
+
 def _check_activations(activations: Tensor) -> None:
     if activations.ndim not in (2, 4) or 0 in activations.shape[1:]:
         msg = f"expected activations (N, C) or maps (N, C, H, W), but the shape is {tuple(activations.shape)}"

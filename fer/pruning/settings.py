@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from fer.errors import InputError, did_you_mean
 from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
 from fer.neurons.blocks import IDLE_BELOW
-from fer.neurons.criteria import CriterionName
+from fer.neurons.criteria import CriterionName, name_of, no_threshold
 from fer.neurons.merge import MergeRule
 from fer.neurons.rules import RefitMode, Rule, make_rule
 
@@ -96,6 +96,23 @@ class PruneSettings:
     def sizes(self) -> list[str]:
         """Names of the given settings that replace the thresholds by numbers of neurons; at most one."""
         return [name for name in SIZES if getattr(self, name) is not None]
+
+    def check_size(self, target: Mapping[str, float]) -> None:
+        """Check, before anything is trained or measured, that something says how much is removed.
+
+        Args:
+            target: Size target besides these settings, see :func:`fer.pruning.limits.find_target`; may be
+                empty.
+
+        Raises:
+            InputError: The criterion has no thresholds and there is no number; or both set the size.
+        """
+        if target and self.sizes:
+            msg = f"{self.sizes[0]} and target_{next(iter(target))} both set the size: leave out one of them"
+            raise InputError(msg)
+        criterion = self.method.criterion
+        if not (target or self.sizes or criterion.has_thresholds):
+            raise no_threshold(name_of(criterion))
 
     @classmethod
     def check_names(cls, given: Iterable[str], owner: type) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from command import call, done
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -147,6 +147,13 @@ def test_settings_are_checked():
         PruneCallback(target_macs=0.5, target_params=0.5)
     with pytest.raises(InputError, match="share_removed and target_macs both set the size"):
         PruneCallback(target_macs=0.5, share_removed=0.5)
+
+
+def test_a_criterion_without_a_size_is_refused_before_training():
+    callback = PruneCallback(criterion="l1")
+    with pytest.raises(InputError, match="criterion l1 has no threshold: set num_removed or share_removed"):
+        callback.on_fit_start(Trainer(logger=False, enable_checkpointing=False), Plain())
+    PruneCallback(criterion="l1", enabled=False).on_fit_start(Trainer(logger=False), Plain())
 
 
 class Plain(LightningModule):

@@ -288,8 +288,8 @@ def test_few_samples_are_warned_of_once_with_the_layer_that_needs_most(caplog):
     with caplog.at_level(logging.WARNING):
         prune(network, [images(5, num=30)], share_removed=0.5)
     (record,) = caplog.records
-    assert record.getMessage().startswith("10 survivors are fitted to 30 samples")
-    assert record.getMessage().endswith("give 100 samples (and 2 more of this kind)")
+    assert record.getMessage().startswith("10 survivors are fitted to 30 values of each")
+    assert record.getMessage().endswith("give 3.4 times as many samples (and 2 more of this kind)")
 
 
 def test_warnings_wait_for_the_outermost_context(caplog):

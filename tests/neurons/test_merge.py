@@ -314,8 +314,8 @@ def test_a_fit_on_few_patterns_is_warned_of_with_the_numbers(caplog):
     coefficients(plan, statistics, "affine")
     assert caplog.text == ""
     coefficients(plan, statistics)
-    assert "20 survivors are fitted to 100 samples" in caplog.text
-    assert "give 200 samples" in caplog.text
+    assert "20 survivors are fitted to 100 values of each" in caplog.text
+    assert "give 2 times as many samples" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -343,8 +343,8 @@ def test_more_neurons_than_patterns_are_spanned_but_for_as_many_as_patterns_less
     statistics = ActivationStatistics.of(layer(40, num_samples=15, rank=20))
     plan = plan_pruning(statistics, criterion="span", similar_below=0.1)
     assert len(plan.kept) == 14
-    assert "40 neurons is measured on 15 samples" in caplog.text
-    assert "give 400 samples" in caplog.text
+    assert "40 neurons is measured on 15 values of each" in caplog.text
+    assert "give 26.7 times as many samples" in caplog.text
 
 
 def test_for_spans_auto_means_with_a_constant_also_for_logistic_units():

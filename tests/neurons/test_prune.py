@@ -351,6 +351,26 @@ def test_what_cannot_be_done_is_refused(settings, reason):
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        {"criterion": "l1"},
+        {"rule": "grail"},
+        {"share_removed": 1.5},
+        {"share_removed": 0.5, "num_removed": {"0": 1}},
+        {"criterion": "span", "similar_below": 400},
+    ],
+)
+def test_settings_are_checked_before_anything_is_measured(settings):
+    class Unread:
+        def __iter__(self):
+            raise AssertionError
+
+    network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    with pytest.raises(InputError, match=r"no threshold|share_removed|0 to 180"):
+        prune(network, Unread(), **settings)
+
+
+@pytest.mark.parametrize(
     ("batches", "reason"),
     [
         pytest.param([], "the analysis set is empty", id="empty"),
