@@ -5,6 +5,7 @@ import math
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -373,9 +374,16 @@ def _use_of(path: Path, done: _Done) -> str:
     """Return how to go on with a pruned checkpoint, for the terminal."""
     if "task" in done.checkpoint:
         return f"test it      fer test {path}"
+    kind = type(done.modules["before"])
+    arguments = ", ".join(
+        f"{each.name}=..."
+        for each in signature(kind).parameters.values()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    )
     return (
-        "load it with\n  from fer.pruning import load_pruned\n"
-        f"  network = load_pruned({type(done.modules['before']).__name__}(…), {str(path)!r})"
+        "load it with (load_from_checkpoint would build the unpruned layers)\n"
+        "  from fer.pruning import load_pruned\n"
+        f"  network = load_pruned({kind.__name__}({arguments}), {str(path)!r})"
     )
 
 

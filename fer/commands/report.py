@@ -11,6 +11,7 @@ from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import CONSOLE
 from fer.configs import config_path, flatten
 from fer.report import write_report
+from fer.runs import without_link
 
 HELP: Final = "write one HTML page about a run, a cross-validation, a repeat or a sweep"
 SECTION: Final = "evaluate"
@@ -38,7 +39,7 @@ def report(arguments: Sequence[str]) -> None:
         "--out", type=Path, metavar="FILE", help="file to write (default: report.html in the folder)"
     )
     given = parser.parse_args(list(arguments))
-    path = write_report(given.folder, given.out, settings_of)
+    path = write_report(without_link(given.folder), given.out, settings_of)
     CONSOLE.print(f"report       {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
 
 

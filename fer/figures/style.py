@@ -337,12 +337,26 @@ def percent() -> PercentFormatter:
 def wrap_title(figure: Figure, title: str) -> str:
     """Return a title wrapped to the figure's width: one long line would squeeze the panels.
 
-    A number stays on the line of what it is: ``n = 3,589`` is not wrapped.
+    Lines are about equally long. A number stays with what it is: ``n = 3,589`` and ``60 %`` are not wrapped.
     """
-    num_characters = int(figure.get_figwidth() * 72 / (0.66 * LARGE))
-    unbroken = title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    lines = [textwrap.fill(line, num_characters) for line in unbroken.splitlines()]
+    most = int(figure.get_figwidth() * 72 / (0.66 * LARGE))
+    unbroken = title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}").replace(
+        " %", "\N{NO-BREAK SPACE}%"
+    )
+    lines = [_balanced(line, most) for line in unbroken.splitlines()]
     return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _balanced(line: str, most: int) -> str:
+    """Return a text wrapped to the fewest lines, none of which is much shorter than the others.
+
+    >>> _balanced("Pruning of a network, by span, refit", 30).splitlines()
+    ['Pruning of a network,', 'by span, refit']
+    """
+    num_lines = len(textwrap.wrap(line, most))
+    widths = range(max(1, len(line) // max(1, num_lines)), most + 1)
+    fitting = (wrapped for width in widths if len(wrapped := textwrap.wrap(line, width)) == num_lines)
+    return "\n".join(next(fitting, []))
 
 
 def shorten(name: str, most: int) -> str:

@@ -131,6 +131,11 @@ class UnlabelledResults:
                     is_fair = (samples, name) == ("held out", fair)
                     yield f"{'->' if is_fair else '':>2} {found!s:<40} {what}"
         yield "-> the figure to look at: it counts no effect of batch norm recalibration or fine-tuning"
+        if (share := self.agreement[f"held out{fair}"]).same < share.n / 2:
+            yield (
+                "less than half keep their class: prune less; or the images do not have the size, colours "
+                "and normalisation that the network was trained with"
+            )
         bare, written = self.agreement.get(f"held out{BARE}"), self.agreement["held out"]
         if bare is not None and bare.same > written.same:
             yield (

@@ -129,10 +129,9 @@ def draw_fan(axes: Axes, run: Run, layer: str, theme: Theme) -> None:
         axes.axvspan(each["begin"], each["end"], ymin=0.94, color=colour, linewidth=0)
     shown = dict.fromkeys(Stage(each["stage"]) for each in stages)
     handles = [Patch(color=STAGE_LOOKS[stage][0], label=stage.value) for stage in shown]
-    legend = axes.legend(
-        handles=handles, loc="lower right", ncols=4, fontsize=9, frameon=False, labelcolor=theme.ink
-    )
-    legend.set_zorder(5)
+    # Between the stages and the bands: below them, angles of single pairs come close to 0 degrees.
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.95), "ncols": 4}
+    axes.legend(handles=handles, fontsize=9, frameon=False, labelcolor=theme.ink, **place)
     axes.set(xlim=(times[0], times[-1]), ylim=(0, 191), yticks=[0, 45, 90, 135, 180], facecolor=theme.page)
     axes.yaxis.set_major_formatter("{x:.0f}°")
     axes.tick_params(labelsize=9, colors=theme.ink, length=2)

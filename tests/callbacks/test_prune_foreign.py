@@ -109,7 +109,7 @@ def test_a_training_ends_with_a_smaller_module(fit, tmp_path, caplog, capsys):
     assert rows[place + 1][:3] == ["accuracy", f"{100 * results.before.metrics['val_acc']:.2f}", "%"]
     assert "val_acc" not in out  # the same number
     assert "40 samples: spread evenly over the training data, augmented where its loader augments them" in out
-    assert "  network = load_pruned(Foreign(…), 'checkpoints/pruned.ckpt')" in out
+    assert "  network = load_pruned(Foreign(), 'checkpoints/pruned.ckpt')" in out
     assert results.before.metrics["val_acc"] == pytest.approx(results.before.acc)
     assert results.before.metrics["val_loss"] == pytest.approx(results.before.loss)
     assert results.class_names == ["class_0", "class_1", "class_2"]

@@ -76,7 +76,7 @@ def test_confusion_shows_counts_shares_margins_and_interval() -> None:
 
 def test_a_number_stays_on_the_line_of_what_it_is() -> None:
     wrapped = wrap_title(new_figure(4.4, 3), "Calibration of three seeds of our network, n = 3,589")
-    assert wrapped == "Calibration of three seeds of our network,\nn = 3,589"
+    assert wrapped == "Calibration of three seeds\nof our network, n = 3,589"
 
 
 @pytest.mark.drawn

@@ -216,7 +216,7 @@ function heat({ step, epochs, measured, layers }) {
     canvas.setAttribute("aria-label", `Angles between the neurons of ${title}`);
     summary.replaceChildren(el("h4", title), facts(angleFacts(codes, step, layers[layer])));
     shape.replaceChildren(histogram(codes, step));
-    pair.textContent = "Point at the map to read a pair.";
+    pair.textContent = "Point at the map, or tap it, to read a pair.";
   }
   canvas.addEventListener("pointermove", (event) => {
     const { left, top, width } = canvas.getBoundingClientRect();

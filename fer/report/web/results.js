@@ -54,7 +54,7 @@ function classTable(split) {
     numbers("specificity", "specificity", percent1),
     numbers("f1", "F1", percent1),
   ];
-  const caption = `Classes of ${split.name}, n = ${count(split.n)}; click a column to sort`;
+  const caption = `Classes of ${split.name}, n = ${count(split.n)}; the titles of columns sort`;
   return table(columns, split.classes, { caption, sortable: true });
 }
 

@@ -44,7 +44,7 @@ function trialTable({ metric, best, parameters, rows }, onrow) {
   ];
   const reason = words("reason", "why it ended", null, { kind: "text wrap" });
   if (rows.some((row) => row.reason)) columns.push(reason);
-  const caption = `${plural(rows.length, "trial")}; click a column to sort`;
+  const caption = `${plural(rows.length, "trial")}; the titles of columns sort`;
   return table(columns, flat, { caption, sortable: true, tall: rows.length > 15, onrow });
 }
 
