@@ -160,16 +160,17 @@ def _draw_row(axes: Axes, row: _Row, colour: str, marker: str) -> None:
 
 
 def _draw_change(axes: Axes, upper: _Row, lower: _Row) -> None:
-    """Join two protocols' accuracies, and write the difference, in points, beside the line."""
+    """Join two protocols' accuracies, and write the difference, in points, below the line's middle."""
     first, second = upper.pooled.accuracy, lower.pooled.accuracy
     axes.plot([first, second], [upper.place, lower.place], color=INK, linewidth=0.9, zorder=2)
     points = f"{100 * (second - first):+.1f} points".replace("-", "\N{MINUS SIGN}")
     axes.annotate(
         points,
         ((first + second) / 2, (upper.place + lower.place) / 2),
-        xytext=(14, 0),
+        xytext=(6 if second <= first else -6, -2),
         textcoords="offset points",
-        va="center",
+        ha="left" if second <= first else "right",  # the side on which the line rises
+        va="top",
         fontsize=SMALL,
         color=INK,
         bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
