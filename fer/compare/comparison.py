@@ -311,7 +311,7 @@ TABLES: Final[Mapping[str, Mapping[str, Cell]]] = {
         "multiply-adds per sample": _fact("macs", "{:,}"),
         **{f"latency, batch of {size}": _latency(size) for size in BATCH_SIZES},
     },
-    "neurons of all layers, on 1,024 training samples": {
+    "neurons of all layers, on up to 1,024 training samples": {
         "neurons": _fact("neurons/all/neurons", "{:,}"),
         **{name.replace("_", "-"): _fact(f"neurons/all/{name}", "{:,}") for name in NEURON_CLASSES},
         "reproducible by the others": _fact("neurons/all/reproducible", "{:,}"),

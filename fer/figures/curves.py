@@ -85,7 +85,7 @@ def curves_figure(
     Raises:
         ValueError: None of the columns has a value.
     """
-    panels = _panels(history, quantities)
+    panels = curve_panels(history, quantities)
     if not panels:
         msg = f"no loss, metric or learning rate has a value: the columns are {list(history)}"
         raise ValueError(msg)
@@ -160,8 +160,10 @@ def finite(epochs: Sequence[float] | NDArray[Any], values: Sequence[float]) -> C
     return Curve(xs[np.isfinite(ys)], ys[np.isfinite(ys)])
 
 
-def _panels(history: Mapping[str, Sequence[float]], quantities: Sequence[str] | None) -> list[Panel]:
-    """Return the panels of a history, in the order in which they are drawn."""
+def curve_panels(
+    history: Mapping[str, Sequence[float]], quantities: Sequence[str] | None = None
+) -> list[Panel]:
+    """Return the panels of a history, in the order in which they are drawn; see :func:`curves_figure`."""
     keys = {key: parsed for key in history if (parsed := parse_key(key)) is not None}
     curves = read_curves(history, [*keys, *filter(is_learning_rate, history)])
     found: dict[str, dict[str, LoggedKey]] = {}

@@ -230,6 +230,6 @@ class Meter:
         share = least.value / self.whole.value
         return InputError(
             f"{self.most:,.4g} {self.kind.unit} cannot be reached: the smallest network has {least} "
-            f"({share:.2g} of the unpruned one); raise --target_{self.name}, or name more layers in "
-            "--prune.layers"
+            f"({share:.2g} of the unpruned one); raise target_{self.name} (--target_{self.name}), or name "
+            "more layers"
         )

@@ -18,7 +18,7 @@ from fer.neurons.prune import warn_if_unchanged
 from fer.neurons.recalibrate import recalibrated
 from fer.neurons.text import listed
 from fer.neurons.warn import joined_warnings
-from fer.pruning.limits import Limit, Meter, Target
+from fer.pruning.limits import Limit, Meter, Target, find_target, limit_of
 from fer.pruning.settings import PruneSettings
 from fer.pruning.size_request import SizeRequest
 from fer.pruning.targets import settings_at_size
@@ -100,10 +100,19 @@ def prune_once(
     max_macs: float | None = None,
     max_params: float | None = None,
     max_latency: float | None = None,
+    target_macs: float | None = None,
+    target_params: float | None = None,
+    target_latency: float | None = None,
 ) -> Pruning:
     """Prune a network once, without any training.
 
     A size limit replaces the thresholds; see :func:`fer.pruning.targets.settings_at_size`.
+
+    >>> import torch
+    >>> network = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> pruning = prune_once(network, torch.rand(100, 2), PruneSettings(criterion="span"), target_params=0.5)
+    >>> pruning.network[0].out_features
+    3
 
     Args:
         network: Any network of linear layers and two-dimensional convolutions; it does not change.
@@ -113,20 +122,37 @@ def prune_once(
         max_macs: Largest number of multiply-adds per sample.
         max_params: Largest number of parameters.
         max_latency: Longest time for a batch of one sample, in milliseconds, on the network's device.
+        target_macs: Share of the network's own multiply-adds to keep, 0 to 1.
+        target_params: Share of its parameters to keep, 0 to 1.
+        target_latency: Share of its time to keep, 0 to 1.
 
     Raises:
         InputError: Nothing can be pruned, a layer is unknown, several limits are set, the limit is out of
             reach, or a limit is combined with numbers of neurons.
     """
     limit = Limit.one_of(max_macs=max_macs, max_params=max_params, max_latency=max_latency)
-    return prune_to(network, batches, settings, limit)
+    target = find_target({"macs": target_macs, "params": target_params, "latency": target_latency})
+    if limit is not None and target:
+        msg = f"max_{limit.kind} and target_{next(iter(target))} both set the size: leave out one of them"
+        raise InputError(msg)
+    return prune_to(network, batches, settings, limit or limit_of(target, network))
 
 
 @joined_warnings()
 def prune_to(
     network: nn.Module, batches: Batches, settings: PruneSettings | None = None, limit: Limit | None = None
 ) -> Pruning:
-    """Prune a network as :func:`prune_once` does; the limit may be a share of another network's size."""
+    """Prune a network as :func:`prune_once` does; the limit may be a share of another network's size.
+
+    Raises:
+        InputError: As raised by :func:`prune_once`, or the limit is no :class:`fer.pruning.Limit`.
+    """
+    if not (limit is None or isinstance(limit, Limit)):
+        msg = (
+            f"limit is {limit!r}: give a Limit, such as Limit('macs', 0.5, of=network), or call "
+            "prune_once(…, target_macs=0.5)"
+        )
+        raise InputError(msg)
     settings = given = settings or PruneSettings()
     if limit is not None and settings.sizes:
         msg = "num_removed and share_removed set the size: leave them out, or the limit (max_…, --target_…)"

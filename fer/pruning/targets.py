@@ -11,6 +11,7 @@ from torch import nn
 from fer.neurons import Measurement, PrunePlan, Removal, cut, plan_groups
 from fer.neurons.criteria import Pairs
 from fer.neurons.damage import damage_costs
+from fer.neurons.groups import NeuronGroup
 from fer.neurons.inputs import Batches
 from fer.pruning.limits import Meter, Reading
 from fer.pruning.settings import PruneSettings
@@ -29,6 +30,9 @@ THRESHOLD_STEPS: Final = 12
 
 PRICES: Final = (1e-16, 1e16)
 """Lowest and highest price of the network's whole size."""
+
+FREE: Final = 1e-9
+"""Cost, as a share of the outputs' variance, up to which a dead or constant neuron is always removed."""
 
 LEAST_SAVED: Final = 1e-6
 """Smallest share of the size that a neuron is taken to save, for when a measured latency shows no saving."""
@@ -141,9 +145,10 @@ def counts_at_size(
 ) -> dict[str, int]:
     """Return how many neurons to remove from each group to leave a network small enough.
 
-    Each group loses the neurons whose cost per saving is at most one price, the same for all groups. What a
-    neuron saves depends on the widths of the layers around it, so savings are measured in the unpruned
-    network first and then again at the widths that were found.
+    Each group loses the neurons whose cost per saving is at most one price, the same for all groups, and all
+    dead and constant neurons that cost nothing, whatever they save. What a neuron saves depends on the widths
+    of the layers around it, so savings are measured in the unpruned network first and then again at the
+    widths that were found.
 
     Args:
         network: Network before pruning.
@@ -193,6 +198,14 @@ class _Search:
 
     def __post_init__(self) -> None:
         self.groups = {group.name: group for group in self.measurement.groups}
+        self.silent = {name: self._count_silent(group) for name, group in self.groups.items()}
+        """Numbers of dead and constant neurons that cost nothing, by group; they are removed first."""
+
+    def _count_silent(self, group: NeuronGroup) -> int:
+        statistics = self.measurement.statistics_of(group)
+        is_silent = statistics.dead | statistics.constant
+        of_block = min(int(is_silent[block].sum()) for block in group.blocks)  # each loses as many
+        return min(of_block * group.num_blocks, bisect_right(self.costs[group.name], FREE))
 
     def read(self, counts: Mapping[str, int]) -> Reading:
         """Return the size of the network with ``counts`` neurons removed from each group."""
@@ -233,11 +246,15 @@ class _Search:
     def counts_at(self, price: float) -> dict[str, int]:
         """Return how many neurons of each group cost at most a price."""
         counts = {}
-        for name, group in self.groups.items():
-            num, step = group.num_neurons, self.step(name)
+        for name in self.groups:
             gone = bisect_right(self.costs[name], price * self.saved.get(name, 1))
-            counts[name] = num - min(num, step * math.ceil((num - gone) / step))
+            counts[name] = self.whole_steps(name, max(gone, self.silent[name]))
         return counts
+
+    def whole_steps(self, name: str, gone: int) -> int:
+        """Return how many neurons of a group are removed, at most so many, if it keeps whole steps."""
+        num, step = self.groups[name].num_neurons, self.step(name)
+        return num - min(num, step * math.ceil((num - gone) / step))
 
     def run(self) -> dict[str, int]:
         """Return the counts at the lowest price at which the network is small enough."""
@@ -257,7 +274,8 @@ class _Search:
             return self.costs[name][counts[name] - 1] / self.saved[name] if counts[name] else 0.0
 
         for name in sorted(counts, key=price, reverse=True):
-            steps = range(counts[name], -1, -self.step(name))  # a network grows from one to the next
+            least = self.whole_steps(name, self.silent[name])
+            steps = range(counts[name], least - 1, -self.step(name))  # a network grows from one to the next
             num_met = bisect_left(steps, True, key=lambda num: not self.is_met({**counts, name: num}))
             counts[name] = steps[max(0, num_met - 1)]
         return counts

@@ -17,6 +17,7 @@ from fer.figures.curves import measured_times, num_labelled
 from fer.files import find_problem
 from fer.lookup import check_folder
 from fer.metrics import ClassificationReport, report
+from fer.metrics.keys import parse_key
 from fer.metrics.latency import latency_changes
 from fer.neurons import Stage
 from fer.neurons.stages import LEAST_VALUES
@@ -113,7 +114,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     if pruned:
         changes = latency_changes(pruned["before"], pruned["after"])
         pruned = {**pruned, "latencies": [each._asdict() for each in changes]}
-    command = _command(config, history, is_pruned=bool(pruned or curve))
+    command = "fit" if stages else _command(config, history, is_pruned=bool(pruned or curve))
     # The curves are drawn at the end of every training.
     is_untested = config.get("test") is False and (run.figures_dir / "curves.png").is_file()
     kinds = {"fit": "Training run", "test": "Test of a checkpoint", "prune": "Pruned network"}
@@ -126,10 +127,11 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         "unfinished": NO_HISTORY
         if stages and not (history or config)
         else "No results.json yet: the run is still going on, or was interrupted."
-        if command != "prune" and not results and not is_untested
+        if config and command != "prune" and not results and not is_untested
         else None,
         "limits": _limited(describe_limits({name: config.get(f"trainer.{name}") for name in LIMITS})),
-        "curves": curves_of(history),
+        # Our own trainings log recall of each class and more; of another one all that it logs is shown.
+        "curves": curves_of(history, ("loss", "acc") if config else None),
         "stages": {
             name: [_interval(each) for each in intervals["final"]]
             for name, intervals in stages.items()
@@ -145,6 +147,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
         "prune": pruned,
         "prune_curve": curve,
     }
+    _order_layers(found)
     if results:
         reports = read_reports(run, results)
         found["results"] = [split_of(name, each) for name, each in reports.items()]
@@ -240,7 +243,9 @@ def options_of(pruned: Mapping[str, Any]) -> list[str]:
 
 def _command(config: Mapping[str, Any], history: Mapping[str, Sequence[float]], *, is_pruned: bool) -> str:
     """Return the command that filled a folder: only ``fit`` logs a train loss, or may lack a checkpoint."""
-    if "train/loss" in history or not (is_pruned or config.get("ckpt_path")):
+    keys = [key for key in map(parse_key, history) if key is not None]
+    is_training = any(key.split == "train" and key.is_loss for key in keys)
+    if is_training or not (is_pruned or config.get("ckpt_path")):
         return "fit"
     return "prune" if is_pruned else "test"
 
@@ -265,6 +270,17 @@ def _stage_notes(
         return [f"Only {num} {measurements}: too few to find a stage, which needs {LEAST_VALUES}. "]
     found = {interval["stage"] for interval in stages.get("network", {}).get("final", [])}
     return [note for stage, note in STAGE_NOTES.items() if stage in found]
+
+
+def _order_layers(found: Page) -> None:
+    """Order all layers as the files of angles have them: Lightning's CSVLogger sorts its columns by name."""
+    layers = [layer["name"] for layer in (found["heat"] or {}).get("layers", ())]
+    place = {name: number for number, name in enumerate(layers)}
+    for key in ("fan", "ranks"):
+        names = sorted(found.get(key, ()), key=lambda name: place.get(name, len(place)))
+        found |= {key: {name: found[key][name] for name in names}}
+    rows = found.get("layers", [])
+    found["layers"] = sorted(rows, key=lambda row: place.get(row["name"], len(place)))
 
 
 def _fan(history: Mapping[str, Sequence[float]]) -> Page:

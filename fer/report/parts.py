@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from fer.figures.curves import read_curves
+from fer.figures.curves import ACCURACY_NAME, RATE, curve_panels
 from fer.metrics import ClassificationReport, wilson_interval
 from fer.report.repeat import SettingsOf, as_word, differences, started
 from fer.runs import WAY_OUT
@@ -129,15 +129,22 @@ def differing_settings(config: Mapping[str, Any], settings_of: SettingsOf) -> Pa
     }
 
 
-def curves_of(history: Mapping[str, Sequence[float]]) -> Page:
-    """Return the curves of loss, accuracy and learning rate: values and times of each split."""
-    found: Page = {}
-    for key, curve in read_curves(history).items():
-        split, _, quantity = key.rpartition("/")
-        panel = quantity if split else "lr"
-        name = split or key
-        found.setdefault(panel, {})[name] = {"x": curve.epochs.tolist(), "y": curve.values.tolist()}
-    return found
+def curves_of(history: Mapping[str, Sequence[float]], quantities: Sequence[str] | None = None) -> Page:
+    """Return the curves: by quantity (``loss``, ``acc``, ``lr`` and others) and split, values and times.
+
+    Args:
+        history: Columns of ``metrics.csv``, under the names of any project.
+        quantities: Quantities besides the learning rate; None: all, at most
+            :data:`fer.figures.curves.MOST_PANELS`.
+    """
+    names = {ACCURACY_NAME: "acc", RATE: "lr"}
+    return {
+        names.get(panel.name, panel.name): {
+            label: {"x": curve.epochs.tolist(), "y": curve.values.tolist()}
+            for label, curve in panel.curves.items()
+        }
+        for panel in curve_panels(history, quantities)
+    }
 
 
 def damaged(path: Path, problem: str) -> InputError:

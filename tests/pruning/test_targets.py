@@ -48,9 +48,34 @@ def test_no_neuron_can_be_given_back(kind, network, train):
     removed = found.settings.num_removed
     assert any(removed.values())
     for name, num in removed.items():
-        if num:
+        if num > found.layers[name]["dead"] + found.layers[name]["constant"]:
             more = PruneSettings(criterion="span", num_removed={**removed, name: num - 1})
             assert not meter.is_met(meter.read(prune_once(network, train, more).network))
+
+
+def test_a_share_of_the_own_size_is_kept(network, train):
+    pruning = prune_once(network, train, PruneSettings(criterion="span"), target_params=0.6)
+    assert 0.5 < count_parameters(pruning.network) / count_parameters(network) <= 0.6
+
+
+def test_what_is_no_limit_is_refused(network, train):
+    with pytest.raises(InputError, match=r"limit is 0.5: give a Limit, such as Limit\('macs'"):
+        prune_to(network, train, PruneSettings(criterion="span"), 0.5)
+    with pytest.raises(InputError, match="max_macs and target_params both set the size"):
+        prune_once(network, train, max_macs=1000, target_params=0.5)
+
+
+def test_dead_neurons_go_even_where_they_save_little():
+    torch.manual_seed(0)
+    before = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nn.Sequential(before, nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    with torch.no_grad():
+        network[1].bias[:5] = -100
+    images = list(torch.randn(320, 1, 8, 8).split(64))
+    limit = Limit("macs", 0.6, of=network)
+    layers = prune_to(network, images, PruneSettings(criterion="span"), limit).layers
+    assert layers["1"]["dead"] >= 5
+    assert layers["0.0"]["after"] < layers["0.0"]["before"]
 
 
 @pytest.mark.slow
@@ -99,7 +124,7 @@ def test_the_settings_are_left_as_they_are(network, train):
 @pytest.mark.parametrize("kind", ["macs", "params"])
 def test_a_size_out_of_reach_is_refused(kind, settings, network, train):
     unit = SIZE_KINDS[kind].unit
-    message = rf"^1 {unit} cannot be reached: the smallest network has [\d,]+.*; raise --target_{kind}, or "
+    message = rf"^1 {unit} cannot be reached: the smallest network has [\d,]+.*; raise target_{kind} \(--"
     with pytest.raises(InputError, match=message):
         prune_once(network, train, PruneSettings(**settings), **{f"max_{kind}": 1})
 
@@ -194,7 +219,7 @@ def test_latency_is_limited_as_the_clock_measures_it(slow):
 
 
 def test_a_latency_out_of_reach_is_refused(slow):
-    with pytest.raises(InputError, match=r"ms for a batch of 1 cannot be reached: .* raise --target_latency"):
+    with pytest.raises(InputError, match=r"ms for a batch of 1 cannot be reached: .* raise target_latency"):
         prune_once(slow, list(torch.randn(600, 10).split(100)), max_latency=0.001)
 
 

@@ -72,7 +72,13 @@ function pruned(results) {
     ...compared(results),
     ...rounds(results.rounds ?? []),
     note(
-      given.map(([name, value]) => `${name.replaceAll("_", " ")} ${setting(value)}`).join(" · "),
+      given
+        .map(([name, value]) =>
+          name === "num_samples"
+            ? `at most ${count(value)} samples`
+            : `${name.replaceAll("_", " ")} ${setting(value)}`,
+        )
+        .join(" · "),
     ),
     ...removals(layers ?? {}),
     results.size_request && el("p", requested(results.size_request)),

@@ -15,10 +15,10 @@ const stageSigns = (bands) =>
     .map(([stage, color]) => ({ name: `stage: ${stage}`, color, opacity: RIBBON, isArea: true }));
 
 function showTraining() {
-  const all = page.curves;
-  if (!all) return;
-  const made = section("training", "Training");
+  const all = page.curves ?? {};
   const bands = stageBands("network");
+  if (!Object.keys(all).length && !bands.length && !page.stage_notes) return;
+  const made = section("training", "Training");
   const panel = (name, title, spec) => {
     if (!all[name]) return;
     const series = Object.entries(all[name]).map(([split, curve]) => ({
@@ -43,11 +43,18 @@ function showTraining() {
   panel("loss", "Loss", { height: 240 });
   const best = all.acc?.val && bestOf(all.acc.val);
   const lines = chanceLines();
-  panel("acc", "Accuracy", { height: 260, format: percent, tickFormat: percent0, best, lines });
+  const isShare = Object.values(all.acc ?? {}).every(({ y }) => Math.max(...y) <= 1);
+  const shares = isShare ? { format: percent, tickFormat: percent0, best, lines } : {};
+  panel("acc", "Accuracy", { height: 260, ...shares });
+  Object.keys(all)
+    .filter((name) => !["loss", "acc", "lr"].includes(name))
+    .forEach((name) => panel(name, name, { height: 180 }));
   panel("lr", "Learning rate", { height: 180 });
   if (bands.length) made.append(stageTable(bands));
   if (page.stage_notes) made.append(note(page.stage_notes));
-  made.append(el("details", el("summary", "All values"), allValues(all)));
+  if (Object.keys(all).length) {
+    made.append(el("details", el("summary", "All values"), allValues(all, isShare)));
+  }
 }
 
 const WITNESSES = {
@@ -92,12 +99,13 @@ function bestText(best) {
   return `best on val: ${percent(best[0].y)}, ${noun} ${epochs.join(", ")}`;
 }
 
-function allValues(all) {
+function allValues(all, isShare) {
   const titles = { loss: "loss", acc: "accuracy", lr: "learning rate" };
   const columns = Object.entries(all).flatMap(([name, splits]) =>
     Object.entries(splits).map(([split, curve]) => {
-      const label = name === "lr" ? titles.lr : `${titles[name]}, ${split}`;
-      return { ...numbers(`${name} ${split}`, label, name === "acc" ? percent : short), curve };
+      const label = name === "lr" ? titles.lr : `${titles[name] ?? name}, ${split}`;
+      const format = name === "acc" && isShare ? percent : short;
+      return { ...numbers(`${name} ${split}`, label, format), curve };
     }),
   );
   const epochs = [...new Set(columns.flatMap(({ curve }) => curve.x))].sort((a, b) => a - b);
