@@ -7,7 +7,10 @@ from itertools import pairwise
 from typing import Any, Final
 
 from fer.neurons.changes import change_times, near
-from fer.neurons.stages import Stage, StageLabel
+from fer.neurons.stages import LEAST_VALUES, WINDOW, Stage, StageLabel
+
+ENOUGH: Final = 3 * WINDOW
+"""Number of measurements below which stages are called rough: each is evaluated by a window of them."""
 
 TOLERANCE: Final = 0.03
 """Share of the run within which another measurement must change to confirm a boundary."""
@@ -151,6 +154,27 @@ def stages_line(of_network: Sequence[Mapping[str, Any]]) -> str:
     """
     spans = (f"{each['stage']}{_reason(each)} to {each['end']:.1f}" for each in of_network)
     return f"{', '.join(spans)} epochs"
+
+
+def few_line(num: int, num_steps: int) -> str:
+    """Return what to do about too few measurements for stages, for the end of a line; empty if they suffice.
+
+    >>> few_line(ENOUGH, 900)
+    ''
+    >>> few_line(10, 100)
+    '; rough: 10 measured, 51 or more are better: give every_n_steps=1 (--distinctiveness.every_n_steps 1)'
+
+    Args:
+        num: Number of measurements.
+        num_steps: Number of steps of the training.
+    """
+    if num >= ENOUGH:
+        return ""
+    problem = f": {num} measured, {LEAST_VALUES} are needed"
+    if num >= LEAST_VALUES:
+        problem = f"; rough: {num} measured, {ENOUGH} or more are better"
+    every = max(1, num_steps // ENOUGH)
+    return f"{problem}: give every_n_steps={every} (--distinctiveness.every_n_steps {every})"
 
 
 def _reason(interval: Mapping[str, Any]) -> str:

@@ -15,13 +15,13 @@ from fer.callbacks.angle_figures import FORMATS, evenly
 from fer.callbacks.boundaries import (
     confirm,
     count_line,
+    few_line,
     intervals,
     mean_of_known,
     series_of,
     series_of_network,
     stages_line,
 )
-from fer.callbacks.budget import LEAST_NUMBER
 from fer.callbacks.distinctiveness import DistinctivenessCallback
 from fer.callbacks.history import LOSSES
 from fer.callbacks.media import Logged, is_dry_run, log_numbers, run_of_trainer, save_figure
@@ -398,14 +398,10 @@ class StageCallback(Callback):
         }
         if not is_dry_run(trainer):
             run_of_trainer(trainer, self.network).write_stages(content)
-        line = stages_line(content[NETWORK]["final"])
-        if not shown:
-            every = max(1, trainer.global_step // LEAST_NUMBER)
-            line = (
-                f"unknown: {len(self.times)} measured, {LEAST_VALUES} are needed; set every_n_steps={every}"
-            )
-        elif (seen := live[NETWORK][-1].stage) != final[NETWORK][-1].stage:
+        line = stages_line(content[NETWORK]["final"]) if shown else "unknown"
+        if shown and (seen := live[NETWORK][-1].stage) != final[NETWORK][-1].stage:
             line += f" (seen afterwards; during the training, the last stage was {seen})"
+        line += few_line(len(self.times), trainer.global_step)
         self.console.print(f"stages       {line}", markup=False)
         if line := count_line(confirmed.values(), self.times[-1]):
             self.console.print(f"boundaries   {line}", markup=False)

@@ -1,6 +1,7 @@
 """Figure of a confusion matrix."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -127,7 +128,8 @@ def confusion_figure(
     line = f"accuracy {accuracy}, n = {times}{round(result.n / repeats):,}"
     if result.num_non_finite:
         line += f"; logits not finite: {result.num_non_finite:,}"
-    axes.set_title(line, fontsize=NORMAL, color=INK, pad=8)
+    most = int(figure.get_figwidth() * 72 / (0.55 * NORMAL))
+    axes.set_title(textwrap.fill(line, most), fontsize=NORMAL, color=INK, pad=8)
     axes.annotate(
         wrap_title(figure, title),
         (0.5, 1),

@@ -655,7 +655,7 @@ def test_who_confirms_a_boundary_is_written_and_printed(
         assert written[layer]["live"] == [initial, plateau]
         assert written[layer]["final"] == [initial, {**plateau, "confirmed_by": confirmed_by}]
     printed = capsys.readouterr().out
-    assert "stages       initial to 10.0, plateau (stuck) to 30.0 epochs\n" in printed
+    assert "stages       initial to 10.0, plateau (stuck) to 30.0 epochs; rough: 30 measured" in printed
     counted = f"boundaries   {2 * len(confirmed_by)} of 2 stage changes (network and layers) confirmed"
     assert f"{counted} by angular speed, CKA or rank within 0.9 epochs\n" in printed
     assert (tmp_path / "figures" / "angles.png").is_file()
@@ -673,7 +673,7 @@ class Afterwards(Boundary):
 def test_a_last_stage_that_was_seen_only_afterwards_is_said(tiny_trainer, capsys):
     any_fit(tiny_trainer, [Afterwards(**STAGES), Planned(1)], max_epochs=30)
     said = "plateau (stuck) to 29.3 epochs (seen afterwards; during the training, the last stage was initial)"
-    assert f"{said}\n" in capsys.readouterr().out
+    assert f"{said}; rough: 30 measured, 51 or more" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("num_epochs", [LEAST_VALUES - 1, LEAST_VALUES])
@@ -683,7 +683,7 @@ def test_too_few_measurements_are_no_stages(num_epochs, tiny_trainer, tmp_path, 
     for name in ("fan_figure", "speed_figure"):
         monkeypatch.setattr(f"fer.callbacks.stages.{name}", lambda *given, **_: drawn.append(given[2]))
     any_fit(tiny_trainer, [StageCallback(**STAGES), Planned(1)], max_epochs=num_epochs)
-    line = f"stages       unknown: {num_epochs} measured, {LEAST_VALUES} are needed; set every_n_steps=1\n"
+    line = f"stages       unknown: {num_epochs} measured, {LEAST_VALUES} are needed: give every_n_steps=1 "
     assert (line in capsys.readouterr().out) == (num_epochs < LEAST_VALUES)
     assert [bool(stages) for stages in drawn] == [num_epochs >= LEAST_VALUES] * 2
     written = json.loads((tmp_path / "stages.json").read_text())["network"]

@@ -31,9 +31,11 @@ const path = (points, more, end = "") => {
 const note = (...words) => el("p", { class: "note" }, words);
 const code = (words, more = {}) => el("code", more, words);
 
-// A name in which a line may break after a dot, slash or underscore.
+// A name in which a line may break after a dot, slash or underscore, if it is long.
 const breakable = (name) =>
-  name.split(/(?<=[./_])/).flatMap((part, place) => [place > 0 && el("wbr"), part]);
+  name
+    .split(name.length < 12 ? /(?!)/ : /(?<=[./_])/)
+    .flatMap((part, place) => [place > 0 && el("wbr"), part]);
 
 const facts = (pairs) =>
   el(
