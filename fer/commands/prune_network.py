@@ -47,7 +47,7 @@ def prune_network(arguments: Sequence[str]) -> None:
     target = take_size_target(given)
     settings, network = _build(parser, given)
     settings.check_size(target)
-    config = image_format(network, given.image_size)
+    config = image_format(network, given.image_size, given.mean, given.std)
     CONSOLE.print(_describe_images(given.images, config), markup=False)
     batches, held_out = read_batches(
         *(given.images, config), num_samples=settings.num_samples, batch_size=given.batch_size
@@ -100,6 +100,14 @@ def _make_parser() -> ArgumentParser:
         default=None,
         help="side of the images; null: timm's for the network, or 224",
     )
+    for name, what in (("mean", "means"), ("std", "standard deviations")):
+        parser.add_argument(
+            f"--{name}",
+            type=list[float] | None,
+            default=None,
+            help=f"{what} that normalise the images' channels, for pixels of 0 to 1: [0.5], or one for each "
+            "of R, G and B; null: timm's for the network, or ImageNet's",
+        )
     parser.add_argument(
         "--out",
         type=Path | None,
@@ -267,7 +275,10 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: Path) ->
     except RuntimeError as e:
         reason = " ".join(str(e).split())
         shown = reason if len(reason) < 300 else f"{reason[:300]} …"
-        msg = f"--weights {path} does not hold the weights of {type(network).__name__}: {shown}"
+        msg = (
+            f"--weights {path} does not hold the weights of {type(network).__name__}: {shown}; give the "
+            "arguments it was built with, such as --network.num_classes 3"
+        )
         raise InputError(msg) from e
 
 
@@ -284,18 +295,38 @@ def _of_network(state: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[st
     return state
 
 
-def image_format(network: nn.Module, image_size: int | None = None) -> dict[str, Any]:
+CHANNELS: Final = 3
+"""Number of channels of the images: R, G and B."""
+
+
+def image_format(
+    network: nn.Module,
+    image_size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> dict[str, Any]:
     """Return the size and the normalisation of a network's images, as timm has them.
 
     Args:
         network: The network.
         image_size: Side of the images; None: timm's for the network, or 224.
+        mean: Mean of each channel, or one for all, in pixels of 0 to 1; None: timm's, or ImageNet's.
+        std: Standard deviation of each channel, likewise.
 
     Raises:
-        InputError: The network does not return logits for such an image.
+        InputError: There are not one or three means or standard deviations, or the network does not return
+            logits for such an image.
     """
-    size = {} if image_size is None else {"input_size": (3, image_size, image_size)}
-    config: dict[str, Any] = resolve_data_config(size, model=network)  # type: ignore[no-untyped-call]
+    given: dict[str, Any] = {}
+    if image_size is not None:
+        given["input_size"] = (CHANNELS, image_size, image_size)
+    for name, values in (("mean", mean), ("std", std)):
+        if values is not None:
+            if len(values) not in (1, CHANNELS) or (name == "std" and min(values) <= 0):
+                msg = f"--{name} is {values}: give [0.5] or a number for each of R, G and B, --std above 0"
+                raise InputError(msg)
+            given[name] = (*values,) * (CHANNELS // len(values))
+    config: dict[str, Any] = resolve_data_config(given, model=network)  # type: ignore[no-untyped-call]
     try:
         with eval_state(network):
             logits_of(network, call(network, torch.zeros(1, *config["input_size"])))
@@ -314,7 +345,7 @@ def _describe_images(folder: Path, config: Mapping[str, Any]) -> str:
     mean, std = (", ".join(f"{value:g}" for value in config[name]) for name in ("mean", "std"))
     return (
         f"images       {folder}, resized to {height}x{width} pixels (--image_size), normalised by the means "
-        f"{mean} and the standard deviations {std}"
+        f"{mean} (--mean) and the standard deviations {std} (--std)"
     )
 
 
