@@ -221,6 +221,8 @@ class EvaluationCallback(Callback):
         self, trainer: Trainer, reports: Mapping[str, ClassificationReport], *, protocol: str
     ) -> None:
         """Print the accuracies and the last report, and draw the confusion matrix of each split."""
+        if run_of_trainer(trainer).pruned_checkpoint.is_file():
+            self.console.print("results of   the unpruned network")
         self.console.print(accuracy_table(reports))
         self.console.print()
         self.console.print(list(reports.values())[-1].table())

@@ -277,7 +277,7 @@ def _mcnemar(values: Values) -> str | None:
     if "mcnemar/test/p" not in values:
         return None
     lost, won, p = (values[f"mcnemar/test/{name}"] for name in ("lost", "won", "p"))
-    return f"{lost} lost, {won} won, p = {p:.2g}"
+    return f"{lost} wrong only here, {won} right only here, p = {p:.2g}"
 
 
 def _latency(size: int) -> Cell:

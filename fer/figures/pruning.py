@@ -199,7 +199,7 @@ def _draw_accuracies(axes: Axes, results: Mapping[str, Any]) -> None:
     p = "p < 0.001" if paired["p"] < 0.001 else f"p = {paired['p']:.3f}"
     change = _points(after["acc"] - before["acc"])
     axes.set_xlabel(
-        f"{change} percentage points: {paired['lost']:,} lost, {paired['won']:,} won\n"
+        f"{change} percentage points: {paired['lost']:,} now wrong, {paired['won']:,} now right\n"
         f"{p} (McNemar); loss {before['loss']:.4f} \N{RIGHTWARDS ARROW} {after['loss']:.4f}"
     )
     _head(axes, f"accuracy on {results['n']:,} samples of val\n{results['protocol']}")

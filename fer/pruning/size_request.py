@@ -89,4 +89,4 @@ class SizeRequest:
         if self.thresholds is None:
             return asked
         removed = f"{self.removed:,} of {self.neurons:,} neurons"
-        return f"{asked} Without it, {self.thresholds} would remove {removed}."
+        return f"{asked} With no size given, {self.thresholds} would remove {removed}."

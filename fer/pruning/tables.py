@@ -78,7 +78,7 @@ def accuracy_line(name: str, before: Any, after: Any, paired: Comparison | None 
     old, new = (_accuracy(each.acc, each.interval) for each in (before, after))
     change = "" if None in (before.acc, after.acc) else f"{100 * (after.acc - before.acc):+.2f} points"
     if paired is not None:
-        change += f", {paired.lost} lost, {paired.won} won, p = {paired.p:.3g} (McNemar)"
+        change += f", {paired.lost} now wrong, {paired.won} now right, p = {paired.p:.3g} (McNemar)"
     return _line(name, old, new, change)
 
 

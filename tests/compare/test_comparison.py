@@ -68,7 +68,7 @@ def test_two_runs_side_by_side(tmp_path):
     found = compared(*runs)
     text = found.text()
     assert "75.00 % [53.13, 88.81] n = 20" in text  # Wilson, 15 of 20
-    assert "2 lost, 0 won, p = 0.5" in text
+    assert "2 wrong only here, 0 right only here, p = 0.5" in text
     assert [row.name for row in found.tables["settings that differ"]] == ["model.lr"]
     assert found.values["b"]["mcnemar/test/lost"] == 2
     table = {name: cells for name, *cells in csv.reader(io.StringIO(found.csv()))}

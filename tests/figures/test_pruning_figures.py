@@ -114,7 +114,10 @@ def test_a_page_says_what_pruning_did_and_what_it_cost():
     assert {"conv6", "conv1", "32 → 20", "fc", "100 → 50", "all", "132 → 70"} <= set(texts)
     assert "accuracy on 70 samples of val\nsynthetic faces" in texts
     assert {"before: 80.00 %\n[67.50, 86.25]", "after: 70.00 %\n[57.50, 76.25]"} <= set(texts)
-    assert f"{MINUS}10.0 percentage points: 9 lost, 3 won\np = 0.146 (McNemar); loss 1.2500 → 1.2500" in texts
+    assert (
+        f"{MINUS}10.0 percentage points: 9 now wrong, 3 now right\np = 0.146 (McNemar); loss 1.2500 → 1.2500"
+        in texts
+    )
     assert {"parameters\n4.00 M → 1.00 M", "multiply-adds\n100.00 k → 25.00 k"} <= set(texts)
     assert "file size\n16.00 MB → 4.00 MB" in texts
     assert {"ms, batch of 1\n2.00 → 2.00", "ms, batch of 64\n40.0 → 10.0"} <= set(texts)

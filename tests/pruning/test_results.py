@@ -45,7 +45,7 @@ def test_the_table_names_reasons_and_changes(results):
     for words in (
         "50.00 %",
         "45.00 %",
-        "2 lost, 1 won",
+        "2 now wrong, 1 now right",
         "-50.0 %",
         "conv2: not pruned: it shares weights",
         "conv1: added up with layer1.0.conv2, which lost the same neurons",
@@ -215,7 +215,7 @@ def test_no_gain_of_recalibration_is_credited_to_pruning(tmp_path):
     assert PruneResults.read(tmp_path) == results
     (line,) = (line for line in results.table().splitlines() if "by pruning alone" in line)
     assert f"{100 * found.before.acc:.2f} %" in line
-    assert f"{found.mcnemar.lost} lost, {found.mcnemar.won} won" in line
+    assert f"{found.mcnemar.lost} now wrong, {found.mcnemar.won} now right" in line
     assert results.scalars()["prune/acc_before_recalibrated"] == found.before.acc
 
     bare = prune_once(network, batches, replace(settings, recalibrate=False))

@@ -185,7 +185,7 @@ function changes(n, { lost, won, p }, how = "after pruning") {
 function requested({ size, thresholds, removed, neurons }) {
   const asked = `Asked for: ${size}. `;
   const which = `${count(removed)} of ${count(neurons)} neurons.`;
-  const rest = `Without it, ${thresholds} would remove ${which}`;
+  const rest = `With no size given, ${thresholds} would remove ${which}`;
   return thresholds ? asked + rest : asked;
 }
 
