@@ -26,7 +26,8 @@ def test_the_thresholds_would_remove_what_they_do_remove(criterion, words, copie
 
     pruning = prune_once(copies, train, replace(settings, share_removed=0.5))
     assert str(pruning.size_request) == (
-        f"Asked for: 50 % of each layer removed. With no size given, {words} would remove {removed} of 28 neurons."
+        f"Asked for: 50 % of each layer removed. With no size given, {words} would remove {removed} of 28 "
+        "neurons."
     )
 
 

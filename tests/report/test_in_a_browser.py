@@ -329,6 +329,6 @@ def test_the_networks_that_a_pruning_is_compared_by(tab, run_dir, settings_of):
         "2 became wrong and 5 became right by fine-tuning",
         "Fine-tuned on the outputs of the unpruned network for 2 epochs: epoch 2 was the best on val.",
         "beyond the tolerance: not kept",
-        "30 % of each layer removed. With no size given, the threshold of 15° to all would remove 9 of 1,496 neurons",
+        "30 % of each layer removed. With no size given, the threshold of 15° to all would remove 9 of 1,496",
     ):
         assert words in shown
