@@ -286,6 +286,8 @@ class PruneCLI(ExperimentCLI):
         settings: PruneSettings = callbacks[PruneCallback].settings
         if not (self.options.curve or self.options.rounds):
             settings.check_size(self.options.target)
+        if self.model.widths:
+            CONSOLE.print("pruned before: this prunes what an earlier pruning has left", markup=False)
         self.model.to(self.trainer.strategy.root_device)
         found = training_samples(
             *(self.trainer, self.model, self.model.network),

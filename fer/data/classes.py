@@ -145,7 +145,7 @@ def _nothing_known(folder: Path, names: Sequence[str], scheme: ClassScheme) -> s
     wanted = ", ".join(scheme.names)
     return (
         f"{folder} has no folders named after the expressions or classes ({wanted}), only {shown}: set "
-        f"--data.classes to {CHOICES}; or {WAY_OUT}"
+        f"--data.classes to {CHOICES}; or, if another folder was meant, set --data.root"
     )
 
 
