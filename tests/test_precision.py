@@ -146,7 +146,7 @@ def test_what_auto_stands_for_names_no_run_on_the_dashboard(machine, monkeypatch
 def test_help_lists_auto():
     out = done("fit", "--network", "ann", "--help")
     assert "--trainer.precision" in out
-    assert "(type: {auto}, {64,32,16}, {" in " ".join(out.split())
+    assert "auto: bf16-mixed where the device has matrix units" in " ".join(out.split())
 
 
 def test_folds_share_the_precision_of_the_first(make_images, monkeypatch):

@@ -114,7 +114,7 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     if pruned:
         changes = latency_changes(pruned["before"], pruned["after"])
         pruned = {**pruned, "latencies": [each._asdict() for each in changes]}
-    command = "fit" if stages else _command(config, history, is_pruned=bool(pruned or curve))
+    command = "fit" if stages and not config else _command(config, history, is_pruned=bool(pruned or curve))
     # The curves are drawn at the end of every training.
     is_untested = config.get("test") is False and (run.figures_dir / "curves.png").is_file()
     kinds = {"fit": "Training run", "test": "Test of a checkpoint", "prune": "Pruned network"}

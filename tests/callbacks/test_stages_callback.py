@@ -655,7 +655,7 @@ def test_who_confirms_a_boundary_is_written_and_printed(
         assert written[layer]["live"] == [initial, plateau]
         assert written[layer]["final"] == [initial, {**plateau, "confirmed_by": confirmed_by}]
     printed = capsys.readouterr().out
-    assert "stages       initial to 10.0, plateau (stuck) to 30.0 epochs; rough: 30 measured" in printed
+    assert "stages       initial to 10.0, plateau (stuck) to 30.0 epochs\n" in printed
     counted = f"boundaries   {2 * len(confirmed_by)} of 2 stage changes (network and layers) confirmed"
     assert f"{counted} by angular speed, CKA or rank within 0.9 epochs\n" in printed
     assert (tmp_path / "figures" / "angles.png").is_file()

@@ -154,8 +154,9 @@ def test_a_criterion_that_needs_labels_says_so(criterion):
         prune(network, [inputs for inputs, _ in batches], criterion=criterion, share_removed=0.5)
     with pytest.raises(InputError, match="but the measurement has none"):
         plan_groups(network, measure_groups(network, batches), criterion=criterion, share_removed=0.5)
+    shifted = [(inputs, labels + 5) for inputs, labels in batches]
     with pytest.raises(InputError, match=r"labels of shape \(10,\) do not fit outputs of shape \(10, 3\)"):
-        prune(network, [(inputs, labels + 5) for inputs, labels in batches], criterion=criterion)
+        prune(network, shifted, criterion=criterion, share_removed=0.5)
 
 
 def test_costs_compare_between_layers_where_the_theory_says_so():
