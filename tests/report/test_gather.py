@@ -336,3 +336,20 @@ def test_a_pruned_network_without_classes_is_shown(run_dir, settings_of):
     (run_dir / "prune.json").write_text(json.dumps(pruned))
 
     assert gather(run_dir, settings_of)["prune"]["after"]["metrics"] == {"error": 0.5}
+
+
+def test_a_training_of_another_project_has_its_curves_and_stages(tmp_path, settings_of):
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,step,train_loss,val_acc,val_iou,val_loss\n0,9,2.0,0.3,0.1,1.9\n1,19,1.0,0.6,0.4,1.1\n"
+    )
+    interval = {"stage": "initial", "reason": "warm_up", "begin": 0.0, "end": 2.0}
+    (tmp_path / "stages.json").write_text(json.dumps({"network": {"final": [interval], "live": [interval]}}))
+    found = gather(tmp_path, settings_of)
+    assert found["kind"] == "Training run"
+    assert set(found["curves"]) == {"loss", "acc", "iou"}
+    assert found["curves"]["loss"] == {
+        "train": {"x": [1.0, 2.0], "y": [2.0, 1.0]},
+        "val": {"x": [1.0, 2.0], "y": [1.9, 1.1]},
+    }
+    assert found["stages"]["network"][0]["text"] == "initial"
+    assert "unfinished" not in found
