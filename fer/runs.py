@@ -359,11 +359,6 @@ def run_of(checkpoint: Path) -> Run:
     return Run(checkpoint.resolve().parent.parent)
 
 
-def without_link(folder: Path) -> Path:
-    """Return the folder that a link such as ``latest`` points to, whose name later runs do not change."""
-    return folder.parent / folder.readlink() if folder.is_symlink() else folder
-
-
 def mark_latest(run: Run) -> bool:
     """Link ``latest``, beside a run's folder, to the run; if several start together, the last one wins.
 

@@ -318,6 +318,14 @@ def test_a_config_for_another_network_leaves_out_what_it_does_not_take():
 
 
 @pytest.mark.slow
+def test_an_own_network_trains_by_the_config_of_another():
+    own = ["--network", "mynets.Plain", "--dataset", "synthetic", *TINY, "--test", "false"]
+    called = call("fit", "--config", "conv6", *own, "--run_name", "own")
+    assert called.status == 0, called.err
+    assert Path("runs/own/checkpoints/best.ckpt").is_file()
+
+
+@pytest.mark.slow
 def test_a_config_may_be_a_runs_folder():
     done("fit", "--network", "ann", *TINY, "--model.hidden", "9", "--run_name", "a", "--test", "false")
     config = yaml.safe_load(done("fit", "--config", "runs/a", "--print_config"))

@@ -153,11 +153,13 @@ def usual_settings(configs: Sequence[Any], network: str) -> dict[str, Any]:
     """Return a run's usual settings, by dotted name: its first config, or the shipped one of its network.
 
     Args:
-        configs: The paths that the parser read; None for a config that was not a file.
-        network: Name of the network.
+        configs: The paths that the parser read; None for a config that was not a file, such as one of another
+            network, of which only what fits is read.
+        network: Name of the network, or the path of its class, which has no shipped config.
     """
-    first = next((str(path) for path in configs if path is not None), network)
-    return flatten(read_config(config_path(first))) if configs or first in config_names() else {}
+    shipped = network if network in config_names() else None
+    first = next((str(path) for path in configs if path is not None), shipped)
+    return {} if first is None else flatten(read_config(config_path(first)))
 
 
 def _config_of(checkpoint: str) -> Path:

@@ -10,8 +10,8 @@ import yaml
 from fer.commands.experiment import ExperimentCLI
 from fer.commands.parsing import CONSOLE
 from fer.configs import config_path, flatten
+from fer.lookup import without_link
 from fer.report import write_report
-from fer.runs import without_link
 
 HELP: Final = "write one HTML page about a run, a cross-validation, a repeat or a sweep"
 SECTION: Final = "evaluate"
