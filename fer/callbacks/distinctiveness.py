@@ -26,11 +26,11 @@ from fer.callbacks.media import Logged, is_dry_run, log_numbers, run_of_trainer
 from fer.callbacks.network import FoundNetwork, find_network, is_sharded
 from fer.callbacks.samples import Samples, aside, is_taken_whole
 from fer.callbacks.schedule import LEAST_SAMPLES, MOST_MEASUREMENTS
-from fer.callbacks.settings import check_counts, check_intervals, check_limits
+from fer.callbacks.settings import check_counts, check_intervals
 from fer.callbacks.timetable import Timetable
 from fer.errors import InputError, check_choice
 from fer.neurons import HiddenLayers
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, Origin, check_thresholds
 from fer.neurons.declared import describe_layers
 from fer.neurons.inputs import InputsOf, call
 
@@ -127,7 +127,7 @@ class DistinctivenessCallback(HistoryCallback):
             num_samples = num_patterns
         check_intervals(every_n_steps, every_n_epochs, budget, first_step)
         check_counts(num_samples, keep_epochs)
-        check_limits(similar_below, complementary_above)
+        check_thresholds(similar_below, complementary_above, "distinctiveness.")
         check_choice("distinctiveness.split", split, Split)
         check_choice("distinctiveness.normalise", normalise, Origin)
         check_choice("distinctiveness.log", log, Logged)

@@ -44,17 +44,3 @@ def check_counts(num_samples: int, keep_epochs: int | None) -> None:
     if keep_epochs is not None and keep_epochs < 1:
         msg = f"distinctiveness.keep_epochs is {keep_epochs}: it must be 1 or more, or null for all"
         raise InputError(msg)
-
-
-def check_limits(similar_below: float, complementary_above: float) -> None:
-    """Refuse limits of angles that are out of range, or in the wrong order.
-
-    Raises:
-        InputError: The message names the settings.
-    """
-    if not 0 <= similar_below <= complementary_above <= 180:
-        msg = (
-            f"distinctiveness.similar_below is {similar_below} and complementary_above "
-            f"{complementary_above}: they must be 0 to 180 degrees in this order"
-        )
-        raise InputError(msg)

@@ -136,8 +136,7 @@ def _with_one_default(text: str) -> str:
     def replace(match: re.Match[str]) -> str:
         return f" null: {match[1]}." if is_null and match[1] != "None" else ""
 
-    text = re.sub(r"\s+Default: (\S+)\.(?=\s)", replace, text)
-    return re.sub(r"\s+Disabled by default \([^)]*\)\.", "", text)
+    return re.sub(r"\s+Default: (\S+)\.(?=\s)", replace, text)
 
 
 def plain_text(text: str) -> str:

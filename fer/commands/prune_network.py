@@ -33,6 +33,9 @@ from fer.pruning.evaluate import logits_of
 from fer.pruning.limits import limit_of
 from fer.pruning.tuning import LR, Epoch
 
+CHANNELS: Final = 3
+"""Number of channels of the images: R, G and B."""
+
 HELD_OUT: Final = 5
 """Every fifth image is held out for the comparison; the others are used for pruning."""
 
@@ -293,10 +296,6 @@ def _of_network(state: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[st
         if all(f"{prefix}{name}" in state for name in names):
             return {name: state[f"{prefix}{name}"] for name in names}
     return state
-
-
-CHANNELS: Final = 3
-"""Number of channels of the images: R, G and B."""
 
 
 def image_format(

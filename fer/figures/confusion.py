@@ -1,7 +1,6 @@
 """Figure of a confusion matrix."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from fer.figures.style import (
     LARGE,
     NORMAL,
     PALE,
+    PLAIN,
     SHADES,
     SMALL,
     TINY,
@@ -128,8 +128,7 @@ def confusion_figure(
     line = f"accuracy {accuracy}, n = {times}{round(result.n / repeats):,}"
     if result.num_non_finite:
         line += f"; logits not finite: {result.num_non_finite:,}"
-    most = int(figure.get_figwidth() * 72 / (0.55 * NORMAL))
-    axes.set_title(textwrap.fill(line, most), fontsize=NORMAL, color=INK, pad=8)
+    axes.set_title(wrap_title(figure, line, PLAIN * NORMAL), fontsize=NORMAL, color=INK, pad=8)
     axes.annotate(
         wrap_title(figure, title),
         (0.5, 1),

@@ -334,17 +334,28 @@ def percent() -> PercentFormatter:
     return _Percent()
 
 
-def wrap_title(figure: Figure, title: str) -> str:
+BOLD: Final = 0.66
+"""Width of a bold letter, as a share of the font size."""
+
+PLAIN: Final = 0.55
+"""Width of a plain letter, as a share of the font size."""
+
+
+def wrap_title(figure: Figure, title: str, letter: float = BOLD * LARGE) -> str:
     """Return a title wrapped to the figure's width: one long line would squeeze the panels.
 
     Lines are about equally long. A number stays with what it is: ``n = 3,589`` and ``60 %`` are not wrapped.
+
+    Args:
+        figure: The figure.
+        title: The title, or another line of text.
+        letter: Width of a letter, in points.
     """
-    most = int(figure.get_figwidth() * 72 / (0.66 * LARGE))
-    unbroken = title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}").replace(
-        " %", "\N{NO-BREAK SPACE}%"
-    )
+    most = int(figure.get_figwidth() * 72 / letter)
+    space = "\N{NO-BREAK SPACE}"
+    unbroken = title.replace(" = ", f"{space}={space}").replace(" %", f"{space}%")
     lines = [_balanced(line, most) for line in unbroken.splitlines()]
-    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+    return "\n".join(lines).replace(space, " ")
 
 
 def _balanced(line: str, most: int) -> str:

@@ -274,16 +274,21 @@ def distinctness(degrees: Tensor) -> Tensor:
     return nearest.where(degrees.diagonal().isfinite(), math.nan)
 
 
-def check_thresholds(similar_below: float, complementary_above: float) -> None:
+def check_thresholds(similar_below: float, complementary_above: float, group: str = "") -> None:
     """Check the thresholds of similar and complementary neurons.
+
+    Args:
+        similar_below: Angle in degrees.
+        complementary_above: Angle in degrees.
+        group: What an error writes before their names, such as ``prune.``.
 
     Raises:
         InputError: They are not 0 to 180 degrees in this order.
     """
     if not 0 <= similar_below <= complementary_above <= 180:
         msg = (
-            f"similar_below is {similar_below} and complementary_above is {complementary_above}: they must "
-            "be 0 to 180 degrees in this order"
+            f"{group}similar_below is {similar_below} and {group}complementary_above is "
+            f"{complementary_above}: they must be 0 to 180 degrees in this order"
         )
         raise InputError(msg)
 

@@ -22,6 +22,9 @@ from fer.neurons.text import listed
 INPUT: Final = ":input"
 """Suffix of a layer's name that means its input instead of its output."""
 
+MOST_MODULES: Final = 20
+"""Number of layers that an error about an unknown name lists."""
+
 
 @contextmanager
 def record(
@@ -82,10 +85,6 @@ def tap(network: nn.Module, names: Iterable[str], receive: Callable[[str, Tensor
             hook = module.register_forward_pre_hook(partial(give_copy, name), with_kwargs=True)
             hooks.callback(hook.remove)
         yield
-
-
-MOST_MODULES: Final = 20
-"""Number of layers that an error about an unknown name lists."""
 
 
 def find_layers(network: nn.Module, names: str | Iterable[str]) -> dict[str, nn.Module]:

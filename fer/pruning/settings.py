@@ -6,7 +6,7 @@ from inspect import signature
 from typing import Any, Final, Literal
 
 from fer.errors import InputError, did_you_mean
-from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW
+from fer.neurons.angles import COMPLEMENTARY_ABOVE, SIMILAR_BELOW, check_thresholds
 from fer.neurons.blocks import IDLE_BELOW
 from fer.neurons.criteria import CriterionName, name_of, no_threshold
 from fer.neurons.merge import MergeRule
@@ -75,12 +75,7 @@ class PruneSettings:
         if self.num_samples < 2:
             msg = f"prune.num_samples is {self.num_samples}: angles need 2 samples or more"
             raise InputError(msg)
-        if not 0 <= self.similar_below <= self.complementary_above <= 180:
-            msg = (
-                f"prune.similar_below is {self.similar_below} and complementary_above "
-                f"{self.complementary_above}: they must be 0 to 180 degrees in this order"
-            )
-            raise InputError(msg)
+        check_thresholds(self.similar_below, self.complementary_above, "prune.")
         if not 0 <= self.idle_below <= 1:
             msg = f"prune.idle_below is {self.idle_below}: it is a share of a block's input, 0 to 1"
             raise InputError(msg)

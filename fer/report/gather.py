@@ -114,7 +114,8 @@ def _run(folder: Path, settings_of: SettingsOf) -> Page:
     if pruned:
         changes = latency_changes(pruned["before"], pruned["after"])
         pruned = {**pruned, "latencies": [each._asdict() for each in changes]}
-    command = "fit" if stages and not config else _command(config, history, is_pruned=bool(pruned or curve))
+    is_pruned = bool(pruned or curve)
+    command = _command(config, history, has_stages=bool(stages), is_pruned=is_pruned)
     # The curves are drawn at the end of every training.
     is_untested = config.get("test") is False and (run.figures_dir / "curves.png").is_file()
     kinds = {"fit": "Training run", "test": "Test of a checkpoint", "prune": "Pruned network"}
@@ -241,10 +242,16 @@ def options_of(pruned: Mapping[str, Any]) -> list[str]:
     return [f"--target_{target['kind']}", f"{target['most'] / target['before']['value']:g}"]
 
 
-def _command(config: Mapping[str, Any], history: Mapping[str, Sequence[float]], *, is_pruned: bool) -> str:
-    """Return the command that filled a folder: only ``fit`` logs a train loss, or may lack a checkpoint."""
+def _command(
+    config: Mapping[str, Any], history: Mapping[str, Sequence[float]], *, has_stages: bool, is_pruned: bool
+) -> str:
+    """Return the command that filled a folder.
+
+    Only ``fit`` logs a train loss, or may lack a checkpoint. Without a config, a training of another project
+    has filled it if there are stages.
+    """
     keys = [key for key in map(parse_key, history) if key is not None]
-    is_training = any(key.split == "train" and key.is_loss for key in keys)
+    is_training = any(key.split == "train" and key.is_loss for key in keys) or (has_stages and not config)
     if is_training or not (is_pruned or config.get("ckpt_path")):
         return "fit"
     return "prune" if is_pruned else "test"
@@ -278,8 +285,8 @@ def _order_layers(found: Page) -> None:
     place = {name: number for number, name in enumerate(layers)}
     for key in ("fan", "ranks"):
         names = sorted(found.get(key, ()), key=lambda name: place.get(name, len(place)))
-        found |= {key: {name: found[key][name] for name in names}}
-    rows = found.get("layers", [])
+        found[key] = {name: found[key][name] for name in names}
+    rows = found.get("layers", ())
     found["layers"] = sorted(rows, key=lambda row: place.get(row["name"], len(place)))
 
 

@@ -33,9 +33,9 @@ const code = (words, more = {}) => el("code", more, words);
 
 // A name in which a line may break after a dot, slash or underscore, if it is long.
 const breakable = (name) =>
-  name
-    .split(name.length < 12 ? /(?!)/ : /(?<=[./_])/)
-    .flatMap((part, place) => [place > 0 && el("wbr"), part]);
+  name.length < 12
+    ? [name]
+    : name.split(/(?<=[./_])/).flatMap((part, place) => [place > 0 && el("wbr"), part]);
 
 const facts = (pairs) =>
   el(
